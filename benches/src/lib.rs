@@ -1,0 +1,1 @@
+//! Benchmarks of maflow, one file per question.

@@ -1,0 +1,2 @@
+//! The `maflow` program.
+fn main() {}
