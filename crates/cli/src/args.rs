@@ -1,0 +1,217 @@
+//! The command line: every command and flag of the program, in one place.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Method, Precision, Setting};
+
+const EXAMPLES: &str = "\
+Examples:
+  maflow                                        train the default recipe (two minutes, no download)
+  maflow train mnist --out runs/mnist           the paper's MNIST model
+  maflow train mnist --set train.epochs=10 --set flow.steps=50
+  maflow train --resume --out runs/mnist        go on where it stopped
+  maflow evaluate runs/mnist --json
+  maflow sample runs/mnist --count 64 --out samples.png
+  maflow plot runs/mnist
+  maflow recipes                                what can be trained
+
+Results go to standard output, progress to standard error.
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (after a checkpoint).";
+
+/// Train and use Monge-Ampère flows: densities carried by the gradient of a learnable potential.
+#[derive(Debug, Parser)]
+#[command(name = "maflow", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do; without one, the default recipe is trained.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GlobalArgs {
+    /// Where the numbers are computed [default: the run's own, or ndarray]
+    #[arg(long, global = true, value_enum, value_name = "NAME")]
+    pub backend: Option<Backend>,
+    /// Threads to compute with [default: all cores]; results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Seed of every random number [default: the recipe's]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+    /// Floating-point precision [default: the recipe's]
+    #[arg(long, global = true, value_enum, value_name = "P")]
+    pub precision: Option<Precision>,
+}
+
+/// Where the numbers are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Pure Rust on the CPU
+    Ndarray,
+    /// libtorch on the CPU
+    TchCpu,
+    /// libtorch on an NVIDIA GPU
+    TchCuda,
+}
+
+impl Backend {
+    /// The name as it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ndarray => "ndarray",
+            Self::TchCpu => "tch-cpu",
+            Self::TchCuda => "tch-cuda",
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a recipe, or go on with a run
+    Train(TrainArgs),
+    /// Print the figures of a run with their standard error and integration error
+    Evaluate(EvaluateArgs),
+    /// Draw samples from a run
+    Sample(SampleArgs),
+    /// Draw the figures of a run into its plots/ folder
+    Plot(PlotArgs),
+    /// Make a run from weights trained elsewhere (PyTorch names, safetensors)
+    Import(ImportArgs),
+    /// Write the weights of a run with PyTorch's names (safetensors)
+    Export(ExportArgs),
+    /// List the built-in recipes, or print one as TOML
+    Recipes(RecipesArgs),
+    /// Say what this machine offers and what is missing, with remedies
+    Doctor,
+}
+
+/// `maflow train`
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  maflow train                                  the default recipe
+  maflow train two-moons --seed 7
+  maflow train ising-16-paper --set train.steps=500 --out runs/short
+  maflow train my-model.toml
+  maflow train --resume --out runs/short --set train.steps=2000
+
+`maflow recipes NAME > my-model.toml` writes a recipe to start from.")]
+pub struct TrainArgs {
+    /// A built-in recipe (see `maflow recipes`) or a recipe file [default: ising-8]
+    #[arg(value_name = "RECIPE|FILE.toml")]
+    pub recipe: Option<String>,
+    /// Folder with the data set's files, instead of fetching them
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Change one key of the recipe, e.g. train.learning_rate=3e-4; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<Setting>,
+    /// Run directory to make [default: the first free one of runs/RECIPE, runs/RECIPE-2, ...]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on from the newest checkpoint of the run [default: the latest run of the recipe]
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// `maflow evaluate`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  maflow evaluate runs/ising-8
+  maflow evaluate runs/ising-8 --samples 100000 --steps 100
+  maflow evaluate runs/mnist --data ~/mnist --json | jq .nll_nats")]
+pub struct EvaluateArgs {
+    /// A run directory
+    pub run: PathBuf,
+    /// Folder with the data set's files, instead of fetching them
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Samples to draw, or data points to use [default: the run's evaluate.samples, or the whole test set]
+    #[arg(long, value_name = "N")]
+    pub samples: Option<NonZeroUsize>,
+    /// Integration steps to start from; halved until the figure stands still [default: the run's]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<NonZeroUsize>,
+    /// Integration method, also the adaptive tsit5 and dopri5 [default: the run's]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub method: Option<Method>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maflow sample`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  maflow sample runs/ising-8 --count 10000 --out samples.npy
+  maflow sample runs/mnist --count 64 --out samples.png")]
+pub struct SampleArgs {
+    /// A run directory
+    pub run: PathBuf,
+    /// How many samples to draw
+    #[arg(long, value_name = "N")]
+    pub count: NonZeroUsize,
+    /// Where to: .npy for numbers (one row per sample), .png for a picture
+    #[arg(long, value_name = "FILE.npy|FILE.png")]
+    pub out: PathBuf,
+}
+
+/// `maflow plot`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  maflow plot runs/ising-8")]
+pub struct PlotArgs {
+    /// A run directory
+    pub run: PathBuf,
+    /// Folder with the data set's files, instead of fetching them
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// `maflow import`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  maflow import weights.safetensors --recipe mnist --out runs/published
+
+The file holds fc1.weight [h, N], optionally fc1.bias [h], and fc2.weight [1, h].")]
+pub struct ImportArgs {
+    /// The weights
+    #[arg(value_name = "FILE.safetensors")]
+    pub file: PathBuf,
+    /// A built-in recipe or a recipe file that the weights belong to
+    #[arg(long, value_name = "RECIPE|FILE.toml")]
+    pub recipe: String,
+    /// Run directory to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// `maflow export`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  maflow export runs/mnist --out weights.safetensors")]
+pub struct ExportArgs {
+    /// A run directory
+    pub run: PathBuf,
+    /// The file to write
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: PathBuf,
+}
+
+/// `maflow recipes`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  maflow recipes\n  maflow recipes mnist > my-model.toml")]
+pub struct RecipesArgs {
+    /// Print this recipe's TOML
+    pub name: Option<String>,
+}

@@ -1,0 +1,80 @@
+//! The configuration: a TOML file read into typed, validated values, every key with one meaning and one name.
+//!
+//! The way of a recipe: TOML text -> table -> `--set` applied to the table -> [`Config`] -> [`Config::validate`].
+
+mod read;
+mod schema;
+mod set;
+mod validate;
+
+pub use read::from_table;
+pub use schema::*;
+pub use set::Setting;
+
+/// What is wrong with a configuration: where, what was found, what is expected and how to go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Not TOML at all.
+    #[error("{origin} is not valid TOML: {message}")]
+    Syntax {
+        /// The file or recipe.
+        origin: String,
+        /// Line, column and reason.
+        message: String,
+    },
+    /// A key that nothing reads.
+    #[error("unknown key `{key}`{}; the keys here are {}", did_you_mean(.nearest), .known.join(", "))]
+    UnknownKey {
+        /// The whole path, e.g. `train.lerning_rate`.
+        key: String,
+        /// The known key that looks most like it.
+        nearest: Option<String>,
+        /// All keys at that place.
+        known: Vec<String>,
+    },
+    /// A key without which the configuration means nothing.
+    #[error("the key `{key}` is missing; expected {expected}")]
+    Missing {
+        /// The whole path.
+        key: String,
+        /// What belongs there.
+        expected: String,
+    },
+    /// A value of the wrong type or an unknown word.
+    #[error("`{key}`: {message}")]
+    WrongType {
+        /// The whole path.
+        key: String,
+        /// Found and expected.
+        message: String,
+    },
+    /// A value out of its range, or one that contradicts another.
+    #[error("`{key}` = {found}, expected {expected}; {remedy}")]
+    OutOfRange {
+        /// The whole path.
+        key: &'static str,
+        /// The value.
+        found: String,
+        /// The values that work.
+        expected: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+fn did_you_mean(name: &Option<String>) -> String {
+    name.as_ref()
+        .map(|n| format!(", did you mean `{n}`?"))
+        .unwrap_or_default()
+}
+
+/// The entry of `known` that looks most like `word`, if any looks like it.
+pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|k| (strsim::normalized_damerau_levenshtein(word, k), k))
+        .filter(|(score, _)| *score > 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}

@@ -1,0 +1,558 @@
+//! The keys of a recipe with their defaults: target, potential, flow, training, evaluation.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A whole recipe, and the `config.toml` of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Name of the recipe; names the run directory too.
+    pub name: String,
+    /// One line for `maflow recipes`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What made this file; only in the `config.toml` of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunInfo>,
+    /// The density to be fitted.
+    pub target: Target,
+    /// The scalar potential whose gradient is the velocity.
+    pub potential: Potential,
+    /// How the ordinary differential equation is solved in training.
+    pub flow: Flow,
+    /// How the parameters are found.
+    pub train: Train,
+    /// How the figures of the finished run are taken.
+    pub evaluate: Evaluate,
+}
+
+/// What made a run: written into its `config.toml`, ignored when that file is used as a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunInfo {
+    /// Version of maflow.
+    pub version: String,
+    /// Backend the run was made with.
+    pub backend: crate::args::Backend,
+    /// Threads it was made with.
+    pub threads: usize,
+}
+
+/// The density to be fitted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Target {
+    /// Handwritten digits in logit space; dimension 784.
+    Mnist(MnistTarget),
+    /// The continuous formulation of the Ising model; dimension `size * size_y`.
+    Ising(IsingTarget),
+    /// A density or an energy in the plane; dimension 2.
+    Toy(ToyTarget),
+    /// The lattice field theory φ⁴ in its (κ, λ) form; dimension `size²`.
+    Phi4(Phi4Target),
+}
+
+/// MNIST: `x = logit(λ + (1 − 2λ)(k + u)/256)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MnistTarget {
+    /// Distance λ kept from 0 and 1 before the logit.
+    pub lambda: f64,
+    /// Pictures of the training file set apart for validation.
+    pub validation: usize,
+    /// Seed of that split.
+    pub split_seed: u64,
+}
+
+impl Default for MnistTarget {
+    fn default() -> Self {
+        Self {
+            lambda: 1e-6,
+            validation: 10_000,
+            split_seed: 0,
+        }
+    }
+}
+
+/// Ising model with unit couplings on a square lattice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IsingTarget {
+    /// Sites in one direction.
+    pub size: usize,
+    /// Sites in the other direction; the same when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_y: Option<usize>,
+    /// `"critical"` (2/ln(1+√2)) or a number.
+    #[serde(default)]
+    pub temperature: Temperature,
+    /// Boundary of the lattice.
+    #[serde(default)]
+    pub boundary: Boundary,
+}
+
+impl IsingTarget {
+    /// Number of sites.
+    pub fn sites(&self) -> usize {
+        self.size * self.size_y.unwrap_or(self.size)
+    }
+}
+
+/// A temperature in units of the coupling.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Temperature {
+    /// `2/ln(1+√2)`, where the infinite lattice has its phase transition.
+    #[default]
+    Critical,
+    /// Any other.
+    Value(f64),
+}
+
+impl Temperature {
+    /// The number.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Critical => 2.0 / std::f64::consts::SQRT_2.ln_1p(),
+            Self::Value(t) => t,
+        }
+    }
+}
+
+impl Serialize for Temperature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Critical => serializer.serialize_str("critical"),
+            Self::Value(t) => serializer.serialize_f64(*t),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Temperature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrCritical;
+        impl Visitor<'_> for NumberOrCritical {
+            type Value = Temperature;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("\"critical\" or a number")
+            }
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Temperature, E> {
+                match word {
+                    "critical" => Ok(Temperature::Critical),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+                }
+            }
+            fn visit_f64<E>(self, t: f64) -> Result<Temperature, E> {
+                Ok(Temperature::Value(t))
+            }
+            fn visit_i64<E>(self, t: i64) -> Result<Temperature, E> {
+                Ok(Temperature::Value(t as f64))
+            }
+        }
+        deserializer.deserialize_any(NumberOrCritical)
+    }
+}
+
+/// How a lattice ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boundary {
+    /// A torus.
+    #[default]
+    Periodic,
+    /// A sheet.
+    Open,
+}
+
+/// A density or an energy in the plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToyTarget {
+    /// Which one.
+    pub name: Toy,
+}
+
+/// The densities (by samples) and energies (by formula) in the plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Toy {
+    /// Two interleaved half circles.
+    TwoMoons,
+    /// Eight Gaussians on a circle.
+    EightGaussians,
+    /// Concentric rings.
+    Rings,
+    /// A pinwheel of five arms.
+    Pinwheel,
+    /// Every other square of a board.
+    Checkerboard,
+    /// Energy 1 of Rezende and Mohamed (arXiv:1505.05770, table 1).
+    #[serde(rename = "energy-1")]
+    Energy1,
+    /// Energy 2 of Rezende and Mohamed.
+    #[serde(rename = "energy-2")]
+    Energy2,
+    /// Energy 3 of Rezende and Mohamed.
+    #[serde(rename = "energy-3")]
+    Energy3,
+    /// Energy 4 of Rezende and Mohamed.
+    #[serde(rename = "energy-4")]
+    Energy4,
+}
+
+impl Toy {
+    /// Whether it is given by a formula for the energy and not by samples.
+    pub fn is_energy(self) -> bool {
+        matches!(
+            self,
+            Self::Energy1 | Self::Energy2 | Self::Energy3 | Self::Energy4
+        )
+    }
+}
+
+/// φ⁴ theory: `S = Σ_x [−2κ Σ_μ φ_x φ_{x+μ} + (1 − 2λ) φ_x² + λ φ_x⁴]` on a periodic square lattice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phi4Target {
+    /// Sites in each direction.
+    pub size: usize,
+    /// Hopping parameter κ.
+    pub kappa: f64,
+    /// Quartic coupling λ.
+    pub lambda: f64,
+}
+
+/// The scalar potential.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Potential {
+    /// The paper's: `φ(x) = Σ_j v_j f(w_j·x + b_j)`.
+    Ridge(RidgePotential),
+}
+
+impl Potential {
+    /// Symmetry that the potential is averaged over, if any.
+    pub fn symmetry(&self) -> Option<&Symmetry> {
+        match self {
+            Self::Ridge(ridge) => ridge.symmetry.as_ref(),
+        }
+    }
+}
+
+/// One hidden layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RidgePotential {
+    /// Width h of the hidden layer.
+    pub hidden: usize,
+    /// The function f.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether b is trained (true) or left out (false).
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Symmetry drawn at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symmetry: Option<Symmetry>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The function f of the hidden layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `ln(1 + e^a)`.
+    #[default]
+    Softplus,
+    /// `ln cosh a`: even, so that without bias the density is exactly symmetric under x → −x.
+    LnCosh,
+}
+
+/// Symmetry of the potential: one element of the group is drawn per row of the batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Symmetry {
+    /// Generators of the group.
+    pub group: Vec<Generator>,
+    /// When an element is drawn.
+    #[serde(default)]
+    pub draw: Draw,
+}
+
+/// Generators of a symmetry group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Generator {
+    /// Translations of a periodic lattice.
+    Translations,
+    /// Exchange of the two directions.
+    Transpose,
+    /// Rotations by 90° and reflections.
+    D4,
+    /// x → −x.
+    Z2,
+}
+
+/// When an element of the symmetry group is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Draw {
+    /// Once for the whole solution of the differential equation: the order of the method and its adjoint keep their meaning.
+    #[default]
+    PerSolve,
+    /// At each stage, as the paper does: for reproduction.
+    PerStage,
+}
+
+/// How `dx/dt = ∇φ` is solved in training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Final time T.
+    pub time: f64,
+    /// Steps of the method; the integration-error watch may raise them.
+    pub steps: usize,
+    /// Explicit Runge-Kutta method of fixed step.
+    #[serde(default)]
+    pub method: Method,
+    /// What the adjoint keeps.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Coordinates the equation is solved in.
+    #[serde(default)]
+    pub coordinates: Coordinates,
+}
+
+/// Explicit Runge-Kutta methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// First order.
+    Euler,
+    /// Second order.
+    Midpoint,
+    /// Second order.
+    Heun,
+    /// Third order, Ralston's.
+    Ralston3,
+    /// Fourth order, the classical one.
+    #[default]
+    Rk4,
+    /// Fourth order, the 3/8 rule.
+    Rk38,
+    /// Tsitouras 5(4), adaptive; evaluation and sampling only.
+    Tsit5,
+    /// Dormand-Prince 5(4), adaptive; evaluation and sampling only.
+    Dopri5,
+}
+
+impl Method {
+    /// Whether the step is chosen by error control.
+    pub fn is_adaptive(self) -> bool {
+        matches!(self, Self::Tsit5 | Self::Dopri5)
+    }
+}
+
+/// What the adjoint keeps of the way forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Memory {
+    /// Every stage: fastest.
+    #[default]
+    Stages,
+    /// The start of every step; stages are computed again.
+    Recompute,
+}
+
+/// Coordinates the equation is solved in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coordinates {
+    /// The cheaper of the two.
+    #[default]
+    Auto,
+    /// Those of the data.
+    X,
+    /// `a = Wx + b`, of the hidden layer.
+    Feature,
+}
+
+/// How the parameters are found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// What is minimised.
+    pub objective: Objective,
+    /// Rows of a batch.
+    pub batch: usize,
+    /// Passes over the training data; give this or `steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Optimiser steps; give this or `epochs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Step size of the optimiser.
+    #[serde(default = "Train::default_learning_rate")]
+    pub learning_rate: f64,
+    /// How the learning rate changes.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// Adam: added to the gradient as L2 decay (PyTorch's `Adam`); AdamW: decoupled.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Decay rates of the two moments.
+    #[serde(default = "Train::default_betas")]
+    pub betas: [f64; 2],
+    /// Largest global norm of the gradient; longer ones are scaled to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Weight of the transport cost `∫ ½‖∇φ‖² dt` in the loss.
+    #[serde(default)]
+    pub transport_cost: f64,
+    /// Floating-point precision.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Seed of every random number.
+    #[serde(default)]
+    pub seed: u64,
+    /// Steps between checkpoints.
+    #[serde(default = "Train::default_checkpoint_every")]
+    pub checkpoint_every: usize,
+    /// Checkpoints kept, besides the best on validation.
+    #[serde(default = "Train::default_keep")]
+    pub keep: usize,
+    /// Steps between validations; 0 for one at the end of each epoch (or none without epochs).
+    #[serde(default)]
+    pub validate_every: usize,
+    /// Steps between two looks at the integration error; 0 for never.
+    #[serde(default = "Train::default_watch_every")]
+    pub watch_every: usize,
+    /// Integration error in nats above which the flow gets more steps.
+    #[serde(default = "Train::default_watch_tolerance")]
+    pub watch_tolerance: f64,
+    /// Most integration steps that the watch may ask for.
+    #[serde(default = "Train::default_max_flow_steps")]
+    pub max_flow_steps: usize,
+    /// Returns to the last good state, after a loss or gradient that is not finite, before giving up.
+    #[serde(default = "Train::default_max_rollbacks")]
+    pub max_rollbacks: usize,
+}
+
+impl Train {
+    fn default_learning_rate() -> f64 {
+        1e-3
+    }
+    fn default_betas() -> [f64; 2] {
+        [0.9, 0.999]
+    }
+    fn default_checkpoint_every() -> usize {
+        100
+    }
+    fn default_keep() -> usize {
+        3
+    }
+    fn default_watch_every() -> usize {
+        100
+    }
+    fn default_watch_tolerance() -> f64 {
+        0.1
+    }
+    fn default_max_flow_steps() -> usize {
+        1000
+    }
+    fn default_max_rollbacks() -> usize {
+        10
+    }
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// Negative log-likelihood of data (equation 6 of the paper).
+    Nll,
+    /// Variational free energy of an energy function (equation 7).
+    FreeEnergy,
+}
+
+/// How the learning rate changes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// A linear rise, then half a cosine down.
+    Cosine(CosineSchedule),
+}
+
+/// Warm-up and cosine decay.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CosineSchedule {
+    /// Steps of the linear rise.
+    pub warmup: usize,
+    /// Learning rate at the end, as a fraction of the largest.
+    pub final_fraction: f64,
+}
+
+/// The optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// Weight decay added to the gradient.
+    #[default]
+    Adam,
+    /// Decoupled weight decay.
+    Adamw,
+}
+
+/// Floating-point precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Single
+    #[default]
+    F32,
+    /// Double
+    F64,
+}
+
+/// How figures are taken and samples drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evaluate {
+    /// Samples drawn, or data points used; the whole test set or 10,000 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    /// Integration steps to start from; those at the end of training when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Method; `flow.method` when left out. May be adaptive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Relative tolerance of an adaptive method.
+    pub rtol: f64,
+    /// Absolute tolerance of an adaptive method.
+    pub atol: f64,
+}
+
+impl Default for Evaluate {
+    fn default() -> Self {
+        Self {
+            samples: None,
+            steps: None,
+            method: None,
+            rtol: 1e-5,
+            atol: 1e-5,
+        }
+    }
+}

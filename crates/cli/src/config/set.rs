@@ -1,0 +1,83 @@
+//! `--set key.path=value`: one change to the table of a recipe, before it is read.
+
+use std::str::FromStr;
+
+use toml::{Table, Value};
+
+use super::ConfigError;
+
+/// One `--set`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// The path, e.g. `train.learning_rate`.
+    pub key: String,
+    /// The new value.
+    pub value: Value,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    /// Reads `key.path=value`. The value is TOML; what is not TOML is a bare word (`train.optimizer=adamw`).
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text
+            .split_once('=')
+            .ok_or("expected key.path=value, e.g. train.learning_rate=3e-4")?;
+        let key = key.trim();
+        if key.is_empty() || key.split('.').any(|part| part.trim().is_empty()) {
+            return Err(format!(
+                "`{key}` is not a key; expected key.path=value, e.g. train.learning_rate=3e-4"
+            ));
+        }
+        let value = value.trim();
+        let value = match format!("value = {value}").parse::<Table>() {
+            // A line break in the value must not smuggle in other keys.
+            Ok(mut table) if table.len() == 1 => table.remove("value"),
+            _ => None,
+        }
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+        Ok(Self {
+            key: key.to_owned(),
+            value,
+        })
+    }
+}
+
+impl Setting {
+    /// Applies the change. Whether the key means anything is found when the table is read.
+    ///
+    /// # Errors
+    /// When the path leads through a value that is not a section.
+    pub fn apply(&self, table: &mut Table) -> Result<(), ConfigError> {
+        let parts: Vec<&str> = self.key.split('.').map(str::trim).collect();
+        let (last, sections) = parts.split_last().expect("split gives at least one part");
+        let mut here = table;
+        for (depth, part) in sections.iter().enumerate() {
+            let next = here
+                .entry((*part).to_owned())
+                .or_insert_with(|| Value::Table(Table::new()));
+            if let Value::String(kind) = next {
+                // A bare word is short for a section with that kind.
+                *next = Value::Table(Table::from_iter([(
+                    "kind".to_owned(),
+                    Value::String(std::mem::take(kind)),
+                )]));
+            }
+            here = match next {
+                Value::Table(table) => table,
+                other => {
+                    return Err(ConfigError::WrongType {
+                        key: self.key.clone(),
+                        message: format!(
+                            "`{}` is {} and has no keys below it",
+                            parts[..=depth].join("."),
+                            other
+                        ),
+                    });
+                }
+            };
+        }
+        here.insert((*last).to_owned(), self.value.clone());
+        Ok(())
+    }
+}

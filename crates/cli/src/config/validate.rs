@@ -1,0 +1,382 @@
+//! Ranges and contradictions: every number checked before any work begins.
+
+use std::fmt::Display;
+
+use super::{
+    Config, ConfigError, Evaluate, Flow, Generator, Objective, Potential, Schedule, Symmetry,
+    Target, Train,
+};
+
+impl Config {
+    /// Dimension N of the data.
+    pub fn dimension(&self) -> usize {
+        match &self.target {
+            Target::Mnist(_) => 784,
+            Target::Ising(ising) => ising.sites(),
+            Target::Toy(_) => 2,
+            Target::Phi4(phi4) => phi4.size * phi4.size,
+        }
+    }
+
+    /// Checks every number and every pair of keys that must agree.
+    ///
+    /// # Errors
+    /// [`ConfigError::OutOfRange`] with the value, the range and the remedy.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.target.validate()?;
+        let Potential::Ridge(ridge) = &self.potential;
+        at_least("potential.hidden", ridge.hidden, 1)?;
+        at_most("potential.hidden", ridge.hidden, 1 << 20)?;
+        if let Some(symmetry) = &ridge.symmetry {
+            symmetry.validate(&self.target)?;
+        }
+        self.flow.validate()?;
+        self.train.validate()?;
+        self.evaluate.validate()?;
+        self.objective_fits()?;
+        self.watch_fits()
+    }
+
+    /// Data are fitted by likelihood, energies by free energy.
+    fn objective_fits(&self) -> Result<(), ConfigError> {
+        let (what, fits) = match &self.target {
+            Target::Mnist(_) => ("mnist is given by data", Objective::Nll),
+            Target::Ising(_) | Target::Phi4(_) => (
+                "a lattice model is given by its energy",
+                Objective::FreeEnergy,
+            ),
+            Target::Toy(toy) if toy.name.is_energy() => {
+                ("this target is given by its energy", Objective::FreeEnergy)
+            }
+            Target::Toy(_) => ("this target is given by samples", Objective::Nll),
+        };
+        if self.train.objective != fits {
+            let word = |o| {
+                if o == Objective::Nll {
+                    "\"nll\""
+                } else {
+                    "\"free-energy\""
+                }
+            };
+            return Err(out_of_range(
+                "train.objective",
+                word(self.train.objective),
+                word(fits),
+                format!("{what}; change train.objective or target"),
+            ));
+        }
+        if self.train.epochs.is_some() && !matches!(self.target, Target::Mnist(_)) {
+            return Err(out_of_range(
+                "train.epochs",
+                self.train.epochs.unwrap_or_default(),
+                "no value for a target without a finite data set",
+                "give train.steps instead",
+            ));
+        }
+        if let Target::Mnist(mnist) = &self.target {
+            let training = 60_000 - mnist.validation;
+            if self.train.batch > training {
+                return Err(out_of_range(
+                    "train.batch",
+                    self.train.batch,
+                    format!("at most the {training} pictures of the training set"),
+                    "choose a smaller batch",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_fits(&self) -> Result<(), ConfigError> {
+        if self.train.watch_every > 0 && self.train.max_flow_steps < self.flow.steps {
+            return Err(out_of_range(
+                "train.max_flow_steps",
+                self.train.max_flow_steps,
+                format!("at least flow.steps = {}", self.flow.steps),
+                "raise it, lower flow.steps, or turn the watch off with train.watch_every = 0",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Target {
+    fn validate(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Mnist(mnist) => {
+                within(
+                    "target.lambda",
+                    mnist.lambda,
+                    1e-12,
+                    0.1,
+                    "the paper uses 1e-6",
+                )?;
+                at_least("target.validation", mnist.validation, 1)?;
+                at_most("target.validation", mnist.validation, 59_999)?;
+                fits_toml("target.split_seed", mnist.split_seed)
+            }
+            Self::Ising(ising) => {
+                lattice("target.size", ising.size)?;
+                if let Some(size_y) = ising.size_y {
+                    lattice("target.size_y", size_y)?;
+                }
+                let temperature = ising.temperature.value();
+                positive("target.temperature", temperature, "or write \"critical\"")
+            }
+            Self::Toy(_) => Ok(()),
+            Self::Phi4(phi4) => {
+                lattice("target.size", phi4.size)?;
+                finite("target.kappa", phi4.kappa)?;
+                positive(
+                    "target.lambda",
+                    phi4.lambda,
+                    "without it the energy has no minimum",
+                )
+            }
+        }
+    }
+}
+
+impl Symmetry {
+    fn validate(&self, target: &Target) -> Result<(), ConfigError> {
+        if self.group.is_empty() {
+            return Err(out_of_range(
+                "potential.symmetry.group",
+                "[]",
+                "at least one of \"translations\", \"transpose\", \"d4\", \"z2\"",
+                "name one or leave the section [potential.symmetry] out",
+            ));
+        }
+        let (square, periodic) = match target {
+            Target::Ising(ising) => (
+                ising.size_y.is_none_or(|y| y == ising.size),
+                ising.boundary == super::Boundary::Periodic,
+            ),
+            Target::Phi4(_) => (true, true),
+            Target::Mnist(_) | Target::Toy(_) => (false, false),
+        };
+        for generator in &self.group {
+            let (word, allowed, needs) = match generator {
+                Generator::Translations => ("translations", periodic, "a periodic lattice"),
+                Generator::Transpose => ("transpose", square, "a square lattice"),
+                Generator::D4 => ("d4", square, "a square lattice"),
+                Generator::Z2 => ("z2", true, ""),
+            };
+            if !allowed {
+                return Err(out_of_range(
+                    "potential.symmetry.group",
+                    format!("\"{word}\""),
+                    format!("{needs} as the target"),
+                    "take it out of the group: this target doesn't have that symmetry",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Flow {
+    fn validate(&self) -> Result<(), ConfigError> {
+        positive(
+            "flow.time",
+            self.time,
+            "the paper uses 10 (MNIST) and 5 (Ising)",
+        )?;
+        at_least("flow.steps", self.steps, 1)?;
+        at_most("flow.steps", self.steps, 1_000_000)?;
+        if self.method.is_adaptive() {
+            return Err(out_of_range(
+                "flow.method",
+                format!("{:?}", self.method).to_lowercase(),
+                "a method of fixed step: euler, midpoint, heun, ralston3, rk4, rk38",
+                "adaptive methods serve evaluation and sampling: set evaluate.method instead",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Train {
+    fn validate(&self) -> Result<(), ConfigError> {
+        at_least("train.batch", self.batch, 1)?;
+        match (self.epochs, self.steps) {
+            (Some(epochs), None) => at_least("train.epochs", epochs, 1)?,
+            (None, Some(steps)) => at_least("train.steps", steps, 1)?,
+            (found, _) => {
+                return Err(out_of_range(
+                    "train.steps",
+                    if found.is_some() {
+                        "given beside train.epochs"
+                    } else {
+                        "not given, nor train.epochs"
+                    },
+                    "exactly one of train.steps and train.epochs",
+                    "the length of the training must be given once",
+                ));
+            }
+        }
+        positive(
+            "train.learning_rate",
+            self.learning_rate,
+            "1e-3 is a good start",
+        )?;
+        if let Schedule::Cosine(cosine) = &self.schedule {
+            within(
+                "train.schedule.final_fraction",
+                cosine.final_fraction,
+                0.0,
+                1.0,
+                "0 ends at rest",
+            )?;
+            if let Some(steps) = self.steps.filter(|steps| cosine.warmup >= *steps) {
+                return Err(out_of_range(
+                    "train.schedule.warmup",
+                    cosine.warmup,
+                    format!("fewer than train.steps = {steps}"),
+                    "shorten the warm-up or train longer",
+                ));
+            }
+        }
+        within(
+            "train.weight_decay",
+            self.weight_decay,
+            0.0,
+            1e3,
+            "0 turns it off",
+        )?;
+        for beta in self.betas {
+            if !(0.0..1.0).contains(&beta) {
+                return Err(out_of_range(
+                    "train.betas",
+                    format!("{:?}", self.betas),
+                    "two numbers from 0 to below 1",
+                    "Adam's usual ones are [0.9, 0.999]",
+                ));
+            }
+        }
+        if let Some(norm) = self.clip_norm {
+            positive("train.clip_norm", norm, "leave it out to turn clipping off")?;
+        }
+        within(
+            "train.transport_cost",
+            self.transport_cost,
+            0.0,
+            1e12,
+            "0 turns it off",
+        )?;
+        fits_toml("train.seed", self.seed)?;
+        at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
+        at_least("train.keep", self.keep, 1)?;
+        positive(
+            "train.watch_tolerance",
+            self.watch_tolerance,
+            "train.watch_every = 0 turns the watch off",
+        )
+    }
+}
+
+impl Evaluate {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(samples) = self.samples {
+            at_least("evaluate.samples", samples, 2)?;
+        }
+        if let Some(steps) = self.steps {
+            at_least("evaluate.steps", steps, 1)?;
+        }
+        within("evaluate.rtol", self.rtol, 1e-15, 1.0, "1e-5 is usual")?;
+        within("evaluate.atol", self.atol, 1e-15, 1.0, "1e-5 is usual")
+    }
+}
+
+fn out_of_range(
+    key: &'static str,
+    found: impl Display,
+    expected: impl Into<String>,
+    remedy: impl Into<String>,
+) -> ConfigError {
+    ConfigError::OutOfRange {
+        key,
+        found: found.to_string(),
+        expected: expected.into(),
+        remedy: remedy.into(),
+    }
+}
+
+fn at_least(key: &'static str, found: usize, least: usize) -> Result<(), ConfigError> {
+    match found >= least {
+        true => Ok(()),
+        false => Err(out_of_range(
+            key,
+            found,
+            format!("at least {least}"),
+            "choose a larger number",
+        )),
+    }
+}
+
+fn at_most(key: &'static str, found: usize, most: usize) -> Result<(), ConfigError> {
+    match found <= most {
+        true => Ok(()),
+        false => Err(out_of_range(
+            key,
+            found,
+            format!("at most {most}"),
+            "choose a smaller number",
+        )),
+    }
+}
+
+fn lattice(key: &'static str, size: usize) -> Result<(), ConfigError> {
+    at_least(key, size, 2)?;
+    at_most(key, size, 1024)
+}
+
+fn within(
+    key: &'static str,
+    found: f64,
+    low: f64,
+    high: f64,
+    remedy: &str,
+) -> Result<(), ConfigError> {
+    match (low..=high).contains(&found) {
+        true => Ok(()),
+        false => Err(out_of_range(
+            key,
+            found,
+            format!("a number from {low} to {high}"),
+            remedy,
+        )),
+    }
+}
+
+fn finite(key: &'static str, found: f64) -> Result<(), ConfigError> {
+    match found.is_finite() {
+        true => Ok(()),
+        false => Err(out_of_range(
+            key,
+            found,
+            "a finite number",
+            "choose another value",
+        )),
+    }
+}
+
+fn positive(key: &'static str, found: f64, remedy: &str) -> Result<(), ConfigError> {
+    match found.is_finite() && found > 0.0 {
+        true => Ok(()),
+        false => Err(out_of_range(key, found, "a positive number", remedy)),
+    }
+}
+
+/// TOML's integers have 63 bits.
+fn fits_toml(key: &'static str, found: u64) -> Result<(), ConfigError> {
+    match i64::try_from(found) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(out_of_range(
+            key,
+            found,
+            format!("at most {}", i64::MAX),
+            "choose a smaller seed",
+        )),
+    }
+}

@@ -1,0 +1,79 @@
+//! The one error of the program: a clear sentence with its remedy, and the exit code that belongs to it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+
+/// What ends a command before its work is done.
+///
+/// Its `Display` is the sentence the user reads; [`CliError::exit_code`] is what the shell gets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// The words typed contradict each other or what is on the disk. Exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// A recipe or a `--set` cannot be used. Exit code 2.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The work itself failed. Exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// A file could not be read or written. Exit code 1.
+    #[error("cannot {action} {}: {source}; {remedy}", path.display())]
+    File {
+        /// What was tried: "read", "write", "create", ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+        /// What the user can do.
+        remedy: &'static str,
+    },
+    /// The user interrupted and the state was saved; says how to go on. Exit code 130.
+    #[error("{0}")]
+    Interrupted(String),
+    /// Whoever read our output has gone (`maflow recipes | head -1`): end quietly. Exit code 0.
+    #[error("the reader of the output has gone")]
+    BrokenPipe,
+}
+
+impl CliError {
+    /// The exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Failed(_) | Self::File { .. } => 1,
+            Self::Interrupted(_) => 130,
+            Self::BrokenPipe => 0,
+        }
+    }
+
+    /// An error of the file system with the usual remedy for `action`.
+    pub fn file(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        let remedy = match source.kind() {
+            io::ErrorKind::NotFound => "check the path",
+            io::ErrorKind::PermissionDenied => {
+                "choose a place you may write to or change its rights"
+            }
+            io::ErrorKind::StorageFull => "free some space and try again",
+            _ => "check the path and the disk",
+        };
+        Self::File {
+            action,
+            path: path.into(),
+            source,
+            remedy,
+        }
+    }
+
+    /// An error of writing to standard output.
+    pub fn stdout(source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::file("write to", "standard output", source),
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! From the words typed to what will be done: every default filled in, every contradiction found, nothing written yet.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use crate::args::{
+    Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PlotArgs, SampleArgs,
+    TrainArgs,
+};
+use crate::config::{Config, Precision, Setting};
+use crate::error::CliError;
+use crate::{recipes, run_dir};
+
+/// What will be done.
+#[derive(Debug)]
+pub enum Plan {
+    /// Train.
+    Train(Box<Train>),
+    /// Take the figures of a run.
+    Evaluate(Box<Evaluate>),
+    /// Draw samples from a run.
+    Sample(Box<Sample>),
+    /// Draw the figures of a run.
+    Plot(Box<Plot>),
+    /// Make a run from weights.
+    Import(Box<Import>),
+    /// Write the weights of a run.
+    Export(Box<Export>),
+    /// List the recipes, or print the named one.
+    Recipes(Option<String>),
+    /// Look at this machine.
+    Doctor,
+}
+
+/// Where the numbers are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compute {
+    /// The library.
+    pub backend: Backend,
+    /// Threads.
+    pub threads: NonZeroUsize,
+}
+
+/// A training.
+#[derive(Debug)]
+pub struct Train {
+    /// What to train, with every flag applied.
+    pub config: Config,
+    /// Where.
+    pub start: Start,
+    /// Folder of the data set's files.
+    pub data: Option<PathBuf>,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+/// How a training begins.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Start {
+    /// In the directory named.
+    New(PathBuf),
+    /// In the first free directory of that name.
+    NewNumbered(PathBuf),
+    /// From the newest checkpoint of the run there.
+    Resume(PathBuf),
+}
+
+/// An evaluation.
+#[derive(Debug)]
+pub struct Evaluate {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Its configuration, with every flag applied.
+    pub config: Config,
+    /// Folder of the data set's files.
+    pub data: Option<PathBuf>,
+    /// Whether to print JSON.
+    pub json: bool,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+/// Sampling.
+#[derive(Debug)]
+pub struct Sample {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Its configuration.
+    pub config: Config,
+    /// How many.
+    pub count: usize,
+    /// The file.
+    pub out: PathBuf,
+    /// Its kind.
+    pub format: SampleFormat,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+/// What samples are written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleFormat {
+    /// NumPy's format, one row per sample.
+    Npy,
+    /// A picture.
+    Png,
+}
+
+/// Figures of a run.
+#[derive(Debug)]
+pub struct Plot {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Its configuration.
+    pub config: Config,
+    /// Folder of the data set's files.
+    pub data: Option<PathBuf>,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+/// An import.
+#[derive(Debug)]
+pub struct Import {
+    /// The weights.
+    pub file: PathBuf,
+    /// The recipe they belong to.
+    pub config: Config,
+    /// The run directory to make.
+    pub out: PathBuf,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+/// An export.
+#[derive(Debug)]
+pub struct Export {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Its configuration.
+    pub config: Config,
+    /// The file to write.
+    pub out: PathBuf,
+}
+
+/// Resolves the command line.
+///
+/// # Errors
+/// Anything that makes the words typed impossible to follow.
+pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
+    let global = &cli.global;
+    match cli.command {
+        None => train(TrainArgs::default(), global),
+        Some(Command::Train(args)) => train(args, global),
+        Some(Command::Evaluate(args)) => evaluate(args, global),
+        Some(Command::Sample(args)) => sample(args, global),
+        Some(Command::Plot(args)) => plot(args, global),
+        Some(Command::Import(args)) => import(args, global),
+        Some(Command::Export(args)) => export(args, global),
+        Some(Command::Recipes(args)) => Ok(Plan::Recipes(args.name)),
+        Some(Command::Doctor) => Ok(Plan::Doctor),
+    }
+}
+
+fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    require_folder(args.data.as_deref())?;
+    let base = Path::new(run_dir::RUNS);
+    let (config, start) = if args.resume {
+        let path = match (&args.out, &args.recipe) {
+            (Some(out), _) => out.clone(),
+            (None, recipe) => {
+                let recipe = recipe.as_deref().unwrap_or(recipes::DEFAULT);
+                run_dir::latest(base, &recipes::load(recipe, &[])?.name)?
+            }
+        };
+        let before = run_dir::read_config(&path, &[])?;
+        if let Some(recipe) = &args.recipe {
+            require_same_recipe(&before, recipe, &path)?;
+        }
+        let config = run_dir::read_config(&path, &with_flags(&args.settings, global))?;
+        require_same_model(&before, &config, &path)?;
+        (config, Start::Resume(path))
+    } else {
+        let recipe = args.recipe.as_deref().unwrap_or(recipes::DEFAULT);
+        let mut config = recipes::load(recipe, &with_flags(&args.settings, global))?;
+        config.run = None;
+        let start = match args.out {
+            Some(out) => Start::New(out),
+            None => Start::NewNumbered(base.to_owned()),
+        };
+        (config, start)
+    };
+    let compute = compute(global, &config)?;
+    Ok(Plan::Train(Box::new(Train {
+        config,
+        start,
+        data: args.data,
+        compute,
+    })))
+}
+
+fn require_same_recipe(before: &Config, recipe: &str, path: &Path) -> Result<(), CliError> {
+    let name = recipes::load(recipe, &[])?.name;
+    match name == before.name {
+        true => Ok(()),
+        false => Err(CliError::Usage(format!(
+            "{} holds a run of {}, not of {name}; leave the recipe out or choose another --out",
+            path.display(),
+            before.name
+        ))),
+    }
+}
+
+/// A resumed run keeps everything that its checkpoints or its random numbers depend on.
+fn require_same_model(before: &Config, after: &Config, path: &Path) -> Result<(), CliError> {
+    let (b, a) = (&before.train, &after.train);
+    let changed = [
+        ("target", before.target != after.target),
+        ("potential", before.potential != after.potential),
+        ("flow.time", before.flow.time != after.flow.time),
+        ("train.objective", b.objective != a.objective),
+        ("train.batch", b.batch != a.batch),
+        ("train.seed", b.seed != a.seed),
+        ("train.precision", b.precision != a.precision),
+        ("name", before.name != after.name),
+    ];
+    match changed.iter().find(|(_, changed)| *changed) {
+        None => Ok(()),
+        Some((key, _)) => Err(CliError::Usage(format!(
+            "a resumed run keeps its `{key}`, and {} was made with another; leave that change out or start a new run without --resume",
+            path.display()
+        ))),
+    }
+}
+
+fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    require_folder(args.data.as_deref())?;
+    let mut config = run_config(&args.run, global)?;
+    let figures = &mut config.evaluate;
+    figures.method = args.method.or(figures.method);
+    figures.samples = args.samples.map(NonZeroUsize::get).or(figures.samples);
+    figures.steps = args.steps.map(NonZeroUsize::get).or(figures.steps);
+    if args.steps.is_some() && figures.method.is_some_and(|method| method.is_adaptive()) {
+        return Err(CliError::Usage(
+            "an adaptive method chooses its own steps; leave --steps out, or choose --method rk4"
+                .to_owned(),
+        ));
+    }
+    config.validate()?;
+    let compute = compute(global, &config)?;
+    let EvaluateArgs {
+        run, data, json, ..
+    } = args;
+    Ok(Plan::Evaluate(Box::new(Evaluate {
+        run,
+        config,
+        data,
+        json,
+        compute,
+    })))
+}
+
+fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    let config = run_config(&args.run, global)?;
+    let extension = args
+        .out
+        .extension()
+        .map(|ext| ext.to_string_lossy().to_lowercase());
+    let format = match extension.as_deref() {
+        Some("npy") => SampleFormat::Npy,
+        Some("png") => SampleFormat::Png,
+        _ => {
+            return Err(CliError::Usage(format!(
+                "--out {} must end in .npy (numbers) or .png (a picture)",
+                args.out.display()
+            )));
+        }
+    };
+    require_parent(&args.out)?;
+    let compute = compute(global, &config)?;
+    let SampleArgs { run, count, out } = args;
+    Ok(Plan::Sample(Box::new(Sample {
+        run,
+        config,
+        count: count.get(),
+        out,
+        format,
+        compute,
+    })))
+}
+
+fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    require_folder(args.data.as_deref())?;
+    let config = run_config(&args.run, global)?;
+    let compute = compute(global, &config)?;
+    Ok(Plan::Plot(Box::new(Plot {
+        run: args.run,
+        config,
+        data: args.data,
+        compute,
+    })))
+}
+
+fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    if !args.file.is_file() {
+        return Err(CliError::Usage(format!(
+            "there is no file {}; give the path of a .safetensors file",
+            args.file.display()
+        )));
+    }
+    let config = recipes::load(&args.recipe, &with_flags(&[], global))?;
+    let compute = compute(global, &config)?;
+    Ok(Plan::Import(Box::new(Import {
+        file: args.file,
+        config,
+        out: args.out,
+        compute,
+    })))
+}
+
+fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    let config = run_config(&args.run, global)?;
+    require_parent(&args.out)?;
+    Ok(Plan::Export(Box::new(Export {
+        run: args.run,
+        config,
+        out: args.out,
+    })))
+}
+
+/// The configuration of a run with the global flags applied.
+fn run_config(run: &Path, global: &GlobalArgs) -> Result<Config, CliError> {
+    run_dir::read_config(run, &with_flags(&[], global))
+}
+
+/// The global flags are short for settings, and win over them.
+fn with_flags(settings: &[Setting], global: &GlobalArgs) -> Vec<Setting> {
+    let seed = global.seed.map(|seed| format!("train.seed={seed}"));
+    let precision = global.precision.map(|precision| match precision {
+        Precision::F32 => "train.precision=f32".to_owned(),
+        Precision::F64 => "train.precision=f64".to_owned(),
+    });
+    let flags = [seed, precision].into_iter().flatten();
+    let flags = flags.map(|text| text.parse().expect("written just above in the right form"));
+    settings.iter().cloned().chain(flags).collect()
+}
+
+fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
+    let of_run = config.run.as_ref().map(|run| run.backend);
+    let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
+    if backend != Backend::Ndarray {
+        return Err(CliError::Failed(format!(
+            "this maflow was built without libtorch and has no backend {}; use --backend ndarray",
+            backend.name()
+        )));
+    }
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Ok(Compute {
+        backend,
+        threads: global.threads.unwrap_or_else(cores),
+    })
+}
+
+fn require_folder(path: Option<&Path>) -> Result<(), CliError> {
+    match path {
+        Some(path) if !path.is_dir() => Err(CliError::Usage(format!(
+            "--data {} is not a folder; give the folder that holds the data set's files",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn require_parent(path: &Path) -> Result<(), CliError> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+            Err(CliError::Usage(format!(
+                "the folder {} does not exist; make it or choose another --out",
+                parent.display()
+            )))
+        }
+        _ => Ok(()),
+    }
+}

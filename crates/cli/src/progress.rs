@@ -1,0 +1,184 @@
+//! Progress of the training on standard error: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output;
+
+/// Time between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Steps over which the loss is averaged for display.
+const SMOOTHING: f64 = 20.0;
+
+/// What the training reports after a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Status {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Mean loss of the batch, in the unit of the run's figures.
+    pub loss: f64,
+    /// Steps of the integrator.
+    pub flow_steps: u64,
+    /// The latest validation figure.
+    pub validation: Option<f64>,
+}
+
+/// The display. It ends with [`Progress::finish`]; dropped, it leaves the terminal clean.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+    first: u64,
+    exact: Option<f64>,
+    started: Instant,
+    last_line: Option<Instant>,
+    smooth: Smooth,
+}
+
+impl Progress {
+    /// Starts at `first` (0, or the step of the checkpoint) of `total` steps. `exact` is the value to be reached.
+    pub fn start(first: u64, total: u64, exact: Option<f64>) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left")
+                .expect("the template is a constant that indicatif accepts")
+                .progress_chars("━╸·");
+            let bar =
+                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+            bar.set_style(style);
+            bar.set_position(first);
+            bar.reset_eta();
+            bar
+        });
+        let started = Instant::now();
+        Self {
+            bar,
+            total,
+            first,
+            exact,
+            started,
+            last_line: None,
+            smooth: Smooth::default(),
+        }
+    }
+
+    /// Shows a step.
+    pub fn update(&mut self, status: Status) {
+        self.smooth.push(status.loss);
+        let message = self.message(&status);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(message);
+                bar.set_position(status.step);
+            }
+            None => {
+                let due = self
+                    .last_line
+                    .is_none_or(|last| last.elapsed() >= LINE_EVERY);
+                if due || status.step >= self.total {
+                    self.last_line = Some(Instant::now());
+                    output::note(&self.line(&status, &message));
+                }
+            }
+        }
+    }
+
+    /// Prints a line (a warning, a checkpoint) without disturbing the bar.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
+    }
+
+    /// Ends the display, leaving the last state on the screen.
+    pub fn finish(self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+
+    fn message(&self, status: &Status) -> String {
+        let mut text = format!("loss {}", figure(self.smooth.mean()));
+        if let Some(exact) = self.exact {
+            text += &format!("  exact {}", figure(exact));
+        }
+        if let Some(validation) = status.validation {
+            text += &format!("  validation {}", figure(validation));
+        }
+        text + &format!("  flow steps {}", status.flow_steps)
+    }
+
+    fn line(&self, status: &Status, message: &str) -> String {
+        let done = status.step.saturating_sub(self.first).max(1);
+        let left = self.total.saturating_sub(status.step);
+        let seconds = self.started.elapsed().as_secs_f64() * left as f64 / done as f64;
+        format!(
+            "step {}/{}  {message}  {} left",
+            status.step,
+            self.total,
+            duration(seconds)
+        )
+    }
+}
+
+/// Running mean over about [`SMOOTHING`] steps, exact from the first one on.
+#[derive(Debug, Default)]
+struct Smooth {
+    sum: f64,
+    weight: f64,
+}
+
+impl Smooth {
+    fn push(&mut self, value: f64) {
+        let keep = 1.0 - 1.0 / SMOOTHING;
+        self.sum = keep * self.sum + value;
+        self.weight = keep * self.weight + 1.0;
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.weight
+    }
+}
+
+/// A figure with as many digits as its size deserves.
+pub fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.1}"),
+        size if size >= 10.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+/// Seconds in words: `45 s`, `2 min 10 s`, `3 h 5 min`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_displayed_loss_is_a_mean_from_the_first_step_on() {
+        let mut smooth = Smooth::default();
+        smooth.push(3.0);
+        assert_eq!(smooth.mean(), 3.0);
+        (0..2000).for_each(|_| smooth.push(1.0));
+        assert!((smooth.mean() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn durations_and_figures_read_well() {
+        assert_eq!(duration(59.6), "1 min 0 s");
+        assert_eq!(duration(11_100.0), "3 h 5 min");
+        assert_eq!(figure(-2.315_920_858), "-2.3159");
+        assert_eq!(figure(1255.48), "1255.5");
+    }
+}

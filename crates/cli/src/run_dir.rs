@@ -1,0 +1,289 @@
+//! The run directory: `config.toml`, `metrics.csv`, `log.txt`, `checkpoints/`, `plots/`, and the lock that guards them.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::config::{Config, Setting};
+use crate::error::CliError;
+use crate::{recipes, write};
+
+/// Where runs go when no directory is named.
+pub const RUNS: &str = "runs";
+
+/// A run directory held by this process: nobody else trains in it while this value lives.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Makes a new run in `path`, which must be free: absent or an empty folder.
+    ///
+    /// # Errors
+    /// When there is something already, or it cannot be written.
+    pub fn create(path: &Path, config: &Config) -> Result<Self, CliError> {
+        if is_run(path) {
+            return Err(CliError::Usage(format!(
+                "{0} already holds a run; go on with it by `maflow train --resume --out {0}`, or choose another --out",
+                path.display()
+            )));
+        }
+        match fs::read_dir(path) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(CliError::Usage(format!(
+                        "{} is not empty and holds no run; choose another --out",
+                        path.display()
+                    )));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(path).map_err(|e| CliError::file("create", path, e))?;
+            }
+            Err(error) => return Err(CliError::file("use", path, error)),
+        }
+        Self::fill(path, config)
+    }
+
+    /// Makes a new run in the first free one of `base/NAME`, `base/NAME-2`, ...
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn create_free(base: &Path, config: &Config) -> Result<Self, CliError> {
+        fs::create_dir_all(base).map_err(|e| CliError::file("create", base, e))?;
+        for path in numbered(base, &config.name) {
+            // Making the folder is what claims the name: two processes never get the same one.
+            match fs::create_dir(&path) {
+                Ok(()) => return Self::fill(&path, config),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(CliError::file("create", path, error)),
+            }
+        }
+        unreachable!("the numbered names do not end")
+    }
+
+    /// Opens an existing run for more training.
+    ///
+    /// # Errors
+    /// When it is no run, or another process trains in it.
+    pub fn resume(path: &Path) -> Result<Self, CliError> {
+        require_run(path)?;
+        let run = Self {
+            path: path.to_owned(),
+            _lock: lock(path)?,
+        };
+        run.make_folders()?;
+        Ok(run)
+    }
+
+    fn fill(path: &Path, config: &Config) -> Result<Self, CliError> {
+        let run = Self {
+            path: path.to_owned(),
+            _lock: lock(path)?,
+        };
+        run.make_folders()?;
+        run.write_config(config)?;
+        Ok(run)
+    }
+
+    fn make_folders(&self) -> Result<(), CliError> {
+        for folder in [self.checkpoints(), self.plots()] {
+            fs::create_dir_all(&folder).map_err(|e| CliError::file("create", folder, e))?;
+        }
+        Ok(())
+    }
+
+    /// Replaces `config.toml`.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one stays.
+    pub fn write_config(&self, config: &Config) -> Result<(), CliError> {
+        let text = toml::to_string(config).map_err(|e| {
+            CliError::Failed(format!("cannot write the configuration as TOML: {e}"))
+        })?;
+        write::whole_file(&config_file(&self.path), text.as_bytes())
+    }
+
+    /// Adds a line, with the time, to `log.txt`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn log(&self, line: &str) -> Result<(), CliError> {
+        let path = self.path.join("log.txt");
+        let now = humantime::format_rfc3339_seconds(SystemTime::now());
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{now} {line}\n").as_bytes()))
+            .map_err(|error| CliError::file("write", path, error))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `checkpoints/`.
+    pub fn checkpoints(&self) -> PathBuf {
+        checkpoints(&self.path)
+    }
+
+    /// `plots/`.
+    pub fn plots(&self) -> PathBuf {
+        plots(&self.path)
+    }
+
+    /// `metrics.csv`.
+    pub fn metrics(&self) -> PathBuf {
+        metrics(&self.path)
+    }
+}
+
+/// `checkpoints/` of the run in `path`.
+pub fn checkpoints(path: &Path) -> PathBuf {
+    path.join("checkpoints")
+}
+
+/// `plots/` of the run in `path`.
+pub fn plots(path: &Path) -> PathBuf {
+    path.join("plots")
+}
+
+/// `metrics.csv` of the run in `path`.
+pub fn metrics(path: &Path) -> PathBuf {
+    path.join("metrics.csv")
+}
+
+fn config_file(path: &Path) -> PathBuf {
+    path.join("config.toml")
+}
+
+fn is_run(path: &Path) -> bool {
+    config_file(path).is_file()
+}
+
+fn require_run(path: &Path) -> Result<(), CliError> {
+    match is_run(path) {
+        true => Ok(()),
+        false => Err(CliError::Usage(format!(
+            "{} is not a run directory: it has no config.toml; `maflow train` makes one",
+            path.display()
+        ))),
+    }
+}
+
+/// Reads the configuration of a run, with `settings` applied.
+///
+/// # Errors
+/// When `path` is no run, or its configuration cannot be used.
+pub fn read_config(path: &Path, settings: &[Setting]) -> Result<Config, CliError> {
+    require_run(path)?;
+    recipes::read_file(&config_file(path), "run", settings)
+}
+
+/// The latest run of a recipe among `base/NAME`, `base/NAME-2`, ...
+///
+/// # Errors
+/// When there is none.
+pub fn latest(base: &Path, name: &str) -> Result<PathBuf, CliError> {
+    numbered(base, name).take_while(|path| path.exists()).filter(|path| is_run(path)).last().ok_or_else(
+        || {
+            CliError::Usage(format!(
+                "there is no run of {name} in {}; name the run directory with --out, or start one without --resume",
+                base.display()
+            ))
+        },
+    )
+}
+
+fn numbered(base: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
+    let (base, name) = (base.to_owned(), name.to_owned());
+    (1_u64..).map(move |k| match k {
+        1 => base.join(&name),
+        _ => base.join(format!("{name}-{k}")),
+    })
+}
+
+fn lock(path: &Path) -> Result<File, CliError> {
+    let file = path.join("lock");
+    let handle = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file)
+        .map_err(|e| CliError::file("create", &file, e))?;
+    match handle.try_lock() {
+        Ok(()) => Ok(handle),
+        Err(TryLockError::WouldBlock) => Err(CliError::Failed(format!(
+            "another process is training in {}; wait for it, or choose another --out",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(CliError::file("lock", file, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        recipes::load("ising-8", &[]).unwrap()
+    }
+
+    #[test]
+    fn a_run_is_made_once_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/run");
+        let run = RunDir::create(&path, &config()).unwrap();
+        run.log("started").unwrap();
+        run.log("went on").unwrap();
+        assert_eq!(read_config(&path, &[]).unwrap(), config());
+        let log = fs::read_to_string(path.join("log.txt")).unwrap();
+        assert_eq!(log.lines().count(), 2);
+        assert!(log.lines().next().unwrap().ends_with("Z started"), "{log}");
+        let error = RunDir::create(&path, &config()).unwrap_err();
+        assert!(error.to_string().contains("--resume"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn two_processes_do_not_train_in_the_same_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let first = RunDir::create(&path, &config()).unwrap();
+        let error = RunDir::resume(&path).unwrap_err();
+        assert!(error.to_string().contains("another process"), "{error}");
+        drop(first);
+        RunDir::resume(&path).unwrap();
+    }
+
+    #[test]
+    fn free_names_are_numbered_and_the_latest_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("runs");
+        assert!(latest(&base, "ising-8").is_err());
+        for expected in ["ising-8", "ising-8-2", "ising-8-3"] {
+            let run = RunDir::create_free(&base, &config()).unwrap();
+            assert_eq!(run.path(), base.join(expected));
+            assert_eq!(latest(&base, "ising-8").unwrap(), run.path());
+        }
+    }
+
+    #[test]
+    fn what_is_no_run_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
+        assert_eq!(
+            RunDir::create(dir.path(), &config())
+                .unwrap_err()
+                .exit_code(),
+            2
+        );
+        assert_eq!(RunDir::resume(dir.path()).unwrap_err().exit_code(), 2);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
