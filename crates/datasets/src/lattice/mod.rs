@@ -1,0 +1,70 @@
+//! Lattice models: the bonds of a rectangular lattice, and the Boltzmann weights that live on it.
+
+mod dense;
+mod geometry;
+mod ising;
+mod phi4;
+mod spectral;
+mod symmetry;
+
+pub use dense::DenseCoupling;
+pub use geometry::{Boundary, Lattice, UnknownBoundary};
+pub use ising::{
+    CRITICAL_TEMPERATURE, CouplingPower, IsingTarget, SMALLEST_EIGENVALUE, sample_spins,
+    up_probability,
+};
+pub use phi4::Phi4Target;
+pub use symmetry::LatticeSymmetry;
+
+/// Why a lattice or a model on it cannot be built.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LatticeError {
+    /// A side has no site.
+    #[error("a lattice of {rows}×{cols} has no sites; both sides must be at least 1")]
+    Empty {
+        /// Rows given.
+        rows: usize,
+        /// Columns given.
+        cols: usize,
+    },
+    /// Sites are numbered by 32 bits.
+    #[error(
+        "a lattice of {rows}×{cols} has too many sites; at most {} are possible",
+        u32::MAX
+    )]
+    TooLarge {
+        /// Rows given.
+        rows: usize,
+        /// Columns given.
+        cols: usize,
+    },
+    /// The temperature is not positive and finite, or so extreme that the coupling matrix is not.
+    #[error(
+        "the temperature is {found}; it must be positive, finite and not so small that 1/T overflows"
+    )]
+    Temperature {
+        /// The value given.
+        found: f64,
+    },
+    /// A parameter of the φ⁴ action is not finite, or λ is negative.
+    #[error(
+        "the φ⁴ action has kappa = {kappa}, lambda = {lambda}; both must be finite and lambda not negative"
+    )]
+    Phi4 {
+        /// The hopping parameter given.
+        kappa: f64,
+        /// The quartic coupling given.
+        lambda: f64,
+    },
+    /// Without a quartic term the action is not bounded below at this hopping.
+    #[error(
+        "the free field (lambda = 0) with kappa = {kappa} has no normalisable density; |kappa| must be below {limit}"
+    )]
+    Unbounded {
+        /// The hopping parameter given.
+        kappa: f64,
+        /// The reciprocal of the largest eigenvalue of the adjacency matrix.
+        limit: f64,
+    },
+}
