@@ -1,0 +1,134 @@
+//! What can go wrong: wrong sizes, temperatures or couplings, and precision that `f64` cannot give.
+
+/// An error of this crate; the message carries the numbers and the remedy.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A side of the lattice is zero or larger than the method allows.
+    #[error("lattice side {found} is out of range: give a side from 1 to {max}")]
+    Side {
+        /// The side that was given, in sites.
+        found: usize,
+        /// The largest side allowed.
+        max: usize,
+    },
+    /// More sites than the method allows.
+    #[error(
+        "{found} sites are too many for {method}: at most {max} are possible; take a smaller lattice"
+    )]
+    TooManySites {
+        /// What was asked for.
+        method: &'static str,
+        /// Number of sites given.
+        found: usize,
+        /// Largest number allowed.
+        max: usize,
+    },
+    /// The temperature (or inverse temperature) is not a positive finite number.
+    #[error(
+        "{name} {found} is not a positive finite number: give one above zero (for a negative temperature, change the sign of the couplings)"
+    )]
+    Temperature {
+        /// `temperature` or `beta`.
+        name: &'static str,
+        /// The value given.
+        found: f64,
+    },
+    /// A coupling is infinite or not a number.
+    #[error("coupling {found} is not finite: give a finite coupling constant")]
+    Coupling {
+        /// The value given.
+        found: f64,
+    },
+    /// A list of couplings has the wrong length.
+    #[error("{found} {what} given where the lattice has {expected}: give one coupling per bond")]
+    BondCount {
+        /// Which list.
+        what: &'static str,
+        /// Entries the lattice needs.
+        expected: usize,
+        /// Entries given.
+        found: usize,
+    },
+    /// A bond names a spin that does not exist.
+    #[error("bond ({from}, {to}) names a spin outside 0..{spins}: number the spins from zero")]
+    Bond {
+        /// First end of the bond.
+        from: usize,
+        /// Second end of the bond.
+        to: usize,
+        /// Number of spins of the graph.
+        spins: usize,
+    },
+    /// The result does not fit in double precision.
+    #[error(
+        "{what} is beyond double precision at beta {beta}: take a temperature nearer to the couplings"
+    )]
+    OutOfRange {
+        /// The quantity that overflowed.
+        what: &'static str,
+        /// Inverse temperature.
+        beta: f64,
+    },
+    /// Frustration makes the terms cancel so far that too few digits would be left.
+    #[error(
+        "only a fraction {left:.1e} is left after cancellation between frustrated terms, too little for double precision: \
+         raise the temperature, or use the density of states (exact at every temperature) up to {dos_sites} sites"
+    )]
+    Cancellation {
+        /// Size of the result relative to the terms that cancel.
+        left: f64,
+        /// Largest number of sites of [`Lattice::density_of_states`](crate::Lattice::density_of_states).
+        dos_sites: usize,
+    },
+    /// Two eliminations in opposite order disagree: the couplings are too frustrated for this temperature.
+    #[error(
+        "two eliminations of the same Pfaffian differ by {difference:.1e} in {what}: the couplings are too frustrated \
+         for double precision at this temperature; raise it"
+    )]
+    Unstable {
+        /// The quantity that differs most.
+        what: &'static str,
+        /// Relative difference.
+        difference: f64,
+    },
+    /// The method does not cover this boundary.
+    #[error("{method} is not available for the {boundary} boundary: {remedy}")]
+    Boundary {
+        /// What was asked for.
+        method: &'static str,
+        /// The boundary given.
+        boundary: String,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+}
+
+pub(crate) fn check_beta(name: &'static str, value: f64) -> Result<f64, Error> {
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err(Error::Temperature { name, found: value })
+    }
+}
+
+/// β = 1/T, refused where either is not a positive finite number.
+pub(crate) fn beta_of(temperature: f64) -> Result<f64, Error> {
+    let beta = 1.0 / check_beta("temperature", temperature)?;
+    if beta.is_finite() {
+        Ok(beta)
+    } else {
+        Err(Error::Temperature {
+            name: "temperature",
+            found: temperature,
+        })
+    }
+}
+
+pub(crate) fn check_coupling(value: f64) -> Result<f64, Error> {
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(Error::Coupling { found: value })
+    }
+}

@@ -1,0 +1,244 @@
+//! The rectangular lattice with uniform couplings: its sizes, boundary and bonds, and the way to every exact method.
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    Error, Graph, Thermodynamics,
+    error::{beta_of, check_beta, check_coupling},
+    torus::Torus,
+};
+
+/// Largest side of a lattice.
+pub const MAX_SIDE: usize = 4096;
+
+/// How one direction of the lattice ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Edge {
+    /// No bond between the last and the first site.
+    Open,
+    /// The last site is bound to the first.
+    Periodic,
+    /// The last site is bound to the first with the opposite sign.
+    Antiperiodic,
+}
+
+impl Edge {
+    /// Sign of the bond between the last and the first site; 0 when there is none.
+    pub fn sign(self) -> f64 {
+        match self {
+            Self::Open => 0.0,
+            Self::Periodic => 1.0,
+            Self::Antiperiodic => -1.0,
+        }
+    }
+}
+
+/// How the lattice ends along x and along y.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Boundary {
+    /// Along x.
+    pub x: Edge,
+    /// Along y.
+    pub y: Edge,
+}
+
+impl Boundary {
+    /// A torus.
+    pub const PERIODIC: Self = Self {
+        x: Edge::Periodic,
+        y: Edge::Periodic,
+    };
+    /// Free spins on all four sides.
+    pub const OPEN: Self = Self {
+        x: Edge::Open,
+        y: Edge::Open,
+    };
+    /// Periodic along x, open along y.
+    pub const CYLINDER: Self = Self {
+        x: Edge::Periodic,
+        y: Edge::Open,
+    };
+    /// Antiperiodic along x, periodic along y: forces a domain wall along y.
+    pub const ANTIPERIODIC: Self = Self {
+        x: Edge::Antiperiodic,
+        y: Edge::Periodic,
+    };
+    /// Antiperiodic along both.
+    pub const DOUBLY_ANTIPERIODIC: Self = Self {
+        x: Edge::Antiperiodic,
+        y: Edge::Antiperiodic,
+    };
+    /// Antiperiodic along x, open along y.
+    pub const ANTIPERIODIC_CYLINDER: Self = Self {
+        x: Edge::Antiperiodic,
+        y: Edge::Open,
+    };
+
+    /// The boundaries that have names, with their names.
+    pub const NAMED: [(&'static str, Self); 6] = [
+        ("periodic", Self::PERIODIC),
+        ("open", Self::OPEN),
+        ("cylinder", Self::CYLINDER),
+        ("antiperiodic", Self::ANTIPERIODIC),
+        ("doubly-antiperiodic", Self::DOUBLY_ANTIPERIODIC),
+        ("antiperiodic-cylinder", Self::ANTIPERIODIC_CYLINDER),
+    ];
+}
+
+impl fmt::Display for Boundary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::NAMED.iter().find(|(_, b)| b == self) {
+            Some((name, _)) => f.write_str(name),
+            None => write!(f, "{:?} along x, {:?} along y", self.x, self.y),
+        }
+    }
+}
+
+/// The name is not one of [`Boundary::NAMED`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown boundary \"{0}\": use periodic, open, cylinder, antiperiodic, doubly-antiperiodic or antiperiodic-cylinder"
+)]
+pub struct UnknownBoundary(String);
+
+impl FromStr for Boundary {
+    type Err = UnknownBoundary;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::NAMED.iter().find(|(n, _)| *n == name);
+        known
+            .map(|(_, b)| *b)
+            .ok_or_else(|| UnknownBoundary(name.to_owned()))
+    }
+}
+
+/// A rectangular lattice of `size[0] × size[1]` Ising spins, energy `E = −J_x Σ s s' − J_y Σ s s'` over nearest neighbours.
+///
+/// Site (x, y) has number `y · size[0] + x`. A closed direction of two sites has two bonds between the same
+/// two sites; a closed direction of one site has one bond from each site to itself, worth −J at any spin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lattice {
+    size: [usize; 2],
+    couplings: [f64; 2],
+    boundary: Boundary,
+}
+
+impl Lattice {
+    /// A periodic lattice of `size_x × size_y` sites with both couplings 1.
+    ///
+    /// # Errors
+    /// [`Error::Side`] unless both sides are from 1 to [`MAX_SIDE`].
+    pub fn new(size_x: usize, size_y: usize) -> Result<Self, Error> {
+        for found in [size_x, size_y] {
+            if !(1..=MAX_SIDE).contains(&found) {
+                return Err(Error::Side {
+                    found,
+                    max: MAX_SIDE,
+                });
+            }
+        }
+        Ok(Self {
+            size: [size_x, size_y],
+            couplings: [1.0; 2],
+            boundary: Boundary::PERIODIC,
+        })
+    }
+
+    /// The periodic lattice of `side × side` sites with both couplings 1.
+    ///
+    /// # Errors
+    /// As [`Lattice::new`].
+    pub fn square(side: usize) -> Result<Self, Error> {
+        Self::new(side, side)
+    }
+
+    /// The same lattice with couplings J_x and J_y, of either sign.
+    ///
+    /// # Errors
+    /// [`Error::Coupling`] for an infinite coupling or one that is not a number.
+    pub fn couplings(self, x: f64, y: f64) -> Result<Self, Error> {
+        Ok(Self {
+            couplings: [check_coupling(x)?, check_coupling(y)?],
+            ..self
+        })
+    }
+
+    /// The same lattice with another boundary.
+    #[must_use]
+    pub fn boundary(self, boundary: Boundary) -> Self {
+        Self { boundary, ..self }
+    }
+
+    /// Sites along x and along y.
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// Number of sites N.
+    pub fn sites(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
+    /// J_x and J_y.
+    pub fn coupling_constants(&self) -> [f64; 2] {
+        self.couplings
+    }
+
+    /// How the lattice ends.
+    pub fn edges(&self) -> Boundary {
+        self.boundary
+    }
+
+    /// Exact thermodynamics at temperature `temperature` (units of J / k_B).
+    ///
+    /// # Errors
+    /// A temperature that is not positive and finite; [`Error::OutOfRange`] where a result overflows;
+    /// [`Error::Cancellation`] on the frustrated torus with two seams at low temperature.
+    pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
+        let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
+        Ok(Thermodynamics {
+            temperature,
+            ..found
+        })
+    }
+
+    /// Exact thermodynamics at inverse temperature `beta`.
+    ///
+    /// # Errors
+    /// As [`Lattice::thermodynamics`].
+    pub fn thermodynamics_at_beta(&self, beta: f64) -> Result<Thermodynamics, Error> {
+        check_beta("beta", beta)?;
+        let Boundary { x, y } = self.boundary;
+        let anti = [x, y].map(|e| e == Edge::Antiperiodic);
+        let torus = Torus {
+            size: self.size,
+            j: self.couplings,
+            anti,
+        };
+        torus.log_z(beta)?.at(self.sites(), beta)
+    }
+
+    /// The lattice as a list of bonds, for [`Graph::thermodynamics`].
+    pub fn graph(&self) -> Graph {
+        let [m, n] = self.size;
+        let [jx, jy] = self.couplings;
+        let mut graph = Graph::new(self.sites());
+        let site = |x: usize, y: usize| (y % n) * m + x % m;
+        for y in 0..n {
+            for x in 0..m {
+                let sign = |last: bool, edge: Edge| if last { edge.sign() } else { 1.0 };
+                for (j, to) in [
+                    (jx * sign(x + 1 == m, self.boundary.x), site(x + 1, y)),
+                    (jy * sign(y + 1 == n, self.boundary.y), site(x, y + 1)),
+                ] {
+                    if j != 0.0 {
+                        graph = graph
+                            .bond(site(x, y), to, j)
+                            .expect("sites and couplings of a lattice are valid");
+                    }
+                }
+            }
+        }
+        graph
+    }
+}
