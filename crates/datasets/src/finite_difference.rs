@@ -9,7 +9,7 @@ pub(crate) fn assert_gradient(x: &[f64], energy: impl Fn(&[f64], &mut [f64]) -> 
         x[i] += step;
         energy(&x, &mut vec![0.0; x.len()])
     };
-    let h = 1e-3;
+    let h = 2e-4;
     for (i, &analytic) in gradient.iter().enumerate() {
         let near = (value(i, h) - value(i, -h)) / (2.0 * h);
         let far = (value(i, 2.0 * h) - value(i, -2.0 * h)) / (4.0 * h);

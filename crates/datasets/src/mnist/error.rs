@@ -76,6 +76,21 @@ pub enum MnistError {
         /// Rows and columns of the test pictures.
         found: (usize, usize),
     },
+    /// There is nothing to train on, to validate with or to test with.
+    #[error(
+        "{} holds {train} training and {test} test pictures of {pixels} pixels; at least 6, 1 and 1 are needed to split them",
+        path.display()
+    )]
+    TooFew {
+        /// The folder.
+        path: PathBuf,
+        /// Pictures in the training file.
+        train: usize,
+        /// Pictures in the test file.
+        test: usize,
+        /// Pixels of a picture.
+        pixels: usize,
+    },
     /// The content is not the published one.
     #[error("{} has SHA-256 {found} instead of {expected}: its content is not that of MNIST; fetch it again", path.display())]
     Hash {

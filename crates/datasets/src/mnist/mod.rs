@@ -148,6 +148,15 @@ impl Mnist {
                 found: test_shape,
             });
         }
+        let (train, pixels) = (training.len(), shape.0 * shape.1);
+        if train < 6 || test.is_empty() || pixels == 0 {
+            return Err(MnistError::TooFew {
+                path: directory.to_owned(),
+                train,
+                test: test.len(),
+                pixels,
+            });
+        }
         let mut order: Vec<usize> = (0..training.len()).collect();
         order.shuffle(rng);
         let (train, validation) = order.split_at(training.len() - training.len() / 6);

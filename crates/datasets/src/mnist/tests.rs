@@ -246,6 +246,31 @@ fn other_bad_content_is_told_apart() {
 }
 
 #[test]
+fn too_few_pictures_to_split_are_refused() {
+    let folder = synthetic();
+    let write =
+        |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write(
+        "train-images-idx3-ubyte",
+        idx(PICTURES_MAGIC, &[5, 2, 3], &[0; 30]),
+    );
+    write("train-labels-idx1-ubyte", idx(LABELS_MAGIC, &[5], &[0; 5]));
+    let error = load(&folder, 0).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            MnistError::TooFew {
+                train: 5,
+                test: 9,
+                pixels: 6,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn published_content_is_insisted_on() {
     let folder = synthetic();
     let mut rng = ChaCha8Rng::seed_from_u64(0);

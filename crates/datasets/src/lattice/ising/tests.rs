@@ -175,6 +175,32 @@ fn energy_is_its_definition_and_does_not_overflow() {
     );
 }
 
+#[test]
+fn rows_from_several_threads_are_those_from_one() {
+    for boundary in [Boundary::Periodic, Boundary::Open] {
+        let target = IsingTarget::new(12, 10, boundary, 2.0).unwrap();
+        let row = |seed| {
+            let mut gradient = vec![0.0; 120];
+            let energy = target.energy_and_gradient(&random(120, seed), &mut gradient);
+            (
+                energy.to_bits(),
+                gradient.iter().map(|d| d.to_bits()).collect::<Vec<_>>(),
+            )
+        };
+        let alone: Vec<_> = (0..64).map(row).collect();
+        let together = std::thread::scope(|scope| {
+            let quarters: Vec<_> = (0..4)
+                .map(|q| scope.spawn(move || (16 * q..16 * q + 16).map(row).collect::<Vec<_>>()))
+                .collect();
+            quarters
+                .into_iter()
+                .flat_map(|quarter| quarter.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        assert!(alone == together, "{boundary}");
+    }
+}
+
 /// ln of the sum of `exp(Σ_bonds s_i s_j / T)` over all states.
 fn enumerate(lattice: &Lattice, temperature: f64) -> f64 {
     let n = lattice.sites();

@@ -1,0 +1,275 @@
+//! The four two-dimensional energies of Rezende and Mohamed (arXiv:1505.05770, table 1), with gradients and normalising constants.
+
+use std::f64::consts::{FRAC_PI_2, PI};
+
+use crate::quadrature::gauss_legendre;
+
+/// A density `exp(−U(z))/Z` on the plane known by its energy.
+///
+/// With `w₁ = sin(πz₁/2)`, `w₂ = 3 exp(−½((z₁ − 1)/0.6)²)`, `w₃ = 3σ((z₁ − 1)/0.3)` and the confinement `c = ½(z₁/4)⁴`.
+/// The published U₂, U₃ and U₄ do not fall off along z₁, so that their Z is infinite; `c` is added to make it finite, and changes
+/// little in the pictured range |z₁| ≤ 4.
+///
+/// ```
+/// use datasets::plane::PlaneEnergy;
+///
+/// let mut gradient = [0.0; 2];
+/// let energy = PlaneEnergy::Two.energy_and_gradient(&[1.0, 1.4], &mut gradient);
+/// assert!((energy - (0.5 + 0.5 / 256.0)).abs() < 1e-14);
+/// assert!((gradient[1] - 0.4 / 0.16).abs() < 1e-14);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlaneEnergy {
+    /// `½((‖z‖ − 2)/0.4)² − ln(exp(−½((z₁ − 2)/0.6)²) + exp(−½((z₁ + 2)/0.6)²))`: two opposite pieces of a ring.
+    One,
+    /// `½((z₂ − w₁)/0.4)² + c`: a wave.
+    Two,
+    /// `−ln(exp(−½((z₂ − w₁)/0.35)²) + exp(−½((z₂ − w₁ + w₂)/0.35)²)) + c`: a wave that splits and joins.
+    Three,
+    /// `−ln(exp(−½((z₂ − w₁)/0.4)²) + exp(−½((z₂ − w₁ + w₃)/0.35)²)) + c`: a wave that forks.
+    Four,
+}
+
+/// Γ(5/4) (OEIS A068467).
+const GAMMA_FIVE_QUARTERS: f64 = 0.906_402_477_055_477;
+
+impl PlaneEnergy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::One, Self::Two, Self::Three, Self::Four];
+
+    /// Its name in recipes and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One => "energy-1",
+            Self::Two => "energy-2",
+            Self::Three => "energy-3",
+            Self::Four => "energy-4",
+        }
+    }
+
+    /// U(z), with ∇U written to `gradient`.
+    ///
+    /// # Panics
+    /// If `z` or `gradient` does not have two entries.
+    pub fn energy_and_gradient(&self, z: &[f64], gradient: &mut [f64]) -> f64 {
+        assert_eq!((z.len(), gradient.len()), (2, 2), "a point of the plane");
+        let (energy, [d1, d2]) = match self {
+            Self::One => ring(z[0], z[1]),
+            Self::Two => wave(
+                z[0],
+                z[1],
+                Branch {
+                    shift: 0.0,
+                    slope: 0.0,
+                    width: f64::INFINITY,
+                },
+                0.4,
+            ),
+            Self::Three => {
+                let shift = 3.0 * (-0.5 * ((z[0] - 1.0) / 0.6).powi(2)).exp();
+                let slope = -shift * (z[0] - 1.0) / 0.36;
+                wave(
+                    z[0],
+                    z[1],
+                    Branch {
+                        shift,
+                        slope,
+                        width: 0.35,
+                    },
+                    0.35,
+                )
+            }
+            Self::Four => {
+                let sigmoid = 1.0 / (1.0 + (-(z[0] - 1.0) / 0.3).exp());
+                let slope = 3.0 * sigmoid * (1.0 - sigmoid) / 0.3;
+                wave(
+                    z[0],
+                    z[1],
+                    Branch {
+                        shift: 3.0 * sigmoid,
+                        slope,
+                        width: 0.35,
+                    },
+                    0.4,
+                )
+            }
+        };
+        gradient.copy_from_slice(&[d1, d2]);
+        energy
+    }
+
+    /// ln Z = ln ∫ exp(−U): for U₂ to U₄ in closed form (z₂ is Gaussian given z₁, and z₁ has `exp(−c)`), for U₁ by quadrature
+    /// in polar coordinates.
+    pub fn log_z(self) -> f64 {
+        // ∫ exp(−½(z/4)⁴) dz = 8 · 2^{1/4} Γ(5/4).
+        let along = 8.0 * 2f64.powf(0.25) * GAMMA_FIVE_QUARTERS;
+        let across = |widths: f64| widths * (2.0 * PI).sqrt();
+        match self {
+            Self::One => Self::ring_log_z(128, 256),
+            Self::Two => (along * across(0.4)).ln(),
+            Self::Three => (along * across(0.35 + 0.35)).ln(),
+            Self::Four => (along * across(0.4 + 0.35)).ln(),
+        }
+    }
+
+    /// ln Z of U₁: Gauss-Legendre in the radius up to 12 widths beyond the ring, the trapezoid rule in the angle.
+    fn ring_log_z(radii: usize, angles: usize) -> f64 {
+        const REACH: f64 = 2.0 + 12.0 * 0.4;
+        let step = 2.0 * PI / angles as f64;
+        let circle = |r: f64| -> f64 {
+            (0..angles)
+                .map(|i| (step * i as f64).sin_cos())
+                .map(|(sin, cos)| (-ring(r * cos, r * sin).0).exp())
+                .sum()
+        };
+        let integral: f64 = gauss_legendre(radii)
+            .iter()
+            .map(|&(t, weight)| weight * REACH * t * circle(REACH * t))
+            .sum();
+        (REACH * integral * step).ln()
+    }
+}
+
+/// U₁ and its gradient.
+fn ring(x: f64, y: f64) -> (f64, [f64; 2]) {
+    let radius = x.hypot(y);
+    let (plus, minus) = ((x - 2.0) / 0.6, (x + 2.0) / 0.6);
+    let (log_sum, weight) = two_terms(-0.5 * plus * plus, -0.5 * minus * minus);
+    // At the origin the norm has no gradient; 0 is the mean over all directions.
+    let pull = if radius > 0.0 {
+        (radius - 2.0) / (0.16 * radius)
+    } else {
+        0.0
+    };
+    let energy = 0.5 * ((radius - 2.0) / 0.4).powi(2) - log_sum;
+    (
+        energy,
+        [
+            pull * x + (weight * plus + (1.0 - weight) * minus) / 0.6,
+            pull * y,
+        ],
+    )
+}
+
+/// The second branch of a wave: `z₂ = w₁ − shift` with a Gaussian of `width`; absent if the width is infinite.
+struct Branch {
+    shift: f64,
+    slope: f64,
+    width: f64,
+}
+
+/// U₂, U₃ and U₄ and their gradients: Gaussians of widths `first_width` and `second.width` about the two branches, and c.
+fn wave(x: f64, y: f64, second: Branch, first_width: f64) -> (f64, [f64; 2]) {
+    let (sin, cos) = (FRAC_PI_2 * x).sin_cos();
+    let slope = FRAC_PI_2 * cos;
+    let a = (y - sin) / first_width;
+    let b = (y - sin + second.shift) / second.width;
+    let (log_sum, weight) = if second.width.is_finite() {
+        two_terms(-0.5 * a * a, -0.5 * b * b)
+    } else {
+        (-0.5 * a * a, 1.0)
+    };
+    let (pull_a, pull_b) = (weight * a / first_width, (1.0 - weight) * b / second.width);
+    let confinement = 0.5 * (x / 4.0).powi(4);
+    let d1 = -slope * pull_a + (second.slope - slope) * pull_b + 0.5 * (x / 4.0).powi(3);
+    (confinement - log_sum, [d1, pull_a + pull_b])
+}
+
+/// `ln(eᵃ + eᵇ)` and the share `eᵃ/(eᵃ + eᵇ)` of the first.
+fn two_terms(a: f64, b: f64) -> (f64, f64) {
+    let high = a.max(b);
+    let low = (-(a - b).abs()).exp();
+    let share = 1.0 / (1.0 + low);
+    (high + low.ln_1p(), if a >= b { share } else { 1.0 - share })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finite_difference::assert_gradient;
+    use crate::quadrature::integrate_plane;
+
+    fn energy(u: PlaneEnergy, z: [f64; 2]) -> f64 {
+        u.energy_and_gradient(&z, &mut [0.0; 2])
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_energies() {
+        for u in PlaneEnergy::ALL {
+            for i in 0..200 {
+                // A spiral over the plane, away from the origin where U₁ has a kink.
+                let (r, angle) = (0.1 + 0.03 * f64::from(i), 2.4 * f64::from(i));
+                assert_gradient(&[r * angle.cos(), r * angle.sin()], |z, gradient| {
+                    u.energy_and_gradient(z, gradient)
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn values_from_the_formulas() {
+        // U₁(2, 0) = −ln(1 + exp(−½(4/0.6)²)); U₃(1, 1) and U₄(1, 1) with w₁ = 1, w₂ = 3, w₃ = 1.5.
+        let c = 0.5 / 256.0;
+        let cases = [
+            (
+                PlaneEnergy::One,
+                [2.0, 0.0],
+                -(-0.5 * (4.0f64 / 0.6).powi(2)).exp().ln_1p(),
+            ),
+            (PlaneEnergy::One, [0.0, 0.0], 12.5 - 2f64.ln() + 0.5 / 0.09),
+            (PlaneEnergy::Two, [-1.0, 0.0], 0.5 / 0.16 + c),
+            (
+                PlaneEnergy::Three,
+                [1.0, 1.0],
+                c - (-0.5 * (3.0f64 / 0.35).powi(2)).exp().ln_1p(),
+            ),
+            (
+                PlaneEnergy::Four,
+                [1.0, 1.0],
+                c - (-0.5 * (1.5f64 / 0.35).powi(2)).exp().ln_1p(),
+            ),
+            (PlaneEnergy::Two, [4.0, 0.0], 0.5),
+        ];
+        for (u, z, exact) in cases {
+            assert!((energy(u, z) - exact).abs() < 1e-13, "{u:?} at {z:?}");
+        }
+    }
+
+    #[test]
+    fn normalising_constants_are_the_integrals_over_the_plane() {
+        for u in PlaneEnergy::ALL {
+            let log_integral = |h| integrate_plane([14.0, 8.0], h, |z| (-energy(u, z)).exp()).ln();
+            let (coarse, fine) = (log_integral(0.04), log_integral(0.02));
+            // The kink of U₁ at the origin, of size exp(−17), limits the square grid.
+            let tolerance = if u == PlaneEnergy::One { 1e-8 } else { 1e-11 };
+            assert!(
+                (coarse - fine).abs() < tolerance,
+                "{u:?} not converged: {coarse} and {fine}"
+            );
+            assert!(
+                (u.log_z() - fine).abs() < tolerance,
+                "{u:?}: {} against {fine}",
+                u.log_z()
+            );
+        }
+        let refined = PlaneEnergy::ring_log_z(200, 400);
+        assert!((PlaneEnergy::One.log_z() - refined).abs() < 1e-12);
+    }
+
+    #[test]
+    fn far_points_are_finite() {
+        for u in PlaneEnergy::ALL {
+            for z in [[0.0, 0.0], [1e3, -1e3], [-1e6, 1e6], [0.0, 1e8]] {
+                let mut gradient = [f64::NAN; 2];
+                assert!(
+                    u.energy_and_gradient(&z, &mut gradient).is_finite(),
+                    "{u:?} at {z:?}"
+                );
+                assert!(
+                    gradient.iter().all(|d| d.is_finite()),
+                    "{u:?} at {z:?}: {gradient:?}"
+                );
+            }
+        }
+    }
+}
