@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Monge-Ampère flows on the CPU in pure Rust, in 32 or 64 bits.
+//!
+//! [`Cpu`] is the [`flow_core::Space`]; [`Ridge`] is the paper's one-hidden-layer potential.
+//! Rows of a batch are cut into blocks that run on a pool of threads from the start of a solve to its end;
+//! the cut depends on the batch alone, so results are the same at any number of threads.
+
+mod cpu;
+mod kernels;
+mod real;
+mod ridge;
+
+pub use cpu::Cpu;
+pub use real::Real;
+pub use ridge::{Activation, Ridge};

@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Monge-Ampère flows (Zhang, E, Wang, arXiv:1809.10188) for any array backend.
+//!
+//! A density is carried by `dx/dt = ∇φ(x, t)`, `d ln p/dt = −∇²φ(x, t)` from a standard normal at `t = 0` to the model at `t = T`.
+//! This crate holds the only copy of stepping, adjoints, objectives and training. A backend brings a [`Space`] and potentials
+//! ([`Potential`]); an [`Integrator`] carries points; an [`Objective`] turns a batch into a loss with its exact gradient;
+//! [`train::Trainer`] does the rest.
+
+pub mod checkpoint;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod draws;
+mod error;
+mod flow;
+mod integrate;
+mod objective;
+mod optimise;
+mod potential;
+mod space;
+mod symmetry;
+mod tableau;
+pub mod train;
+
+pub use draws::{Draws, Purpose};
+pub use error::Error;
+pub use flow::{Direction, Flow, Transported, standard_normal_log_density};
+pub use integrate::{Adaptive, FixedStep, Integrator, Memory, Passage, PassageBar, Span, Tape, Wanted, adjoint};
+pub use objective::{
+    Converged, Energy, FreeEnergy, Mean, NegativeLogLikelihood, Objective, Outcome, StandardNormal, converged,
+};
+pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
+pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Solve, Stage};
+pub use space::{Precision, Space};
+pub use symmetry::{Group, Symmetrised, SymmetryDraw};
+pub use tableau::{Method, Tableau};

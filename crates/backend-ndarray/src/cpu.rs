@@ -1,0 +1,285 @@
+//! Arrays in the main memory and the pool of threads that works on blocks of their rows.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+use flow_core::{Precision, Space};
+use ndarray::{Array2, Zip};
+use rayon::prelude::*;
+
+use crate::Real;
+
+/// Rows per block at most. Fewer make the matrix products slower, more leave threads idle at the batches of the paper (64 and 100 rows).
+const BLOCK_ROWS: usize = 32;
+
+/// The CPU as a [`Space`]: `ndarray` matrices of `f32` or `f64`, and a pool of threads.
+///
+/// ```
+/// use backend_ndarray::Cpu;
+/// use flow_core::Space;
+/// let cpu = Cpu::<f32>::new(1);
+/// let a = cpu.from_host(1, 2, &[3.0, 4.0]);
+/// assert_eq!(cpu.dot(&a, &a), 25.0);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Cpu<T> {
+    pool: Arc<rayon::ThreadPool>,
+    precision: PhantomData<T>,
+}
+
+impl<T: Real> Cpu<T> {
+    /// A pool of `threads` threads (0: one per core).
+    ///
+    /// # Panics
+    /// When the system cannot start the threads.
+    pub fn new(threads: usize) -> Self {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("maflow-{i}"))
+            .start_handler(|_| flush_denormals())
+            .build()
+            .expect("the system starts a few threads");
+        Self { pool: Arc::new(pool), precision: PhantomData }
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+}
+
+/// Makes this thread's arithmetic treat denormal numbers as zero. Saturated sigmoids produce them by the million,
+/// and each costs a hundred cycles or more.
+#[cfg(target_arch = "x86_64")]
+fn flush_denormals() {
+    let mut control = 0u32;
+    // Bits 15 and 6 of MXCSR: flush results to zero, take operands as zero.
+    // SAFETY: reads and writes this thread's own control register through a valid pointer; rounding mode and exception masks stay.
+    unsafe {
+        std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
+        control |= 0x8040;
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &control, options(nostack));
+    }
+}
+
+/// Only x86-64 is slow on denormal numbers by default.
+#[cfg(not(target_arch = "x86_64"))]
+fn flush_denormals() {}
+
+impl<T: Real> Space for Cpu<T> {
+    type Array = Array2<T>;
+    type Column = Vec<f64>;
+    type Permutations = Permutations<T>;
+
+    fn precision(&self) -> Precision {
+        T::PRECISION
+    }
+
+    fn zeros(&self, rows: usize, cols: usize) -> Array2<T> {
+        Array2::zeros((rows, cols))
+    }
+
+    fn shape(&self, array: &Array2<T>) -> (usize, usize) {
+        array.dim()
+    }
+
+    fn from_host(&self, rows: usize, cols: usize, values: &[f64]) -> Array2<T> {
+        let values = values.iter().map(|v| T::of(*v)).collect();
+        Array2::from_shape_vec((rows, cols), values).expect("the caller gives rows · cols numbers")
+    }
+
+    fn to_host(&self, array: &Array2<T>) -> Vec<f64> {
+        array.iter().map(|v| v.wide()).collect()
+    }
+
+    fn combine(&self, out: &mut Array2<T>, base: &Array2<T>, terms: &[(f64, &Array2<T>)]) {
+        let c = |i: usize| T::of(terms[i].0);
+        match terms {
+            [] => out.assign(base),
+            [(_, a)] => {
+                let ca = c(0);
+                Zip::from(out).and(base).and(*a).for_each(|o, b, a| *o = *b + ca * *a);
+            }
+            [(_, a), (_, d)] => {
+                let (ca, cd) = (c(0), c(1));
+                Zip::from(out).and(base).and(*a).and(*d).for_each(|o, b, a, d| *o = *b + (ca * *a + cd * *d));
+            }
+            _ => {
+                let (first, rest) = terms.split_at(2);
+                self.combine(out, base, first);
+                self.accumulate(out, 1.0, rest);
+            }
+        }
+    }
+
+    fn accumulate(&self, out: &mut Array2<T>, keep: f64, terms: &[(f64, &Array2<T>)]) {
+        let k = T::of(keep);
+        let c = |i: usize| T::of(terms[i].0);
+        match (terms, keep == 0.0) {
+            ([], true) => out.fill(T::zero()),
+            ([], false) => out.mapv_inplace(|o| k * o),
+            ([(_, a), rest @ ..], true) => {
+                let ca = c(0);
+                Zip::from(&mut *out).and(*a).for_each(|o, a| *o = ca * *a);
+                if !rest.is_empty() {
+                    self.accumulate(out, 1.0, rest);
+                }
+            }
+            ([(_, a)], false) => {
+                let ca = c(0);
+                Zip::from(out).and(*a).for_each(|o, a| *o = k * *o + ca * *a);
+            }
+            ([(_, a), (_, b)], false) => {
+                let (ca, cb) = (c(0), c(1));
+                Zip::from(out).and(*a).and(*b).for_each(|o, a, b| *o = k * *o + (ca * *a + cb * *b));
+            }
+            ([(_, a), (_, b), (_, d)], false) => {
+                let (ca, cb, cd) = (c(0), c(1), c(2));
+                Zip::from(out)
+                    .and(*a)
+                    .and(*b)
+                    .and(*d)
+                    .for_each(|o, a, b, d| *o = k * *o + (ca * *a + cb * *b + cd * *d));
+            }
+            (terms, false) => {
+                let (first, rest) = terms.split_at(3);
+                self.accumulate(out, keep, first);
+                self.accumulate(out, 1.0, rest);
+            }
+        }
+    }
+
+    fn accumulate_product(&self, out: &mut Array2<T>, keep: f64, c: f64, a: &Array2<T>, b: &Array2<T>) {
+        let (k, c) = (T::of(keep), T::of(c));
+        if keep == 0.0 {
+            Zip::from(out).and(a).and(b).for_each(|o, a, b| *o = c * *a * *b);
+        } else {
+            Zip::from(out).and(a).and(b).for_each(|o, a, b| *o = k * *o + c * *a * *b);
+        }
+    }
+
+    fn accumulate_quotient(
+        &self,
+        out: &mut Array2<T>,
+        c: f64,
+        numerator: &Array2<T>,
+        square: &Array2<T>,
+        scale: f64,
+        epsilon: f64,
+    ) {
+        let (c, scale, epsilon) = (T::of(c), T::of(scale), T::of(epsilon));
+        Zip::from(out)
+            .and(numerator)
+            .and(square)
+            .for_each(|o, n, s| *o = *o + c * *n / ((scale * *s).sqrt() + epsilon));
+    }
+
+    fn accumulate_scaled_rows(&self, out: &mut Array2<T>, c: f64, scale: &Vec<f64>, a: &Array2<T>) {
+        for ((mut out, a), scale) in out.rows_mut().into_iter().zip(a.rows()).zip(scale) {
+            out.scaled_add(T::of(c * scale), &a);
+        }
+    }
+
+    fn row_dot(&self, out: &mut Vec<f64>, a: &Array2<T>, b: &Array2<T>) {
+        for ((out, a), b) in out.iter_mut().zip(a.rows()).zip(b.rows()) {
+            *out = a.iter().zip(b).map(|(a, b)| a.wide() * b.wide()).sum();
+        }
+    }
+
+    fn dot(&self, a: &Array2<T>, b: &Array2<T>) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a.wide() * b.wide()).sum()
+    }
+
+    fn scaled_error(
+        &self,
+        error: &Array2<T>,
+        before: &Array2<T>,
+        after: &Array2<T>,
+        absolute: f64,
+        relative: f64,
+    ) -> f64 {
+        let mut greatest = 0.0f64;
+        for ((error, before), after) in error.rows().into_iter().zip(before.rows()).zip(after.rows()) {
+            let squares = error
+                .iter()
+                .zip(before)
+                .zip(after)
+                .map(|((e, b), a)| (e.wide() / (absolute + relative * b.wide().abs().max(a.wide().abs()))).powi(2));
+            let root = (squares.sum::<f64>() / error.len() as f64).sqrt();
+            if root.is_nan() {
+                return root;
+            }
+            greatest = greatest.max(root);
+        }
+        greatest
+    }
+
+    fn column_zeros(&self, rows: usize) -> Vec<f64> {
+        vec![0.0; rows]
+    }
+
+    fn column_from_host(&self, values: &[f64]) -> Vec<f64> {
+        values.to_vec()
+    }
+
+    fn column_to_host(&self, column: &Vec<f64>) -> Vec<f64> {
+        column.clone()
+    }
+
+    fn column_accumulate(&self, out: &mut Vec<f64>, keep: f64, terms: &[(f64, &Vec<f64>)]) {
+        for (r, out) in out.iter_mut().enumerate() {
+            let kept = if keep == 0.0 { 0.0 } else { keep * *out };
+            *out = terms.iter().fold(kept, |sum, (c, term)| sum + c * term[r]);
+        }
+    }
+
+    fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Permutations<T> {
+        Permutations { source: source.to_vec(), sign: sign.iter().map(|s| T::of(*s)).collect() }
+    }
+
+    fn permute(&self, out: &mut Array2<T>, x: &Array2<T>, table: &Permutations<T>, elements: &[u32]) {
+        for ((mut out, x), &g) in out.rows_mut().into_iter().zip(x.rows()).zip(elements) {
+            let sign = table.sign[g as usize];
+            for (out, &from) in out.iter_mut().zip(&table.source[g as usize]) {
+                *out = sign * x[from as usize];
+            }
+        }
+    }
+
+    fn map_rows<R: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
+        let blocks = rows.div_ceil(BLOCK_ROWS);
+        let range = |i: usize| i * rows / blocks..(i + 1) * rows / blocks;
+        self.pool.install(|| (0..blocks).into_par_iter().map(|i| work(range(i))).collect())
+    }
+}
+
+/// Signed permutations of the columns, see [`Space::permutations`].
+#[derive(Debug)]
+pub struct Permutations<T> {
+    source: Vec<Vec<u32>>,
+    sign: Vec<T>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_the_rows_whatever_the_threads() {
+        for rows in [0, 1, 31, 32, 33, 64, 100, 1000] {
+            let one = Cpu::<f64>::new(1).map_rows(rows, |r| r);
+            assert_eq!(one, Cpu::<f64>::new(3).map_rows(rows, |r| r));
+            assert_eq!(one.iter().map(|r| r.len()).sum::<usize>(), rows);
+            assert!(one.windows(2).all(|w| w[0].end == w[1].start));
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn workers_flush_denormals() {
+        let product = |x: f32| std::hint::black_box(x) * std::hint::black_box(1e-5);
+        assert!(product(1e-37) > 0.0, "this thread keeps them");
+        assert_eq!(Cpu::<f32>::new(1).map_rows(1, |_| product(1e-37)), [0.0]);
+    }
+}

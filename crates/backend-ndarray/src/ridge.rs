@@ -1,0 +1,495 @@
+//! The paper's potential, one hidden layer: `φ(x) = Σ_j v_j f(w_j·x + b_j)`, in plain and in feature-space coordinates.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flow_core::{Chart, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage};
+use ndarray::{Array2, ArrayView1, Axis, Zip, s};
+use rand::RngExt;
+
+use crate::kernels::BackwardRow;
+use crate::real::product;
+use crate::{Cpu, Real};
+
+/// The function `f` of a ridge potential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `ln(1 + e^a)`.
+    Softplus,
+    /// `ln cosh a`, even: without bias the potential is exactly symmetric under `x → −x`.
+    LnCosh,
+}
+
+impl Activation {
+    /// `f(a)`, without overflow.
+    pub fn value(self, a: f64) -> f64 {
+        match self {
+            Self::Softplus => a.max(0.0) + (-a.abs()).exp().ln_1p(),
+            Self::LnCosh => a.abs() + (-2.0 * a.abs()).exp().ln_1p() - std::f64::consts::LN_2,
+        }
+    }
+}
+
+/// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
+/// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h).
+///
+/// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once,
+/// the state is `c` with `x = x₀ + Wᵀc`, `a = a₀ + Gc` and `dc/dt = v ⊙ f'(a)`: one h × h product per stage instead of two h × N ones.
+/// [`Coordinates::Auto`] takes it when `h < 2N`.
+///
+/// ```
+/// use backend_ndarray::{Activation, Cpu, Ridge};
+/// use flow_core::{Draws, FixedStep, Flow, Memory, Method, Purpose};
+/// let cpu = Cpu::<f64>::new(1);
+/// let ridge = Ridge::new(cpu.clone(), 2, 8, Activation::LnCosh, false, 0)?;
+/// let integrator = FixedStep::new(Method::Rk4.tableau(), 10)?;
+/// let flow = Flow {
+///     space: &cpu,
+///     potential: &ridge,
+///     integrator: &integrator,
+///     duration: 1.0,
+///     coordinates: flow_core::Coordinates::Auto,
+///     memory: Memory::Stages,
+/// };
+/// let ln_p = flow.log_density(&[0.5, -1.0], Draws::new(0, Purpose::Evaluate, 0))?;
+/// assert!(ln_p[0] < 0.0);
+/// # Ok::<(), flow_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Ridge<T: Real> {
+    space: Cpu<T>,
+    activation: Activation,
+    weight: Parameter<Cpu<T>>,
+    bias: Option<Parameter<Cpu<T>>>,
+    amplitude: Parameter<Cpu<T>>,
+    feature_stages: AtomicU64,
+}
+
+impl<T: Real> Ridge<T> {
+    /// A potential of `hidden` ridge functions of `dim` numbers. Weights and biases start uniform in `±1/√dim`, amplitudes in `±1/√hidden`,
+    /// as PyTorch's linear layers do.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a size is zero.
+    pub fn new(
+        space: Cpu<T>,
+        dim: usize,
+        hidden: usize,
+        activation: Activation,
+        bias: bool,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        for (name, value) in [("the dimension of the target", dim), ("potential.hidden", hidden)] {
+            if value == 0 {
+                return Err(Error::Setting { name, value: "0".into(), expected: "at least 1".into() });
+            }
+        }
+        let draws = Draws::new(seed, flow_core::Purpose::Initialise, 0);
+        let uniform = |which: u64, name: &str, shape: &[usize], fan_in: usize| {
+            let (mut rng, bound) = (draws.row(which), 1.0 / (fan_in as f64).sqrt());
+            let values: Vec<f64> =
+                (0..shape.iter().product()).map(|_| bound * (2.0 * rng.random::<f64>() - 1.0)).collect();
+            let cols = shape[shape.len() - 1];
+            let value = space.from_host(values.len() / cols, cols, &values);
+            Parameter { name: name.into(), shape: shape.to_vec(), value }
+        };
+        Ok(Self {
+            weight: uniform(0, "weight", &[hidden, dim], dim),
+            bias: bias.then(|| uniform(1, "bias", &[hidden], dim)),
+            amplitude: uniform(2, "amplitude", &[hidden], hidden),
+            space,
+            activation,
+            feature_stages: AtomicU64::new(0),
+        })
+    }
+
+    /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
+    pub fn feature_stages(&self) -> u64 {
+        self.feature_stages.load(Ordering::Relaxed)
+    }
+
+    fn hidden(&self) -> usize {
+        self.weight.value.nrows()
+    }
+
+    /// `a · b` with the rows of `a` shared among the threads.
+    fn shared_product(&self, a: &Array2<T>, b: &Array2<T>, transpose_b: bool) -> Array2<T> {
+        let b = if transpose_b { b.t() } else { b.view() };
+        let blocks = self.space.map_rows(a.nrows(), |rows| {
+            let mut out = Array2::zeros((rows.len(), b.ncols()));
+            product(out.view_mut(), 0.0, a.slice(s![rows, ..]), b);
+            out
+        });
+        let views: Vec<_> = blocks.iter().map(|block| block.view()).collect();
+        ndarray::concatenate(Axis(0), &views).expect("blocks have equal columns")
+    }
+}
+
+impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
+    fn dim(&self) -> usize {
+        self.weight.value.ncols()
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<Cpu<T>>> {
+        std::iter::once(&self.weight).chain(&self.bias).chain([&self.amplitude]).collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
+        std::iter::once(&mut self.weight).chain(&mut self.bias).chain([&mut self.amplitude]).collect()
+    }
+
+    fn freeze(&self, solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
+        let weight = &self.weight.value;
+        let feature_space = match solve.coordinates {
+            Coordinates::Auto => self.hidden() < 2 * self.dim(),
+            Coordinates::X => false,
+            Coordinates::Own => true,
+        };
+        let mut norms = vec![0.0; self.hidden()];
+        self.space.row_dot(&mut norms, weight, weight);
+        let norms: Vec<T> = norms.into_iter().map(T::of).collect();
+        let amplitude = self.amplitude.value.row(0).to_vec();
+        let curved = amplitude.iter().zip(&norms).map(|(v, n)| *v * *n).collect();
+        let gram = feature_space.then(|| self.shared_product(weight, weight, true));
+        Box::new(Frozen { ridge: self, amplitude, norms, curved, gram })
+    }
+}
+
+/// A ridge potential frozen for one solve.
+struct Frozen<'a, T: Real> {
+    ridge: &'a Ridge<T>,
+    amplitude: Vec<T>,
+    /// `‖w_j‖²`.
+    norms: Vec<T>,
+    /// `v_j ‖w_j‖²`.
+    curved: Vec<T>,
+    /// `WWᵀ` where the solve runs in feature space.
+    gram: Option<Array2<T>>,
+}
+
+impl<T: Real> Frozen<'_, T> {
+    fn bias(&self) -> Option<ArrayView1<'_, T>> {
+        self.ridge.bias.as_ref().map(|b| b.value.row(0))
+    }
+
+    /// `a ← x Wᵀ + b`.
+    fn arguments(&self, x: &Array2<T>, a: &mut Array2<T>) {
+        match self.bias() {
+            Some(bias) => a.rows_mut().into_iter().for_each(|mut row| row.assign(&bias)),
+            None => a.fill(T::zero()),
+        }
+        product(a.view_mut(), 1.0, x.view(), self.ridge.weight.value.t());
+    }
+
+    /// From `a` to `s = f'(a)` in place, `out = v ⊙ s`, and the Laplacian.
+    fn forward(&self, s: &mut Array2<T>, out: &mut Array2<T>, laplacian: Option<&mut Vec<f64>>) {
+        let mut figures = laplacian;
+        for (r, (mut s, mut out)) in s.rows_mut().into_iter().zip(out.rows_mut()).enumerate() {
+            let (s, out) = (slice_mut(&mut s), slice_mut(&mut out));
+            T::slope(self.ridge.activation, s);
+            let figure = T::forward(self.ridge.activation, s, &self.amplitude, &self.curved, out);
+            if let Some(figures) = figures.as_deref_mut() {
+                figures[r] = figure;
+            }
+        }
+    }
+}
+
+fn slice_mut<'a, T>(row: &'a mut ndarray::ArrayViewMut1<'_, T>) -> &'a mut [T] {
+    row.as_slice_mut().expect("rows of our own matrices are contiguous")
+}
+
+impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
+    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+        let (n, h) = (rows.len(), self.ridge.hidden());
+        let matrix = || Array2::zeros((n, h));
+        let share = Share::new(h, self.gram.as_ref().map_or(self.ridge.dim(), |_| h));
+        let work = Pointwise { field: self, s: matrix(), scratch: matrix(), a_bar: matrix(), share };
+        match &self.gram {
+            None => (Box::new(Plain { work, bias_bar: Array2::zeros((1, h)) }), x),
+            Some(gram) => {
+                let mut origin = matrix();
+                self.arguments(&x, &mut origin);
+                let chart = Feature { work, gram, origin, origin_bar: matrix(), x, leave_bar: None, weight_bar: None };
+                (Box::new(chart), matrix())
+            }
+        }
+    }
+
+    fn value(&self, _rows: Range<usize>, _stage: Stage, x: &Array2<T>) -> Vec<f64> {
+        let mut a = Array2::zeros((x.nrows(), self.ridge.hidden()));
+        self.arguments(x, &mut a);
+        let row = |a: ArrayView1<'_, T>| {
+            let terms = a.iter().zip(&self.amplitude);
+            terms.map(|(a, v)| v.wide() * self.ridge.activation.value(a.wide())).sum()
+        };
+        a.rows().into_iter().map(row).collect()
+    }
+
+    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
+        let mut sums = sums.into_iter();
+        let mut next = || sums.next().expect("enter_pullback returns this many arrays");
+        let (mut weight_bar, bias_bar, amplitude_bar, norm_bar) = (next(), next(), next(), next());
+        let weight = &self.ridge.weight.value;
+        if self.gram.is_some() {
+            // G = WWᵀ: W̄ += (Ḡ + Ḡᵀ) W.
+            let gram_bar = next();
+            weight_bar += &self.ridge.shared_product(&(&gram_bar + &gram_bar.t()), weight, false);
+        }
+        for ((mut out, row), bar) in weight_bar.rows_mut().into_iter().zip(weight.rows()).zip(&norm_bar) {
+            out.scaled_add(T::of(2.0) * *bar, &row);
+        }
+        let mut out = vec![weight_bar];
+        out.extend(self.ridge.bias.as_ref().map(|_| bias_bar));
+        out.push(amplitude_bar);
+        out
+    }
+}
+
+/// Sums that a block of rows gathers for the gradient.
+struct Share<T: Real> {
+    amplitude: Vec<T>,
+    norms: Vec<T>,
+    /// `Σ leftᵀ · right` over all stages: of `(ā, x)` and `(v ⊙ s, velocity_bar)` in plain coordinates, of `(c, ā)` in feature space.
+    products: Gathered<T>,
+}
+
+impl<T: Real> Share<T> {
+    fn new(hidden: usize, cols: usize) -> Self {
+        Self {
+            amplitude: vec![T::zero(); hidden],
+            norms: vec![T::zero(); hidden],
+            products: Gathered::new(hidden, cols),
+        }
+    }
+}
+
+/// A sum of products `leftᵀ · right` of short matrices, gathered until one product is large enough to be fast.
+struct Gathered<T> {
+    sum: Array2<T>,
+    left: Array2<T>,
+    right: Array2<T>,
+    filled: usize,
+}
+
+impl<T: Real> Gathered<T> {
+    const ROWS: usize = 384;
+
+    fn new(left: usize, right: usize) -> Self {
+        Self {
+            sum: Array2::zeros((left, right)),
+            left: Array2::zeros((0, left)),
+            right: Array2::zeros((0, right)),
+            filled: 0,
+        }
+    }
+
+    fn add(&mut self, left: &Array2<T>, right: &Array2<T>) {
+        let rows = left.nrows();
+        if self.left.nrows() == 0 {
+            // Allocated at the first use: evaluation without gradient never needs it.
+            let capacity = Self::ROWS.max(rows);
+            self.left = Array2::zeros((capacity, left.ncols()));
+            self.right = Array2::zeros((capacity, right.ncols()));
+        }
+        if self.filled + rows > self.left.nrows() {
+            self.flush();
+        }
+        let range = self.filled..self.filled + rows;
+        self.left.slice_mut(s![range.clone(), ..]).assign(left);
+        self.right.slice_mut(s![range, ..]).assign(right);
+        self.filled += rows;
+    }
+
+    fn flush(&mut self) {
+        let (left, right) = (self.left.slice(s![..self.filled, ..]), self.right.slice(s![..self.filled, ..]));
+        product(self.sum.view_mut(), 1.0, left.t(), right);
+        self.filled = 0;
+    }
+
+    fn finish(mut self) -> Array2<T> {
+        self.flush();
+        self.sum
+    }
+}
+
+/// What both charts share: everything between the matrix products.
+struct Pointwise<'a, T: Real> {
+    field: &'a Frozen<'a, T>,
+    s: Array2<T>,
+    scratch: Array2<T>,
+    a_bar: Array2<T>,
+    share: Share<T>,
+}
+
+impl<T: Real> Pointwise<'_, T> {
+    /// Fills `self.a_bar` from the cotangents `u` of `v ⊙ s` and `laplacian_bar`; gathers those of v and of the norms.
+    fn backward(&mut self, s: &Array2<T>, u: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
+        let rows = s.rows().into_iter().zip(u.rows()).zip(self.a_bar.rows_mut());
+        for (r, ((s, u), mut a_bar)) in rows.enumerate() {
+            let row = BackwardRow {
+                s: s.as_slice().expect("rows of our own matrices are contiguous"),
+                u: u.as_slice().expect("rows of our own matrices are contiguous"),
+                v: &self.field.amplitude,
+                n: &self.field.norms,
+                a_bar: slice_mut(&mut a_bar),
+                v_bar: &mut self.share.amplitude,
+                n_bar: &mut self.share.norms,
+            };
+            T::backward(row, self.field.ridge.activation, laplacian_bar.map_or(T::zero(), |l| T::of(l[r])));
+        }
+    }
+
+    /// The gathered sums: of the weights' products, of biases (given), amplitudes and norms.
+    fn sums(share: Share<T>, bias_bar: Array2<T>) -> [Array2<T>; 4] {
+        let line = |values: Vec<T>| Array2::from_shape_vec((1, values.len()), values).expect("one row of all values");
+        [share.products.finish(), bias_bar, line(share.amplitude), line(share.norms)]
+    }
+}
+
+fn column_sums<T: Real>(a: &Array2<T>) -> Array2<T> {
+    a.sum_axis(Axis(0)).insert_axis(Axis(0))
+}
+
+/// Plain coordinates: the state is x.
+struct Plain<'a, T: Real> {
+    work: Pointwise<'a, T>,
+    bias_bar: Array2<T>,
+}
+
+impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
+    fn evaluate(
+        &mut self,
+        _stage: Stage,
+        state: &Array2<T>,
+        velocity: &mut Array2<T>,
+        laplacian: Option<&mut Vec<f64>>,
+        memo: Option<&mut Memo<Cpu<T>>>,
+    ) {
+        let Pointwise { field, s, scratch, .. } = &mut self.work;
+        field.arguments(state, s);
+        field.forward(s, scratch, laplacian);
+        product(velocity.view_mut(), 0.0, scratch.view(), field.ridge.weight.value.view());
+        if let Some(memo) = memo {
+            memo.push(s.clone());
+        }
+    }
+
+    fn pullback(
+        &mut self,
+        _stage: Stage,
+        state: &Array2<T>,
+        memo: &Memo<Cpu<T>>,
+        velocity_bar: &Array2<T>,
+        laplacian_bar: Option<&Vec<f64>>,
+        state_bar: &mut Array2<T>,
+    ) {
+        let weight = &self.work.field.ridge.weight.value;
+        let mut u = std::mem::replace(&mut self.work.scratch, Array2::zeros((0, 0)));
+        product(u.view_mut(), 0.0, velocity_bar.view(), weight.t());
+        self.work.backward(&memo[0], &u, laplacian_bar);
+        // v ⊙ s, whose product with velocity_bar is one half of the weights' cotangent.
+        let amplitude = ArrayView1::from(&self.work.field.amplitude);
+        Zip::from(u.rows_mut()).and(memo[0].rows()).for_each(|mut u, s| {
+            Zip::from(&mut u).and(&s).and(&amplitude).for_each(|u, s, v| *u = *s * *v);
+        });
+        self.work.share.products.add(&u, velocity_bar);
+        self.work.share.products.add(&self.work.a_bar, state);
+        self.bias_bar += &column_sums(&self.work.a_bar);
+        product(state_bar.view_mut(), 0.0, self.work.a_bar.view(), weight.view());
+        self.work.scratch = u;
+    }
+
+    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
+        state
+    }
+
+    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
+        x_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+        (state_bar, Pointwise::sums(self.work.share, self.bias_bar).into())
+    }
+}
+
+/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`.
+struct Feature<'a, T: Real> {
+    work: Pointwise<'a, T>,
+    gram: &'a Array2<T>,
+    /// `a₀ = Wx₀ + b`.
+    origin: Array2<T>,
+    origin_bar: Array2<T>,
+    /// x₀.
+    x: Array2<T>,
+    /// Cotangent of x at the end, which is also one of x₀.
+    leave_bar: Option<Array2<T>>,
+    /// `cᵀ x̄` of the end.
+    weight_bar: Option<Array2<T>>,
+}
+
+impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
+    fn evaluate(
+        &mut self,
+        _stage: Stage,
+        state: &Array2<T>,
+        velocity: &mut Array2<T>,
+        laplacian: Option<&mut Vec<f64>>,
+        memo: Option<&mut Memo<Cpu<T>>>,
+    ) {
+        let Pointwise { field, s, .. } = &mut self.work;
+        s.assign(&self.origin);
+        product(s.view_mut(), 1.0, state.view(), self.gram.view());
+        field.forward(s, velocity, laplacian);
+        if let Some(memo) = memo {
+            memo.push(s.clone());
+        }
+        field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn pullback(
+        &mut self,
+        _stage: Stage,
+        state: &Array2<T>,
+        memo: &Memo<Cpu<T>>,
+        velocity_bar: &Array2<T>,
+        laplacian_bar: Option<&Vec<f64>>,
+        state_bar: &mut Array2<T>,
+    ) {
+        self.work.backward(&memo[0], velocity_bar, laplacian_bar);
+        let a_bar = &self.work.a_bar;
+        self.origin_bar += a_bar;
+        self.work.share.products.add(state, a_bar);
+        // G is symmetric: its transpose is itself.
+        product(state_bar.view_mut(), 0.0, a_bar.view(), self.gram.view());
+    }
+
+    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
+        let mut x = self.x.clone();
+        product(x.view_mut(), 1.0, state.view(), self.work.field.ridge.weight.value.view());
+        x
+    }
+
+    fn leave_pullback(&mut self, state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
+        let weight = &self.work.field.ridge.weight.value;
+        let mut weight_bar = Array2::zeros(weight.dim());
+        product(weight_bar.view_mut(), 0.0, state.t(), x_bar.view());
+        self.weight_bar = Some(weight_bar);
+        let mut state_bar = Array2::zeros(state.dim());
+        product(state_bar.view_mut(), 0.0, x_bar.view(), weight.t());
+        self.leave_bar = Some(x_bar);
+        state_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, _state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+        // The state starts at zero whatever x is: its cotangent goes nowhere.
+        let weight = &self.work.field.ridge.weight.value;
+        let mut weight_bar = self.weight_bar.unwrap_or_else(|| Array2::zeros(weight.dim()));
+        product(weight_bar.view_mut(), 1.0, self.origin_bar.t(), self.x.view());
+        let mut x_bar = self.leave_bar.unwrap_or_else(|| Array2::zeros(self.x.dim()));
+        product(x_bar.view_mut(), 1.0, self.origin_bar.view(), weight.view());
+        let [gram_bar, bias_bar, amplitude_bar, norm_bar] =
+            Pointwise::sums(self.work.share, column_sums(&self.origin_bar));
+        (x_bar, vec![weight_bar, bias_bar, amplitude_bar, norm_bar, gram_bar])
+    }
+}

@@ -1,0 +1,134 @@
+//! The conformance suite of flow-core on this backend: one line per precision and potential.
+
+use backend_ndarray::{Activation, Cpu, Real, Ridge};
+use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
+use flow_core::{Adaptive, FixedStep, Group, Method, Potential, Space, Symmetrised, SymmetryDraw};
+
+fn cpu<T: Real>() -> Cpu<T> {
+    Cpu::new(2)
+}
+
+fn ridge<T: Real>(dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge<T> {
+    stronger(Ridge::new(cpu(), dim, hidden, activation, bias, 5).unwrap())
+}
+
+/// First values are small; nonlinear effects, and with them errors, show better at larger ones.
+fn stronger<T: Real>(mut of: Ridge<T>) -> Ridge<T> {
+    for parameter in of.parameters_mut() {
+        cpu::<T>().accumulate(&mut parameter.value, 2.5, &[]);
+    }
+    of
+}
+
+/// Cyclic shifts and the reflection x → −x.
+fn shifts(dim: u32) -> Group {
+    let source: Vec<Vec<u32>> = (0..dim).map(|s| (0..dim).map(|i| (i + s) % dim).collect()).collect();
+    let sign = vec![1.0; source.len()];
+    Group::new(source, sign).unwrap().with_reflection()
+}
+
+fn symmetrised<T: Real>(draw: SymmetryDraw) -> Symmetrised<Cpu<T>, Ridge<T>> {
+    Symmetrised::new(cpu(), ridge(5, 7, Activation::Softplus, true), shifts(5), draw).unwrap()
+}
+
+fn conforms<T: Real>(mut of: impl Potential<Cpu<T>>) {
+    potential(&cpu(), &mut of);
+    solves(&cpu(), &mut of);
+}
+
+macro_rules! conformance {
+    ($($name:ident: $potential:expr;)*) => {
+        $(mod $name {
+            use super::*;
+            #[test]
+            fn double() {
+                conforms::<f64>($potential);
+            }
+            #[test]
+            fn single() {
+                conforms::<f32>($potential);
+            }
+        })*
+    };
+}
+
+conformance! {
+    gaussian: Gaussian::new(cpu(), 3, 0.3);
+    softplus_with_bias: ridge(4, 6, Activation::Softplus, true);
+    softplus_wide: ridge(3, 19, Activation::Softplus, false);
+    ln_cosh: ridge(5, 18, Activation::LnCosh, false);
+    ln_cosh_with_bias: ridge(4, 3, Activation::LnCosh, true);
+    symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve);
+    symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage);
+}
+
+#[test]
+fn spaces() {
+    space(&cpu::<f32>());
+    space(&cpu::<f64>());
+}
+
+#[test]
+fn appendix_a() {
+    for method in Method::ALL {
+        let (steps, tolerance) = ([0, 40_000, 4000, 300, 100, 100][method.tableau().order()], 1e-5);
+        gaussian_stays_gaussian(&cpu::<f64>(), &FixedStep::new(method.tableau(), steps).unwrap(), tolerance);
+    }
+    let fine = FixedStep::new(Method::Rk4.tableau(), 1000).unwrap();
+    gaussian_stays_gaussian(&cpu::<f64>(), &fine, 1e-12);
+    gaussian_stays_gaussian(&cpu::<f32>(), &FixedStep::new(Method::Rk4.tableau(), 20).unwrap(), 1e-5);
+    for method in [Method::Tsit5, Method::Dopri5] {
+        let adaptive = Adaptive::new(method.tableau(), 1e-10, 1e-10, 10_000).unwrap();
+        gaussian_stays_gaussian(&cpu::<f64>(), &adaptive, 1e-8);
+    }
+}
+
+#[test]
+fn orders() {
+    methods_have_their_order(&cpu(), &Gaussian::<Cpu<f64>>::new(cpu(), 3, -1.0), &Method::ALL);
+    let ridge = ridge::<f64>(3, 12, Activation::Softplus, true);
+    let all_but_tsit5: Vec<_> = Method::ALL.into_iter().filter(|m| *m != Method::Tsit5).collect();
+    methods_have_their_order(&cpu(), &ridge, &all_but_tsit5);
+    methods_have_their_order(&cpu(), &symmetrised::<f64>(SymmetryDraw::PerSolve), &all_but_tsit5);
+}
+
+/// Loss and gradient of one batch of each objective.
+fn outcomes(threads: usize) -> Vec<(Vec<f64>, Vec<ndarray::Array2<f32>>)> {
+    use flow_core::{Coordinates, Draws, Flow, Memory, NegativeLogLikelihood, Objective, Purpose};
+    let space = Cpu::<f32>::new(threads);
+    let ridge = Ridge::new(space.clone(), 12, 20, Activation::Softplus, true, 1).unwrap();
+    let integrator = FixedStep::new(Method::Rk4.tableau(), 4).unwrap();
+    let draws = Draws::new(1, Purpose::Train, 0);
+    let batch = draws.normals(0..100, 12);
+    let outcome = |coordinates| {
+        let memory = Memory::Stages;
+        let flow =
+            Flow { space: &space, potential: &ridge, integrator: &integrator, duration: 1.0, coordinates, memory };
+        let outcome = NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, true).unwrap();
+        (outcome.losses, outcome.gradient.unwrap())
+    };
+    let out = [Coordinates::X, Coordinates::Auto].map(outcome).to_vec();
+    assert!(ridge.feature_stages() > 0, "20 < 2 · 12, but the solve did not run in feature space");
+    out
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let one = outcomes(1);
+    assert_eq!(one, outcomes(2));
+    assert_eq!(one, outcomes(5));
+}
+
+#[test]
+fn feature_space_is_taken_where_it_pays() {
+    use flow_core::{Coordinates, Draws, Purpose, Solve, Stage};
+    for (dim, hidden, pays) in [(4, 7, true), (4, 8, false), (4, 9, false)] {
+        let ridge = ridge::<f64>(dim, hidden, Activation::LnCosh, false);
+        let solve = Solve { rows: 1, draws: Draws::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::Auto };
+        let field = ridge.freeze(&solve);
+        let (mut chart, state) = field.enter(0..1, cpu::<f64>().zeros(1, dim));
+        let mut velocity = state.clone();
+        chart.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
+        assert_eq!(ridge.feature_stages(), u64::from(pays));
+    }
+}

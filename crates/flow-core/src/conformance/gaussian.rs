@@ -1,0 +1,154 @@
+//! The potential of appendix A, `φ = λ‖x‖²/2`: a Gaussian stays a Gaussian of width `e^{λt}`, the first test of any integrator.
+
+use std::ops::Range;
+
+use super::{assert_close, draws, points};
+use crate::{
+    Chart, Coordinates, Field, Flow, Integrator, Memo, Memory, Parameter, Potential, Solve, Space, Stage,
+    standard_normal_log_density,
+};
+
+/// `φ(x) = λ‖x‖²/2` with the one parameter λ, written with the operations of a [`Space`] alone: it runs on any backend.
+#[derive(Debug)]
+pub struct Gaussian<S: Space> {
+    space: S,
+    dim: usize,
+    rate: Parameter<S>,
+}
+
+impl<S: Space> Gaussian<S> {
+    /// The potential of rate λ on `dim` coordinates.
+    pub fn new(space: S, dim: usize, rate: f64) -> Self {
+        let value = space.from_host(1, 1, &[rate]);
+        Self { space, dim, rate: Parameter { name: "rate".into(), shape: vec![1], value } }
+    }
+
+    fn lambda(&self) -> f64 {
+        self.space.to_host(&self.rate.value)[0]
+    }
+}
+
+impl<S: Space> Potential<S> for Gaussian<S> {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<S>> {
+        vec![&self.rate]
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>> {
+        vec![&mut self.rate]
+    }
+
+    fn freeze(&self, _solve: &Solve) -> Box<dyn Field<S> + '_> {
+        Box::new(Frozen { of: self, lambda: self.lambda() })
+    }
+}
+
+struct Frozen<'a, S: Space> {
+    of: &'a Gaussian<S>,
+    lambda: f64,
+}
+
+impl<S: Space> Field<S> for Frozen<'_, S> {
+    fn enter(&self, _rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array) {
+        (Box::new(Block { field: self, lambda_bar: 0.0 }), x)
+    }
+
+    fn value(&self, rows: Range<usize>, _stage: Stage, x: &S::Array) -> S::Column {
+        let space = &self.of.space;
+        let (mut square, mut value) = (space.column_zeros(rows.len()), space.column_zeros(rows.len()));
+        space.row_dot(&mut square, x, x);
+        space.column_accumulate(&mut value, 0.0, &[(0.5 * self.lambda, &square)]);
+        value
+    }
+
+    fn gradient(&self, sums: Vec<S::Array>) -> Vec<S::Array> {
+        sums
+    }
+}
+
+struct Block<'a, S: Space> {
+    field: &'a Frozen<'a, S>,
+    lambda_bar: f64,
+}
+
+impl<S: Space> Chart<S> for Block<'_, S> {
+    fn evaluate(
+        &mut self,
+        _stage: Stage,
+        state: &S::Array,
+        velocity: &mut S::Array,
+        laplacian: Option<&mut S::Column>,
+        _memo: Option<&mut Memo<S>>,
+    ) {
+        let space = &self.field.of.space;
+        space.accumulate(velocity, 0.0, &[(self.field.lambda, state)]);
+        if let Some(laplacian) = laplacian {
+            *laplacian =
+                space.column_from_host(&vec![self.field.lambda * self.field.of.dim as f64; space.shape(state).0]);
+        }
+    }
+
+    fn pullback(
+        &mut self,
+        _stage: Stage,
+        state: &S::Array,
+        _memo: &Memo<S>,
+        velocity_bar: &S::Array,
+        laplacian_bar: Option<&S::Column>,
+        state_bar: &mut S::Array,
+    ) {
+        let space = &self.field.of.space;
+        self.lambda_bar += space.dot(velocity_bar, state);
+        if let Some(laplacian_bar) = laplacian_bar {
+            self.lambda_bar += self.field.of.dim as f64 * space.column_to_host(laplacian_bar).iter().sum::<f64>();
+        }
+        space.accumulate(state_bar, 0.0, &[(self.field.lambda, velocity_bar)]);
+    }
+
+    fn leave(&mut self, state: S::Array) -> S::Array {
+        state
+    }
+
+    fn leave_pullback(&mut self, _state: &S::Array, x_bar: S::Array) -> S::Array {
+        x_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
+        let share = self.field.of.space.from_host(1, 1, &[self.lambda_bar]);
+        (state_bar, vec![share])
+    }
+}
+
+/// Carries a normal density with `φ = λ‖x‖²/2`: points scale with `e^{λT}` and ln p is that of the wider Gaussian
+/// (appendix A of arXiv:1809.10188), within `tolerance`.
+///
+/// # Panics
+/// When they do not, with the numbers.
+pub fn gaussian_stays_gaussian<S: Space>(space: &S, integrator: &dyn Integrator<S>, tolerance: f64) {
+    let (dim, rows, rate, duration) = (3, 40, 0.4, 1.5);
+    let potential = Gaussian::new(space.clone(), dim, rate);
+    let flow = Flow {
+        space,
+        potential: &potential,
+        integrator,
+        duration,
+        coordinates: Coordinates::Auto,
+        memory: Memory::Stages,
+    };
+    let start = points(rows, dim, 0);
+    let end =
+        flow.transport(&start, flow.span(crate::Direction::Forward), draws(0)).expect("a linear flow stays finite");
+    let width = (rate * duration).exp();
+    let expected: Vec<f64> = start.iter().map(|x| width * x).collect();
+    assert_close("width of the Gaussian", &end.x, &expected, tolerance, 1.0);
+    let ln_p = flow.log_density(&expected, draws(0)).expect("a linear flow stays finite");
+    let exact = |x: &[f64]| {
+        let z: Vec<f64> = x.iter().map(|x| x / width).collect();
+        standard_normal_log_density(&z) - dim as f64 * width.ln()
+    };
+    let exact: Vec<f64> = expected.chunks_exact(dim).map(exact).collect();
+    assert_close("ln p of the Gaussian", &ln_p, &exact, tolerance, 1.0);
+}

@@ -1,0 +1,91 @@
+//! The suite that every backend and potential must pass; tests instantiate it with one line each.
+//!
+//! Tolerances scale with the unit round-off u of the space: differences of fourth order with a step of order `u^(1/5)` are good to about `u^(4/5)`.
+//! Every check panics with the numbers when it fails.
+
+mod gaussian;
+mod potential;
+mod solve;
+mod space;
+
+pub use gaussian::{Gaussian, gaussian_stays_gaussian};
+pub use potential::potential;
+pub use solve::{methods_have_their_order, solves};
+pub use space::space;
+
+use crate::{Coordinates, Draws, Potential, Purpose, Solve, Space, Stage};
+
+/// Where the checks of one evaluation stand in time.
+const STAGE: Stage = Stage { t: 0.3, index: 5 };
+
+/// All coordinates a solve can ask for.
+const COORDINATES: [Coordinates; 3] = [Coordinates::X, Coordinates::Auto, Coordinates::Own];
+
+fn draws(step: u64) -> Draws {
+    Draws::new(11, Purpose::Evaluate, step)
+}
+
+fn a_solve(rows: usize, coordinates: Coordinates) -> Solve {
+    Solve { rows, draws: draws(0), coordinates }
+}
+
+/// `rows × dim` normal numbers.
+fn points(rows: usize, dim: usize, key: u64) -> Vec<f64> {
+    Draws::new(23, Purpose::Sample, key).normals(0..rows, dim)
+}
+
+/// Tolerance of a comparison with differences of fourth order, relative to the scale of what is compared.
+fn difference_tolerance<S: Space>(space: &S) -> f64 {
+    3e2 * space.round_off().powf(0.8)
+}
+
+/// Derivative at 0 of `f` by the five-point formula.
+fn derivative<S: Space>(space: &S, mut f: impl FnMut(f64) -> Vec<f64>) -> Vec<f64> {
+    let h = 0.3 * space.round_off().powf(0.2);
+    let [a, b, c, d] = [-2.0 * h, -h, h, 2.0 * h].map(&mut f);
+    (0..a.len()).map(|i| (a[i] - 8.0 * b[i] + 8.0 * c[i] - d[i]) / (12.0 * h)).collect()
+}
+
+/// Asserts that two lists of numbers agree to `tolerance`, relative to the greatest of them (or to `floor`, if greater).
+#[track_caller]
+fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64, floor: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(floor, |m, v| m.max(v.abs()));
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        // Negated so that NaN fails.
+        assert!(
+            !((g - e).abs() > tolerance * scale) && g.is_finite(),
+            "{what}: entry {i} is {g}, expected {e} within {tolerance:e} of {scale:e}"
+        );
+    }
+}
+
+/// `x + ε · direction`.
+fn moved(x: &[f64], direction: &[f64], epsilon: f64) -> Vec<f64> {
+    x.iter().zip(direction).map(|(x, d)| x + epsilon * d).collect()
+}
+
+/// Adds `ε · directions` to the parameters.
+fn move_parameters<S: Space>(space: &S, potential: &mut dyn Potential<S>, directions: &[S::Array], epsilon: f64) {
+    for (parameter, direction) in potential.parameters_mut().into_iter().zip(directions) {
+        space.accumulate(&mut parameter.value, 1.0, &[(epsilon, direction)]);
+    }
+}
+
+/// A random direction for every parameter that leaves the others alone: one list of arrays per parameter.
+fn parameter_directions<S: Space>(space: &S, potential: &dyn Potential<S>) -> Vec<(String, Vec<S::Array>)> {
+    let parameters = potential.parameters();
+    let direction = |chosen: usize| {
+        let array = |i: usize| {
+            let (rows, cols) = space.shape(&parameters[i].value);
+            let values = if i == chosen { points(rows, cols, 100 + i as u64) } else { vec![0.0; rows * cols] };
+            space.from_host(rows, cols, &values)
+        };
+        (parameters[chosen].name.clone(), (0..parameters.len()).map(array).collect())
+    };
+    (0..parameters.len()).map(direction).collect()
+}
+
+fn inner<S: Space>(space: &S, a: &[S::Array], b: &[S::Array]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| space.dot(a, b)).sum()
+}

@@ -1,0 +1,209 @@
+//! Whole solves: order, reversal, the exact adjoint, coordinates, and ln p against the exact log-determinant.
+
+use super::{
+    COORDINATES, assert_close, derivative, difference_tolerance, draws, inner, move_parameters, parameter_directions,
+    points,
+};
+use crate::{
+    Adaptive, Coordinates, Direction, Energy, FixedStep, Flow, FreeEnergy, Integrator, Mean, Memory, Method,
+    NegativeLogLikelihood, Objective, Outcome, Potential, Space, Span,
+};
+
+const ROWS: usize = 3;
+
+/// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, and, where the field is not
+/// random in time, reversal, adaptive steps, and ln p against the exact log-determinant.
+///
+/// # Panics
+/// When a check fails, with the numbers.
+pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
+    for method in Method::ALL {
+        let integrator = fixed(method, 2);
+        for objective in objectives::<S>(potential.dim()) {
+            adjoint_is_the_difference(space, potential, &integrator, &*objective);
+        }
+    }
+    coordinates_and_memory_do_not_matter(space, potential);
+    if !potential.random_in_time() {
+        forward_and_backward_is_the_identity(space, potential);
+        adaptive_steps_keep_their_tolerance(space, potential);
+        log_density_is_the_log_determinant(space, potential);
+    }
+}
+
+fn fixed(method: Method, steps: usize) -> FixedStep {
+    FixedStep::new(method.tableau(), steps).expect("a positive number of steps")
+}
+
+fn flow<'a, S: Space>(space: &'a S, potential: &'a dyn Potential<S>, integrator: &'a dyn Integrator<S>) -> Flow<'a, S> {
+    Flow { space, potential, integrator, duration: 0.8, coordinates: Coordinates::X, memory: Memory::Stages }
+}
+
+/// `E(x) = Σ_i (x_i⁴/4 + x_i x_{i+1}/2)`: neither even nor quadratic in any coordinate.
+struct Quartic(usize);
+
+impl Energy for Quartic {
+    fn dim(&self) -> usize {
+        self.0
+    }
+
+    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
+        let (n, mut energy) = (self.0, 0.0);
+        gradient.fill(0.0);
+        for i in 0..n {
+            let j = (i + 1) % n;
+            energy += x[i].powi(4) / 4.0 + x[i] * x[j] / 2.0;
+            gradient[i] += x[i].powi(3) + x[j] / 2.0;
+            gradient[j] += x[i] / 2.0;
+        }
+        energy
+    }
+}
+
+fn objectives<S: Space>(dim: usize) -> Vec<Box<dyn Objective<S>>> {
+    [0.0, 0.7]
+        .into_iter()
+        .flat_map(|transport_cost| -> [Box<dyn Objective<S>>; 2] {
+            [
+                Box::new(NegativeLogLikelihood { transport_cost }),
+                Box::new(FreeEnergy { energy: Quartic(dim), transport_cost }),
+            ]
+        })
+        .collect()
+}
+
+fn evaluate<S: Space>(flow: &Flow<'_, S>, objective: &dyn Objective<S>, gradient: bool) -> Outcome<S> {
+    let batch = points(ROWS, flow.potential.dim(), 7);
+    objective.evaluate(flow, &batch, draws(2), gradient).expect("small solves stay finite")
+}
+
+fn adjoint_is_the_difference<S: Space>(
+    space: &S,
+    potential: &mut dyn Potential<S>,
+    integrator: &FixedStep,
+    objective: &dyn Objective<S>,
+) {
+    let gradient = evaluate(&flow(space, potential, integrator), objective, true).gradient.expect("asked for");
+    for (name, direction) in parameter_directions(space, potential) {
+        let expected = derivative(space, |epsilon| {
+            move_parameters(space, potential, &direction, epsilon);
+            let losses = evaluate(&flow(space, potential, integrator), objective, false).losses;
+            move_parameters(space, potential, &direction, -epsilon);
+            vec![Mean::of(&losses).mean]
+        });
+        let got = inner(space, &gradient, &direction);
+        let scale = inner(space, &gradient, &gradient).sqrt() * inner(space, &direction, &direction).sqrt();
+        let method = Integrator::<S>::describe(integrator);
+        let what = format!("adjoint of {} with {method} to `{name}`", objective.name());
+        assert_close(&what, &[got], &expected, difference_tolerance(space), scale);
+    }
+}
+
+fn coordinates_and_memory_do_not_matter<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    let integrator = fixed(Method::Rk4, 5);
+    let plain = flow(space, potential, &integrator);
+    let host = |outcome: Outcome<S>| -> (Vec<f64>, Vec<Vec<f64>>) {
+        let gradient = outcome.gradient.expect("asked for");
+        (outcome.losses, gradient.iter().map(|g| space.to_host(g)).collect())
+    };
+    for objective in objectives::<S>(potential.dim()) {
+        let (losses, gradient) = host(evaluate(&plain, &*objective, true));
+        for coordinates in COORDINATES {
+            let outcome = |memory| host(evaluate(&Flow { coordinates, memory, ..plain }, &*objective, true));
+            let stages = outcome(Memory::Stages);
+            assert_eq!(stages, outcome(Memory::Starts), "what the tape keeps changed the numbers");
+            let tolerance = 2e3 * space.round_off();
+            assert_close("loss in other coordinates", &stages.0, &losses, tolerance, 1.0);
+            for (got, expected) in stages.1.iter().zip(&gradient) {
+                assert_close("gradient in other coordinates", got, expected, tolerance, 1e-3);
+            }
+        }
+    }
+}
+
+fn forward_and_backward_is_the_identity<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    let integrator = fixed(Method::Rk4, 60);
+    let x = points(ROWS, potential.dim(), 8);
+    for coordinates in COORDINATES {
+        let flow = Flow { coordinates, ..flow(space, potential, &integrator) };
+        let there = flow.transport(&x, flow.span(Direction::Forward), draws(3)).expect("small solves stay finite");
+        let back =
+            flow.transport(&there.x, flow.span(Direction::Backward), draws(3)).expect("small solves stay finite");
+        let tolerance = 1e-7f64.max(1e3 * space.round_off());
+        assert_close("there and back", &back.x, &x, tolerance, 1.0);
+        let change: Vec<f64> = there.log_density.iter().map(|l| -l).collect();
+        assert_close("ln p there and back", &back.log_density, &change, tolerance, 1.0);
+    }
+}
+
+fn adaptive_steps_keep_their_tolerance<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    let x = points(ROWS, potential.dim(), 9);
+    let reference = fixed(Method::Rk4, 200);
+    let span = Span { from: 0.8, to: 0.0 };
+    let exact = flow(space, potential, &reference).transport(&x, span, draws(4)).expect("small solves stay finite");
+    let tolerance = 1e-7f64.max(1e2 * space.round_off());
+    for method in [Method::Tsit5, Method::Dopri5] {
+        let adaptive = Adaptive::new(method.tableau(), tolerance, tolerance, 10_000).expect("an embedded pair");
+        let got = flow(space, potential, &adaptive).transport(&x, span, draws(4)).expect("small solves stay finite");
+        assert_close("adaptive end point", &got.x, &exact.x, 30.0 * tolerance, 1.0);
+        assert_close("adaptive ln p", &got.log_density, &exact.log_density, 30.0 * tolerance, 1.0);
+        let objective = NegativeLogLikelihood::default();
+        let gradient = |integrator: &dyn Integrator<S>| {
+            let outcome = evaluate(&flow(space, potential, integrator), &objective, true);
+            outcome.gradient.expect("asked for").iter().flat_map(|g| space.to_host(g)).collect::<Vec<_>>()
+        };
+        assert_close("adaptive gradient", &gradient(&adaptive), &gradient(&reference), 300.0 * tolerance, 1.0);
+    }
+}
+
+/// ln p against the exact log-determinant of the map that the solve really applies, whose Jacobian is taken by differences.
+fn log_density_is_the_log_determinant<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    let dim = potential.dim();
+    let integrator = fixed(Method::Rk4, 60);
+    let flow = flow(space, potential, &integrator);
+    let span = flow.span(Direction::Forward);
+    let x = points(1, dim, 10);
+    let map = |x: &[f64]| flow.transport(x, span, draws(5)).expect("small solves stay finite");
+    let mut jacobian = nalgebra::DMatrix::zeros(dim, dim);
+    for i in 0..dim {
+        let column = derivative(space, |epsilon| {
+            let mut x = x.clone();
+            x[i] += epsilon;
+            map(&x).x
+        });
+        jacobian.set_column(i, &nalgebra::DVector::from_vec(column));
+    }
+    let exact = -jacobian.determinant().abs().ln();
+    let tolerance = 1e-7f64.max(10.0 * difference_tolerance(space));
+    assert_close("ln p against the log-determinant", &map(&x).log_density, &[exact], tolerance, 1.0);
+}
+
+/// Checks that methods converge with their order on this potential: end points and ln p, each observed order within 0.2,
+/// extrapolated once to small steps. Only meaningful in 64 bits, and on a potential whose next term of the error expansion
+/// is not much greater than the leading one (for Tsit5, whose leading term is made small, [`Gaussian`](super::Gaussian)).
+///
+/// # Panics
+/// When an observed order is off, with the numbers.
+pub fn methods_have_their_order<S: Space>(space: &S, potential: &dyn Potential<S>, methods: &[Method]) {
+    let x = points(ROWS, potential.dim(), 12);
+    let solve = |method, steps| -> Vec<f64> {
+        let integrator = fixed(method, steps);
+        let flow = Flow { duration: 1.0, ..flow(space, potential, &integrator) };
+        let end = flow.transport(&x, flow.span(Direction::Forward), draws(6)).expect("small solves stay finite");
+        end.x.into_iter().chain(end.log_density).collect()
+    };
+    let exact = solve(Method::Dopri5, 1000);
+    for method in methods {
+        // Steps at which the leading terms rule and round-off is far: fewer for higher orders.
+        let steps = [0, 320, 80, 20, 10, 8][method.tableau().order()];
+        let errors = [1, 2, 4].map(|factor| {
+            let squares = solve(*method, factor * steps).iter().zip(&exact).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+            squares.sqrt()
+        });
+        let slope = |i: usize| (errors[i] / errors[i + 1]).log2();
+        // The slope nears the order in proportion to the step.
+        let order = 2.0 * slope(1) - slope(0);
+        let expected = method.tableau().order() as f64;
+        assert!((order - expected).abs() < 0.2, "{}: errors {errors:?}, order {order}", method.name());
+    }
+}

@@ -1,0 +1,112 @@
+//! Every operation of a space against plain loops on the host.
+
+use super::{assert_close, points};
+use crate::Space;
+
+/// Checks every operation of a [`Space`].
+///
+/// # Panics
+/// When one is wrong, with the numbers.
+pub fn space<S: Space>(space: &S) {
+    let (rows, cols) = (5, 7);
+    let host: Vec<Vec<f64>> = (0..6).map(|key| rounded(space, rows, cols, &points(rows, cols, key))).collect();
+    let array: Vec<S::Array> = host.iter().map(|values| space.from_host(rows, cols, values)).collect();
+    let coefficients = [0.5, -2.0, 0.25, 1.5, 3.0];
+    let tolerance = 32.0 * space.round_off();
+    let close = |what: &str, got: &S::Array, expected: &dyn Fn(usize) -> f64| {
+        let expected: Vec<f64> = (0..rows * cols).map(expected).collect();
+        assert_close(what, &space.to_host(got), &expected, tolerance, 1.0);
+    };
+    assert_eq!(space.shape(&array[0]), (rows, cols));
+    close("host and back", &array[0], &|i| host[0][i]);
+    for n in 0..=5 {
+        let terms: Vec<(f64, &S::Array)> = coefficients[..n].iter().copied().zip(&array[1..]).collect();
+        let sum = |i: usize| (0..n).map(|k| coefficients[k] * host[k + 1][i]).sum::<f64>();
+        let mut out = array[5].clone();
+        space.combine(&mut out, &array[0], &terms);
+        close("combine", &out, &|i| host[0][i] + sum(i));
+        for keep in [1.0, -0.5] {
+            let mut out = array[0].clone();
+            space.accumulate(&mut out, keep, &terms);
+            close("accumulate", &out, &|i| keep * host[0][i] + sum(i));
+        }
+        let mut out = space.from_host(rows, cols, &vec![f64::NAN; rows * cols]);
+        space.accumulate(&mut out, 0.0, &terms);
+        close("overwrite", &out, &sum);
+    }
+    products(space, &host, &array, &close);
+    columns(space, &host, &array, &close);
+    blocks(space);
+}
+
+fn rounded<S: Space>(space: &S, rows: usize, cols: usize, values: &[f64]) -> Vec<f64> {
+    space.to_host(&space.from_host(rows, cols, values))
+}
+
+type Close<'a, S> = dyn Fn(&str, &<S as Space>::Array, &dyn Fn(usize) -> f64) + 'a;
+
+fn products<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &Close<'_, S>) {
+    let mut out = array[0].clone();
+    space.accumulate_product(&mut out, 0.5, 2.0, &array[1], &array[2]);
+    close("product", &out, &|i| 0.5 * host[0][i] + 2.0 * host[1][i] * host[2][i]);
+    space.accumulate_product(&mut out, 0.0, 2.0, &array[1], &array[1]);
+    close("square", &out, &|i| 2.0 * host[1][i] * host[1][i]);
+    let mut quotient = array[0].clone();
+    space.accumulate_quotient(&mut quotient, 3.0, &array[2], &out, 0.5, 0.1);
+    close("quotient", &quotient, &|i| host[0][i] + 3.0 * host[2][i] / (host[1][i].abs() + 0.1));
+}
+
+fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &Close<'_, S>) {
+    let (rows, cols) = space.shape(&array[0]);
+    let tolerance = 32.0 * space.round_off();
+    let row = |k: usize, r: usize| &host[k][r * cols..(r + 1) * cols];
+    let row_dots: Vec<f64> = (0..rows).map(|r| row(0, r).iter().zip(row(1, r)).map(|(a, b)| a * b).sum()).collect();
+    let mut dots = space.column_zeros(rows);
+    space.row_dot(&mut dots, &array[0], &array[1]);
+    assert_close("row dot", &space.column_to_host(&dots), &row_dots, tolerance, 1.0);
+    assert_close("dot", &[space.dot(&array[0], &array[1])], &[row_dots.iter().sum()], tolerance, cols as f64);
+
+    let scale = [1.0, -2.0, 0.0, 0.5, 4.0];
+    let column = space.column_from_host(&scale);
+    let mut out = array[0].clone();
+    space.accumulate_scaled_rows(&mut out, 0.5, &column, &array[1]);
+    close("scaled rows", &out, &|i| host[0][i] + 0.5 * scale[i / cols] * host[1][i]);
+
+    let mut sum = space.column_from_host(&[f64::NAN; 5]);
+    space.column_accumulate(&mut sum, 0.0, &[(2.0, &column), (1.0, &column)]);
+    assert_eq!(space.column_to_host(&sum), scale.map(|s| 3.0 * s));
+    space.column_accumulate(&mut sum, -1.0, &[(4.0, &column)]);
+    assert_eq!(space.column_to_host(&sum), scale);
+    // A column is 64-bit whatever the arrays are.
+    let fine = [1.0 + f64::EPSILON];
+    assert_eq!(space.column_to_host(&space.column_from_host(&fine)), fine);
+
+    let expected = (0..rows).map(|r| {
+        let squares = (0..cols).map(|c| {
+            let allowed = 0.1 + 0.2 * row(1, r)[c].abs().max(row(2, r)[c].abs());
+            (row(0, r)[c] / allowed).powi(2)
+        });
+        (squares.sum::<f64>() / cols as f64).sqrt()
+    });
+    let error = space.scaled_error(&array[0], &array[1], &array[2], 0.1, 0.2);
+    assert_close("scaled error", &[error], &[expected.fold(0.0, f64::max)], tolerance, 1.0);
+    let poisoned = space.from_host(rows, cols, &vec![f64::NAN; rows * cols]);
+    assert!(space.scaled_error(&poisoned, &array[1], &array[2], 0.1, 0.2).is_nan());
+
+    let shift: Vec<u32> = (0..cols as u32).map(|c| (c + 2) % cols as u32).collect();
+    let identity: Vec<u32> = (0..cols as u32).collect();
+    let table = space.permutations(&[identity, shift], &[1.0, -1.0]);
+    let elements = [0, 1, 1, 0, 1];
+    space.permute(&mut out, &array[3], &table, &elements);
+    close("permute", &out, &|i| match elements[i / cols] {
+        0 => host[3][i],
+        _ => -row(3, i / cols)[(i % cols + 2) % cols],
+    });
+}
+
+fn blocks<S: Space>(space: &S) {
+    for rows in [0, 1, 64, 100, 333] {
+        let ranges = space.map_rows(rows, |range| range);
+        assert_eq!(ranges.iter().cloned().flatten().collect::<Vec<_>>(), (0..rows).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,124 @@
+//! What can go wrong in a flow, a training or a checkpoint, with the numbers and the remedy.
+
+use std::path::PathBuf;
+
+/// Errors of flow-core.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A Runge-Kutta tableau that breaks a condition it claims to fulfil.
+    #[error("tableau `{name}`: {reason}; correct its coefficients")]
+    Tableau {
+        /// Name of the method.
+        name: String,
+        /// The condition and by how much it is missed.
+        reason: String,
+    },
+    /// A setting out of its range.
+    #[error("{name} is {value}, but must be {expected}; change it in the configuration")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// Value given.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// An array of the wrong shape.
+    #[error(
+        "{what} has shape {found:?}, but {expected:?} is needed; check that file and configuration belong together"
+    )]
+    Shape {
+        /// Which array.
+        what: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape needed.
+        expected: Vec<usize>,
+    },
+    /// A parameter that a file lacks.
+    #[error("{path} has no tensor `{name}` (it has {available}); check that file and configuration belong together")]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor looked for.
+        name: String,
+        /// Names that the file has.
+        available: String,
+    },
+    /// A loss, gradient or state that is not finite.
+    #[error(
+        "{what} is not finite{place}; lower the learning rate, raise the number of integration steps, or check the data for NaN"
+    )]
+    NonFinite {
+        /// What was found not to be finite.
+        what: &'static str,
+        /// Where, as ` at step 7` (may be empty).
+        place: String,
+    },
+    /// The adaptive step fell below what the precision resolves, or the steps ran out.
+    #[error(
+        "the adaptive integrator stopped at t = {time} after {steps} steps ({reason}); loosen rtol/atol (now {relative:e}/{absolute:e}) or use a fixed step"
+    )]
+    Adaptive {
+        /// Time reached.
+        time: f64,
+        /// Steps taken.
+        steps: usize,
+        /// Why it stopped.
+        reason: &'static str,
+        /// Relative tolerance.
+        relative: f64,
+        /// Absolute tolerance.
+        absolute: f64,
+    },
+    /// A symmetry drawn per stage makes the field random in time, which no error control can handle.
+    #[error(
+        "a symmetry drawn per stage cannot be integrated with an adaptive step; use a fixed-step method or draw it per solve"
+    )]
+    AdaptivePerStage,
+    /// Training could not go on after repeated roll-backs.
+    #[error(
+        "training met non-finite numbers {tries} times, the last time at step {step}, although the learning rate was lowered to {learning_rate:e}; start with a lower learning rate or more integration steps"
+    )]
+    TooManyRollbacks {
+        /// Roll-backs made.
+        tries: u32,
+        /// Step of the last.
+        step: u64,
+        /// Learning rate reached.
+        learning_rate: f64,
+    },
+    /// A checkpoint that cannot be read.
+    #[error("checkpoint {path} cannot be used ({reason}); delete it, or resume from an older one")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that could not be written or read.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried, as `write`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason the system gives.
+        source: std::io::Error,
+    },
+    /// An error of whoever supplies batches, validates, or listens to a training.
+    #[error("{0}")]
+    Callback(String),
+}
+
+impl Error {
+    pub(crate) fn setting(name: &'static str, value: impl ToString, expected: impl ToString) -> Self {
+        Self::Setting { name, value: value.to_string(), expected: expected.to_string() }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,459 @@
+//! Integration of a frozen field: fixed and adaptive explicit Runge-Kutta steps, and what they leave for the adjoint.
+
+use crate::{Chart, Error, Memo, Space, Stage, Tableau};
+
+/// From where to where in time; backwards where `to < from`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// Time at the start.
+    pub from: f64,
+    /// Time at the end.
+    pub to: f64,
+}
+
+/// What an integration keeps for the adjoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// The argument and memo of every stage: fastest.
+    Stages,
+    /// Only the start of every step; the adjoint computes the stages again: one more evaluation per stage,
+    /// and memory smaller by about twice the number of stages.
+    Starts,
+}
+
+/// What is wanted of an integration beside the final state.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// Keep a tape for [`adjoint`].
+    pub tape: Option<Memory>,
+    /// Accumulate the transport cost `∫ ½‖∇φ‖² |dt|`; only meaningful in plain coordinates.
+    pub cost: bool,
+}
+
+/// The result of an integration for one block of rows.
+#[derive(Debug)]
+pub struct Passage<S: Space> {
+    /// State at the end, in the chart's coordinates.
+    pub state: S::Array,
+    /// Change of ln p along the way, `−∫ ∇²φ dt` with the sign of dt, per row.
+    pub log_density: S::Column,
+    /// `∫ ½‖velocity‖² |dt|` per row, where wanted.
+    pub cost: Option<S::Column>,
+    /// The tape, where wanted.
+    pub tape: Option<Tape<S>>,
+    /// Steps taken.
+    pub steps: usize,
+}
+
+/// The steps of an integration, for [`adjoint`].
+#[derive(Debug)]
+pub struct Tape<S: Space> {
+    steps: Vec<Step<S>>,
+}
+
+#[derive(Debug)]
+struct Step<S: Space> {
+    t: f64,
+    h: f64,
+    first_index: u64,
+    kept: Kept<S>,
+}
+
+#[derive(Debug)]
+enum Kept<S: Space> {
+    Start(S::Array),
+    Stages(Vec<StageRecord<S>>),
+}
+
+#[derive(Debug)]
+struct StageRecord<S: Space> {
+    argument: S::Array,
+    memo: Memo<S>,
+    velocity: Option<S::Array>,
+}
+
+/// An explicit Runge-Kutta integrator.
+pub trait Integrator<S: Space>: Send + Sync {
+    /// The method.
+    fn tableau(&self) -> &Tableau;
+
+    /// Carries a block of rows from one time to another.
+    ///
+    /// # Errors
+    /// [`Error::Adaptive`] or [`Error::NonFinite`] where step control fails; a fixed step never fails, but may return non-finite numbers.
+    fn flow(
+        &self,
+        space: &S,
+        chart: &mut dyn Chart<S>,
+        start: S::Array,
+        span: Span,
+        wanted: Wanted,
+    ) -> Result<Passage<S>, Error>;
+
+    /// Whether the steps are chosen by an error estimate.
+    fn adaptive(&self) -> bool;
+
+    /// The next finer integrator, for measuring the integration error: half the step, or a tenth of the tolerances.
+    fn finer(&self) -> Box<dyn Integrator<S>>;
+
+    /// How fine it is, in words: `100 steps of rk4`.
+    fn describe(&self) -> String;
+}
+
+/// A given number of equal steps.
+#[derive(Debug, Clone)]
+pub struct FixedStep {
+    tableau: Tableau,
+    steps: usize,
+}
+
+impl FixedStep {
+    /// Integrates with `steps` equal steps.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when `steps` is zero.
+    pub fn new(tableau: Tableau, steps: usize) -> Result<Self, Error> {
+        if steps == 0 {
+            return Err(Error::setting("flow.steps", steps, "at least 1"));
+        }
+        Ok(Self { tableau, steps })
+    }
+
+    /// Number of steps.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+}
+
+impl<S: Space> Integrator<S> for FixedStep {
+    fn tableau(&self) -> &Tableau {
+        &self.tableau
+    }
+
+    fn flow(
+        &self,
+        space: &S,
+        chart: &mut dyn Chart<S>,
+        start: S::Array,
+        span: Span,
+        wanted: Wanted,
+    ) -> Result<Passage<S>, Error> {
+        let h = (span.to - span.from) / self.steps as f64;
+        let mut work = Work::new(space, &self.tableau, &start, wanted);
+        let mut state = start;
+        let mut steps = Vec::new();
+        for n in 0..self.steps {
+            let t = span.from + n as f64 * h;
+            let first_index = (n * self.tableau.stages()) as u64;
+            let mut record = (wanted.tape == Some(Memory::Stages)).then(Vec::new);
+            work.stages(chart, t, h, first_index, &state, false, record.as_mut());
+            if let Some(memory) = wanted.tape {
+                let kept = match (memory, record) {
+                    (Memory::Stages, Some(record)) => Kept::Stages(record),
+                    _ => Kept::Start(state.clone()),
+                };
+                steps.push(Step { t, h, first_index, kept });
+            }
+            work.add_figures(h);
+            let terms: Vec<_> = terms(h, self.tableau.b(), &work.velocity);
+            space.accumulate(&mut state, 1.0, &terms);
+        }
+        Ok(work.finish(state, wanted.tape.map(|_| Tape { steps }), self.steps))
+    }
+
+    fn adaptive(&self) -> bool {
+        false
+    }
+
+    fn finer(&self) -> Box<dyn Integrator<S>> {
+        Box::new(Self { tableau: self.tableau.clone(), steps: 2 * self.steps })
+    }
+
+    fn describe(&self) -> String {
+        format!("{} steps of {}", self.steps, self.tableau.name())
+    }
+}
+
+/// Steps chosen so that the estimated error per step stays below `absolute + relative · |state|`,
+/// for every row's root mean square, and likewise for every row's change of ln p.
+///
+/// Its tape holds the starts of the accepted steps, so [`adjoint`] is the exact derivative on the mesh that was taken.
+#[derive(Debug, Clone)]
+pub struct Adaptive {
+    tableau: Tableau,
+    absolute: f64,
+    relative: f64,
+    max_steps: usize,
+}
+
+impl Adaptive {
+    /// Integrates with an embedded pair within the given tolerances and number of tried steps.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the method has no error estimate or a tolerance is not positive.
+    pub fn new(tableau: Tableau, absolute: f64, relative: f64, max_steps: usize) -> Result<Self, Error> {
+        if tableau.error().is_none() {
+            return Err(Error::setting(
+                "flow.method",
+                tableau.name(),
+                "an embedded pair (tsit5 or dopri5) for adaptive steps",
+            ));
+        }
+        for (name, value) in [("flow.atol", absolute), ("flow.rtol", relative)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Error::setting(name, value, "a positive number"));
+            }
+        }
+        Ok(Self { tableau, absolute, relative, max_steps })
+    }
+
+    fn stopped(&self, time: f64, steps: usize, reason: &'static str) -> Error {
+        Error::Adaptive { time, steps, reason, relative: self.relative, absolute: self.absolute }
+    }
+
+    /// Error of the step just evaluated, in units of the tolerances.
+    fn error_norm<S: Space>(&self, work: &mut Work<'_, S>, h: f64, before: &S::Array, after: &S::Array) -> f64 {
+        let weights = self.tableau.error().expect("checked when built");
+        let (space, mut error) = (work.space, work.space.column_zeros(work.rows));
+        space.accumulate(&mut work.argument, 0.0, &terms(h, weights, &work.velocity));
+        let state = space.scaled_error(&work.argument, before, after, self.absolute, self.relative);
+        space.column_accumulate(&mut error, 0.0, &terms(h, weights, &work.laplacian));
+        let total = space.column_to_host(&work.log_density);
+        let log_density = space
+            .column_to_host(&error)
+            .iter()
+            .zip(total)
+            .map(|(e, l)| e.abs() / (self.absolute + self.relative * l.abs()))
+            .fold(0.0, nan_max);
+        nan_max(state, log_density)
+    }
+}
+
+/// The greater number, or NaN where either is.
+fn nan_max(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+impl<S: Space> Integrator<S> for Adaptive {
+    fn tableau(&self) -> &Tableau {
+        &self.tableau
+    }
+
+    fn flow(
+        &self,
+        space: &S,
+        chart: &mut dyn Chart<S>,
+        start: S::Array,
+        span: Span,
+        wanted: Wanted,
+    ) -> Result<Passage<S>, Error> {
+        let length = span.to - span.from;
+        let mut work = Work::new(space, &self.tableau, &start, wanted);
+        let mut after = start.clone();
+        let mut state = start;
+        let (mut t, mut h) = (span.from, 0.01 * length);
+        let (mut steps, mut accepted, mut tried, mut reuse) = (Vec::new(), 0, 0, false);
+        while t != span.to {
+            if tried == self.max_steps {
+                return Err(self.stopped(t, tried, "too many steps"));
+            }
+            if h.abs() < 16.0 * f64::EPSILON * span.from.abs().max(span.to.abs()) {
+                return Err(self.stopped(t, tried, "the step became too small"));
+            }
+            let last = (span.to - t).abs() <= h.abs() * (1.0 + 1e-9);
+            if last {
+                h = span.to - t;
+            }
+            let first_index = (tried * self.tableau.stages()) as u64;
+            work.stages(chart, t, h, first_index, &state, reuse, None);
+            tried += 1;
+            space.combine(&mut after, &state, &terms(h, self.tableau.b(), &work.velocity));
+            let error = self.error_norm(&mut work, h, &state, &after);
+            if error <= 1.0 {
+                if wanted.tape.is_some() {
+                    steps.push(Step { t, h, first_index, kept: Kept::Start(state.clone()) });
+                }
+                work.add_figures(h);
+                std::mem::swap(&mut state, &mut after);
+                reuse = work.hand_over_last_stage();
+                t = if last { span.to } else { t + h };
+                accepted += 1;
+            } else {
+                reuse = work.first_is_valid;
+            }
+            h *= if error.is_nan() {
+                0.1
+            } else {
+                (0.9 * error.powf(-1.0 / self.tableau.order() as f64)).clamp(0.2, 5.0)
+            };
+        }
+        Ok(work.finish(state, wanted.tape.map(|_| Tape { steps }), accepted))
+    }
+
+    fn adaptive(&self) -> bool {
+        true
+    }
+
+    fn finer(&self) -> Box<dyn Integrator<S>> {
+        Box::new(Self { absolute: self.absolute / 10.0, relative: self.relative / 10.0, ..self.clone() })
+    }
+
+    fn describe(&self) -> String {
+        format!("{} with rtol {:e}, atol {:e}", self.tableau.name(), self.relative, self.absolute)
+    }
+}
+
+/// `(h · w_i, array_i)` for all non-zero weights.
+fn terms<'a, A>(h: f64, weights: &[f64], arrays: &'a [A]) -> Vec<(f64, &'a A)> {
+    weights.iter().zip(arrays).filter(|(w, _)| **w != 0.0).map(|(w, a)| (h * w, a)).collect()
+}
+
+/// Velocities, Laplacians and scratch of one block of rows.
+struct Work<'a, S: Space> {
+    space: &'a S,
+    tableau: &'a Tableau,
+    rows: usize,
+    argument: S::Array,
+    velocity: Vec<S::Array>,
+    laplacian: Vec<S::Column>,
+    log_density: S::Column,
+    squares: Option<(S::Column, S::Column)>,
+    keep_velocity: bool,
+    first_is_valid: bool,
+}
+
+impl<'a, S: Space> Work<'a, S> {
+    fn new(space: &'a S, tableau: &'a Tableau, state: &S::Array, wanted: Wanted) -> Self {
+        let (rows, cols) = space.shape(state);
+        Self {
+            space,
+            tableau,
+            rows,
+            argument: space.zeros(rows, cols),
+            velocity: (0..tableau.stages()).map(|_| space.zeros(rows, cols)).collect(),
+            laplacian: (0..tableau.stages()).map(|_| space.column_zeros(rows)).collect(),
+            log_density: space.column_zeros(rows),
+            squares: wanted.cost.then(|| (space.column_zeros(rows), space.column_zeros(rows))),
+            keep_velocity: wanted.cost,
+            first_is_valid: false,
+        }
+    }
+
+    /// Evaluates the stages of one step; with `reuse` the first velocity is already there.
+    #[allow(clippy::too_many_arguments, reason = "one step is this many numbers")]
+    fn stages(
+        &mut self,
+        chart: &mut dyn Chart<S>,
+        t: f64,
+        h: f64,
+        first_index: u64,
+        start: &S::Array,
+        reuse: bool,
+        mut record: Option<&mut Vec<StageRecord<S>>>,
+    ) {
+        for i in usize::from(reuse)..self.tableau.stages() {
+            let argument = if i == 0 {
+                start
+            } else {
+                self.space.combine(&mut self.argument, start, &terms(h, self.tableau.a(i), &self.velocity));
+                &self.argument
+            };
+            let stage = Stage { t: t + self.tableau.c()[i] * h, index: first_index + i as u64 };
+            let mut memo = record.is_some().then(Vec::new);
+            chart.evaluate(stage, argument, &mut self.velocity[i], Some(&mut self.laplacian[i]), memo.as_mut());
+            if let (Some(record), Some(memo)) = (record.as_deref_mut(), memo) {
+                let velocity = self.keep_velocity.then(|| self.velocity[i].clone());
+                record.push(StageRecord { argument: argument.clone(), memo, velocity });
+            }
+        }
+        self.first_is_valid = true;
+    }
+
+    /// Adds the step's share of ln p and transport cost.
+    fn add_figures(&mut self, h: f64) {
+        self.space.column_accumulate(&mut self.log_density, 1.0, &terms(-h, self.tableau.b(), &self.laplacian));
+        if let Some((cost, square)) = &mut self.squares {
+            for (b, velocity) in self.tableau.b().iter().zip(&self.velocity) {
+                self.space.row_dot(square, velocity, velocity);
+                self.space.column_accumulate(cost, 1.0, &[(0.5 * h.abs() * b, square)]);
+            }
+        }
+    }
+
+    /// Makes the last stage the first of the next step where the method allows it; says whether it did.
+    fn hand_over_last_stage(&mut self) -> bool {
+        let last = self.tableau.stages() - 1;
+        let hand_over = self.tableau.first_same_as_last();
+        if hand_over {
+            self.velocity.swap(0, last);
+            self.laplacian.swap(0, last);
+        }
+        self.first_is_valid = hand_over;
+        hand_over
+    }
+
+    fn finish(self, state: S::Array, tape: Option<Tape<S>>, steps: usize) -> Passage<S> {
+        Passage { state, log_density: self.log_density, cost: self.squares.map(|(cost, _)| cost), tape, steps }
+    }
+}
+
+/// Cotangents of what an integration returned.
+#[derive(Debug)]
+pub struct PassageBar<S: Space> {
+    /// Of the final state.
+    pub state: S::Array,
+    /// Of the change of ln p, per row.
+    pub log_density: S::Column,
+    /// Of the transport cost, per row, where it was wanted.
+    pub cost: Option<S::Column>,
+}
+
+/// The exact adjoint of the discrete steps on a tape: pulls cotangents back to the state at the start
+/// (returned), adding those of the parameters to the chart's share.
+///
+/// ln p and the cost never feed back into the state, so every explicit method needs the field's pullback alone.
+pub fn adjoint<S: Space>(
+    space: &S,
+    tableau: &Tableau,
+    chart: &mut dyn Chart<S>,
+    tape: Tape<S>,
+    bar: PassageBar<S>,
+) -> S::Array {
+    let stages = tableau.stages();
+    let PassageBar { state: mut state_bar, log_density, cost } = bar;
+    let (rows, cols) = space.shape(&state_bar);
+    let mut velocity_bar = space.zeros(rows, cols);
+    let mut laplacian_bar = space.column_zeros(rows);
+    let mut argument_bar: Vec<_> = (0..stages).map(|_| space.zeros(rows, cols)).collect();
+    let mut replay = None;
+    for Step { t, h, first_index, kept } in tape.steps.into_iter().rev() {
+        let records = match kept {
+            Kept::Stages(records) => records,
+            Kept::Start(start) => {
+                let wanted = Wanted { tape: None, cost: cost.is_some() };
+                let work = replay.get_or_insert_with(|| Work::new(space, tableau, &start, wanted));
+                let mut records = Vec::with_capacity(stages);
+                work.stages(chart, t, h, first_index, &start, false, Some(&mut records));
+                records
+            }
+        };
+        for i in (0..stages).rev() {
+            let b = tableau.b()[i];
+            // Velocity i enters the step with weight h·b_i and the argument of every later stage j with h·a_ji.
+            let later = (i + 1..stages).map(|j| (h * tableau.a(j)[i], &argument_bar[j]));
+            let into: Vec<_> = std::iter::once((h * b, &state_bar)).chain(later).filter(|(c, _)| *c != 0.0).collect();
+            space.accumulate(&mut velocity_bar, 0.0, &into);
+            let record = &records[i];
+            if let (Some(cost), Some(velocity)) = (&cost, &record.velocity) {
+                space.accumulate_scaled_rows(&mut velocity_bar, h.abs() * b, cost, velocity);
+            }
+            space.column_accumulate(&mut laplacian_bar, 0.0, &[(-h * b, &log_density)]);
+            let stage = Stage { t: t + tableau.c()[i] * h, index: first_index + i as u64 };
+            let out = &mut argument_bar[i];
+            chart.pullback(stage, &record.argument, &record.memo, &velocity_bar, Some(&laplacian_bar), out);
+        }
+        let all: Vec<_> = argument_bar.iter().map(|a| (1.0, a)).collect();
+        space.accumulate(&mut state_bar, 1.0, &all);
+    }
+    state_bar
+}

@@ -1,0 +1,275 @@
+//! Objectives: from a flow and a batch to a loss per row and the gradient of its mean.
+
+use std::ops::Range;
+
+use crate::flow::standard_normal_log_density;
+use crate::{Direction, Draws, Error, Flow, Integrator, PassageBar, Space, Wanted, adjoint};
+
+/// What an objective returns.
+#[derive(Debug)]
+pub struct Outcome<S: Space> {
+    /// Loss of every row, in nats.
+    pub losses: Vec<f64>,
+    /// Gradient of the mean loss, one array per parameter, where it was asked for.
+    pub gradient: Option<Vec<S::Array>>,
+}
+
+/// Mean of a set of figures with its standard error.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mean {
+    /// The mean.
+    pub mean: f64,
+    /// Its standard error (NaN for fewer than two figures).
+    pub standard_error: f64,
+}
+
+impl Mean {
+    /// Mean and standard error of independent figures.
+    pub fn of(figures: &[f64]) -> Self {
+        let n = figures.len() as f64;
+        let mean = figures.iter().sum::<f64>() / n;
+        let variance = figures.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        Self { mean, standard_error: (variance / n).sqrt() }
+    }
+}
+
+/// A loss with its exact gradient, for any potential, integrator and batch.
+pub trait Objective<S: Space>: Send + Sync {
+    /// Name, as in configurations.
+    fn name(&self) -> &'static str;
+
+    /// Losses of the rows of `batch` (`rows × dim`, row by row), and the gradient of their mean where asked for.
+    /// `draws` keys whatever the potential itself draws for this solve.
+    ///
+    /// # Errors
+    /// Those of the integrator. Non-finite losses are returned, not refused: a training may want to go back.
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error>;
+}
+
+/// A function of one point with its gradient, on the host: the negative logarithm of a density, up to a constant.
+pub trait Energy: Send + Sync {
+    /// Numbers per point.
+    fn dim(&self) -> usize;
+
+    /// The energy at `x`; `gradient` (same length) is overwritten.
+    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64;
+}
+
+/// The standard normal density: `E = −ln N(x; 0, I)`.
+#[derive(Debug, Clone, Copy)]
+pub struct StandardNormal {
+    /// Numbers per point.
+    pub dim: usize,
+}
+
+impl Energy for StandardNormal {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
+        gradient.copy_from_slice(x);
+        -standard_normal_log_density(x)
+    }
+}
+
+/// Negative log-likelihood of data (eq. 6 of arXiv:1809.10188): batches are data, integrated from T to 0.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NegativeLogLikelihood {
+    /// Weight of the transport cost `∫½‖∇φ‖² dt` in the loss.
+    pub transport_cost: f64,
+}
+
+impl<S: Space> Objective<S> for NegativeLogLikelihood {
+    fn name(&self) -> &'static str {
+        "nll"
+    }
+
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error> {
+        let base = StandardNormal { dim: flow.potential.dim() };
+        // −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing at the start, the base's energy at the end.
+        let ends =
+            Ends { direction: Direction::Backward, start: &|_| 0.0, end: &base, transport_cost: self.transport_cost };
+        simulate(flow, batch, draws, gradient, &ends)
+    }
+}
+
+/// Variational free energy, or reverse Kullback-Leibler divergence (eq. 7): batches are samples of the base density,
+/// integrated from 0 to T. The mean loss is at least `−ln Z` of the energy.
+pub struct FreeEnergy<E> {
+    /// The energy `E(x)` of the target `exp(−E)/Z`.
+    pub energy: E,
+    /// Weight of the transport cost `∫½‖∇φ‖² dt` in the loss.
+    pub transport_cost: f64,
+}
+
+impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
+    fn name(&self) -> &'static str {
+        "free-energy"
+    }
+
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error> {
+        let ends = Ends {
+            direction: Direction::Forward,
+            start: &standard_normal_log_density,
+            end: &self.energy,
+            transport_cost: self.transport_cost,
+        };
+        simulate(flow, batch, draws, gradient, &ends)
+    }
+}
+
+/// What distinguishes one simulating objective from another:
+/// `loss = start(x at the start) + change of ln p + end(x at the end) + weight · transport cost`.
+struct Ends<'a> {
+    direction: Direction,
+    start: &'a (dyn Fn(&[f64]) -> f64 + Sync),
+    end: &'a dyn Energy,
+    transport_cost: f64,
+}
+
+/// The one body of all objectives that integrate.
+fn simulate<S: Space>(
+    flow: &Flow<'_, S>,
+    batch: &[f64],
+    draws: Draws,
+    gradient: bool,
+    ends: &Ends<'_>,
+) -> Result<Outcome<S>, Error> {
+    let dim = flow.potential.dim();
+    let rows = batch.len() / dim;
+    let mut solve = flow.solve(rows, draws)?;
+    if ends.transport_cost != 0.0 {
+        // The cost is a norm of ∇φ, which only plain coordinates have as their velocity.
+        solve.coordinates = crate::Coordinates::X;
+    }
+    let field = flow.potential.freeze(&solve);
+    let blocks = flow.space.map_rows(rows, |range| {
+        let start = &batch[range.start * dim..range.end * dim];
+        Block { flow, range, start, weight: 1.0 / rows as f64, gradient, ends }.run(&*field)
+    });
+    let mut losses = Vec::with_capacity(rows);
+    let mut sums: Option<Vec<S::Array>> = None;
+    for block in blocks {
+        let (block_losses, share) = block?;
+        losses.extend(block_losses);
+        match (&mut sums, share) {
+            (Some(sums), Some(share)) => {
+                for (sum, term) in sums.iter_mut().zip(&share) {
+                    flow.space.accumulate(sum, 1.0, &[(1.0, term)]);
+                }
+            }
+            (sums, share) => *sums = share,
+        }
+    }
+    Ok(Outcome { losses, gradient: sums.map(|sums| field.gradient(sums)) })
+}
+
+/// One block of rows on its way there and, for the gradient, back.
+struct Block<'a, 'f, S: Space> {
+    flow: &'a Flow<'f, S>,
+    range: Range<usize>,
+    start: &'a [f64],
+    weight: f64,
+    gradient: bool,
+    ends: &'a Ends<'a>,
+}
+
+impl<S: Space> Block<'_, '_, S> {
+    fn run(self, field: &dyn crate::Field<S>) -> Result<(Vec<f64>, Option<Vec<S::Array>>), Error> {
+        let (flow, space, ends, rows) = (self.flow, self.flow.space, self.ends, self.range.len());
+        let dim = flow.potential.dim();
+        let (mut chart, state) = field.enter(self.range, space.from_host(rows, dim, self.start));
+        let wanted = Wanted { tape: self.gradient.then_some(flow.memory), cost: ends.transport_cost != 0.0 };
+        let passage = flow.integrator.flow(space, &mut *chart, state, flow.span(ends.direction), wanted)?;
+        let x = space.to_host(&chart.leave(passage.state.clone()));
+        let change = space.column_to_host(&passage.log_density);
+        let cost = passage.cost.as_ref().map_or(vec![0.0; rows], |cost| space.column_to_host(cost));
+        let mut x_bar = vec![0.0; rows * dim];
+        let points = self.start.chunks_exact(dim).zip(x.chunks_exact(dim)).zip(x_bar.chunks_exact_mut(dim));
+        let losses = points.zip(change.iter().zip(&cost)).map(|(((start, x), x_bar), (change, cost))| {
+            let end = ends.end.energy_and_gradient(x, x_bar);
+            x_bar.iter_mut().for_each(|g| *g *= self.weight);
+            (ends.start)(start) + change + end + ends.transport_cost * cost
+        });
+        let losses = losses.collect();
+        let Some(tape) = passage.tape else { return Ok((losses, None)) };
+        let state = chart.leave_pullback(&passage.state, space.from_host(rows, dim, &x_bar));
+        let bar = PassageBar {
+            state,
+            log_density: space.column_from_host(&vec![self.weight; rows]),
+            cost: wanted.cost.then(|| space.column_from_host(&vec![self.weight * ends.transport_cost; rows])),
+        };
+        let state_bar = adjoint(space, flow.integrator.tableau(), &mut *chart, tape, bar);
+        let (_, share) = chart.enter_pullback(state_bar);
+        Ok((losses, Some(share)))
+    }
+}
+
+/// A figure that is converged in the integration step, or says by how much it is not.
+#[derive(Debug, Clone)]
+pub struct Converged {
+    /// Losses of all rows with the finest integrator.
+    pub losses: Vec<f64>,
+    /// Their mean and standard error.
+    pub mean: Mean,
+    /// Change of the mean from the second finest to the finest integrator.
+    pub integration_error: f64,
+    /// The finest integrator, in words.
+    pub integrator: String,
+    /// Times that the step was halved.
+    pub refinements: u32,
+}
+
+impl Converged {
+    /// Whether the change is below a tenth of the standard error.
+    pub fn is_converged(&self) -> bool {
+        self.integration_error.abs() <= 0.1 * self.mean.standard_error
+    }
+}
+
+/// Evaluates an objective at ever finer integrators (half the step each time)
+/// until the change of the mean is below a tenth of its standard error, or `max_refinements` halvings are made (at least one is).
+///
+/// `batches` gives batch number i, and is called again for every refinement; memory does not grow with the number of rows
+/// but for one loss per row. `progress` is told after every batch (refinement, batch).
+///
+/// # Errors
+/// Those of the objective and of `batches`; [`Error::NonFinite`] when a loss is not finite.
+pub fn converged<S: Space>(
+    flow: &Flow<'_, S>,
+    objective: &dyn Objective<S>,
+    count: u64,
+    mut batches: impl FnMut(u64) -> Result<(Vec<f64>, Draws), Error>,
+    max_refinements: u32,
+    mut progress: impl FnMut(u32, u64),
+) -> Result<Converged, Error> {
+    let mut at = |integrator: &dyn Integrator<S>, refinement: u32| -> Result<Vec<f64>, Error> {
+        let mut losses = Vec::new();
+        for i in 0..count {
+            let (batch, draws) = batches(i)?;
+            losses.extend(objective.evaluate(&flow.with_integrator(integrator), &batch, draws, false)?.losses);
+            progress(refinement, i);
+        }
+        if losses.iter().all(|v| v.is_finite()) {
+            Ok(losses)
+        } else {
+            Err(Error::NonFinite { what: "a loss", place: format!(" with {}", integrator.describe()) })
+        }
+    };
+    let mut coarse = Mean::of(&at(flow.integrator, 0)?);
+    let mut integrator = flow.integrator.finer();
+    let mut refinements = 1;
+    loop {
+        let losses = at(&*integrator, refinements)?;
+        let mean = Mean::of(&losses);
+        let integration_error = (mean.mean - coarse.mean).abs();
+        let out = Converged { losses, mean, integration_error, integrator: integrator.describe(), refinements };
+        if out.is_converged() || refinements >= max_refinements {
+            return Ok(out);
+        }
+        coarse = mean;
+        integrator = integrator.finer();
+        refinements += 1;
+    }
+}

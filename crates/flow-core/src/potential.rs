@@ -1,0 +1,126 @@
+//! The seam: a potential, its field frozen for one solve, and a block of rows in the field's own coordinates.
+
+use std::ops::Range;
+
+use crate::{Draws, Space};
+
+/// One learnable array of a potential.
+#[derive(Debug, Clone)]
+pub struct Parameter<S: Space> {
+    /// Name in files, unique within a potential.
+    pub name: String,
+    /// Shape in files; a vector of n numbers is stored here as a `1 × n` matrix.
+    pub shape: Vec<usize>,
+    /// The numbers.
+    pub value: S::Array,
+}
+
+/// A learnable scalar function `φ(x, t)` on rows of `dim` numbers.
+///
+/// A potential always means `φ` with `∇φ` and `∇²φ` as mathematics has them; the sign of the log-density and the direction of time
+/// are the integrator's business. To add one, implement this trait and run
+/// the conformance suite (feature `conformance`) on it.
+pub trait Potential<S: Space>: Send + Sync {
+    /// Numbers per row.
+    fn dim(&self) -> usize;
+
+    /// The learnable arrays, in a fixed order.
+    fn parameters(&self) -> Vec<&Parameter<S>>;
+
+    /// The learnable arrays, in the same order.
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>>;
+
+    /// Fixes everything that stays the same while one batch is integrated: drawn symmetries, products of weights, tables.
+    fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_>;
+
+    /// Whether the field changes at random from stage to stage, so that only fixed steps make sense.
+    fn random_in_time(&self) -> bool {
+        false
+    }
+}
+
+/// What a potential may know of the solve it is frozen for.
+#[derive(Debug, Clone, Copy)]
+pub struct Solve {
+    /// Rows of the whole batch.
+    pub rows: usize,
+    /// The key of the batch; draws of the potential itself (symmetries, probes) come from here.
+    pub draws: Draws,
+    /// Which coordinates may be used.
+    pub coordinates: Coordinates,
+}
+
+/// In which coordinates a solve integrates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coordinates {
+    /// Whatever the potential finds cheapest.
+    Auto,
+    /// `x` itself: velocities are `∇φ`, and tolerances are in units of `x`.
+    X,
+    /// The potential's own coordinates, where it has any, even when `x` is cheaper.
+    Own,
+}
+
+/// A potential frozen for one solve; blocks of rows enter it, perhaps on several threads.
+pub trait Field<S: Space>: Sync {
+    /// Takes a block of rows (`rows` are their numbers within the batch, `x` is `rows.len() × dim`) into the field's coordinates.
+    /// Returns the block's chart and its state at the start.
+    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array);
+
+    /// `φ(x_r, t)` of the frozen potential for a block of rows of `x` (`rows.len() × dim`): the judge of everything else.
+    fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column;
+
+    /// Turns the sums over blocks of what [`Chart::enter_pullback`] returned into the gradient,
+    /// one array per parameter of the potential: the place for work that is needed once per solve.
+    fn gradient(&self, sums: Vec<S::Array>) -> Vec<S::Array>;
+}
+
+/// Where an evaluation stands in a solve.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stage {
+    /// Time.
+    pub t: f64,
+    /// Number of the evaluation within the solve: the same in the flow and in its adjoint.
+    pub index: u64,
+}
+
+/// Arrays that an evaluation leaves for its pullback, so that nothing is computed twice.
+pub type Memo<S> = Vec<<S as Space>::Array>;
+
+/// A block of rows in a frozen field's coordinates, with its work space and its share of the gradient.
+///
+/// With plain coordinates the state is `x`, the velocity is `∇φ`, and `leave` returns the state.
+pub trait Chart<S: Space>: Send {
+    /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves in `memo` what [`Chart::pullback`] needs.
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &S::Array,
+        velocity: &mut S::Array,
+        laplacian: Option<&mut S::Column>,
+        memo: Option<&mut Memo<S>>,
+    );
+
+    /// Pulls cotangents of (velocity, ∇²φ) back: `state_bar` is overwritten with the cotangent of the state;
+    /// those of the parameters are added to the block's share.
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &S::Array,
+        memo: &Memo<S>,
+        velocity_bar: &S::Array,
+        laplacian_bar: Option<&S::Column>,
+        state_bar: &mut S::Array,
+    );
+
+    /// From the state at the end to `x` at the end.
+    fn leave(&mut self, state: S::Array) -> S::Array;
+
+    /// Pulls the cotangent of the final `x` back to the final state.
+    fn leave_pullback(&mut self, state: &S::Array, x_bar: S::Array) -> S::Array;
+
+    /// Pulls the cotangent of the state at the start back to the `x` that entered;
+    /// returns it with the block's share of the gradient, as arrays that are summed over blocks
+    /// and then given to [`Field::gradient`].
+    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>);
+}
