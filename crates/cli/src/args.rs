@@ -23,7 +23,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (after a checkpoint).
 
 /// Train and use Monge-Ampère flows: densities carried by the gradient of a learnable potential.
 #[derive(Debug, Parser)]
-#[command(name = "maflow", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "maflow", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// Flags that every command takes.
     #[command(flatten)]
@@ -35,6 +35,7 @@ pub struct Cli {
 
 /// Flags that every command takes.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// Where the numbers are computed [default: the run's own, or ndarray]
     #[arg(long, global = true, value_enum, value_name = "NAME")]

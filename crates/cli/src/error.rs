@@ -55,18 +55,11 @@ impl CliError {
     pub fn file(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         let remedy = match source.kind() {
             io::ErrorKind::NotFound => "check the path",
-            io::ErrorKind::PermissionDenied => {
-                "choose a place you may write to or change its rights"
-            }
+            io::ErrorKind::PermissionDenied => "choose a place you may write to or change its rights",
             io::ErrorKind::StorageFull => "free some space and try again",
             _ => "check the path and the disk",
         };
-        Self::File {
-            action,
-            path: path.into(),
-            source,
-            remedy,
-        }
+        Self::File { action, path: path.into(), source, remedy }
     }
 
     /// An error of writing to standard output.

@@ -8,6 +8,7 @@ pub mod interrupt;
 pub mod metrics;
 pub mod output;
 pub mod plan;
+pub mod plots;
 pub mod progress;
 pub mod recipes;
 pub mod report;

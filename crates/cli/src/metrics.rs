@@ -56,14 +56,8 @@ impl Metrics {
         };
         kept.retain(|row| row.step <= step);
         write::whole_file(path, &encode(&kept, true, path)?)?;
-        let file = OpenOptions::new()
-            .append(true)
-            .open(path)
-            .map_err(|error| CliError::file("write", path, error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
+        let file = OpenOptions::new().append(true).open(path).map_err(|error| CliError::file("write", path, error))?;
+        Ok(Self { path: path.to_owned(), file })
     }
 
     /// Adds a row.
@@ -72,9 +66,7 @@ impl Metrics {
     /// When it cannot be written.
     pub fn push(&mut self, row: &Row) -> Result<(), CliError> {
         let line = encode(std::slice::from_ref(row), false, &self.path)?;
-        self.file
-            .write_all(&line)
-            .map_err(|error| CliError::file("write", &self.path, error))
+        self.file.write_all(&line).map_err(|error| CliError::file("write", &self.path, error))
     }
 }
 
@@ -83,31 +75,19 @@ impl Metrics {
 /// # Errors
 /// When it cannot be read, or a line is not a row.
 pub fn read(path: &Path) -> Result<Vec<Row>, CliError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| CliError::file("read", path, error))?;
+    let text = std::fs::read_to_string(path).map_err(|error| CliError::file("read", path, error))?;
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-    csv::Reader::from_reader(whole.as_bytes())
-        .into_deserialize()
-        .collect::<Result<Vec<Row>, csv::Error>>()
-        .map_err(|error| {
-            CliError::Failed(format!(
-                "{} is damaged: {error}; repair or delete that line",
-                path.display()
-            ))
-        })
+    csv::Reader::from_reader(whole.as_bytes()).into_deserialize().collect::<Result<Vec<Row>, csv::Error>>().map_err(
+        |error| CliError::Failed(format!("{} is damaged: {error}; repair or delete that line", path.display())),
+    )
 }
 
 /// CSV of the rows, with or without the line of names.
 fn encode(rows: &[Row], header: bool, path: &Path) -> Result<Vec<u8>, CliError> {
-    let failed =
-        |error: String| CliError::Failed(format!("cannot write {}: {error}", path.display()));
-    let mut writer = csv::WriterBuilder::new()
-        .has_headers(false)
-        .from_writer(Vec::new());
+    let failed = |error: String| CliError::Failed(format!("cannot write {}: {error}", path.display()));
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     if header {
-        writer
-            .write_record(NAMES)
-            .map_err(|e| failed(e.to_string()))?;
+        writer.write_record(NAMES).map_err(|e| failed(e.to_string()))?;
     }
     for row in rows {
         writer.serialize(row).map_err(|e| failed(e.to_string()))?;
@@ -142,7 +122,7 @@ mod tests {
             learning_rate: 1e-3,
             gradient_norm: f64::NAN,
             flow_steps: 10,
-            integration_error: (step % 2 == 0).then_some(1e-4),
+            integration_error: step.is_multiple_of(2).then_some(1e-4),
             validation: None,
             validation_error: None,
             seconds: 0.5 * step as f64,
@@ -162,12 +142,7 @@ mod tests {
         metrics.file.write_all(b"6,,-2.3").unwrap();
         let rows = read(&path).unwrap();
         assert_eq!(rows.len(), 5);
-        assert!(
-            rows.iter()
-                .zip(1..)
-                .all(|(found, step)| same(found, &row(step))),
-            "{rows:?}"
-        );
+        assert!(rows.iter().zip(1..).all(|(found, step)| same(found, &row(step))), "{rows:?}");
     }
 
     #[test]
@@ -181,10 +156,7 @@ mod tests {
         metrics.file.write_all(b"7,,-").unwrap();
         let mut metrics = Metrics::open(&resumed, 4).unwrap();
         (5..=8).for_each(|step| metrics.push(&row(step)).unwrap());
-        assert_eq!(
-            std::fs::read(whole).unwrap(),
-            std::fs::read(resumed).unwrap()
-        );
+        assert_eq!(std::fs::read(whole).unwrap(), std::fs::read(resumed).unwrap());
     }
 
     #[test]

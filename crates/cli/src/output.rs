@@ -10,9 +10,7 @@ use crate::error::CliError;
 /// [`CliError::BrokenPipe`] when the reader has gone.
 pub fn line(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{text}")
-        .and_then(|()| stdout.flush())
-        .map_err(CliError::stdout)
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(CliError::stdout)
 }
 
 /// Prints a note to standard error. There is nowhere left to report that it cannot be written.

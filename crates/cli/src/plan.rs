@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::args::{
-    Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PlotArgs, SampleArgs,
-    TrainArgs,
+    Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PlotArgs, SampleArgs, TrainArgs,
 };
 use crate::config::{Config, Precision, Setting};
 use crate::error::CliError;
@@ -191,12 +190,7 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         (config, start)
     };
     let compute = compute(global, &config)?;
-    Ok(Plan::Train(Box::new(Train {
-        config,
-        start,
-        data: args.data,
-        compute,
-    })))
+    Ok(Plan::Train(Box::new(Train { config, start, data: args.data, compute })))
 }
 
 fn require_same_recipe(before: &Config, recipe: &str, path: &Path) -> Result<(), CliError> {
@@ -242,30 +236,18 @@ fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     figures.steps = args.steps.map(NonZeroUsize::get).or(figures.steps);
     if args.steps.is_some() && figures.method.is_some_and(|method| method.is_adaptive()) {
         return Err(CliError::Usage(
-            "an adaptive method chooses its own steps; leave --steps out, or choose --method rk4"
-                .to_owned(),
+            "an adaptive method chooses its own steps; leave --steps out, or choose --method rk4".to_owned(),
         ));
     }
     config.validate()?;
     let compute = compute(global, &config)?;
-    let EvaluateArgs {
-        run, data, json, ..
-    } = args;
-    Ok(Plan::Evaluate(Box::new(Evaluate {
-        run,
-        config,
-        data,
-        json,
-        compute,
-    })))
+    let EvaluateArgs { run, data, json, .. } = args;
+    Ok(Plan::Evaluate(Box::new(Evaluate { run, config, data, json, compute })))
 }
 
 fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let config = run_config(&args.run, global)?;
-    let extension = args
-        .out
-        .extension()
-        .map(|ext| ext.to_string_lossy().to_lowercase());
+    let extension = args.out.extension().map(|ext| ext.to_string_lossy().to_lowercase());
     let format = match extension.as_deref() {
         Some("npy") => SampleFormat::Npy,
         Some("png") => SampleFormat::Png,
@@ -279,26 +261,14 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     require_parent(&args.out)?;
     let compute = compute(global, &config)?;
     let SampleArgs { run, count, out } = args;
-    Ok(Plan::Sample(Box::new(Sample {
-        run,
-        config,
-        count: count.get(),
-        out,
-        format,
-        compute,
-    })))
+    Ok(Plan::Sample(Box::new(Sample { run, config, count: count.get(), out, format, compute })))
 }
 
 fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     require_folder(args.data.as_deref())?;
     let config = run_config(&args.run, global)?;
     let compute = compute(global, &config)?;
-    Ok(Plan::Plot(Box::new(Plot {
-        run: args.run,
-        config,
-        data: args.data,
-        compute,
-    })))
+    Ok(Plan::Plot(Box::new(Plot { run: args.run, config, data: args.data, compute })))
 }
 
 fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -310,22 +280,13 @@ fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     }
     let config = recipes::load(&args.recipe, &with_flags(&[], global))?;
     let compute = compute(global, &config)?;
-    Ok(Plan::Import(Box::new(Import {
-        file: args.file,
-        config,
-        out: args.out,
-        compute,
-    })))
+    Ok(Plan::Import(Box::new(Import { file: args.file, config, out: args.out, compute })))
 }
 
 fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let config = run_config(&args.run, global)?;
     require_parent(&args.out)?;
-    Ok(Plan::Export(Box::new(Export {
-        run: args.run,
-        config,
-        out: args.out,
-    })))
+    Ok(Plan::Export(Box::new(Export { run: args.run, config, out: args.out })))
 }
 
 /// The configuration of a run with the global flags applied.
@@ -355,10 +316,7 @@ fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
         )));
     }
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    Ok(Compute {
-        backend,
-        threads: global.threads.unwrap_or_else(cores),
-    })
+    Ok(Compute { backend, threads: global.threads.unwrap_or_else(cores) })
 }
 
 fn require_folder(path: Option<&Path>) -> Result<(), CliError> {
@@ -373,12 +331,87 @@ fn require_folder(path: Option<&Path>) -> Result<(), CliError> {
 
 fn require_parent(path: &Path) -> Result<(), CliError> {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
-            Err(CliError::Usage(format!(
-                "the folder {} does not exist; make it or choose another --out",
-                parent.display()
-            )))
-        }
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => Err(CliError::Usage(format!(
+            "the folder {} does not exist; make it or choose another --out",
+            parent.display()
+        ))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::run_dir::RunDir;
+
+    fn plan(words: &[&str]) -> Result<Plan, CliError> {
+        resolve(Cli::try_parse_from([&["maflow"], words].concat()).unwrap())
+    }
+
+    fn train(words: &[&str]) -> Train {
+        match plan(words).unwrap() {
+            Plan::Train(train) => *train,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_command_trains_the_default_recipe() {
+        let plan = train(&[]);
+        assert_eq!(plan.config.name, recipes::DEFAULT);
+        assert_eq!(plan.start, Start::NewNumbered(run_dir::RUNS.into()));
+        assert_eq!(plan.compute.backend, Backend::Ndarray);
+    }
+
+    #[test]
+    fn flags_win_over_settings_and_settings_over_the_recipe() {
+        let words = ["train", "mnist", "--set", "train.seed=1", "--set", "flow.steps=7"];
+        let plan = train(&[&words[..], &["--seed", "5", "--precision", "f64", "--threads", "3"]].concat());
+        assert_eq!((plan.config.train.seed, plan.config.flow.steps), (5, 7));
+        assert_eq!(plan.config.train.precision, Precision::F64);
+        assert_eq!(plan.compute.threads.get(), 3);
+    }
+
+    #[test]
+    fn a_resumed_run_keeps_its_model_but_may_be_trained_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let out = path.to_str().unwrap();
+        RunDir::create(&path, &recipes::load("two-moons", &[]).unwrap()).unwrap();
+        let longer = train(&["train", "--resume", "--out", out, "--set", "train.steps=9000"]);
+        assert_eq!(longer.config.train.steps, Some(9000));
+        assert_eq!(longer.start, Start::Resume(path.clone()));
+        for (words, key) in [
+            (["--set", "potential.hidden=3"], "`potential`"),
+            (["--set", "target.name=rings"], "`target`"),
+            (["--seed", "77"], "`train.seed`"),
+            (["--precision", "f64"], "`train.precision`"),
+        ] {
+            let words = [&["train", "--resume", "--out", out][..], &words].concat();
+            let error = plan(&words).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+        let error = plan(&["train", "mnist", "--resume", "--out", out]).unwrap_err();
+        assert!(error.to_string().contains("two-moons, not of mnist"), "{error}");
+    }
+
+    #[test]
+    fn the_figures_of_a_run_may_use_another_method() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let run = path.to_str().unwrap();
+        RunDir::create(&path, &recipes::load("ising-8", &[]).unwrap()).unwrap();
+        let words = ["evaluate", run, "--method", "tsit5", "--samples", "500", "--json"];
+        let Plan::Evaluate(evaluate) = plan(&words).unwrap() else { panic!("not an evaluation") };
+        assert_eq!(evaluate.config.evaluate.method, Some(crate::config::Method::Tsit5));
+        assert_eq!(evaluate.config.evaluate.samples, Some(500));
+        assert!(evaluate.json);
+        let error = plan(&["evaluate", run, "--method", "tsit5", "--steps", "9"]).unwrap_err();
+        assert!(error.to_string().contains("chooses its own steps"), "{error}");
+        let error = plan(&["sample", run, "--count", "3", "--out", "a.jpg"]).unwrap_err();
+        assert!(error.to_string().contains(".npy"), "{error}");
     }
 }

@@ -44,23 +44,14 @@ impl Progress {
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left")
                 .expect("the template is a constant that indicatif accepts")
                 .progress_chars("━╸·");
-            let bar =
-                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
             bar.set_style(style);
             bar.set_position(first);
             bar.reset_eta();
             bar
         });
         let started = Instant::now();
-        Self {
-            bar,
-            total,
-            first,
-            exact,
-            started,
-            last_line: None,
-            smooth: Smooth::default(),
-        }
+        Self { bar, total, first, exact, started, last_line: None, smooth: Smooth::default() }
     }
 
     /// Shows a step.
@@ -73,9 +64,7 @@ impl Progress {
                 bar.set_position(status.step);
             }
             None => {
-                let due = self
-                    .last_line
-                    .is_none_or(|last| last.elapsed() >= LINE_EVERY);
+                let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
                 if due || status.step >= self.total {
                     self.last_line = Some(Instant::now());
                     output::note(&self.line(&status, &message));
@@ -114,12 +103,7 @@ impl Progress {
         let done = status.step.saturating_sub(self.first).max(1);
         let left = self.total.saturating_sub(status.step);
         let seconds = self.started.elapsed().as_secs_f64() * left as f64 / done as f64;
-        format!(
-            "step {}/{}  {message}  {} left",
-            status.step,
-            self.total,
-            duration(seconds)
-        )
+        format!("step {}/{}  {message}  {} left", status.step, self.total, duration(seconds))
     }
 }
 

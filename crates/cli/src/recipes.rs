@@ -48,9 +48,8 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
 pub fn built_in(name: &str) -> Result<&'static BuiltIn, CliError> {
     BUILT_IN.iter().find(|recipe| recipe.name == name).ok_or_else(|| {
         let names: Vec<&str> = BUILT_IN.iter().map(|recipe| recipe.name).collect();
-        let hint = closest(name, names.iter().copied())
-            .map(|near| format!(", did you mean `{near}`?"))
-            .unwrap_or_default();
+        let hint =
+            closest(name, names.iter().copied()).map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
         CliError::Usage(format!(
             "there is no recipe `{name}`{hint}; the recipes are {}, or give the path of a TOML file",
             names.join(", ")
@@ -71,18 +70,11 @@ pub fn load(recipe: &str, settings: &[Setting]) -> Result<Config, CliError> {
         )));
     }
     let config = if is_file {
-        let name = path
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned());
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         read_file(path, &name.unwrap_or_default(), settings)?
     } else {
         let built_in = built_in(recipe)?;
-        parse(
-            built_in.text,
-            &format!("the recipe {recipe}"),
-            built_in.name,
-            settings,
-        )?
+        parse(built_in.text, &format!("the recipe {recipe}"), built_in.name, settings)?
     };
     Ok(config)
 }
@@ -92,18 +84,15 @@ pub fn load(recipe: &str, settings: &[Setting]) -> Result<Config, CliError> {
 /// # Errors
 /// An unreadable file, or the first thing wrong with its content.
 pub fn read_file(path: &Path, name: &str, settings: &[Setting]) -> Result<Config, CliError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| CliError::file("read", path, error))?;
+    let text = std::fs::read_to_string(path).map_err(|error| CliError::file("read", path, error))?;
     parse(&text, &path.display().to_string(), name, settings)
 }
 
 fn parse(text: &str, origin: &str, name: &str, settings: &[Setting]) -> Result<Config, CliError> {
-    let mut table: Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| ConfigError::Syntax {
-            origin: origin.to_owned(),
-            message: sentence(text, &error),
-        })?;
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+        origin: origin.to_owned(),
+        message: sentence(text, &error),
+    })?;
     for setting in settings {
         setting.apply(&mut table)?;
     }
@@ -145,11 +134,7 @@ mod tests {
         for recipe in BUILT_IN {
             let config = load(recipe.name, &[]).unwrap_or_else(|e| panic!("{}: {e}", recipe.name));
             assert_eq!(config.name, recipe.name);
-            assert!(
-                !config.description.is_empty(),
-                "{} says nothing of itself",
-                recipe.name
-            );
+            assert!(!config.description.is_empty(), "{} says nothing of itself", recipe.name);
             let text = toml::to_string(&config).unwrap();
             let again = parse(&text, "the resolved recipe", "", &[]).unwrap();
             assert_eq!(config, again, "{}", recipe.name);
@@ -159,19 +144,14 @@ mod tests {
 
     #[test]
     fn the_paper_s_hyperparameters_are_those_of_its_table_2() {
-        for (name, step, steps, hidden, batch) in [
-            ("mnist", 0.1, 100, 1024, 100),
-            ("ising-16-paper", 0.1, 50, 512, 64),
-        ] {
+        for (name, step, steps, hidden, batch) in [("mnist", 0.1, 100, 1024, 100), ("ising-16-paper", 0.1, 50, 512, 64)]
+        {
             let config = load(name, &[]).unwrap();
             let crate::config::Potential::Ridge(ridge) = &config.potential;
             assert_eq!(config.flow.time / config.flow.steps as f64, step);
             assert_eq!((config.flow.steps, ridge.hidden), (steps, hidden));
             assert_eq!(config.train.batch, batch);
-            assert_eq!(
-                (config.train.learning_rate, config.train.weight_decay),
-                (1e-3, 1e-3)
-            );
+            assert_eq!((config.train.learning_rate, config.train.weight_decay), (1e-3, 1e-3));
         }
     }
 }

@@ -63,15 +63,8 @@ impl Report {
         let mut rows = Vec::new();
         let error = format!("± {}", short(self.standard_error));
         match &self.figures {
-            Figures::Nll {
-                nll_nats,
-                bits_per_dim,
-                kl_nats,
-            } => {
-                rows.push((
-                    "negative log-likelihood",
-                    format!("{nll_nats:.4} {error} nats"),
-                ));
+            Figures::Nll { nll_nats, bits_per_dim, kl_nats } => {
+                rows.push(("negative log-likelihood", format!("{nll_nats:.4} {error} nats")));
                 if let Some(bits) = bits_per_dim {
                     rows.push(("bits per dimension", format!("{bits:.4}")));
                 }
@@ -86,10 +79,7 @@ impl Report {
                 ess,
                 log_z_importance,
             } => {
-                rows.push((
-                    "free energy",
-                    format!("{free_energy_per_site:.6} {error} per site"),
-                ));
+                rows.push(("free energy", format!("{free_energy_per_site:.6} {error} per site")));
                 if let Some(exact) = exact_free_energy_per_site {
                     rows.push(("exact", format!("{exact:.6} per site")));
                 }
@@ -104,10 +94,7 @@ impl Report {
         rows.push(("samples", self.samples.to_string()));
         rows.push(("integration steps", self.steps.to_string()));
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let lines: Vec<String> = rows
-            .iter()
-            .map(|(name, value)| format!("{name:width$}  {value}"))
-            .collect();
+        let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
         lines.join("\n")
     }
 }
@@ -169,27 +156,11 @@ mod tests {
         let text = common.text();
         assert!(text.contains("-2.300000 ± 0.0012 per site"), "{text}");
         assert!(text.contains("3.10 %"), "{text}");
-        let figures = Figures::Nll {
-            nll_nats: 1255.5,
-            bits_per_dim: Some(1.66),
-            kl_nats: None,
-        };
-        let nll = Report {
-            objective: Objective::Nll,
-            figures,
-            ..common
-        };
+        let figures = Figures::Nll { nll_nats: 1255.5, bits_per_dim: Some(1.66), kl_nats: None };
+        let nll = Report { objective: Objective::Nll, figures, ..common };
         assert_eq!(
             keys(&nll),
-            [
-                "bits_per_dim",
-                "integration_error",
-                "nll_nats",
-                "objective",
-                "samples",
-                "standard_error",
-                "steps"
-            ]
+            ["bits_per_dim", "integration_error", "nll_nats", "objective", "samples", "standard_error", "steps"]
         );
     }
 

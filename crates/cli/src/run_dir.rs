@@ -71,19 +71,13 @@ impl RunDir {
     /// When it is no run, or another process trains in it.
     pub fn resume(path: &Path) -> Result<Self, CliError> {
         require_run(path)?;
-        let run = Self {
-            path: path.to_owned(),
-            _lock: lock(path)?,
-        };
+        let run = Self { path: path.to_owned(), _lock: lock(path)? };
         run.make_folders()?;
         Ok(run)
     }
 
     fn fill(path: &Path, config: &Config) -> Result<Self, CliError> {
-        let run = Self {
-            path: path.to_owned(),
-            _lock: lock(path)?,
-        };
+        let run = Self { path: path.to_owned(), _lock: lock(path)? };
         run.make_folders()?;
         run.write_config(config)?;
         Ok(run)
@@ -101,9 +95,8 @@ impl RunDir {
     /// # Errors
     /// When it cannot be written; the old one stays.
     pub fn write_config(&self, config: &Config) -> Result<(), CliError> {
-        let text = toml::to_string(config).map_err(|e| {
-            CliError::Failed(format!("cannot write the configuration as TOML: {e}"))
-        })?;
+        let text = toml::to_string(config)
+            .map_err(|e| CliError::Failed(format!("cannot write the configuration as TOML: {e}")))?;
         write::whole_file(&config_file(&self.path), text.as_bytes())
     }
 
@@ -190,14 +183,12 @@ pub fn read_config(path: &Path, settings: &[Setting]) -> Result<Config, CliError
 /// # Errors
 /// When there is none.
 pub fn latest(base: &Path, name: &str) -> Result<PathBuf, CliError> {
-    numbered(base, name).take_while(|path| path.exists()).filter(|path| is_run(path)).last().ok_or_else(
-        || {
-            CliError::Usage(format!(
-                "there is no run of {name} in {}; name the run directory with --out, or start one without --resume",
-                base.display()
-            ))
-        },
-    )
+    numbered(base, name).take_while(|path| path.exists()).filter(|path| is_run(path)).last().ok_or_else(|| {
+        CliError::Usage(format!(
+            "there is no run of {name} in {}; name the run directory with --out, or start one without --resume",
+            base.display()
+        ))
+    })
 }
 
 fn numbered(base: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
@@ -277,12 +268,7 @@ mod tests {
     fn what_is_no_run_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
-        assert_eq!(
-            RunDir::create(dir.path(), &config())
-                .unwrap_err()
-                .exit_code(),
-            2
-        );
+        assert_eq!(RunDir::create(dir.path(), &config()).unwrap_err().exit_code(), 2);
         assert_eq!(RunDir::resume(dir.path()).unwrap_err().exit_code(), 2);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -16,10 +16,7 @@ pub fn whole_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
         _ => Path::new("."),
     };
     let attempt = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".")
-            .suffix(".tmp")
-            .tempfile_in(folder)?;
+        let mut file = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(folder)?;
         file.write_all(bytes)?;
         readable_by_all(file.as_file())?;
         file.as_file().sync_all()?;

@@ -7,16 +7,8 @@ use crate::output;
 
 /// Prints the findings.
 pub fn print() -> Result<(), CliError> {
-    let findings = [
-        ("maflow", version()),
-        ("threads", threads()),
-        ("cpu", cpu()),
-        ("libtorch", libtorch()),
-    ];
-    let lines: Vec<String> = findings
-        .iter()
-        .map(|(name, finding)| format!("{name:10}{finding}"))
-        .collect();
+    let findings = [("maflow", version()), ("threads", threads()), ("cpu", cpu()), ("libtorch", libtorch())];
+    let lines: Vec<String> = findings.iter().map(|(name, finding)| format!("{name:10}{finding}")).collect();
     output::line(&lines.join("\n"))
 }
 
@@ -26,12 +18,7 @@ fn version() -> String {
     } else {
         "release build"
     };
-    format!(
-        "{} on {} {}, {profile}",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::ARCH,
-        std::env::consts::OS
-    )
+    format!("{} on {} {}, {profile}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, std::env::consts::OS)
 }
 
 fn threads() -> String {
@@ -48,14 +35,9 @@ fn cpu() -> String {
         ("fma", std::arch::is_x86_feature_detected!("fma")),
         ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
     ];
-    let found: Vec<&str> = features
-        .iter()
-        .filter(|(_, there)| *there)
-        .map(|(name, _)| *name)
-        .collect();
+    let found: Vec<&str> = features.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
     match found.is_empty() {
-        true => "none of avx2, fma, avx512f: matrix products will be slow; use a newer processor"
-            .to_owned(),
+        true => "none of avx2, fma, avx512f: matrix products will be slow; use a newer processor".to_owned(),
         false => found.join(", "),
     }
 }

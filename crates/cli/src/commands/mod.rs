@@ -11,11 +11,7 @@ use crate::plan::Plan;
 /// # Errors
 /// Whatever ends the command before its work is done.
 pub fn execute(plan: Plan) -> Result<(), CliError> {
-    let missing = |command: &str| {
-        Err(CliError::Failed(format!(
-            "`maflow {command}` is not part of this build yet"
-        )))
-    };
+    let missing = |command: &str| Err(CliError::Failed(format!("`maflow {command}` is not part of this build yet")));
     match plan {
         Plan::Recipes(name) => recipes::print(name.as_deref()),
         Plan::Doctor => doctor::print(),

@@ -9,22 +9,10 @@ pub fn print(name: Option<&str>) -> Result<(), CliError> {
     if let Some(name) = name {
         return output::line(built_in(name)?.text.trim_end());
     }
-    let width = BUILT_IN
-        .iter()
-        .map(|recipe| recipe.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = BUILT_IN.iter().map(|recipe| recipe.name.len()).max().unwrap_or(0);
     let lines = BUILT_IN.iter().map(|recipe| {
-        let default = if recipe.name == DEFAULT {
-            " [default]"
-        } else {
-            ""
-        };
-        Ok(format!(
-            "{:width$}  {}{default}",
-            recipe.name,
-            load(recipe.name, &[])?.description
-        ))
+        let default = if recipe.name == DEFAULT { " [default]" } else { "" };
+        Ok(format!("{:width$}  {}{default}", recipe.name, load(recipe.name, &[])?.description))
     });
     output::line(&lines.collect::<Result<Vec<_>, CliError>>()?.join("\n"))
 }

@@ -24,7 +24,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that nothing reads.
-    #[error("unknown key `{key}`{}; the keys here are {}", did_you_mean(.nearest), .known.join(", "))]
+    #[error("unknown key `{key}`{} the keys here are {}", did_you_mean(.nearest), .known.join(", "))]
     UnknownKey {
         /// The whole path, e.g. `train.lerning_rate`.
         key: String,
@@ -64,9 +64,10 @@ pub enum ConfigError {
 }
 
 fn did_you_mean(name: &Option<String>) -> String {
-    name.as_ref()
-        .map(|n| format!(", did you mean `{n}`?"))
-        .unwrap_or_default()
+    match name {
+        Some(name) => format!(" (did you mean `{name}`?);"),
+        None => ";".to_owned(),
+    }
 }
 
 /// The entry of `known` that looks most like `word`, if any looks like it.

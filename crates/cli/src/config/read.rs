@@ -4,20 +4,9 @@ use serde::de::DeserializeOwned;
 use serde_aux::serde_introspection::serde_introspect;
 use toml::{Table, Value};
 
-use super::{
-    Config, ConfigError, CosineSchedule, Potential, RidgePotential, Schedule, Target, closest,
-};
+use super::{Config, ConfigError, CosineSchedule, Potential, RidgePotential, Schedule, Target, closest};
 
-const SECTIONS: [&str; 8] = [
-    "name",
-    "description",
-    "run",
-    "target",
-    "potential",
-    "flow",
-    "train",
-    "evaluate",
-];
+const SECTIONS: [&str; 8] = ["name", "description", "run", "target", "potential", "flow", "train", "evaluate"];
 
 /// Reads a configuration out of a table; `name` is used where the table gives none.
 ///
@@ -94,11 +83,7 @@ fn schedule(value: Value) -> Result<Schedule, ConfigError> {
 }
 
 /// Takes `kind` out of a section and the known word it names.
-fn kind(
-    path: &str,
-    mut table: Table,
-    kinds: &[&'static str],
-) -> Result<(&'static str, Table), ConfigError> {
+fn kind(path: &str, mut table: Table, kinds: &[&'static str]) -> Result<(&'static str, Table), ConfigError> {
     let key = format!("{path}.kind");
     let expected = format!("one of {}", quoted(kinds));
     let word = match table.remove("kind") {
@@ -108,10 +93,7 @@ fn kind(
     };
     match kinds.iter().find(|k| **k == word) {
         Some(kind) => Ok((kind, table)),
-        None => Err(ConfigError::WrongType {
-            message: format!("found \"{word}\", expected {expected}"),
-            key,
-        }),
+        None => Err(ConfigError::WrongType { message: format!("found \"{word}\", expected {expected}"), key }),
     }
 }
 
@@ -123,20 +105,24 @@ fn section<T: DeserializeOwned>(path: &str, table: Table) -> Result<T, ConfigErr
         let inner = error.path().to_string();
         let message = error.inner().message().trim().to_owned();
         match missing_field(&message) {
-            Some(field) => ConfigError::Missing {
-                key: join(path, field),
-                expected: "a value".to_owned(),
-            },
+            Some(field) => ConfigError::Missing { key: join(path, field), expected: "a value".to_owned() },
             None => ConfigError::WrongType {
-                key: if inner == "." {
-                    path.to_owned()
-                } else {
-                    join(path, &inner)
-                },
-                message,
+                key: if inner == "." { path.to_owned() } else { join(path, &inner) },
+                message: plain_words(&message),
             },
         }
     })
+}
+
+/// Serde's message without the names of Rust's types.
+fn plain_words(message: &str) -> String {
+    message
+        .replace("invalid type: ", "found ")
+        .replace("invalid value: ", "found ")
+        .replace("unknown variant `", "found `")
+        .replace("expected usize", "expected a whole number from 0")
+        .replace("expected u64", "expected a whole number from 0")
+        .replace("expected f64", "expected a number")
 }
 
 /// The name in serde's "missing field `name`".
@@ -162,10 +148,7 @@ fn reject_unknown(path: &str, table: &Table, known: &[&str]) -> Result<(), Confi
 fn required(table: &mut Table, key: &str, expected: &str) -> Result<Table, ConfigError> {
     match table.remove(key) {
         Some(value) => as_table(key, value),
-        None => Err(ConfigError::Missing {
-            key: key.to_owned(),
-            expected: expected.to_owned(),
-        }),
+        None => Err(ConfigError::Missing { key: key.to_owned(), expected: expected.to_owned() }),
     }
 }
 
@@ -186,17 +169,9 @@ fn wrong_type(key: &str, found: &Value, expected: &str) -> ConfigError {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 fn quoted(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|w| format!("\"{w}\""))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ")
 }

@@ -69,11 +69,7 @@ pub struct MnistTarget {
 
 impl Default for MnistTarget {
     fn default() -> Self {
-        Self {
-            lambda: 1e-6,
-            validation: 10_000,
-            split_seed: 0,
-        }
+        Self { lambda: 1e-6, validation: 10_000, split_seed: 0 }
     }
 }
 
@@ -205,10 +201,7 @@ pub enum Toy {
 impl Toy {
     /// Whether it is given by a formula for the energy and not by samples.
     pub fn is_energy(self) -> bool {
-        matches!(
-            self,
-            Self::Energy1 | Self::Energy2 | Self::Energy3 | Self::Energy4
-        )
+        matches!(self, Self::Energy1 | Self::Energy2 | Self::Energy3 | Self::Energy4)
     }
 }
 
@@ -547,12 +540,6 @@ pub struct Evaluate {
 
 impl Default for Evaluate {
     fn default() -> Self {
-        Self {
-            samples: None,
-            steps: None,
-            method: None,
-            rtol: 1e-5,
-            atol: 1e-5,
-        }
+        Self { samples: None, steps: None, method: None, rtol: 1e-5, atol: 1e-5 }
     }
 }

@@ -20,14 +20,10 @@ impl FromStr for Setting {
 
     /// Reads `key.path=value`. The value is TOML; what is not TOML is a bare word (`train.optimizer=adamw`).
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or("expected key.path=value, e.g. train.learning_rate=3e-4")?;
+        let (key, value) = text.split_once('=').ok_or("expected key.path=value, e.g. train.learning_rate=3e-4")?;
         let key = key.trim();
         if key.is_empty() || key.split('.').any(|part| part.trim().is_empty()) {
-            return Err(format!(
-                "`{key}` is not a key; expected key.path=value, e.g. train.learning_rate=3e-4"
-            ));
+            return Err(format!("`{key}` is not a key; expected key.path=value, e.g. train.learning_rate=3e-4"));
         }
         let value = value.trim();
         let value = match format!("value = {value}").parse::<Table>() {
@@ -36,10 +32,7 @@ impl FromStr for Setting {
             _ => None,
         }
         .unwrap_or_else(|| Value::String(value.to_owned()));
-        Ok(Self {
-            key: key.to_owned(),
-            value,
-        })
+        Ok(Self { key: key.to_owned(), value })
     }
 }
 
@@ -53,31 +46,70 @@ impl Setting {
         let (last, sections) = parts.split_last().expect("split gives at least one part");
         let mut here = table;
         for (depth, part) in sections.iter().enumerate() {
-            let next = here
-                .entry((*part).to_owned())
-                .or_insert_with(|| Value::Table(Table::new()));
+            let next = here.entry((*part).to_owned()).or_insert_with(|| Value::Table(Table::new()));
             if let Value::String(kind) = next {
                 // A bare word is short for a section with that kind.
-                *next = Value::Table(Table::from_iter([(
-                    "kind".to_owned(),
-                    Value::String(std::mem::take(kind)),
-                )]));
+                *next = Value::Table(Table::from_iter([("kind".to_owned(), Value::String(std::mem::take(kind)))]));
             }
             here = match next {
                 Value::Table(table) => table,
                 other => {
                     return Err(ConfigError::WrongType {
                         key: self.key.clone(),
-                        message: format!(
-                            "`{}` is {} and has no keys below it",
-                            parts[..=depth].join("."),
-                            other
-                        ),
+                        message: format!("`{}` is {} and has no keys below it", parts[..=depth].join("."), other),
                     });
                 }
             };
         }
+        // The length of a training is given once: the newer of the two words wins.
+        match self.key.as_str() {
+            "train.steps" => here.remove("epochs"),
+            "train.epochs" => here.remove("steps"),
+            _ => None,
+        };
         here.insert((*last).to_owned(), self.value.clone());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str) -> Setting {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn values_are_toml_and_bare_words_are_strings() {
+        assert_eq!(set("a.b=3").value, Value::Integer(3));
+        assert_eq!(set("a.b = 1e-3").value, Value::Float(1e-3));
+        assert_eq!(set("a=true").value, Value::Boolean(true));
+        assert_eq!(set("a=\"x\"").value, Value::String("x".to_owned()));
+        assert_eq!(set("a=ln-cosh").value, Value::String("ln-cosh".to_owned()));
+        assert_eq!(set("a=[1, 2]").value.as_array().unwrap().len(), 2);
+        assert!(set("a={kind='x'}").value.is_table());
+        assert_eq!(set("a=1\nb=2").value, Value::String("1\nb=2".to_owned()));
+        for wrong in ["", "a", "=3", "a..b=3", ".=1"] {
+            assert!(wrong.parse::<Setting>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sections_are_made_and_short_forms_unfolded() {
+        let mut table: Table = "schedule = \"cosine\"".parse().unwrap();
+        set("schedule.warmup=5").apply(&mut table).unwrap();
+        set("new.section.key=1").apply(&mut table).unwrap();
+        assert_eq!(table["schedule"]["kind"].as_str(), Some("cosine"));
+        assert_eq!(table["schedule"]["warmup"].as_integer(), Some(5));
+        assert_eq!(table["new"]["section"]["key"].as_integer(), Some(1));
+    }
+
+    #[test]
+    fn the_newer_of_steps_and_epochs_wins() {
+        let mut table: Table = "[train]\nepochs = 3".parse().unwrap();
+        set("train.steps=100").apply(&mut table).unwrap();
+        let train = table["train"].as_table().unwrap();
+        assert_eq!((train.len(), train["steps"].as_integer()), (1, Some(100)));
     }
 }

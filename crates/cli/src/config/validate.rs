@@ -2,10 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{
-    Config, ConfigError, Evaluate, Flow, Generator, Objective, Potential, Schedule, Symmetry,
-    Target, Train,
-};
+use super::{Config, ConfigError, Evaluate, Flow, Generator, Objective, Potential, Schedule, Symmetry, Target, Train};
 
 impl Config {
     /// Dimension N of the data.
@@ -41,22 +38,13 @@ impl Config {
     fn objective_fits(&self) -> Result<(), ConfigError> {
         let (what, fits) = match &self.target {
             Target::Mnist(_) => ("mnist is given by data", Objective::Nll),
-            Target::Ising(_) | Target::Phi4(_) => (
-                "a lattice model is given by its energy",
-                Objective::FreeEnergy,
-            ),
-            Target::Toy(toy) if toy.name.is_energy() => {
-                ("this target is given by its energy", Objective::FreeEnergy)
-            }
+            Target::Ising(_) | Target::Phi4(_) => ("a lattice model is given by its energy", Objective::FreeEnergy),
+            Target::Toy(toy) if toy.name.is_energy() => ("this target is given by its energy", Objective::FreeEnergy),
             Target::Toy(_) => ("this target is given by samples", Objective::Nll),
         };
         if self.train.objective != fits {
             let word = |o| {
-                if o == Objective::Nll {
-                    "\"nll\""
-                } else {
-                    "\"free-energy\""
-                }
+                if o == Objective::Nll { "\"nll\"" } else { "\"free-energy\"" }
             };
             return Err(out_of_range(
                 "train.objective",
@@ -104,13 +92,7 @@ impl Target {
     fn validate(&self) -> Result<(), ConfigError> {
         match self {
             Self::Mnist(mnist) => {
-                within(
-                    "target.lambda",
-                    mnist.lambda,
-                    1e-12,
-                    0.1,
-                    "the paper uses 1e-6",
-                )?;
+                within("target.lambda", mnist.lambda, 1e-12, 0.1, "the paper uses 1e-6")?;
                 at_least("target.validation", mnist.validation, 1)?;
                 at_most("target.validation", mnist.validation, 59_999)?;
                 fits_toml("target.split_seed", mnist.split_seed)
@@ -127,11 +109,7 @@ impl Target {
             Self::Phi4(phi4) => {
                 lattice("target.size", phi4.size)?;
                 finite("target.kappa", phi4.kappa)?;
-                positive(
-                    "target.lambda",
-                    phi4.lambda,
-                    "without it the energy has no minimum",
-                )
+                positive("target.lambda", phi4.lambda, "without it the energy has no minimum")
             }
         }
     }
@@ -148,10 +126,9 @@ impl Symmetry {
             ));
         }
         let (square, periodic) = match target {
-            Target::Ising(ising) => (
-                ising.size_y.is_none_or(|y| y == ising.size),
-                ising.boundary == super::Boundary::Periodic,
-            ),
+            Target::Ising(ising) => {
+                (ising.size_y.is_none_or(|y| y == ising.size), ising.boundary == super::Boundary::Periodic)
+            }
             Target::Phi4(_) => (true, true),
             Target::Mnist(_) | Target::Toy(_) => (false, false),
         };
@@ -177,11 +154,7 @@ impl Symmetry {
 
 impl Flow {
     fn validate(&self) -> Result<(), ConfigError> {
-        positive(
-            "flow.time",
-            self.time,
-            "the paper uses 10 (MNIST) and 5 (Ising)",
-        )?;
+        positive("flow.time", self.time, "the paper uses 10 (MNIST) and 5 (Ising)")?;
         at_least("flow.steps", self.steps, 1)?;
         at_most("flow.steps", self.steps, 1_000_000)?;
         if self.method.is_adaptive() {
@@ -205,29 +178,15 @@ impl Train {
             (found, _) => {
                 return Err(out_of_range(
                     "train.steps",
-                    if found.is_some() {
-                        "given beside train.epochs"
-                    } else {
-                        "not given, nor train.epochs"
-                    },
+                    if found.is_some() { "given beside train.epochs" } else { "not given, nor train.epochs" },
                     "exactly one of train.steps and train.epochs",
                     "the length of the training must be given once",
                 ));
             }
         }
-        positive(
-            "train.learning_rate",
-            self.learning_rate,
-            "1e-3 is a good start",
-        )?;
+        positive("train.learning_rate", self.learning_rate, "1e-3 is a good start")?;
         if let Schedule::Cosine(cosine) = &self.schedule {
-            within(
-                "train.schedule.final_fraction",
-                cosine.final_fraction,
-                0.0,
-                1.0,
-                "0 ends at rest",
-            )?;
+            within("train.schedule.final_fraction", cosine.final_fraction, 0.0, 1.0, "0 ends at rest")?;
             if let Some(steps) = self.steps.filter(|steps| cosine.warmup >= *steps) {
                 return Err(out_of_range(
                     "train.schedule.warmup",
@@ -237,13 +196,7 @@ impl Train {
                 ));
             }
         }
-        within(
-            "train.weight_decay",
-            self.weight_decay,
-            0.0,
-            1e3,
-            "0 turns it off",
-        )?;
+        within("train.weight_decay", self.weight_decay, 0.0, 1e3, "0 turns it off")?;
         for beta in self.betas {
             if !(0.0..1.0).contains(&beta) {
                 return Err(out_of_range(
@@ -257,21 +210,11 @@ impl Train {
         if let Some(norm) = self.clip_norm {
             positive("train.clip_norm", norm, "leave it out to turn clipping off")?;
         }
-        within(
-            "train.transport_cost",
-            self.transport_cost,
-            0.0,
-            1e12,
-            "0 turns it off",
-        )?;
+        within("train.transport_cost", self.transport_cost, 0.0, 1e12, "0 turns it off")?;
         fits_toml("train.seed", self.seed)?;
         at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
         at_least("train.keep", self.keep, 1)?;
-        positive(
-            "train.watch_tolerance",
-            self.watch_tolerance,
-            "train.watch_every = 0 turns the watch off",
-        )
+        positive("train.watch_tolerance", self.watch_tolerance, "train.watch_every = 0 turns the watch off")
     }
 }
 
@@ -294,35 +237,20 @@ fn out_of_range(
     expected: impl Into<String>,
     remedy: impl Into<String>,
 ) -> ConfigError {
-    ConfigError::OutOfRange {
-        key,
-        found: found.to_string(),
-        expected: expected.into(),
-        remedy: remedy.into(),
-    }
+    ConfigError::OutOfRange { key, found: found.to_string(), expected: expected.into(), remedy: remedy.into() }
 }
 
 fn at_least(key: &'static str, found: usize, least: usize) -> Result<(), ConfigError> {
     match found >= least {
         true => Ok(()),
-        false => Err(out_of_range(
-            key,
-            found,
-            format!("at least {least}"),
-            "choose a larger number",
-        )),
+        false => Err(out_of_range(key, found, format!("at least {least}"), "choose a larger number")),
     }
 }
 
 fn at_most(key: &'static str, found: usize, most: usize) -> Result<(), ConfigError> {
     match found <= most {
         true => Ok(()),
-        false => Err(out_of_range(
-            key,
-            found,
-            format!("at most {most}"),
-            "choose a smaller number",
-        )),
+        false => Err(out_of_range(key, found, format!("at most {most}"), "choose a smaller number")),
     }
 }
 
@@ -331,33 +259,17 @@ fn lattice(key: &'static str, size: usize) -> Result<(), ConfigError> {
     at_most(key, size, 1024)
 }
 
-fn within(
-    key: &'static str,
-    found: f64,
-    low: f64,
-    high: f64,
-    remedy: &str,
-) -> Result<(), ConfigError> {
+fn within(key: &'static str, found: f64, low: f64, high: f64, remedy: &str) -> Result<(), ConfigError> {
     match (low..=high).contains(&found) {
         true => Ok(()),
-        false => Err(out_of_range(
-            key,
-            found,
-            format!("a number from {low} to {high}"),
-            remedy,
-        )),
+        false => Err(out_of_range(key, found, format!("a number from {low} to {high}"), remedy)),
     }
 }
 
 fn finite(key: &'static str, found: f64) -> Result<(), ConfigError> {
     match found.is_finite() {
         true => Ok(()),
-        false => Err(out_of_range(
-            key,
-            found,
-            "a finite number",
-            "choose another value",
-        )),
+        false => Err(out_of_range(key, found, "a finite number", "choose another value")),
     }
 }
 
@@ -372,11 +284,6 @@ fn positive(key: &'static str, found: f64, remedy: &str) -> Result<(), ConfigErr
 fn fits_toml(key: &'static str, found: u64) -> Result<(), ConfigError> {
     match i64::try_from(found) {
         Ok(_) => Ok(()),
-        Err(_) => Err(out_of_range(
-            key,
-            found,
-            format!("at most {}", i64::MAX),
-            "choose a smaller seed",
-        )),
+        Err(_) => Err(out_of_range(key, found, format!("at most {}", i64::MAX), "choose a smaller seed")),
     }
 }

@@ -1,0 +1,180 @@
+//! The program from outside: words typed, exit codes, one clear sentence, nothing lost.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::{contains, is_empty};
+
+fn maflow(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("maflow").unwrap();
+    command.current_dir(folder);
+    command
+}
+
+/// Runs the words in an empty folder; expects the exit code, nothing on stdout, one line on stderr with all
+/// `words`, and the folder still empty.
+#[track_caller]
+fn refuses(words: &[&str], code: i32, sentence: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = maflow(folder.path()).args(words).assert().code(code).stdout(is_empty());
+    let stderr = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+    assert_eq!(stderr.trim_end().lines().count(), 1, "not one sentence: {stderr}");
+    for part in sentence {
+        assert!(stderr.contains(part), "{stderr:?} lacks {part:?}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+}
+
+#[test]
+fn help_of_every_command_comes_with_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    maflow(folder.path()).arg("--help").assert().success().stdout(contains("Exit codes: 0 done"));
+    for command in ["train", "evaluate", "sample", "plot", "import", "export", "recipes"] {
+        let words = [command, "--help"];
+        maflow(folder.path()).args(words).assert().success().stdout(contains("Example"));
+    }
+    maflow(folder.path()).arg("--version").assert().success().stdout(contains("maflow 0."));
+}
+
+#[test]
+fn recipes_are_listed_and_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = contains("[default]").and(contains("mnist")).and(contains("ising-16-paper"));
+    maflow(folder.path()).arg("recipes").assert().success().stdout(list).stderr(is_empty());
+    let printed = maflow(folder.path()).args(["recipes", "mnist"]).assert().success();
+    let text = String::from_utf8(printed.get_output().stdout.clone()).unwrap();
+    assert!(text.parse::<toml::Table>().unwrap().contains_key("target"));
+    refuses(&["recipes", "mnits"], 2, &["no recipe `mnits`", "did you mean `mnist`"]);
+}
+
+#[test]
+fn doctor_names_its_findings() {
+    let folder = tempfile::tempdir().unwrap();
+    let findings = contains("threads").and(contains("libtorch")).and(contains("maflow"));
+    maflow(folder.path()).arg("doctor").assert().success().stdout(findings);
+}
+
+#[test]
+fn wrong_words_end_with_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [
+        &["fly"][..],
+        &["--backend", "abacus"],
+        &["train", "--threads", "0"],
+        &["train", "--seed", "-1"],
+        &["train", "--precision", "f16"],
+        &["train", "--set", "no-equals-sign"],
+        &["sample", "run", "--out", "a.npy"],
+        &["evaluate"],
+    ] {
+        maflow(folder.path()).args(words).assert().code(2).stdout(is_empty()).stderr(contains("error:"));
+    }
+}
+
+#[test]
+fn unknown_keys_are_answered_with_the_known_ones() {
+    refuses(
+        &["train", "--set", "train.lerning_rate=1e-3"],
+        2,
+        &["`train.lerning_rate`", "did you mean `train.learning_rate`", "weight_decay"],
+    );
+    refuses(&["train", "--set", "flwo.steps=3"], 2, &["`flwo`", "did you mean `flow`"]);
+    refuses(&["train", "mnist", "--set", "target.size=8"], 2, &["`target.size`", "split_seed"]);
+    refuses(&["train", "--set", "potential.symmetry.drawn=1"], 2, &["`potential.symmetry.drawn`", "draw"]);
+    refuses(&["train", "--set", "train.schedule.warm_up=1"], 2, &["`train.schedule.warmup`"]);
+    refuses(&["train", "--set", "name.first=1"], 2, &["`name`", "expected a string"]);
+    refuses(&["train", "--set", "flow.steps.coarse=1"], 2, &["`flow.steps.coarse`", "no keys below it"]);
+}
+
+#[test]
+fn wrong_types_and_words_name_the_key_and_what_is_expected() {
+    refuses(&["train", "--set", "train.batch=many"], 2, &["`train.batch`", "many", "a whole number"]);
+    refuses(&["train", "--set", "train.batch=2.5"], 2, &["`train.batch`", "2.5"]);
+    refuses(&["train", "--set", "train.learning_rate=fast"], 2, &["`train.learning_rate`", "a number"]);
+    refuses(&["train", "--set", "flow.method=rk5"], 2, &["`flow.method`", "rk5", "ralston3"]);
+    refuses(&["train", "--set", "target.temperature=hot"], 2, &["\"critical\" or a number"]);
+    refuses(&["train", "--set", "target.kind=potts"], 2, &["`target.kind`", "potts", "\"ising\""]);
+    refuses(&["train", "--set", "train=1"], 2, &["`train`", "expected a section"]);
+}
+
+#[test]
+fn values_out_of_range_come_with_the_range_and_the_remedy() {
+    refuses(&["train", "--set", "train.batch=0"], 2, &["`train.batch` = 0", "at least 1"]);
+    refuses(&["train", "--set", "train.learning_rate=-1"], 2, &["`train.learning_rate` = -1", "positive"]);
+    refuses(&["train", "--set", "train.learning_rate=nan"], 2, &["NaN", "positive"]);
+    refuses(&["train", "--set", "flow.time=inf"], 2, &["`flow.time` = inf"]);
+    refuses(&["train", "--set", "flow.method=tsit5"], 2, &["fixed step", "evaluate.method"]);
+    refuses(&["train", "--set", "target.size=1"], 2, &["`target.size` = 1", "at least 2"]);
+    refuses(&["train", "--set", "target.boundary=open"], 2, &["\"translations\"", "periodic"]);
+    refuses(&["train", "--set", "target.size_y=6"], 2, &["\"transpose\"", "square"]);
+    refuses(&["train", "--set", "train.objective=nll"], 2, &["train.objective", "\"free-energy\""]);
+    refuses(&["train", "--set", "train.epochs=3"], 2, &["train.epochs", "train.steps instead"]);
+    refuses(&["train", "--set", "train.betas=[0.9, 1.0]"], 2, &["train.betas", "[0.9, 0.999]"]);
+    refuses(&["train", "mnist", "--set", "train.batch=60000"], 2, &["50000 pictures"]);
+    refuses(&["train", "mnist", "--set", "target.validation=60000"], 2, &["at most 59999"]);
+    refuses(&["train", "--set", "train.max_flow_steps=2"], 2, &["at least flow.steps"]);
+    refuses(&["train", "--set", "name=../escape"], 2, &["`name`"]);
+}
+
+#[test]
+fn recipe_files_are_read_and_their_errors_placed() {
+    refuses(&["train", "missing.toml"], 1, &["missing.toml", "check the path"]);
+    refuses(&["train", "nonsense"], 2, &["no recipe `nonsense`", "ising-8", "TOML file"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    for (content, sentence) in [
+        ("name = ", "line 1"),
+        ("[target]\nkind = \"ising\"\nsize = 4\n[target]", "line 4"),
+        ("[target]\nkind = \"ising\"", "`train` is missing"),
+        ("\u{0}", "not valid TOML"),
+    ] {
+        fs::write(&file, content).unwrap();
+        let assert = maflow(folder.path()).args(["train", "mine.toml"]).assert();
+        assert.code(2).stderr(contains(sentence).and(contains("mine.toml").or(contains("missing"))));
+    }
+    fs::write(&file, [0xff, 0xfe, 0x00]).unwrap();
+    maflow(folder.path()).args(["train", "mine.toml"]).assert().code(1).stderr(contains("UTF-8"));
+}
+
+#[test]
+fn what_is_not_a_run_is_refused() {
+    for words in [
+        &["evaluate", "nowhere"][..],
+        &["plot", "nowhere"],
+        &["sample", "nowhere", "--count", "3", "--out", "a.npy"],
+        &["export", "nowhere", "--out", "a.safetensors"],
+        &["train", "--resume", "--out", "nowhere"],
+    ] {
+        refuses(words, 2, &["nowhere is not a run directory"]);
+    }
+    refuses(&["train", "--resume"], 2, &["no run of ising-8"]);
+    refuses(&["train", "--data", "nowhere"], 2, &["--data nowhere is not a folder"]);
+    refuses(&["import", "w.safetensors", "--recipe", "mnist", "--out", "a"], 2, &["no file w.safetensors"]);
+    refuses(&["train", "."], 2, &["is a folder", "--resume"]);
+}
+
+#[test]
+fn a_missing_backend_says_so_at_once() {
+    for backend in ["tch-cpu", "tch-cuda"] {
+        refuses(&["--backend", backend], 1, &[backend, "--backend ndarray"]);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_quietly() {
+    for words in [&["recipes", "mnist"][..], &["doctor"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Process::new(assert_cmd::cargo::cargo_bin("maflow"))
+            .args(words)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{words:?}: {output:?}");
+    }
+}
