@@ -58,11 +58,7 @@ impl Lattice {
         let alpha = SMALLEST_EIGENVALUE - lowest;
         let log_det_k = log_det.total();
         let per_site = -(ln_z + 0.5 * log_det_k) / sites + 0.5 * ((2.0 / PI).ln() - alpha);
-        Continuous {
-            alpha,
-            log_det_k,
-            free_energy_per_site: per_site,
-        }
+        Continuous { alpha, log_det_k, free_energy_per_site: per_site }
     }
 
     /// Eigenvalues of A/T along x and along y, each with its multiplicity; the spectrum of A/T is all sums of one of each.
@@ -81,8 +77,7 @@ impl Lattice {
                 .step_by(step)
                 .map(|j| {
                     let single = open || j == 0 || j == size;
-                    let cosine =
-                        (PI * (denominator as f64 / 2.0 - j as f64) / denominator as f64).sin();
+                    let cosine = (PI * (denominator as f64 / 2.0 - j as f64) / denominator as f64).sin();
                     (2.0 * k * cosine, if single { 1.0 } else { 2.0 })
                 })
                 .collect()

@@ -26,19 +26,11 @@ pub fn critical_temperature(coupling_x: f64, coupling_y: f64) -> f64 {
     // Bisection in the exponent ends when the two numbers are neighbours.
     loop {
         let middle = (low * high).sqrt().clamp(low, high);
-        let middle = if middle == low || middle == high {
-            0.5 * (low + high)
-        } else {
-            middle
-        };
+        let middle = if middle == low || middle == high { 0.5 * (low + high) } else { middle };
         if middle <= low || middle >= high {
             return large / low;
         }
-        if g(middle) > 0.0 {
-            low = middle
-        } else {
-            high = middle
-        }
+        if g(middle) > 0.0 { low = middle } else { high = middle }
     }
 }
 
@@ -54,13 +46,9 @@ mod tests {
                 assert_eq!(t, critical_temperature(ratio * scale, scale));
                 let (k, l) = ((scale / t).abs(), (ratio * scale / t).abs());
                 // ln of the product, with ln sinh 2K = 2K + ln(1 − e^{−4K}) − ln 2 for the strong bond.
-                let ln_sinh =
-                    |k: f64| 2.0 * k + (-(-4.0 * k).exp_m1()).ln() - std::f64::consts::LN_2;
+                let ln_sinh = |k: f64| 2.0 * k + (-(-4.0 * k).exp_m1()).ln() - std::f64::consts::LN_2;
                 let condition = ln_sinh(k) + ln_sinh(l);
-                assert!(
-                    condition.abs() < 1e-14 * (1.0 + 4.0 * k),
-                    "{ratio} {scale}: {condition}"
-                );
+                assert!(condition.abs() < 1e-14 * (1.0 + 4.0 * k), "{ratio} {scale}: {condition}");
             }
         }
         assert_eq!(critical_temperature(1.0, 0.0), 0.0);

@@ -30,10 +30,7 @@ pub struct Graph {
 impl Graph {
     /// `spins` free spins.
     pub fn new(spins: usize) -> Self {
-        Self {
-            spins,
-            bonds: Vec::new(),
-        }
+        Self { spins, bonds: Vec::new() }
     }
 
     /// The graph with one bond more. Several bonds between the same spins add up; a bond from a spin to itself is worth −J.
@@ -42,11 +39,7 @@ impl Graph {
     /// [`Error::Bond`] for a spin that does not exist, [`Error::Coupling`] for a coupling that is not finite.
     pub fn bond(mut self, a: usize, b: usize, coupling: f64) -> Result<Self, Error> {
         if a >= self.spins || b >= self.spins {
-            return Err(Error::Bond {
-                from: a,
-                to: b,
-                spins: self.spins,
-            });
+            return Err(Error::Bond { from: a, to: b, spins: self.spins });
         }
         self.bonds.push((a, b, check_coupling(coupling)?));
         Ok(self)
@@ -68,19 +61,11 @@ impl Graph {
     /// [`Error::TooManySites`] beyond [`MAX_ENUMERATED`] spins.
     pub fn energies(&self) -> Result<Vec<f64>, Error> {
         if self.spins > MAX_ENUMERATED {
-            return Err(Error::TooManySites {
-                method: "enumeration",
-                found: self.spins,
-                max: MAX_ENUMERATED,
-            });
+            return Err(Error::TooManySites { method: "enumeration", found: self.spins, max: MAX_ENUMERATED });
         }
         let energy = |state: u32| -> f64 {
             let bond = |&(a, b, j): &(usize, usize, f64)| {
-                if (state >> a ^ state >> b) & 1 == 0 {
-                    -j
-                } else {
-                    j
-                }
+                if (state >> a ^ state >> b) & 1 == 0 { -j } else { j }
             };
             self.bonds.iter().map(bond).sum()
         };
@@ -93,10 +78,7 @@ impl Graph {
     /// As [`Graph::energies`], and for a temperature that is not positive and finite.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
         let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
-        Ok(Thermodynamics {
-            temperature,
-            ..found
-        })
+        Ok(Thermodynamics { temperature, ..found })
     }
 
     /// Exact thermodynamics by enumeration at inverse temperature `beta`.
@@ -105,30 +87,25 @@ impl Graph {
     /// As [`Graph::thermodynamics`].
     pub fn thermodynamics_at_beta(&self, beta: f64) -> Result<Thermodynamics, Error> {
         check_beta("beta", beta)?;
-        let energies = self.energies()?;
-        log_z_of_levels(beta, energies.iter().map(|&e| (e, 1.0))).at(self.spins, beta)
+        let levels: Vec<(f64, f64)> = self.energies()?.into_iter().map(|e| (e, 0.0)).collect();
+        log_z_of_levels(beta, &levels).at(self.spins, beta)
     }
 }
 
-/// ln Z of levels (energy, weight): measured from the ground state, the variance about the mean.
-pub(crate) fn log_z_of_levels(beta: f64, levels: impl Iterator<Item = (f64, f64)> + Clone) -> LogZ {
-    let ground = levels.clone().map(|(e, _)| e).fold(f64::INFINITY, f64::min);
-    let mean = |f: &dyn Fn(f64) -> f64| {
+/// ln Z of levels (energy, ln of the number of states): measured from the ground state, the variance about the mean.
+pub(crate) fn log_z_of_levels(beta: f64, levels: &[(f64, f64)]) -> LogZ {
+    let ground = levels.iter().map(|l| l.0).fold(f64::INFINITY, f64::min);
+    let exponent = |&(energy, ln_states): &(f64, f64)| ln_states - beta * (energy - ground);
+    let largest = levels.iter().map(exponent).fold(f64::NEG_INFINITY, f64::max);
+    let sum = |f: &dyn Fn(f64) -> f64| {
         let mut sum = Neumaier::default();
-        for (e, weight) in levels.clone() {
-            sum.add(weight * f(e - ground) * (-beta * (e - ground)).exp());
+        for level in levels {
+            sum.add(f(level.0 - ground) * (exponent(level) - largest).exp());
         }
         sum.total()
     };
-    let z = mean(&|_| 1.0);
-    let energy = mean(&|e| e) / z;
-    let variance = mean(&|e| (e - energy).powi(2)) / z;
-    LogZ::new(
-        -ground,
-        Jet {
-            v: z.ln(),
-            d1: -energy,
-            d2: variance,
-        },
-    )
+    let z = sum(&|_| 1.0);
+    let energy = sum(&|e| e) / z;
+    let variance = sum(&|e| (e - energy).powi(2)) / z;
+    LogZ::new(-ground, Jet { v: largest + z.ln(), d1: -energy, d2: variance })
 }

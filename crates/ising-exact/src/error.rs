@@ -5,17 +5,17 @@
 #[non_exhaustive]
 pub enum Error {
     /// A side of the lattice is zero or larger than the method allows.
-    #[error("lattice side {found} is out of range: give a side from 1 to {max}")]
+    #[error("{what} side {found} is out of range: give a side from 1 to {max}")]
     Side {
+        /// Which side.
+        what: &'static str,
         /// The side that was given, in sites.
         found: usize,
         /// The largest side allowed.
         max: usize,
     },
     /// More sites than the method allows.
-    #[error(
-        "{found} sites are too many for {method}: at most {max} are possible; take a smaller lattice"
-    )]
+    #[error("{found} sites are too many for {method}: at most {max} are possible; take a smaller lattice")]
     TooManySites {
         /// What was asked for.
         method: &'static str,
@@ -61,9 +61,7 @@ pub enum Error {
         spins: usize,
     },
     /// The result does not fit in double precision.
-    #[error(
-        "{what} is beyond double precision at beta {beta}: take a temperature nearer to the couplings"
-    )]
+    #[error("{what} is beyond double precision at beta {beta}: take a temperature nearer to the couplings")]
     OutOfRange {
         /// The quantity that overflowed.
         what: &'static str,
@@ -92,6 +90,14 @@ pub enum Error {
         /// Relative difference.
         difference: f64,
     },
+    /// The density of states counts unsatisfied bonds, so all bonds must be equally strong.
+    #[error("couplings {x} and {y} are not equally strong: give two couplings of the same absolute value, not zero")]
+    Anisotropic {
+        /// J_x.
+        x: f64,
+        /// J_y.
+        y: f64,
+    },
     /// The method does not cover this boundary.
     #[error("{method} is not available for the {boundary} boundary: {remedy}")]
     Boundary {
@@ -105,30 +111,19 @@ pub enum Error {
 }
 
 pub(crate) fn check_beta(name: &'static str, value: f64) -> Result<f64, Error> {
-    if value.is_finite() && value > 0.0 {
-        Ok(value)
-    } else {
-        Err(Error::Temperature { name, found: value })
-    }
+    if value.is_finite() && value > 0.0 { Ok(value) } else { Err(Error::Temperature { name, found: value }) }
 }
 
 /// β = 1/T, refused where either is not a positive finite number.
 pub(crate) fn beta_of(temperature: f64) -> Result<f64, Error> {
     let beta = 1.0 / check_beta("temperature", temperature)?;
-    if beta.is_finite() {
-        Ok(beta)
-    } else {
-        Err(Error::Temperature {
-            name: "temperature",
-            found: temperature,
-        })
-    }
+    if beta.is_finite() { Ok(beta) } else { Err(Error::Temperature { name: "temperature", found: temperature }) }
 }
 
 pub(crate) fn check_coupling(value: f64) -> Result<f64, Error> {
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        Err(Error::Coupling { found: value })
-    }
+    if value.is_finite() { Ok(value) } else { Err(Error::Coupling { found: value }) }
+}
+
+pub(crate) fn check_side(what: &'static str, found: usize, max: usize) -> Result<usize, Error> {
+    if (1..=max).contains(&found) { Ok(found) } else { Err(Error::Side { what, found, max }) }
 }

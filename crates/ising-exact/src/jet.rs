@@ -14,37 +14,21 @@ impl Jet {
     pub const ZERO: Self = Self::constant(0.0);
 
     pub const fn constant(v: f64) -> Self {
-        Self {
-            v,
-            d1: 0.0,
-            d2: 0.0,
-        }
+        Self { v, d1: 0.0, d2: 0.0 }
     }
 
     /// `slope · β`, the coupling constant K = βJ.
     pub const fn linear(slope: f64, beta: f64) -> Self {
-        Self {
-            v: slope * beta,
-            d1: slope,
-            d2: 0.0,
-        }
+        Self { v: slope * beta, d1: slope, d2: 0.0 }
     }
 
     /// Chain rule: `g(self)` from `g`, `g'`, `g''` at the value.
     fn chain(self, g: f64, g1: f64, g2: f64) -> Self {
-        Self {
-            v: g,
-            d1: g1 * self.d1,
-            d2: g2 * self.d1 * self.d1 + g1 * self.d2,
-        }
+        Self { v: g, d1: g1 * self.d1, d2: g2 * self.d1 * self.d1 + g1 * self.d2 }
     }
 
     pub fn scale(self, c: f64) -> Self {
-        Self {
-            v: c * self.v,
-            d1: c * self.d1,
-            d2: c * self.d2,
-        }
+        Self { v: c * self.v, d1: c * self.d1, d2: c * self.d2 }
     }
 
     pub fn square(self) -> Self {
@@ -103,11 +87,7 @@ impl Jet {
 impl Add for Jet {
     type Output = Self;
     fn add(self, o: Self) -> Self {
-        Self {
-            v: self.v + o.v,
-            d1: self.d1 + o.d1,
-            d2: self.d2 + o.d2,
-        }
+        Self { v: self.v + o.v, d1: self.d1 + o.d1, d2: self.d2 + o.d2 }
     }
 }
 
@@ -120,10 +100,7 @@ impl AddAssign for Jet {
 impl Add<f64> for Jet {
     type Output = Self;
     fn add(self, c: f64) -> Self {
-        Self {
-            v: self.v + c,
-            ..self
-        }
+        Self { v: self.v + c, ..self }
     }
 }
 
@@ -171,9 +148,7 @@ pub(crate) struct JetSum {
 
 impl JetSum {
     pub fn new() -> Self {
-        Self {
-            parts: [Neumaier::default(); 3],
-        }
+        Self { parts: [Neumaier::default(); 3] }
     }
 
     pub fn add(&mut self, j: Jet) {
@@ -198,11 +173,7 @@ pub(crate) struct Neumaier {
 impl Neumaier {
     pub fn add(&mut self, x: f64) {
         let t = self.sum + x;
-        self.lost += if self.sum.abs() >= x.abs() {
-            (self.sum - t) + x
-        } else {
-            (x - t) + self.sum
-        };
+        self.lost += if self.sum.abs() >= x.abs() { (self.sum - t) + x } else { (x - t) + self.sum };
         self.sum = t;
     }
 
@@ -218,11 +189,7 @@ mod tests {
     /// Each function against the derivatives of its composition with 0.3 + 0.7β + 0.2β², known in closed form.
     #[test]
     fn functions_obey_the_chain_rule() {
-        let x = Jet {
-            v: 0.3,
-            d1: 0.7,
-            d2: 0.4,
-        };
+        let x = Jet { v: 0.3, d1: 0.7, d2: 0.4 };
         let close = |a: Jet, b: Jet| {
             for (p, q) in [(a.v, b.v), (a.d1, b.d1), (a.d2, b.d2)] {
                 assert!((p - q).abs() <= 4e-15 * q.abs().max(1.0), "{a:?} {b:?}");

@@ -3,8 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    Error, Graph, Thermodynamics,
-    error::{beta_of, check_beta, check_coupling},
+    Error, Graph, PlanarLattice, Thermodynamics,
+    error::{beta_of, check_beta, check_coupling, check_side},
     torus::Torus,
 };
 
@@ -44,35 +44,17 @@ pub struct Boundary {
 
 impl Boundary {
     /// A torus.
-    pub const PERIODIC: Self = Self {
-        x: Edge::Periodic,
-        y: Edge::Periodic,
-    };
+    pub const PERIODIC: Self = Self { x: Edge::Periodic, y: Edge::Periodic };
     /// Free spins on all four sides.
-    pub const OPEN: Self = Self {
-        x: Edge::Open,
-        y: Edge::Open,
-    };
+    pub const OPEN: Self = Self { x: Edge::Open, y: Edge::Open };
     /// Periodic along x, open along y.
-    pub const CYLINDER: Self = Self {
-        x: Edge::Periodic,
-        y: Edge::Open,
-    };
+    pub const CYLINDER: Self = Self { x: Edge::Periodic, y: Edge::Open };
     /// Antiperiodic along x, periodic along y: forces a domain wall along y.
-    pub const ANTIPERIODIC: Self = Self {
-        x: Edge::Antiperiodic,
-        y: Edge::Periodic,
-    };
+    pub const ANTIPERIODIC: Self = Self { x: Edge::Antiperiodic, y: Edge::Periodic };
     /// Antiperiodic along both.
-    pub const DOUBLY_ANTIPERIODIC: Self = Self {
-        x: Edge::Antiperiodic,
-        y: Edge::Antiperiodic,
-    };
+    pub const DOUBLY_ANTIPERIODIC: Self = Self { x: Edge::Antiperiodic, y: Edge::Antiperiodic };
     /// Antiperiodic along x, open along y.
-    pub const ANTIPERIODIC_CYLINDER: Self = Self {
-        x: Edge::Antiperiodic,
-        y: Edge::Open,
-    };
+    pub const ANTIPERIODIC_CYLINDER: Self = Self { x: Edge::Antiperiodic, y: Edge::Open };
 
     /// The boundaries that have names, with their names.
     pub const NAMED: [(&'static str, Self); 6] = [
@@ -106,9 +88,7 @@ impl FromStr for Boundary {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let known = Self::NAMED.iter().find(|(n, _)| *n == name);
-        known
-            .map(|(_, b)| *b)
-            .ok_or_else(|| UnknownBoundary(name.to_owned()))
+        known.map(|(_, b)| *b).ok_or_else(|| UnknownBoundary(name.to_owned()))
     }
 }
 
@@ -129,19 +109,10 @@ impl Lattice {
     /// # Errors
     /// [`Error::Side`] unless both sides are from 1 to [`MAX_SIDE`].
     pub fn new(size_x: usize, size_y: usize) -> Result<Self, Error> {
-        for found in [size_x, size_y] {
-            if !(1..=MAX_SIDE).contains(&found) {
-                return Err(Error::Side {
-                    found,
-                    max: MAX_SIDE,
-                });
-            }
+        for side in [size_x, size_y] {
+            check_side("lattice", side, MAX_SIDE)?;
         }
-        Ok(Self {
-            size: [size_x, size_y],
-            couplings: [1.0; 2],
-            boundary: Boundary::PERIODIC,
-        })
+        Ok(Self { size: [size_x, size_y], couplings: [1.0; 2], boundary: Boundary::PERIODIC })
     }
 
     /// The periodic lattice of `side × side` sites with both couplings 1.
@@ -157,10 +128,7 @@ impl Lattice {
     /// # Errors
     /// [`Error::Coupling`] for an infinite coupling or one that is not a number.
     pub fn couplings(self, x: f64, y: f64) -> Result<Self, Error> {
-        Ok(Self {
-            couplings: [check_coupling(x)?, check_coupling(y)?],
-            ..self
-        })
+        Ok(Self { couplings: [check_coupling(x)?, check_coupling(y)?], ..self })
     }
 
     /// The same lattice with another boundary.
@@ -193,13 +161,11 @@ impl Lattice {
     ///
     /// # Errors
     /// A temperature that is not positive and finite; [`Error::OutOfRange`] where a result overflows;
-    /// [`Error::Cancellation`] on the frustrated torus with two seams at low temperature.
+    /// [`Error::Cancellation`] on the torus with two seams at low temperature; with an open edge, those of
+    /// [`PlanarLattice::thermodynamics`].
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
         let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
-        Ok(Thermodynamics {
-            temperature,
-            ..found
-        })
+        Ok(Thermodynamics { temperature, ..found })
     }
 
     /// Exact thermodynamics at inverse temperature `beta`.
@@ -208,14 +174,28 @@ impl Lattice {
     /// As [`Lattice::thermodynamics`].
     pub fn thermodynamics_at_beta(&self, beta: f64) -> Result<Thermodynamics, Error> {
         check_beta("beta", beta)?;
-        let Boundary { x, y } = self.boundary;
-        let anti = [x, y].map(|e| e == Edge::Antiperiodic);
-        let torus = Torus {
-            size: self.size,
-            j: self.couplings,
-            anti,
-        };
-        torus.log_z(beta)?.at(self.sites(), beta)
+        let edges = [self.boundary.x, self.boundary.y];
+        if edges.contains(&Edge::Open) {
+            return self.planar()?.thermodynamics_at_beta(beta);
+        }
+        let anti = edges.map(|edge| edge == Edge::Antiperiodic);
+        Torus { size: self.size, j: self.couplings, anti }.log_z(beta)?.at(self.sites(), beta)
+    }
+
+    /// A lattice with an open edge as a planar lattice, with x and y exchanged when it is x that is open and y closed.
+    fn planar(&self) -> Result<PlanarLattice, Error> {
+        let Self { size: [m, n], couplings: [jx, jy], boundary: Boundary { x, y } } = *self;
+        if y != Edge::Open {
+            let swapped = Self { size: [n, m], couplings: [jy, jx], boundary: Boundary { x: y, y: x } };
+            return swapped.planar();
+        }
+        let along_y = vec![jy; m * (n - 1)];
+        if x == Edge::Open {
+            return PlanarLattice::open([m, n], vec![jx; (m - 1) * n], along_y);
+        }
+        let mut row = vec![jx; m];
+        row[m - 1] *= x.sign();
+        PlanarLattice::cylinder([m, n], row.repeat(n), along_y)
     }
 
     /// The lattice as a list of bonds, for [`Graph::thermodynamics`].
@@ -232,9 +212,7 @@ impl Lattice {
                     (jy * sign(y + 1 == n, self.boundary.y), site(x, y + 1)),
                 ] {
                     if j != 0.0 {
-                        graph = graph
-                            .bond(site(x, y), to, j)
-                            .expect("sites and couplings of a lattice are valid");
+                        graph = graph.bond(site(x, y), to, j).expect("sites and couplings of a lattice are valid");
                     }
                 }
             }

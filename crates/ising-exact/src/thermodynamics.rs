@@ -37,10 +37,7 @@ impl LogZ {
     }
 
     pub fn times(self, copies: f64) -> Self {
-        Self {
-            linear: self.linear * copies,
-            residual: self.residual.scale(copies),
-        }
+        Self { linear: self.linear * copies, residual: self.residual.scale(copies) }
     }
 
     pub fn at(self, sites: usize, beta: f64) -> Result<Thermodynamics, Error> {

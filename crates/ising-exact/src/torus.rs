@@ -18,9 +18,11 @@
 use std::f64::consts::{LN_2, PI};
 
 use crate::{
-    Error, MAX_DOS_SITES,
+    Error,
     chain::ring,
+    density_of_states::MAX_DOS_SITES,
     jet::{Jet, JetSum},
+    phase::{Mode, Phase},
     thermodynamics::LogZ,
 };
 
@@ -37,22 +39,14 @@ pub(crate) struct Torus {
 
 impl Torus {
     pub fn log_z(self, beta: f64) -> Result<LogZ, Error> {
-        let Self {
-            size: [m, n],
-            j: [jx, jy],
-            anti: [ax, ay],
-        } = self;
+        let Self { size: [m, n], j: [jx, jy], anti: [ax, ay] } = self;
         if m == 1 {
             let self_bonds = if ax { -jx } else { jx } * n as f64;
             let ring = ring(n, jy, ay, beta);
             return Ok(LogZ::new(ring.linear + self_bonds, ring.residual));
         }
         if n == 1 || jx == 0.0 {
-            return if n == 1 {
-                self.swapped().log_z(beta)
-            } else {
-                Ok(ring(n, jy, ay, beta).times(m as f64))
-            };
+            return if n == 1 { self.swapped().log_z(beta) } else { Ok(ring(n, jy, ay, beta).times(m as f64)) };
         }
         if jy == 0.0 {
             return Ok(ring(m, jx, ax, beta).times(n as f64));
@@ -61,10 +55,7 @@ impl Torus {
         let ferro = Self {
             size: self.size,
             j: self.j.map(f64::abs),
-            anti: [
-                ax != (jx < 0.0 && m % 2 == 1),
-                ay != (jy < 0.0 && n % 2 == 1),
-            ],
+            anti: [ax != (jx < 0.0 && m % 2 == 1), ay != (jy < 0.0 && n % 2 == 1)],
         };
         Ok(match ferro.anti {
             [false, false] => ferro.sectors(beta).no_seam(),
@@ -73,16 +64,9 @@ impl Torus {
             [true, true] => {
                 // The two orders lose different numbers of digits where the sides differ.
                 let orders = [ferro, ferro.swapped()].map(|torus| torus.sectors(beta).two_seams());
-                let (left, log_z) = if orders[0].0 >= orders[1].0 {
-                    orders[0]
-                } else {
-                    orders[1]
-                };
+                let (left, log_z) = if orders[0].0 >= orders[1].0 { orders[0] } else { orders[1] };
                 if left.is_nan() || left < SMALLEST_REMAINDER {
-                    return Err(Error::Cancellation {
-                        left: left.max(0.0),
-                        dos_sites: MAX_DOS_SITES,
-                    });
+                    return Err(Error::Cancellation { left: left.max(0.0), dos_sites: MAX_DOS_SITES });
                 }
                 log_z
             }
@@ -94,60 +78,30 @@ impl Torus {
     }
 
     fn swapped(self) -> Self {
-        let Self {
-            size: [m, n],
-            j: [jx, jy],
-            anti: [ax, ay],
-        } = self;
-        Self {
-            size: [n, m],
-            j: [jy, jx],
-            anti: [ay, ax],
-        }
+        let Self { size: [m, n], j: [jx, jy], anti: [ax, ay] } = self;
+        Self { size: [n, m], j: [jy, jx], anti: [ay, ax] }
     }
 }
 
-/// The variables of the products in one phase, and the lattice they run over.
+/// The variables of the products, and the lattice they run over.
 struct Modes {
-    x: Jet,
-    y: Jet,
-    one_minus_y: Jet,
+    phase: Phase,
     m: f64,
     n: usize,
-}
-
-/// One momentum: ln(1+h), γ = −ln r, and γ + ln x, which stays finite when x underflows.
-struct Mode {
-    ln_1p_h: Jet,
-    gamma: Jet,
-    gamma_plus_ln_x: Jet,
 }
 
 impl Modes {
     /// m artanh yⁿ and (m/2) ln(1 − y²ⁿ).
     fn winding(&self) -> (Jet, Jet) {
-        let Self {
-            y,
-            one_minus_y,
-            m,
-            n,
-            ..
-        } = *self;
-        let ln_y = if y.v < 0.5 {
-            y.ln()
-        } else {
-            (-one_minus_y).ln_1p()
-        };
+        let Self { phase: Phase { y, one_minus_y, .. }, m, n } = *self;
+        let ln_y = if y.v < 0.5 { y.ln() } else { (-one_minus_y).ln_1p() };
         let exponent = ln_y.scale(n as f64);
         if exponent.v.is_nan() || exponent.v < -740.0 {
             return (Jet::ZERO, Jet::ZERO);
         }
         let power = exponent.exp();
         if power.v < 0.5 {
-            (
-                power.atanh().scale(m),
-                (-power.square()).ln_1p().scale(0.5 * m),
-            )
+            (power.atanh().scale(m), (-power.square()).ln_1p().scale(0.5 * m))
         } else {
             let (plus, minus) = (power.ln_1p(), (-exponent.exp_m1()).ln());
             ((plus - minus).scale(0.5 * m), (plus + minus).scale(0.5 * m))
@@ -155,30 +109,10 @@ impl Modes {
     }
 
     fn mode(&self, k: usize) -> Mode {
-        let Self {
-            x, y, one_minus_y, ..
-        } = *self;
         // sin² and cos² of φ/2 for φ = πk/n.
         let unit = PI / (2.0 * self.n as f64);
         let [sin2, cos2] = [k, self.n - k].map(|k| (unit * k as f64).sin().powi(2));
-        // δ = 1 − x − y − xy, zero at T_c.
-        let delta = one_minus_y * (-x + 1.0) - (x * y).scale(2.0);
-        let d_minus = one_minus_y.square() + y.scale(4.0 * sin2);
-        let difference =
-            delta * (one_minus_y + x * (y + 1.0)) + (y * (x.square() + 1.0)).scale(4.0 * sin2);
-        let mixed = (x * y).square().scale(64.0 * sin2 * cos2);
-        let hd = if k == 0 || k == self.n || mixed.v == 0.0 {
-            Jet::ZERO
-        } else {
-            mixed.scale(0.5) / (difference + (difference.square() + mixed).sqrt())
-        };
-        let scale = one_minus_y * (y + 1.0);
-        let gap = one_minus_y * delta + y.scale(4.0 * sin2) + hd;
-        Mode {
-            ln_1p_h: (hd / d_minus).ln_1p(),
-            gamma: (gap / (x * scale)).ln_1p(),
-            gamma_plus_ln_x: ((d_minus + hd) / scale).ln(),
-        }
+        self.phase.mode(sin2, cos2, k == 0 || k == self.n)
     }
 
     fn parity(&self, odd: bool) -> Parity {
@@ -191,12 +125,7 @@ impl Modes {
             let weight = if k == 0 || k == self.n { 1.0 } else { 2.0 };
             let mode = self.mode(k);
             smooth.add(mode.ln_1p_h.scale(0.5 * m * weight));
-            scaled.add(
-                (zero.gamma_plus_ln_x - mode.gamma_plus_ln_x)
-                    .scale(m)
-                    .exp()
-                    .scale(weight),
-            );
+            scaled.add((zero.gamma_plus_ln_x - mode.gamma_plus_ln_x).scale(m).exp().scale(weight));
             let exponent = mode.gamma.scale(-m);
             if exponent.v < -740.0 {
                 continue;
@@ -267,10 +196,7 @@ impl Parity {
 /// The products of all four sectors, for positive couplings.
 struct Sectors {
     sites: f64,
-    ordered: bool,
-    /// Z is `e^{sites · (linear β + prefactor)}` times half the signed sum of the sectors.
-    linear: f64,
-    prefactor: Jet,
+    phase: Phase,
     winding: Jet,
     winding_pairs: Jet,
     odd: Parity,
@@ -282,64 +208,19 @@ struct Sectors {
 impl Sectors {
     /// Couplings positive and not zero, sides of two sites or more.
     fn new(size: [usize; 2], j: [f64; 2], beta: f64) -> Self {
-        let [k, l] = j.map(|j| Jet::linear(j, beta));
-        let [u, v] = [k, l].map(|k| k.scale(-2.0).exp());
+        let phase = Phase::new(j, beta);
         let (m, n) = (size[0] as f64, size[1]);
-        let ordered = u.v <= l.v.tanh();
-        let mut linear = 0.0;
-        let mut prefactor = Jet::ZERO;
-        let modes = if ordered {
-            linear = j[0] + j[1];
-            Modes {
-                x: v,
-                y: u,
-                one_minus_y: -k.scale(-2.0).exp_m1(),
-                m,
-                n,
-            }
-        } else {
-            prefactor = prefactor + LN_2;
-            for (k, j) in [k, l].into_iter().zip(j) {
-                // ln cosh K = K + ln(1 + e^{−2K}) − ln 2, with K in the linear part where it is not small.
-                if k.v < 0.5 {
-                    prefactor += k.ln_cosh();
-                } else {
-                    linear += j;
-                    prefactor += k.scale(-2.0).exp().ln_1p() + -LN_2;
-                }
-            }
-            Modes {
-                x: k.tanh(),
-                y: l.tanh(),
-                one_minus_y: v.scale(2.0) / (v + 1.0),
-                m,
-                n,
-            }
-        };
+        let modes = Modes { phase, m, n };
         let zero = modes.mode(0);
         let negligible = zero.gamma.v.is_nan() || m * zero.gamma.v > 40.0;
-        let scaled =
-            (ordered && negligible).then(|| (-2.0 * m * j[1], zero.gamma_plus_ln_x.scale(m)));
+        let scaled = (phase.ordered && negligible).then(|| (-2.0 * m * j[1], zero.gamma_plus_ln_x.scale(m)));
         let (winding, winding_pairs) = modes.winding();
         let [even, odd] = [false, true].map(|odd| modes.parity(odd));
-        Self {
-            sites: m * n as f64,
-            ordered,
-            linear,
-            prefactor,
-            winding,
-            winding_pairs,
-            odd,
-            even,
-            scaled,
-        }
+        Self { sites: m * n as f64, phase, winding, winding_pairs, odd, even, scaled }
     }
 
     fn times_common(&self, linear: f64, logarithm: Jet) -> LogZ {
-        LogZ::new(
-            self.sites * self.linear + linear,
-            self.prefactor.scale(self.sites) + logarithm,
-        )
+        LogZ::new(self.sites * self.phase.linear + linear, self.phase.prefactor.scale(self.sites) + logarithm)
     }
 
     /// ln ½(AA + PA) or ln ½(AP + PP), up to the sign that PP takes below T_c.
@@ -357,28 +238,18 @@ impl Sectors {
     }
 
     fn smooth(&self, parity: &Parity) -> Jet {
-        let winding = if parity.odd {
-            self.winding
-        } else {
-            -self.winding
-        };
+        let winding = if parity.odd { self.winding } else { -self.winding };
         self.winding_pairs + winding + parity.smooth
     }
 
     /// ½(AA + PA + AP ∓ PP).
     fn no_seam(&self) -> LogZ {
-        let logarithm = if self.ordered {
+        let logarithm = if self.phase.ordered {
             // e^a + e^b as 2 e^{(a+b)/2} cosh((a−b)/2): odd numbers of winding walls drop out before they are rounded.
             let mean = self.winding_pairs
-                + (self.odd.smooth
-                    + self.even.smooth
-                    + self.odd.ln_half_sum()
-                    + self.even.ln_half_sum())
-                .scale(0.5);
+                + (self.odd.smooth + self.even.smooth + self.odd.ln_half_sum() + self.even.ln_half_sum()).scale(0.5);
             let half = self.winding
-                + (self.odd.smooth - self.even.smooth + self.odd.ln_half_sum()
-                    - self.even.ln_half_sum())
-                .scale(0.5);
+                + (self.odd.smooth - self.even.smooth + self.odd.ln_half_sum() - self.even.ln_half_sum()).scale(0.5);
             mean + half.ln_cosh() + LN_2
         } else {
             sum_of_exponentials(self.plus(&self.odd), self.minus(&self.even).map(|(_, b)| b))
@@ -389,27 +260,18 @@ impl Sectors {
     /// ½(AA − PA + AP ± PP): the seam turns the bonds along y.
     fn one_seam(&self) -> LogZ {
         let odd = self.minus(&self.odd);
-        if !self.ordered {
-            return self.times_common(
-                0.0,
-                sum_of_exponentials(self.plus(&self.even), odd.map(|(_, a)| a)),
-            );
+        if !self.phase.ordered {
+            return self.times_common(0.0, sum_of_exponentials(self.plus(&self.even), odd.map(|(_, a)| a)));
         }
         match (self.minus(&self.even), odd) {
-            (Some((linear, b)), Some((_, a))) => {
-                self.times_common(linear, sum_of_exponentials(b, Some(a)))
-            }
+            (Some((linear, b)), Some((_, a))) => self.times_common(linear, sum_of_exponentials(b, Some(a))),
             _ => LogZ::new(f64::NAN, Jet::ZERO),
         }
     }
 
     /// ½(−AA + PA + AP ± PP), and the fraction of the larger term that its difference leaves.
     fn two_seams(&self) -> (f64, LogZ) {
-        let larger = if self.ordered {
-            self.minus(&self.even)
-        } else {
-            Some((0.0, self.plus(&self.even)))
-        };
+        let larger = if self.phase.ordered { self.minus(&self.even) } else { Some((0.0, self.plus(&self.even))) };
         let (Some((linear, b)), smaller) = (larger, self.minus(&self.odd)) else {
             return (0.0, LogZ::new(f64::NAN, Jet::ZERO));
         };
