@@ -12,14 +12,14 @@ use crate::write;
 /// One row. Losses are in the unit of the run's figures: nats, or per site for lattices.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Optimiser steps done, counted from 1.
+    /// Gradient steps made, this one included.
     pub step: u64,
     /// Passes over the data begun, counted from 0; empty without a finite data set.
     pub epoch: Option<u64>,
     /// Mean loss of the batch.
     pub loss: f64,
-    /// Standard deviation of the loss over the batch.
-    pub loss_std: f64,
+    /// Its standard error.
+    pub loss_error: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
     /// Global norm of the gradient, before clipping.
@@ -99,7 +99,7 @@ const NAMES: [&str; 11] = [
     "step",
     "epoch",
     "loss",
-    "loss_std",
+    "loss_error",
     "learning_rate",
     "gradient_norm",
     "flow_steps",
@@ -118,7 +118,7 @@ mod tests {
             step,
             epoch: None,
             loss: -2.0 - 1.0 / 3.0 / step as f64,
-            loss_std: 0.1,
+            loss_error: 0.1,
             learning_rate: 1e-3,
             gradient_norm: f64::NAN,
             flow_steps: 10,
