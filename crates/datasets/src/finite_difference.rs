@@ -15,9 +15,6 @@ pub(crate) fn assert_gradient(x: &[f64], energy: impl Fn(&[f64], &mut [f64]) -> 
         let far = (value(i, 2.0 * h) - value(i, -2.0 * h)) / (4.0 * h);
         let difference = (4.0 * near - far) / 3.0;
         let scale = analytic.abs().max(1.0);
-        assert!(
-            (analytic - difference).abs() < 1e-8 * scale,
-            "entry {i} at {x:?}: {analytic} against {difference}"
-        );
+        assert!((analytic - difference).abs() < 1e-8 * scale, "entry {i} at {x:?}: {analytic} against {difference}");
     }
 }

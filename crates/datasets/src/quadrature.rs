@@ -7,33 +7,18 @@ use nalgebra::{DMatrix, SymmetricEigen};
 pub(crate) fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
     let jacobi = DMatrix::from_fn(n, n, |i, j| {
         let k = i.max(j) as f64;
-        if i.abs_diff(j) == 1 {
-            k / (4.0 * k * k - 1.0).sqrt()
-        } else {
-            0.0
-        }
+        if i.abs_diff(j) == 1 { k / (4.0 * k * k - 1.0).sqrt() } else { 0.0 }
     });
-    let SymmetricEigen {
-        eigenvalues,
-        eigenvectors,
-    } = SymmetricEigen::new(jacobi);
+    let SymmetricEigen { eigenvalues, eigenvectors } = SymmetricEigen::new(jacobi);
     let first = eigenvectors.row(0);
-    eigenvalues
-        .iter()
-        .zip(first.iter())
-        .map(|(node, v)| (0.5 + 0.5 * node, v * v))
-        .collect()
+    eigenvalues.iter().zip(first.iter()).map(|(node, v)| (0.5 + 0.5 * node, v * v)).collect()
 }
 
 /// ∫∫ `f` over the plane by the trapezoid rule of step `h` on `[−half, half]` in each direction; the integrand must have died
 /// away there. For integrands analytic in a strip the error falls exponentially in 1/h (Trefethen and Weideman, SIAM Rev. 56, 385 (2014)).
 pub(crate) fn integrate_plane(half: [f64; 2], h: f64, f: impl Fn([f64; 2]) -> f64) -> f64 {
     let steps = half.map(|half| (half / h).ceil() as i32);
-    let row = |j: i32| {
-        (-steps[0]..=steps[0])
-            .map(|i| f([f64::from(i) * h, f64::from(j) * h]))
-            .sum::<f64>()
-    };
+    let row = |j: i32| (-steps[0]..=steps[0]).map(|i| f([f64::from(i) * h, f64::from(j) * h])).sum::<f64>();
     (-steps[1]..=steps[1]).map(row).sum::<f64>() * h * h
 }
 
@@ -43,11 +28,7 @@ pub(crate) fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     if largest == f64::NEG_INFINITY {
         return largest;
     }
-    largest
-        + values
-            .map(|value| (value - largest).exp())
-            .sum::<f64>()
-            .ln()
+    largest + values.map(|value| (value - largest).exp()).sum::<f64>().ln()
 }
 
 #[cfg(test)]
@@ -60,10 +41,7 @@ mod tests {
             let rule = gauss_legendre(n);
             for power in [0, 1, 2 * n - 1] {
                 let sum: f64 = rule.iter().map(|(x, w)| w * x.powi(power as i32)).sum();
-                assert!(
-                    (sum - 1.0 / (power + 1) as f64).abs() < 1e-14,
-                    "n = {n}, power {power}: {sum}"
-                );
+                assert!((sum - 1.0 / (power + 1) as f64).abs() < 1e-14, "n = {n}, power {power}: {sum}");
             }
         }
         // One power more is not integrated exactly.

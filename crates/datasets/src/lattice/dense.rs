@@ -16,19 +16,12 @@ impl DenseCoupling {
     /// If there are not `n²` entries.
     pub fn new(n: usize, entries: &[f64]) -> Self {
         assert_eq!(entries.len(), n * n, "a square matrix");
-        Self {
-            matrix: DMatrix::from_row_slice(n, n, entries),
-        }
+        Self { matrix: DMatrix::from_row_slice(n, n, entries) }
     }
 
     /// Its eigenvalues, smallest first.
     pub fn spectrum(&self) -> Vec<f64> {
-        let mut values: Vec<f64> = self
-            .matrix
-            .symmetric_eigenvalues()
-            .iter()
-            .copied()
-            .collect();
+        let mut values: Vec<f64> = self.matrix.symmetric_eigenvalues().iter().copied().collect();
         values.sort_by(f64::total_cmp);
         values
     }
@@ -36,20 +29,12 @@ impl DenseCoupling {
     /// Its inverse, row-major, or `None` when it is not positive definite.
     pub fn inverse(&self) -> Option<Vec<f64>> {
         // A symmetric matrix reads the same by rows and by columns.
-        self.cholesky()
-            .map(|factor| factor.inverse().as_slice().to_vec())
+        self.cholesky().map(|factor| factor.inverse().as_slice().to_vec())
     }
 
     /// The logarithm of its determinant, or `None` when it is not positive definite.
     pub fn log_det(&self) -> Option<f64> {
-        self.cholesky().map(|factor| {
-            2.0 * factor
-                .l_dirty()
-                .diagonal()
-                .iter()
-                .map(|d| d.ln())
-                .sum::<f64>()
-        })
+        self.cholesky().map(|factor| 2.0 * factor.l_dirty().diagonal().iter().map(|d| d.ln()).sum::<f64>())
     }
 
     fn cholesky(&self) -> Option<Cholesky<f64, nalgebra::Dyn>> {
@@ -68,12 +53,7 @@ mod tests {
         for (found, exact) in coupling.spectrum().iter().zip([2.0, 4.0]) {
             assert!((found - exact).abs() < 1e-14);
         }
-        for (found, exact) in coupling
-            .inverse()
-            .unwrap()
-            .iter()
-            .zip([0.375, -0.125, -0.125, 0.375])
-        {
+        for (found, exact) in coupling.inverse().unwrap().iter().zip([0.375, -0.125, -0.125, 0.375]) {
             assert!((found - exact).abs() < 1e-15);
         }
         assert!((coupling.log_det().unwrap() - 8f64.ln()).abs() < 1e-14);

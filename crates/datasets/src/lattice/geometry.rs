@@ -30,9 +30,7 @@ impl FromStr for Boundary {
         match name {
             "periodic" => Ok(Self::Periodic),
             "open" => Ok(Self::Open),
-            _ => Err(UnknownBoundary {
-                found: name.to_owned(),
-            }),
+            _ => Err(UnknownBoundary { found: name.to_owned() }),
         }
     }
 }
@@ -66,11 +64,7 @@ impl Lattice {
             return Err(LatticeError::Empty { rows, cols });
         }
         match rows.checked_mul(cols).map(u32::try_from) {
-            Some(Ok(_)) => Ok(Self {
-                rows,
-                cols,
-                boundary,
-            }),
+            Some(Ok(_)) => Ok(Self { rows, cols, boundary }),
             _ => Err(LatticeError::TooLarge { rows, cols }),
         }
     }
@@ -97,11 +91,7 @@ impl Lattice {
 
     /// Every bond once, as a pair of sites: for each site in order that to its right, then that below.
     pub fn bonds(&self) -> impl Iterator<Item = (usize, usize)> {
-        let Self {
-            rows,
-            cols,
-            boundary,
-        } = *self;
+        let Self { rows, cols, boundary } = *self;
         let next = move |at: usize, side: usize| match boundary {
             Boundary::Periodic => Some((at + 1) % side),
             Boundary::Open => (at + 1 < side).then_some(at + 1),
@@ -138,9 +128,7 @@ impl Lattice {
         let ends = |side| {
             chain_eigenvalues(side, self.boundary)
                 .into_iter()
-                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-                    (low.min(value), high.max(value))
-                })
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
         };
         let ((low_r, high_r), (low_c, high_c)) = (ends(self.rows), ends(self.cols));
         (low_r + low_c, high_r + high_c)
@@ -170,20 +158,11 @@ mod tests {
         let lattice = |rows, cols, boundary| Lattice::new(rows, cols, boundary).unwrap();
         assert_eq!(row(lattice(1, 1, Boundary::Periodic), 0), [4.0]);
         assert_eq!(row(lattice(1, 3, Boundary::Periodic), 0), [2.0, 1.0, 1.0]);
-        assert_eq!(
-            row(lattice(2, 2, Boundary::Periodic), 0),
-            [0.0, 2.0, 2.0, 0.0]
-        );
+        assert_eq!(row(lattice(2, 2, Boundary::Periodic), 0), [0.0, 2.0, 2.0, 0.0]);
         assert_eq!(row(lattice(1, 1, Boundary::Open), 0), [0.0]);
         assert_eq!(row(lattice(2, 2, Boundary::Open), 3), [0.0, 1.0, 1.0, 0.0]);
-        assert_eq!(
-            row(lattice(3, 4, Boundary::Periodic), 0),
-            [0., 1., 0., 1., 1., 0., 0., 0., 1., 0., 0., 0.]
-        );
-        assert_eq!(
-            row(lattice(3, 4, Boundary::Open), 0),
-            [0., 1., 0., 0., 1., 0., 0., 0., 0., 0., 0., 0.]
-        );
+        assert_eq!(row(lattice(3, 4, Boundary::Periodic), 0), [0., 1., 0., 1., 1., 0., 0., 0., 1., 0., 0., 0.]);
+        assert_eq!(row(lattice(3, 4, Boundary::Open), 0), [0., 1., 0., 0., 1., 0., 0., 0., 0., 0., 0., 0.]);
     }
 
     #[test]
@@ -198,16 +177,10 @@ mod tests {
     #[test]
     fn impossible_sizes_are_refused() {
         for (rows, cols) in [(0, 4), (4, 0), (0, 0)] {
-            assert_eq!(
-                Lattice::new(rows, cols, Boundary::Open),
-                Err(LatticeError::Empty { rows, cols })
-            );
+            assert_eq!(Lattice::new(rows, cols, Boundary::Open), Err(LatticeError::Empty { rows, cols }));
         }
         for (rows, cols) in [(usize::MAX, 2), (1 << 16, 1 << 16)] {
-            assert_eq!(
-                Lattice::new(rows, cols, Boundary::Open),
-                Err(LatticeError::TooLarge { rows, cols })
-            );
+            assert_eq!(Lattice::new(rows, cols, Boundary::Open), Err(LatticeError::TooLarge { rows, cols }));
         }
     }
 
@@ -216,12 +189,6 @@ mod tests {
         for boundary in [Boundary::Periodic, Boundary::Open] {
             assert_eq!(boundary.to_string().parse(), Ok(boundary));
         }
-        assert!(
-            "closed"
-                .parse::<Boundary>()
-                .unwrap_err()
-                .to_string()
-                .contains("periodic or open")
-        );
+        assert!("closed".parse::<Boundary>().unwrap_err().to_string().contains("periodic or open"));
     }
 }

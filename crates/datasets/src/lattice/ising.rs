@@ -60,13 +60,7 @@ pub struct IsingTarget {
 
 impl fmt::Debug for IsingTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            lattice,
-            temperature,
-            alpha,
-            log_det_k,
-            ..
-        } = self;
+        let Self { lattice, temperature, alpha, log_det_k, .. } = self;
         f.debug_struct("IsingTarget")
             .field("lattice", lattice)
             .field("temperature", temperature)
@@ -82,12 +76,7 @@ impl IsingTarget {
     /// # Errors
     /// [`LatticeError::Empty`], [`LatticeError::TooLarge`], or [`LatticeError::Temperature`] when it is not positive and
     /// finite or K overflows.
-    pub fn new(
-        rows: usize,
-        cols: usize,
-        boundary: Boundary,
-        temperature: f64,
-    ) -> Result<Self, LatticeError> {
+    pub fn new(rows: usize, cols: usize, boundary: Boundary, temperature: f64) -> Result<Self, LatticeError> {
         let lattice = Lattice::new(rows, cols, boundary)?;
         let (low, high) = lattice.adjacency_extremes();
         // Measured from the smallest eigenvalue of A, so that the smallest of K has all its digits at any temperature.
@@ -102,18 +91,8 @@ impl IsingTarget {
             modes.table(|a| eigenvalue(a).recip()),
             modes.table(|a| eigenvalue(a).sqrt().recip()),
         ];
-        let log_det_k = lattice
-            .adjacency_eigenvalues()
-            .map(|a| eigenvalue(a).ln())
-            .sum();
-        Ok(Self {
-            lattice,
-            temperature,
-            alpha: SMALLEST_EIGENVALUE - low / temperature,
-            log_det_k,
-            modes,
-            tables,
-        })
+        let log_det_k = lattice.adjacency_eigenvalues().map(|a| eigenvalue(a).ln()).sum();
+        Ok(Self { lattice, temperature, alpha: SMALLEST_EIGENVALUE - low / temperature, log_det_k, modes, tables })
     }
 
     /// The lattice.
@@ -146,12 +125,7 @@ impl IsingTarget {
         let n = self.sites();
         let mut k = self.lattice.adjacency();
         for (index, entry) in k.iter_mut().enumerate() {
-            *entry = *entry / self.temperature
-                + if index / n == index % n {
-                    self.alpha
-                } else {
-                    0.0
-                };
+            *entry = *entry / self.temperature + if index / n == index % n { self.alpha } else { 0.0 };
         }
         DenseCoupling::new(n, &k)
     }
@@ -171,11 +145,7 @@ impl IsingTarget {
     /// # Panics
     /// If `x` or `out` does not have N entries.
     pub fn apply(&self, power: CouplingPower, x: &[f64], out: &mut [f64]) {
-        assert_eq!(
-            (x.len(), out.len()),
-            (self.sites(), self.sites()),
-            "one number for each site"
-        );
+        assert_eq!((x.len(), out.len()), (self.sites(), self.sites()), "one number for each site");
         self.modes.apply(&self.tables[power as usize], x, out);
     }
 
@@ -183,8 +153,7 @@ impl IsingTarget {
     /// `exp(Σ_bonds s_i s_j / T)`): `−ln Z_Ising − ½ ln det K + (N/2)(ln(2/π) − α)`.
     pub fn minus_log_z(&self, ln_z_ising: f64) -> f64 {
         let n = self.sites() as f64;
-        -ln_z_ising - 0.5 * self.log_det_k
-            + 0.5 * n * (std::f64::consts::FRAC_2_PI.ln() - self.alpha)
+        -ln_z_ising - 0.5 * self.log_det_k + 0.5 * n * (std::f64::consts::FRAC_2_PI.ln() - self.alpha)
     }
 }
 
@@ -195,11 +164,7 @@ impl IsingTarget {
 pub fn sample_spins(x: &[f64], rng: &mut impl Rng, spins: &mut [i8]) {
     assert_eq!(x.len(), spins.len(), "one spin for each site");
     for (spin, &x) in spins.iter_mut().zip(x) {
-        *spin = if rng.random::<f64>() < up_probability(x) {
-            1
-        } else {
-            -1
-        };
+        *spin = if rng.random::<f64>() < up_probability(x) { 1 } else { -1 };
     }
 }
 

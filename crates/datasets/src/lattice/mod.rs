@@ -9,10 +9,7 @@ mod symmetry;
 
 pub use dense::DenseCoupling;
 pub use geometry::{Boundary, Lattice, UnknownBoundary};
-pub use ising::{
-    CRITICAL_TEMPERATURE, CouplingPower, IsingTarget, SMALLEST_EIGENVALUE, sample_spins,
-    up_probability,
-};
+pub use ising::{CRITICAL_TEMPERATURE, CouplingPower, IsingTarget, SMALLEST_EIGENVALUE, sample_spins, up_probability};
 pub use phi4::Phi4Target;
 pub use symmetry::LatticeSymmetry;
 
@@ -29,10 +26,7 @@ pub enum LatticeError {
         cols: usize,
     },
     /// Sites are numbered by 32 bits.
-    #[error(
-        "a lattice of {rows}×{cols} has too many sites; at most {} are possible",
-        u32::MAX
-    )]
+    #[error("a lattice of {rows}×{cols} has too many sites; at most {} are possible", u32::MAX)]
     TooLarge {
         /// Rows given.
         rows: usize,
@@ -40,17 +34,13 @@ pub enum LatticeError {
         cols: usize,
     },
     /// The temperature is not positive and finite, or so extreme that the coupling matrix is not.
-    #[error(
-        "the temperature is {found}; it must be positive, finite and not so small that 1/T overflows"
-    )]
+    #[error("the temperature is {found}; it must be positive, finite and not so small that 1/T overflows")]
     Temperature {
         /// The value given.
         found: f64,
     },
     /// A parameter of the φ⁴ action is not finite, or λ is negative.
-    #[error(
-        "the φ⁴ action has kappa = {kappa}, lambda = {lambda}; both must be finite and lambda not negative"
-    )]
+    #[error("the φ⁴ action has kappa = {kappa}, lambda = {lambda}; both must be finite and lambda not negative")]
     Phi4 {
         /// The hopping parameter given.
         kappa: f64,

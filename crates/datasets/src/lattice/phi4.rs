@@ -35,31 +35,17 @@ impl Phi4Target {
     /// # Errors
     /// [`LatticeError::Empty`], [`LatticeError::TooLarge`]; [`LatticeError::Phi4`] for numbers that are not finite or a negative
     /// `lambda`; [`LatticeError::Unbounded`] when `lambda` is 0 and the action has no minimum.
-    pub fn new(
-        rows: usize,
-        cols: usize,
-        boundary: Boundary,
-        kappa: f64,
-        lambda: f64,
-    ) -> Result<Self, LatticeError> {
+    pub fn new(rows: usize, cols: usize, boundary: Boundary, kappa: f64, lambda: f64) -> Result<Self, LatticeError> {
         let lattice = Lattice::new(rows, cols, boundary)?;
         if !(kappa.is_finite() && lambda.is_finite() && lambda >= 0.0) {
             return Err(LatticeError::Phi4 { kappa, lambda });
         }
         let (low, high) = lattice.adjacency_extremes();
         if lambda == 0.0 && (kappa * low).max(kappa * high) >= 1.0 {
-            return Err(LatticeError::Unbounded {
-                kappa,
-                limit: if kappa > 0.0 { 1.0 / high } else { -1.0 / low },
-            });
+            return Err(LatticeError::Unbounded { kappa, limit: if kappa > 0.0 { 1.0 / high } else { -1.0 / low } });
         }
         let bonds = lattice.bonds().map(|(i, j)| (i as u32, j as u32)).collect();
-        Ok(Self {
-            lattice,
-            kappa,
-            lambda,
-            bonds,
-        })
+        Ok(Self { lattice, kappa, lambda, bonds })
     }
 
     /// The lattice.
@@ -87,11 +73,7 @@ impl Phi4Target {
     /// # Panics
     /// If `field` or `gradient` does not have N entries.
     pub fn energy_and_gradient(&self, field: &[f64], gradient: &mut [f64]) -> f64 {
-        assert_eq!(
-            (field.len(), gradient.len()),
-            (self.sites(), self.sites()),
-            "one number for each site"
-        );
+        assert_eq!((field.len(), gradient.len()), (self.sites(), self.sites()), "one number for each site");
         let mass = 1.0 - 2.0 * self.lambda;
         let mut sites = 0.0;
         for (&phi, gradient) in field.iter().zip(&mut *gradient) {
@@ -112,11 +94,7 @@ impl Phi4Target {
     /// ln Z of the free field: with λ = 0, `S = φᵀ(I − κA)φ` and `ln Z = (N/2) ln π − ½ ln det(I − κA)`. `None` when λ > 0.
     pub fn free_field_log_z(&self) -> Option<f64> {
         (self.lambda == 0.0).then(|| {
-            let log_det: f64 = self
-                .lattice
-                .adjacency_eigenvalues()
-                .map(|a| (-self.kappa * a).ln_1p())
-                .sum();
+            let log_det: f64 = self.lattice.adjacency_eigenvalues().map(|a| (-self.kappa * a).ln_1p()).sum();
             0.5 * (self.sites() as f64 * PI.ln() - log_det)
         })
     }
@@ -139,9 +117,7 @@ mod tests {
             for boundary in [Boundary::Periodic, Boundary::Open] {
                 for (kappa, lambda) in [(0.2, 0.0), (0.3, 0.022), (-0.4, 1.5)] {
                     let target = Phi4Target::new(rows, cols, boundary, kappa, lambda).unwrap();
-                    let x: Vec<f64> = (0..rows * cols)
-                        .map(|_| rng.random_range(-1.5..1.5))
-                        .collect();
+                    let x: Vec<f64> = (0..rows * cols).map(|_| rng.random_range(-1.5..1.5)).collect();
                     assert_gradient(&x, |x, gradient| target.energy_and_gradient(x, gradient));
                 }
             }
@@ -151,11 +127,7 @@ mod tests {
     #[test]
     fn free_action_is_the_quadratic_form_whose_determinant_is_used() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        for (rows, cols, boundary) in [
-            (4, 4, Boundary::Periodic),
-            (3, 5, Boundary::Open),
-            (1, 2, Boundary::Periodic),
-        ] {
+        for (rows, cols, boundary) in [(4, 4, Boundary::Periodic), (3, 5, Boundary::Open), (1, 2, Boundary::Periodic)] {
             let target = Phi4Target::new(rows, cols, boundary, 0.21, 0.0).unwrap();
             let n = target.sites();
             // The columns of the Hessian are the gradients at the unit vectors.
@@ -166,9 +138,7 @@ mod tests {
                 target.energy_and_gradient(&unit, column);
             }
             let x: Vec<f64> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
-            let form: f64 = (0..n * n)
-                .map(|k| 0.5 * x[k / n] * hessian[k] * x[k % n])
-                .sum();
+            let form: f64 = (0..n * n).map(|k| 0.5 * x[k / n] * hessian[k] * x[k % n]).sum();
             assert!((target.energy_and_gradient(&x, &mut vec![0.0; n]) - form).abs() < 1e-13);
 
             let log_det = DenseCoupling::new(n, &hessian).log_det().unwrap();
@@ -207,10 +177,7 @@ mod tests {
         for signs in [[1.0, 1.0], [1.0, -1.0]] {
             for i in -200..=200 {
                 for j in -200..=200 {
-                    let x = [
-                        signs[0] * (1.0 + f64::from(i) * h),
-                        signs[1] * (1.0 + f64::from(j) * h),
-                    ];
+                    let x = [signs[0] * (1.0 + f64::from(i) * h), signs[1] * (1.0 + f64::from(j) * h)];
                     // The action at its bottom is −λ for each site.
                     let weight = (-target.energy_and_gradient(&x, &mut [0.0; 2]) - 2e4).exp();
                     z += weight;
@@ -218,39 +185,17 @@ mod tests {
                 }
             }
         }
-        assert!(
-            (product / z - 0.6f64.tanh()).abs() < 1e-4,
-            "{}",
-            product / z
-        );
+        assert!((product / z - 0.6f64.tanh()).abs() < 1e-4, "{}", product / z);
     }
 
     #[test]
     fn bad_parameters_are_refused() {
-        let new =
-            |kappa, lambda| Phi4Target::new(4, 4, Boundary::Periodic, kappa, lambda).unwrap_err();
-        for (kappa, lambda) in [
-            (f64::NAN, 0.1),
-            (0.1, f64::NAN),
-            (f64::INFINITY, 0.1),
-            (0.1, -0.1),
-        ] {
+        let new = |kappa, lambda| Phi4Target::new(4, 4, Boundary::Periodic, kappa, lambda).unwrap_err();
+        for (kappa, lambda) in [(f64::NAN, 0.1), (0.1, f64::NAN), (f64::INFINITY, 0.1), (0.1, -0.1)] {
             assert!(matches!(new(kappa, lambda), LatticeError::Phi4 { .. }));
         }
-        assert_eq!(
-            new(0.25, 0.0),
-            LatticeError::Unbounded {
-                kappa: 0.25,
-                limit: 0.25
-            }
-        );
-        assert_eq!(
-            new(-0.3, 0.0),
-            LatticeError::Unbounded {
-                kappa: -0.3,
-                limit: 0.25
-            }
-        );
+        assert_eq!(new(0.25, 0.0), LatticeError::Unbounded { kappa: 0.25, limit: 0.25 });
+        assert_eq!(new(-0.3, 0.0), LatticeError::Unbounded { kappa: -0.3, limit: 0.25 });
         assert_eq!(
             Phi4Target::new(0, 4, Boundary::Open, 0.1, 0.1).unwrap_err(),
             LatticeError::Empty { rows: 0, cols: 4 }

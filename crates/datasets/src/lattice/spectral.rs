@@ -76,17 +76,11 @@ impl Fourier {
         let scale = 1.0 / (self.rows * self.cols) as f64;
         let down = chain_eigenvalues(self.rows, Boundary::Periodic);
         let across = chain_eigenvalues(self.cols, Boundary::Periodic);
-        across[..self.half]
-            .iter()
-            .flat_map(|a| down.iter().map(move |b| a + b))
-            .map(|a| scale * function(a))
-            .collect()
+        across[..self.half].iter().flat_map(|a| down.iter().map(move |b| a + b)).map(|a| scale * function(a)).collect()
     }
 
     fn apply(&self, table: &[f64], x: &[f64], out: &mut [f64]) {
-        let Self {
-            rows, cols, half, ..
-        } = *self;
+        let Self { rows, cols, half, .. } = *self;
         let longest = [
             self.row_forward.get_scratch_len(),
             self.row_inverse.get_scratch_len(),
@@ -101,13 +95,8 @@ impl Fourier {
         const LENGTHS: &str = "row lengths are those the plan was made for";
         // The real transforms overwrite their input.
         out.copy_from_slice(x);
-        for (row, modes) in out
-            .chunks_exact_mut(cols)
-            .zip(by_row.chunks_exact_mut(half))
-        {
-            self.row_forward
-                .process_with_scratch(row, modes, scratch)
-                .expect(LENGTHS);
+        for (row, modes) in out.chunks_exact_mut(cols).zip(by_row.chunks_exact_mut(half)) {
+            self.row_forward.process_with_scratch(row, modes, scratch).expect(LENGTHS);
         }
         transpose(by_row, by_column, rows, half);
         self.column_forward.process_with_scratch(by_column, scratch);
@@ -116,18 +105,13 @@ impl Fourier {
         }
         self.column_inverse.process_with_scratch(by_column, scratch);
         transpose(by_column, by_row, half, rows);
-        for (row, modes) in out
-            .chunks_exact_mut(cols)
-            .zip(by_row.chunks_exact_mut(half))
-        {
+        for (row, modes) in out.chunks_exact_mut(cols).zip(by_row.chunks_exact_mut(half)) {
             // Real up to rounding, and the real inverse transform insists on it.
             modes[0].im = 0.0;
             if cols % 2 == 0 {
                 modes[half - 1].im = 0.0;
             }
-            self.row_inverse
-                .process_with_scratch(modes, row, scratch)
-                .expect(LENGTHS);
+            self.row_inverse.process_with_scratch(modes, row, scratch).expect(LENGTHS);
         }
     }
 }
@@ -154,24 +138,16 @@ impl Sine {
             let step = PI / (side + 1) as f64;
             let scale = (2.0 / (side + 1) as f64).sqrt();
             // Reducing the product of indices keeps the argument of the sine small and exact.
-            let sine = |i: usize, p: usize| {
-                scale * (step * ((i + 1) * (p + 1) % (2 * (side + 1))) as f64).sin()
-            };
+            let sine = |i: usize, p: usize| scale * (step * ((i + 1) * (p + 1) % (2 * (side + 1))) as f64).sin();
             Arc::new(DMatrix::from_fn(side, side, sine))
         };
-        Self {
-            down: modes(rows),
-            across: modes(cols),
-        }
+        Self { down: modes(rows), across: modes(cols) }
     }
 
     fn table(&self, function: impl Fn(f64) -> f64) -> Vec<f64> {
         let down = chain_eigenvalues(self.down.nrows(), Boundary::Open);
         let across = chain_eigenvalues(self.across.nrows(), Boundary::Open);
-        down.iter()
-            .flat_map(|a| across.iter().map(move |b| a + b))
-            .map(function)
-            .collect()
+        down.iter().flat_map(|a| across.iter().map(move |b| a + b)).map(function).collect()
     }
 
     fn apply(&self, table: &[f64], x: &[f64], out: &mut [f64]) {

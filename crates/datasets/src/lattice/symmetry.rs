@@ -39,9 +39,7 @@ impl LatticeSymmetry {
     /// single ones by [`translation`](Self::translation)), the identity alone on an open one.
     pub fn translations(&self) -> Vec<Vec<u32>> {
         let cols = self.lattice.cols();
-        (0..self.lattice.sites())
-            .filter_map(|shift| self.translation(shift / cols, shift % cols))
-            .collect()
+        (0..self.lattice.sites()).filter_map(|shift| self.translation(shift / cols, shift % cols)).collect()
     }
 
     /// Rows and columns exchanged; `None` unless the lattice is square.
@@ -54,24 +52,15 @@ impl LatticeSymmetry {
     pub fn point_group(&self) -> Vec<Vec<u32>> {
         let (last_row, last_col) = (self.lattice.rows() - 1, self.lattice.cols() - 1);
         let identity = self.permutation(|r, c| (r, c));
-        let reflections = [(false, false), (false, true), (true, false), (true, true)].map(
-            |(vertical, horizontal)| {
-                self.permutation(|r, c| {
-                    (
-                        if vertical { last_row - r } else { r },
-                        if horizontal { last_col - c } else { c },
-                    )
-                })
-            },
-        );
+        let reflections = [(false, false), (false, true), (true, false), (true, true)].map(|(vertical, horizontal)| {
+            self.permutation(|r, c| {
+                (if vertical { last_row - r } else { r }, if horizontal { last_col - c } else { c })
+            })
+        });
         [Some(identity), self.transpose()]
             .iter()
             .flatten()
-            .flat_map(|first| {
-                reflections
-                    .iter()
-                    .map(|second| Self::compose(second, first))
-            })
+            .flat_map(|first| reflections.iter().map(|second| Self::compose(second, first)))
             .collect()
     }
 
@@ -80,11 +69,7 @@ impl LatticeSymmetry {
     /// # Panics
     /// If the two are not permutations of equally many sites.
     pub fn compose(second: &[u32], first: &[u32]) -> Vec<u32> {
-        assert_eq!(
-            first.len(),
-            second.len(),
-            "permutations of the same lattice"
-        );
+        assert_eq!(first.len(), second.len(), "permutations of the same lattice");
         second.iter().map(|&site| first[site as usize]).collect()
     }
 
@@ -124,10 +109,7 @@ mod tests {
     fn space_group(symmetry: &LatticeSymmetry) -> Vec<Vec<u32>> {
         let points = symmetry.point_group();
         let translations = symmetry.translations();
-        translations
-            .iter()
-            .flat_map(|t| points.iter().map(|p| LatticeSymmetry::compose(t, p)))
-            .collect()
+        translations.iter().flat_map(|t| points.iter().map(|p| LatticeSymmetry::compose(t, p))).collect()
     }
 
     #[test]
@@ -148,9 +130,7 @@ mod tests {
                 }
                 let y = act(&p, &x);
                 let before = ising.energy_and_gradient(&x, &mut gradient);
-                assert!(
-                    (ising.energy_and_gradient(&y, &mut moved_gradient) - before).abs() < 1e-12
-                );
+                assert!((ising.energy_and_gradient(&y, &mut moved_gradient) - before).abs() < 1e-12);
                 for (moved, expected) in moved_gradient.iter().zip(act(&p, &gradient)) {
                     assert!((moved - expected).abs() < 1e-12);
                 }
@@ -167,10 +147,7 @@ mod tests {
         let group = space_group(&symmetry);
         for first in group.iter().step_by(7) {
             for second in group.iter().step_by(5) {
-                assert_eq!(
-                    act(&LatticeSymmetry::compose(second, first), &x),
-                    act(second, &act(first, &x))
-                );
+                assert_eq!(act(&LatticeSymmetry::compose(second, first), &x), act(second, &act(first, &x)));
             }
         }
     }
@@ -179,38 +156,18 @@ mod tests {
     fn they_are_groups_of_the_right_order() {
         for (lattice, symmetry) in all() {
             let translations = symmetry.translations();
-            let expected = if lattice.boundary() == Boundary::Periodic {
-                lattice.sites()
-            } else {
-                1
-            };
+            let expected = if lattice.boundary() == Boundary::Periodic { lattice.sites() } else { 1 };
             assert_eq!(translations.len(), expected);
             let points = symmetry.point_group();
-            assert_eq!(
-                points.len(),
-                if lattice.rows() == lattice.cols() {
-                    8
-                } else {
-                    4
-                }
-            );
-            assert!(
-                points[0]
-                    .iter()
-                    .enumerate()
-                    .all(|(i, &site)| i == site as usize)
-            );
+            assert_eq!(points.len(), if lattice.rows() == lattice.cols() { 8 } else { 4 });
+            assert!(points[0].iter().enumerate().all(|(i, &site)| i == site as usize));
             if lattice.rows() > 1 {
                 assert_eq!(points.iter().collect::<HashSet<_>>().len(), points.len());
             }
             for group in [translations, points] {
                 let elements: HashSet<_> = group.iter().cloned().collect();
                 for a in &group {
-                    assert!(
-                        group
-                            .iter()
-                            .all(|b| elements.contains(&LatticeSymmetry::compose(a, b)))
-                    );
+                    assert!(group.iter().all(|b| elements.contains(&LatticeSymmetry::compose(a, b))));
                 }
             }
         }
@@ -220,10 +177,7 @@ mod tests {
     fn what_is_no_symmetry_is_not_offered() {
         let open = LatticeSymmetry::new(Lattice::new(3, 4, Boundary::Open).unwrap());
         assert_eq!(open.translation(1, 0), None);
-        assert_eq!(
-            open.translation(3, 4).unwrap(),
-            (0..12).collect::<Vec<u32>>()
-        );
+        assert_eq!(open.translation(3, 4).unwrap(), (0..12).collect::<Vec<u32>>());
         assert_eq!(open.transpose(), None);
         let square = LatticeSymmetry::new(Lattice::new(2, 2, Boundary::Open).unwrap());
         assert_eq!(square.transpose().unwrap(), [0, 2, 1, 3]);

@@ -67,10 +67,8 @@ impl Download {
         files: &[&Published],
         report: &mut impl FnMut(&str),
     ) -> Result<(), MnistError> {
-        std::fs::create_dir_all(&self.folder).map_err(|source| MnistError::Write {
-            path: self.folder.clone(),
-            source,
-        })?;
+        std::fs::create_dir_all(&self.folder)
+            .map_err(|source| MnistError::Write { path: self.folder.clone(), source })?;
         for published in files {
             if !self.holds(published) {
                 let bytes = self.fetch_file(agent, published, report)?;
@@ -95,19 +93,21 @@ impl Download {
         published: &Published,
         report: &mut impl FnMut(&str),
     ) -> Result<Vec<u8>, MnistError> {
-        let mut tried = Vec::new();
+        let mut tried: Vec<(String, String)> = Vec::new();
         for mirror in &self.mirrors {
             let address = format!("{mirror}/{}.gz", published.name);
             report(&format!("fetching {address}"));
             match fetch_verified(agent, &address, published) {
                 Ok(bytes) => return Ok(bytes),
-                Err(reason) => tried.push(format!("{}: {reason}", host(mirror))),
+                // Mirrors that fail alike, as all do without a network, share one reason in the sentence.
+                Err(reason) => match tried.iter_mut().find(|(_, said)| *said == reason) {
+                    Some((hosts, _)) => *hosts += &format!(", {}", host(mirror)),
+                    None => tried.push((host(mirror).to_owned(), reason)),
+                },
             }
         }
-        Err(MnistError::Unreachable {
-            name: published.name.to_owned(),
-            tried: tried.join("; "),
-        })
+        let tried: Vec<String> = tried.iter().map(|(hosts, reason)| format!("{hosts}: {reason}")).collect();
+        Err(MnistError::Unreachable { name: published.name.to_owned(), tried: tried.join("; ") })
     }
 }
 
@@ -117,27 +117,16 @@ fn fetch_verified(agent: &Agent, address: &str, published: &Published) -> Result
     let raw = agent
         .get(address)
         .call()
-        .and_then(|mut response| {
-            response
-                .body_mut()
-                .with_config()
-                .limit(transfer_limit)
-                .read_to_vec()
-        })
+        .and_then(|mut response| response.body_mut().with_config().limit(transfer_limit).read_to_vec())
         .map_err(|error| error.to_string())?;
     let bytes =
-        decompress(&raw, published.bytes + 1).map_err(|Decompression { so_far, source }| {
-            match source.kind() {
-                io::ErrorKind::UnexpectedEof => format!(
-                    "the file ends after {} of {} bytes",
-                    so_far.len(),
-                    published.bytes
-                ),
-                _ => source.to_string(),
+        decompress(&raw, published.bytes + 1).map_err(|Decompression { so_far, source }| match source.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                format!("the file ends after {} of {} bytes", so_far.len(), published.bytes)
             }
+            _ => source.to_string(),
         })?;
-    verify(Path::new(address), &bytes, published)
-        .map_err(|_| "the content is not that of MNIST".to_owned())?;
+    verify(Path::new(address), &bytes, published).map_err(|_| "the content is not that of MNIST".to_owned())?;
     Ok(bytes)
 }
 
@@ -160,10 +149,7 @@ fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), MnistError
         std::fs::File::open(folder)?.sync_all()?;
         Ok(())
     };
-    write().map_err(|source| MnistError::Write {
-        path: path.clone(),
-        source,
-    })
+    write().map_err(|source| MnistError::Write { path: path.clone(), source })
 }
 
 #[cfg(test)]

@@ -28,11 +28,7 @@ impl LogitTransform {
     /// # Errors
     /// [`InvalidLambda`] unless 0 < λ < ½.
     pub fn new(lambda: f64) -> Result<Self, InvalidLambda> {
-        if lambda > 0.0 && lambda < 0.5 {
-            Ok(Self { lambda })
-        } else {
-            Err(InvalidLambda { found: lambda })
-        }
+        if lambda > 0.0 && lambda < 0.5 { Ok(Self { lambda }) } else { Err(InvalidLambda { found: lambda }) }
     }
 
     /// The offset λ.
@@ -64,21 +60,14 @@ impl LogitTransform {
     /// The same `Σ_i ln((1 − 2λ)/(y_i(1 − y_i)))` from logits alone.
     pub fn log_jacobian(&self, x: &[f64]) -> f64 {
         // −ln(y(1−y)) = ln(1 + e^x) + ln(1 + e^−x) = |x| + 2 ln(1 + e^−|x|).
-        let log_products: f64 = x
-            .iter()
-            .map(|x| x.abs() + 2.0 * (-x.abs()).exp().ln_1p())
-            .sum();
+        let log_products: f64 = x.iter().map(|x| x.abs() + 2.0 * (-x.abs()).exp().ln_1p()).sum();
         x.len() as f64 * (1.0 - 2.0 * self.lambda).ln() + log_products
     }
 
     /// The pixel whose interval holds the logit `x`; what lies outside all intervals goes to the nearest (black or white).
     /// NaN becomes 0.
     pub fn pixel(&self, x: f64) -> u8 {
-        let y = if x < 0.0 {
-            x.exp() / (1.0 + x.exp())
-        } else {
-            1.0 / (1.0 + (-x).exp())
-        };
+        let y = if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) };
         let level = 256.0 * (y - self.lambda) / (1.0 - 2.0 * self.lambda);
         // `as` saturates: below 0 and NaN to 0, above 255 to 255.
         level.floor() as u8
@@ -157,11 +146,7 @@ mod tests {
         transform.forward(&[255, 255], &mut Constant(u64::MAX), &mut x);
         let rest = 1e-6 + (1.0 - 2e-6) * 2f64.powi(-53) / 256.0;
         let exact = (-rest).ln_1p() - rest.ln();
-        assert!(
-            (x[0] - exact).abs() < 1e-14 * exact,
-            "{} against {exact}",
-            x[0]
-        );
+        assert!((x[0] - exact).abs() < 1e-14 * exact, "{} against {exact}", x[0]);
     }
 
     #[test]
@@ -171,8 +156,7 @@ mod tests {
         for pixel in [0u8, 1, 77, 128, 254, 255] {
             let at = |u: f64| {
                 let mut x = [0.0];
-                let log_jacobian =
-                    transform.forward(&[pixel], &mut Constant((u * 2f64.powi(64)) as u64), &mut x);
+                let log_jacobian = transform.forward(&[pixel], &mut Constant((u * 2f64.powi(64)) as u64), &mut x);
                 (x[0], log_jacobian)
             };
             let h = 1e-4;
@@ -188,9 +172,7 @@ mod tests {
         let pixels: Vec<u8> = (0..=255).rev().collect();
         let mut x = vec![0.0; 256];
         let log_jacobian = LogitTransform::MNIST.forward(&pixels, &mut rng, &mut x);
-        assert!(
-            (LogitTransform::bits_per_dim(log_jacobian, log_jacobian, 256) - 8.0).abs() < 1e-15
-        );
+        assert!((LogitTransform::bits_per_dim(log_jacobian, log_jacobian, 256) - 8.0).abs() < 1e-15);
         // One nat a pixel more is 1/ln 2 bits more.
         let more = LogitTransform::bits_per_dim(log_jacobian + 256.0, log_jacobian, 256);
         assert!((more - 8.0 - 1.0 / LN_2).abs() < 1e-12);
@@ -198,14 +180,7 @@ mod tests {
 
     #[test]
     fn far_logits_are_clamped() {
-        for (x, pixel) in [
-            (-1e9, 0),
-            (-20.0, 0),
-            (20.0, 255),
-            (1e9, 255),
-            (f64::NAN, 0),
-            (0.0, 128),
-        ] {
+        for (x, pixel) in [(-1e9, 0), (-20.0, 0), (20.0, 255), (1e9, 255), (f64::NAN, 0), (0.0, 128)] {
             assert_eq!(LogitTransform::MNIST.pixel(x), pixel, "{x}");
         }
     }

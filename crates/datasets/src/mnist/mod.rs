@@ -102,11 +102,7 @@ impl Pictures {
 
     fn gather(&self, indices: &[usize]) -> Self {
         Self {
-            pixels: indices
-                .iter()
-                .flat_map(|&i| self.picture(i))
-                .copied()
-                .collect(),
+            pixels: indices.iter().flat_map(|&i| self.picture(i)).copied().collect(),
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             pixels_per_picture: self.pixels_per_picture,
         }
@@ -133,39 +129,21 @@ impl Mnist {
     ///
     /// # Errors
     /// One [`MnistError`] for each way in which a file can be missing, unreadable, cut short, of another kind or of other content.
-    pub fn load(
-        directory: &Path,
-        content: Content,
-        rng: &mut impl Rng,
-    ) -> Result<Self, MnistError> {
+    pub fn load(directory: &Path, content: Content, rng: &mut impl Rng) -> Result<Self, MnistError> {
         let (training, shape) = read_pictures(directory, &TRAIN_PICTURES, &TRAIN_LABELS, content)?;
         let (test, test_shape) = read_pictures(directory, &TEST_PICTURES, &TEST_LABELS, content)?;
         if test_shape != shape {
             let path = directory.to_owned();
-            return Err(MnistError::Shape {
-                path,
-                expected: shape,
-                found: test_shape,
-            });
+            return Err(MnistError::Shape { path, expected: shape, found: test_shape });
         }
         let (train, pixels) = (training.len(), shape.0 * shape.1);
         if train < 6 || test.is_empty() || pixels == 0 {
-            return Err(MnistError::TooFew {
-                path: directory.to_owned(),
-                train,
-                test: test.len(),
-                pixels,
-            });
+            return Err(MnistError::TooFew { path: directory.to_owned(), train, test: test.len(), pixels });
         }
         let mut order: Vec<usize> = (0..training.len()).collect();
         order.shuffle(rng);
         let (train, validation) = order.split_at(training.len() - training.len() / 6);
-        Ok(Self {
-            train: training.gather(train),
-            validation: training.gather(validation),
-            test,
-            shape,
-        })
+        Ok(Self { train: training.gather(train), validation: training.gather(validation), test, shape })
     }
 
     /// Pixels of one picture: 784.
@@ -183,11 +161,7 @@ fn read_pictures(
     let pictures = read_file(directory, pictures, content)?;
     let labels = read_file(directory, labels, content)?;
     if labels.shape[0] != pictures.shape[0] {
-        return Err(MnistError::Count {
-            path: labels.path,
-            expected: pictures.shape[0],
-            found: labels.shape[0],
-        });
+        return Err(MnistError::Count { path: labels.path, expected: pictures.shape[0], found: labels.shape[0] });
     }
     let shape = (pictures.shape[1], pictures.shape[2]);
     let both = Pictures {
@@ -198,20 +172,12 @@ fn read_pictures(
     Ok((both, shape))
 }
 
-fn read_file(
-    directory: &Path,
-    published: &Published,
-    content: Content,
-) -> Result<IdxFile, MnistError> {
+fn read_file(directory: &Path, published: &Published, content: Content) -> Result<IdxFile, MnistError> {
     let path = find(directory, published.name)?;
     let file = IdxFile::read(&path, published.magic)?;
     if content == Content::Published {
         if file.shape[0] != published.count {
-            return Err(MnistError::Count {
-                path,
-                expected: published.count,
-                found: file.shape[0],
-            });
+            return Err(MnistError::Count { path, expected: published.count, found: file.shape[0] });
         }
         verify(&path, &file.bytes, published)?;
     }
@@ -222,32 +188,17 @@ fn find(directory: &Path, name: &str) -> Result<PathBuf, MnistError> {
     let dotted = name.replacen("-idx", ".idx", 1);
     [name, &dotted]
         .iter()
-        .flat_map(|spelling| {
-            [
-                directory.join(spelling),
-                directory.join(format!("{spelling}.gz")),
-            ]
-        })
+        .flat_map(|spelling| [directory.join(spelling), directory.join(format!("{spelling}.gz"))])
         .find(|path| path.is_file())
-        .ok_or_else(|| MnistError::Missing {
-            name: name.to_owned(),
-            directory: directory.to_owned(),
-        })
+        .ok_or_else(|| MnistError::Missing { name: name.to_owned(), directory: directory.to_owned() })
 }
 
 fn verify(path: &Path, bytes: &[u8], published: &Published) -> Result<(), MnistError> {
-    let found: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     if found == published.sha256 {
         Ok(())
     } else {
-        Err(MnistError::Hash {
-            path: path.to_owned(),
-            expected: published.sha256.to_owned(),
-            found,
-        })
+        Err(MnistError::Hash { path: path.to_owned(), expected: published.sha256.to_owned(), found })
     }
 }
 

@@ -39,13 +39,7 @@ pub enum PlaneDensity {
 
 impl PlaneDensity {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::TwoMoons,
-        Self::EightGaussians,
-        Self::Rings,
-        Self::Pinwheel,
-        Self::Checkerboard,
-    ];
+    pub const ALL: [Self; 5] = [Self::TwoMoons, Self::EightGaussians, Self::Rings, Self::Pinwheel, Self::Checkerboard];
 
     /// Its name in recipes and on the command line.
     pub fn name(self) -> &'static str {
@@ -90,12 +84,8 @@ impl PlaneDensity {
     /// The entropy with the quadrature step multiplied by `factor`.
     fn entropy_by_step(self, factor: f64) -> f64 {
         match self {
-            Self::TwoMoons => integrate_plane([5.4, 3.9], 0.05 * factor, |x| {
-                surprise(moons::log_density(x))
-            }),
-            Self::EightGaussians => integrate_plane([7.2; 2], 0.1 * factor, |x| {
-                surprise(gaussians::log_density(x))
-            }),
+            Self::TwoMoons => integrate_plane([5.4, 3.9], 0.05 * factor, |x| surprise(moons::log_density(x))),
+            Self::EightGaussians => integrate_plane([7.2; 2], 0.1 * factor, |x| surprise(gaussians::log_density(x))),
             Self::Rings => rings::entropy(0.01 * factor),
             Self::Pinwheel => {
                 let untwisted = |x| surprise(pinwheel::log_density_untwisted(x));
@@ -108,11 +98,7 @@ impl PlaneDensity {
 
 /// −p ln p.
 fn surprise(log_density: f64) -> f64 {
-    if log_density == f64::NEG_INFINITY {
-        0.0
-    } else {
-        -log_density * log_density.exp()
-    }
+    if log_density == f64::NEG_INFINITY { 0.0 } else { -log_density * log_density.exp() }
 }
 
 fn normal(rng: &mut impl Rng) -> f64 {
@@ -138,11 +124,7 @@ mod moons {
     /// The point at `angle` in [0, π] of the upper or the lower half circle.
     fn point(lower: bool, angle: f64) -> [f64; 2] {
         let (sin, cos) = angle.sin_cos();
-        if lower {
-            [1.0 - 2.0 * cos, 0.5 - 2.0 * sin]
-        } else {
-            [2.0 * cos - 1.0, 2.0 * sin - 0.5]
-        }
+        if lower { [1.0 - 2.0 * cos, 0.5 - 2.0 * sin] } else { [2.0 * cos - 1.0, 2.0 * sin - 0.5] }
     }
 
     pub fn sample(rng: &mut impl Rng) -> [f64; 2] {
@@ -153,18 +135,13 @@ mod moons {
     /// Points of both half circles with the logarithms of their weights in the mean over the angle, by Gauss-Legendre.
     static ARCS: LazyLock<Vec<([f64; 2], f64)>> = LazyLock::new(|| {
         let rule = gauss_legendre(NODES);
-        let arc = |lower| {
-            rule.iter()
-                .map(move |&(t, weight)| (point(lower, PI * t), (0.5 * weight).ln()))
-        };
+        let arc = |lower| rule.iter().map(move |&(t, weight)| (point(lower, PI * t), (0.5 * weight).ln()));
         arc(false).chain(arc(true)).collect()
     });
 
     pub fn log_density(x: [f64; 2]) -> f64 {
         let variance = WIDTH * WIDTH;
-        let terms = ARCS
-            .iter()
-            .map(|&(point, log_weight)| log_weight - 0.5 * squared_distance(x, point) / variance);
+        let terms = ARCS.iter().map(|&(point, log_weight)| log_weight - 0.5 * squared_distance(x, point) / variance);
         log_sum_exp(terms) - (2.0 * PI * variance).ln()
     }
 }
@@ -178,21 +155,15 @@ mod gaussians {
         rotate([8f64.sqrt(), 0.0], f64::from(k) * PI / 4.0)
     }
 
-    static CENTRES: LazyLock<[[f64; 2]; 8]> =
-        LazyLock::new(|| std::array::from_fn(|k| centre(k as u32)));
+    static CENTRES: LazyLock<[[f64; 2]; 8]> = LazyLock::new(|| std::array::from_fn(|k| centre(k as u32)));
 
     pub fn sample(rng: &mut impl Rng) -> [f64; 2] {
         let [x, y] = CENTRES[rng.random_range(0..8usize)];
-        [
-            x + VARIANCE.sqrt() * normal(rng),
-            y + VARIANCE.sqrt() * normal(rng),
-        ]
+        [x + VARIANCE.sqrt() * normal(rng), y + VARIANCE.sqrt() * normal(rng)]
     }
 
     pub fn log_density(x: [f64; 2]) -> f64 {
-        let terms = CENTRES
-            .iter()
-            .map(|&centre| -0.5 * squared_distance(x, centre) / VARIANCE);
+        let terms = CENTRES.iter().map(|&centre| -0.5 * squared_distance(x, centre) / VARIANCE);
         log_sum_exp(terms) - (8.0 * 2.0 * PI * VARIANCE).ln()
     }
 }
@@ -212,9 +183,8 @@ mod rings {
     /// A circle of radius R blurred by a Gaussian of width σ: `exp(−(r − R)²/2σ²) e^{−z} I₀(z)/(2πσ²)`, `z = rR/σ²`.
     pub fn log_density(r: f64) -> f64 {
         let variance = WIDTH * WIDTH;
-        let terms = RADII.iter().map(|radius| {
-            -0.5 * (r - radius).powi(2) / variance + log_i0_scaled(r * radius / variance)
-        });
+        let terms =
+            RADII.iter().map(|radius| -0.5 * (r - radius).powi(2) / variance + log_i0_scaled(r * radius / variance));
         log_sum_exp(terms) - (4.0 * 2.0 * PI * variance).ln()
     }
 
@@ -258,10 +228,7 @@ mod pinwheel {
 
     pub fn sample(rng: &mut impl Rng) -> [f64; 2] {
         let arm = f64::from(rng.random_range(0..ARMS)) * 2.0 * PI / f64::from(ARMS);
-        let x = [
-            RADIUS + RADIAL_WIDTH * normal(rng),
-            TANGENTIAL_WIDTH * normal(rng),
-        ];
+        let x = [RADIUS + RADIAL_WIDTH * normal(rng), TANGENTIAL_WIDTH * normal(rng)];
         rotate(x, arm + twist(x))
     }
 
@@ -293,11 +260,7 @@ mod checkerboard {
     pub fn log_density([x, y]: [f64; 2]) -> f64 {
         let inside = |x: f64| (-4.0..4.0).contains(&x);
         let black = ((0.5 * x).floor() + (0.5 * y).floor()) % 2.0 == 0.0;
-        if inside(x) && inside(y) && black {
-            LOG_DENSITY
-        } else {
-            f64::NEG_INFINITY
-        }
+        if inside(x) && inside(y) && black { LOG_DENSITY } else { f64::NEG_INFINITY }
     }
 }
 

@@ -55,43 +55,16 @@ impl PlaneEnergy {
         assert_eq!((z.len(), gradient.len()), (2, 2), "a point of the plane");
         let (energy, [d1, d2]) = match self {
             Self::One => ring(z[0], z[1]),
-            Self::Two => wave(
-                z[0],
-                z[1],
-                Branch {
-                    shift: 0.0,
-                    slope: 0.0,
-                    width: f64::INFINITY,
-                },
-                0.4,
-            ),
+            Self::Two => wave(z[0], z[1], Branch { shift: 0.0, slope: 0.0, width: f64::INFINITY }, 0.4),
             Self::Three => {
                 let shift = 3.0 * (-0.5 * ((z[0] - 1.0) / 0.6).powi(2)).exp();
                 let slope = -shift * (z[0] - 1.0) / 0.36;
-                wave(
-                    z[0],
-                    z[1],
-                    Branch {
-                        shift,
-                        slope,
-                        width: 0.35,
-                    },
-                    0.35,
-                )
+                wave(z[0], z[1], Branch { shift, slope, width: 0.35 }, 0.35)
             }
             Self::Four => {
                 let sigmoid = 1.0 / (1.0 + (-(z[0] - 1.0) / 0.3).exp());
                 let slope = 3.0 * sigmoid * (1.0 - sigmoid) / 0.3;
-                wave(
-                    z[0],
-                    z[1],
-                    Branch {
-                        shift: 3.0 * sigmoid,
-                        slope,
-                        width: 0.35,
-                    },
-                    0.4,
-                )
+                wave(z[0], z[1], Branch { shift: 3.0 * sigmoid, slope, width: 0.35 }, 0.4)
             }
         };
         gradient.copy_from_slice(&[d1, d2]);
@@ -117,15 +90,10 @@ impl PlaneEnergy {
         const REACH: f64 = 2.0 + 12.0 * 0.4;
         let step = 2.0 * PI / angles as f64;
         let circle = |r: f64| -> f64 {
-            (0..angles)
-                .map(|i| (step * i as f64).sin_cos())
-                .map(|(sin, cos)| (-ring(r * cos, r * sin).0).exp())
-                .sum()
+            (0..angles).map(|i| (step * i as f64).sin_cos()).map(|(sin, cos)| (-ring(r * cos, r * sin).0).exp()).sum()
         };
-        let integral: f64 = gauss_legendre(radii)
-            .iter()
-            .map(|&(t, weight)| weight * REACH * t * circle(REACH * t))
-            .sum();
+        let integral: f64 =
+            gauss_legendre(radii).iter().map(|&(t, weight)| weight * REACH * t * circle(REACH * t)).sum();
         (REACH * integral * step).ln()
     }
 }
@@ -136,19 +104,9 @@ fn ring(x: f64, y: f64) -> (f64, [f64; 2]) {
     let (plus, minus) = ((x - 2.0) / 0.6, (x + 2.0) / 0.6);
     let (log_sum, weight) = two_terms(-0.5 * plus * plus, -0.5 * minus * minus);
     // At the origin the norm has no gradient; 0 is the mean over all directions.
-    let pull = if radius > 0.0 {
-        (radius - 2.0) / (0.16 * radius)
-    } else {
-        0.0
-    };
+    let pull = if radius > 0.0 { (radius - 2.0) / (0.16 * radius) } else { 0.0 };
     let energy = 0.5 * ((radius - 2.0) / 0.4).powi(2) - log_sum;
-    (
-        energy,
-        [
-            pull * x + (weight * plus + (1.0 - weight) * minus) / 0.6,
-            pull * y,
-        ],
-    )
+    (energy, [pull * x + (weight * plus + (1.0 - weight) * minus) / 0.6, pull * y])
 }
 
 /// The second branch of a wave: `z₂ = w₁ − shift` with a Gaussian of `width`; absent if the width is infinite.
@@ -164,11 +122,8 @@ fn wave(x: f64, y: f64, second: Branch, first_width: f64) -> (f64, [f64; 2]) {
     let slope = FRAC_PI_2 * cos;
     let a = (y - sin) / first_width;
     let b = (y - sin + second.shift) / second.width;
-    let (log_sum, weight) = if second.width.is_finite() {
-        two_terms(-0.5 * a * a, -0.5 * b * b)
-    } else {
-        (-0.5 * a * a, 1.0)
-    };
+    let (log_sum, weight) =
+        if second.width.is_finite() { two_terms(-0.5 * a * a, -0.5 * b * b) } else { (-0.5 * a * a, 1.0) };
     let (pull_a, pull_b) = (weight * a / first_width, (1.0 - weight) * b / second.width);
     let confinement = 0.5 * (x / 4.0).powi(4);
     let d1 = -slope * pull_a + (second.slope - slope) * pull_b + 0.5 * (x / 4.0).powi(3);
@@ -199,9 +154,7 @@ mod tests {
             for i in 0..200 {
                 // A spiral over the plane, away from the origin where U₁ has a kink.
                 let (r, angle) = (0.1 + 0.03 * f64::from(i), 2.4 * f64::from(i));
-                assert_gradient(&[r * angle.cos(), r * angle.sin()], |z, gradient| {
-                    u.energy_and_gradient(z, gradient)
-                });
+                assert_gradient(&[r * angle.cos(), r * angle.sin()], |z, gradient| u.energy_and_gradient(z, gradient));
             }
         }
     }
@@ -211,23 +164,11 @@ mod tests {
         // U₁(2, 0) = −ln(1 + exp(−½(4/0.6)²)); U₃(1, 1) and U₄(1, 1) with w₁ = 1, w₂ = 3, w₃ = 1.5.
         let c = 0.5 / 256.0;
         let cases = [
-            (
-                PlaneEnergy::One,
-                [2.0, 0.0],
-                -(-0.5 * (4.0f64 / 0.6).powi(2)).exp().ln_1p(),
-            ),
+            (PlaneEnergy::One, [2.0, 0.0], -(-0.5 * (4.0f64 / 0.6).powi(2)).exp().ln_1p()),
             (PlaneEnergy::One, [0.0, 0.0], 12.5 - 2f64.ln() + 0.5 / 0.09),
             (PlaneEnergy::Two, [-1.0, 0.0], 0.5 / 0.16 + c),
-            (
-                PlaneEnergy::Three,
-                [1.0, 1.0],
-                c - (-0.5 * (3.0f64 / 0.35).powi(2)).exp().ln_1p(),
-            ),
-            (
-                PlaneEnergy::Four,
-                [1.0, 1.0],
-                c - (-0.5 * (1.5f64 / 0.35).powi(2)).exp().ln_1p(),
-            ),
+            (PlaneEnergy::Three, [1.0, 1.0], c - (-0.5 * (3.0f64 / 0.35).powi(2)).exp().ln_1p()),
+            (PlaneEnergy::Four, [1.0, 1.0], c - (-0.5 * (1.5f64 / 0.35).powi(2)).exp().ln_1p()),
             (PlaneEnergy::Two, [4.0, 0.0], 0.5),
         ];
         for (u, z, exact) in cases {
@@ -242,15 +183,8 @@ mod tests {
             let (coarse, fine) = (log_integral(0.04), log_integral(0.02));
             // The kink of U₁ at the origin, of size exp(−17), limits the square grid.
             let tolerance = if u == PlaneEnergy::One { 1e-8 } else { 1e-11 };
-            assert!(
-                (coarse - fine).abs() < tolerance,
-                "{u:?} not converged: {coarse} and {fine}"
-            );
-            assert!(
-                (u.log_z() - fine).abs() < tolerance,
-                "{u:?}: {} against {fine}",
-                u.log_z()
-            );
+            assert!((coarse - fine).abs() < tolerance, "{u:?} not converged: {coarse} and {fine}");
+            assert!((u.log_z() - fine).abs() < tolerance, "{u:?}: {} against {fine}", u.log_z());
         }
         let refined = PlaneEnergy::ring_log_z(200, 400);
         assert!((PlaneEnergy::One.log_z() - refined).abs() < 1e-12);
@@ -261,14 +195,8 @@ mod tests {
         for u in PlaneEnergy::ALL {
             for z in [[0.0, 0.0], [1e3, -1e3], [-1e6, 1e6], [0.0, 1e8]] {
                 let mut gradient = [f64::NAN; 2];
-                assert!(
-                    u.energy_and_gradient(&z, &mut gradient).is_finite(),
-                    "{u:?} at {z:?}"
-                );
-                assert!(
-                    gradient.iter().all(|d| d.is_finite()),
-                    "{u:?} at {z:?}: {gradient:?}"
-                );
+                assert!(u.energy_and_gradient(&z, &mut gradient).is_finite(), "{u:?} at {z:?}");
+                assert!(gradient.iter().all(|d| d.is_finite()), "{u:?} at {z:?}: {gradient:?}");
             }
         }
     }

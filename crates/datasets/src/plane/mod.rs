@@ -31,10 +31,7 @@ pub enum PlaneTarget {
 impl PlaneTarget {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        PlaneDensity::ALL
-            .into_iter()
-            .map(Self::Density)
-            .chain(PlaneEnergy::ALL.into_iter().map(Self::Energy))
+        PlaneDensity::ALL.into_iter().map(Self::Density).chain(PlaneEnergy::ALL.into_iter().map(Self::Energy))
     }
 
     /// Its name in recipes and on the command line.
@@ -64,11 +61,7 @@ impl FromStr for PlaneTarget {
     type Err = UnknownPlaneTarget;
 
     fn from_str(name: &str) -> Result<Self, UnknownPlaneTarget> {
-        Self::all()
-            .find(|target| target.name() == name)
-            .ok_or_else(|| UnknownPlaneTarget {
-                found: name.to_owned(),
-            })
+        Self::all().find(|target| target.name() == name).ok_or_else(|| UnknownPlaneTarget { found: name.to_owned() })
     }
 }
 

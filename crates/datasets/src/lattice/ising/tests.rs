@@ -7,30 +7,14 @@ use rand_chacha::rand_core::SeedableRng;
 use super::*;
 use crate::finite_difference::assert_gradient;
 
-const SIZES: [(usize, usize); 12] = [
-    (1, 1),
-    (1, 2),
-    (2, 1),
-    (2, 2),
-    (1, 5),
-    (2, 3),
-    (3, 3),
-    (4, 4),
-    (5, 7),
-    (8, 8),
-    (6, 10),
-    (16, 9),
-];
+const SIZES: [(usize, usize); 12] =
+    [(1, 1), (1, 2), (2, 1), (2, 2), (1, 5), (2, 3), (3, 3), (4, 4), (5, 7), (8, 8), (6, 10), (16, 9)];
 
 fn targets(temperatures: &[f64]) -> impl Iterator<Item = IsingTarget> {
     SIZES.into_iter().flat_map(move |(rows, cols)| {
-        [Boundary::Periodic, Boundary::Open]
-            .into_iter()
-            .flat_map(move |boundary| {
-                temperatures
-                    .iter()
-                    .map(move |&t| IsingTarget::new(rows, cols, boundary, t).unwrap())
-            })
+        [Boundary::Periodic, Boundary::Open].into_iter().flat_map(move |boundary| {
+            temperatures.iter().map(move |&t| IsingTarget::new(rows, cols, boundary, t).unwrap())
+        })
     })
 }
 
@@ -42,10 +26,7 @@ fn random(n: usize, seed: u64) -> Vec<f64> {
 fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
-        assert!(
-            (found - expected).abs() < tolerance,
-            "{what}: {found} against {expected}"
-        );
+        assert!((found - expected).abs() < tolerance, "{what}: {found} against {expected}");
     }
 }
 
@@ -53,19 +34,13 @@ fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
 fn closed_form_spectrum_and_log_det_agree_with_dense() {
     for target in targets(&[0.7, CRITICAL_TEMPERATURE, 20.0]) {
         let dense = target.dense_coupling();
-        let mut closed: Vec<f64> = target
-            .lattice
-            .adjacency_eigenvalues()
-            .map(|a| a / target.temperature + target.alpha)
-            .collect();
+        let mut closed: Vec<f64> =
+            target.lattice.adjacency_eigenvalues().map(|a| a / target.temperature + target.alpha).collect();
         closed.sort_by(f64::total_cmp);
         let spectrum = dense.spectrum();
         assert_close(&closed, &spectrum, 1e-10, "spectrum");
         assert!((spectrum[0] - SMALLEST_EIGENVALUE).abs() < 1e-12);
-        assert!(
-            (dense.log_det().unwrap() - target.log_det_k()).abs() < 1e-10,
-            "{target:?}"
-        );
+        assert!((dense.log_det().unwrap() - target.log_det_k()).abs() < 1e-10, "{target:?}");
     }
 }
 
@@ -75,10 +50,7 @@ fn fast_inverse_agrees_with_dense() {
         let n = target.sites();
         let inverse = target.dense_coupling().inverse().unwrap();
         let x = random(n, 1);
-        let dense: Vec<f64> = inverse
-            .chunks_exact(n)
-            .map(|row| row.iter().zip(&x).map(|(a, b)| a * b).sum())
-            .collect();
+        let dense: Vec<f64> = inverse.chunks_exact(n).map(|row| row.iter().zip(&x).map(|(a, b)| a * b).sum()).collect();
         let mut fast = vec![0.0; n];
         target.apply(CouplingPower::Inverse, &x, &mut fast);
         assert_close(&fast, &dense, 1e-10, "K⁻¹x");
@@ -103,23 +75,10 @@ fn powers_of_k_multiply_as_they_should() {
         }
         assert_close(&k, &direct, 1e-12, "Kx");
         let twice = |power| apply(power, &apply(power, &x));
-        assert_close(
-            &twice(CouplingPower::SquareRoot),
-            &k,
-            1e-12,
-            "K^{1/2} K^{1/2} x",
-        );
+        assert_close(&twice(CouplingPower::SquareRoot), &k, 1e-12, "K^{1/2} K^{1/2} x");
         let inverse = apply(CouplingPower::Inverse, &x);
-        assert_close(
-            &twice(CouplingPower::InverseSquareRoot),
-            &inverse,
-            1e-11,
-            "K^{-1/2} K^{-1/2} x",
-        );
-        let back = apply(
-            CouplingPower::InverseSquareRoot,
-            &apply(CouplingPower::SquareRoot, &x),
-        );
+        assert_close(&twice(CouplingPower::InverseSquareRoot), &inverse, 1e-11, "K^{-1/2} K^{-1/2} x");
+        let back = apply(CouplingPower::InverseSquareRoot, &apply(CouplingPower::SquareRoot, &x));
         assert_close(&back, &x, 1e-12, "K^{-1/2} K^{1/2} x");
         // Positive, not merely some root: xᵀ K^{1/2} x > 0.
         let root = apply(CouplingPower::SquareRoot, &x);
@@ -130,9 +89,7 @@ fn powers_of_k_multiply_as_they_should() {
 #[test]
 fn gradient_is_that_of_the_energy() {
     for target in targets(&[CRITICAL_TEMPERATURE]) {
-        assert_gradient(&random(target.sites(), 3), |x, gradient| {
-            target.energy_and_gradient(x, gradient)
-        });
+        assert_gradient(&random(target.sites(), 3), |x, gradient| target.energy_and_gradient(x, gradient));
     }
 }
 
@@ -143,17 +100,10 @@ fn energy_is_its_definition_and_does_not_overflow() {
     let x = random(n, 4);
     let mut inverse = vec![0.0; n];
     target.apply(CouplingPower::Inverse, &x, &mut inverse);
-    let plain: f64 = x
-        .iter()
-        .zip(&inverse)
-        .map(|(x, kx)| 0.5 * x * kx - x.cosh().ln())
-        .sum();
+    let plain: f64 = x.iter().zip(&inverse).map(|(x, kx)| 0.5 * x * kx - x.cosh().ln()).sum();
     let mut gradient = vec![0.0; n];
     let energy = target.energy_and_gradient(&x, &mut gradient);
-    assert!(
-        (energy - plain).abs() < 1e-12 * plain.abs(),
-        "{energy} against {plain}"
-    );
+    assert!((energy - plain).abs() < 1e-12 * plain.abs(), "{energy} against {plain}");
     for i in 0..n {
         assert!((gradient[i] - (inverse[i] - x[i].tanh())).abs() < 1e-15 * 8.0);
     }
@@ -162,17 +112,10 @@ fn energy_is_its_definition_and_does_not_overflow() {
     for size in [1e3, 1e6, 1e100] {
         let energy = target.energy_and_gradient(&vec![-size; n], &mut gradient);
         let exact = n as f64 * (0.5 * size * size / eigenvalue - size + 2f64.ln());
-        assert!(
-            (energy - exact).abs() < 1e-12 * exact,
-            "{energy} against {exact}"
-        );
+        assert!((energy - exact).abs() < 1e-12 * exact, "{energy} against {exact}");
         assert!((gradient[0] - (1.0 - size / eigenvalue)).abs() < 1e-12 * size);
     }
-    assert!(
-        target
-            .energy_and_gradient(&vec![f64::NAN; n], &mut gradient)
-            .is_nan()
-    );
+    assert!(target.energy_and_gradient(&vec![f64::NAN; n], &mut gradient).is_nan());
 }
 
 #[test]
@@ -182,20 +125,13 @@ fn rows_from_several_threads_are_those_from_one() {
         let row = |seed| {
             let mut gradient = vec![0.0; 120];
             let energy = target.energy_and_gradient(&random(120, seed), &mut gradient);
-            (
-                energy.to_bits(),
-                gradient.iter().map(|d| d.to_bits()).collect::<Vec<_>>(),
-            )
+            (energy.to_bits(), gradient.iter().map(|d| d.to_bits()).collect::<Vec<_>>())
         };
         let alone: Vec<_> = (0..64).map(row).collect();
         let together = std::thread::scope(|scope| {
-            let quarters: Vec<_> = (0..4)
-                .map(|q| scope.spawn(move || (16 * q..16 * q + 16).map(row).collect::<Vec<_>>()))
-                .collect();
-            quarters
-                .into_iter()
-                .flat_map(|quarter| quarter.join().unwrap())
-                .collect::<Vec<_>>()
+            let quarters: Vec<_> =
+                (0..4).map(|q| scope.spawn(move || (16 * q..16 * q + 16).map(row).collect::<Vec<_>>())).collect();
+            quarters.into_iter().flat_map(|quarter| quarter.join().unwrap()).collect::<Vec<_>>()
         });
         assert!(alone == together, "{boundary}");
     }
@@ -251,11 +187,7 @@ fn continuous_partition_function_integrates_to_the_enumerated_one() {
         let target = IsingTarget::new(rows, cols, boundary, temperature).unwrap();
         let [z] = integrate(&target, 0.25, half, |_| [1.0]);
         let exact = target.minus_log_z(enumerate(target.lattice(), temperature));
-        assert!(
-            (-z.ln() - exact).abs() < 1e-11,
-            "{target:?}: {} against {exact}",
-            -z.ln()
-        );
+        assert!((-z.ln() - exact).abs() < 1e-11, "{target:?}: {} against {exact}", -z.ln());
     }
 }
 
@@ -286,10 +218,7 @@ fn drawn_spins_follow_their_probabilities() {
     for (x, up) in x.iter().zip(up) {
         let p = up_probability(*x);
         let deviation = (f64::from(up) - p * f64::from(draws)).abs();
-        assert!(
-            deviation <= 4.0 * (f64::from(draws) * p * (1.0 - p)).sqrt(),
-            "x = {x}: {up} of {draws}"
-        );
+        assert!(deviation <= 4.0 * (f64::from(draws) * p * (1.0 - p)).sqrt(), "x = {x}: {up} of {draws}");
     }
 }
 
@@ -299,8 +228,7 @@ fn kaufman(m: usize, n: usize, temperature: f64) -> f64 {
     let gamma = |l: usize| match l {
         0 => two_beta + (0.5 * two_beta).tanh().ln(),
         _ => {
-            let c = two_beta.cosh() / two_beta.tanh()
-                - (std::f64::consts::PI * l as f64 / n as f64).cos();
+            let c = two_beta.cosh() / two_beta.tanh() - (std::f64::consts::PI * l as f64 / n as f64).cos();
             c.acosh()
         }
     };
@@ -314,10 +242,7 @@ fn kaufman(m: usize, n: usize, temperature: f64) -> f64 {
 #[test]
 fn known_free_energy_per_site_at_the_critical_point() {
     let small = Lattice::new(3, 4, Boundary::Periodic).unwrap();
-    assert!(
-        (kaufman(3, 4, 1.9) - enumerate(&small, 1.9)).abs() < 1e-11,
-        "the judge itself"
-    );
+    assert!((kaufman(3, 4, 1.9) - enumerate(&small, 1.9)).abs() < 1e-11, "the judge itself");
     assert_eq!(CRITICAL_TEMPERATURE, 2.0 / (1.0 + 2f64.sqrt()).ln());
     let target = IsingTarget::new(16, 16, Boundary::Periodic, CRITICAL_TEMPERATURE).unwrap();
     let per_site = target.minus_log_z(kaufman(16, 16, CRITICAL_TEMPERATURE)) / 256.0;

@@ -16,10 +16,7 @@ use super::*;
 const CONTENT: &[u8] = &[0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1];
 
 fn published() -> Published {
-    let sha256: String = Sha256::digest(CONTENT)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sha256: String = Sha256::digest(CONTENT).iter().map(|byte| format!("{byte:02x}")).collect();
     Published {
         name: "some-labels-idx1-ubyte",
         magic: LABELS_MAGIC,
@@ -36,8 +33,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn ok(body: &[u8]) -> Vec<u8> {
-    let mut response =
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
     response.extend(body);
     response
 }
@@ -53,14 +49,9 @@ fn mirror(response: Vec<u8>) -> (String, Arc<AtomicUsize>) {
         let mut silent: Vec<TcpStream> = Vec::new();
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let head = BufReader::new(stream.try_clone().unwrap())
-                .lines()
-                .map_while(Result::ok);
+            let head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
             let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
-            assert!(
-                head[0].starts_with("GET /mnist/some-labels-idx1-ubyte.gz "),
-                "{head:?}"
-            );
+            assert!(head[0].starts_with("GET /mnist/some-labels-idx1-ubyte.gz "), "{head:?}");
             counter.fetch_add(1, Ordering::SeqCst);
             if response.is_empty() {
                 silent.push(stream);
@@ -87,15 +78,9 @@ fn fetch(folder: &Path, mirrors: &[String]) -> Result<Vec<String>, MnistError> {
         file_timeout: Duration::from_secs(5),
     };
     // Without the proxies of the environment: loopback must be reached directly.
-    let agent = Agent::config_builder()
-        .proxy(None)
-        .timeout_global(Some(Duration::from_millis(500)))
-        .build()
-        .into();
+    let agent = Agent::config_builder().proxy(None).timeout_global(Some(Duration::from_millis(500))).build().into();
     let mut lines = Vec::new();
-    download.fetch_files(&agent, &[&published()], &mut |line: &str| {
-        lines.push(line.to_owned())
-    })?;
+    download.fetch_files(&agent, &[&published()], &mut |line: &str| lines.push(line.to_owned()))?;
     Ok(lines)
 }
 
@@ -122,11 +107,7 @@ fn bad_mirrors_are_passed_over_and_the_good_one_is_kept() {
     let lines = fetch(folder.path(), &mirrors).unwrap();
     assert_eq!(lines.len(), mirrors.len());
     assert_eq!(stored(&folder), CONTENT);
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "no temporary file is left"
-    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
 }
 
 #[test]
@@ -135,11 +116,7 @@ fn what_is_there_and_intact_is_not_fetched_again() {
     // Also a mirror that delivers the file already decompressed is a good one.
     let (address, requests) = mirror(ok(CONTENT));
     fetch(folder.path(), std::slice::from_ref(&address)).unwrap();
-    assert!(
-        fetch(folder.path(), std::slice::from_ref(&address))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(fetch(folder.path(), std::slice::from_ref(&address)).unwrap().is_empty());
     assert_eq!(requests.load(Ordering::SeqCst), 1);
 
     std::fs::write(folder.path().join("some-labels-idx1-ubyte"), b"bad").unwrap();
@@ -156,16 +133,18 @@ fn without_a_network_the_sentence_names_mirrors_and_remedy_and_nothing_is_lost()
     let error = fetch(folder.path(), &mirrors).unwrap_err();
     assert!(matches!(error, MnistError::Unreachable { .. }));
     let sentence = error.to_string();
-    for part in [
-        host(&mirrors[0]),
-        host(&mirrors[1]),
-        "not that of MNIST",
-        "--data DIR",
-        "some-labels",
-    ] {
+    for part in [host(&mirrors[0]), host(&mirrors[1]), "not that of MNIST", "--data DIR", "some-labels"] {
         assert!(sentence.contains(part), "{part:?} in {sentence:?}");
     }
     assert_eq!(stored(&folder), b"old");
+}
+
+#[test]
+fn mirrors_that_fail_alike_share_one_reason() {
+    let folder = TempDir::new().unwrap();
+    let mirrors = [closed(), closed()];
+    let sentence = fetch(folder.path(), &mirrors).unwrap_err().to_string();
+    assert!(sentence.contains(&format!("{}, {}: ", host(&mirrors[0]), host(&mirrors[1]))), "{sentence}");
 }
 
 #[test]

@@ -28,11 +28,7 @@ fn densities_integrate_to_one() {
     for density in PlaneDensity::ALL {
         let mass: f64 = grid(density).iter().map(|(_, p)| p).sum();
         // The twist of the pinwheel winds ever faster outwards: a square grid resolves it less well than the others.
-        let tolerance = if density == PlaneDensity::Pinwheel {
-            1e-6
-        } else {
-            1e-10
-        };
+        let tolerance = if density == PlaneDensity::Pinwheel { 1e-6 } else { 1e-10 };
         assert!((mass - 1.0).abs() < tolerance, "{density:?}: {mass}");
     }
 }
@@ -41,10 +37,7 @@ fn densities_integrate_to_one() {
 fn entropies_are_converged_in_the_step() {
     for density in PlaneDensity::ALL {
         let (coarse, fine) = (density.entropy(), density.entropy_by_step(0.5));
-        assert!(
-            (coarse - fine).abs() < 1e-9,
-            "{density:?}: {coarse} and {fine}"
-        );
+        assert!((coarse - fine).abs() < 1e-9, "{density:?}: {coarse} and {fine}");
     }
 }
 
@@ -66,27 +59,15 @@ fn samples_follow_the_density() {
         let samples: Vec<[f64; 2]> = (0..count).map(|_| density.sample(&mut rng)).collect();
         let compare = |values: Vec<f64>, exact: f64, what: &str| {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
-            let variance =
-                values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
             let error = (variance / values.len() as f64).sqrt().max(1e-12);
-            assert!(
-                (mean - exact).abs() < 4.5 * error,
-                "{density:?}, {what}: {mean} ± {error} against {exact}"
-            );
+            assert!((mean - exact).abs() < 4.5 * error, "{density:?}, {what}: {mean} ± {error} against {exact}");
         };
-        compare(
-            samples.iter().map(|&x| -density.log_density(x)).collect(),
-            density.entropy(),
-            "entropy",
-        );
+        compare(samples.iter().map(|&x| -density.log_density(x)).collect(), density.entropy(), "entropy");
         let grid = grid(density);
         for (i, f) in functions.iter().enumerate() {
             let exact = grid.iter().map(|&(x, p)| p * f(x)).sum();
-            compare(
-                samples.iter().map(|&x| f(x)).collect(),
-                exact,
-                &format!("function {i}"),
-            );
+            compare(samples.iter().map(|&x| f(x)).collect(), exact, &format!("function {i}"));
         }
     }
 }
@@ -102,29 +83,17 @@ fn separated_gaussians_have_nearly_the_entropy_of_one_and_a_choice() {
 #[test]
 fn moon_density_is_the_blurred_arc() {
     // Against a plain mean over 20,000 midpoints of angle, itself good to about 1e-7 far away where the ends of the arc count.
-    for x in [
-        [1.0, 0.5],
-        [-0.3, 0.1],
-        [3.2, -0.4],
-        [-4.0, 3.0],
-        [6.0, -6.0],
-    ] {
+    for x in [[1.0, 0.5], [-0.3, 0.1], [3.2, -0.4], [-4.0, 3.0], [6.0, -6.0]] {
         let steps = 20_000;
         let terms = (0..2 * steps).map(|i| {
             let (sin, cos) = (PI * (f64::from(i / 2) + 0.5) / f64::from(steps)).sin_cos();
-            let point = if i % 2 == 0 {
-                [2.0 * cos - 1.0, 2.0 * sin - 0.5]
-            } else {
-                [1.0 - 2.0 * cos, 0.5 - 2.0 * sin]
-            };
+            let point =
+                if i % 2 == 0 { [2.0 * cos - 1.0, 2.0 * sin - 0.5] } else { [1.0 - 2.0 * cos, 0.5 - 2.0 * sin] };
             -0.5 * squared_distance(x, point) / 0.04
         });
         let plain = log_sum_exp(terms) - f64::from(2 * steps).ln() - (2.0 * PI * 0.04).ln();
         let found = PlaneDensity::TwoMoons.log_density(x);
-        assert!(
-            (found - plain).abs() < 1e-6,
-            "{x:?}: {found} against {plain}"
-        );
+        assert!((found - plain).abs() < 1e-6, "{x:?}: {found} against {plain}");
     }
 }
 
@@ -135,23 +104,16 @@ fn scaled_bessel_function_is_its_integral() {
         let points = 1000;
         let at = |i: i32| (z * ((2.0 * PI * f64::from(i) / f64::from(points)).cos() - 1.0)).exp();
         let mean = (0..points).map(at).sum::<f64>() / f64::from(points);
-        assert!(
-            (rings::log_i0_scaled(z) - mean.ln()).abs() < 1e-13,
-            "z = {z}"
-        );
+        assert!((rings::log_i0_scaled(z) - mean.ln()).abs() < 1e-13, "z = {z}");
     }
 }
 
 #[test]
 fn checkerboard_squares_alternate() {
     let log_density = |x| PlaneDensity::Checkerboard.log_density(x);
-    for (x, black) in [
-        ([-3.0, -3.0], true),
-        ([-1.0, -3.0], false),
-        ([-1.0, -1.0], true),
-        ([1.0, 1.0], true),
-        ([3.0, 1.0], false),
-    ] {
+    for (x, black) in
+        [([-3.0, -3.0], true), ([-1.0, -3.0], false), ([-1.0, -1.0], true), ([1.0, 1.0], true), ([3.0, 1.0], false)]
+    {
         assert_eq!(log_density(x).is_finite(), black, "{x:?}");
     }
     for x in [[4.0, 4.0], [5.0, 5.0], [f64::NAN, 0.0], [-4.1, -3.0]] {
@@ -161,12 +123,7 @@ fn checkerboard_squares_alternate() {
 
 #[test]
 fn densities_stay_finite_far_away() {
-    for density in [
-        PlaneDensity::TwoMoons,
-        PlaneDensity::EightGaussians,
-        PlaneDensity::Rings,
-        PlaneDensity::Pinwheel,
-    ] {
+    for density in [PlaneDensity::TwoMoons, PlaneDensity::EightGaussians, PlaneDensity::Rings, PlaneDensity::Pinwheel] {
         for x in [[0.0, 0.0], [30.0, -40.0]] {
             assert!(density.log_density(x).is_finite(), "{density:?} at {x:?}");
         }
