@@ -19,7 +19,7 @@ const BLOCK_ROWS: usize = 32;
 /// use backend_ndarray::Cpu;
 /// use flow_core::Space;
 /// let cpu = Cpu::<f32>::new(1);
-/// let a = cpu.from_host(1, 2, &[3.0, 4.0]);
+/// let a = cpu.upload(1, 2, &[3.0, 4.0]);
 /// assert_eq!(cpu.dot(&a, &a), 25.0);
 /// ```
 #[derive(Debug, Clone)]
@@ -84,12 +84,12 @@ impl<T: Real> Space for Cpu<T> {
         array.dim()
     }
 
-    fn from_host(&self, rows: usize, cols: usize, values: &[f64]) -> Array2<T> {
+    fn upload(&self, rows: usize, cols: usize, values: &[f64]) -> Array2<T> {
         let values = values.iter().map(|v| T::of(*v)).collect();
         Array2::from_shape_vec((rows, cols), values).expect("the caller gives rows · cols numbers")
     }
 
-    fn to_host(&self, array: &Array2<T>) -> Vec<f64> {
+    fn download(&self, array: &Array2<T>) -> Vec<f64> {
         array.iter().map(|v| v.wide()).collect()
     }
 
@@ -219,11 +219,11 @@ impl<T: Real> Space for Cpu<T> {
         vec![0.0; rows]
     }
 
-    fn column_from_host(&self, values: &[f64]) -> Vec<f64> {
+    fn upload_column(&self, values: &[f64]) -> Vec<f64> {
         values.to_vec()
     }
 
-    fn column_to_host(&self, column: &Vec<f64>) -> Vec<f64> {
+    fn download_column(&self, column: &Vec<f64>) -> Vec<f64> {
         column.clone()
     }
 

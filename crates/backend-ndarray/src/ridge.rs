@@ -90,7 +90,7 @@ impl<T: Real> Ridge<T> {
             let values: Vec<f64> =
                 (0..shape.iter().product()).map(|_| bound * (2.0 * rng.random::<f64>() - 1.0)).collect();
             let cols = shape[shape.len() - 1];
-            let value = space.from_host(values.len() / cols, cols, &values);
+            let value = space.upload(values.len() / cols, cols, &values);
             Parameter { name: name.into(), shape: shape.to_vec(), value }
         };
         Ok(Self {

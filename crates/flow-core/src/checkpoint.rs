@@ -26,7 +26,7 @@ pub struct Tensor {
 impl Tensor {
     /// The tensor of an array in working precision.
     pub fn from_array<S: Space>(space: &S, name: impl Into<String>, shape: &[usize], array: &S::Array) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), precision: space.precision(), values: space.to_host(array) }
+        Self { name: name.into(), shape: shape.to_vec(), precision: space.precision(), values: space.download(array) }
     }
 }
 
@@ -118,7 +118,7 @@ impl Checkpoint {
             return Err(Error::Checkpoint { path: path.into(), reason });
         }
         let (rows, cols) = rows_and_cols(shape);
-        Ok(space.from_host(rows, cols, &tensor.values))
+        Ok(space.upload(rows, cols, &tensor.values))
     }
 
     /// Sets parameters from the tensors of the same names; all or, on an error, none of them.

@@ -83,11 +83,11 @@ impl<'a, S: Space> Flow<'a, S> {
         let rows = x.len() / dim;
         let field = self.potential.freeze(&self.solve(rows, draws)?);
         let blocks = self.space.map_rows(rows, |range| {
-            let block = self.space.from_host(range.len(), dim, &x[range.start * dim..range.end * dim]);
+            let block = self.space.upload(range.len(), dim, &x[range.start * dim..range.end * dim]);
             let (mut chart, state) = field.enter(range, block);
             let passage = self.integrator.flow(self.space, &mut *chart, state, span, Wanted::default())?;
             let x = chart.leave(passage.state);
-            Ok::<_, Error>((self.space.to_host(&x), self.space.column_to_host(&passage.log_density)))
+            Ok::<_, Error>((self.space.download(&x), self.space.download_column(&passage.log_density)))
         });
         let mut out = Transported { x: Vec::with_capacity(x.len()), log_density: Vec::with_capacity(rows) };
         for block in blocks {

@@ -218,9 +218,9 @@ impl Adaptive {
         space.accumulate(&mut work.argument, 0.0, &terms(h, weights, &work.velocity));
         let state = space.scaled_error(&work.argument, before, after, self.absolute, self.relative);
         space.column_accumulate(&mut error, 0.0, &terms(h, weights, &work.laplacian));
-        let total = space.column_to_host(&work.log_density);
+        let total = space.download_column(&work.log_density);
         let log_density = space
-            .column_to_host(&error)
+            .download_column(&error)
             .iter()
             .zip(total)
             .map(|(e, l)| e.abs() / (self.absolute + self.relative * l.abs()))

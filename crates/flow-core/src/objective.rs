@@ -165,6 +165,8 @@ fn simulate<S: Space>(
     Ok(Outcome { losses, gradient: sums.map(|sums| field.gradient(sums)) })
 }
 
+type BlockResult<S> = Result<(Vec<f64>, Option<Vec<<S as Space>::Array>>), Error>;
+
 /// One block of rows on its way there and, for the gradient, back.
 struct Block<'a, 'f, S: Space> {
     flow: &'a Flow<'f, S>,
@@ -176,15 +178,16 @@ struct Block<'a, 'f, S: Space> {
 }
 
 impl<S: Space> Block<'_, '_, S> {
-    fn run(self, field: &dyn crate::Field<S>) -> Result<(Vec<f64>, Option<Vec<S::Array>>), Error> {
+    /// Losses of the block's rows and, where asked for, its share of the gradient.
+    fn run(self, field: &dyn crate::Field<S>) -> BlockResult<S> {
         let (flow, space, ends, rows) = (self.flow, self.flow.space, self.ends, self.range.len());
         let dim = flow.potential.dim();
-        let (mut chart, state) = field.enter(self.range, space.from_host(rows, dim, self.start));
+        let (mut chart, state) = field.enter(self.range, space.upload(rows, dim, self.start));
         let wanted = Wanted { tape: self.gradient.then_some(flow.memory), cost: ends.transport_cost != 0.0 };
         let passage = flow.integrator.flow(space, &mut *chart, state, flow.span(ends.direction), wanted)?;
-        let x = space.to_host(&chart.leave(passage.state.clone()));
-        let change = space.column_to_host(&passage.log_density);
-        let cost = passage.cost.as_ref().map_or(vec![0.0; rows], |cost| space.column_to_host(cost));
+        let x = space.download(&chart.leave(passage.state.clone()));
+        let change = space.download_column(&passage.log_density);
+        let cost = passage.cost.as_ref().map_or(vec![0.0; rows], |cost| space.download_column(cost));
         let mut x_bar = vec![0.0; rows * dim];
         let points = self.start.chunks_exact(dim).zip(x.chunks_exact(dim)).zip(x_bar.chunks_exact_mut(dim));
         let losses = points.zip(change.iter().zip(&cost)).map(|(((start, x), x_bar), (change, cost))| {
@@ -194,11 +197,11 @@ impl<S: Space> Block<'_, '_, S> {
         });
         let losses = losses.collect();
         let Some(tape) = passage.tape else { return Ok((losses, None)) };
-        let state = chart.leave_pullback(&passage.state, space.from_host(rows, dim, &x_bar));
+        let state = chart.leave_pullback(&passage.state, space.upload(rows, dim, &x_bar));
         let bar = PassageBar {
             state,
-            log_density: space.column_from_host(&vec![self.weight; rows]),
-            cost: wanted.cost.then(|| space.column_from_host(&vec![self.weight * ends.transport_cost; rows])),
+            log_density: space.upload_column(&vec![self.weight; rows]),
+            cost: wanted.cost.then(|| space.upload_column(&vec![self.weight * ends.transport_cost; rows])),
         };
         let state_bar = adjoint(space, flow.integrator.tableau(), &mut *chart, tape, bar);
         let (_, share) = chart.enter_pullback(state_bar);

@@ -47,10 +47,10 @@ pub trait Space: Clone + Send + Sync + 'static {
     fn shape(&self, array: &Self::Array) -> (usize, usize);
 
     /// A matrix from `rows · cols` host numbers, row by row, rounded to working precision.
-    fn from_host(&self, rows: usize, cols: usize, values: &[f64]) -> Self::Array;
+    fn upload(&self, rows: usize, cols: usize, values: &[f64]) -> Self::Array;
 
     /// The numbers of a matrix, row by row. Waits for the device where there is one.
-    fn to_host(&self, array: &Self::Array) -> Vec<f64>;
+    fn download(&self, array: &Self::Array) -> Vec<f64>;
 
     /// `out ← base + Σ cᵢ · termᵢ` in one pass.
     fn combine(&self, out: &mut Self::Array, base: &Self::Array, terms: &[(f64, &Self::Array)]);
@@ -96,10 +96,10 @@ pub trait Space: Clone + Send + Sync + 'static {
     fn column_zeros(&self, rows: usize) -> Self::Column;
 
     /// A column from host numbers.
-    fn column_from_host(&self, values: &[f64]) -> Self::Column;
+    fn upload_column(&self, values: &[f64]) -> Self::Column;
 
     /// The figures of a column. Waits for the device.
-    fn column_to_host(&self, column: &Self::Column) -> Vec<f64>;
+    fn download_column(&self, column: &Self::Column) -> Vec<f64>;
 
     /// `out ← keep · out + Σ cᵢ · termᵢ`; `keep = 0` overwrites.
     fn column_accumulate(&self, out: &mut Self::Column, keep: f64, terms: &[(f64, &Self::Column)]);

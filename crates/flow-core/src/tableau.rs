@@ -43,8 +43,8 @@ impl Tableau {
             for tree in trees_up_to(order) {
                 let phi = tree.elementary_weight(&a, weights);
                 let target = 1.0 / tree.density() as f64;
-                // Negated so that NaN coefficients fail too.
-                if !((phi - target).abs() <= 1e-12) {
+                let missed = (phi - target).abs();
+                if missed.is_nan() || missed > 1e-12 {
                     let vertices = tree.vertices();
                     return Err(fail(format!(
                         "an order condition of order {vertices} gives {phi} instead of {target}"
@@ -155,7 +155,7 @@ impl Method {
 
     /// The coefficients.
     pub fn tableau(self) -> Tableau {
-        let (order, a, b, error): (usize, Vec<Vec<f64>>, Vec<f64>, Option<Vec<f64>>) = match self {
+        let (order, a, b, error): Coefficients = match self {
             Self::Euler => (1, vec![vec![]], vec![1.0], None),
             Self::Midpoint => (2, vec![vec![], vec![0.5]], vec![0.0, 1.0], None),
             Self::Heun => (2, vec![vec![], vec![1.0]], vec![0.5, 0.5], None),
@@ -209,7 +209,7 @@ fn tsit5() -> Coefficients {
         b[..6].to_vec(),
     ];
     let error = vec![
-        -0.001_780_011_052_225_777_1,
+        -0.001_780_011_052_225_777,
         -0.000_816_434_459_656_746_9,
         0.007_880_878_010_261_995,
         -0.144_711_007_173_262_9,

@@ -103,7 +103,7 @@ impl TrainSettings {
 pub struct TrainState {
     /// Gradient steps made.
     pub step: u64,
-    /// Steps of the optimiser (fewer than `step` never, more after a roll-back never: they go back together).
+    /// Steps of the optimiser, which its bias correction needs.
     pub adam_steps: u64,
     /// Integration steps now.
     pub flow_steps: usize,

@@ -19,12 +19,12 @@ pub struct Gaussian<S: Space> {
 impl<S: Space> Gaussian<S> {
     /// The potential of rate λ on `dim` coordinates.
     pub fn new(space: S, dim: usize, rate: f64) -> Self {
-        let value = space.from_host(1, 1, &[rate]);
+        let value = space.upload(1, 1, &[rate]);
         Self { space, dim, rate: Parameter { name: "rate".into(), shape: vec![1], value } }
     }
 
     fn lambda(&self) -> f64 {
-        self.space.to_host(&self.rate.value)[0]
+        self.space.download(&self.rate.value)[0]
     }
 }
 
@@ -86,8 +86,7 @@ impl<S: Space> Chart<S> for Block<'_, S> {
         let space = &self.field.of.space;
         space.accumulate(velocity, 0.0, &[(self.field.lambda, state)]);
         if let Some(laplacian) = laplacian {
-            *laplacian =
-                space.column_from_host(&vec![self.field.lambda * self.field.of.dim as f64; space.shape(state).0]);
+            *laplacian = space.upload_column(&vec![self.field.lambda * self.field.of.dim as f64; space.shape(state).0]);
         }
     }
 
@@ -103,7 +102,7 @@ impl<S: Space> Chart<S> for Block<'_, S> {
         let space = &self.field.of.space;
         self.lambda_bar += space.dot(velocity_bar, state);
         if let Some(laplacian_bar) = laplacian_bar {
-            self.lambda_bar += self.field.of.dim as f64 * space.column_to_host(laplacian_bar).iter().sum::<f64>();
+            self.lambda_bar += self.field.of.dim as f64 * space.download_column(laplacian_bar).iter().sum::<f64>();
         }
         space.accumulate(state_bar, 0.0, &[(self.field.lambda, velocity_bar)]);
     }
@@ -117,7 +116,7 @@ impl<S: Space> Chart<S> for Block<'_, S> {
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
-        let share = self.field.of.space.from_host(1, 1, &[self.lambda_bar]);
+        let share = self.field.of.space.upload(1, 1, &[self.lambda_bar]);
         (state_bar, vec![share])
     }
 }

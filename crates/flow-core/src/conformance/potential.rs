@@ -33,14 +33,14 @@ fn field<S: Space>(
 ) -> (Vec<f64>, Vec<f64>) {
     let (dim, rows) = (potential.dim(), x.len() / potential.dim());
     let frozen = potential.freeze(&a_solve(ROWS, coordinates));
-    let (mut chart, state) = frozen.enter(first..first + rows, space.from_host(rows, dim, x));
+    let (mut chart, state) = frozen.enter(first..first + rows, space.upload(rows, dim, x));
     let (r, c) = space.shape(&state);
     let (mut velocity, mut laplacian) = (space.zeros(r, c), space.column_zeros(rows));
     chart.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), None);
     let mut ahead = state.clone();
     space.accumulate(&mut ahead, 1.0, &[(1.0, &velocity)]);
-    let (here, there) = (space.to_host(&chart.leave(state)), space.to_host(&chart.leave(ahead)));
-    (there.iter().zip(&here).map(|(a, b)| a - b).collect(), space.column_to_host(&laplacian))
+    let (here, there) = (space.download(&chart.leave(state)), space.download(&chart.leave(ahead)));
+    (there.iter().zip(&here).map(|(a, b)| a - b).collect(), space.download_column(&laplacian))
 }
 
 fn gradient_is_the_difference_of_the_value<S: Space>(space: &S, potential: &dyn Potential<S>, x: &[f64]) {
@@ -53,7 +53,7 @@ fn gradient_is_the_difference_of_the_value<S: Space>(space: &S, potential: &dyn 
             let difference = derivative(space, |epsilon| {
                 let x: Vec<f64> =
                     x.iter().enumerate().map(|(j, x)| if j % dim == i { x + epsilon } else { *x }).collect();
-                space.column_to_host(&frozen.value(0..ROWS, STAGE, &space.from_host(ROWS, dim, &x)))
+                space.download_column(&frozen.value(0..ROWS, STAGE, &space.upload(ROWS, dim, &x)))
             });
             let column: Vec<f64> = (0..ROWS).map(|r| gradient[r * dim + i]).collect();
             assert_close("∇φ against differences of φ", &column, &difference, difference_tolerance(space), floor);
@@ -114,28 +114,28 @@ impl Pairing {
 
     fn value<S: Space>(&self, space: &S, potential: &dyn Potential<S>, x: &[f64]) -> f64 {
         let frozen = potential.freeze(&a_solve(ROWS, self.coordinates));
-        let (mut chart, state) = frozen.enter(0..ROWS, space.from_host(ROWS, potential.dim(), x));
+        let (mut chart, state) = frozen.enter(0..ROWS, space.upload(ROWS, potential.dim(), x));
         let (rows, width) = space.shape(&state);
         let (mut velocity, mut laplacian) = (space.zeros(rows, width), space.column_zeros(rows));
         chart.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), None);
-        let velocity_part = space.dot(&velocity, &space.from_host(rows, width, &self.velocity_bar));
-        let laplacian_part = space.column_to_host(&laplacian).into_iter().zip(&self.laplacian_bar).map(|(a, b)| a * b);
+        let velocity_part = space.dot(&velocity, &space.upload(rows, width, &self.velocity_bar));
+        let laplacian_part = space.download_column(&laplacian).into_iter().zip(&self.laplacian_bar).map(|(a, b)| a * b);
         velocity_part + laplacian_part.sum::<f64>()
     }
 
     fn pullback<S: Space>(&self, space: &S, potential: &dyn Potential<S>, x: &[f64]) -> (Vec<f64>, Vec<S::Array>) {
         let frozen = potential.freeze(&a_solve(ROWS, self.coordinates));
-        let (mut chart, state) = frozen.enter(0..ROWS, space.from_host(ROWS, potential.dim(), x));
+        let (mut chart, state) = frozen.enter(0..ROWS, space.upload(ROWS, potential.dim(), x));
         let (rows, width) = space.shape(&state);
         let (mut velocity, mut laplacian) = (space.zeros(rows, width), space.column_zeros(rows));
         let mut memo = Vec::new();
         chart.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), Some(&mut memo));
-        let velocity_bar = space.from_host(rows, width, &self.velocity_bar);
-        let laplacian_bar = space.column_from_host(&self.laplacian_bar);
-        let mut state_bar = space.from_host(rows, width, &vec![f64::NAN; rows * width]);
+        let velocity_bar = space.upload(rows, width, &self.velocity_bar);
+        let laplacian_bar = space.upload_column(&self.laplacian_bar);
+        let mut state_bar = space.upload(rows, width, &vec![f64::NAN; rows * width]);
         chart.pullback(STAGE, &state, &memo, &velocity_bar, Some(&laplacian_bar), &mut state_bar);
         let (x_bar, share) = chart.enter_pullback(state_bar);
-        (space.to_host(&x_bar), frozen.gradient(share))
+        (space.download(&x_bar), frozen.gradient(share))
     }
 }
 

@@ -104,7 +104,7 @@ fn coordinates_and_memory_do_not_matter<S: Space>(space: &S, potential: &dyn Pot
     let plain = flow(space, potential, &integrator);
     let host = |outcome: Outcome<S>| -> (Vec<f64>, Vec<Vec<f64>>) {
         let gradient = outcome.gradient.expect("asked for");
-        (outcome.losses, gradient.iter().map(|g| space.to_host(g)).collect())
+        (outcome.losses, gradient.iter().map(|g| space.download(g)).collect())
     };
     for objective in objectives::<S>(potential.dim()) {
         let (losses, gradient) = host(evaluate(&plain, &*objective, true));
@@ -150,7 +150,7 @@ fn adaptive_steps_keep_their_tolerance<S: Space>(space: &S, potential: &dyn Pote
         let objective = NegativeLogLikelihood::default();
         let gradient = |integrator: &dyn Integrator<S>| {
             let outcome = evaluate(&flow(space, potential, integrator), &objective, true);
-            outcome.gradient.expect("asked for").iter().flat_map(|g| space.to_host(g)).collect::<Vec<_>>()
+            outcome.gradient.expect("asked for").iter().flat_map(|g| space.download(g)).collect::<Vec<_>>()
         };
         assert_close("adaptive gradient", &gradient(&adaptive), &gradient(&reference), 300.0 * tolerance, 1.0);
     }

@@ -10,12 +10,12 @@ use crate::Space;
 pub fn space<S: Space>(space: &S) {
     let (rows, cols) = (5, 7);
     let host: Vec<Vec<f64>> = (0..6).map(|key| rounded(space, rows, cols, &points(rows, cols, key))).collect();
-    let array: Vec<S::Array> = host.iter().map(|values| space.from_host(rows, cols, values)).collect();
+    let array: Vec<S::Array> = host.iter().map(|values| space.upload(rows, cols, values)).collect();
     let coefficients = [0.5, -2.0, 0.25, 1.5, 3.0];
     let tolerance = 32.0 * space.round_off();
     let close = |what: &str, got: &S::Array, expected: &dyn Fn(usize) -> f64| {
         let expected: Vec<f64> = (0..rows * cols).map(expected).collect();
-        assert_close(what, &space.to_host(got), &expected, tolerance, 1.0);
+        assert_close(what, &space.download(got), &expected, tolerance, 1.0);
     };
     assert_eq!(space.shape(&array[0]), (rows, cols));
     close("host and back", &array[0], &|i| host[0][i]);
@@ -30,7 +30,7 @@ pub fn space<S: Space>(space: &S) {
             space.accumulate(&mut out, keep, &terms);
             close("accumulate", &out, &|i| keep * host[0][i] + sum(i));
         }
-        let mut out = space.from_host(rows, cols, &vec![f64::NAN; rows * cols]);
+        let mut out = space.upload(rows, cols, &vec![f64::NAN; rows * cols]);
         space.accumulate(&mut out, 0.0, &terms);
         close("overwrite", &out, &sum);
     }
@@ -40,7 +40,7 @@ pub fn space<S: Space>(space: &S) {
 }
 
 fn rounded<S: Space>(space: &S, rows: usize, cols: usize, values: &[f64]) -> Vec<f64> {
-    space.to_host(&space.from_host(rows, cols, values))
+    space.download(&space.upload(rows, cols, values))
 }
 
 type Close<'a, S> = dyn Fn(&str, &<S as Space>::Array, &dyn Fn(usize) -> f64) + 'a;
@@ -63,23 +63,23 @@ fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &C
     let row_dots: Vec<f64> = (0..rows).map(|r| row(0, r).iter().zip(row(1, r)).map(|(a, b)| a * b).sum()).collect();
     let mut dots = space.column_zeros(rows);
     space.row_dot(&mut dots, &array[0], &array[1]);
-    assert_close("row dot", &space.column_to_host(&dots), &row_dots, tolerance, 1.0);
+    assert_close("row dot", &space.download_column(&dots), &row_dots, tolerance, 1.0);
     assert_close("dot", &[space.dot(&array[0], &array[1])], &[row_dots.iter().sum()], tolerance, cols as f64);
 
     let scale = [1.0, -2.0, 0.0, 0.5, 4.0];
-    let column = space.column_from_host(&scale);
+    let column = space.upload_column(&scale);
     let mut out = array[0].clone();
     space.accumulate_scaled_rows(&mut out, 0.5, &column, &array[1]);
     close("scaled rows", &out, &|i| host[0][i] + 0.5 * scale[i / cols] * host[1][i]);
 
-    let mut sum = space.column_from_host(&[f64::NAN; 5]);
+    let mut sum = space.upload_column(&[f64::NAN; 5]);
     space.column_accumulate(&mut sum, 0.0, &[(2.0, &column), (1.0, &column)]);
-    assert_eq!(space.column_to_host(&sum), scale.map(|s| 3.0 * s));
+    assert_eq!(space.download_column(&sum), scale.map(|s| 3.0 * s));
     space.column_accumulate(&mut sum, -1.0, &[(4.0, &column)]);
-    assert_eq!(space.column_to_host(&sum), scale);
+    assert_eq!(space.download_column(&sum), scale);
     // A column is 64-bit whatever the arrays are.
     let fine = [1.0 + f64::EPSILON];
-    assert_eq!(space.column_to_host(&space.column_from_host(&fine)), fine);
+    assert_eq!(space.download_column(&space.upload_column(&fine)), fine);
 
     let expected = (0..rows).map(|r| {
         let squares = (0..cols).map(|c| {
@@ -90,7 +90,7 @@ fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &C
     });
     let error = space.scaled_error(&array[0], &array[1], &array[2], 0.1, 0.2);
     assert_close("scaled error", &[error], &[expected.fold(0.0, f64::max)], tolerance, 1.0);
-    let poisoned = space.from_host(rows, cols, &vec![f64::NAN; rows * cols]);
+    let poisoned = space.upload(rows, cols, &vec![f64::NAN; rows * cols]);
     assert!(space.scaled_error(&poisoned, &array[1], &array[2], 0.1, 0.2).is_nan());
 
     let shift: Vec<u32> = (0..cols as u32).map(|c| (c + 2) % cols as u32).collect();
