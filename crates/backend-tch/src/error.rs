@@ -1,0 +1,97 @@
+//! What can stand between the program and libtorch, each as one sentence with its remedy.
+
+use std::path::PathBuf;
+
+use crate::libtorch::{CUDA_NEEDED, SET_UP, VERSION_NEEDED};
+
+/// Why libtorch, or a device of it, cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The name of a device is neither of the two.
+    #[error("there is no device `{found}` of libtorch: choose `tch-cpu` or `tch-cuda`")]
+    UnknownDevice {
+        /// What was asked for.
+        found: String,
+    },
+    /// The program was built before the set-up.
+    #[error(
+        "this program was built without libtorch: run `{SET_UP}` once, then the same command again \
+         (if that was done, the variable RUSTFLAGS hides it: unset it, or add `--cfg maflow_tch` to it)"
+    )]
+    NotSetUp,
+    /// The folder that should hold libtorch does not.
+    #[error(
+        "there is no libtorch in {path} (named by {named_by}): run `{SET_UP}`, or set LIBTORCH to a libtorch {VERSION_NEEDED}"
+    )]
+    NotFound {
+        /// The folder looked into.
+        path: PathBuf,
+        /// Who named the folder: `LIBTORCH` or the set-up.
+        named_by: &'static str,
+    },
+    /// libtorch is of another version than the one the program was written for.
+    #[error(
+        "libtorch in {path} is {found}, {VERSION_NEEDED} is needed: unset LIBTORCH and run `{SET_UP}`, or set LIBTORCH to a libtorch {VERSION_NEEDED}"
+    )]
+    WrongVersion {
+        /// The folder of libtorch.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// The system's loader refused a library.
+    #[error(
+        "{path} cannot be loaded ({reason}): remove it and run `{SET_UP}{}` again, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
+        if *.cuda { " --cuda" } else { "" }
+    )]
+    CannotLoad {
+        /// The library.
+        path: PathBuf,
+        /// The loader's own words.
+        reason: String,
+        /// Whether it is part of the CUDA set.
+        cuda: bool,
+    },
+    /// This libtorch has no CUDA part.
+    #[error(
+        "libtorch in {path} is for the CPU only: run `{SET_UP} --cuda`, or use `--backend tch-cpu`"
+    )]
+    NoCudaLibrary {
+        /// The folder of libtorch.
+        path: PathBuf,
+    },
+    /// libtorch was loaded for the CPU alone earlier in this process, and looks for CUDA only once.
+    #[error(
+        "libtorch was loaded without CUDA before: load it for tch-cuda first, in a new process"
+    )]
+    LoadedWithoutCuda,
+    /// There is no NVIDIA driver.
+    #[error("there is no NVIDIA driver ({reason}): install one for CUDA {}.{} or newer, or use `--backend tch-cpu`", CUDA_NEEDED.0, CUDA_NEEDED.1)]
+    NoDriver {
+        /// The loader's or the driver's own words.
+        reason: String,
+    },
+    /// The driver is for an older CUDA than libtorch.
+    #[error(
+        "the NVIDIA driver supports CUDA {}.{}, {}.{} is needed: update the driver, or use `--backend tch-cpu`",
+        .found.0, .found.1, CUDA_NEEDED.0, CUDA_NEEDED.1
+    )]
+    DriverTooOld {
+        /// The CUDA version the driver supports, major and minor.
+        found: (u32, u32),
+    },
+    /// The driver is there, but no device it could use.
+    #[error(
+        "the NVIDIA driver sees no CUDA device ({reason}): check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use `--backend tch-cpu`"
+    )]
+    NoDevice {
+        /// The driver's answer.
+        reason: String,
+    },
+}
+
+/// The loader's own words: `libloading` keeps them behind its own.
+pub(crate) fn loader_reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}

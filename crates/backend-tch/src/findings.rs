@@ -1,0 +1,56 @@
+//! What a health check has to say about libtorch.
+
+use crate::{BUILT, Device, Driver, Error, Libtorch, driver, libtorch, load};
+
+/// Everything that decides whether libtorch can be used; every error's text is one sentence with its remedy.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Findings {
+    /// Whether `tch` is compiled in.
+    pub built: bool,
+    /// The libtorch found, to be compared with [`VERSION_NEEDED`](crate::VERSION_NEEDED).
+    pub libtorch: Result<Libtorch, Error>,
+    /// The NVIDIA driver and its devices, with or without libtorch.
+    pub driver: Result<Driver, Error>,
+    /// Whether `tch-cpu` is ready: libtorch was loaded.
+    pub cpu: Result<(), Error>,
+    /// Whether `tch-cuda` is ready: libtorch was loaded with its CUDA part, and sees a device.
+    pub cuda: Result<(), Error>,
+}
+
+impl Findings {
+    /// Looks, and loads libtorch: with CUDA where that works, else for the CPU.
+    pub fn collect() -> Self {
+        // CUDA first: once loaded for the CPU alone, libtorch cannot be given CUDA in the same process.
+        let cuda = load(Device::Cuda);
+        let cpu = load(Device::Cpu);
+        Self {
+            built: BUILT,
+            libtorch: libtorch(),
+            driver: driver(),
+            cpu,
+            cuda,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_findings_agree_with_each_other() {
+        let found = Findings::collect();
+        assert_eq!(
+            found.cpu.is_ok(),
+            found.built && found.libtorch.is_ok(),
+            "{found:?}"
+        );
+        if !found.built {
+            assert_eq!(found.cpu, Err(Error::NotSetUp));
+        }
+        if found.cuda.is_ok() {
+            assert!(found.cpu.is_ok() && found.driver.is_ok(), "{found:?}");
+        }
+    }
+}

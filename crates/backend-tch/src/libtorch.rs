@@ -1,0 +1,139 @@
+//! Which libtorch is there, where, and of what version.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use crate::Error;
+
+/// The version of libtorch that the pinned `tch` was written for.
+pub const VERSION_NEEDED: &str = "2.11.0";
+
+/// The CUDA version, major and minor, that the libtorch of the set-up was built with.
+pub const CUDA_NEEDED: (u32, u32) = (13, 0);
+
+/// The command that sets libtorch up, from the root of the project.
+pub const SET_UP: &str = "scripts/setup-libtorch.sh";
+
+/// A libtorch of the needed version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Libtorch {
+    /// Its folder, which holds `lib`.
+    pub path: PathBuf,
+    /// Its version, such as `2.11.0+cu130`; `None` when the folder does not tell.
+    pub version: Option<String>,
+    /// Whether it has a CUDA part (whose own needs are not looked at here).
+    pub cuda: bool,
+}
+
+/// The libtorch that [`load`](crate::load) takes: the folder in the variable `LIBTORCH` when it is set, else the one
+/// the set-up chose before the build.
+///
+/// # Errors
+/// [`Error::NotSetUp`], [`Error::NotFound`] or [`Error::WrongVersion`].
+pub fn libtorch() -> Result<Libtorch, Error> {
+    let by_user = env::var_os("LIBTORCH").filter(|path| !path.is_empty());
+    match (by_user, option_env!("MAFLOW_LIBTORCH")) {
+        (Some(path), _) => look(path.into(), "LIBTORCH"),
+        (None, Some(path)) => look(path.into(), "the set-up"),
+        (None, None) => Err(Error::NotSetUp),
+    }
+}
+
+/// Looks into one folder.
+fn look(path: PathBuf, named_by: &'static str) -> Result<Libtorch, Error> {
+    if !path.join("lib/libtorch_cpu.so").is_file() {
+        return Err(Error::NotFound { path, named_by });
+    }
+    let version = version(&path);
+    match version {
+        Some(found) if found.split('+').next() != Some(VERSION_NEEDED) => {
+            Err(Error::WrongVersion { path, found })
+        }
+        version => Ok(Libtorch {
+            cuda: path.join("lib/libtorch_cuda.so").is_file(),
+            path,
+            version,
+        }),
+    }
+}
+
+/// The version as libtorch's own packages tell it (`build-version`), or PyTorch's (`version.py`).
+fn version(path: &Path) -> Option<String> {
+    let plain = fs::read_to_string(path.join("build-version")).map(|text| text.trim().to_owned());
+    let python = || {
+        let text = fs::read_to_string(path.join("version.py")).ok()?;
+        let line = text.lines().find(|line| line.starts_with("__version__"))?;
+        Some(
+            line.split_once('=')?
+                .1
+                .trim()
+                .trim_matches(['\'', '"'])
+                .to_owned(),
+        )
+    };
+    plain
+        .ok()
+        .or_else(python)
+        .filter(|version| !version.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that looks like a libtorch, with the given further files.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("lib")).unwrap();
+        for (name, text) in [("lib/libtorch_cpu.so", "")].iter().chain(files) {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn both_kinds_of_package_tell_their_version() {
+        let python = "from typing import Optional\n__version__ = '2.11.0+cu130'\ndebug = False\n";
+        for file in [("build-version", "2.11.0+cu130\n"), ("version.py", python)] {
+            let folder = folder(&[file]);
+            let found = look(folder.path().into(), "LIBTORCH").unwrap();
+            assert_eq!(found.version.as_deref(), Some("2.11.0+cu130"));
+            assert!(!found.cuda);
+        }
+    }
+
+    #[test]
+    fn cuda_is_seen_and_a_silent_folder_is_taken() {
+        let folder = folder(&[("lib/libtorch_cuda.so", "")]);
+        let found = look(folder.path().into(), "LIBTORCH").unwrap();
+        assert_eq!((found.version, found.cuda), (None, true));
+    }
+
+    #[test]
+    fn another_version_is_refused_with_both_versions() {
+        for version in ["2.5.1", "2.11.1+cu130", "12.11.0", "2.11.0a0"] {
+            let folder = folder(&[("build-version", version)]);
+            let message = look(folder.path().into(), "LIBTORCH")
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains(version) && message.contains("2.11.0"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_folder_is_refused_with_the_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = look(folder.path().into(), "the set-up")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains(SET_UP) && message.contains("the set-up"),
+            "{message}"
+        );
+    }
+}

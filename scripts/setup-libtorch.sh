@@ -1,0 +1,231 @@
+#!/bin/sh
+# Sets up libtorch for the backends tch-cpu and tch-cuda: fetches it, compiles its C interface, tells cargo. See --help.
+set -eu
+
+TORCH=2.11.0     # the version the pinned `tch` was written for
+TORCH_SYS=0.24.0 # the C interface of that `tch`
+
+usage() {
+    cat <<EOF
+Usage: scripts/setup-libtorch.sh [--cuda] [--to DIR]
+
+Sets up libtorch $TORCH, so that \`cargo run -p cli -- --backend tch-cpu\` works.
+
+  --cuda    the full CUDA set, for \`--backend tch-cuda\` (2.5 GB to fetch, 3.7 GB on disk;
+            without it 540 MB to fetch, 540 MB on disk)
+  --to DIR  keep everything in DIR instead of the user's cache folder
+
+A libtorch $TORCH that is there already is used instead of a fetched one:
+  LIBTORCH=DIR            a libtorch, or the folder \`torch\` of a PyTorch package
+  LIBTORCH_USE_PYTORCH=1  the PyTorch of python3
+
+Needs python3 with pip (to fetch) and a C++ compiler (c++, or the variable CXX). May be repeated: what is there is kept.
+To build without libtorch again, delete .cargo/config.toml.
+EOF
+}
+
+say() { printf '%s\n' "$*"; }
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+cuda=no
+store=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --cuda) cuda=yes ;;
+    --to)
+        [ $# -gt 1 ] || fail "--to needs a folder: see --help"
+        store=$2
+        shift
+        ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *)
+        printf 'error: there is no argument %s: see --help\n' "$1" >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+
+project=$(cd "$(dirname "$0")/.." && pwd)
+config=$project/.cargo/config.toml
+mark='# Written by scripts/setup-libtorch.sh'
+case $(uname -s)-$(uname -m) in
+Linux-x86_64 | Linux-aarch64) ;;
+*) fail "libtorch is set up on Linux on x86-64 and arm64 only, this is $(uname -s) on $(uname -m): use \`--backend ndarray\`" ;;
+esac
+if [ -e "$config" ] && ! head -n 1 "$config" | grep -qF "$mark"; then
+    fail "$config exists and is not of this command: move it to .cargo/config.toml in a folder above the project, then repeat"
+fi
+
+[ -n "$store" ] || store=${XDG_CACHE_HOME:-${HOME:?the variable HOME is not set: name a folder with --to}/.cache}/maflow
+mkdir -p "$store" || fail "$store cannot be made: name another folder with --to"
+store=$(cd "$store" && pwd)
+
+# Everything is made in a folder of its own and then renamed: what exists is whole.
+work=
+trap 'if [ -n "$work" ]; then rm -rf "$work"; fi' EXIT
+trap 'exit 130' INT TERM HUP
+work=$(mktemp -d "$store/unfinished.XXXXXX") || fail "$store cannot be written to: name another folder with --to"
+
+python=python3
+need_python() {
+    command -v "$python" >/dev/null || fail "there is no python3: install it, or set LIBTORCH to a libtorch $TORCH"
+}
+
+# fetch DIR CUDA: downloads the PyPI packages and unpacks what a C++ program needs into DIR.
+fetch() {
+    need_python
+    "$python" -m pip --version >/dev/null 2>&1 ||
+        fail "python3 has no pip: install it (python3-pip on Debian and Ubuntu), or set LIBTORCH to a libtorch $TORCH"
+    if [ "$2" = yes ]; then mega=6500; size="2.5 GB"; else mega=1300; size="540 MB"; fi
+    free=$(df -Pm "$store" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$mega" ] ||
+        fail "$store has $free MB left, $mega MB are needed while unpacking: free some space, or name another folder with --to"
+
+    say "Fetching libtorch $TORCH ($size) into $store"
+    download torch --no-deps "torch==$TORCH"
+    # The NVIDIA packages that this very torch asks for; without CUDA, the two its CPU library is linked to.
+    "$python" - "$work/torch" "$2" >"$work/nvidia.txt" <<'EOF'
+import glob, re, sys, zipfile
+wheel, cuda = zipfile.ZipFile(glob.glob(sys.argv[1] + "/torch-*.whl")[0]), sys.argv[2] == "yes"
+metadata = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+for line in wheel.read(metadata).decode().splitlines():
+    if line.startswith(("Requires-Dist: cuda-toolkit", "Requires-Dist: nvidia-")):
+        need = line.split(": ", 1)[1].split(";")[0].strip()
+        toolkit = need.startswith("cuda-toolkit")
+        if toolkit and not cuda:
+            need = re.sub(r"\[.*\]", "[cudart,cupti]", need)
+        if toolkit or cuda:
+            print(need)
+EOF
+    if [ -s "$work/nvidia.txt" ]; then
+        download nvidia -r "$work/nvidia.txt"
+    fi
+
+    say "Unpacking"
+    mkdir "$work/whole"
+    "$python" - "$work" "$2" <<'EOF' || fail "libtorch could not be unpacked into $store: see the line above"
+import glob, os, re, sys, zipfile
+work, cuda = sys.argv[1], sys.argv[2] == "yes"
+# Of torch its libraries (those of Python and, without CUDA, of CUDA left out), headers, version and licence.
+wanted = re.compile(r"torch/(include/.*|version\.py|lib/[^/]*\.so[^/]*)|nvidia/.*/lib/.*|[^/]*\.dist-info/.*(LICENSE|NOTICE|License).*")
+unwanted = re.compile(r"torch/lib/lib(torch_python|shm)\..*" + ("" if cuda else r"|torch/lib/.*(cuda|nvrtc|nvshmem).*"))
+try:
+    for path in glob.glob(work + "/*/*.whl"):
+        with zipfile.ZipFile(path) as wheel:
+            for name in wheel.namelist():
+                if wanted.fullmatch(name) and not unwanted.fullmatch(name):
+                    wheel.extract(name, work + "/whole")
+        os.remove(path)
+except OSError as error:
+    sys.exit(f"error: {error}")
+EOF
+    rm -rf "$1"
+    mv -T "$work/whole" "$1"
+    rm -rf "$work/torch" "$work/nvidia"
+    say "libtorch is in $1 ($(du -sm "$1" | cut -f 1) MB)"
+}
+
+# download NAME PIP_ARGUMENTS...: wheels into $work/NAME. Any python3 will do: they are not for running Python.
+download() {
+    into=$work/$1
+    shift
+    "$python" -m pip download --quiet --no-cache-dir --only-binary=:all: --python-version 3.12 -d "$into" "$@" ||
+        fail "the packages could not be fetched: check the network (and pip's settings), or set LIBTORCH to a libtorch $TORCH"
+}
+
+# 1. libtorch: the user's own, or the fetched one (a CUDA set already there serves the CPU too).
+if [ -n "${LIBTORCH:-}" ]; then
+    libtorch=$(cd "$LIBTORCH" 2>/dev/null && pwd) || fail "LIBTORCH names $LIBTORCH, which is no folder: correct it or unset it"
+elif [ "${LIBTORCH_USE_PYTORCH:-0}" != 0 ]; then
+    need_python
+    libtorch=$("$python" -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("torch").origin))' 2>/dev/null) ||
+        fail "LIBTORCH_USE_PYTORCH is set, but python3 has no torch: install torch==$TORCH, or unset the variable"
+elif [ "$cuda" = yes ] || [ -d "$store/libtorch-$TORCH-cuda" ]; then
+    libtorch=$store/libtorch-$TORCH-cuda/torch
+    [ -e "$libtorch/lib/libtorch_cuda.so" ] || fetch "$store/libtorch-$TORCH-cuda" yes
+else
+    libtorch=$store/libtorch-$TORCH-cpu/torch
+    [ -e "$libtorch/lib/libtorch_cpu.so" ] || fetch "$store/libtorch-$TORCH-cpu" no
+fi
+for file in lib/libtorch_cpu.so include/torch/csrc/api/include/torch/torch.h; do
+    [ -e "$libtorch/$file" ] || fail "$libtorch is no libtorch, it has no $file: correct or unset LIBTORCH"
+done
+if [ -e "$libtorch/build-version" ]; then
+    version=$(cat "$libtorch/build-version")
+else
+    version=$(sed -n "s/^__version__ = '\(.*\)'.*/\1/p" "$libtorch/version.py" 2>/dev/null) || version=
+fi
+[ "${version%%+*}" = "$TORCH" ] ||
+    fail "libtorch in $libtorch is ${version:-of an unknown version}, $TORCH is needed: name another with LIBTORCH, or unset it to fetch one"
+if [ "$cuda" = yes ] && [ ! -e "$libtorch/lib/libtorch_cuda.so" ]; then
+    fail "libtorch in $libtorch is for the CPU only: unset LIBTORCH to fetch the CUDA set, or leave out --cuda"
+fi
+say "Using libtorch $version in $libtorch"
+
+# 2. Its C interface, compiled once for every build of every clone.
+libtch=$store/libtch-$TORCH_SYS/libtch.so
+if [ ! -e "$libtch" ]; then
+    need_python
+    command -v "${CXX:-c++}" >/dev/null || fail "there is no C++ compiler: install one (g++ on Debian and Ubuntu), or name it in CXX"
+    (cd "$project" && cargo metadata --locked --format-version 1) >"$work/metadata.json" ||
+        fail "cargo could not list the packages of $project: see the lines above"
+    sources=$("$python" - "$work/metadata.json" "$TORCH_SYS" <<'EOF'
+import json, os, sys
+for package in json.load(open(sys.argv[1]))["packages"]:
+    if (package["name"], package["version"]) == ("torch-sys", sys.argv[2]):
+        print(os.path.dirname(package["manifest_path"]) + "/libtch")
+EOF
+    )
+    [ -n "$sources" ] || fail "the project does not use torch-sys $TORCH_SYS: update TORCH_SYS in scripts/setup-libtorch.sh"
+    say "Compiling the C interface (1 to 3 minutes)"
+    mkdir "$work/libtch"
+    # Calls from libtorch back into torch-sys, for reading and writing streams, which maflow does not use: they fail.
+    cat >"$work/streams.cpp" <<'EOF'
+#include "torch_api.h"
+bool tch_write_stream_destructor(void *) { return false; }
+bool tch_write_stream_write(void *, const uint8_t *, size_t, size_t *) { return false; }
+bool tch_read_stream_destructor(void *) { return false; }
+bool tch_read_stream_stream_position(void *, uint64_t *) { return false; }
+bool tch_read_stream_seek_start(void *, uint64_t, uint64_t *) { return false; }
+bool tch_read_stream_seek_end(void *, int64_t, uint64_t *) { return false; }
+bool tch_read_stream_read(void *, uint8_t *, size_t, size_t *) { return false; }
+EOF
+    compile() {
+        "${CXX:-c++}" -c -std=c++17 -O2 -fPIC -w -DGLOG_USE_GLOG_EXPORT -D_GLIBCXX_USE_CXX11_ABI=1 -I "$sources" \
+            -I "$libtorch/include" -I "$libtorch/include/torch/csrc/api/include" "$1" -o "$2" ||
+            fail "the C interface did not compile: see the lines above"
+    }
+    compile "$sources/torch_api.cpp" "$work/api.o" &
+    api=$!
+    compile "$work/streams.cpp" "$work/streams.o"
+    compile "$sources/torch_api_generated.cpp" "$work/generated.o"
+    wait "$api" || exit 1
+    "${CXX:-c++}" -shared "$work/api.o" "$work/generated.o" "$work/streams.o" -L "$libtorch/lib" -ltorch_cpu -lc10 \
+        -Wl,--no-undefined -o "$work/libtch/libtch.so" || fail "the C interface could not be linked: see the lines above"
+    rm -rf "$store/libtch-$TORCH_SYS"
+    mv -T "$work/libtch" "$store/libtch-$TORCH_SYS"
+fi
+
+# 3. What cargo has to know, in a file of this clone that git ignores.
+mkdir -p "$project/.cargo"
+"${AWK:-awk}" -v mark="$mark" -v libtorch="$libtorch" -v libtch="$libtch" 'BEGIN {
+    gsub(/["\\]/, "\\\\&", libtorch); gsub(/["\\]/, "\\\\&", libtch)
+    print mark "; delete it to build without libtorch."
+    print "[target.\"cfg(all())\"]\nrustflags = [\"--cfg\", \"maflow_tch\"]"
+    print "[build]\nrustdocflags = [\"--cfg\", \"maflow_tch\"]"
+    print "[env]\nMAFLOW_LIBTORCH = \"" libtorch "\"\nMAFLOW_LIBTCH = \"" libtch "\""
+}' >"$work/config.toml"
+if ! cmp -s "$work/config.toml" "$config"; then
+    mv "$work/config.toml" "$config"
+    say "Wrote $config"
+fi
+[ -z "${RUSTFLAGS:-}" ] || say "Note: RUSTFLAGS is set and takes the place of that file's flags: unset it, or add \`--cfg maflow_tch\` to it."
+say "Ready: cargo run -p cli -- --backend tch-cpu"
+[ ! -e "$libtorch/lib/libtorch_cuda.so" ] || say "       cargo run -p cli -- --backend tch-cuda"
