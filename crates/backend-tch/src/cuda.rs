@@ -25,9 +25,7 @@ pub struct Driver {
 pub fn driver() -> Result<Driver, Error> {
     type Init = unsafe extern "C" fn(flags: u32) -> c_int;
     type Get = unsafe extern "C" fn(out: *mut c_int) -> c_int;
-    let no_driver = |error: libloading::Error| Error::NoDriver {
-        reason: loader_reason(&error),
-    };
+    let no_driver = |error: libloading::Error| Error::NoDriver { reason: loader_reason(&error) };
 
     // SAFETY: libcuda.so.1 is the NVIDIA driver's own library; loading it runs nothing but its initialisers.
     let library = unsafe { Library::new("libcuda.so.1") }.map_err(no_driver)?;
@@ -46,9 +44,8 @@ pub fn driver() -> Result<Driver, Error> {
             code => Err(code),
         }
     };
-    let version = ask(&version).map_err(|code| Error::NoDriver {
-        reason: format!("cuDriverGetVersion: error {code}"),
-    })?;
+    let version =
+        ask(&version).map_err(|code| Error::NoDriver { reason: format!("cuDriverGetVersion: error {code}") })?;
     // SAFETY: `cuInit` takes a flag that has to be 0.
     let init = unsafe { init(0) };
     let count = if init == 0 { ask(&count) } else { Err(init) };
@@ -65,16 +62,9 @@ fn judge(version: c_int, count: Result<c_int, c_int>) -> Result<Driver, Error> {
         return Err(Error::DriverTooOld { found: cuda });
     }
     match count {
-        Ok(devices) if devices > 0 => Ok(Driver {
-            cuda,
-            devices: devices.unsigned_abs() as usize,
-        }),
-        Ok(_) => Err(Error::NoDevice {
-            reason: "it counts none".into(),
-        }),
-        Err(code) => Err(Error::NoDevice {
-            reason: format!("its error {code}"),
-        }),
+        Ok(devices) if devices > 0 => Ok(Driver { cuda, devices: devices.unsigned_abs() as usize }),
+        Ok(_) => Err(Error::NoDevice { reason: "it counts none".into() }),
+        Err(code) => Err(Error::NoDevice { reason: format!("its error {code}") }),
     }
 }
 
@@ -84,24 +74,10 @@ mod tests {
 
     #[test]
     fn an_old_driver_is_told_from_a_missing_device() {
-        assert_eq!(
-            judge(12_040, Ok(1)),
-            Err(Error::DriverTooOld { found: (12, 4) })
-        );
-        assert_eq!(
-            judge(0, Err(100)),
-            Err(Error::DriverTooOld { found: (0, 0) })
-        );
+        assert_eq!(judge(12_040, Ok(1)), Err(Error::DriverTooOld { found: (12, 4) }));
+        assert_eq!(judge(0, Err(100)), Err(Error::DriverTooOld { found: (0, 0) }));
         assert!(matches!(judge(13_000, Ok(0)), Err(Error::NoDevice { .. })));
-        assert!(
-            matches!(judge(13_020, Err(100)), Err(Error::NoDevice { reason }) if reason.contains("100"))
-        );
-        assert_eq!(
-            judge(13_020, Ok(2)),
-            Ok(Driver {
-                cuda: (13, 2),
-                devices: 2
-            })
-        );
+        assert!(matches!(judge(13_020, Err(100)), Err(Error::NoDevice { reason }) if reason.contains("100")));
+        assert_eq!(judge(13_020, Ok(2)), Ok(Driver { cuda: (13, 2), devices: 2 }));
     }
 }

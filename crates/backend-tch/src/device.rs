@@ -68,10 +68,7 @@ mod tests {
     fn other_names_are_refused_with_the_known_ones() {
         for name in ["", "tch", "cuda", "TCH-CPU", "tch-cuda:1"] {
             let message = name.parse::<Device>().unwrap_err().to_string();
-            assert!(
-                message.contains("tch-cpu") && message.contains("tch-cuda"),
-                "{message}"
-            );
+            assert!(message.contains("tch-cpu") && message.contains("tch-cuda"), "{message}");
         }
     }
 }

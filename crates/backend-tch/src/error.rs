@@ -54,17 +54,13 @@ pub enum Error {
         cuda: bool,
     },
     /// This libtorch has no CUDA part.
-    #[error(
-        "libtorch in {path} is for the CPU only: run `{SET_UP} --cuda`, or use `--backend tch-cpu`"
-    )]
+    #[error("libtorch in {path} is for the CPU only: run `{SET_UP} --cuda`, or use `--backend tch-cpu`")]
     NoCudaLibrary {
         /// The folder of libtorch.
         path: PathBuf,
     },
     /// libtorch was loaded for the CPU alone earlier in this process, and looks for CUDA only once.
-    #[error(
-        "libtorch was loaded without CUDA before: load it for tch-cuda first, in a new process"
-    )]
+    #[error("libtorch was loaded without CUDA before: load it for tch-cuda first, in a new process")]
     LoadedWithoutCuda,
     /// There is no NVIDIA driver.
     #[error("there is no NVIDIA driver ({reason}): install one for CUDA {}.{} or newer, or use `--backend tch-cpu`", CUDA_NEEDED.0, CUDA_NEEDED.1)]

@@ -24,13 +24,7 @@ impl Findings {
         // CUDA first: once loaded for the CPU alone, libtorch cannot be given CUDA in the same process.
         let cuda = load(Device::Cuda);
         let cpu = load(Device::Cpu);
-        Self {
-            built: BUILT,
-            libtorch: libtorch(),
-            driver: driver(),
-            cpu,
-            cuda,
-        }
+        Self { built: BUILT, libtorch: libtorch(), driver: driver(), cpu, cuda }
     }
 }
 
@@ -41,11 +35,7 @@ mod tests {
     #[test]
     fn the_findings_agree_with_each_other() {
         let found = Findings::collect();
-        assert_eq!(
-            found.cpu.is_ok(),
-            found.built && found.libtorch.is_ok(),
-            "{found:?}"
-        );
+        assert_eq!(found.cpu.is_ok(), found.built && found.libtorch.is_ok(), "{found:?}");
         if !found.built {
             assert_eq!(found.cpu, Err(Error::NotSetUp));
         }

@@ -48,14 +48,8 @@ fn look(path: PathBuf, named_by: &'static str) -> Result<Libtorch, Error> {
     }
     let version = version(&path);
     match version {
-        Some(found) if found.split('+').next() != Some(VERSION_NEEDED) => {
-            Err(Error::WrongVersion { path, found })
-        }
-        version => Ok(Libtorch {
-            cuda: path.join("lib/libtorch_cuda.so").is_file(),
-            path,
-            version,
-        }),
+        Some(found) if found.split('+').next() != Some(VERSION_NEEDED) => Err(Error::WrongVersion { path, found }),
+        version => Ok(Libtorch { cuda: path.join("lib/libtorch_cuda.so").is_file(), path, version }),
     }
 }
 
@@ -65,18 +59,9 @@ fn version(path: &Path) -> Option<String> {
     let python = || {
         let text = fs::read_to_string(path.join("version.py")).ok()?;
         let line = text.lines().find(|line| line.starts_with("__version__"))?;
-        Some(
-            line.split_once('=')?
-                .1
-                .trim()
-                .trim_matches(['\'', '"'])
-                .to_owned(),
-        )
+        Some(line.split_once('=')?.1.trim().trim_matches(['\'', '"']).to_owned())
     };
-    plain
-        .ok()
-        .or_else(python)
-        .filter(|version| !version.is_empty())
+    plain.ok().or_else(python).filter(|version| !version.is_empty())
 }
 
 #[cfg(test)]
@@ -115,25 +100,15 @@ mod tests {
     fn another_version_is_refused_with_both_versions() {
         for version in ["2.5.1", "2.11.1+cu130", "12.11.0", "2.11.0a0"] {
             let folder = folder(&[("build-version", version)]);
-            let message = look(folder.path().into(), "LIBTORCH")
-                .unwrap_err()
-                .to_string();
-            assert!(
-                message.contains(version) && message.contains("2.11.0"),
-                "{message}"
-            );
+            let message = look(folder.path().into(), "LIBTORCH").unwrap_err().to_string();
+            assert!(message.contains(version) && message.contains("2.11.0"), "{message}");
         }
     }
 
     #[test]
     fn an_empty_folder_is_refused_with_the_command() {
         let folder = tempfile::tempdir().unwrap();
-        let message = look(folder.path().into(), "the set-up")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains(SET_UP) && message.contains("the set-up"),
-            "{message}"
-        );
+        let message = look(folder.path().into(), "the set-up").unwrap_err().to_string();
+        assert!(message.contains(SET_UP) && message.contains("the set-up"), "{message}");
     }
 }

@@ -48,9 +48,7 @@ pub fn load(device: Device) -> Result<(), Error> {
     fill_table(&c_interface())?;
     if device == Device::Cuda && !tch::Cuda::is_available() {
         *loaded = Some(Device::Cpu);
-        return Err(Error::NoDevice {
-            reason: "libtorch found none it can use".into(),
-        });
+        return Err(Error::NoDevice { reason: "libtorch found none it can use".into() });
     }
     *loaded = Some(device);
     Ok(())
@@ -68,21 +66,14 @@ fn usable_cuda() -> Result<(), Error> {
 /// The compiled C interface: the file in the variable `MAFLOW_LIBTCH` when it is set, else the one of the set-up.
 fn c_interface() -> PathBuf {
     let by_user = env::var_os("MAFLOW_LIBTCH").filter(|path| !path.is_empty());
-    by_user.map_or_else(
-        || env!("MAFLOW_LIBTCH", "run scripts/setup-libtorch.sh again").into(),
-        PathBuf::from,
-    )
+    by_user.map_or_else(|| env!("MAFLOW_LIBTCH", "run scripts/setup-libtorch.sh again").into(), PathBuf::from)
 }
 
 /// Opens a library with all it needs; its symbols serve the libraries opened after it.
 fn open(path: &Path, cuda: bool) -> Result<Library, Error> {
     // SAFETY: the initialisers of libtorch register its operators; they may run at any time and on any thread.
     let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    opened.map_err(|error| Error::CannotLoad {
-        path: path.into(),
-        reason: loader_reason(&error),
-        cuda,
-    })
+    opened.map_err(|error| Error::CannotLoad { path: path.into(), reason: loader_reason(&error), cuda })
 }
 
 /// One line of the table that the jumps go through.
@@ -108,14 +99,8 @@ fn fill_table(path: &Path) -> Result<(), Error> {
         // SAFETY: the names are the zero-ended texts below.
         let name = unsafe { CStr::from_ptr(entry.name) };
         // SAFETY: the symbol is only used as an address; its type is that of the declaration in `torch-sys`.
-        let symbol =
-            unsafe { library.get::<*mut c_void>(name.to_bytes_with_nul()) }.map_err(|error| {
-                Error::CannotLoad {
-                    path: path.into(),
-                    reason: loader_reason(&error),
-                    cuda: false,
-                }
-            })?;
+        let symbol = unsafe { library.get::<*mut c_void>(name.to_bytes_with_nul()) }
+            .map_err(|error| Error::CannotLoad { path: path.into(), reason: loader_reason(&error), cuda: false })?;
         entry.target.store(symbol.into_raw(), Ordering::Release);
     }
     // libtorch keeps threads and registrations of its own and is never unloaded; the handles of `open` only count.
@@ -134,9 +119,7 @@ fn table() -> &'static [Entry] {
 
 /// Where every jump leads until the table is filled.
 extern "C" fn not_loaded() -> ! {
-    eprintln!(
-        "error: a function of libtorch was called before libtorch was loaded (a defect of this program)"
-    );
+    eprintln!("error: a function of libtorch was called before libtorch was loaded (a defect of this program)");
     std::process::abort()
 }
 
@@ -156,10 +139,7 @@ macro_rules! jump {
           br x16"
     };
 }
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("the libtorch backend is for Linux on x86-64 and arm64");
 
 std::arch::global_asm!(
@@ -207,21 +187,16 @@ mod tests {
             .map(|entry| unsafe { CStr::from_ptr(entry.name) }.to_str().unwrap())
             .collect();
         let lines = include_str!("loading/functions.s").lines();
-        let expected: Vec<_> = lines
-            .filter_map(|line| line.strip_prefix("stub "))
-            .collect();
+        let expected: Vec<_> = lines.filter_map(|line| line.strip_prefix("stub ")).collect();
         assert_eq!(names, expected);
         assert!(names.contains(&"atg_matmul"));
     }
 
     #[test]
     fn a_missing_library_is_named() {
-        let error = open(Path::new("/nonexistent/libtorch_cuda.so"), true)
-            .unwrap_err()
-            .to_string();
+        let error = open(Path::new("/nonexistent/libtorch_cuda.so"), true).unwrap_err().to_string();
         assert!(
-            error.contains("/nonexistent/libtorch_cuda.so")
-                && error.contains("setup-libtorch.sh --cuda` again"),
+            error.contains("/nonexistent/libtorch_cuda.so") && error.contains("setup-libtorch.sh --cuda` again"),
             "{error}"
         );
     }

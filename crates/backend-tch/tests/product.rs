@@ -12,15 +12,10 @@ fn a_matrix_product_is_that_of_the_sums() {
     let a: Vec<f64> = (0..m * k).map(|i| entry(i / k, i % k, 0.2)).collect();
     let b: Vec<f64> = (0..k * n).map(|i| entry(i / n, i % n, 1.3)).collect();
     let on_device = |values: &[f64], rows: usize, columns: usize| {
-        Tensor::from_slice(values)
-            .reshape([rows as i64, columns as i64])
-            .to_device(Device::Cpu.into())
+        Tensor::from_slice(values).reshape([rows as i64, columns as i64]).to_device(Device::Cpu.into())
     };
     let product = on_device(&a, m, k).matmul(&on_device(&b, k, n));
-    assert_eq!(
-        (product.size(), product.kind()),
-        (vec![m as i64, n as i64], Kind::Double)
-    );
+    assert_eq!((product.size(), product.kind()), (vec![m as i64, n as i64], Kind::Double));
     for i in 0..m {
         for j in 0..n {
             let expected: f64 = (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum();
