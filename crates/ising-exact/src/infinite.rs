@@ -50,7 +50,7 @@ pub fn infinite_lattice(coupling_x: f64, coupling_y: f64, temperature: f64) -> R
     let beta = beta_of(temperature)?;
     let j = [check_coupling(coupling_x)?.abs(), check_coupling(coupling_y)?.abs()];
     let phase = Phase::new(j, beta);
-    let critical = phase.delta().v.abs() < CRITICAL;
+    let critical = phase.delta.v.abs() < CRITICAL;
     let mut residual = phase.prefactor + integral(&phase).scale(1.0 / (2.0 * PI));
     if critical {
         residual.d2 = 0.0;
@@ -109,7 +109,7 @@ pub fn spontaneous_magnetisation(coupling_x: f64, coupling_y: f64, temperature: 
     let beta = beta_of(temperature)?;
     let j = [check_coupling(coupling_x)?.abs(), check_coupling(coupling_y)?.abs()];
     let phase = Phase::new(j, beta);
-    let (delta, x, y) = (phase.delta().v, phase.x.v, phase.y.v);
+    let (delta, x, y) = (phase.delta.v, phase.x.v, phase.y.v);
     if !phase.ordered || delta <= 0.0 {
         return Ok(0.0);
     }

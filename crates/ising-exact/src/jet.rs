@@ -46,8 +46,9 @@ impl Jet {
     }
 
     pub fn ln(self) -> Self {
-        let r = 1.0 / self.v;
-        self.chain(self.v.ln(), r, -r * r)
+        // Not by 1/v and 1/v²: they overflow where v is near underflow.
+        let d1 = self.d1 / self.v;
+        Self { v: self.v.ln(), d1, d2: self.d2 / self.v - d1 * d1 }
     }
 
     pub fn ln_1p(self) -> Self {

@@ -15,6 +15,8 @@ pub(crate) struct Phase {
     pub x: Jet,
     pub y: Jet,
     pub one_minus_y: Jet,
+    /// δ = 1 − x − y − xy, the distance from T_c.
+    pub delta: Jet,
 }
 
 /// One momentum: ln(1+h), γ = −ln r, and γ + ln x, which stays finite when x underflows.
@@ -31,7 +33,8 @@ impl Phase {
         let [u, v] = [k, l].map(|k| k.scale(-2.0).exp());
         if u.v <= l.v.tanh() {
             let one_minus_y = -k.scale(-2.0).exp_m1();
-            return Self { ordered: true, linear: j[0] + j[1], prefactor: Jet::ZERO, x: v, y: u, one_minus_y };
+            let delta = (l.tanh() - u) * (v + 1.0);
+            return Self { ordered: true, delta, linear: j[0] + j[1], prefactor: Jet::ZERO, x: v, y: u, one_minus_y };
         }
         let mut linear = 0.0;
         let mut prefactor = Jet::constant(LN_2);
@@ -45,13 +48,9 @@ impl Phase {
             }
         }
         let one_minus_y = v.scale(2.0) / (v + 1.0);
-        Self { ordered: false, linear, prefactor, x: k.tanh(), y: l.tanh(), one_minus_y }
-    }
-
-    /// δ = 1 − x − y − xy, the distance from T_c.
-    pub fn delta(&self) -> Jet {
-        let Self { x, y, one_minus_y, .. } = *self;
-        one_minus_y * (-x + 1.0) - (x * y).scale(2.0)
+        let y = l.tanh();
+        let delta = (v - k.tanh()) * (y + 1.0);
+        Self { ordered: false, linear, prefactor, x: k.tanh(), y, one_minus_y, delta }
     }
 
     /// D₋ and h D₋ at the momentum whose half has these sin² and cos²; `edge` at momenta 0 and π, where h = 0.
@@ -63,7 +62,7 @@ impl Phase {
             return (d_minus, Jet::ZERO);
         }
         // D₋ − x²D₊, a sum of two terms that are not negative.
-        let difference = self.delta() * (one_minus_y + x * (y + 1.0)) + (y * (x.square() + 1.0)).scale(4.0 * sin2);
+        let difference = self.delta * (one_minus_y + x * (y + 1.0)) + (y * (x.square() + 1.0)).scale(4.0 * sin2);
         (d_minus, mixed.scale(0.5) / (difference + (difference.square() + mixed).sqrt()))
     }
 
@@ -77,7 +76,7 @@ impl Phase {
         let Self { x, y, one_minus_y, .. } = *self;
         let (d_minus, hd) = self.products(sin2, cos2, edge);
         let scale = one_minus_y * (y + 1.0);
-        let gap = one_minus_y * self.delta() + y.scale(4.0 * sin2) + hd;
+        let gap = one_minus_y * self.delta + y.scale(4.0 * sin2) + hd;
         Mode {
             ln_1p_h: (hd / d_minus).ln_1p(),
             gamma: (gap / (x * scale)).ln_1p(),

@@ -166,30 +166,44 @@ struct Parity {
 }
 
 impl Parity {
-    /// ln ½[Π(1+r^m) + Π(1−r^m)].
+    /// E = Π (1−r^m)/(1+r^m).
+    fn quotient(&self) -> Jet {
+        let quotient = self.walls.scale(-2.0).exp();
+        match self.critical {
+            Some(exponent) => -exponent.exp_m1() / (exponent.exp() + 1.0) * quotient,
+            None => quotient,
+        }
+    }
+
+    /// ln Π(1+r^m).
+    fn ln_product(&self) -> Jet {
+        let regular = self.pairs + self.walls;
+        self.critical.map_or(regular, |exponent| regular + (exponent.exp() + 1.0).ln())
+    }
+
+    /// ln ½(1+E).
     fn ln_half_sum(&self) -> Jet {
         match self.critical {
-            Some(exponent) => self.critical_half(exponent, 1.0),
+            Some(_) => (self.quotient() + 1.0).scale(0.5).ln(),
+            None => self.walls.scale(-2.0).exp_m1().scale(0.5).ln_1p(),
+        }
+    }
+
+    /// ln ½(1−E); `None` where it underflows.
+    fn ln_half_difference(&self) -> Option<Jet> {
+        let difference = match self.critical {
+            Some(_) => -self.quotient() + 1.0,
+            None => -self.walls.scale(-2.0).exp_m1(),
+        };
+        (difference.v > 0.0).then(|| difference.scale(0.5).ln())
+    }
+
+    /// ln ½[Π(1+r^m) + Π(1−r^m)], in which single walls drop out before they are rounded.
+    fn ln_even_walls(&self) -> Jet {
+        match self.critical {
+            Some(_) => self.ln_product() + self.ln_half_sum(),
             None => self.pairs + self.walls.ln_cosh(),
         }
-    }
-
-    /// ln ½[Π(1+r^m) − Π(1−r^m)]; `None` where it underflows.
-    fn ln_half_difference(&self) -> Option<Jet> {
-        match self.critical {
-            Some(exponent) => Some(self.critical_half(exponent, -1.0)),
-            None if self.walls.v > 0.0 => {
-                let sinh = self.walls + (-self.walls.scale(-2.0).exp_m1()).ln() + -LN_2;
-                Some(self.pairs + sinh)
-            }
-            None => None,
-        }
-    }
-
-    fn critical_half(&self, exponent: Jet, sign: f64) -> Jet {
-        let plus = exponent.exp() + 1.0;
-        let minus = -exponent.exp_m1() * self.walls.scale(-2.0).exp();
-        self.pairs + self.walls + (plus + minus.scale(sign)).scale(0.5).ln()
     }
 }
 
@@ -197,6 +211,8 @@ impl Parity {
 struct Sectors {
     sites: f64,
     phase: Phase,
+    /// Σ artanh of the walls along the other direction, between antiperiodic momenta: ½ ln (AA/AP).
+    cross: Jet,
     winding: Jet,
     winding_pairs: Jet,
     odd: Parity,
@@ -214,79 +230,81 @@ impl Sectors {
         let zero = modes.mode(0);
         let negligible = zero.gamma.v.is_nan() || m * zero.gamma.v > 40.0;
         let scaled = (phase.ordered && negligible).then(|| (-2.0 * m * j[1], zero.gamma_plus_ln_x.scale(m)));
+        let other = Phase::new([j[1], j[0]], beta);
+        let cross = Modes { phase: other, m: size[1] as f64, n: size[0] }.parity(true).walls;
         let (winding, winding_pairs) = modes.winding();
         let [even, odd] = [false, true].map(|odd| modes.parity(odd));
-        Self { sites: m * n as f64, phase, winding, winding_pairs, odd, even, scaled }
+        Self { sites: m * n as f64, phase, cross, winding, winding_pairs, odd, even, scaled }
     }
 
     fn times_common(&self, linear: f64, logarithm: Jet) -> LogZ {
         LogZ::new(self.sites * self.phase.linear + linear, self.phase.prefactor.scale(self.sites) + logarithm)
     }
 
-    /// ln ½(AA + PA) or ln ½(AP + PP), up to the sign that PP takes below T_c.
-    fn plus(&self, parity: &Parity) -> Jet {
-        self.smooth(parity) + parity.ln_half_sum()
-    }
-
-    /// ln ½(AA − PA) or ln ½(AP − PP), with its part linear in β; `None` where it underflows beside the other terms.
-    fn minus(&self, parity: &Parity) -> Option<(f64, Jet)> {
-        let (linear, logarithm) = match self.scaled {
-            Some((linear, exponent)) => (linear, parity.scaled_walls.ln() - exponent),
-            None => (0.0, parity.ln_half_difference()?),
-        };
-        Some((linear, self.smooth(parity) + logarithm))
-    }
-
+    /// ln of the factors common to AA and PA (odd), or to AP and PP (even).
     fn smooth(&self, parity: &Parity) -> Jet {
         let winding = if parity.odd { self.winding } else { -self.winding };
         self.winding_pairs + winding + parity.smooth
     }
 
+    /// ln ½(1−E) for a parity, without the factor of both parities that underflows; `None` where it still does.
+    fn ln_half_difference(&self, parity: &Parity) -> Option<Jet> {
+        if self.scaled.is_some() { Some(parity.scaled_walls.ln()) } else { parity.ln_half_difference() }
+    }
+
     /// ½(AA + PA + AP ∓ PP).
     fn no_seam(&self) -> LogZ {
+        let (odd, even) = (&self.odd, &self.even);
         let logarithm = if self.phase.ordered {
             // e^a + e^b as 2 e^{(a+b)/2} cosh((a−b)/2): odd numbers of winding walls drop out before they are rounded.
-            let mean = self.winding_pairs
-                + (self.odd.smooth + self.even.smooth + self.odd.ln_half_sum() + self.even.ln_half_sum()).scale(0.5);
-            let half = self.winding
-                + (self.odd.smooth - self.even.smooth + self.odd.ln_half_sum() - self.even.ln_half_sum()).scale(0.5);
+            let mean =
+                self.winding_pairs + (odd.smooth + even.smooth + odd.ln_even_walls() + even.ln_even_walls()).scale(0.5);
+            let half = self.cross + (odd.ln_half_sum() - even.ln_half_sum()).scale(0.5);
             mean + half.ln_cosh() + LN_2
         } else {
-            sum_of_exponentials(self.plus(&self.odd), self.minus(&self.even).map(|(_, b)| b))
+            let larger = self.smooth(odd) + odd.ln_even_walls();
+            let smaller = even.ln_half_difference().map(|d| d - self.cross.scale(2.0) - odd.ln_half_sum());
+            larger + exponential(smaller).ln_1p()
         };
         self.times_common(0.0, logarithm)
     }
 
+    /// The logarithm of ½(AP ± PP), with its part linear in β, and the quotient of ½(AA − PA) by it.
+    fn with_seam(&self) -> Option<(f64, Jet, Jet)> {
+        let (odd, even) = (&self.odd, &self.even);
+        let smooth = self.smooth(even) + even.ln_product();
+        let (linear, larger, denominator) = if self.phase.ordered {
+            let difference = self.ln_half_difference(even)?;
+            let (linear, exponent) = self.scaled.unwrap_or((0.0, Jet::ZERO));
+            (linear, smooth + difference - exponent, difference)
+        } else {
+            (0.0, smooth + even.ln_half_sum(), even.ln_half_sum())
+        };
+        let quotient = self.ln_half_difference(odd).map(|d| d + self.cross.scale(2.0) - denominator);
+        Some((linear, larger, exponential(quotient)))
+    }
+
     /// ½(AA − PA + AP ± PP): the seam turns the bonds along y.
     fn one_seam(&self) -> LogZ {
-        let odd = self.minus(&self.odd);
-        if !self.phase.ordered {
-            return self.times_common(0.0, sum_of_exponentials(self.plus(&self.even), odd.map(|(_, a)| a)));
-        }
-        match (self.minus(&self.even), odd) {
-            (Some((linear, b)), Some((_, a))) => self.times_common(linear, sum_of_exponentials(b, Some(a))),
-            _ => LogZ::new(f64::NAN, Jet::ZERO),
+        match self.with_seam() {
+            Some((linear, larger, quotient)) => self.times_common(linear, larger + quotient.ln_1p()),
+            None => LogZ::new(f64::NAN, Jet::ZERO),
         }
     }
 
     /// ½(−AA + PA + AP ± PP), and the fraction of the larger term that its difference leaves.
     fn two_seams(&self) -> (f64, LogZ) {
-        let larger = if self.phase.ordered { self.minus(&self.even) } else { Some((0.0, self.plus(&self.even))) };
-        let (Some((linear, b)), smaller) = (larger, self.minus(&self.odd)) else {
-            return (0.0, LogZ::new(f64::NAN, Jet::ZERO));
-        };
-        let Some((_, a)) = smaller else {
-            return (1.0, self.times_common(linear, b));
-        };
-        let left = -(a - b).exp_m1();
-        (left.v, self.times_common(linear, b + left.ln()))
+        match self.with_seam() {
+            Some((linear, larger, quotient)) => {
+                let left = -quotient + 1.0;
+                (left.v, self.times_common(linear, larger + left.ln()))
+            }
+            None => (0.0, LogZ::new(f64::NAN, Jet::ZERO)),
+        }
     }
 }
 
-/// ln(e^a + e^b) for a ≥ b or nearly so; no b is e^b = 0.
-fn sum_of_exponentials(a: Jet, b: Option<Jet>) -> Jet {
-    match b {
-        Some(b) if b.v - a.v > -740.0 => a + (b - a).exp().ln_1p(),
-        _ => a,
-    }
+/// e^x; none is zero, and so is what underflows.
+fn exponential(x: Option<Jet>) -> Jet {
+    x.filter(|x| x.v > -740.0).map_or(Jet::ZERO, Jet::exp)
 }
