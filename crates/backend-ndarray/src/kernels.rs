@@ -4,41 +4,58 @@ use multiversion::multiversion;
 
 use crate::{Activation, Real};
 
-/// Element-wise kernels of a ridge potential in a working precision, over slices of one row.
+/// Element-wise kernels of a ridge potential in a working precision, over blocks of rows.
 ///
-/// All derivatives of the activations are functions of the first one, `s = f'(a)`:
+/// A block is a column-major `rows × h` matrix: the numbers of one hidden unit lie together. All derivatives of the
+/// activations are functions of the first one, `s = f'(a)`:
 /// softplus has `f'' = s(1−s)`, `f''' = f''(1−2s)`; ln cosh has `f'' = 1−s²`, `f''' = −2s f''`.
 pub trait Kernels: Sized {
     /// `a ← f'(a)`: the logistic function for softplus, tanh for ln cosh.
     fn slope(activation: Activation, a: &mut [Self]);
 
-    /// `out ← s ⊙ v`; returns `Σ_j f''_j (v n)_j`.
-    fn forward(activation: Activation, s: &[Self], v: &[Self], vn: &[Self], out: &mut [Self]) -> f64;
+    /// `out ← s ⊙ v`, and `laplacian_r ← Σ_j f''_rj (v n)_j` where asked for.
+    fn forward(block: ForwardBlock<'_, Self>, activation: Activation);
 
     /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and `l_bar` of l:
     /// `a_bar ← v f'' u + l_bar v n f'''`, `v_bar += s u + l_bar n f''`, `n_bar += l_bar v f''`.
-    fn backward(row: BackwardRow<'_, Self>, activation: Activation, l_bar: Self);
+    fn backward(block: BackwardBlock<'_, Self>, activation: Activation);
 }
 
-/// The slices of [`Kernels::backward`], all of one length.
-pub struct BackwardRow<'a, T> {
-    /// f'(a).
+/// The slices of [`Kernels::forward`].
+pub struct ForwardBlock<'a, T> {
+    /// f'(a), `rows × h`.
     pub s: &'a [T],
-    /// Amplitudes.
+    /// Amplitudes, h.
     pub v: &'a [T],
-    /// Squared norms of the weight rows.
+    /// Amplitudes times squared norms of the weight rows, h.
+    pub vn: &'a [T],
+    /// `rows × h`, overwritten.
+    pub out: &'a mut [T],
+    /// Rows of the block.
+    pub rows: usize,
+    /// Per row, overwritten.
+    pub laplacian: Option<&'a mut [f64]>,
+}
+
+/// The slices of [`Kernels::backward`].
+pub struct BackwardBlock<'a, T> {
+    /// f'(a), `rows × h`.
+    pub s: &'a [T],
+    /// Amplitudes, h.
+    pub v: &'a [T],
+    /// Squared norms of the weight rows, h.
     pub n: &'a [T],
-    /// Cotangent of the forward kernel's output.
+    /// Cotangent of the forward kernel's output, `rows × h`.
     pub u: &'a [T],
-    /// Cotangent of a, overwritten.
+    /// Cotangent of the Laplacian, per row.
+    pub l_bar: &'a [T],
+    /// Cotangent of a, `rows × h`, overwritten.
     pub a_bar: &'a mut [T],
-    /// Cotangent of v, added to.
+    /// Every row's share of the cotangent of v, `rows × h`, added to.
     pub v_bar: &'a mut [T],
-    /// Cotangent of n, added to.
+    /// Every row's share of the cotangent of n, `rows × h`, added to.
     pub n_bar: &'a mut [T],
 }
-
-const LANES: usize = 16;
 
 #[inline(always)]
 fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
@@ -46,39 +63,60 @@ fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
 }
 
 #[inline(always)]
-fn forward<T: Real, const LN_COSH: bool>(s: &[T], v: &[T], vn: &[T], out: &mut [T]) -> f64 {
-    let n = s.len();
-    let (v, vn, out) = (&v[..n], &vn[..n], &mut out[..n]);
-    // Partial sums in lanes: one running sum would forbid vector instructions.
-    let mut lanes = [T::zero(); LANES];
-    let whole = n - n % LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (l, sum) in lanes.iter_mut().enumerate() {
-            let j = start + l;
-            out[j] = s[j] * v[j];
-            *sum = *sum + curvature::<T, LN_COSH>(s[j]) * vn[j];
+fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
+    let ForwardBlock { s, v, vn, out, rows, laplacian } = block;
+    for ((s, out), v) in s.chunks_exact(rows).zip(out.chunks_exact_mut(rows)).zip(v) {
+        for (out, s) in out.iter_mut().zip(s) {
+            *out = *s * *v;
         }
     }
-    let mut sum: f64 = lanes.iter().map(|l| l.wide()).sum();
-    for j in whole..n {
-        out[j] = s[j] * v[j];
-        sum += (curvature::<T, LN_COSH>(s[j]) * vn[j]).wide();
+    let Some(laplacian) = laplacian else { return };
+    // Short sums in working precision, long ones in 64 bits.
+    const UNITS: usize = 32;
+    const LANES: usize = 16;
+    laplacian.fill(0.0);
+    for (s, vn) in s.chunks(UNITS * rows).zip(vn.chunks(UNITS)) {
+        for first in (0..rows).step_by(LANES) {
+            let mut lanes = [T::zero(); LANES];
+            let width = LANES.min(rows - first);
+            for (s, vn) in s.chunks_exact(rows).zip(vn) {
+                let s = &s[first..first + width];
+                // A loop of known length is unrolled into registers; the rest of a batch takes the other one.
+                if let Ok(s) = <&[T; LANES]>::try_from(s) {
+                    for l in 0..LANES {
+                        lanes[l] += curvature::<T, LN_COSH>(s[l]) * *vn;
+                    }
+                } else {
+                    for (lane, s) in lanes.iter_mut().zip(s) {
+                        *lane += curvature::<T, LN_COSH>(*s) * *vn;
+                    }
+                }
+            }
+            for (sum, lane) in laplacian[first..].iter_mut().zip(&lanes[..width]) {
+                *sum += lane.wide();
+            }
+        }
     }
-    sum
 }
 
 #[inline(always)]
-fn backward<T: Real, const LN_COSH: bool>(row: BackwardRow<'_, T>, l_bar: T) {
-    let len = row.s.len();
-    let (s, v, n, u) = (row.s, &row.v[..len], &row.n[..len], &row.u[..len]);
-    let (a_bar, v_bar, n_bar) = (&mut row.a_bar[..len], &mut row.v_bar[..len], &mut row.n_bar[..len]);
-    let two = T::of(2.0);
-    for j in 0..len {
-        let f2 = curvature::<T, LN_COSH>(s[j]);
-        let f3 = if LN_COSH { -two * s[j] * f2 } else { f2 * (T::one() - two * s[j]) };
-        a_bar[j] = v[j] * (f2 * u[j] + l_bar * n[j] * f3);
-        v_bar[j] = v_bar[j] + (s[j] * u[j] + l_bar * n[j] * f2);
-        n_bar[j] = n_bar[j] + l_bar * v[j] * f2;
+fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
+    let BackwardBlock { s, v, n, u, l_bar, a_bar, v_bar, n_bar } = block;
+    let (rows, two) = (l_bar.len(), T::of(2.0));
+    for (j, (v, n)) in v.iter().zip(n).enumerate() {
+        let column = j * rows..(j + 1) * rows;
+        let (s, u) = (&s[column.clone()], &u[column.clone()]);
+        let a_bar = &mut a_bar[column.clone()];
+        let v_bar = &mut v_bar[column.clone()];
+        let n_bar = &mut n_bar[column];
+        for r in 0..rows {
+            let f2 = curvature::<T, LN_COSH>(s[r]);
+            let f3 = if LN_COSH { -two * s[r] * f2 } else { f2 * (T::one() - two * s[r]) };
+            let bent = l_bar[r] * *n;
+            a_bar[r] = *v * (f2 * u[r] + bent * f3);
+            v_bar[r] += s[r] * u[r] + bent * f2;
+            n_bar[r] += l_bar[r] * *v * f2;
+        }
     }
 }
 
@@ -86,7 +124,7 @@ fn backward<T: Real, const LN_COSH: bool>(row: BackwardRow<'_, T>, l_bar: T) {
 macro_rules! kernels {
     ($t:ty, $module:ident, $slope:path) => {
         mod $module {
-            use super::{BackwardRow, multiversion};
+            use super::{BackwardBlock, ForwardBlock, multiversion};
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
             pub fn slope<const LN_COSH: bool>(a: &mut [$t]) {
@@ -96,13 +134,13 @@ macro_rules! kernels {
             }
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
-            pub fn forward<const LN_COSH: bool>(s: &[$t], v: &[$t], vn: &[$t], out: &mut [$t]) -> f64 {
-                super::forward::<$t, LN_COSH>(s, v, vn, out)
+            pub fn forward<const LN_COSH: bool>(block: ForwardBlock<'_, $t>) {
+                super::forward::<$t, LN_COSH>(block);
             }
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
-            pub fn backward<const LN_COSH: bool>(row: BackwardRow<'_, $t>, l_bar: $t) {
-                super::backward::<$t, LN_COSH>(row, l_bar)
+            pub fn backward<const LN_COSH: bool>(block: BackwardBlock<'_, $t>) {
+                super::backward::<$t, LN_COSH>(block);
             }
         }
 
@@ -114,17 +152,17 @@ macro_rules! kernels {
                 }
             }
 
-            fn forward(activation: Activation, s: &[Self], v: &[Self], vn: &[Self], out: &mut [Self]) -> f64 {
+            fn forward(block: ForwardBlock<'_, Self>, activation: Activation) {
                 match activation {
-                    Activation::Softplus => $module::forward::<false>(s, v, vn, out),
-                    Activation::LnCosh => $module::forward::<true>(s, v, vn, out),
+                    Activation::Softplus => $module::forward::<false>(block),
+                    Activation::LnCosh => $module::forward::<true>(block),
                 }
             }
 
-            fn backward(row: BackwardRow<'_, Self>, activation: Activation, l_bar: Self) {
+            fn backward(block: BackwardBlock<'_, Self>, activation: Activation) {
                 match activation {
-                    Activation::Softplus => $module::backward::<false>(row, l_bar),
-                    Activation::LnCosh => $module::backward::<true>(row, l_bar),
+                    Activation::Softplus => $module::backward::<false>(block),
+                    Activation::LnCosh => $module::backward::<true>(block),
                 }
             }
         }

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{Chart, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage};
-use ndarray::{Array2, ArrayView1, Axis, Zip, s};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, ShapeBuilder, s};
 use rand::RngExt;
 
-use crate::kernels::BackwardRow;
+use crate::kernels::{BackwardBlock, ForwardBlock};
 use crate::real::product;
 use crate::{Cpu, Real};
 
@@ -113,16 +113,24 @@ impl<T: Real> Ridge<T> {
     }
 
     /// `a · b` with the rows of `a` shared among the threads.
-    fn shared_product(&self, a: &Array2<T>, b: &Array2<T>, transpose_b: bool) -> Array2<T> {
-        let b = if transpose_b { b.t() } else { b.view() };
+    fn shared_product(&self, a: &Array2<T>, b: ArrayView2<'_, T>) -> Array2<T> {
         let blocks = self.space.map_rows(a.nrows(), |rows| {
-            let mut out = Array2::zeros((rows.len(), b.ncols()));
+            let mut out = zeros(rows.len(), b.ncols());
             product(out.view_mut(), 0.0, a.slice(s![rows, ..]), b);
             out
         });
-        let views: Vec<_> = blocks.iter().map(|block| block.view()).collect();
-        ndarray::concatenate(Axis(0), &views).expect("blocks have equal columns")
+        let (mut out, mut first) = (zeros(a.nrows(), b.ncols()), 0);
+        for block in blocks {
+            out.slice_mut(s![first..first + block.nrows(), ..]).assign(&block);
+            first += block.nrows();
+        }
+        out
     }
+}
+
+/// A matrix in the layout of [`Cpu`].
+fn zeros<T: Real>(rows: usize, cols: usize) -> Array2<T> {
+    Array2::zeros((rows, cols).f())
 }
 
 impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
@@ -150,8 +158,9 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
         let norms: Vec<T> = norms.into_iter().map(T::of).collect();
         let amplitude = self.amplitude.value.row(0).to_vec();
         let curved = amplitude.iter().zip(&norms).map(|(v, n)| *v * *n).collect();
-        let gram = feature_space.then(|| self.shared_product(weight, weight, true));
-        Box::new(Frozen { ridge: self, amplitude, norms, curved, gram })
+        let transposed = column_major(weight.t());
+        let gram = feature_space.then(|| self.shared_product(weight, transposed.view()));
+        Box::new(Frozen { ridge: self, amplitude, norms, curved, transposed, gram })
     }
 }
 
@@ -163,6 +172,8 @@ struct Frozen<'a, T: Real> {
     norms: Vec<T>,
     /// `v_j ‖w_j‖²`.
     curved: Vec<T>,
+    /// `Wᵀ`, so that products with it are as fast as those with W.
+    transposed: Array2<T>,
     /// `WWᵀ` where the solve runs in feature space.
     gram: Option<Array2<T>>,
 }
@@ -175,38 +186,46 @@ impl<T: Real> Frozen<'_, T> {
     /// `a ← x Wᵀ + b`.
     fn arguments(&self, x: &Array2<T>, a: &mut Array2<T>) {
         match self.bias() {
-            Some(bias) => a.rows_mut().into_iter().for_each(|mut row| row.assign(&bias)),
+            Some(bias) => a.assign(&bias),
             None => a.fill(T::zero()),
         }
-        product(a.view_mut(), 1.0, x.view(), self.ridge.weight.value.t());
+        product(a.view_mut(), 1.0, x.view(), self.transposed.view());
     }
 
     /// From `a` to `s = f'(a)` in place, `out = v ⊙ s`, and the Laplacian.
     fn forward(&self, s: &mut Array2<T>, out: &mut Array2<T>, laplacian: Option<&mut Vec<f64>>) {
-        let mut figures = laplacian;
-        for (r, (mut s, mut out)) in s.rows_mut().into_iter().zip(out.rows_mut()).enumerate() {
-            let (s, out) = (slice_mut(&mut s), slice_mut(&mut out));
-            T::slope(self.ridge.activation, s);
-            let figure = T::forward(self.ridge.activation, s, &self.amplitude, &self.curved, out);
-            if let Some(figures) = figures.as_deref_mut() {
-                figures[r] = figure;
-            }
-        }
+        let (activation, rows) = (self.ridge.activation, s.nrows());
+        T::slope(activation, numbers_mut(s));
+        let laplacian = laplacian.map(Vec::as_mut_slice);
+        let (v, vn) = (&self.amplitude, &self.curved);
+        T::forward(ForwardBlock { s: numbers(s), v, vn, out: numbers_mut(out), rows, laplacian }, activation);
     }
 }
 
-fn slice_mut<'a, T>(row: &'a mut ndarray::ArrayViewMut1<'_, T>) -> &'a mut [T] {
-    row.as_slice_mut().expect("rows of our own matrices are contiguous")
+/// The numbers of one of our own matrices, column by column.
+fn numbers<T>(matrix: &Array2<T>) -> &[T] {
+    matrix.as_slice_memory_order().expect("our own matrices are contiguous")
+}
+
+fn numbers_mut<T>(matrix: &mut Array2<T>) -> &mut [T] {
+    matrix.as_slice_memory_order_mut().expect("our own matrices are contiguous")
+}
+
+/// A copy in column-major order.
+fn column_major<T: Real>(of: ArrayView2<'_, T>) -> Array2<T> {
+    let mut out = zeros(of.nrows(), of.ncols());
+    out.assign(&of);
+    out
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
     fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
         let (n, h) = (rows.len(), self.ridge.hidden());
-        let matrix = || Array2::zeros((n, h));
-        let share = Share::new(h, self.gram.as_ref().map_or(self.ridge.dim(), |_| h));
+        let matrix = || zeros(n, h);
+        let share = Share::new(n, h, self.gram.as_ref().map_or(self.ridge.dim(), |_| h));
         let work = Pointwise { field: self, s: matrix(), scratch: matrix(), a_bar: matrix(), share };
         match &self.gram {
-            None => (Box::new(Plain { work, bias_bar: Array2::zeros((1, h)) }), x),
+            None => (Box::new(Plain { work, bias_bar: zeros(1, h) }), x),
             Some(gram) => {
                 let mut origin = matrix();
                 self.arguments(&x, &mut origin);
@@ -217,7 +236,7 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
     }
 
     fn value(&self, _rows: Range<usize>, _stage: Stage, x: &Array2<T>) -> Vec<f64> {
-        let mut a = Array2::zeros((x.nrows(), self.ridge.hidden()));
+        let mut a = zeros(x.nrows(), self.ridge.hidden());
         self.arguments(x, &mut a);
         let row = |a: ArrayView1<'_, T>| {
             let terms = a.iter().zip(&self.amplitude);
@@ -234,11 +253,12 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         if self.gram.is_some() {
             // G = WWᵀ: W̄ += (Ḡ + Ḡᵀ) W.
             let gram_bar = next();
-            weight_bar += &self.ridge.shared_product(&(&gram_bar + &gram_bar.t()), weight, false);
+            let twice = column_major((&gram_bar + &gram_bar.t()).view());
+            weight_bar += &self.ridge.shared_product(&twice, weight.view());
         }
-        for ((mut out, row), bar) in weight_bar.rows_mut().into_iter().zip(weight.rows()).zip(&norm_bar) {
-            out.scaled_add(T::of(2.0) * *bar, &row);
-        }
+        // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j.
+        let norm_bar = norm_bar.mapv(|bar| T::of(2.0) * bar);
+        weight_bar += &(weight * &norm_bar.t());
         let mut out = vec![weight_bar];
         out.extend(self.ridge.bias.as_ref().map(|_| bias_bar));
         out.push(amplitude_bar);
@@ -248,19 +268,17 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
 
 /// Sums that a block of rows gathers for the gradient.
 struct Share<T: Real> {
-    amplitude: Vec<T>,
-    norms: Vec<T>,
+    /// Every row's share of the cotangents of v.
+    amplitude: Array2<T>,
+    /// Every row's share of the cotangents of `‖w_j‖²`.
+    norms: Array2<T>,
     /// `Σ leftᵀ · right` over all stages: of `(ā, x)` and `(v ⊙ s, velocity_bar)` in plain coordinates, of `(c, ā)` in feature space.
     products: Gathered<T>,
 }
 
 impl<T: Real> Share<T> {
-    fn new(hidden: usize, cols: usize) -> Self {
-        Self {
-            amplitude: vec![T::zero(); hidden],
-            norms: vec![T::zero(); hidden],
-            products: Gathered::new(hidden, cols),
-        }
+    fn new(rows: usize, hidden: usize, cols: usize) -> Self {
+        Self { amplitude: zeros(rows, hidden), norms: zeros(rows, hidden), products: Gathered::new(hidden, cols) }
     }
 }
 
@@ -276,12 +294,7 @@ impl<T: Real> Gathered<T> {
     const ROWS: usize = 384;
 
     fn new(left: usize, right: usize) -> Self {
-        Self {
-            sum: Array2::zeros((left, right)),
-            left: Array2::zeros((0, left)),
-            right: Array2::zeros((0, right)),
-            filled: 0,
-        }
+        Self { sum: zeros(left, right), left: zeros(0, left), right: zeros(0, right), filled: 0 }
     }
 
     fn add(&mut self, left: &Array2<T>, right: &Array2<T>) {
@@ -289,8 +302,8 @@ impl<T: Real> Gathered<T> {
         if self.left.nrows() == 0 {
             // Allocated at the first use: evaluation without gradient never needs it.
             let capacity = Self::ROWS.max(rows);
-            self.left = Array2::zeros((capacity, left.ncols()));
-            self.right = Array2::zeros((capacity, right.ncols()));
+            self.left = zeros(capacity, left.ncols());
+            self.right = zeros(capacity, right.ncols());
         }
         if self.filled + rows > self.left.nrows() {
             self.flush();
@@ -325,25 +338,24 @@ struct Pointwise<'a, T: Real> {
 impl<T: Real> Pointwise<'_, T> {
     /// Fills `self.a_bar` from the cotangents `u` of `v ⊙ s` and `laplacian_bar`; gathers those of v and of the norms.
     fn backward(&mut self, s: &Array2<T>, u: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
-        let rows = s.rows().into_iter().zip(u.rows()).zip(self.a_bar.rows_mut());
-        for (r, ((s, u), mut a_bar)) in rows.enumerate() {
-            let row = BackwardRow {
-                s: s.as_slice().expect("rows of our own matrices are contiguous"),
-                u: u.as_slice().expect("rows of our own matrices are contiguous"),
-                v: &self.field.amplitude,
-                n: &self.field.norms,
-                a_bar: slice_mut(&mut a_bar),
-                v_bar: &mut self.share.amplitude,
-                n_bar: &mut self.share.norms,
-            };
-            T::backward(row, self.field.ridge.activation, laplacian_bar.map_or(T::zero(), |l| T::of(l[r])));
-        }
+        let bar = |r: usize| laplacian_bar.map_or(T::zero(), |l| T::of(l[r]));
+        let l_bar: Vec<T> = (0..s.nrows()).map(bar).collect();
+        let block = BackwardBlock {
+            s: numbers(s),
+            u: numbers(u),
+            v: &self.field.amplitude,
+            n: &self.field.norms,
+            l_bar: &l_bar,
+            a_bar: numbers_mut(&mut self.a_bar),
+            v_bar: numbers_mut(&mut self.share.amplitude),
+            n_bar: numbers_mut(&mut self.share.norms),
+        };
+        T::backward(block, self.field.ridge.activation);
     }
 
     /// The gathered sums: of the weights' products, of biases (given), amplitudes and norms.
     fn sums(share: Share<T>, bias_bar: Array2<T>) -> [Array2<T>; 4] {
-        let line = |values: Vec<T>| Array2::from_shape_vec((1, values.len()), values).expect("one row of all values");
-        [share.products.finish(), bias_bar, line(share.amplitude), line(share.norms)]
+        [share.products.finish(), bias_bar, column_sums(&share.amplitude), column_sums(&share.norms)]
     }
 }
 
@@ -385,14 +397,12 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         state_bar: &mut Array2<T>,
     ) {
         let weight = &self.work.field.ridge.weight.value;
-        let mut u = std::mem::replace(&mut self.work.scratch, Array2::zeros((0, 0)));
-        product(u.view_mut(), 0.0, velocity_bar.view(), weight.t());
+        let mut u = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
+        product(u.view_mut(), 0.0, velocity_bar.view(), self.work.field.transposed.view());
         self.work.backward(&memo[0], &u, laplacian_bar);
         // v ⊙ s, whose product with velocity_bar is one half of the weights' cotangent.
-        let amplitude = ArrayView1::from(&self.work.field.amplitude);
-        Zip::from(u.rows_mut()).and(memo[0].rows()).for_each(|mut u, s| {
-            Zip::from(&mut u).and(&s).and(&amplitude).for_each(|u, s, v| *u = *s * *v);
-        });
+        u.assign(&memo[0]);
+        u *= &ArrayView1::from(&self.work.field.amplitude);
         self.work.share.products.add(&u, velocity_bar);
         self.work.share.products.add(&self.work.a_bar, state);
         self.bias_bar += &column_sums(&self.work.a_bar);
@@ -472,11 +482,11 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
 
     fn leave_pullback(&mut self, state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
         let weight = &self.work.field.ridge.weight.value;
-        let mut weight_bar = Array2::zeros(weight.dim());
+        let mut weight_bar = zeros(weight.nrows(), weight.ncols());
         product(weight_bar.view_mut(), 0.0, state.t(), x_bar.view());
         self.weight_bar = Some(weight_bar);
-        let mut state_bar = Array2::zeros(state.dim());
-        product(state_bar.view_mut(), 0.0, x_bar.view(), weight.t());
+        let mut state_bar = zeros(state.nrows(), state.ncols());
+        product(state_bar.view_mut(), 0.0, x_bar.view(), self.work.field.transposed.view());
         self.leave_bar = Some(x_bar);
         state_bar
     }
@@ -484,9 +494,9 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
     fn enter_pullback(self: Box<Self>, _state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
         // The state starts at zero whatever x is: its cotangent goes nowhere.
         let weight = &self.work.field.ridge.weight.value;
-        let mut weight_bar = self.weight_bar.unwrap_or_else(|| Array2::zeros(weight.dim()));
+        let mut weight_bar = self.weight_bar.unwrap_or_else(|| zeros(weight.nrows(), weight.ncols()));
         product(weight_bar.view_mut(), 1.0, self.origin_bar.t(), self.x.view());
-        let mut x_bar = self.leave_bar.unwrap_or_else(|| Array2::zeros(self.x.dim()));
+        let mut x_bar = self.leave_bar.unwrap_or_else(|| zeros(self.x.nrows(), self.x.ncols()));
         product(x_bar.view_mut(), 1.0, self.origin_bar.view(), weight.view());
         let [gram_bar, bias_bar, amplitude_bar, norm_bar] =
             Pointwise::sums(self.work.share, column_sums(&self.origin_bar));
