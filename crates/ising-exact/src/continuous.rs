@@ -6,7 +6,7 @@
 
 use std::f64::consts::PI;
 
-use crate::{Edge, Error, Lattice, jet::Neumaier};
+use crate::{Edge, Error, Lattice, Thermodynamics, jet::Neumaier};
 
 /// Smallest eigenvalue of K, which fixes α.
 pub const SMALLEST_EIGENVALUE: f64 = 0.1;
@@ -38,12 +38,12 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::thermodynamics`].
     pub fn continuous(&self, temperature: f64) -> Result<Continuous, Error> {
-        let ising = self.thermodynamics(temperature)?;
-        Ok(self.continuous_from(ising.beta, ising.ln_z))
+        Ok(self.continuous_from(&self.thermodynamics(temperature)?))
     }
 
-    /// The constants where ln Z of the spins is known already.
-    pub(crate) fn continuous_from(&self, beta: f64, ln_z: f64) -> Continuous {
+    /// The same where the thermodynamics of this lattice is known already, so that it is not computed twice.
+    pub fn continuous_from(&self, ising: &Thermodynamics) -> Continuous {
+        let &Thermodynamics { beta, ln_z, .. } = ising;
         let [along_x, along_y] = self.spectra(beta);
         let smallest = |s: &[(f64, f64)]| s.iter().map(|p| p.0).fold(f64::INFINITY, f64::min);
         let lowest = smallest(&along_x) + smallest(&along_y);

@@ -10,7 +10,7 @@ use crate::{
     thermodynamics::LogZ,
 };
 
-/// Below this distance from T_c (in 1 − x − y − xy) rounding hides on which side the temperature lies.
+/// Below this distance from T_c (in 1 − x − y − xy) rounding hides how far the temperature is from T_c.
 const CRITICAL: f64 = 8.0 * f64::EPSILON;
 
 /// Exact thermodynamics per site of the infinite lattice, in units of J = k_B = 1.
@@ -101,7 +101,7 @@ const GAUSS_LEGENDRE_16: [(f64, f64); 8] = [
 /// Yang's spontaneous magnetisation `(1 − 1/(sinh 2K sinh 2L)²)^{1/8}`, zero at and above T_c
 /// (C. N. Yang, Phys. Rev. 85, 808 (1952); C. H. Chang, 1952, for two couplings).
 ///
-/// With a negative coupling it is the magnetisation of the spins turned so as to make the couplings positive (staggered).
+/// Zero also where `f64` cannot tell the temperature from T_c. With a negative coupling it is the magnetisation of the spins turned so as to make the couplings positive (staggered).
 ///
 /// # Errors
 /// A temperature that is not positive and finite, or a coupling that is not finite.
@@ -110,7 +110,7 @@ pub fn spontaneous_magnetisation(coupling_x: f64, coupling_y: f64, temperature: 
     let j = [check_coupling(coupling_x)?.abs(), check_coupling(coupling_y)?.abs()];
     let phase = Phase::new(j, beta);
     let (delta, x, y) = (phase.delta.v, phase.x.v, phase.y.v);
-    if !phase.ordered || delta <= 0.0 {
+    if !phase.ordered || delta < CRITICAL {
         return Ok(0.0);
     }
     // 1/(sinh 2K sinh 2L) = 4xy/((1−x²)(1−y²)) =: k; (1−x²)(1−y²) − 4xy = δ (1 + x + y − xy).

@@ -79,9 +79,9 @@ fn prime_factors(mut n: u64) -> Vec<u64> {
     let mut factors = Vec::new();
     let mut f = 2;
     while n > 1 {
-        if n % f == 0 {
+        if n.is_multiple_of(f) {
             factors.push(f);
-            while n % f == 0 {
+            while n.is_multiple_of(f) {
                 n /= f;
             }
         }

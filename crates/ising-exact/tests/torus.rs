@@ -1,6 +1,7 @@
 //! Kaufman's torus against enumeration: every boundary, sign, odd and degenerate size.
 
 use ising_exact::{Boundary, Edge, Error, Lattice, Thermodynamics};
+use proptest::prelude::*;
 
 fn assert_close(a: Thermodynamics, b: Thermodynamics, tolerance: f64, what: &str) {
     for (name, a, b) in [
@@ -50,4 +51,37 @@ fn every_small_torus_agrees_with_enumeration() {
         }
     }
     assert!(compared > 2500, "{compared} {refused}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Over twelve orders of magnitude: bounds that physics sets, and the same lattice with x and y exchanged,
+    /// whose products run over the other momenta.
+    #[test]
+    fn any_torus_obeys_its_bounds_and_its_mirror_image(
+        m in 1usize..50, n in 1usize..50, exponents in prop::array::uniform3(-3f64..3.0),
+        signs in prop::array::uniform4(prop::bool::ANY),
+    ) {
+        let [jx, jy, t] = exponents.map(|e| 10f64.powf(e));
+        let [jx, jy] = [if signs[0] { -jx } else { jx }, if signs[1] { -jy } else { jy }];
+        let edge = |anti| if anti { Edge::Antiperiodic } else { Edge::Periodic };
+        let (x, y) = (edge(signs[2]), edge(signs[3]));
+        let lattice = Lattice::new(m, n).unwrap().couplings(jx, jy).unwrap().boundary(Boundary { x, y });
+        let mirror = Lattice::new(n, m).unwrap().couplings(jy, jx).unwrap().boundary(Boundary { x: y, y: x });
+        match (lattice.thermodynamics(t), mirror.thermodynamics(t)) {
+            (Ok(a), Ok(b)) => {
+                let scale = jx.abs() + jy.abs();
+                prop_assert!((a.ln_z - b.ln_z).abs() <= 1e-12 * a.ln_z.abs(), "{} {}", a.ln_z, b.ln_z);
+                prop_assert!((a.energy_per_site - b.energy_per_site).abs() <= 1e-11 * scale);
+                prop_assert!((a.entropy_per_site - b.entropy_per_site).abs() <= 1e-9);
+                prop_assert!((a.specific_heat_per_site - b.specific_heat_per_site).abs() <= 1e-8);
+                prop_assert!(a.energy_per_site.abs() <= scale * (1.0 + 1e-14));
+                prop_assert!((-1e-10..=std::f64::consts::LN_2 + 1e-12).contains(&a.entropy_per_site));
+                prop_assert!(a.specific_heat_per_site >= -1e-9);
+            }
+            (Err(Error::Cancellation { .. }), Err(Error::Cancellation { .. })) => {}
+            (a, b) => prop_assert!(false, "{a:?} {b:?}"),
+        }
+    }
 }

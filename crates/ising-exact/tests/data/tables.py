@@ -126,8 +126,8 @@ def write_torus():
 def infinite_ln_z(jx, jy, beta):
     """ln Z per site of the infinite lattice, jx and jy positive: ln(2 sinh 2K)/2 + (1/2 pi) int_0^pi gamma."""
     K, L = beta * jx, beta * jy
-    # cosh gamma - 1 at phi = 0 is (cosh(2K - 2L*) - 1) with L* the dual of L.
-    gap = mp.sinh(K + mp.log(mp.tanh(L)) / 2) ** 2
+    # gamma = 2 (K* - L) at phi = 0, K* the dual of K; (cosh gamma - 1) / 2 = sinh(gamma/2)^2.
+    gap = mp.sinh(L + mp.log(mp.tanh(K)) / 2) ** 2
     slope = mp.sinh(2 * L) / mp.sinh(2 * K)
     points = [0] + [mp.pi / 4**k for k in range(25, -1, -1)]
     integral = mp.quad(lambda phi: 2 * mp.asinh(mp.sqrt(gap + slope * mp.sin(phi / 2) ** 2)), points)
