@@ -143,6 +143,9 @@ pub struct EvaluateArgs {
     /// Integration steps to start from; halved until the figure stands still [default: the run's]
     #[arg(long, value_name = "N")]
     pub steps: Option<NonZeroUsize>,
+    /// Halvings of the step at most, until the figure stands still [default: the run's]
+    #[arg(long, value_name = "N")]
+    pub refinements: Option<NonZeroUsize>,
     /// Integration method, also the adaptive tsit5 and dopri5 [default: the run's]
     #[arg(long, value_enum, value_name = "NAME")]
     pub method: Option<Method>,
@@ -193,6 +196,9 @@ pub struct ImportArgs {
     /// A built-in recipe or a recipe file that the weights belong to
     #[arg(long, value_name = "RECIPE|FILE.toml")]
     pub recipe: String,
+    /// Change one key of the recipe, e.g. potential.hidden=512; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<Setting>,
     /// Run directory to make
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

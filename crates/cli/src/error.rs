@@ -62,11 +62,44 @@ impl CliError {
         Self::File { action, path: path.into(), source, remedy }
     }
 
+    /// The user interrupted work that has nothing to save.
+    pub fn interrupted() -> Self {
+        Self::Interrupted("interrupted".to_owned())
+    }
+
     /// An error of writing to standard output.
     pub fn stdout(source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::BrokenPipe => Self::BrokenPipe,
             _ => Self::file("write to", "standard output", source),
         }
+    }
+}
+
+impl From<flow_core::Error> for CliError {
+    fn from(error: flow_core::Error) -> Self {
+        match error {
+            flow_core::Error::Io { action, path, source } => Self::file(action, path, source),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<datasets::mnist::MnistError> for CliError {
+    fn from(error: datasets::mnist::MnistError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<datasets::lattice::LatticeError> for CliError {
+    fn from(error: datasets::lattice::LatticeError) -> Self {
+        Self::Usage(format!("{error}; change [target]"))
+    }
+}
+
+/// What the library is told when our own part of a training fails.
+impl From<CliError> for flow_core::Error {
+    fn from(error: CliError) -> Self {
+        Self::Callback(error.to_string())
     }
 }

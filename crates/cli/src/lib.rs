@@ -3,16 +3,25 @@
 pub mod args;
 pub mod commands;
 pub mod config;
+pub mod engine;
 pub mod error;
+pub mod figures;
 pub mod interrupt;
+pub mod listener;
 pub mod metrics;
+pub mod model;
 pub mod output;
 pub mod plan;
+pub mod pictures;
 pub mod plots;
+pub mod problem;
 pub mod progress;
 pub mod recipes;
 pub mod report;
 pub mod run_dir;
+pub mod sampling;
+pub mod settings;
+pub mod torch_names;
 pub mod write;
 
 use std::process::ExitCode;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::args::{
     Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PlotArgs, SampleArgs, TrainArgs,
 };
-use crate::config::{Config, Precision, Setting};
+use crate::config::{Config, Precision, RunInfo, Setting};
 use crate::error::CliError;
-use crate::{recipes, run_dir};
+use crate::{engine, recipes, run_dir};
 
 /// What will be done.
 #[derive(Debug)]
@@ -39,6 +39,17 @@ pub struct Compute {
     /// Threads.
     pub threads: NonZeroUsize,
 }
+
+impl Compute {
+    /// What a run remembers of it.
+    pub fn run_info(&self) -> RunInfo {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        RunInfo { version, backend: self.backend, threads: self.threads.get() }
+    }
+}
+
+/// Threads that a system can be expected to start.
+const MOST_THREADS: usize = 1024;
 
 /// A training.
 #[derive(Debug)]
@@ -233,6 +244,7 @@ fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let figures = &mut config.evaluate;
     figures.method = args.method.or(figures.method);
     figures.samples = args.samples.map(NonZeroUsize::get).or(figures.samples);
+    figures.refinements = args.refinements.map_or(figures.refinements, NonZeroUsize::get);
     figures.steps = args.steps.map(NonZeroUsize::get).or(figures.steps);
     if args.steps.is_some() && figures.method.is_some_and(|method| method.is_adaptive()) {
         return Err(CliError::Usage(
@@ -278,7 +290,8 @@ fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
             args.file.display()
         )));
     }
-    let config = recipes::load(&args.recipe, &with_flags(&[], global))?;
+    let mut config = recipes::load(&args.recipe, &with_flags(&args.settings, global))?;
+    config.run = None;
     let compute = compute(global, &config)?;
     Ok(Plan::Import(Box::new(Import { file: args.file, config, out: args.out, compute })))
 }
@@ -309,11 +322,9 @@ fn with_flags(settings: &[Setting], global: &GlobalArgs) -> Vec<Setting> {
 fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
     let of_run = config.run.as_ref().map(|run| run.backend);
     let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
-    if backend != Backend::Ndarray {
-        return Err(CliError::Failed(format!(
-            "this maflow was built without libtorch and has no backend {}; use --backend ndarray",
-            backend.name()
-        )));
+    engine::require(backend)?;
+    if let Some(threads) = global.threads.filter(|threads| threads.get() > MOST_THREADS) {
+        return Err(CliError::Usage(format!("--threads {threads} is more than any machine's {MOST_THREADS}; give fewer")));
     }
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     Ok(Compute { backend, threads: global.threads.unwrap_or_else(cores) })

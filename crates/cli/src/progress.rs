@@ -1,4 +1,4 @@
-//! Progress of the training on standard error: a bar on a terminal, a line now and then elsewhere.
+//! Progress on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -104,6 +104,53 @@ impl Progress {
         let left = self.total.saturating_sub(status.step);
         let seconds = self.started.elapsed().as_secs_f64() * left as f64 / done as f64;
         format!("step {}/{}  {message}  {} left", status.step, self.total, duration(seconds))
+    }
+}
+
+/// Progress of work in equal parts: figures, samples.
+#[derive(Debug)]
+pub struct Task {
+    bar: Option<ProgressBar>,
+    name: &'static str,
+    parts: u64,
+    last_line: Instant,
+}
+
+impl Task {
+    /// Starts.
+    pub fn start(name: &'static str, parts: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {prefix} {pos}/{len}  {msg}")
+                .expect("the template is a constant that indicatif accepts")
+                .progress_chars("━╸·");
+            let bar = ProgressBar::with_draw_target(Some(parts), ProgressDrawTarget::stderr_with_hz(10));
+            bar.set_style(style);
+            bar.set_prefix(name);
+            bar
+        });
+        Self { bar, name, parts, last_line: Instant::now() }
+    }
+
+    /// Shows how many parts are done.
+    pub fn update(&mut self, done: u64, message: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(message.to_owned());
+                bar.set_position(done);
+            }
+            None if self.last_line.elapsed() >= LINE_EVERY => {
+                self.last_line = Instant::now();
+                output::note(format!("{} {done}/{}  {message}", self.name, self.parts).trim_end());
+            }
+            None => {}
+        }
+    }
+
+    /// Takes the bar off the screen.
+    pub fn finish(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -11,12 +11,19 @@ pub struct Report {
     pub objective: Objective,
     /// Samples drawn or data points used.
     pub samples: usize,
-    /// Integration steps of the figure.
-    pub steps: usize,
-    /// Standard error of the main figure: of `nll_nats`, or of `free_energy_per_site`.
+    /// Integration steps of the figure; none where a method chooses its own.
+    pub steps: Option<usize>,
+    /// The integrator of the figure, in words.
+    pub integrator: String,
+    /// Standard error of the main figure: of `nll_nats`, or of `free_energy_per_site` (per site too).
     pub standard_error: f64,
-    /// Change of the main figure when the step is halved once more.
+    /// Change of the main figure from twice the step, in its unit.
     pub integration_error: f64,
+    /// Whether that change is below a tenth of the standard error.
+    pub converged: bool,
+    /// Sites of the lattice; 1 for everything else.
+    #[serde(skip)]
+    pub sites: usize,
     /// Figures of the objective.
     #[serde(flatten)]
     pub figures: Figures,
@@ -30,9 +37,12 @@ pub enum Figures {
     Nll {
         /// Negative log-likelihood in nats (MNIST: in logit space).
         nll_nats: f64,
-        /// The same in bits per dimension of the undecoded data; only for pictures.
+        /// Mean over pictures of the bits per pixel.
         #[serde(skip_serializing_if = "Option::is_none")]
         bits_per_dim: Option<f64>,
+        /// Entropy of the data's density in nats, where it is known.
+        #[serde(skip)]
+        entropy_nats: Option<f64>,
         /// KL divergence from the data's density in nats, where its entropy is known.
         #[serde(skip_serializing_if = "Option::is_none")]
         kl_nats: Option<f64>,
@@ -43,12 +53,14 @@ pub enum Figures {
         free_energy_per_site: f64,
         /// `−ln Z` per site, where it is known.
         exact_free_energy_per_site: Option<f64>,
-        /// The gap in nats: `KL(p ‖ Boltzmann)`.
+        /// The gap of the whole lattice in nats: `KL(p ‖ Boltzmann)`.
         kl_nats: Option<f64>,
-        /// Effective sample size as a fraction of the samples, from 0 to 1.
+        /// Effective sample size `(Σw)²/(N Σw²)`, as a fraction of the N samples.
         ess: f64,
-        /// `ln Z` by importance weights.
+        /// `ln Z` of the whole lattice by importance weights.
         log_z_importance: f64,
+        /// Its standard error.
+        log_z_importance_error: f64,
     },
 }
 
@@ -60,16 +72,38 @@ impl Report {
 
     /// A table for people.
     pub fn text(&self) -> String {
+        let mut rows = self.figure_rows();
+        // Differences are told in nats of the whole lattice, like the gap.
+        let nats = self.sites as f64 * self.integration_error;
+        let remedy = if self.converged { "" } else { "  not below a tenth of the standard error: give more --steps" };
+        rows.push(("integration error", format!("{} nats{remedy}", short(nats))));
+        rows.push(("", format!("{} samples, {}", self.samples, self.integrator)));
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|(name, value)| {
+                // Signs stand in a column of their own.
+                let sign = if value.starts_with('-') { "" } else { " " };
+                format!("  {name:width$}  {sign}{value}")
+            })
+            .collect();
+        lines.join("\n")
+    }
+
+    fn figure_rows(&self) -> Vec<(&'static str, String)> {
+        let nats_error = self.sites as f64 * self.standard_error;
         let mut rows = Vec::new();
-        let error = format!("± {}", short(self.standard_error));
         match &self.figures {
-            Figures::Nll { nll_nats, bits_per_dim, kl_nats } => {
-                rows.push(("negative log-likelihood", format!("{nll_nats:.4} {error} nats")));
+            Figures::Nll { nll_nats, bits_per_dim, entropy_nats, kl_nats } => {
+                rows.push(("negative log-likelihood", format!("{} nats", with_error(*nll_nats, self.standard_error))));
                 if let Some(bits) = bits_per_dim {
-                    rows.push(("bits per dimension", format!("{bits:.4}")));
+                    rows.push(("bits per pixel", format!("{bits:.4}")));
+                }
+                if let Some(entropy) = entropy_nats {
+                    rows.push(("entropy of the data", format!("{} nats", like_error(*entropy, self.standard_error))));
                 }
                 if let Some(kl) = kl_nats {
-                    rows.push(("KL divergence", format!("{kl:.4} {error} nats")));
+                    rows.push(("gap (KL divergence)", format!("{} nats", with_error(*kl, nats_error))));
                 }
             }
             Figures::FreeEnergy {
@@ -78,25 +112,46 @@ impl Report {
                 kl_nats,
                 ess,
                 log_z_importance,
+                log_z_importance_error,
             } => {
-                rows.push(("free energy", format!("{free_energy_per_site:.6} {error} per site")));
+                let name = if self.sites > 1 { "free energy per site" } else { "free energy" };
+                rows.push((name, with_error(*free_energy_per_site, self.standard_error)));
                 if let Some(exact) = exact_free_energy_per_site {
-                    rows.push(("exact", format!("{exact:.6} per site")));
+                    rows.push(("exact value", like_error(*exact, self.standard_error)));
                 }
                 if let Some(kl) = kl_nats {
-                    rows.push(("gap (KL divergence)", format!("{kl:.4} nats")));
+                    rows.push(("gap (KL divergence)", format!("{} nats", with_error(*kl, nats_error))));
                 }
-                rows.push(("effective sample size", format!("{:.2} %", 100.0 * ess)));
-                rows.push(("ln Z by importance", format!("{log_z_importance:.4}")));
+                rows.push(("effective sample size", format!("{:.1} %", 100.0 * ess)));
+                rows.push(("ln Z by importance", with_error(*log_z_importance, *log_z_importance_error)));
+                if let Some(exact) = exact_free_energy_per_site {
+                    let log_z = -exact * self.sites as f64;
+                    rows.push(("ln Z, exact value", like_error(log_z, *log_z_importance_error)));
+                }
             }
         }
-        rows.push(("integration error", short(self.integration_error)));
-        rows.push(("samples", self.samples.to_string()));
-        rows.push(("integration steps", self.steps.to_string()));
-        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
-        lines.join("\n")
+        rows
     }
+}
+
+/// Decimals at which an error shows two significant digits.
+fn decimals(error: f64) -> usize {
+    match error.abs() {
+        error if error > 0.0 && error.is_finite() => (1.0 - error.log10().floor()).clamp(0.0, 12.0) as usize,
+        _ => 6,
+    }
+}
+
+/// A figure with its standard error, both to the digits that mean something.
+fn with_error(value: f64, error: f64) -> String {
+    let digits = decimals(error);
+    format!("{value:.digits$} ± {error:.digits$}")
+}
+
+/// A figure with the digits of another's standard error.
+fn like_error(value: f64, error: f64) -> String {
+    let digits = decimals(error);
+    format!("{value:.digits$}")
 }
 
 /// An error with two significant digits.
@@ -122,46 +177,82 @@ mod tests {
         keys
     }
 
-    #[test]
-    fn the_keys_are_the_fixed_ones() {
-        let common = Report {
+    fn report() -> Report {
+        Report {
             objective: Objective::FreeEnergy,
             samples: 1000,
-            steps: 20,
+            steps: Some(20),
+            integrator: "20 steps of rk4".to_owned(),
             standard_error: 0.0012,
             integration_error: 3.2e-5,
+            converged: true,
+            sites: 100,
             figures: Figures::FreeEnergy {
                 free_energy_per_site: -2.3,
                 exact_free_energy_per_site: Some(-2.315_920_858_819),
-                kl_nats: Some(4.1),
+                kl_nats: Some(1.592),
                 ess: 0.031,
-                log_z_importance: 592.8,
+                log_z_importance: 231.4,
+                log_z_importance_error: 0.25,
             },
-        };
+        }
+    }
+
+    #[test]
+    fn the_keys_are_the_fixed_ones() {
         assert_eq!(
-            keys(&common),
+            keys(&report()),
             [
+                "converged",
                 "ess",
                 "exact_free_energy_per_site",
                 "free_energy_per_site",
                 "integration_error",
+                "integrator",
                 "kl_nats",
                 "log_z_importance",
+                "log_z_importance_error",
                 "objective",
                 "samples",
                 "standard_error",
                 "steps"
             ]
         );
-        let text = common.text();
-        assert!(text.contains("-2.300000 ± 0.0012 per site"), "{text}");
-        assert!(text.contains("3.10 %"), "{text}");
-        let figures = Figures::Nll { nll_nats: 1255.5, bits_per_dim: Some(1.66), kl_nats: None };
-        let nll = Report { objective: Objective::Nll, figures, ..common };
+        let figures = Figures::Nll { nll_nats: 1255.5, bits_per_dim: Some(1.66), entropy_nats: None, kl_nats: None };
+        let nll = Report { objective: Objective::Nll, figures, ..report() };
         assert_eq!(
             keys(&nll),
-            ["bits_per_dim", "integration_error", "nll_nats", "objective", "samples", "standard_error", "steps"]
+            [
+                "bits_per_dim",
+                "converged",
+                "integration_error",
+                "integrator",
+                "nll_nats",
+                "objective",
+                "samples",
+                "standard_error",
+                "steps"
+            ]
         );
+    }
+
+    #[test]
+    fn people_read_the_digits_that_mean_something() {
+        let text = report().text();
+        for line in [
+            "  free energy per site   -2.3000 ± 0.0012",
+            "  exact value            -2.3159",
+            "  gap (KL divergence)     1.59 ± 0.12 nats",
+            "  effective sample size   3.1 %",
+            "  ln Z by importance      231.40 ± 0.25",
+            "  ln Z, exact value       231.59",
+            "  integration error       0.0032 nats",
+            "                          1000 samples, 20 steps of rk4",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
+        }
+        let text = Report { converged: false, ..report() }.text();
+        assert!(text.contains("give more --steps"), "{text}");
     }
 
     #[test]
@@ -169,5 +260,7 @@ mod tests {
         assert_eq!(short(0.001_234), "0.0012");
         assert_eq!(short(12.7), "13");
         assert_eq!(short(3.4e-12), "3.4e-12");
+        assert_eq!(with_error(1255.48, 3.1), "1255.5 ± 3.1");
+        assert_eq!(with_error(1.0, 0.0), "1.000000 ± 0.000000");
     }
 }

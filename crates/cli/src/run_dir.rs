@@ -73,6 +73,7 @@ impl RunDir {
         require_run(path)?;
         let run = Self { path: path.to_owned(), _lock: lock(path)? };
         run.make_folders()?;
+        run.remove_partial_files();
         Ok(run)
     }
 
@@ -88,6 +89,18 @@ impl RunDir {
             fs::create_dir_all(&folder).map_err(|e| CliError::file("create", folder, e))?;
         }
         Ok(())
+    }
+
+    /// Temporary files of a process that was killed while writing. What cannot be removed does no harm.
+    fn remove_partial_files(&self) {
+        for folder in [self.path.clone(), self.checkpoints(), self.plots()] {
+            let Ok(entries) = fs::read_dir(folder) else { continue };
+            for entry in entries.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(flow_core::checkpoint::PARTIAL) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
     }
 
     /// Replaces `config.toml`.

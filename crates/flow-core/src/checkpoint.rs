@@ -153,20 +153,31 @@ fn numbers<const N: usize>(data: &[u8], decode: impl Fn([u8; N]) -> f64) -> Vec<
     data.chunks_exact(N).map(|b| decode(b.try_into().expect("chunks have N bytes"))).collect()
 }
 
+/// How the names of temporary files begin; a process that was killed may leave one.
+pub const PARTIAL: &str = ".partial-";
+
 /// Writes a file whole or not at all: a temporary file in the same folder, fsync, rename, fsync of the folder.
 ///
 /// # Errors
 /// [`Error::Io`] when the file system refuses; what was there before is then untouched.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_whole_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_whole`], with content that `fill` writes piece by piece.
+///
+/// # Errors
+/// [`Error::Io`] when the file system refuses or `fill` fails; what was there before is then untouched.
+pub fn write_whole_with(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<(), Error> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".partial-");
+        builder.prefix(PARTIAL);
         // A temporary file is private by default; a result is as readable as any other file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
         let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
+        fill(file.as_file_mut())?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         File::open(folder)?.sync_all()

@@ -39,6 +39,28 @@ pub trait Potential<S: Space>: Send + Sync {
     }
 }
 
+impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
+    fn dim(&self) -> usize {
+        (**self).dim()
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<S>> {
+        (**self).parameters()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>> {
+        (**self).parameters_mut()
+    }
+
+    fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_> {
+        (**self).freeze(solve)
+    }
+
+    fn random_in_time(&self) -> bool {
+        (**self).random_in_time()
+    }
+}
+
 /// What a potential may know of the solve it is frozen for.
 #[derive(Debug, Clone, Copy)]
 pub struct Solve {

@@ -2,12 +2,23 @@
 
 use std::thread::available_parallelism;
 
+use datasets::mnist::{Content, Download, Mnist};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
 use crate::error::CliError;
-use crate::output;
+use crate::{engine, output};
 
 /// Prints the findings.
 pub fn print() -> Result<(), CliError> {
-    let findings = [("maflow", version()), ("threads", threads()), ("cpu", cpu()), ("libtorch", libtorch())];
+    let findings = [
+        ("maflow", version()),
+        ("threads", threads()),
+        ("cpu", cpu()),
+        ("backends", backends()),
+        ("libtorch", libtorch()),
+        ("mnist", mnist()),
+    ];
     let lines: Vec<String> = findings.iter().map(|(name, finding)| format!("{name:10}{finding}")).collect();
     output::line(&lines.join("\n"))
 }
@@ -45,6 +56,27 @@ fn cpu() -> String {
 #[cfg(not(target_arch = "x86_64"))]
 fn cpu() -> String {
     std::env::consts::ARCH.to_owned()
+}
+
+fn backends() -> String {
+    let names: Vec<&str> = engine::COMPILED.iter().map(|backend| backend.name()).collect();
+    names.join(", ")
+}
+
+/// Whether the user's cache folder holds MNIST, unharmed.
+fn mnist() -> String {
+    let download = match Download::into_user_cache() {
+        Ok(download) => download,
+        Err(error) => return error.to_string(),
+    };
+    let folder = download.folder.display();
+    if !download.folder.exists() {
+        return format!("not fetched yet; `maflow train mnist` fetches 11 MB into {folder}, or give --data DIR");
+    }
+    match Mnist::load(&download.folder, Content::Published, &mut ChaCha8Rng::seed_from_u64(0)) {
+        Ok(_) => format!("ready in {folder}"),
+        Err(error) => format!("not usable: {error}; `maflow train mnist` fetches what is missing"),
+    }
 }
 
 fn libtorch() -> String {

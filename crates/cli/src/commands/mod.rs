@@ -1,7 +1,13 @@
 //! One function per command, from its resolved plan to the end.
 
 mod doctor;
+mod evaluate;
+mod export;
+mod import;
+mod plot;
 mod recipes;
+mod sample;
+mod train;
 
 use crate::error::CliError;
 use crate::plan::Plan;
@@ -11,15 +17,14 @@ use crate::plan::Plan;
 /// # Errors
 /// Whatever ends the command before its work is done.
 pub fn execute(plan: Plan) -> Result<(), CliError> {
-    let missing = |command: &str| Err(CliError::Failed(format!("`maflow {command}` is not part of this build yet")));
     match plan {
+        Plan::Train(plan) => train::run(*plan),
+        Plan::Evaluate(plan) => evaluate::run(*plan),
+        Plan::Sample(plan) => sample::run(*plan),
+        Plan::Plot(plan) => plot::run(*plan),
+        Plan::Import(plan) => import::run(*plan),
+        Plan::Export(plan) => export::run(*plan),
         Plan::Recipes(name) => recipes::print(name.as_deref()),
         Plan::Doctor => doctor::print(),
-        Plan::Train(_) => missing("train"),
-        Plan::Evaluate(_) => missing("evaluate"),
-        Plan::Sample(_) => missing("sample"),
-        Plan::Plot(_) => missing("plot"),
-        Plan::Import(_) => missing("import"),
-        Plan::Export(_) => missing("export"),
     }
 }

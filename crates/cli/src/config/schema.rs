@@ -55,22 +55,33 @@ pub enum Target {
     Phi4(Phi4Target),
 }
 
-/// MNIST: `x = logit(λ + (1 − 2λ)(k + u)/256)`.
+/// MNIST: `x = logit(λ + (1 − 2λ)(k + u)/256)`; of the training file, 50,000 pictures train and 10,000 validate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MnistTarget {
     /// Distance λ kept from 0 and 1 before the logit.
     pub lambda: f64,
-    /// Pictures of the training file set apart for validation.
-    pub validation: usize,
-    /// Seed of that split.
+    /// Seed of the split into training and validation.
     pub split_seed: u64,
+    /// What the files must hold.
+    pub content: DataContent,
 }
 
 impl Default for MnistTarget {
     fn default() -> Self {
-        Self { lambda: 1e-6, validation: 10_000, split_seed: 0 }
+        Self { lambda: 1e-6, split_seed: 0, content: DataContent::Published }
     }
+}
+
+/// What the files of a data set must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataContent {
+    /// The published data, checked by hash.
+    #[default]
+    Published,
+    /// Any files of the same form (a part of MNIST, Fashion-MNIST); figures are then not comparable with published ones.
+    Any,
 }
 
 /// Ising model with unit couplings on a square lattice.
@@ -536,10 +547,12 @@ pub struct Evaluate {
     pub rtol: f64,
     /// Absolute tolerance of an adaptive method.
     pub atol: f64,
+    /// Halvings of the step at most, until the figure stands still.
+    pub refinements: usize,
 }
 
 impl Default for Evaluate {
     fn default() -> Self {
-        Self { samples: None, steps: None, method: None, rtol: 1e-5, atol: 1e-5 }
+        Self { samples: None, steps: None, method: None, rtol: 1e-5, atol: 1e-5, refinements: 3 }
     }
 }

@@ -61,17 +61,6 @@ impl Config {
                 "give train.steps instead",
             ));
         }
-        if let Target::Mnist(mnist) = &self.target {
-            let training = 60_000 - mnist.validation;
-            if self.train.batch > training {
-                return Err(out_of_range(
-                    "train.batch",
-                    self.train.batch,
-                    format!("at most the {training} pictures of the training set"),
-                    "choose a smaller batch",
-                ));
-            }
-        }
         Ok(())
     }
 
@@ -93,8 +82,6 @@ impl Target {
         match self {
             Self::Mnist(mnist) => {
                 within("target.lambda", mnist.lambda, 1e-12, 0.1, "the paper uses 1e-6")?;
-                at_least("target.validation", mnist.validation, 1)?;
-                at_most("target.validation", mnist.validation, 59_999)?;
                 fits_toml("target.split_seed", mnist.split_seed)
             }
             Self::Ising(ising) => {
@@ -226,6 +213,8 @@ impl Evaluate {
         if let Some(steps) = self.steps {
             at_least("evaluate.steps", steps, 1)?;
         }
+        at_least("evaluate.refinements", self.refinements, 1)?;
+        at_most("evaluate.refinements", self.refinements, 10)?;
         within("evaluate.rtol", self.rtol, 1e-15, 1.0, "1e-5 is usual")?;
         within("evaluate.atol", self.atol, 1e-15, 1.0, "1e-5 is usual")
     }

@@ -1,0 +1,33 @@
+//! `maflow export`: the weights of a run with PyTorch's names.
+
+use flow_core::Error;
+use flow_core::checkpoint::{Checkpoint, Tensor};
+
+use crate::error::CliError;
+use crate::plan::Export;
+use crate::torch_names::{NAMES, torch_shape};
+use crate::{model, output};
+
+/// Exports as planned.
+pub fn run(plan: Export) -> Result<(), CliError> {
+    let (checkpoint, file) = model::checkpoint(&plan.run)?;
+    let crate::config::Potential::Ridge(ridge) = &plan.config.potential;
+    let mut tensors = Vec::new();
+    for (ours, torch) in NAMES {
+        let found = checkpoint.tensors.iter().find(|tensor| tensor.name == ours);
+        match found {
+            Some(tensor) => {
+                let shape = torch_shape(ours, &tensor.shape);
+                tensors.push(Tensor { name: torch.to_owned(), shape, ..tensor.clone() });
+            }
+            None if ours == "bias" && !ridge.bias => {}
+            None => {
+                let names: Vec<&str> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+                return Err(Error::MissingTensor { path: file, name: ours.to_owned(), available: names.join(", ") }.into());
+            }
+        }
+    }
+    let names: Vec<String> = tensors.iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
+    Checkpoint { tensors, ..Checkpoint::default() }.write(&plan.out)?;
+    output::line(&format!("{}: {} of {}", plan.out.display(), names.join(", "), file.display()))
+}

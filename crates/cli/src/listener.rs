@@ -1,0 +1,101 @@
+//! What hears of every gradient step: metrics file, log and progress display.
+
+use flow_core::Error;
+use flow_core::train::{Observer, StepMetrics};
+
+use crate::interrupt;
+use crate::metrics::{Metrics, Row};
+use crate::output;
+use crate::progress::{Progress, Status};
+use crate::run_dir::RunDir;
+
+/// The listener of one training.
+#[derive(Debug)]
+pub struct Listener<'a> {
+    run: &'a RunDir,
+    /// Open from the first [`Observer::rewind`] on, which a resumed training calls once its checkpoint has been read.
+    metrics: Option<Metrics>,
+    progress: Option<Progress>,
+    /// What nats are divided by: sites of a lattice.
+    sites: f64,
+    /// Rows of a batch and of the training set, where that is finite.
+    epoch: Option<(u64, u64)>,
+    validation: Option<f64>,
+}
+
+impl<'a> Listener<'a> {
+    /// Listens for the run; figures are nats divided by `sites`, an epoch is (rows of a batch, rows of the training set).
+    pub fn new(run: &'a RunDir, sites: f64, epoch: Option<(u64, u64)>) -> Self {
+        Self { run, metrics: None, progress: None, sites, epoch, validation: None }
+    }
+
+    /// Shows progress from `first` to `total` steps; `best` is the least value the loss can reach, in nats.
+    pub fn show(&mut self, first: u64, total: u64, best: Option<f64>) {
+        self.progress = Some(Progress::start(first, total, best.map(|best| best / self.sites)));
+    }
+
+    /// Ends the display.
+    pub fn finish(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
+    }
+
+    fn row(&self, metrics: &StepMetrics) -> Row {
+        let per_site = |nats: f64| nats / self.sites;
+        let validation = metrics.validation;
+        Row {
+            step: metrics.step,
+            epoch: self.epoch.map(|(batch, rows)| (metrics.step - 1) * batch / rows),
+            loss: per_site(metrics.loss.mean),
+            loss_error: per_site(metrics.loss.standard_error),
+            learning_rate: metrics.learning_rate,
+            gradient_norm: metrics.gradient_norm,
+            flow_steps: metrics.flow_steps as u64,
+            integration_error: metrics.integration_error.map(per_site),
+            validation: validation.map(|v| per_site(v.figure)),
+            validation_error: validation.map(|v| per_site(v.standard_error)),
+            seconds: metrics.seconds,
+        }
+    }
+}
+
+impl Observer for Listener<'_> {
+    fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
+        let row = self.row(metrics);
+        if let Some(file) = &mut self.metrics {
+            file.push(&row)?;
+        }
+        if let Some(validation) = metrics.validation {
+            self.validation = row.validation;
+            self.note(&format!(
+                "step {}: validation {:.4} ± {:.4} nats, integration error {:.1e}",
+                metrics.step, validation.figure, validation.standard_error, validation.integration_error
+            ));
+        }
+        if let Some(progress) = &mut self.progress {
+            let (step, loss, flow_steps) = (row.step, row.loss, row.flow_steps);
+            progress.update(Status { step, loss, flow_steps, validation: self.validation });
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, sentence: &str) {
+        match &self.progress {
+            Some(progress) => progress.note(sentence),
+            None => output::note(sentence),
+        }
+        if let Err(error) = self.run.log(sentence) {
+            output::note(&format!("maflow: {error}"));
+        }
+    }
+
+    fn rewind(&mut self, step: u64) -> Result<(), Error> {
+        self.metrics = Some(Metrics::open(&self.run.metrics(), step)?);
+        Ok(())
+    }
+
+    fn interrupted(&self) -> bool {
+        interrupt::requested()
+    }
+}

@@ -1,0 +1,177 @@
+//! From a configuration to a potential and its integrator, and from a run to the potential it trained.
+
+use std::path::{Path, PathBuf};
+
+use datasets::lattice::{Lattice, LatticeSymmetry};
+use flow_core::checkpoint::{Checkpoint, CheckpointFolder};
+use flow_core::train::TrainState;
+use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, Symmetrised, SymmetryDraw};
+
+use crate::config::{self, Config, Draw, Generator, Symmetry, Target};
+use crate::engine::Engine;
+use crate::error::CliError;
+use crate::{output, problem, run_dir};
+
+/// Tried steps after which an adaptive integrator gives up.
+const ADAPTIVE_STEPS: usize = 100_000;
+
+/// The potential of a configuration with its first parameters.
+///
+/// # Errors
+/// Sizes that are out of range.
+pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Potential<E::Space>>, CliError> {
+    let config::Potential::Ridge(ridge) = &config.potential;
+    let inner = engine.ridge(config.dimension(), ridge, config.train.seed)?;
+    let Some(symmetry) = &ridge.symmetry else { return Ok(inner) };
+    let draw = match symmetry.draw {
+        Draw::PerSolve => SymmetryDraw::PerSolve,
+        Draw::PerStage => SymmetryDraw::PerStage,
+    };
+    let group = group(symmetry, &config.target, config.dimension())?;
+    Ok(Box::new(Symmetrised::new(engine.space().clone(), inner, group, draw)?))
+}
+
+/// The group that the generators make: translations after elements of the point group, with or without x → −x.
+fn group(symmetry: &Symmetry, target: &Target, dimension: usize) -> Result<Group, CliError> {
+    let has = |generator| symmetry.group.contains(&generator);
+    let identity: Vec<u32> = (0..dimension as u32).collect();
+    let (mut translations, mut points) = (vec![identity.clone()], vec![identity]);
+    if let Some(lattice) = lattice(target)? {
+        let lattice = LatticeSymmetry::new(lattice);
+        if has(Generator::Translations) {
+            translations = lattice.translations();
+        }
+        if has(Generator::D4) {
+            points = lattice.point_group();
+        } else if has(Generator::Transpose) {
+            points.extend(lattice.transpose());
+        }
+    }
+    let mut elements = Vec::with_capacity(translations.len() * points.len());
+    for translation in &translations {
+        elements.extend(points.iter().map(|point| LatticeSymmetry::compose(translation, point)));
+    }
+    let signs = vec![1.0; elements.len()];
+    let group = Group::new(elements, signs)?;
+    Ok(if has(Generator::Z2) { group.with_reflection() } else { group })
+}
+
+fn lattice(target: &Target) -> Result<Option<Lattice>, CliError> {
+    Ok(match target {
+        Target::Ising(ising) => {
+            let cols = ising.size_y.unwrap_or(ising.size);
+            Some(Lattice::new(ising.size, cols, problem::boundary(ising.boundary))?)
+        }
+        Target::Phi4(phi4) => Some(Lattice::new(phi4.size, phi4.size, datasets::lattice::Boundary::Periodic)?),
+        Target::Mnist(_) | Target::Toy(_) => None,
+    })
+}
+
+/// The coefficients of a method.
+pub fn tableau(method: config::Method) -> flow_core::Tableau {
+    use config::Method as M;
+    let method = match method {
+        M::Euler => flow_core::Method::Euler,
+        M::Midpoint => flow_core::Method::Midpoint,
+        M::Heun => flow_core::Method::Heun,
+        M::Ralston3 => flow_core::Method::Ralston3,
+        M::Rk4 => flow_core::Method::Rk4,
+        M::Rk38 => flow_core::Method::Rk38,
+        M::Tsit5 => flow_core::Method::Tsit5,
+        M::Dopri5 => flow_core::Method::Dopri5,
+    };
+    method.tableau()
+}
+
+/// What solves may use, in the words of flow-core.
+pub fn coordinates(coordinates: config::Coordinates) -> flow_core::Coordinates {
+    match coordinates {
+        config::Coordinates::Auto => flow_core::Coordinates::Auto,
+        config::Coordinates::X => flow_core::Coordinates::X,
+        config::Coordinates::Feature => flow_core::Coordinates::Own,
+    }
+}
+
+/// What gradients keep, in the words of flow-core.
+pub fn memory(memory: config::Memory) -> flow_core::Memory {
+    match memory {
+        config::Memory::Stages => flow_core::Memory::Stages,
+        config::Memory::Recompute => flow_core::Memory::Starts,
+    }
+}
+
+/// A potential with its trained parameters.
+pub struct Trained<S: Space> {
+    /// The potential.
+    pub potential: Box<dyn Potential<S>>,
+    /// Integration steps when training ended.
+    pub flow_steps: usize,
+    /// The file that the parameters come from.
+    pub file: PathBuf,
+}
+
+impl<S: Space> Trained<S> {
+    /// The integrator for figures and samples: `evaluate.method` and `evaluate.steps`, else those of the training.
+    ///
+    /// # Errors
+    /// Settings that the method cannot have.
+    pub fn integrator(&self, config: &Config) -> Result<Box<dyn Integrator<S>>, CliError> {
+        let evaluate = &config.evaluate;
+        let method = evaluate.method.unwrap_or(config.flow.method);
+        let tableau = tableau(method);
+        Ok(if method.is_adaptive() {
+            Box::new(Adaptive::new(tableau, evaluate.atol, evaluate.rtol, ADAPTIVE_STEPS)?)
+        } else {
+            Box::new(FixedStep::new(tableau, evaluate.steps.unwrap_or(self.flow_steps))?)
+        })
+    }
+
+    /// The flow with an integrator.
+    pub fn flow<'a>(&'a self, space: &'a S, config: &Config, integrator: &'a dyn Integrator<S>) -> Flow<'a, S> {
+        Flow {
+            space,
+            potential: &*self.potential,
+            integrator,
+            duration: config.flow.time,
+            coordinates: coordinates(config.flow.coordinates),
+            memory: memory(config.flow.memory),
+        }
+    }
+}
+
+/// The potential that the run in `path` has trained: the best on validation where there is one, else the newest.
+///
+/// # Errors
+/// When there is no checkpoint, or none fits the configuration.
+pub fn load<E: Engine>(engine: &E, config: &Config, path: &Path) -> Result<Trained<E::Space>, CliError> {
+    let (checkpoint, file) = checkpoint(path)?;
+    let mut potential = potential(engine, config)?;
+    checkpoint.load_parameters(engine.space(), potential.parameters_mut(), &file)?;
+    let state = checkpoint.metadata.get("train_state");
+    let state: Option<TrainState> = state.and_then(|text| serde_json::from_str(text).ok());
+    let flow_steps = state.map_or(config.flow.steps, |state| state.flow_steps);
+    Ok(Trained { potential, flow_steps, file })
+}
+
+/// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are passed over
+/// with a warning.
+///
+/// # Errors
+/// When there is none, or none can be read.
+pub fn checkpoint(path: &Path) -> Result<(Checkpoint, PathBuf), CliError> {
+    let folder = CheckpointFolder::open(&run_dir::checkpoints(path), 1)?;
+    if let Some(best) = folder.best() {
+        match Checkpoint::read(&best) {
+            Ok(checkpoint) => return Ok((checkpoint, best)),
+            Err(error) => output::note(&format!("maflow: {error}; the newest is used instead")),
+        }
+    }
+    let newest = folder.newest(None)?.ok_or_else(|| {
+        CliError::Failed(format!(
+            "{0} has no checkpoint yet; train it: maflow train --resume --out {0}",
+            path.display()
+        ))
+    })?;
+    newest.warnings.iter().for_each(|warning| output::note(&format!("maflow: {warning}")));
+    Ok((newest.checkpoint, newest.path))
+}

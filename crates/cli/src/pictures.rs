@@ -1,0 +1,192 @@
+//! The figures of a run: loss curve, samples, the way of pictures through the flow, densities in the plane.
+
+use std::path::Path;
+
+use flow_core::{Direction, Draws, Flow, Purpose, Space};
+
+use crate::config::Config;
+use crate::error::CliError;
+use crate::model::Trained;
+use crate::plots::{
+    ColumnGroup, Content, Densities, LossCurve, Palette, Panel, Point, ReferenceLine, Tiles, save_both, save_png,
+};
+use crate::problem::{Digits, Problem, SIDE, TargetEnergy};
+use crate::{metrics, run_dir, sampling};
+
+/// Test NLL of others on MNIST in logit space, in nats (arXiv:1809.10188, table 1).
+const QUOTED: [(&str, f64); 4] =
+    [("MADE", 1380.8), ("Real NVP", 1323.2), ("MAF", 1300.5), ("Monge-Ampère flow", 1255.5)];
+/// Points of the curve that are drawn at most; of more, means of neighbours are drawn.
+const CURVE_POINTS: usize = 2000;
+/// Cells of a density map in each direction.
+const CELLS: usize = 160;
+/// The part of the plane that is shown.
+const RANGE: (f64, f64) = (-4.5, 4.5);
+
+/// Draws all figures of a run into its folder `plots/` and returns the names of the files.
+///
+/// # Errors
+/// An integration that fails, or a folder that cannot be written; figures drawn before that are there.
+pub fn draw<S: Space>(
+    space: &S,
+    config: &Config,
+    problem: &Problem,
+    trained: &Trained<S>,
+    run: &Path,
+) -> Result<Vec<String>, CliError> {
+    let folder = run_dir::plots(run);
+    let mut drawn = Vec::new();
+    if let Some(curve) = loss_curve(config, problem, run)? {
+        save_both(&curve, &folder, "loss")?;
+        drawn.extend(["loss.png".to_owned(), "loss.svg".to_owned()]);
+    }
+    let integrator = trained.integrator(config)?;
+    let flow = trained.flow(space, config, &*integrator);
+    let seed = config.train.seed;
+    let mut save = |name: &str, saved: Result<(), CliError>| saved.map(|()| drawn.push(format!("{name}.png")));
+    match problem {
+        Problem::Digits(digits) => {
+            save("samples", samples(&flow, config, 64, 8, &folder))?;
+            save("journey", save_png(&journey(&flow, digits, seed)?, &folder, "journey"))?;
+        }
+        Problem::Plane(density) => {
+            let densities = densities(&flow, config, |x| density.log_density(x))?;
+            save("density", save_png(&densities, &folder, "density"))?;
+        }
+        Problem::Energy { energy: TargetEnergy::Plane(energy), .. } => {
+            let log_z = energy.log_z();
+            let target = |x: [f64; 2]| -energy.energy_and_gradient(&x, &mut [0.0; 2]) - log_z;
+            save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
+        }
+        Problem::Energy { .. } => save("samples", samples(&flow, config, 50, 10, &folder))?,
+    }
+    Ok(drawn)
+}
+
+fn samples<S: Space>(
+    flow: &Flow<'_, S>,
+    config: &Config,
+    count: usize,
+    columns: usize,
+    folder: &Path,
+) -> Result<(), CliError> {
+    let samples = sampling::all(flow, config.train.seed, count)?;
+    match sampling::tiles(config, &samples, columns) {
+        Some(tiles) => save_png(&tiles, folder, "samples"),
+        None => Ok(()),
+    }
+}
+
+/// The loss while training, with the values to compare with; `None` where nothing was trained.
+fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<LossCurve>, CliError> {
+    let path = run_dir::metrics(run);
+    let rows = if path.exists() { metrics::read(&path)? } else { Vec::new() };
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let epoch = problem.steps_per_epoch(config.train.batch);
+    let x = |step: u64| step as f64 / epoch.unwrap_or(1) as f64;
+    let bundle = rows.len().div_ceil(CURVE_POINTS);
+    let training = rows.chunks(bundle).map(|rows| {
+        let n = rows.len() as f64;
+        let mean = rows.iter().map(|row| row.loss).sum::<f64>() / n;
+        let error = rows.iter().map(|row| row.loss_error.powi(2)).sum::<f64>().sqrt() / n;
+        Point { x: x(rows[rows.len() - 1].step), mean, error }
+    });
+    let training: Vec<Point> = training.collect();
+    let validation = rows.iter().filter_map(|row| {
+        Some(Point { x: x(row.step), mean: row.validation?, error: row.validation_error.unwrap_or(0.0) })
+    });
+    let exact = |label: &str| {
+        let line = |best| ReferenceLine { label: label.to_owned(), value: best / problem.sites() };
+        problem.best().map(line).into_iter().collect()
+    };
+    let (title, y_label, references): (_, _, Vec<_>) = match problem {
+        Problem::Digits(_) => {
+            let quoted = QUOTED.map(|(label, value)| ReferenceLine { label: label.to_owned(), value });
+            ("Negative log-likelihood, MNIST in logit space", "nats", quoted.to_vec())
+        }
+        Problem::Plane(_) => ("Negative log-likelihood", "nats", exact("entropy")),
+        Problem::Energy { .. } if problem.sites() > 1.0 => {
+            ("Variational free energy", "free energy per site", exact("exact"))
+        }
+        Problem::Energy { .. } => ("Variational free energy", "nats", exact("exact")),
+    };
+    Ok(Some(LossCurve {
+        title: format!("{title}: {}", config.name),
+        x_label: if epoch.is_some() { "epoch" } else { "step" }.to_owned(),
+        y_label: y_label.to_owned(),
+        smoothing: (training.len() / 40).max(1),
+        training,
+        validation: validation.collect(),
+        published: None,
+        references,
+    }))
+}
+
+/// Test pictures on their way to the Gaussian, and fresh numbers from the Gaussian on their way to pictures.
+fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<Tiles, CliError> {
+    const ROWS: usize = 6;
+    const STOPS: usize = 5;
+    let draws = Draws::new(seed, Purpose::Sample, u64::MAX - 1);
+    let data = digits.held_out(Purpose::Evaluate, 0..ROWS, draws);
+    let base = draws.normals(0..ROWS, SIDE * SIDE);
+    let inference = sampling::journey(flow, &data, Direction::Backward, STOPS, draws)?;
+    let generation = sampling::journey(flow, &base, Direction::Forward, STOPS, draws)?;
+    let lambda = digits.transform().lambda();
+    let mut pictures = Vec::new();
+    for row in 0..ROWS {
+        let place = row * SIDE * SIDE..(row + 1) * SIDE * SIDE;
+        pictures.extend(inference.iter().chain(&generation).map(|x| sampling::pixels(&x[place.clone()], lambda)));
+    }
+    let times = (0..STOPS).map(|k| format!("t = {}", flow.duration * k as f64 / (STOPS - 1) as f64));
+    let times: Vec<String> = times.collect();
+    Ok(Tiles {
+        title: "From pictures to the Gaussian and back".to_owned(),
+        note: "left: test pictures on their way to the base density; right: fresh samples of it on their way to pictures"
+            .to_owned(),
+        groups: vec![
+            ColumnGroup { label: "inference".to_owned(), columns: times.iter().rev().cloned().collect() },
+            ColumnGroup { label: "generation".to_owned(), columns: times },
+        ],
+        height: SIDE,
+        width: SIDE,
+        pictures,
+        palette: Palette::Grey,
+    })
+}
+
+/// The target's density, the flow's, and samples of the flow.
+fn densities<S: Space>(
+    flow: &Flow<'_, S>,
+    config: &Config,
+    target: impl Fn([f64; 2]) -> f64,
+) -> Result<Densities, CliError> {
+    let at = |k: usize| RANGE.0 + (RANGE.1 - RANGE.0) * (k as f64 + 0.5) / CELLS as f64;
+    let cells: Vec<[f64; 2]> = (0..CELLS * CELLS).map(|k| [at(k % CELLS), at(k / CELLS)]).collect();
+    let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX);
+    let learned = flow.log_density(cells.as_flattened(), draws)?;
+    let samples = sampling::all(flow, config.train.seed, 4000)?;
+    let panel = |title: &str, content| Panel { title: title.to_owned(), content };
+    Ok(Densities {
+        title: config.name.clone(),
+        x_range: RANGE,
+        y_range: RANGE,
+        panels: vec![
+            panel("target, ln p", Content::LogDensity { side: CELLS, values: cells.into_iter().map(target).collect() }),
+            panel("flow, ln p", Content::LogDensity { side: CELLS, values: learned }),
+            panel("samples of the flow", points(&samples)),
+        ],
+    })
+}
+
+/// Points of a plane as a panel.
+pub fn points(samples: &[f64]) -> Content {
+    Content::Samples(samples.chunks_exact(2).map(|x| (x[0], x[1])).collect())
+}
+
+/// Points of a plane as a figure of their own.
+pub fn scatter(config: &Config, samples: &[f64]) -> Densities {
+    let panel = Panel { title: format!("{} samples of the flow", samples.len() / 2), content: points(samples) };
+    Densities { title: config.name.clone(), x_range: RANGE, y_range: RANGE, panels: vec![panel] }
+}

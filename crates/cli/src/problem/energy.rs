@@ -1,0 +1,108 @@
+//! The energies and densities of `datasets` by the names of a configuration, and their exact values.
+
+use datasets::lattice::{self, IsingTarget, Phi4Target};
+use datasets::plane::{PlaneDensity, PlaneEnergy, PlaneTarget};
+use flow_core::Energy;
+
+use crate::config::{Boundary, Target, Toy};
+use crate::error::CliError;
+
+/// An energy to be fitted.
+#[derive(Debug, Clone)]
+pub enum TargetEnergy {
+    /// The Ising model in continuous variables.
+    Ising(IsingTarget),
+    /// The φ⁴ theory.
+    Phi4(Phi4Target),
+    /// In the plane.
+    Plane(PlaneEnergy),
+}
+
+impl TargetEnergy {
+    /// The energy of a target.
+    pub(super) fn new(target: &Target) -> Result<Self, CliError> {
+        Ok(match target {
+            Target::Ising(ising) => {
+                let (rows, cols) = (ising.size, ising.size_y.unwrap_or(ising.size));
+                Self::Ising(IsingTarget::new(rows, cols, boundary(ising.boundary), ising.temperature.value())?)
+            }
+            Target::Phi4(phi4) => {
+                let periodic = lattice::Boundary::Periodic;
+                Self::Phi4(Phi4Target::new(phi4.size, phi4.size, periodic, phi4.kappa, phi4.lambda)?)
+            }
+            Target::Toy(toy) => match plane(toy.name) {
+                PlaneTarget::Energy(energy) => Self::Plane(energy),
+                PlaneTarget::Density(_) => unreachable!("densities are fitted by likelihood"),
+            },
+            Target::Mnist(_) => unreachable!("data are fitted by likelihood"),
+        })
+    }
+}
+
+impl Energy for TargetEnergy {
+    fn dim(&self) -> usize {
+        match self {
+            Self::Ising(target) => target.sites(),
+            Self::Phi4(target) => target.sites(),
+            Self::Plane(_) => 2,
+        }
+    }
+
+    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
+        match self {
+            Self::Ising(target) => target.energy_and_gradient(x, gradient),
+            Self::Phi4(target) => target.energy_and_gradient(x, gradient),
+            Self::Plane(target) => target.energy_and_gradient(x, gradient),
+        }
+    }
+}
+
+/// The lattice's boundary in the words of `datasets`.
+pub fn boundary(boundary: Boundary) -> lattice::Boundary {
+    match boundary {
+        Boundary::Periodic => lattice::Boundary::Periodic,
+        Boundary::Open => lattice::Boundary::Open,
+    }
+}
+
+fn plane(name: Toy) -> PlaneTarget {
+    match name {
+        Toy::TwoMoons => PlaneTarget::Density(PlaneDensity::TwoMoons),
+        Toy::EightGaussians => PlaneTarget::Density(PlaneDensity::EightGaussians),
+        Toy::Rings => PlaneTarget::Density(PlaneDensity::Rings),
+        Toy::Pinwheel => PlaneTarget::Density(PlaneDensity::Pinwheel),
+        Toy::Checkerboard => PlaneTarget::Density(PlaneDensity::Checkerboard),
+        Toy::Energy1 => PlaneTarget::Energy(PlaneEnergy::One),
+        Toy::Energy2 => PlaneTarget::Energy(PlaneEnergy::Two),
+        Toy::Energy3 => PlaneTarget::Energy(PlaneEnergy::Three),
+        Toy::Energy4 => PlaneTarget::Energy(PlaneEnergy::Four),
+    }
+}
+
+/// The density of that name.
+pub(super) fn density(name: Toy) -> PlaneDensity {
+    match plane(name) {
+        PlaneTarget::Density(density) => density,
+        PlaneTarget::Energy(_) => unreachable!("energies are fitted by free energy"),
+    }
+}
+
+/// `−ln Z` of the target, where an exact method knows it (open lattices: up to a width of 256).
+pub(super) fn exact(target: &Target) -> Option<f64> {
+    match target {
+        Target::Ising(ising) => {
+            let boundary = match ising.boundary {
+                Boundary::Periodic => ising_exact::Boundary::PERIODIC,
+                Boundary::Open => ising_exact::Boundary::OPEN,
+            };
+            let lattice = ising_exact::Lattice::new(ising.size, ising.size_y.unwrap_or(ising.size)).ok()?;
+            let exact = lattice.boundary(boundary).continuous(ising.temperature.value()).ok()?;
+            Some(exact.free_energy_per_site * ising.sites() as f64)
+        }
+        Target::Toy(toy) => match plane(toy.name) {
+            PlaneTarget::Energy(energy) => Some(-energy.log_z()),
+            PlaneTarget::Density(_) => None,
+        },
+        Target::Mnist(_) | Target::Phi4(_) => None,
+    }
+}

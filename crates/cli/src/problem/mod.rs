@@ -1,0 +1,241 @@
+//! The target of a run made ready: batches to train on and to take figures on, and the value to compare with.
+
+mod digits;
+mod energy;
+
+use std::path::Path;
+
+use datasets::plane::PlaneDensity;
+use flow_core::train::{BaseSamples, Batches};
+use flow_core::{Draws, FreeEnergy, NegativeLogLikelihood, Objective, Purpose, Space};
+
+pub use digits::{Digits, SIDE};
+pub use energy::{TargetEnergy, boundary};
+
+use crate::config::{self, Config, Target};
+use crate::error::CliError;
+
+/// Rows of one batch when figures are taken: results depend on it through the keys of the random numbers.
+pub const FIGURE_ROWS: usize = 1000;
+/// Rows that figures are taken on where there is no end of them.
+const DEFAULT_ROWS: usize = 10_000;
+/// Rows of a validation where there is no end of them.
+const VALIDATION_ROWS: usize = 2000;
+
+/// A target with everything that is known about it.
+#[derive(Debug)]
+pub enum Problem {
+    /// A density in the plane, fitted to as many samples as are asked for.
+    Plane(PlaneDensity),
+    /// Pictures of digits in logit space.
+    Digits(Box<Digits>),
+    /// A density known by its energy.
+    Energy {
+        /// The energy.
+        energy: TargetEnergy,
+        /// Sites of the lattice that figures are divided by; 1 in the plane.
+        sites: usize,
+        /// `−ln Z` where it is known.
+        exact: Option<f64>,
+    },
+}
+
+impl Problem {
+    /// Prepares the target of a configuration; data come from the folder `data`, or are fetched.
+    ///
+    /// # Errors
+    /// Parameters that no target has, or data that cannot be had.
+    pub fn load(config: &Config, data: Option<&Path>) -> Result<Self, CliError> {
+        match &config.target {
+            Target::Toy(toy) if !toy.name.is_energy() => Ok(Self::Plane(energy::density(toy.name))),
+            Target::Mnist(mnist) => Ok(Self::Digits(Box::new(Digits::load(mnist, config.train.seed, data)?))),
+            Target::Ising(_) | Target::Phi4(_) | Target::Toy(_) => {
+                let energy = TargetEnergy::new(&config.target)?;
+                let exact = energy::exact(&config.target);
+                let sites = if matches!(config.target, Target::Toy(_)) { 1 } else { config.dimension() };
+                Ok(Self::Energy { energy, sites, exact })
+            }
+        }
+    }
+
+    /// The objective of the target, with a weight for the transport cost.
+    pub fn objective<S: Space>(&self, transport_cost: f64) -> Box<dyn Objective<S>> {
+        match self {
+            Self::Plane(_) | Self::Digits(_) => Box::new(NegativeLogLikelihood { transport_cost }),
+            Self::Energy { energy, .. } => Box::new(FreeEnergy { energy: energy.clone(), transport_cost }),
+        }
+    }
+
+    /// Its name.
+    pub fn kind(&self) -> config::Objective {
+        match self {
+            Self::Plane(_) | Self::Digits(_) => config::Objective::Nll,
+            Self::Energy { .. } => config::Objective::FreeEnergy,
+        }
+    }
+
+    /// What nats are divided by in figures: the sites of a lattice, or 1.
+    pub fn sites(&self) -> f64 {
+        match self {
+            Self::Plane(_) | Self::Digits(_) => 1.0,
+            Self::Energy { sites, .. } => *sites as f64,
+        }
+    }
+
+    /// The least value that the loss can reach, in nats, where it is known: an entropy, or `−ln Z`.
+    pub fn best(&self) -> Option<f64> {
+        match self {
+            Self::Plane(density) => Some(density.entropy()),
+            Self::Digits(_) => None,
+            Self::Energy { exact, .. } => *exact,
+        }
+    }
+
+    /// Rows of the finite training set.
+    pub fn training_rows(&self) -> Option<usize> {
+        match self {
+            Self::Digits(digits) => Some(digits.training_rows()),
+            Self::Plane(_) | Self::Energy { .. } => None,
+        }
+    }
+
+    /// Gradient steps of one pass over a finite training set.
+    pub fn steps_per_epoch(&self, batch: usize) -> Option<u64> {
+        self.training_rows().map(|rows| rows.div_ceil(batch) as u64)
+    }
+
+    /// Gradient steps of a whole training.
+    pub fn training_steps(&self, train: &config::Train) -> u64 {
+        match (train.steps, train.epochs, self.training_rows()) {
+            (Some(steps), _, _) => steps as u64,
+            (None, Some(epochs), Some(rows)) => (epochs as u64 * rows as u64).div_ceil(train.batch as u64),
+            _ => unreachable!("a validated configuration has steps, or epochs and a finite data set"),
+        }
+    }
+}
+
+impl Batches for Problem {
+    fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, flow_core::Error> {
+        Ok(match self {
+            Self::Plane(density) => plane_samples(*density, draws, rows),
+            Self::Digits(digits) => digits.training_batch(draws, rows),
+            Self::Energy { energy, .. } => BaseSamples { dim: flow_core::Energy::dim(energy) }.batch(draws, rows)?,
+        })
+    }
+}
+
+fn plane_samples(density: PlaneDensity, draws: Draws, rows: usize) -> Vec<f64> {
+    (0..rows as u64).flat_map(|row| density.sample(&mut draws.row(row))).collect()
+}
+
+/// The rows that a validation or a final figure is taken on, batch by batch: the same whenever they are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct FigureRows<'a> {
+    problem: &'a Problem,
+    seed: u64,
+    purpose: Purpose,
+    rows: usize,
+}
+
+impl<'a> FigureRows<'a> {
+    /// Rows for validations during training.
+    pub fn validation(problem: &'a Problem, seed: u64) -> Self {
+        let rows = match problem {
+            Problem::Digits(digits) => digits.held_out_rows(Purpose::Validate),
+            Problem::Plane(_) | Problem::Energy { .. } => VALIDATION_ROWS,
+        };
+        Self { problem, seed, purpose: Purpose::Validate, rows }
+    }
+
+    /// Rows for final figures: as many as asked for, else the whole test set or [`DEFAULT_ROWS`].
+    ///
+    /// # Errors
+    /// When the test set has fewer.
+    pub fn evaluation(problem: &'a Problem, seed: u64, rows: Option<usize>) -> Result<Self, CliError> {
+        let purpose = Purpose::Evaluate;
+        let rows = match problem {
+            Problem::Digits(digits) => {
+                let all = digits.held_out_rows(purpose);
+                match rows {
+                    Some(rows) if rows > all => {
+                        return Err(CliError::Usage(format!(
+                            "the test set has {all} pictures, not {rows}; ask for at most {all} --samples"
+                        )));
+                    }
+                    rows => rows.unwrap_or(all),
+                }
+            }
+            Problem::Plane(_) | Problem::Energy { .. } => rows.unwrap_or(DEFAULT_ROWS),
+        };
+        Ok(Self { problem, seed, purpose, rows })
+    }
+
+    /// How many in all.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many batches they come in.
+    pub fn batches(&self) -> u64 {
+        self.rows.div_ceil(FIGURE_ROWS) as u64
+    }
+
+    /// Batch number `i` and its key.
+    pub fn batch(&self, i: u64) -> (Vec<f64>, Draws) {
+        let first = i as usize * FIGURE_ROWS;
+        let rows = FIGURE_ROWS.min(self.rows - first);
+        let draws = Draws::new(self.seed, self.purpose, i);
+        let batch = match self.problem {
+            Problem::Plane(density) => plane_samples(*density, draws, rows),
+            Problem::Digits(digits) => digits.held_out(self.purpose, first..first + rows, draws),
+            Problem::Energy { energy, .. } => draws.normals(0..rows, flow_core::Energy::dim(energy)),
+        };
+        (batch, draws)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipes;
+
+    #[test]
+    fn the_exact_value_is_that_of_the_same_target() {
+        // ising-exact and datasets derive the constants of the continuous formulation independently.
+        for (size, size_y, boundary, temperature) in [(4, 4, "periodic", 2.0), (3, 5, "open", 1.3), (2, 6, "periodic", 3.1)]
+        {
+            let settings = [
+                format!("target.size={size}"),
+                format!("target.size_y={size_y}"),
+                format!("target.boundary={boundary}"),
+                format!("target.temperature={temperature}"),
+                "potential.symmetry.group=[\"z2\"]".to_owned(),
+            ];
+            let settings: Vec<_> = settings.iter().map(|s| s.parse().unwrap()).collect();
+            let config = recipes::load("ising-8", &settings).unwrap();
+            let Problem::Energy { energy: TargetEnergy::Ising(target), exact, sites } =
+                Problem::load(&config, None).unwrap()
+            else {
+                panic!("not an Ising model")
+            };
+            assert_eq!(sites, size * size_y);
+            let boundary: ising_exact::Boundary = boundary.parse().unwrap();
+            let lattice = ising_exact::Lattice::new(size, size_y).unwrap().boundary(boundary);
+            let ln_z_ising = lattice.thermodynamics(temperature).unwrap().ln_z;
+            let difference = target.minus_log_z(ln_z_ising) - exact.unwrap();
+            assert!(difference.abs() < 1e-10, "{size}×{size_y} {boundary}: {difference:e}");
+        }
+    }
+
+    #[test]
+    fn figures_see_the_same_rows_every_time_and_the_last_batch_is_cut() {
+        let config = recipes::load("two-moons", &[]).unwrap();
+        let problem = Problem::load(&config, None).unwrap();
+        let rows = FigureRows::evaluation(&problem, 3, Some(FIGURE_ROWS + 7)).unwrap();
+        assert_eq!(rows.batches(), 2);
+        let (last, draws) = rows.batch(1);
+        assert_eq!(last.len(), 2 * 7);
+        assert_eq!((last, draws), rows.batch(1));
+        assert_ne!(rows.batch(0).0[..14], rows.batch(1).0[..]);
+    }
+}

@@ -1,0 +1,53 @@
+//! The settings of a training in the words of flow-core.
+
+use flow_core::AdamSettings;
+use flow_core::train::TrainSettings;
+
+use crate::config::{Config, Optimizer, Schedule};
+use crate::model;
+use crate::problem::Problem;
+
+/// Settings of the training of a problem: epochs become steps, and a data set is validated on after each of them by default.
+pub fn of(config: &Config, problem: &Problem) -> TrainSettings {
+    let train = &config.train;
+    let validate_every = match (train.validate_every, problem.steps_per_epoch(train.batch)) {
+        (0, Some(epoch)) => epoch,
+        (steps, _) => steps as u64,
+    };
+    TrainSettings { validate_every, ..with_steps(config, problem.training_steps(train)) }
+}
+
+/// Settings of a training of so many steps, whatever the data, without validation.
+pub fn with_steps(config: &Config, steps: u64) -> TrainSettings {
+    let (train, flow) = (&config.train, &config.flow);
+    TrainSettings {
+        steps: steps,
+        batch: train.batch,
+        learning_rate: train.learning_rate,
+        schedule: match &train.schedule {
+            Schedule::Constant => flow_core::Schedule::Constant,
+            Schedule::Cosine(cosine) => {
+                flow_core::Schedule::Cosine { warmup: cosine.warmup as u64, end: cosine.final_fraction }
+            }
+        },
+        adam: AdamSettings {
+            betas: (train.betas[0], train.betas[1]),
+            weight_decay: train.weight_decay,
+            decoupled: train.optimizer == Optimizer::Adamw,
+            ..AdamSettings::default()
+        },
+        clip_norm: train.clip_norm,
+        seed: train.seed,
+        tableau: model::tableau(flow.method),
+        flow_steps: flow.steps,
+        max_flow_steps: train.max_flow_steps.max(flow.steps),
+        duration: flow.time,
+        coordinates: model::coordinates(flow.coordinates),
+        memory: model::memory(flow.memory),
+        watch_every: train.watch_every as u64,
+        watch_tolerance: train.watch_tolerance,
+        validate_every: 0,
+        checkpoint_every: train.checkpoint_every as u64,
+        max_rollbacks: u32::try_from(train.max_rollbacks).unwrap_or(u32::MAX),
+    }
+}
