@@ -1,9 +1,10 @@
 //! The paper's potential, one hidden layer: `φ(x) = Σ_j v_j f(w_j·x + b_j)`, in plain and in feature-space coordinates.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow_core::{Chart, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage};
+use flow_core::{Chart, Coordinates, Draws, Error, Field, Group, Memo, Parameter, Potential, Solve, Space, Stage};
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, ShapeBuilder, s};
 use rand::RngExt;
 
@@ -62,6 +63,7 @@ pub struct Ridge<T: Real> {
     weight: Parameter<Cpu<T>>,
     bias: Option<Parameter<Cpu<T>>>,
     amplitude: Parameter<Cpu<T>>,
+    orbit: Option<Group>,
     feature_stages: AtomicU64,
 }
 
@@ -99,8 +101,23 @@ impl<T: Real> Ridge<T> {
             amplitude: uniform(2, "amplitude", &[hidden], hidden),
             space,
             activation,
+            orbit: None,
             feature_stages: AtomicU64::new(0),
         })
+    }
+
+    /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
+    /// parameters. Every row of weights stands for its whole orbit, so a solve costs as much as one with
+    /// `|G| · hidden` free ridge functions.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the group acts on another number of coordinates.
+    pub fn over_orbit(mut self, group: Group) -> Result<Self, Error> {
+        group.check_dim(self.dim())?;
+        // As many terms as before should start with the same variance.
+        self.amplitude.value /= T::of((group.order() as f64).sqrt());
+        self.orbit = Some(group);
+        Ok(self)
     }
 
     /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
@@ -108,8 +125,58 @@ impl<T: Real> Ridge<T> {
         self.feature_stages.load(Ordering::Relaxed)
     }
 
+    /// Ridge functions that a solve works with, whole orbits counted.
     fn hidden(&self) -> usize {
-        self.weight.value.nrows()
+        self.weight.value.nrows() * self.orbit.as_ref().map_or(1, Group::order)
+    }
+
+    /// The weights of all ridge functions: those of element g of the group follow those of element g − 1.
+    fn all_weights(&self) -> Cow<'_, Array2<T>> {
+        let kernels = &self.weight.value;
+        let Some(group) = &self.orbit else { return Cow::Borrowed(kernels) };
+        let mut all = zeros(self.hidden(), kernels.ncols());
+        for g in 0..group.order() {
+            let (source, sign) = group.element(g);
+            let first = g * kernels.nrows();
+            // w·(gx) = Σ_i w_i sign x[source_i].
+            for (i, &from) in source.iter().enumerate() {
+                let mut out = all.slice_mut(s![first..first + kernels.nrows(), from as usize]);
+                out.assign(&kernels.column(i));
+                out *= T::of(sign);
+            }
+        }
+        Cow::Owned(all)
+    }
+
+    /// One number per ridge function, from one per kernel.
+    fn all_of(&self, of: &Parameter<Cpu<T>>) -> Vec<T> {
+        of.value.row(0).to_vec().repeat(self.orbit.as_ref().map_or(1, Group::order))
+    }
+
+    /// The cotangent of the kernels from that of all weights.
+    fn kernels_bar(&self, all_bar: Array2<T>) -> Array2<T> {
+        let Some(group) = &self.orbit else { return all_bar };
+        let kernels = &self.weight.value;
+        let mut out = zeros(kernels.nrows(), kernels.ncols());
+        for g in 0..group.order() {
+            let (source, sign) = group.element(g);
+            let first = g * kernels.nrows();
+            for (i, &from) in source.iter().enumerate() {
+                out.column_mut(i)
+                    .scaled_add(T::of(sign), &all_bar.slice(s![first..first + kernels.nrows(), from as usize]));
+            }
+        }
+        out
+    }
+
+    /// The cotangent of one number per kernel from that of one per ridge function.
+    fn folded(&self, all_bar: Array2<T>) -> Array2<T> {
+        let kernels = self.weight.value.nrows();
+        let mut out = zeros(1, kernels);
+        for (j, bar) in all_bar.iter().enumerate() {
+            out[[0, j % kernels]] += *bar;
+        }
+        out
     }
 
     /// `a · b` with the rows of `a` shared among the threads.
@@ -147,26 +214,29 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
-        let weight = &self.weight.value;
+        let weight = self.all_weights();
         let feature_space = match solve.coordinates {
             Coordinates::Auto => self.hidden() < 2 * self.dim(),
             Coordinates::X => false,
             Coordinates::Own => true,
         };
         let mut norms = vec![0.0; self.hidden()];
-        self.space.row_dot(&mut norms, weight, weight);
+        self.space.row_dot(&mut norms, &weight, &weight);
         let norms: Vec<T> = norms.into_iter().map(T::of).collect();
-        let amplitude = self.amplitude.value.row(0).to_vec();
+        let amplitude = self.all_of(&self.amplitude);
+        let bias = self.bias.as_ref().map(|bias| self.all_of(bias));
         let curved = amplitude.iter().zip(&norms).map(|(v, n)| *v * *n).collect();
         let transposed = column_major(weight.t());
-        let gram = feature_space.then(|| self.shared_product(weight, transposed.view()));
-        Box::new(Frozen { ridge: self, amplitude, norms, curved, transposed, gram })
+        let gram = feature_space.then(|| self.shared_product(&weight, transposed.view()));
+        Box::new(Frozen { ridge: self, weight, bias, amplitude, norms, curved, transposed, gram })
     }
 }
 
 /// A ridge potential frozen for one solve.
 struct Frozen<'a, T: Real> {
     ridge: &'a Ridge<T>,
+    weight: Cow<'a, Array2<T>>,
+    bias: Option<Vec<T>>,
     amplitude: Vec<T>,
     /// `‖w_j‖²`.
     norms: Vec<T>,
@@ -179,14 +249,10 @@ struct Frozen<'a, T: Real> {
 }
 
 impl<T: Real> Frozen<'_, T> {
-    fn bias(&self) -> Option<ArrayView1<'_, T>> {
-        self.ridge.bias.as_ref().map(|b| b.value.row(0))
-    }
-
     /// `a ← x Wᵀ + b`.
     fn arguments(&self, x: &Array2<T>, a: &mut Array2<T>) {
-        match self.bias() {
-            Some(bias) => a.assign(&bias),
+        match &self.bias {
+            Some(bias) => a.assign(&ArrayView1::from(bias)),
             None => a.fill(T::zero()),
         }
         product(a.view_mut(), 1.0, x.view(), self.transposed.view());
@@ -249,7 +315,7 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         let mut sums = sums.into_iter();
         let mut next = || sums.next().expect("enter_pullback returns this many arrays");
         let (mut weight_bar, bias_bar, amplitude_bar, norm_bar) = (next(), next(), next(), next());
-        let weight = &self.ridge.weight.value;
+        let weight = &*self.weight;
         if self.gram.is_some() {
             // G = WWᵀ: W̄ += (Ḡ + Ḡᵀ) W.
             let gram_bar = next();
@@ -259,9 +325,9 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j.
         let norm_bar = norm_bar.mapv(|bar| T::of(2.0) * bar);
         weight_bar += &(weight * &norm_bar.t());
-        let mut out = vec![weight_bar];
-        out.extend(self.ridge.bias.as_ref().map(|_| bias_bar));
-        out.push(amplitude_bar);
+        let mut out = vec![self.ridge.kernels_bar(weight_bar)];
+        out.extend(self.ridge.bias.as_ref().map(|_| self.ridge.folded(bias_bar)));
+        out.push(self.ridge.folded(amplitude_bar));
         out
     }
 }
@@ -381,7 +447,7 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         let Pointwise { field, s, scratch, .. } = &mut self.work;
         field.arguments(state, s);
         field.forward(s, scratch, laplacian);
-        product(velocity.view_mut(), 0.0, scratch.view(), field.ridge.weight.value.view());
+        product(velocity.view_mut(), 0.0, scratch.view(), field.weight.view());
         if let Some(memo) = memo {
             memo.push(s.clone());
         }
@@ -396,7 +462,7 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         laplacian_bar: Option<&Vec<f64>>,
         state_bar: &mut Array2<T>,
     ) {
-        let weight = &self.work.field.ridge.weight.value;
+        let weight = &*self.work.field.weight;
         let mut u = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
         product(u.view_mut(), 0.0, velocity_bar.view(), self.work.field.transposed.view());
         self.work.backward(&memo[0], &u, laplacian_bar);
@@ -476,12 +542,12 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
 
     fn leave(&mut self, state: Array2<T>) -> Array2<T> {
         let mut x = self.x.clone();
-        product(x.view_mut(), 1.0, state.view(), self.work.field.ridge.weight.value.view());
+        product(x.view_mut(), 1.0, state.view(), self.work.field.weight.view());
         x
     }
 
     fn leave_pullback(&mut self, state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
-        let weight = &self.work.field.ridge.weight.value;
+        let weight = &*self.work.field.weight;
         let mut weight_bar = zeros(weight.nrows(), weight.ncols());
         product(weight_bar.view_mut(), 0.0, state.t(), x_bar.view());
         self.weight_bar = Some(weight_bar);
@@ -493,7 +559,7 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
 
     fn enter_pullback(self: Box<Self>, _state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
         // The state starts at zero whatever x is: its cotangent goes nowhere.
-        let weight = &self.work.field.ridge.weight.value;
+        let weight = &*self.work.field.weight;
         let mut weight_bar = self.weight_bar.unwrap_or_else(|| zeros(weight.nrows(), weight.ncols()));
         product(weight_bar.view_mut(), 1.0, self.origin_bar.t(), self.x.view());
         let mut x_bar = self.leave_bar.unwrap_or_else(|| zeros(self.x.nrows(), self.x.ncols()));

@@ -31,6 +31,10 @@ fn symmetrised<T: Real>(draw: SymmetryDraw) -> Symmetrised<Cpu<T>, Ridge<T>> {
     Symmetrised::new(cpu(), ridge(5, 7, Activation::Softplus, true), shifts(5), draw).unwrap()
 }
 
+fn over_orbit<T: Real>() -> Ridge<T> {
+    ridge(5, 2, Activation::Softplus, true).over_orbit(shifts(5)).unwrap()
+}
+
 fn conforms<T: Real>(mut of: impl Potential<Cpu<T>>) {
     potential(&cpu(), &mut of);
     solves(&cpu(), &mut of);
@@ -58,6 +62,7 @@ conformance! {
     softplus_wide: ridge(3, 19, Activation::Softplus, false);
     ln_cosh: ridge(5, 18, Activation::LnCosh, false);
     ln_cosh_with_bias: ridge(4, 3, Activation::LnCosh, true);
+    over_an_orbit: over_orbit();
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve);
     symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage);
 }
@@ -131,4 +136,20 @@ fn feature_space_is_taken_where_it_pays() {
         chart.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
         assert_eq!(ridge.feature_stages(), u64::from(pays));
     }
+}
+
+#[test]
+fn a_sum_over_an_orbit_is_symmetric() {
+    use flow_core::{Coordinates, Draws, Purpose, Solve, Stage};
+    let (cpu, group, potential) = (cpu::<f64>(), shifts(5), over_orbit::<f64>());
+    let solve = Solve { rows: 1, draws: Draws::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::X };
+    let field = potential.freeze(&solve);
+    let value = |x: &[f64]| field.value(0..1, Stage { t: 0.0, index: 0 }, &cpu.upload(1, 5, x))[0];
+    let x = [0.3, -1.2, 0.8, 2.0, -0.4];
+    for g in 0..group.order() {
+        let (source, sign) = group.element(g);
+        let turned: Vec<f64> = source.iter().map(|&i| sign * x[i as usize]).collect();
+        assert!((value(&turned) - value(&x)).abs() < 1e-13);
+    }
+    assert!((value(&[1.0, 0.0, 0.0, 0.0, 0.0]) - value(&x)).abs() > 1e-3, "the potential is no constant");
 }

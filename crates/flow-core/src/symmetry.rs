@@ -60,6 +60,27 @@ impl Group {
     pub fn order(&self) -> usize {
         self.inverse.len()
     }
+
+    /// Numbers per row that the group acts on.
+    pub fn dim(&self) -> usize {
+        self.source[0].len()
+    }
+
+    /// Checks that the group acts on `dim` numbers per row.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when it acts on another number.
+    pub fn check_dim(&self, dim: usize) -> Result<(), Error> {
+        if self.dim() == dim {
+            return Ok(());
+        }
+        Err(Error::Shape { what: "the symmetry group".into(), found: vec![self.dim()], expected: vec![dim] })
+    }
+
+    /// Element `g`: its permutation and its sign.
+    pub fn element(&self, g: usize) -> (&[u32], f64) {
+        (&self.source[g], self.sign[g])
+    }
 }
 
 /// When the group element of a row is drawn.
@@ -88,13 +109,7 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     /// # Errors
     /// [`Error::Shape`] when the group acts on another number of coordinates than the potential.
     pub fn new(space: S, inner: P, group: Group, draw: SymmetryDraw) -> Result<Self, Error> {
-        if group.source[0].len() != inner.dim() {
-            return Err(Error::Shape {
-                what: "the symmetry group".into(),
-                found: vec![group.source[0].len()],
-                expected: vec![inner.dim()],
-            });
-        }
+        group.check_dim(inner.dim())?;
         let table = space.permutations(&group.source, &group.sign);
         Ok(Self { space, inner, group, table, draw })
     }
