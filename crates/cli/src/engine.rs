@@ -1,7 +1,7 @@
 //! The seam to the backends: each is one implementation of [`Engine`]; all work is written once, generic over it.
 
 use backend_ndarray::{Cpu, Real, Ridge};
-use flow_core::{Potential, Space};
+use flow_core::{Group, Potential, Space};
 
 use crate::args::Backend;
 use crate::config::{Activation, Precision, RidgePotential};
@@ -16,11 +16,17 @@ pub trait Engine {
     /// Where its arrays live.
     fn space(&self) -> &Self::Space;
 
-    /// The paper's potential of `dim` numbers, with its first parameters drawn from `seed`.
+    /// The paper's potential of `dim` numbers, with its first parameters drawn from `seed`, summed over a group where there is one.
     ///
     /// # Errors
     /// When a size is out of range.
-    fn ridge(&self, dim: usize, ridge: &RidgePotential, seed: u64) -> Result<Box<dyn Potential<Self::Space>>, CliError>;
+    fn ridge(
+        &self,
+        dim: usize,
+        ridge: &RidgePotential,
+        seed: u64,
+        orbit: Option<Group>,
+    ) -> Result<Box<dyn Potential<Self::Space>>, CliError>;
 }
 
 /// Pure Rust on the CPU.
@@ -31,12 +37,22 @@ impl<T: Real> Engine for Cpu<T> {
         self
     }
 
-    fn ridge(&self, dim: usize, ridge: &RidgePotential, seed: u64) -> Result<Box<dyn Potential<Self>>, CliError> {
+    fn ridge(
+        &self,
+        dim: usize,
+        ridge: &RidgePotential,
+        seed: u64,
+        orbit: Option<Group>,
+    ) -> Result<Box<dyn Potential<Self>>, CliError> {
         let activation = match ridge.activation {
             Activation::Softplus => backend_ndarray::Activation::Softplus,
             Activation::LnCosh => backend_ndarray::Activation::LnCosh,
         };
-        Ok(Box::new(Ridge::new(self.clone(), dim, ridge.hidden, activation, ridge.bias, seed)?))
+        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation, ridge.bias, seed)?;
+        Ok(match orbit {
+            Some(group) => Box::new(free.over_orbit(group)?),
+            None => Box::new(free),
+        })
     }
 }
 

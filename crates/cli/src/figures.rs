@@ -15,12 +15,7 @@ use crate::report::{Figures, Report};
 ///
 /// # Errors
 /// More samples than there are, an integration that fails, or an interrupt.
-pub fn take<S: Space>(
-    space: &S,
-    config: &Config,
-    problem: &Problem,
-    trained: &Trained<S>,
-) -> Result<Report, CliError> {
+pub fn take<S: Space>(space: &S, config: &Config, problem: &Problem, trained: &Trained<S>) -> Result<Report, CliError> {
     let rows = FigureRows::evaluation(problem, config.train.seed, config.evaluate.samples)?;
     let integrator = trained.integrator(config)?;
     let flow = trained.flow(space, config, &*integrator);
@@ -30,7 +25,10 @@ pub fn take<S: Space>(
     let batches = |i| if interrupt::requested() { Err(CliError::interrupted().into()) } else { Ok(rows.batch(i)) };
     let refinements = config.evaluate.refinements;
     let found = converged(&flow, &*objective, rows.batches(), batches, refinements as u32, |refinement, batch| {
-        task.update(batch + 1, &if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) });
+        task.update(
+            batch + 1,
+            &if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) },
+        );
     });
     task.finish();
     let found = found.map_err(|error| if interrupt::requested() { CliError::interrupted() } else { error.into() })?;

@@ -21,14 +21,15 @@ const ADAPTIVE_STEPS: usize = 100_000;
 /// Sizes that are out of range.
 pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Potential<E::Space>>, CliError> {
     let config::Potential::Ridge(ridge) = &config.potential;
-    let inner = engine.ridge(config.dimension(), ridge, config.train.seed)?;
-    let Some(symmetry) = &ridge.symmetry else { return Ok(inner) };
+    let free = |orbit| engine.ridge(config.dimension(), ridge, config.train.seed, orbit);
+    let Some(symmetry) = &ridge.symmetry else { return free(None) };
+    let group = group(symmetry, &config.target, config.dimension())?;
     let draw = match symmetry.draw {
         Draw::PerSolve => SymmetryDraw::PerSolve,
         Draw::PerStage => SymmetryDraw::PerStage,
+        Draw::Never => return free(Some(group)),
     };
-    let group = group(symmetry, &config.target, config.dimension())?;
-    Ok(Box::new(Symmetrised::new(engine.space().clone(), inner, group, draw)?))
+    Ok(Box::new(Symmetrised::new(engine.space().clone(), free(None)?, group, draw)?))
 }
 
 /// The group that the generators make: translations after elements of the point group, with or without x → −x.

@@ -143,8 +143,9 @@ fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<T
     let times: Vec<String> = times.collect();
     Ok(Tiles {
         title: "From pictures to the Gaussian and back".to_owned(),
-        note: "left: test pictures on their way to the base density; right: fresh samples of it on their way to pictures"
-            .to_owned(),
+        note:
+            "left: test pictures on their way to the base density; right: fresh samples of it on their way to pictures"
+                .to_owned(),
         groups: vec![
             ColumnGroup { label: "inference".to_owned(), columns: times.iter().rev().cloned().collect() },
             ColumnGroup { label: "generation".to_owned(), columns: times },

@@ -324,7 +324,9 @@ fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
     let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
     engine::require(backend)?;
     if let Some(threads) = global.threads.filter(|threads| threads.get() > MOST_THREADS) {
-        return Err(CliError::Usage(format!("--threads {threads} is more than any machine's {MOST_THREADS}; give fewer")));
+        return Err(CliError::Usage(format!(
+            "--threads {threads} is more than any machine's {MOST_THREADS}; give fewer"
+        )));
     }
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     Ok(Compute { backend, threads: global.threads.unwrap_or_else(cores) })

@@ -60,7 +60,8 @@ pub fn tiles(config: &Config, samples: &[f64], columns: usize) -> Option<Tiles> 
             // The picture's own stream of random numbers, apart from those of the samples themselves.
             let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX);
             let pictures = pictures.map(|(row, x)| spins(x, draws, row as u64)).collect();
-            let note = format!("{height}×{width} Ising model at T = {:.4}, p(s = 1 | x) = σ(2x)", ising.temperature.value());
+            let note =
+                format!("{height}×{width} Ising model at T = {:.4}, p(s = 1 | x) = σ(2x)", ising.temperature.value());
             ("Spins drawn from the flow", note, Palette::Spins, pictures)
         }
         Target::Phi4(phi4) => {

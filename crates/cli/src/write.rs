@@ -19,10 +19,7 @@ pub fn whole_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 ///
 /// # Errors
 /// As [`whole_file`], and those of `fill`.
-pub fn whole_file_with(
-    path: &Path,
-    fill: impl FnOnce(&mut File) -> Result<(), CliError>,
-) -> Result<(), CliError> {
+pub fn whole_file_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<(), CliError>) -> Result<(), CliError> {
     let mut failed = None;
     let written = write_whole_with(path, |file| {
         fill(file).map_err(|error| {

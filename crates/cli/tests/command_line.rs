@@ -113,8 +113,8 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
     refuses(&["train", "--set", "train.objective=nll"], 2, &["train.objective", "\"free-energy\""]);
     refuses(&["train", "--set", "train.epochs=3"], 2, &["train.epochs", "train.steps instead"]);
     refuses(&["train", "--set", "train.betas=[0.9, 1.0]"], 2, &["train.betas", "[0.9, 0.999]"]);
-    refuses(&["train", "mnist", "--set", "train.batch=60000"], 2, &["50000 pictures"]);
-    refuses(&["train", "mnist", "--set", "target.validation=60000"], 2, &["at most 59999"]);
+    refuses(&["train", "mnist", "--set", "target.lambda=0"], 2, &["`target.lambda` = 0", "1e-6"]);
+    refuses(&["train", "--threads", "100000"], 2, &["--threads 100000", "fewer"]);
     refuses(&["train", "--set", "train.max_flow_steps=2"], 2, &["at least flow.steps"]);
     refuses(&["train", "--set", "name=../escape"], 2, &["`name`"]);
 }

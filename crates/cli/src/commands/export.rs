@@ -23,7 +23,9 @@ pub fn run(plan: Export) -> Result<(), CliError> {
             None if ours == "bias" && !ridge.bias => {}
             None => {
                 let names: Vec<&str> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-                return Err(Error::MissingTensor { path: file, name: ours.to_owned(), available: names.join(", ") }.into());
+                return Err(
+                    Error::MissingTensor { path: file, name: ours.to_owned(), available: names.join(", ") }.into()
+                );
             }
         }
     }

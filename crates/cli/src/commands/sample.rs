@@ -98,7 +98,11 @@ impl Sample {
 }
 
 /// Writes NumPy's header for an array of zeros and returns where its numbers begin.
-fn write_header(file: &File, shape: &[usize], precision: Precision) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+fn write_header(
+    file: &File,
+    shape: &[usize],
+    precision: Precision,
+) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
     let bytes = match precision {
         Precision::F32 => {
             write_zeroed_npy::<f32, _>(file, IxDyn(shape))?;

@@ -311,6 +311,8 @@ pub enum Draw {
     PerSolve,
     /// At each stage, as the paper does: for reproduction.
     PerStage,
+    /// Never: the potential is summed over the whole group, and exactly symmetric
+    Never,
 }
 
 /// How `dx/dt = ∇φ` is solved in training.

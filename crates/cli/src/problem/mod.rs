@@ -202,7 +202,8 @@ mod tests {
     #[test]
     fn the_exact_value_is_that_of_the_same_target() {
         // ising-exact and datasets derive the constants of the continuous formulation independently.
-        for (size, size_y, boundary, temperature) in [(4, 4, "periodic", 2.0), (3, 5, "open", 1.3), (2, 6, "periodic", 3.1)]
+        for (size, size_y, boundary, temperature) in
+            [(4, 4, "periodic", 2.0), (3, 5, "open", 1.3), (2, 6, "periodic", 3.1)]
         {
             let settings = [
                 format!("target.size={size}"),

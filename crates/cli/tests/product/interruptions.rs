@@ -1,0 +1,145 @@
+//! Runs that are killed, interrupted or damaged go on as if nothing had happened, and nothing is lost.
+
+use std::fs;
+use std::process::Command as Process;
+
+use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
+
+/// Long enough to be killed several times.
+const LONG: &[&str] = &["--set=train.steps=240", "--set=train.checkpoint_every=20", "--set=train.validate_every=50"];
+
+fn resumed(lab: &Lab, run: &str) {
+    lab.does(&["train", "--resume", "--out", run]);
+}
+
+#[track_caller]
+fn same(lab: &Lab, whole: &str, other: &str) {
+    assert_eq!(lab.final_bits(whole), lab.final_bits(other));
+    assert_eq!(lab.metrics(whole), lab.metrics(other));
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_like_an_uninterrupted_one() {
+    on_every_backend(|lab| {
+        lab.trains(ISING, "whole", LONG);
+        let mut words = [&["train"], ISING, &["--out", "killed"], LONG].concat();
+        // Steps around checkpoints and validations, and pauses that end anywhere in between.
+        for (step, pause) in [(1, 0), (19, 1), (20, 0), (37, 3), (60, 0), (100, 2), (131, 1), (219, 0)] {
+            let mut child = lab.starts(&words);
+            lab.waits_for_step("killed", step, &mut child);
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+            child.kill().unwrap();
+            assert!(!child.wait().unwrap().success(), "it ended before it was killed at step {step}");
+            words = vec!["train", "--resume", "--out", "killed"];
+        }
+        resumed(lab, "killed");
+        same(lab, "whole", "killed");
+        assert_eq!(lab.figures("whole", &[]), lab.figures("killed", &[]));
+    });
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_saves_the_state_and_says_how_to_go_on() {
+    on_every_backend(|lab| {
+        lab.trains(TOY, "whole", LONG);
+        let mut words = [&["train"], TOY, &["--out", "stopped"], LONG].concat();
+        for step in [3, 70, 180] {
+            let mut child = lab.starts(&words);
+            lab.waits_for_step("stopped", step, &mut child);
+            let told = Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+            assert!(told.success());
+            let output = child.wait_with_output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(130), "{stderr}");
+            assert!(stderr.contains("maflow train --resume --out stopped"), "{stderr}");
+            let names: Vec<String> =
+                lab.checkpoints("stopped").iter().map(|p| p.file_name().unwrap().to_string_lossy().into()).collect();
+            assert!(names.iter().any(|name| name.starts_with("interrupt-")), "{names:?}");
+            words = vec!["train", "--resume", "--out", "stopped"];
+        }
+        resumed(lab, "stopped");
+        same(lab, "whole", "stopped");
+    });
+}
+
+#[test]
+fn a_truncated_checkpoint_gives_way_to_the_one_before() {
+    on_every_backend(|lab| {
+        lab.trains(TOY, "run", &[]);
+        let (bits, metrics, figures) = (lab.final_bits("run"), lab.metrics("run"), lab.figures("run", &[]));
+        let newest = lab.checkpoints("run").pop().unwrap();
+        let whole = fs::read(&newest).unwrap();
+        for length in [0, 7, whole.len() / 2, whole.len() - 1] {
+            fs::write(&newest, &whole[..length]).unwrap();
+            let output = lab.maflow(&["train", "--resume", "--out", "run"]).output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success() && stderr.contains("falling back"), "{stderr}");
+            assert_eq!((bits.clone(), metrics.clone()), (lab.final_bits("run"), lab.metrics("run")));
+        }
+        // Figures too are those of the one before, and say so.
+        fs::write(&newest, &whole[..100]).unwrap();
+        let output = lab.maflow(&["evaluate", "run", "--json"]).output().unwrap();
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains("falling back"));
+        assert_ne!(serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), figures);
+
+        for file in lab.checkpoints("run") {
+            fs::write(file, b"").unwrap();
+        }
+        let before = content(&lab.path("run"));
+        lab.refuses(&["train", "--resume", "--out", "run"], 1, &["cannot be used", "truncated"]);
+        lab.refuses(&["evaluate", "run"], 1, &["cannot be used", "truncated"]);
+        assert_eq!(before, content(&lab.path("run")));
+    });
+}
+
+#[test]
+fn what_is_there_is_not_overwritten() {
+    on_every_backend(|lab| {
+        lab.trains(TOY, "run", &[]);
+        let before = content(&lab.path("run"));
+        lab.refuses(&[&["train"], TOY, &["--out", "run"]].concat(), 2, &["already holds a run", "--resume"]);
+        let words = ["train", "--resume", "--out", "run", "--set", "potential.hidden=9"];
+        lab.refuses(&words, 2, &["`potential`"]);
+        // The configuration is only replaced once a checkpoint fits it.
+        let config = lab.path("run/config.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.replace("hidden = 8", "hidden = 9")).unwrap();
+        lab.refuses(&["train", "--resume", "--out", "run"], 1, &["[8, 2]", "[9, 2]"]);
+        lab.refuses(&["evaluate", "run"], 1, &["[8, 2]", "[9, 2]"]);
+        fs::write(&config, text).unwrap();
+        assert_eq!(before, content(&lab.path("run")));
+        // Without a name the next free one is taken.
+        for run in ["runs/two-moons", "runs/two-moons-2"] {
+            let told = lab.does(&[&["train"], TOY].concat());
+            assert!(told.contains(run) && lab.path(run).is_dir(), "{told}");
+        }
+    });
+}
+
+#[test]
+fn a_training_that_blows_up_rolls_back_and_then_gives_up() {
+    on_every_backend(|lab| {
+        let absurd = ["--set=train.learning_rate=1e30", "--set=train.max_rollbacks=3", "--out", "run"];
+        let words = [&["train"], TOY, &absurd].concat();
+        let stderr = lab.refuses(&words, 1, &["non-finite numbers 4 times", "lower learning rate"]);
+        assert_eq!(stderr.matches("back to step").count(), 3, "{stderr}");
+        let log = fs::read_to_string(lab.path("run/log.txt")).unwrap();
+        assert_eq!(log.matches("back to step").count(), 3, "{log}");
+        // The last good state is kept, and goes on at a sane rate.
+        lab.does(&["train", "--resume", "--out", "run", "--set=train.learning_rate=1e-3"]);
+        assert_eq!(lab.metrics("run").len(), 1 + 12);
+    });
+}
+
+#[test]
+fn a_finished_run_can_be_trained_longer() {
+    on_every_backend(|lab| {
+        let constant = ["--set=train.schedule={kind=\"constant\"}"];
+        lab.trains(&TOY.iter().copied().filter(|word| !word.contains("warmup")).collect::<Vec<_>>(), "run", &constant);
+        lab.does(&["train", "--resume", "--out", "run", "--set", "train.steps=20"]);
+        assert_eq!(lab.metrics("run").len(), 1 + 20);
+        let config = fs::read_to_string(lab.path("run/config.toml")).unwrap();
+        assert!(config.contains("steps = 20"), "{config}");
+    });
+}

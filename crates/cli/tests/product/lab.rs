@@ -1,0 +1,156 @@
+//! An empty folder, the program, and tiny models that train in a moment; everything once per backend of the build.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use cli::engine::COMPILED;
+use flow_core::checkpoint::Checkpoint;
+use serde_json::Value;
+
+/// A folder of its own and one backend.
+pub struct Lab {
+    folder: tempfile::TempDir,
+    backend: &'static str,
+}
+
+/// A density in the plane.
+pub const TOY: &[&str] = &[
+    "two-moons",
+    "--set=potential.hidden=8",
+    "--set=flow.steps=4",
+    "--set=train.batch=32",
+    "--set=train.steps=12",
+    "--set=train.schedule.warmup=2",
+    "--set=train.checkpoint_every=4",
+    "--set=evaluate.samples=300",
+];
+
+/// An Ising model.
+pub const ISING: &[&str] = &[
+    "ising-8",
+    "--set=target.size=4",
+    "--set=potential.hidden=8",
+    "--set=flow.time=1",
+    "--set=flow.steps=4",
+    "--set=train.batch=32",
+    "--set=train.steps=12",
+    "--set=train.schedule.warmup=2",
+    "--set=train.checkpoint_every=4",
+    "--set=evaluate.samples=300",
+];
+
+/// Does the work once for each backend that was compiled in.
+pub fn on_every_backend(work: impl Fn(&Lab)) {
+    for backend in COMPILED {
+        work(&Lab { folder: tempfile::tempdir().unwrap(), backend: backend.name() });
+    }
+}
+
+impl Lab {
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program with the words given, to be judged.
+    pub fn maflow(&self, words: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("maflow").unwrap();
+        command.current_dir(self.folder.path()).args(["--backend", self.backend, "--threads", "2"]).args(words);
+        command
+    }
+
+    /// Runs the words to a good end and returns standard output.
+    #[track_caller]
+    pub fn does(&self, words: &[&str]) -> String {
+        let output = self.maflow(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Trains a model into `out`, with more settings.
+    #[track_caller]
+    pub fn trains(&self, model: &[&str], out: &str, more: &[&str]) -> String {
+        self.does(&[&["train"], model, &["--out", out], more].concat())
+    }
+
+    /// Runs the words; expects the exit code, and all `parts` in the last line of standard error, which it returns.
+    #[track_caller]
+    pub fn refuses(&self, words: &[&str], code: i32, parts: &[&str]) -> String {
+        let output = self.maflow(words).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {stderr}");
+        let last = stderr.trim_end().lines().last().unwrap_or_default();
+        for part in parts {
+            assert!(last.contains(part), "{last:?} lacks {part:?}");
+        }
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        stderr
+    }
+
+    /// The JSON object that `evaluate RUN --json` prints.
+    #[track_caller]
+    pub fn figures(&self, run: &str, more: &[&str]) -> Value {
+        serde_json::from_str(&self.does(&[&["evaluate", run, "--json"], more].concat())).unwrap()
+    }
+
+    /// Starts the words without waiting.
+    pub fn starts(&self, words: &[&str]) -> Child {
+        Process::new(assert_cmd::cargo::cargo_bin("maflow"))
+            .current_dir(self.folder.path())
+            .args(["--backend", self.backend, "--threads", "2"])
+            .args(words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits until the run has made so many steps (or the process has ended).
+    pub fn waits_for_step(&self, run: &str, step: usize, child: &mut Child) {
+        let (file, start) = (self.path(run).join("metrics.csv"), Instant::now());
+        let steps = || fs::read_to_string(&file).map_or(0, |text| text.lines().count().saturating_sub(1));
+        while steps() < step && child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60), "the training does not come to step {step}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Files of the run's checkpoints, the newest last.
+    pub fn checkpoints(&self, run: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path(run).join("checkpoints")).unwrap();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+
+    /// Names and bits of all tensors of the newest checkpoint: parameters and moments.
+    pub fn final_bits(&self, run: &str) -> Vec<(String, Vec<u64>)> {
+        let checkpoint = Checkpoint::read(self.checkpoints(run).last().unwrap()).unwrap();
+        let bits = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect();
+        checkpoint.tensors.into_iter().map(|tensor| (tensor.name, bits(tensor.values))).collect()
+    }
+
+    /// The metrics without the column of seconds.
+    pub fn metrics(&self, run: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path(run).join("metrics.csv")).unwrap();
+        text.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+    }
+}
+
+/// Every file below a folder with its content, to see that nothing has changed.
+pub fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(content(&path));
+        } else {
+            found.push((path.clone(), fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}

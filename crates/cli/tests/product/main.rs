@@ -1,0 +1,5 @@
+//! The program as a product, from outside: whole runs of tiny models, once per backend of the build.
+
+mod interruptions;
+mod lab;
+mod runs;

@@ -1,0 +1,311 @@
+//! The life of a run from outside: trained, evaluated, sampled, drawn, exported and imported.
+
+use std::fs;
+
+use flow_core::Precision;
+use flow_core::checkpoint::{Checkpoint, Tensor};
+use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
+use serde_json::Value;
+
+fn keys(figures: &Value) -> Vec<&str> {
+    figures.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn number(figures: &Value, key: &str) -> f64 {
+    figures[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {figures}"))
+}
+
+fn is_picture(path: &std::path::Path) -> bool {
+    let mut reader = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).unwrap())).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut pixels).unwrap();
+    pixels.iter().any(|p| *p != pixels[0])
+}
+
+#[test]
+fn a_density_in_the_plane_from_training_to_pictures() {
+    on_every_backend(|lab| {
+        let told = lab.trains(TOY, "run", &[]);
+        for words in ["negative log-likelihood", "entropy of the data", "gap", "integration error", "12 steps"] {
+            assert!(told.contains(words), "{words:?} is missing in\n{told}");
+        }
+        let figures = lab.figures("run", &[]);
+        for key in ["objective", "samples", "steps", "standard_error", "integration_error", "nll_nats", "kl_nats"] {
+            assert!(keys(&figures).contains(&key), "{key} is missing in {figures}");
+        }
+        assert_eq!((figures["objective"].as_str(), figures["samples"].as_u64()), (Some("nll"), Some(300)));
+        let entropy = datasets::plane::PlaneDensity::TwoMoons.entropy();
+        assert!((number(&figures, "nll_nats") - number(&figures, "kl_nats") - entropy).abs() < 1e-9);
+        assert!(number(&figures, "kl_nats") > 0.1, "twelve steps cannot be enough");
+        assert_eq!(figures, lab.figures("run", &[]), "figures are taken on the same rows every time");
+        assert_ne!(figures, lab.figures("run", &["--seed", "9"]));
+        // The text shows the same figure.
+        let nll = format!("{:.3}", number(&figures, "nll_nats"));
+        assert!(told.contains(&nll[..4]), "{nll} is not in\n{told}");
+
+        let drawn = lab.does(&["plot", "run"]);
+        assert!(drawn.contains("loss.png") && drawn.contains("density.png"), "{drawn}");
+        assert!(drawn.lines().all(|name| lab.path(name).is_file()), "{drawn}");
+        assert!(is_picture(&lab.path("run/plots/loss.png")) && is_picture(&lab.path("run/plots/density.png")));
+    });
+}
+
+#[test]
+fn figures_hold_with_other_methods_and_finer_steps() {
+    on_every_backend(|lab| {
+        lab.trains(TOY, "run", &["--precision", "f64"]);
+        let fixed = lab.figures("run", &["--steps", "40"]);
+        assert_eq!(fixed["steps"], 80, "{fixed}");
+        assert!(number(&fixed, "integration_error") < 1e-6, "{fixed}");
+        let adaptive = lab.figures("run", &["--method", "dopri5"]);
+        assert!(
+            adaptive["steps"].is_null() && adaptive["integrator"].as_str().unwrap().contains("dopri5"),
+            "{adaptive}"
+        );
+        let difference = number(&fixed, "nll_nats") - number(&adaptive, "nll_nats");
+        assert!(difference.abs() < 1e-4, "{fixed} {adaptive}");
+        // In single precision the same to round-off.
+        let single = lab.figures("run", &["--steps", "40", "--precision", "f32"]);
+        let difference = number(&fixed, "nll_nats") - number(&single, "nll_nats");
+        assert!(difference != 0.0 && difference.abs() < 1e-5, "{difference:e}");
+        let coarse = lab.figures("run", &["--method", "euler", "--steps", "1", "--refinements", "1"]);
+        assert_eq!((coarse["steps"].as_u64(), coarse["converged"].as_bool()), (Some(2), Some(false)));
+        assert!(lab.does(&["evaluate", "run", "--method", "euler", "--steps", "1", "--refinements", "1"]).contains("give more --steps"));
+    });
+}
+
+#[test]
+fn an_ising_model_is_compared_with_its_exact_value() {
+    on_every_backend(|lab| {
+        for (out, boundary, more) in [
+            ("torus", ising_exact::Boundary::PERIODIC, &[][..]),
+            (
+                "sheet",
+                ising_exact::Boundary::OPEN,
+                &["--set=target.boundary=open", "--set=potential.symmetry.group=[\"d4\", \"z2\"]"],
+            ),
+        ] {
+            let told = lab.trains(ISING, out, more);
+            assert!(told.contains("exact value") && told.contains("free energy per site"), "{told}");
+            let figures = lab.figures(out, &[]);
+            for key in [
+                "objective",
+                "samples",
+                "steps",
+                "standard_error",
+                "integration_error",
+                "free_energy_per_site",
+                "exact_free_energy_per_site",
+                "kl_nats",
+                "ess",
+                "log_z_importance",
+            ] {
+                assert!(keys(&figures).contains(&key), "{key} is missing in {figures}");
+            }
+            let lattice = ising_exact::Lattice::square(4).unwrap().boundary(boundary);
+            let exact = lattice.continuous(ising_exact::critical_temperature(1.0, 1.0)).unwrap();
+            let (found, exact) = (number(&figures, "exact_free_energy_per_site"), exact.free_energy_per_site);
+            assert!((found - exact).abs() < 1e-12, "{found} {exact}");
+            let gap = 16.0 * (number(&figures, "free_energy_per_site") - exact);
+            assert!((gap - number(&figures, "kl_nats")).abs() < 1e-9 && gap > 0.0, "{figures}");
+            let ess = number(&figures, "ess");
+            assert!(ess > 1.0 / 300.0 && ess < 1.0, "{figures}");
+            assert!(is_picture(&lab.path(out).join("plots/samples.png")));
+        }
+        // The loss while training is per site: the last batch is near the final figure.
+        let last: Vec<String> = lab.metrics("torus").last().unwrap().split(',').map(str::to_owned).collect();
+        let loss: f64 = last[2].parse().unwrap();
+        let free_energy = number(&lab.figures("torus", &[]), "free_energy_per_site");
+        assert!((loss - free_energy).abs() < 0.3, "{loss} {free_energy}");
+    });
+}
+
+#[test]
+fn samples_come_as_numbers_and_as_pictures() {
+    on_every_backend(|lab| {
+        lab.trains(TOY, "toy", &[]);
+        lab.trains(ISING, "ising", &["--precision", "f64"]);
+        lab.does(&["sample", "toy", "--count", "1500", "--out", "toy.npy"]);
+        lab.does(&["sample", "ising", "--count", "3", "--out", "ising.npy"]);
+        let toy: ndarray::Array2<f32> = ndarray_npy::read_npy(lab.path("toy.npy")).unwrap();
+        let ising: ndarray::Array3<f64> = ndarray_npy::read_npy(lab.path("ising.npy")).unwrap();
+        assert_eq!((toy.shape(), ising.shape()), (&[1500, 2][..], &[3, 4, 4][..]));
+        assert!(toy.iter().all(|x| x.is_finite()) && ising.iter().all(|x| x.is_finite()));
+        // Nearly untrained, the flow is still about as wide as its base; no number is left at zero.
+        let spread = toy.iter().map(|x| x * x).sum::<f32>() / 3000.0;
+        assert!((0.3..3.0).contains(&spread) && toy.iter().all(|x| *x != 0.0), "{spread}");
+        // Fewer samples are the first of more, and another seed gives others.
+        lab.does(&["sample", "toy", "--count", "7", "--out", "few.npy"]);
+        lab.does(&["sample", "toy", "--count", "7", "--out", "other.npy", "--seed", "3"]);
+        let few: ndarray::Array2<f32> = ndarray_npy::read_npy(lab.path("few.npy")).unwrap();
+        let other: ndarray::Array2<f32> = ndarray_npy::read_npy(lab.path("other.npy")).unwrap();
+        assert!(few.iter().zip(&toy).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert_ne!(few, other);
+        for (run, out) in [("toy", "toy.png"), ("ising", "ising.png")] {
+            lab.does(&["sample", run, "--count", "10", "--out", out]);
+            assert!(is_picture(&lab.path(out)));
+        }
+        let words = ["sample", "ising", "--count", "5000", "--out", "many.png"];
+        lab.refuses(&words, 2, &["at most 1024", ".npy"]);
+        assert!(!lab.path("many.png").exists());
+    });
+}
+
+/// The words that import weights of the shape of [`TOY`].
+fn import<'a>(file: &'a str, out: &'a str) -> Vec<&'a str> {
+    [&["import", file, "--recipe"], TOY, &["--out", out]].concat()
+}
+
+#[test]
+fn weights_go_out_and_come_back() {
+    on_every_backend(|lab| {
+        lab.trains(TOY, "run", &[]);
+        lab.does(&["export", "run", "--out", "weights.safetensors"]);
+        let weights = Checkpoint::read(&lab.path("weights.safetensors")).unwrap();
+        let shapes: Vec<_> = weights.tensors.iter().map(|t| (t.name.as_str(), t.shape.clone())).collect();
+        let expected = [("fc1.bias", vec![8]), ("fc1.weight", vec![8, 2]), ("fc2.weight", vec![1, 8])];
+        assert_eq!(shapes, expected);
+
+        lab.does(&import("weights.safetensors", "back"));
+        assert_eq!(lab.figures("run", &[]), lab.figures("back", &[]));
+
+        // Under our own names, and in double precision.
+        let ours = weights.tensors.iter().map(|tensor| {
+            let (name, shape) = match tensor.name.as_str() {
+                "fc1.weight" => ("weight", vec![8, 2]),
+                "fc1.bias" => ("bias", vec![8]),
+                _ => ("amplitude", vec![8]),
+            };
+            Tensor { name: name.to_owned(), shape, precision: Precision::F64, values: tensor.values.clone() }
+        });
+        let ours = Checkpoint { tensors: ours.collect(), ..Checkpoint::default() };
+        ours.write(&lab.path("ours.safetensors")).unwrap();
+        lab.does(&import("ours.safetensors", "ours"));
+        assert_eq!(lab.figures("run", &[]), lab.figures("ours", &[]));
+
+        // An imported run can be drawn without a loss curve, and trained further.
+        assert!(!lab.does(&["plot", "back"]).contains("loss"));
+        lab.does(&["train", "--resume", "--out", "back"]);
+        assert_eq!(lab.metrics("back").len(), 1 + 12);
+        assert_ne!(lab.figures("run", &[]), lab.figures("back", &[]));
+    });
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    on_every_backend(|lab| {
+        let tensor = |name: &str, shape: &[usize], value: f64| Tensor {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            precision: Precision::F32,
+            values: vec![value; shape.iter().product()],
+        };
+        let good =
+            [tensor("fc1.weight", &[8, 2], 0.1), tensor("fc1.bias", &[8], 0.0), tensor("fc2.weight", &[1, 8], 0.2)];
+        let write = |tensors: &[Tensor]| {
+            let file = Checkpoint { tensors: tensors.to_vec(), ..Checkpoint::default() };
+            file.write(&lab.path("w.safetensors")).unwrap();
+        };
+        let words = import("w.safetensors", "run");
+        let refused = |tensors: &[Tensor], parts: &[&str]| {
+            write(tensors);
+            let stderr = lab.refuses(&words, 1, parts);
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            assert!(!lab.path("run").exists());
+        };
+        refused(&[good[0].clone(), good[1].clone()], &["w.safetensors", "no tensor `fc2.weight`", "fc1.weight"]);
+        refused(
+            &[good[0].clone(), good[1].clone(), tensor("fc2.weight", &[8], 0.2)],
+            &["`fc2.weight`", "[8]", "[1, 8]"],
+        );
+        refused(&[tensor("fc1.weight", &[4, 2], 0.1), good[1].clone(), good[2].clone()], &["[4, 2]", "[8, 2]"]);
+        refused(&[good[0].clone(), tensor("fc1.bias", &[8], f64::NAN), good[2].clone()], &["NaN", "position 0"]);
+        refused(&[&good[..], &[tensor("fc3.weight", &[1], 0.0)]].concat(), &["`fc3.weight`", "only fc1.weight"]);
+        fs::write(lab.path("w.safetensors"), b"not weights").unwrap();
+        lab.refuses(&words, 1, &["w.safetensors", "no safetensors file"]);
+        write(&good);
+        lab.does(&words);
+        let before = content(&lab.path("run"));
+        lab.refuses(&words, 2, &["already holds a run"]);
+        assert_eq!(before, content(&lab.path("run")));
+    });
+}
+
+/// Four IDX files of random pictures.
+fn write_digits(lab: &Lab, folder: &str, training: usize, test: usize) {
+    let folder = lab.path(folder);
+    fs::create_dir_all(&folder).unwrap();
+    for (name, count) in [("train", training), ("t10k", test)] {
+        let mut pictures = [0x803_u32, count as u32, 28, 28].map(u32::to_be_bytes).concat();
+        pictures.extend((0..count * 784).map(|k| (k.wrapping_mul(2_654_435_761) >> 9) as u8));
+        let mut labels = [0x801_u32, count as u32].map(u32::to_be_bytes).concat();
+        labels.extend((0..count).map(|k| (k % 10) as u8));
+        fs::write(folder.join(format!("{name}-images-idx3-ubyte")), pictures).unwrap();
+        fs::write(folder.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+const DIGITS: &[&str] = &[
+    "mnist",
+    "--data=digits",
+    "--set=target.content=any",
+    "--set=potential.hidden=4",
+    "--set=flow.time=0.1",
+    "--set=flow.steps=2",
+    "--set=train.max_flow_steps=2",
+    "--set=train.batch=5",
+    "--set=train.epochs=2",
+];
+
+#[test]
+fn pictures_are_trained_on_by_epochs() {
+    on_every_backend(|lab| {
+        write_digits(lab, "digits", 24, 7);
+        let told = lab.trains(DIGITS, "run", &[]);
+        assert!(told.contains("bits per pixel"), "{told}");
+        // 20 of 24 pictures train: 2 epochs of 4 batches, each validated at its end.
+        let metrics = lab.metrics("run");
+        let columns: Vec<Vec<&str>> = metrics.iter().skip(1).map(|line| line.split(',').collect()).collect();
+        let epochs: Vec<&str> = columns.iter().map(|row| row[1]).collect();
+        assert_eq!(epochs, ["0", "0", "0", "0", "1", "1", "1", "1"]);
+        let validated: Vec<bool> = columns.iter().map(|row| !row[8].is_empty()).collect();
+        assert_eq!(validated, [false, false, false, true, false, false, false, true]);
+        assert!(lab.path("run/checkpoints/best.safetensors").is_file());
+        let figures = lab.figures("run", &["--data", "digits"]);
+        assert_eq!(figures["samples"], 7);
+        // Uniform pixels cannot be told in fewer than 8 bits.
+        assert!(number(&figures, "bits_per_dim") > 8.0, "{figures}");
+        for picture in ["loss", "samples", "journey"] {
+            assert!(is_picture(&lab.path(&format!("run/plots/{picture}.png"))), "{picture}");
+        }
+        lab.does(&["sample", "run", "--count", "2", "--out", "digits.npy"]);
+        let digits: ndarray::Array3<f32> = ndarray_npy::read_npy(lab.path("digits.npy")).unwrap();
+        assert_eq!(digits.shape(), [2, 28, 28]);
+        lab.refuses(&["evaluate", "run", "--data", "digits", "--samples", "8"], 2, &["7 pictures", "--samples"]);
+    });
+}
+
+#[test]
+fn pictures_that_cannot_be_used_are_refused() {
+    on_every_backend(|lab| {
+        fs::create_dir(lab.path("digits")).unwrap();
+        let words = [&["train"], DIGITS, &["--out", "run"]].concat();
+        let refused = |parts: &[&str]| {
+            let stderr = lab.refuses(&words, 1, parts);
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            assert!(!lab.path("run").exists());
+        };
+        refused(&["train-images-idx3-ubyte", "--data DIR"]);
+        write_digits(lab, "digits", 24, 7);
+        let file = lab.path("digits/train-images-idx3-ubyte");
+        let whole = fs::read(&file).unwrap();
+        fs::write(&file, &whole[..1000]).unwrap();
+        refused(&["truncated", "1000"]);
+        fs::write(&file, b"P5 24 784").unwrap();
+        refused(&["magic number"]);
+        fs::write(&file, &whole).unwrap();
+        let published = [&words[..], &["--set=target.content=published"]].concat();
+        lab.refuses(&published, 1, &["24 items instead of 60000"]);
+        assert!(!lab.path("run").exists());
+    });
+}
