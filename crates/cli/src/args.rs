@@ -130,6 +130,7 @@ pub struct TrainArgs {
 Examples:
   maflow evaluate runs/ising-8
   maflow evaluate runs/ising-8 --samples 100000 --steps 100
+  maflow evaluate runs/ising-16-paper --set potential.symmetry.draw=per-solve
   maflow evaluate runs/mnist --data ~/mnist --json | jq .nll_nats")]
 pub struct EvaluateArgs {
     /// A run directory
@@ -149,6 +150,9 @@ pub struct EvaluateArgs {
     /// Integration method, also the adaptive tsit5 and dopri5 [default: the run's]
     #[arg(long, value_enum, value_name = "NAME")]
     pub method: Option<Method>,
+    /// Change one key of the run's configuration for this once; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<Setting>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -159,7 +163,8 @@ pub struct EvaluateArgs {
 #[command(after_help = "\
 Examples:
   maflow sample runs/ising-8 --count 10000 --out samples.npy
-  maflow sample runs/mnist --count 64 --out samples.png")]
+  maflow sample runs/mnist --count 64 --out samples.png
+  maflow sample runs/mnist --count 64 --out samples.png --set evaluate.method=tsit5")]
 pub struct SampleArgs {
     /// A run directory
     pub run: PathBuf,
@@ -169,6 +174,9 @@ pub struct SampleArgs {
     /// Where to: .npy for numbers (one row per sample), .png for a picture
     #[arg(long, value_name = "FILE.npy|FILE.png")]
     pub out: PathBuf,
+    /// Change one key of the run's configuration for this once; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<Setting>,
 }
 
 /// `maflow plot`

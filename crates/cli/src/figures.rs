@@ -23,7 +23,9 @@ pub fn take<S: Space>(space: &S, config: &Config, problem: &Problem, trained: &T
     let objective = problem.objective::<S>(0.0);
     let mut task = Task::start("evaluating", rows.batches());
     let batches = |i| if interrupt::requested() { Err(CliError::interrupted().into()) } else { Ok(rows.batch(i)) };
-    let refinements = config.evaluate.refinements;
+    // A field that is random in time has no limit of small steps: one halving shows by how much figures vary.
+    let random_in_time = trained.potential.random_in_time();
+    let refinements = if random_in_time { 1 } else { config.evaluate.refinements };
     let found = converged(&flow, &*objective, rows.batches(), batches, refinements as u32, |refinement, batch| {
         task.update(
             batch + 1,
@@ -68,6 +70,7 @@ fn report<S: Space>(
         standard_error: found.mean.standard_error / sites,
         integration_error: found.integration_error / sites,
         converged: found.is_converged(),
+        random_in_time: trained.potential.random_in_time(),
         sites: sites as usize,
         figures,
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::CliError;
+use crate::output;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
@@ -15,6 +16,7 @@ pub fn listen() -> Result<(), CliError> {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
+        output::note("stopping after this step, with a checkpoint; Ctrl-C again stops at once, without one");
     })
     .map_err(|error| CliError::Failed(format!("cannot listen for Ctrl-C: {error}; try again")))
 }

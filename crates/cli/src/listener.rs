@@ -29,9 +29,9 @@ impl<'a> Listener<'a> {
         Self { run, metrics: None, progress: None, sites, epoch, validation: None }
     }
 
-    /// Shows progress from `first` to `total` steps; `best` is the least value the loss can reach, in nats.
-    pub fn show(&mut self, first: u64, total: u64, best: Option<f64>) {
-        self.progress = Some(Progress::start(first, total, best.map(|best| best / self.sites)));
+    /// Shows progress from `first` to `total` steps; `best` is the least value the loss can reach, in nats, and what it is.
+    pub fn show(&mut self, first: u64, total: u64, best: Option<(&'static str, f64)>) {
+        self.progress = Some(Progress::start(first, total, best.map(|(name, nats)| (name, nats / self.sites))));
     }
 
     /// Ends the display.

@@ -53,12 +53,14 @@ pub fn draw<S: Space>(
             let densities = densities(&flow, config, |x| density.log_density(x))?;
             save("density", save_png(&densities, &folder, "density"))?;
         }
-        Problem::Energy { energy: TargetEnergy::Plane(energy), .. } => {
-            let log_z = energy.log_z();
-            let target = |x: [f64; 2]| -energy.energy_and_gradient(&x, &mut [0.0; 2]) - log_z;
-            save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
-        }
-        Problem::Energy { .. } => save("samples", samples(&flow, config, 50, 10, &folder))?,
+        Problem::Energy { energy, .. } => match **energy {
+            TargetEnergy::Plane(energy) => {
+                let log_z = energy.log_z();
+                let target = |x: [f64; 2]| -energy.energy_and_gradient(&x, &mut [0.0; 2]) - log_z;
+                save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
+            }
+            TargetEnergy::Ising(_) | TargetEnergy::Phi4(_) => save("samples", samples(&flow, config, 50, 10, &folder))?,
+        },
     }
     Ok(drawn)
 }
@@ -97,20 +99,16 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
     let validation = rows.iter().filter_map(|row| {
         Some(Point { x: x(row.step), mean: row.validation?, error: row.validation_error.unwrap_or(0.0) })
     });
-    let exact = |label: &str| {
-        let line = |best| ReferenceLine { label: label.to_owned(), value: best / problem.sites() };
-        problem.best().map(line).into_iter().collect()
-    };
-    let (title, y_label, references): (_, _, Vec<_>) = match problem {
+    let line = |best| ReferenceLine { label: problem.best_is().to_owned(), value: best / problem.sites() };
+    let best: Vec<ReferenceLine> = problem.best().map(line).into_iter().collect();
+    let (title, y_label, references) = match problem {
         Problem::Digits(_) => {
             let quoted = QUOTED.map(|(label, value)| ReferenceLine { label: label.to_owned(), value });
             ("Negative log-likelihood, MNIST in logit space", "nats", quoted.to_vec())
         }
-        Problem::Plane(_) => ("Negative log-likelihood", "nats", exact("entropy")),
-        Problem::Energy { .. } if problem.sites() > 1.0 => {
-            ("Variational free energy", "free energy per site", exact("exact"))
-        }
-        Problem::Energy { .. } => ("Variational free energy", "nats", exact("exact")),
+        Problem::Plane(_) => ("Negative log-likelihood", "nats", best),
+        Problem::Energy { .. } if problem.sites() > 1.0 => ("Variational free energy", "free energy per site", best),
+        Problem::Energy { .. } => ("Variational free energy", "nats", best),
     };
     Ok(Some(LossCurve {
         title: format!("{title}: {}", config.name),

@@ -240,7 +240,7 @@ fn require_same_model(before: &Config, after: &Config, path: &Path) -> Result<()
 
 fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     require_folder(args.data.as_deref())?;
-    let mut config = run_config(&args.run, global)?;
+    let mut config = run_config(&args.run, &args.settings, global)?;
     let figures = &mut config.evaluate;
     figures.method = args.method.or(figures.method);
     figures.samples = args.samples.map(NonZeroUsize::get).or(figures.samples);
@@ -258,7 +258,7 @@ fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
 }
 
 fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    let config = run_config(&args.run, global)?;
+    let config = run_config(&args.run, &args.settings, global)?;
     let extension = args.out.extension().map(|ext| ext.to_string_lossy().to_lowercase());
     let format = match extension.as_deref() {
         Some("npy") => SampleFormat::Npy,
@@ -272,13 +272,13 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     };
     require_parent(&args.out)?;
     let compute = compute(global, &config)?;
-    let SampleArgs { run, count, out } = args;
+    let SampleArgs { run, count, out, .. } = args;
     Ok(Plan::Sample(Box::new(Sample { run, config, count: count.get(), out, format, compute })))
 }
 
 fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     require_folder(args.data.as_deref())?;
-    let config = run_config(&args.run, global)?;
+    let config = run_config(&args.run, &[], global)?;
     let compute = compute(global, &config)?;
     Ok(Plan::Plot(Box::new(Plot { run: args.run, config, data: args.data, compute })))
 }
@@ -297,14 +297,14 @@ fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
 }
 
 fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    let config = run_config(&args.run, global)?;
+    let config = run_config(&args.run, &[], global)?;
     require_parent(&args.out)?;
     Ok(Plan::Export(Box::new(Export { run: args.run, config, out: args.out })))
 }
 
-/// The configuration of a run with the global flags applied.
-fn run_config(run: &Path, global: &GlobalArgs) -> Result<Config, CliError> {
-    run_dir::read_config(run, &with_flags(&[], global))
+/// The configuration of a run with settings and the global flags applied.
+fn run_config(run: &Path, settings: &[Setting], global: &GlobalArgs) -> Result<Config, CliError> {
+    run_dir::read_config(run, &with_flags(settings, global))
 }
 
 /// The global flags are short for settings, and win over them.

@@ -31,15 +31,15 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     total: u64,
     first: u64,
-    exact: Option<f64>,
+    best: Option<(&'static str, f64)>,
     started: Instant,
     last_line: Option<Instant>,
     smooth: Smooth,
 }
 
 impl Progress {
-    /// Starts at `first` (0, or the step of the checkpoint) of `total` steps. `exact` is the value to be reached.
-    pub fn start(first: u64, total: u64, exact: Option<f64>) -> Self {
+    /// Starts at `first` (0, or the step of the checkpoint) of `total` steps. `best` is the value to be reached and what it is.
+    pub fn start(first: u64, total: u64, best: Option<(&'static str, f64)>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left")
                 .expect("the template is a constant that indicatif accepts")
@@ -51,7 +51,7 @@ impl Progress {
             bar
         });
         let started = Instant::now();
-        Self { bar, total, first, exact, started, last_line: None, smooth: Smooth::default() }
+        Self { bar, total, first, best, started, last_line: None, smooth: Smooth::default() }
     }
 
     /// Shows a step.
@@ -90,8 +90,8 @@ impl Progress {
 
     fn message(&self, status: &Status) -> String {
         let mut text = format!("loss {}", figure(self.smooth.mean()));
-        if let Some(exact) = self.exact {
-            text += &format!("  exact {}", figure(exact));
+        if let Some((name, best)) = self.best {
+            text += &format!("  {name} {}", figure(best));
         }
         if let Some(validation) = status.validation {
             text += &format!("  validation {}", figure(validation));

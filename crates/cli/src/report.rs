@@ -21,6 +21,9 @@ pub struct Report {
     pub integration_error: f64,
     /// Whether that change is below a tenth of the standard error.
     pub converged: bool,
+    /// Whether the field is random in time, so that the change is mostly that of the draws.
+    #[serde(skip)]
+    pub random_in_time: bool,
     /// Sites of the lattice; 1 for everything else.
     #[serde(skip)]
     pub sites: usize,
@@ -75,7 +78,11 @@ impl Report {
         let mut rows = self.figure_rows();
         // Differences are told in nats of the whole lattice, like the gap.
         let nats = self.sites as f64 * self.integration_error;
-        let remedy = if self.converged { "" } else { "  not below a tenth of the standard error: give more --steps" };
+        let remedy = match (self.converged, self.random_in_time) {
+            (true, _) => "",
+            (false, false) => "  not below a tenth of the standard error: give more --steps",
+            (false, true) => "  of the draws at every stage: --set potential.symmetry.draw=per-solve is exact",
+        };
         rows.push(("integration error", format!("{} nats{remedy}", short(nats))));
         rows.push(("", format!("{} samples, {}", self.samples, self.integrator)));
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -186,6 +193,7 @@ mod tests {
             standard_error: 0.0012,
             integration_error: 3.2e-5,
             converged: true,
+            random_in_time: false,
             sites: 100,
             figures: Figures::FreeEnergy {
                 free_energy_per_site: -2.3,

@@ -49,17 +49,17 @@ pub fn shape(config: &Config) -> Vec<usize> {
 /// Samples as pictures side by side: spins drawn by `p(s = 1 | x) = σ(2x)`, pixels, or fields; `None` for points of a plane.
 pub fn tiles(config: &Config, samples: &[f64], columns: usize) -> Option<Tiles> {
     let [height, width] = shape(config)[..] else { return None };
-    let pictures = samples.chunks_exact(height * width).enumerate();
+    let pictures = samples.chunks_exact(height * width);
     let (title, note, palette, pictures) = match &config.target {
         Target::Toy(_) => return None,
         Target::Mnist(mnist) => {
-            let pictures = pictures.map(|(_, x)| pixels(x, mnist.lambda)).collect();
+            let pictures = pictures.map(|x| pixels(x, mnist.lambda)).collect();
             ("Digits drawn from the flow", String::new(), Palette::Grey, pictures)
         }
         Target::Ising(ising) => {
             // The picture's own stream of random numbers, apart from those of the samples themselves.
             let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX);
-            let pictures = pictures.map(|(row, x)| spins(x, draws, row as u64)).collect();
+            let pictures = pictures.enumerate().map(|(row, x)| spins(x, draws, row as u64)).collect();
             let note =
                 format!("{height}×{width} Ising model at T = {:.4}, p(s = 1 | x) = σ(2x)", ising.temperature.value());
             ("Spins drawn from the flow", note, Palette::Spins, pictures)
@@ -68,7 +68,7 @@ pub fn tiles(config: &Config, samples: &[f64], columns: usize) -> Option<Tiles> 
             let reach = samples.iter().fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
             let field = |x: &[f64]| x.iter().map(|x| (0.5 + 0.5 * x / reach) as f32).collect();
             let note = format!("κ = {}, λ = {}; colours from {:.2} to {:.2}", phi4.kappa, phi4.lambda, -reach, reach);
-            ("Fields drawn from the flow", note, Palette::Viridis, pictures.map(|(_, x)| field(x)).collect())
+            ("Fields drawn from the flow", note, Palette::Viridis, pictures.map(field).collect())
         }
     };
     let groups = vec![ColumnGroup::plain(columns)];

@@ -21,7 +21,7 @@ pub fn of(config: &Config, problem: &Problem) -> TrainSettings {
 pub fn with_steps(config: &Config, steps: u64) -> TrainSettings {
     let (train, flow) = (&config.train, &config.flow);
     TrainSettings {
-        steps: steps,
+        steps,
         batch: train.batch,
         learning_rate: train.learning_rate,
         schedule: match &train.schedule {

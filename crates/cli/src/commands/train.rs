@@ -76,7 +76,7 @@ fn train<E: Engine>(
         output::note(&format!("training {} in {}", config.name, run.path().display()));
         run.log(&format!("started: {} steps", total))?;
     }
-    listener.show(first, total, problem.best());
+    listener.show(first, total, problem.best().map(|best| (problem.best_is(), best)));
     let rows = FigureRows::validation(problem, config.train.seed);
     let validated = problem.objective::<E::Space>(0.0);
     let finish = trainer.run(&mut listener, &mut |flow: &Flow<'_, E::Space>| validate(flow, &*validated, &rows));

@@ -25,7 +25,7 @@ impl Config {
         at_least("potential.hidden", ridge.hidden, 1)?;
         at_most("potential.hidden", ridge.hidden, 1 << 20)?;
         if let Some(symmetry) = &ridge.symmetry {
-            symmetry.validate(&self.target)?;
+            symmetry.validate(&self.target, self.dimension())?;
         }
         self.flow.validate()?;
         self.train.validate()?;
@@ -102,14 +102,30 @@ impl Target {
     }
 }
 
+/// Numbers in the table of a symmetry group that memory is lent to: 256 MB.
+const GROUP_NUMBERS: usize = 1 << 26;
+
 impl Symmetry {
-    fn validate(&self, target: &Target) -> Result<(), ConfigError> {
+    fn validate(&self, target: &Target, sites: usize) -> Result<(), ConfigError> {
         if self.group.is_empty() {
             return Err(out_of_range(
                 "potential.symmetry.group",
                 "[]",
                 "at least one of \"translations\", \"transpose\", \"d4\", \"z2\"",
                 "name one or leave the section [potential.symmetry] out",
+            ));
+        }
+        let elements = self.group.iter().fold(1, |elements: usize, generator| match generator {
+            Generator::Translations => elements.saturating_mul(sites),
+            Generator::Transpose | Generator::Z2 => elements.saturating_mul(2),
+            Generator::D4 => elements.saturating_mul(8),
+        });
+        if elements.saturating_mul(sites) > GROUP_NUMBERS {
+            return Err(out_of_range(
+                "potential.symmetry.group",
+                format!("{elements} permutations of {sites} sites"),
+                format!("at most {GROUP_NUMBERS} numbers in its table"),
+                "leave a generator out or choose a smaller lattice",
             ));
         }
         let (square, periodic) = match target {

@@ -117,7 +117,8 @@ impl Densities {
 impl Figure for Densities {
     fn size(&self) -> (u32, u32) {
         let count = self.panels.len().max(1) as f64;
-        let width = LEFT + MARGIN + count * PANEL + (count - 1.0) * GAP + BAR_ROOM;
+        let bar = if self.maximum().is_some() { BAR_ROOM } else { 0.0 };
+        let width = LEFT + MARGIN + count * PANEL + (count - 1.0) * GAP + bar;
         (width as u32, (HEAD + PANEL + FOOT) as u32)
     }
 

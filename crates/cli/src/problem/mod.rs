@@ -32,7 +32,7 @@ pub enum Problem {
     /// A density known by its energy.
     Energy {
         /// The energy.
-        energy: TargetEnergy,
+        energy: Box<TargetEnergy>,
         /// Sites of the lattice that figures are divided by; 1 in the plane.
         sites: usize,
         /// `−ln Z` where it is known.
@@ -50,7 +50,7 @@ impl Problem {
             Target::Toy(toy) if !toy.name.is_energy() => Ok(Self::Plane(energy::density(toy.name))),
             Target::Mnist(mnist) => Ok(Self::Digits(Box::new(Digits::load(mnist, config.train.seed, data)?))),
             Target::Ising(_) | Target::Phi4(_) | Target::Toy(_) => {
-                let energy = TargetEnergy::new(&config.target)?;
+                let energy = Box::new(TargetEnergy::new(&config.target)?);
                 let exact = energy::exact(&config.target);
                 let sites = if matches!(config.target, Target::Toy(_)) { 1 } else { config.dimension() };
                 Ok(Self::Energy { energy, sites, exact })
@@ -62,7 +62,7 @@ impl Problem {
     pub fn objective<S: Space>(&self, transport_cost: f64) -> Box<dyn Objective<S>> {
         match self {
             Self::Plane(_) | Self::Digits(_) => Box::new(NegativeLogLikelihood { transport_cost }),
-            Self::Energy { energy, .. } => Box::new(FreeEnergy { energy: energy.clone(), transport_cost }),
+            Self::Energy { energy, .. } => Box::new(FreeEnergy { energy: TargetEnergy::clone(energy), transport_cost }),
         }
     }
 
@@ -88,6 +88,14 @@ impl Problem {
             Self::Plane(density) => Some(density.entropy()),
             Self::Digits(_) => None,
             Self::Energy { exact, .. } => *exact,
+        }
+    }
+
+    /// What [`Problem::best`] is.
+    pub fn best_is(&self) -> &'static str {
+        match self {
+            Self::Plane(_) | Self::Digits(_) => "entropy",
+            Self::Energy { .. } => "exact",
         }
     }
 
@@ -119,7 +127,7 @@ impl Batches for Problem {
         Ok(match self {
             Self::Plane(density) => plane_samples(*density, draws, rows),
             Self::Digits(digits) => digits.training_batch(draws, rows),
-            Self::Energy { energy, .. } => BaseSamples { dim: flow_core::Energy::dim(energy) }.batch(draws, rows)?,
+            Self::Energy { energy, .. } => BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(draws, rows)?,
         })
     }
 }
@@ -188,7 +196,7 @@ impl<'a> FigureRows<'a> {
         let batch = match self.problem {
             Problem::Plane(density) => plane_samples(*density, draws, rows),
             Problem::Digits(digits) => digits.held_out(self.purpose, first..first + rows, draws),
-            Problem::Energy { energy, .. } => draws.normals(0..rows, flow_core::Energy::dim(energy)),
+            Problem::Energy { energy, .. } => draws.normals(0..rows, flow_core::Energy::dim(&**energy)),
         };
         (batch, draws)
     }
@@ -214,11 +222,10 @@ mod tests {
             ];
             let settings: Vec<_> = settings.iter().map(|s| s.parse().unwrap()).collect();
             let config = recipes::load("ising-8", &settings).unwrap();
-            let Problem::Energy { energy: TargetEnergy::Ising(target), exact, sites } =
-                Problem::load(&config, None).unwrap()
-            else {
-                panic!("not an Ising model")
+            let Problem::Energy { energy, exact, sites } = Problem::load(&config, None).unwrap() else {
+                panic!("not given by its energy")
             };
+            let TargetEnergy::Ising(target) = *energy else { panic!("not an Ising model") };
             assert_eq!(sites, size * size_y);
             let boundary: ising_exact::Boundary = boundary.parse().unwrap();
             let lattice = ising_exact::Lattice::new(size, size_y).unwrap().boundary(boundary);

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
 use flow_core::Precision;
 use flow_core::checkpoint::{Checkpoint, Tensor};
-use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
 use serde_json::Value;
 
 fn keys(figures: &Value) -> Vec<&str> {
@@ -70,7 +70,10 @@ fn figures_hold_with_other_methods_and_finer_steps() {
         assert!(difference != 0.0 && difference.abs() < 1e-5, "{difference:e}");
         let coarse = lab.figures("run", &["--method", "euler", "--steps", "1", "--refinements", "1"]);
         assert_eq!((coarse["steps"].as_u64(), coarse["converged"].as_bool()), (Some(2), Some(false)));
-        assert!(lab.does(&["evaluate", "run", "--method", "euler", "--steps", "1", "--refinements", "1"]).contains("give more --steps"));
+        assert!(
+            lab.does(&["evaluate", "run", "--method", "euler", "--steps", "1", "--refinements", "1"])
+                .contains("give more --steps")
+        );
     });
 }
 
