@@ -32,7 +32,8 @@ impl Activation {
 }
 
 /// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
-/// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h).
+/// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h);
+/// with amplitudes that depend on time ([`Ridge::with_time`]) `amplitude` is M × h.
 ///
 /// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once,
 /// the state is `c` with `x = x₀ + Wᵀc`, `a = a₀ + Gc` and `dc/dt = v ⊙ f'(a)`: one h × h product per stage instead of two h × N ones.
@@ -64,6 +65,8 @@ pub struct Ridge<T: Real> {
     bias: Option<Parameter<Cpu<T>>>,
     amplitude: Parameter<Cpu<T>>,
     orbit: Option<Group>,
+    /// Duration T of the amplitudes' `cos(mπt/T)`.
+    duration: f64,
     feature_stages: AtomicU64,
 }
 
@@ -102,6 +105,7 @@ impl<T: Real> Ridge<T> {
             space,
             activation,
             orbit: None,
+            duration: 1.0,
             feature_stages: AtomicU64::new(0),
         })
     }
@@ -118,6 +122,34 @@ impl<T: Real> Ridge<T> {
         self.amplitude.value /= T::of((group.order() as f64).sqrt());
         self.orbit = Some(group);
         Ok(self)
+    }
+
+    /// Lets the amplitudes depend on time, `v(t) = Σ_m v_m cos(mπt/T)` with m < `terms`; all but v₀ start at zero.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when there are no terms or the duration T is not positive.
+    pub fn with_time(mut self, terms: usize, duration: f64) -> Result<Self, Error> {
+        let bad = |name, value: String, expected: &str| Err(Error::Setting { name, value, expected: expected.into() });
+        if terms == 0 {
+            return bad("potential.time_terms", "0".into(), "at least 1");
+        }
+        if !(duration > 0.0 && duration.is_finite()) {
+            return bad("flow.time", duration.to_string(), "a positive number");
+        }
+        self.duration = duration;
+        if terms > 1 {
+            let kernels = self.weight.value.nrows();
+            let mut value = zeros(terms, kernels);
+            value.row_mut(0).assign(&self.amplitude.value.row(0));
+            self.amplitude = Parameter { name: "amplitude".into(), shape: vec![terms, kernels], value };
+        }
+        Ok(self)
+    }
+
+    /// `cos(mπt/T)` for all m.
+    fn time_basis(&self, t: f64) -> impl Iterator<Item = T> + use<T> {
+        let angle = std::f64::consts::PI * t / self.duration;
+        (0..self.amplitude.value.nrows()).map(move |m| T::of((m as f64 * angle).cos()))
     }
 
     /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
@@ -149,8 +181,8 @@ impl<T: Real> Ridge<T> {
     }
 
     /// One number per ridge function, from one per kernel.
-    fn all_of(&self, of: &Parameter<Cpu<T>>) -> Vec<T> {
-        of.value.row(0).to_vec().repeat(self.orbit.as_ref().map_or(1, Group::order))
+    fn all_of(&self, of: ArrayView1<'_, T>) -> Vec<T> {
+        of.to_vec().repeat(self.orbit.as_ref().map_or(1, Group::order))
     }
 
     /// The cotangent of the kernels from that of all weights.
@@ -169,12 +201,13 @@ impl<T: Real> Ridge<T> {
         out
     }
 
-    /// The cotangent of one number per kernel from that of one per ridge function.
+    /// The cotangent of one number (or column) per kernel from that of one per ridge function.
     fn folded(&self, all_bar: Array2<T>) -> Array2<T> {
         let kernels = self.weight.value.nrows();
-        let mut out = zeros(1, kernels);
-        for (j, bar) in all_bar.iter().enumerate() {
-            out[[0, j % kernels]] += *bar;
+        let mut out = zeros(all_bar.nrows(), kernels);
+        for (j, bar) in all_bar.columns().into_iter().enumerate() {
+            let mut folded = out.column_mut(j % kernels);
+            folded += &bar;
         }
         out
     }
@@ -223,12 +256,11 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
         let mut norms = vec![0.0; self.hidden()];
         self.space.row_dot(&mut norms, &weight, &weight);
         let norms: Vec<T> = norms.into_iter().map(T::of).collect();
-        let amplitude = self.all_of(&self.amplitude);
-        let bias = self.bias.as_ref().map(|bias| self.all_of(bias));
-        let curved = amplitude.iter().zip(&norms).map(|(v, n)| *v * *n).collect();
+        let amplitudes = self.amplitude.value.rows().into_iter().map(|v| self.all_of(v)).collect();
+        let bias = self.bias.as_ref().map(|bias| self.all_of(bias.value.row(0)));
         let transposed = column_major(weight.t());
         let gram = feature_space.then(|| self.shared_product(&weight, transposed.view()));
-        Box::new(Frozen { ridge: self, weight, bias, amplitude, norms, curved, transposed, gram })
+        Box::new(Frozen { ridge: self, weight, bias, amplitudes, norms, transposed, gram })
     }
 }
 
@@ -237,11 +269,10 @@ struct Frozen<'a, T: Real> {
     ridge: &'a Ridge<T>,
     weight: Cow<'a, Array2<T>>,
     bias: Option<Vec<T>>,
-    amplitude: Vec<T>,
+    /// v_m for every term of the time basis.
+    amplitudes: Vec<Vec<T>>,
     /// `‖w_j‖²`.
     norms: Vec<T>,
-    /// `v_j ‖w_j‖²`.
-    curved: Vec<T>,
     /// `Wᵀ`, so that products with it are as fast as those with W.
     transposed: Array2<T>,
     /// `WWᵀ` where the solve runs in feature space.
@@ -258,13 +289,15 @@ impl<T: Real> Frozen<'_, T> {
         product(a.view_mut(), 1.0, x.view(), self.transposed.view());
     }
 
-    /// From `a` to `s = f'(a)` in place, `out = v ⊙ s`, and the Laplacian.
-    fn forward(&self, s: &mut Array2<T>, out: &mut Array2<T>, laplacian: Option<&mut Vec<f64>>) {
-        let (activation, rows) = (self.ridge.activation, s.nrows());
-        T::slope(activation, numbers_mut(s));
-        let laplacian = laplacian.map(Vec::as_mut_slice);
-        let (v, vn) = (&self.amplitude, &self.curved);
-        T::forward(ForwardBlock { s: numbers(s), v, vn, out: numbers_mut(out), rows, laplacian }, activation);
+    /// `v(t)`.
+    fn amplitude(&self, t: f64) -> Vec<T> {
+        let mut v = vec![T::zero(); self.norms.len()];
+        for (basis, term) in self.ridge.time_basis(t).zip(&self.amplitudes) {
+            for (v, term) in v.iter_mut().zip(term) {
+                *v += basis * *term;
+            }
+        }
+        v
     }
 }
 
@@ -288,8 +321,8 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
     fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
         let (n, h) = (rows.len(), self.ridge.hidden());
         let matrix = || zeros(n, h);
-        let share = Share::new(n, h, self.gram.as_ref().map_or(self.ridge.dim(), |_| h));
-        let work = Pointwise { field: self, s: matrix(), scratch: matrix(), a_bar: matrix(), share };
+        let share = Share::new(self.amplitudes.len(), n, h, self.gram.as_ref().map_or(self.ridge.dim(), |_| h));
+        let work = Pointwise { field: self, s: matrix(), scratch: matrix(), a_bar: matrix(), v_bar: matrix(), share };
         match &self.gram {
             None => (Box::new(Plain { work, bias_bar: zeros(1, h) }), x),
             Some(gram) => {
@@ -301,11 +334,12 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         }
     }
 
-    fn value(&self, _rows: Range<usize>, _stage: Stage, x: &Array2<T>) -> Vec<f64> {
+    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+        let amplitude = self.amplitude(stage.t);
         let mut a = zeros(x.nrows(), self.ridge.hidden());
         self.arguments(x, &mut a);
         let row = |a: ArrayView1<'_, T>| {
-            let terms = a.iter().zip(&self.amplitude);
+            let terms = a.iter().zip(&amplitude);
             terms.map(|(a, v)| v.wide() * self.ridge.activation.value(a.wide())).sum()
         };
         a.rows().into_iter().map(row).collect()
@@ -334,8 +368,8 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
 
 /// Sums that a block of rows gathers for the gradient.
 struct Share<T: Real> {
-    /// Every row's share of the cotangents of v.
-    amplitude: Array2<T>,
+    /// Every row's share of the cotangents of v_m, for every term of the time basis.
+    amplitudes: Vec<Array2<T>>,
     /// Every row's share of the cotangents of `‖w_j‖²`.
     norms: Array2<T>,
     /// `Σ leftᵀ · right` over all stages: of `(ā, x)` and `(v ⊙ s, velocity_bar)` in plain coordinates, of `(c, ā)` in feature space.
@@ -343,8 +377,9 @@ struct Share<T: Real> {
 }
 
 impl<T: Real> Share<T> {
-    fn new(rows: usize, hidden: usize, cols: usize) -> Self {
-        Self { amplitude: zeros(rows, hidden), norms: zeros(rows, hidden), products: Gathered::new(hidden, cols) }
+    fn new(terms: usize, rows: usize, hidden: usize, cols: usize) -> Self {
+        let amplitudes = (0..terms).map(|_| zeros(rows, hidden)).collect();
+        Self { amplitudes, norms: zeros(rows, hidden), products: Gathered::new(hidden, cols) }
     }
 }
 
@@ -398,30 +433,55 @@ struct Pointwise<'a, T: Real> {
     s: Array2<T>,
     scratch: Array2<T>,
     a_bar: Array2<T>,
+    v_bar: Array2<T>,
     share: Share<T>,
 }
 
 impl<T: Real> Pointwise<'_, T> {
-    /// Fills `self.a_bar` from the cotangents `u` of `v ⊙ s` and `laplacian_bar`; gathers those of v and of the norms.
-    fn backward(&mut self, s: &Array2<T>, u: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
+    /// The two scratch matrices, to be put back after use.
+    fn take(&mut self) -> (Array2<T>, Array2<T>) {
+        (std::mem::replace(&mut self.s, zeros(0, 0)), std::mem::replace(&mut self.scratch, zeros(0, 0)))
+    }
+
+    /// From `a` to `s = f'(a)` in place, `out = v ⊙ s`, and the Laplacian.
+    fn forward(&self, t: f64, s: &mut Array2<T>, out: &mut Array2<T>, laplacian: Option<&mut Vec<f64>>) {
+        let (activation, rows) = (self.field.ridge.activation, s.nrows());
+        T::slope(activation, numbers_mut(s));
+        let laplacian = laplacian.map(Vec::as_mut_slice);
+        let v = self.field.amplitude(t);
+        let vn: Vec<T> = v.iter().zip(&self.field.norms).map(|(v, n)| *v * *n).collect();
+        T::forward(ForwardBlock { s: numbers(s), v: &v, vn: &vn, out: numbers_mut(out), rows, laplacian }, activation);
+    }
+
+    /// Fills `self.a_bar` from the cotangents `u` of `v(t) ⊙ s` and `laplacian_bar`; gathers those of the amplitudes and norms.
+    fn backward(&mut self, t: f64, s: &Array2<T>, u: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
+        let v = self.field.amplitude(t);
+        self.v_bar.fill(T::zero());
         let bar = |r: usize| laplacian_bar.map_or(T::zero(), |l| T::of(l[r]));
         let l_bar: Vec<T> = (0..s.nrows()).map(bar).collect();
         let block = BackwardBlock {
             s: numbers(s),
             u: numbers(u),
-            v: &self.field.amplitude,
+            v: &v,
             n: &self.field.norms,
             l_bar: &l_bar,
             a_bar: numbers_mut(&mut self.a_bar),
-            v_bar: numbers_mut(&mut self.share.amplitude),
+            v_bar: numbers_mut(&mut self.v_bar),
             n_bar: numbers_mut(&mut self.share.norms),
         };
         T::backward(block, self.field.ridge.activation);
+        for (basis, share) in self.field.ridge.time_basis(t).zip(&mut self.share.amplitudes) {
+            share.scaled_add(basis, &self.v_bar);
+        }
     }
 
     /// The gathered sums: of the weights' products, of biases (given), amplitudes and norms.
     fn sums(share: Share<T>, bias_bar: Array2<T>) -> [Array2<T>; 4] {
-        [share.products.finish(), bias_bar, column_sums(&share.amplitude), column_sums(&share.norms)]
+        let mut amplitude_bar = zeros(share.amplitudes.len(), share.norms.ncols());
+        for (mut out, term) in amplitude_bar.rows_mut().into_iter().zip(&share.amplitudes) {
+            out.assign(&term.sum_axis(Axis(0)));
+        }
+        [share.products.finish(), bias_bar, amplitude_bar, column_sums(&share.norms)]
     }
 }
 
@@ -438,24 +498,25 @@ struct Plain<'a, T: Real> {
 impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
     fn evaluate(
         &mut self,
-        _stage: Stage,
+        stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         laplacian: Option<&mut Vec<f64>>,
         memo: Option<&mut Memo<Cpu<T>>>,
     ) {
-        let Pointwise { field, s, scratch, .. } = &mut self.work;
-        field.arguments(state, s);
-        field.forward(s, scratch, laplacian);
-        product(velocity.view_mut(), 0.0, scratch.view(), field.weight.view());
+        let (mut s, mut scratch) = self.work.take();
+        self.work.field.arguments(state, &mut s);
+        self.work.forward(stage.t, &mut s, &mut scratch, laplacian);
+        product(velocity.view_mut(), 0.0, scratch.view(), self.work.field.weight.view());
         if let Some(memo) = memo {
             memo.push(s.clone());
         }
+        (self.work.s, self.work.scratch) = (s, scratch);
     }
 
     fn pullback(
         &mut self,
-        _stage: Stage,
+        stage: Stage,
         state: &Array2<T>,
         memo: &Memo<Cpu<T>>,
         velocity_bar: &Array2<T>,
@@ -463,17 +524,17 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         state_bar: &mut Array2<T>,
     ) {
         let weight = &*self.work.field.weight;
-        let mut u = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
+        let (s, mut u) = self.work.take();
         product(u.view_mut(), 0.0, velocity_bar.view(), self.work.field.transposed.view());
-        self.work.backward(&memo[0], &u, laplacian_bar);
+        self.work.backward(stage.t, &memo[0], &u, laplacian_bar);
         // v ⊙ s, whose product with velocity_bar is one half of the weights' cotangent.
         u.assign(&memo[0]);
-        u *= &ArrayView1::from(&self.work.field.amplitude);
+        u *= &ArrayView1::from(&self.work.field.amplitude(stage.t));
         self.work.share.products.add(&u, velocity_bar);
         self.work.share.products.add(&self.work.a_bar, state);
         self.bias_bar += &column_sums(&self.work.a_bar);
         product(state_bar.view_mut(), 0.0, self.work.a_bar.view(), weight.view());
-        self.work.scratch = u;
+        (self.work.s, self.work.scratch) = (s, u);
     }
 
     fn leave(&mut self, state: Array2<T>) -> Array2<T> {
@@ -507,32 +568,33 @@ struct Feature<'a, T: Real> {
 impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
     fn evaluate(
         &mut self,
-        _stage: Stage,
+        stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         laplacian: Option<&mut Vec<f64>>,
         memo: Option<&mut Memo<Cpu<T>>>,
     ) {
-        let Pointwise { field, s, .. } = &mut self.work;
+        let (mut s, scratch) = self.work.take();
         s.assign(&self.origin);
         product(s.view_mut(), 1.0, state.view(), self.gram.view());
-        field.forward(s, velocity, laplacian);
+        self.work.forward(stage.t, &mut s, velocity, laplacian);
         if let Some(memo) = memo {
             memo.push(s.clone());
         }
-        field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
+        (self.work.s, self.work.scratch) = (s, scratch);
+        self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
     }
 
     fn pullback(
         &mut self,
-        _stage: Stage,
+        stage: Stage,
         state: &Array2<T>,
         memo: &Memo<Cpu<T>>,
         velocity_bar: &Array2<T>,
         laplacian_bar: Option<&Vec<f64>>,
         state_bar: &mut Array2<T>,
     ) {
-        self.work.backward(&memo[0], velocity_bar, laplacian_bar);
+        self.work.backward(stage.t, &memo[0], velocity_bar, laplacian_bar);
         let a_bar = &self.work.a_bar;
         self.origin_bar += a_bar;
         self.work.share.products.add(state, a_bar);

@@ -35,6 +35,15 @@ fn over_orbit<T: Real>() -> Ridge<T> {
     ridge(5, 2, Activation::Softplus, true).over_orbit(shifts(5)).unwrap()
 }
 
+/// Amplitudes that change with time, by as much as they are.
+fn in_time<T: Real>(of: Ridge<T>) -> Ridge<T> {
+    let mut of = of.with_time(3, 0.8).unwrap();
+    let amplitude = of.parameters_mut().pop().unwrap();
+    let values: Vec<f64> = (0..amplitude.value.len()).map(|i| 0.5 * ((i * i) as f64).sin()).collect();
+    amplitude.value = cpu::<T>().upload(amplitude.shape[0], amplitude.shape[1], &values);
+    of
+}
+
 fn conforms<T: Real>(mut of: impl Potential<Cpu<T>>) {
     potential(&cpu(), &mut of);
     solves(&cpu(), &mut of);
@@ -63,6 +72,9 @@ conformance! {
     ln_cosh: ridge(5, 18, Activation::LnCosh, false);
     ln_cosh_with_bias: ridge(4, 3, Activation::LnCosh, true);
     over_an_orbit: over_orbit();
+    in_time_and_narrow: in_time(ridge(4, 6, Activation::Softplus, true));
+    in_time_and_wide: in_time(ridge(3, 9, Activation::LnCosh, true));
+    in_time_over_an_orbit: in_time(over_orbit());
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve);
     symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage);
 }

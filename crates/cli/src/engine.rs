@@ -16,7 +16,8 @@ pub trait Engine {
     /// Where its arrays live.
     fn space(&self) -> &Self::Space;
 
-    /// The paper's potential of `dim` numbers, with its first parameters drawn from `seed`, summed over a group where there is one.
+    /// The paper's potential of `dim` numbers for flows of this duration, with its first parameters drawn from `seed`,
+    /// summed over a group where there is one.
     ///
     /// # Errors
     /// When a size is out of range.
@@ -24,6 +25,7 @@ pub trait Engine {
         &self,
         dim: usize,
         ridge: &RidgePotential,
+        duration: f64,
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self::Space>>, CliError>;
@@ -41,6 +43,7 @@ impl<T: Real> Engine for Cpu<T> {
         &self,
         dim: usize,
         ridge: &RidgePotential,
+        duration: f64,
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self>>, CliError> {
@@ -48,7 +51,8 @@ impl<T: Real> Engine for Cpu<T> {
             Activation::Softplus => backend_ndarray::Activation::Softplus,
             Activation::LnCosh => backend_ndarray::Activation::LnCosh,
         };
-        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation, ridge.bias, seed)?;
+        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation, ridge.bias, seed)?
+            .with_time(ridge.time_terms, duration)?;
         Ok(match orbit {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),

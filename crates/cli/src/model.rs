@@ -21,7 +21,7 @@ const ADAPTIVE_STEPS: usize = 100_000;
 /// Sizes that are out of range.
 pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Potential<E::Space>>, CliError> {
     let config::Potential::Ridge(ridge) = &config.potential;
-    let free = |orbit| engine.ridge(config.dimension(), ridge, config.train.seed, orbit);
+    let free = |orbit| engine.ridge(config.dimension(), ridge, config.flow.time, config.train.seed, orbit);
     let Some(symmetry) = &ridge.symmetry else { return free(None) };
     let group = group(symmetry, &config.target, config.dimension())?;
     let draw = match symmetry.draw {

@@ -66,7 +66,7 @@ pub struct TrainSettings {
     pub coordinates: Coordinates,
     /// What gradients keep.
     pub memory: Memory,
-    /// Gradient steps between two looks at the integration error; 0: never.
+    /// Gradient steps between two looks at the integration error; 0: never. Fields that are random in time are not watched.
     pub watch_every: u64,
     /// Integration error of the mean loss, in nats, above which the steps are raised.
     pub watch_tolerance: f64,
@@ -304,7 +304,9 @@ impl<'a, S: Space> Trainer<'a, S> {
             return Ok(None);
         }
         let mut integration_error = None;
-        if settings.watch_every != 0 && step.is_multiple_of(settings.watch_every) {
+        // A field that is random in time has no limit of small steps to be watched.
+        let watched = settings.watch_every != 0 && !self.potential.random_in_time();
+        if watched && step.is_multiple_of(settings.watch_every) {
             let finer = Integrator::<S>::finer(&integrator);
             let fine = self.objective.evaluate(&flow.with_integrator(&*finer), &batch, draws, false)?;
             integration_error = Some(Mean::of(&fine.losses).mean - loss.mean);

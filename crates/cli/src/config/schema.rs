@@ -257,13 +257,20 @@ pub struct RidgePotential {
     /// Whether b is trained (true) or left out (false).
     #[serde(default = "yes")]
     pub bias: bool,
-    /// Symmetry drawn at random.
+    /// Terms M of the amplitudes' time dependence `Σ_m v_m cos(mπt/T)`, m < M; 1: constant in time, as in the paper.
+    #[serde(default = "one")]
+    pub time_terms: usize,
+    /// Symmetry under a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symmetry: Option<Symmetry>,
 }
 
 fn yes() -> bool {
     true
+}
+
+fn one() -> usize {
+    1
 }
 
 /// The function f of the hidden layer.

@@ -24,6 +24,8 @@ impl Config {
         let Potential::Ridge(ridge) = &self.potential;
         at_least("potential.hidden", ridge.hidden, 1)?;
         at_most("potential.hidden", ridge.hidden, 1 << 20)?;
+        at_least("potential.time_terms", ridge.time_terms, 1)?;
+        at_most("potential.time_terms", ridge.time_terms, 64)?;
         if let Some(symmetry) = &ridge.symmetry {
             symmetry.validate(&self.target, self.dimension())?;
         }
