@@ -155,7 +155,7 @@ impl<'a> FigureRows<'a> {
         Self { problem, seed, purpose: Purpose::Validate, rows }
     }
 
-    /// Rows for final figures: as many as asked for, else the whole test set or [`DEFAULT_ROWS`].
+    /// Rows for final figures: as many as asked for, else the whole test set or ten thousand fresh ones.
     ///
     /// # Errors
     /// When the test set has fewer.
