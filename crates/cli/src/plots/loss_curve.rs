@@ -90,7 +90,8 @@ impl Figure for LossCurve {
             let (px, py) = chart.backend_coord(&(x.1, reference.value));
             marks.push((px, py, reference.text(), *color));
         }
-        draw_marks(area, scale, marks)
+        let (_, floor) = chart.backend_coord(&(x.1, y.0));
+        draw_marks(area, scale, marks, floor)
     }
 }
 
@@ -193,7 +194,7 @@ impl LossCurve {
         Ok(())
     }
 
-    /// Axes that show the end of the training well: the first few per cent may leave the picture at the top.
+    /// Axes that show the end of the training well: the steep descent at the start may leave the picture at the top.
     fn ranges(&self) -> ((f64, f64), (f64, f64)) {
         let points = finite(&self.training);
         let validation = finite(&self.validation);
@@ -207,7 +208,10 @@ impl LossCurve {
         let references = self.references.iter().map(|line| line.value).filter(|v| v.is_finite());
         let values = || settled.clone().chain(references.clone()).chain(validation.iter().map(|p| p.mean));
         let low = values().fold(f64::INFINITY, f64::min);
-        let high = values().fold(f64::NEG_INFINITY, f64::max);
+        // Four times as high as the middle of the training: more would squeeze its end into a line.
+        let roof = quantile(0.5).map_or(f64::INFINITY, |median| low + 4.0 * (median - low));
+        let high = values().fold(f64::NEG_INFINITY, f64::max).min(roof);
+        let high = references.fold(high, f64::max);
         match high > low {
             true => {
                 let pad = 0.05 * (high - low);
@@ -219,16 +223,22 @@ impl LossCurve {
     }
 }
 
-/// Labels beside the ends of their lines, pushed apart where they would overlap.
+/// Labels beside the ends of their lines, pushed apart where they would overlap, all above `floor`.
 fn draw_marks<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     scale: Scale,
     mut marks: Vec<(i32, i32, String, RGBColor)>,
+    floor: i32,
 ) -> Drawn<DB> {
     marks.sort_by_key(|mark| mark.1);
     let apart = scale.px(LABEL + 4.0);
     for k in 1..marks.len() {
         marks[k].1 = marks[k].1.max(marks[k - 1].1 + apart);
+    }
+    let mut highest = floor;
+    for mark in marks.iter_mut().rev() {
+        mark.1 = mark.1.min(highest);
+        highest = mark.1 - apart;
     }
     for (x, y, label, color) in marks {
         let style = anchored(text(LABEL, scale, color), HPos::Left, VPos::Center);
