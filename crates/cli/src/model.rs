@@ -21,7 +21,10 @@ const ADAPTIVE_STEPS: usize = 100_000;
 /// Sizes that are out of range.
 pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Potential<E::Space>>, CliError> {
     let config::Potential::Ridge(ridge) = &config.potential;
-    let free = |orbit| engine.ridge(config.dimension(), ridge, config.flow.time, config.train.seed, orbit);
+    let free = |orbit| {
+        let potential = engine.ridge(config.dimension(), ridge, config.flow.time, config.train.seed, orbit)?;
+        Ok::<_, CliError>(sharpened(engine.space(), potential, ridge.sharpness))
+    };
     let Some(symmetry) = &ridge.symmetry else { return free(None) };
     let group = group(symmetry, &config.target, config.dimension())?;
     let draw = match symmetry.draw {
@@ -30,6 +33,17 @@ pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Poten
         Draw::Never => return free(Some(group)),
     };
     Ok(Box::new(Symmetrised::new(engine.space().clone(), free(None)?, group, draw)?))
+}
+
+/// Multiplies weights and biases by the sharpness and divides amplitudes by its square.
+fn sharpened<S: Space>(space: &S, mut potential: Box<dyn Potential<S>>, sharpness: f64) -> Box<dyn Potential<S>> {
+    if sharpness != 1.0 {
+        for parameter in potential.parameters_mut() {
+            let factor = if parameter.name == "amplitude" { sharpness.powi(-2) } else { sharpness };
+            space.accumulate(&mut parameter.value, factor, &[]);
+        }
+    }
+    potential
 }
 
 /// The group that the generators make: translations after elements of the point group, with or without x → −x.

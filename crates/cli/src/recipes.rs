@@ -144,14 +144,16 @@ mod tests {
 
     #[test]
     fn the_paper_s_hyperparameters_are_those_of_its_table_2() {
-        for (name, step, steps, hidden, batch) in [("mnist", 0.1, 100, 1024, 100), ("ising-16-paper", 0.1, 50, 512, 64)]
+        // The published Ising training minimised the loss per site: its decay counts 256 times against ours.
+        for (name, step, steps, hidden, batch, decay) in
+            [("mnist", 0.1, 100, 1024, 100, 1e-3), ("ising-16-paper", 0.1, 50, 512, 64, 0.256)]
         {
             let config = load(name, &[]).unwrap();
             let crate::config::Potential::Ridge(ridge) = &config.potential;
             assert_eq!(config.flow.time / config.flow.steps as f64, step);
             assert_eq!((config.flow.steps, ridge.hidden), (steps, hidden));
             assert_eq!(config.train.batch, batch);
-            assert_eq!((config.train.learning_rate, config.train.weight_decay), (1e-3, 1e-3));
+            assert_eq!((config.train.learning_rate, config.train.weight_decay), (1e-3, decay));
         }
     }
 }

@@ -109,8 +109,12 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
     refuses(&["train", "--set", "flow.method=tsit5"], 2, &["fixed step", "evaluate.method"]);
     refuses(&["train", "--set", "target.size=1"], 2, &["`target.size` = 1", "at least 2"]);
     refuses(&["train", "--set", "target.boundary=open"], 2, &["\"translations\"", "periodic"]);
-    refuses(&["train", "--set", "target.size=100"], 2, &["potential.symmetry.group", "smaller lattice"]);
-    refuses(&["train", "--set", "target.size_y=6"], 2, &["\"transpose\"", "square"]);
+    refuses(
+        &["train", "ising-16-paper", "--set", "target.size=100"],
+        2,
+        &["potential.symmetry.group", "smaller lattice"],
+    );
+    refuses(&["train", "ising-16-paper", "--set", "target.size_y=6"], 2, &["\"transpose\"", "square"]);
     refuses(&["train", "--set", "train.objective=nll"], 2, &["train.objective", "\"free-energy\""]);
     refuses(&["train", "--set", "train.epochs=3"], 2, &["train.epochs", "train.steps instead"]);
     refuses(&["train", "--set", "train.betas=[0.9, 1.0]"], 2, &["train.betas", "[0.9, 0.999]"]);

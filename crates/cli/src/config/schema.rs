@@ -260,6 +260,10 @@ pub struct RidgePotential {
     /// Terms M of the amplitudes' time dependence `Σ_m v_m cos(mπt/T)`, m < M; 1: constant in time, as in the paper.
     #[serde(default = "one")]
     pub time_terms: usize,
+    /// Sharpness of the first features: first weights and biases are multiplied by it and amplitudes divided by its square,
+    /// so that ∇²φ starts as large as without.
+    #[serde(default = "unit")]
+    pub sharpness: f64,
     /// Symmetry under a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symmetry: Option<Symmetry>,
@@ -267,6 +271,10 @@ pub struct RidgePotential {
 
 fn yes() -> bool {
     true
+}
+
+fn unit() -> f64 {
+    1.0
 }
 
 fn one() -> usize {

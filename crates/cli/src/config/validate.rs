@@ -24,6 +24,7 @@ impl Config {
         let Potential::Ridge(ridge) = &self.potential;
         at_least("potential.hidden", ridge.hidden, 1)?;
         at_most("potential.hidden", ridge.hidden, 1 << 20)?;
+        within("potential.sharpness", ridge.sharpness, 1e-3, 1e3, "1 is the start of PyTorch's linear layers")?;
         at_least("potential.time_terms", ridge.time_terms, 1)?;
         at_most("potential.time_terms", ridge.time_terms, 64)?;
         if let Some(symmetry) = &ridge.symmetry {
