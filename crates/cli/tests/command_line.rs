@@ -108,7 +108,7 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
     refuses(&["train", "--set", "flow.time=inf"], 2, &["`flow.time` = inf"]);
     refuses(&["train", "--set", "flow.method=tsit5"], 2, &["fixed step", "evaluate.method"]);
     refuses(&["train", "--set", "target.size=1"], 2, &["`target.size` = 1", "at least 2"]);
-    refuses(&["train", "--set", "target.boundary=open"], 2, &["\"translations\"", "periodic"]);
+    refuses(&["train", "ising-16-paper", "--set", "target.boundary=open"], 2, &["\"translations\"", "periodic"]);
     refuses(
         &["train", "ising-16-paper", "--set", "target.size=100"],
         2,

@@ -28,9 +28,10 @@ pub const TOY: &[&str] = &[
     "--set=evaluate.samples=300",
 ];
 
-/// An Ising model.
+/// An Ising model with a symmetry drawn once per solve.
 pub const ISING: &[&str] = &[
     "ising-8",
+    "--set=potential.symmetry={group=[\"translations\", \"transpose\"], draw=\"per-solve\"}",
     "--set=target.size=4",
     "--set=potential.hidden=8",
     "--set=flow.time=1",

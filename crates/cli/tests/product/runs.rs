@@ -115,6 +115,11 @@ fn an_ising_model_is_compared_with_its_exact_value() {
             assert!(ess > 1.0 / 300.0 && ess < 1.0, "{figures}");
             assert!(is_picture(&lab.path(out).join("plots/samples.png")));
         }
+        // A potential that is symmetric itself, with amplitudes that depend on time.
+        let symmetric =
+            ["--set=potential.symmetry.draw=never", "--set=potential.hidden=2", "--set=potential.time_terms=3"];
+        lab.trains(ISING, "symmetric", &symmetric);
+        assert!(number(&lab.figures("symmetric", &[]), "kl_nats") > 0.0);
         // The loss while training is per site: the last batch is near the final figure.
         let last: Vec<String> = lab.metrics("torus").last().unwrap().split(',').map(str::to_owned).collect();
         let loss: f64 = last[2].parse().unwrap();
@@ -185,6 +190,12 @@ fn weights_go_out_and_come_back() {
         ours.write(&lab.path("ours.safetensors")).unwrap();
         lab.does(&import("ours.safetensors", "ours"));
         assert_eq!(lab.figures("run", &[]), lab.figures("ours", &[]));
+
+        // Amplitudes that depend on time are one output of the second layer for each term.
+        lab.trains(TOY, "timed", &["--set=potential.time_terms=3"]);
+        lab.does(&["export", "timed", "--out", "timed.safetensors"]);
+        lab.does(&[&import("timed.safetensors", "timed-back")[..], &["--set=potential.time_terms=3"]].concat());
+        assert_eq!(lab.figures("timed", &[]), lab.figures("timed-back", &[]));
 
         // An imported run can be drawn without a loss curve, and trained further.
         assert!(!lab.does(&["plot", "back"]).contains("loss"));
