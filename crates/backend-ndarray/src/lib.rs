@@ -10,5 +10,6 @@ mod real;
 mod ridge;
 
 pub use cpu::Cpu;
+pub use flow_core::Activation;
 pub use real::Real;
-pub use ridge::{Activation, Ridge};
+pub use ridge::Ridge;

@@ -4,32 +4,15 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow_core::{Chart, Coordinates, Draws, Error, Field, Group, Memo, Parameter, Potential, Solve, Space, Stage};
+use flow_core::{
+    Activation, Chart, Coordinates, Error, Field, Group, Memo, Parameter, Potential, RidgeParameters, Solve, Space,
+    Stage,
+};
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, ShapeBuilder, s};
-use rand::RngExt;
 
 use crate::kernels::{BackwardBlock, ForwardBlock};
 use crate::real::product;
 use crate::{Cpu, Real};
-
-/// The function `f` of a ridge potential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `ln(1 + e^a)`.
-    Softplus,
-    /// `ln cosh a`, even: without bias the potential is exactly symmetric under `x → −x`.
-    LnCosh,
-}
-
-impl Activation {
-    /// `f(a)`, without overflow.
-    pub fn value(self, a: f64) -> f64 {
-        match self {
-            Self::Softplus => a.max(0.0) + (-a.abs()).exp().ln_1p(),
-            Self::LnCosh => a.abs() + (-2.0 * a.abs()).exp().ln_1p() - std::f64::consts::LN_2,
-        }
-    }
-}
 
 /// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
 /// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h);
@@ -71,8 +54,7 @@ pub struct Ridge<T: Real> {
 }
 
 impl<T: Real> Ridge<T> {
-    /// A potential of `hidden` ridge functions of `dim` numbers. Weights and biases start uniform in `±1/√dim`, amplitudes in `±1/√hidden`,
-    /// as PyTorch's linear layers do.
+    /// A potential of `hidden` ridge functions of `dim` numbers; first values as [`RidgeParameters::new`] has them.
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero.
@@ -84,30 +66,9 @@ impl<T: Real> Ridge<T> {
         bias: bool,
         seed: u64,
     ) -> Result<Self, Error> {
-        for (name, value) in [("the dimension of the target", dim), ("potential.hidden", hidden)] {
-            if value == 0 {
-                return Err(Error::Setting { name, value: "0".into(), expected: "at least 1".into() });
-            }
-        }
-        let draws = Draws::new(seed, flow_core::Purpose::Initialise, 0);
-        let uniform = |which: u64, name: &str, shape: &[usize], fan_in: usize| {
-            let (mut rng, bound) = (draws.row(which), 1.0 / (fan_in as f64).sqrt());
-            let values: Vec<f64> =
-                (0..shape.iter().product()).map(|_| bound * (2.0 * rng.random::<f64>() - 1.0)).collect();
-            let cols = shape[shape.len() - 1];
-            let value = space.upload(values.len() / cols, cols, &values);
-            Parameter { name: name.into(), shape: shape.to_vec(), value }
-        };
-        Ok(Self {
-            weight: uniform(0, "weight", &[hidden, dim], dim),
-            bias: bias.then(|| uniform(1, "bias", &[hidden], dim)),
-            amplitude: uniform(2, "amplitude", &[hidden], hidden),
-            space,
-            activation,
-            orbit: None,
-            duration: 1.0,
-            feature_stages: AtomicU64::new(0),
-        })
+        let RidgeParameters { weight, bias, amplitude } = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
+        let (orbit, duration, feature_stages) = (None, 1.0, AtomicU64::new(0));
+        Ok(Self { space, activation, weight, bias, amplitude, orbit, duration, feature_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same

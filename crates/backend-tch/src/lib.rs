@@ -25,6 +25,16 @@ mod findings;
 mod libtorch;
 #[cfg(maflow_tch)]
 mod loading;
+#[cfg(maflow_tch)]
+mod module;
+#[cfg(maflow_tch)]
+mod orbit;
+#[cfg(maflow_tch)]
+mod ridge;
+#[cfg(maflow_tch)]
+mod space;
+#[cfg(maflow_tch)]
+mod tf32;
 
 pub use cuda::{Driver, driver};
 pub use device::Device;
@@ -32,7 +42,14 @@ pub use error::Error;
 pub use findings::Findings;
 pub use libtorch::{CUDA_NEEDED, Libtorch, SET_UP, VERSION_NEEDED, libtorch};
 #[cfg(maflow_tch)]
-pub use loading::load;
+pub use {
+    flow_core::Activation,
+    loading::load,
+    module::{Laplacian, ModulePotential},
+    ridge::Ridge,
+    space::{Array, Column, Options, Permutations, Tch},
+    tch,
+};
 
 /// Whether `tch` is compiled in, that is, whether the set-up was done before the build.
 pub const BUILT: bool = cfg!(maflow_tch);

@@ -15,6 +15,7 @@ mod integrate;
 mod objective;
 mod optimise;
 mod potential;
+mod ridge;
 mod space;
 mod symmetry;
 mod tableau;
@@ -29,6 +30,7 @@ pub use objective::{
 };
 pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
 pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Solve, Stage};
+pub use ridge::{Activation, RidgeParameters};
 pub use space::{Precision, Space};
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};
 pub use tableau::{Method, Tableau};

@@ -1,0 +1,269 @@
+//! Tensors of libtorch as a space of flow-core, on the CPU or on a CUDA device, in 32 or 64 bits.
+
+use std::ops::Range;
+
+use flow_core::{Precision, Space};
+use tch::{Kind, Tensor};
+
+use crate::{Device, Error, load, tf32};
+
+/// A `rows × cols` tensor in working precision that takes part in no automatic differentiation.
+#[derive(Debug)]
+pub struct Array(pub(crate) Tensor);
+
+/// One 64-bit figure per row, on the device.
+#[derive(Debug)]
+pub struct Column(pub(crate) Tensor);
+
+/// Signed permutations of the columns, see [`Space::permutations`].
+#[derive(Debug)]
+pub struct Permutations {
+    /// Element × column: where the number comes from.
+    source: Tensor,
+    /// Element × 1.
+    sign: Tensor,
+}
+
+// SAFETY: constant operations of libtorch on one tensor are safe from several threads. The tensors are private to this crate, and
+// nothing that writes to one (in place, as an out-parameter, or to its gradient) is called here through a shared reference.
+unsafe impl Sync for Array {}
+// SAFETY: as for `Array`.
+unsafe impl Sync for Column {}
+// SAFETY: as for `Array`.
+unsafe impl Sync for Permutations {}
+
+impl Clone for Array {
+    fn clone(&self) -> Self {
+        Self(self.0.detach_copy())
+    }
+}
+
+impl Clone for Column {
+    fn clone(&self) -> Self {
+        Self(self.0.detach_copy())
+    }
+}
+
+/// What a user may choose about libtorch. Both settings hold for the whole process: those of the last [`Tch::new`] count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Threads of an operation on the CPU; 0 leaves libtorch its own choice.
+    pub threads: usize,
+    /// Lets CUDA devices round the factors of 32-bit matrix products and convolutions to the 10-bit mantissas of TF32:
+    /// several times faster, and wrong in the fourth digit.
+    pub allow_tf32: bool,
+}
+
+/// libtorch as a [`Space`]. A batch is one block: the threads, or the device, work inside each operation.
+///
+/// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
+///
+/// ```
+/// use backend_tch::{Device, Options, Tch};
+/// use flow_core::{Precision, Space};
+/// # if backend_tch::load(Device::Cpu).is_err() { return Ok(()) }
+/// let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?;
+/// let a = tch.upload(1, 2, &[3.0, 4.0]);
+/// assert_eq!(tch.dot(&a, &a), 25.0);
+/// # Ok::<(), backend_tch::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tch {
+    device: Device,
+    precision: Precision,
+}
+
+impl Tch {
+    /// Loads libtorch for a device, unless it is loaded.
+    ///
+    /// # Errors
+    /// Those of [`load`].
+    pub fn new(device: Device, precision: Precision, options: Options) -> Result<Self, Error> {
+        load(device)?;
+        if options.threads > 0 {
+            tch::set_num_threads(i32::try_from(options.threads).unwrap_or(i32::MAX));
+        }
+        tf32::allow(options.allow_tf32)?;
+        Ok(Self { device, precision })
+    }
+
+    /// Where the tensors are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The working precision, in libtorch's words.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.precision {
+            Precision::F32 => Kind::Float,
+            Precision::F64 => Kind::Double,
+        }
+    }
+
+    pub(crate) fn zeros_of(&self, size: &[i64]) -> Tensor {
+        Tensor::zeros(size, (self.kind(), self.device.into()))
+    }
+
+    /// Host numbers on the device, in a kind; rounded here, so that no more than needed is sent.
+    pub(crate) fn send(&self, values: &[f64], kind: Kind, size: &[i64]) -> Tensor {
+        Tensor::from_slice(values).to_kind(kind).to_device(self.device.into()).reshape(size)
+    }
+}
+
+/// The numbers of a tensor on the host.
+fn fetch(of: &Tensor) -> Vec<f64> {
+    Vec::try_from(of.to_device(tch::Device::Cpu).to_kind(Kind::Double).reshape([-1])).expect("a row of 64-bit numbers")
+}
+
+/// A number as libtorch's operations take it with tensors of any device: without dimensions, on the CPU.
+fn number(value: f64, like: &Tensor) -> Tensor {
+    if like.kind() == Kind::Float { Tensor::from(value as f32) } else { Tensor::from(value) }
+}
+
+/// `out ← out + Σ cᵢ · termᵢ`, one pass per term: libtorch's C interface has no sum with a factor but this one.
+fn add<'a>(out: &mut Tensor, terms: impl Iterator<Item = (f64, &'a Tensor)>) {
+    for (c, term) in terms {
+        let _ = if c == 1.0 { out.g_add_(term) } else { out.addcmul_(term, &number(c, term)) };
+    }
+}
+
+/// `out ← keep · out + Σ cᵢ · termᵢ`.
+fn accumulate<'a>(out: &mut Tensor, keep: f64, mut terms: impl Iterator<Item = (f64, &'a Tensor)>) {
+    if keep == 0.0 {
+        let _ = match terms.next() {
+            None => out.zero_(),
+            Some((c, term)) => term.mul_out(out, &number(c, term)),
+        };
+    } else if keep != 1.0 {
+        let _ = out.g_mul_scalar_(keep);
+    }
+    add(out, terms);
+}
+
+fn tensors<'a, T>(terms: &'a [(f64, &T)], of: impl Fn(&T) -> &Tensor + 'a) -> impl Iterator<Item = (f64, &'a Tensor)> {
+    terms.iter().map(move |(c, term)| (*c, of(term)))
+}
+
+impl Space for Tch {
+    type Array = Array;
+    type Column = Column;
+    type Permutations = Permutations;
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn zeros(&self, rows: usize, cols: usize) -> Array {
+        Array(self.zeros_of(&[rows as i64, cols as i64]))
+    }
+
+    fn shape(&self, array: &Array) -> (usize, usize) {
+        let (rows, cols) = array.0.size2().expect("arrays are matrices");
+        (rows as usize, cols as usize)
+    }
+
+    fn upload(&self, rows: usize, cols: usize, values: &[f64]) -> Array {
+        assert_eq!(values.len(), rows * cols, "a {rows} × {cols} matrix");
+        Array(self.send(values, self.kind(), &[rows as i64, cols as i64]))
+    }
+
+    fn download(&self, array: &Array) -> Vec<f64> {
+        fetch(&array.0)
+    }
+
+    fn combine(&self, out: &mut Array, base: &Array, terms: &[(f64, &Array)]) {
+        match terms {
+            [] => out.0.copy_(&base.0),
+            [(c, first), rest @ ..] => {
+                let _ = base.0.addcmul_out(&out.0, &first.0, &number(*c, &first.0));
+                add(&mut out.0, tensors(rest, |a| &a.0));
+            }
+        }
+    }
+
+    fn accumulate(&self, out: &mut Array, keep: f64, terms: &[(f64, &Array)]) {
+        accumulate(&mut out.0, keep, tensors(terms, |a| &a.0));
+    }
+
+    fn accumulate_product(&self, out: &mut Array, keep: f64, c: f64, a: &Array, b: &Array) {
+        if keep == 0.0 {
+            let _ = a.0.mul_out(&out.0, &b.0);
+            if c != 1.0 {
+                let _ = out.0.g_mul_scalar_(c);
+            }
+        } else {
+            if keep != 1.0 {
+                let _ = out.0.g_mul_scalar_(keep);
+            }
+            let _ = if c == 1.0 { out.0.addcmul_(&a.0, &b.0) } else { out.0.addcmul_(&a.0.g_mul_scalar(c), &b.0) };
+        }
+    }
+
+    fn accumulate_quotient(
+        &self,
+        out: &mut Array,
+        c: f64,
+        numerator: &Array,
+        square: &Array,
+        scale: f64,
+        epsilon: f64,
+    ) {
+        let denominator = square.0.g_mul_scalar(scale).sqrt_().g_add_scalar_(epsilon);
+        let _ = out.0.addcdiv_(&numerator.0.g_mul_scalar(c), &denominator);
+    }
+
+    fn accumulate_scaled_rows(&self, out: &mut Array, c: f64, scale: &Column, a: &Array) {
+        let _ = out.0.addcmul_(&a.0, &scale.0.g_mul_scalar(c).to_kind(self.kind()).unsqueeze(1));
+    }
+
+    fn row_dot(&self, out: &mut Column, a: &Array, b: &Array) {
+        let _ = a.0.multiply(&b.0).sum_intlist_out(&out.0, 1, false, Kind::Double);
+    }
+
+    fn dot(&self, a: &Array, b: &Array) -> f64 {
+        a.0.multiply(&b.0).sum(Kind::Double).double_value(&[])
+    }
+
+    fn scaled_error(&self, error: &Array, before: &Array, after: &Array, absolute: f64, relative: f64) -> f64 {
+        let scale = before.0.abs().maximum(&after.0.abs()).to_kind(Kind::Double);
+        let allowed = (scale * relative) + absolute;
+        let squares = (error.0.to_kind(Kind::Double) / allowed).square();
+        squares.mean_dim(1, false, Kind::Double).max().double_value(&[]).sqrt()
+    }
+
+    fn column_zeros(&self, rows: usize) -> Column {
+        Column(Tensor::zeros([rows as i64], (Kind::Double, self.device.into())))
+    }
+
+    fn upload_column(&self, values: &[f64]) -> Column {
+        Column(self.send(values, Kind::Double, &[values.len() as i64]))
+    }
+
+    fn download_column(&self, column: &Column) -> Vec<f64> {
+        fetch(&column.0)
+    }
+
+    fn column_accumulate(&self, out: &mut Column, keep: f64, terms: &[(f64, &Column)]) {
+        accumulate(&mut out.0, keep, tensors(terms, |a| &a.0));
+    }
+
+    fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Permutations {
+        let columns = source.first().map_or(0, Vec::len) as i64;
+        // 32 bits in the table, which may have thousands of elements; the rows in use are widened to the 64 that `gather` takes.
+        let index: Vec<i32> = source.iter().flatten().map(|i| *i as i32).collect();
+        let source = Tensor::from_slice(&index).reshape([source.len() as i64, columns]).to_device(self.device.into());
+        Permutations { source, sign: self.send(sign, self.kind(), &[sign.len() as i64, 1]) }
+    }
+
+    fn permute(&self, out: &mut Array, x: &Array, table: &Permutations, elements: &[u32]) {
+        let elements: Vec<i64> = elements.iter().map(|g| i64::from(*g)).collect();
+        let elements = Tensor::from_slice(&elements).to_device(self.device.into());
+        let index = table.source.index_select(0, &elements).to_kind(Kind::Int64);
+        let _ = x.0.gather_out(&out.0, 1, &index, false);
+        let _ = out.0.g_mul_(&table.sign.index_select(0, &elements));
+    }
+
+    fn map_rows<T: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+        if rows == 0 { Vec::new() } else { vec![work(0..rows)] }
+    }
+}

@@ -1,0 +1,20 @@
+//! What the tests share: the devices of this machine.
+
+use backend_tch::{Device, Options, Tch};
+use flow_core::Precision;
+
+/// The spaces to test in a precision: on the CPU, and on CUDA where it can be used.
+///
+/// # Panics
+/// When the program was built with libtorch, but it cannot be used.
+pub fn spaces(precision: Precision) -> Vec<Tch> {
+    let options = Options { threads: 1, allow_tf32: false };
+    let of = |device| Tch::new(device, precision, options);
+    // CUDA first: once loaded for the CPU alone, libtorch cannot be given CUDA in the same process.
+    let cuda = of(Device::Cuda);
+    if let Err(error) = &cuda {
+        eprintln!("not on CUDA: {error}");
+    }
+    let cpu = of(Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
+    [cpu].into_iter().chain(cuda).collect()
+}

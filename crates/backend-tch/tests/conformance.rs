@@ -1,0 +1,232 @@
+//! The conformance suite of flow-core on this backend: one line per precision and potential.
+#![cfg(maflow_tch)]
+
+mod common;
+
+use backend_tch::tch::{Tensor, nn};
+use backend_tch::{Activation, Laplacian, ModulePotential, Ridge, Tch};
+use common::spaces;
+use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
+use flow_core::{
+    Adaptive, Coordinates, Draws, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective, Potential,
+    Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw,
+};
+
+fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
+    let mut ridge = Ridge::new(on, dim, hidden, activation, bias, 5).unwrap();
+    // First values are small; nonlinear effects, and with them errors, show better at larger ones.
+    for parameter in ridge.parameters_mut() {
+        on.accumulate(&mut parameter.value, 2.5, &[]);
+    }
+    ridge
+}
+
+/// Cyclic shifts and the reflection x → −x.
+fn shifts(dim: u32) -> Group {
+    let source: Vec<Vec<u32>> = (0..dim).map(|s| (0..dim).map(|i| (i + s) % dim).collect()).collect();
+    let sign = vec![1.0; source.len()];
+    Group::new(source, sign).unwrap().with_reflection()
+}
+
+fn symmetrised(on: Tch, draw: SymmetryDraw) -> Symmetrised<Tch, Ridge> {
+    Symmetrised::new(on, ridge(on, 5, 7, Activation::Softplus, true), shifts(5), draw).unwrap()
+}
+
+fn over_orbit(on: Tch) -> Ridge {
+    ridge(on, 5, 2, Activation::Softplus, true).over_orbit(shifts(5)).unwrap()
+}
+
+/// Two dense layers, with time.
+fn dense(on: Tch, laplacian: Laplacian) -> ModulePotential {
+    let build = |path: &nn::Path| {
+        let first = nn::linear(path / "first", 4, 7, Default::default());
+        let second = nn::linear(path / "second", 7, 5, Default::default());
+        let gain = path.randn("gain", &[5], 0.0, 1.0);
+        move |x: &Tensor, t: f64| {
+            let hidden = (x.apply(&first) + t).tanh().apply(&second);
+            (hidden.softplus() * &gain).sum_dim_intlist(1, false, x.kind())
+        }
+    };
+    ModulePotential::new(on, 4, laplacian, 3, build).unwrap()
+}
+
+/// A convolution of pictures of 3 × 3.
+fn convolutional(on: Tch) -> ModulePotential {
+    let build = |path: &nn::Path| {
+        let same = nn::ConvConfig { padding: 1, ..Default::default() };
+        let (first, second) = (nn::conv2d(path / "first", 1, 3, 3, same), nn::conv2d(path / "second", 3, 1, 3, same));
+        move |x: &Tensor, _t: f64| {
+            let picture = x.view([-1, 1, 3, 3]);
+            let field = picture.apply(&first).silu().apply(&second);
+            // Weak, lest the points run away within a solve.
+            (field * picture * 0.1).flat_view().sum_dim_intlist(1, false, x.kind())
+        }
+    };
+    ModulePotential::new(on, 9, Laplacian::Exact, 3, build).unwrap()
+}
+
+/// `Σ_i g_i tanh(k_i x_i)`: its Hessian is diagonal, so that random signs give the exact trace.
+fn separable(on: Tch) -> ModulePotential {
+    let build = |path: &nn::Path| {
+        let (gain, inner) = (path.randn("gain", &[4], 0.0, 1.0), path.randn("inner", &[4], 0.0, 1.0));
+        move |x: &Tensor, _t: f64| ((x * &inner).tanh() * &gain).sum_dim_intlist(1, false, x.kind())
+    };
+    ModulePotential::new(on, 4, Laplacian::Hutchinson { probes: 2 }, 3, build).unwrap()
+}
+
+fn conforms<P: Potential<Tch>>(precision: Precision, of: impl Fn(Tch) -> P) {
+    for on in spaces(precision) {
+        let mut of = of(on);
+        potential(&on, &mut of);
+        solves(&on, &mut of);
+    }
+}
+
+macro_rules! conformance {
+    ($($name:ident: $potential:expr;)*) => {
+        $(mod $name {
+            use super::*;
+            #[test]
+            fn double() {
+                conforms(Precision::F64, $potential);
+            }
+            #[test]
+            fn single() {
+                conforms(Precision::F32, $potential);
+            }
+        })*
+    };
+}
+
+conformance! {
+    gaussian: |on| Gaussian::new(on, 3, 0.3);
+    softplus_with_bias: |on| ridge(on, 4, 6, Activation::Softplus, true);
+    softplus_wide: |on| ridge(on, 3, 19, Activation::Softplus, false);
+    ln_cosh: |on| ridge(on, 5, 18, Activation::LnCosh, false);
+    ln_cosh_with_bias: |on| ridge(on, 4, 3, Activation::LnCosh, true);
+    symmetrised_per_solve: |on| symmetrised(on, SymmetryDraw::PerSolve);
+    symmetrised_per_stage: |on| symmetrised(on, SymmetryDraw::PerStage);
+    over_an_orbit: over_orbit;
+    dense_module: |on| dense(on, Laplacian::Exact);
+    convolutional_module: convolutional;
+    separable_module_with_probes: separable;
+}
+
+#[test]
+fn every_operation() {
+    for precision in [Precision::F32, Precision::F64] {
+        spaces(precision).iter().for_each(space);
+    }
+}
+
+#[test]
+fn appendix_a() {
+    for on in spaces(Precision::F64) {
+        let fine = FixedStep::new(Method::Rk4.tableau(), 1000).unwrap();
+        gaussian_stays_gaussian(&on, &fine, 1e-12);
+        let adaptive = Adaptive::new(Method::Tsit5.tableau(), 1e-10, 1e-10, 10_000).unwrap();
+        gaussian_stays_gaussian(&on, &adaptive, 1e-8);
+    }
+    for on in spaces(Precision::F32) {
+        gaussian_stays_gaussian(&on, &FixedStep::new(Method::Rk4.tableau(), 20).unwrap(), 1e-5);
+    }
+}
+
+#[test]
+fn orders() {
+    for on in spaces(Precision::F64) {
+        methods_have_their_order(&on, &Gaussian::new(on, 3, -1.0), &Method::ALL);
+        let all_but_tsit5: Vec<_> = Method::ALL.into_iter().filter(|m| *m != Method::Tsit5).collect();
+        methods_have_their_order(&on, &ridge(on, 3, 12, Activation::Softplus, true), &all_but_tsit5);
+        methods_have_their_order(&on, &symmetrised(on, SymmetryDraw::PerSolve), &all_but_tsit5);
+    }
+}
+
+#[test]
+fn feature_space_is_taken_where_it_pays() {
+    for (dim, hidden, pays) in [(4, 7, true), (4, 8, false), (4, 9, false)] {
+        for on in spaces(Precision::F64) {
+            let ridge = ridge(on, dim, hidden, Activation::LnCosh, false);
+            let solve = Solve { rows: 1, draws: Draws::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::Auto };
+            let field = ridge.freeze(&solve);
+            let (mut chart, state) = field.enter(0..1, on.zeros(1, dim));
+            let mut velocity = state.clone();
+            chart.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
+            assert_eq!(ridge.feature_stages(), u64::from(pays));
+        }
+    }
+}
+
+/// ∇²φ of a batch of equal rows at the key of a step, one figure per row.
+fn laplacian(on: &Tch, of: &ModulePotential, rows: usize, step: u64) -> Vec<f64> {
+    let x = [0.4, -0.3, 0.8, 0.1].repeat(rows);
+    let solve = Solve { rows, draws: Draws::new(1, Purpose::Train, step), coordinates: Coordinates::X };
+    let field = of.freeze(&solve);
+    let (mut chart, state) = field.enter(0..rows, on.upload(rows, 4, &x));
+    let (mut velocity, mut laplacian) = (on.zeros(rows, 4), on.column_zeros(rows));
+    chart.evaluate(Stage { t: 0.2, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
+    on.download_column(&laplacian)
+}
+
+#[test]
+fn probes_are_right_on_average_and_stay_during_a_solve() {
+    for on in spaces(Precision::F64) {
+        let exact = laplacian(&on, &dense(on, Laplacian::Exact), 1, 0)[0];
+        let estimate = dense(on, Laplacian::Hutchinson { probes: 3 });
+        let found = laplacian(&on, &estimate, 2000, 0);
+        let mean = found.iter().sum::<f64>() / 2000.0;
+        let variance = found.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1999.0;
+        let standard_error = (variance / 2000.0).sqrt();
+        assert!(standard_error > 0.0, "rows have probes of their own");
+        assert!((mean - exact).abs() < 4.0 * standard_error, "{mean} ± {standard_error}, exact {exact}");
+        assert_eq!(laplacian(&on, &estimate, 7, 3), laplacian(&on, &estimate, 7, 3));
+        assert_ne!(laplacian(&on, &estimate, 7, 3), laplacian(&on, &estimate, 7, 4));
+    }
+}
+
+#[test]
+fn the_gradient_through_probes_is_that_of_the_estimate() {
+    for on in spaces(Precision::F64) {
+        let mut of = dense(on, Laplacian::Hutchinson { probes: 2 });
+        let integrator = FixedStep::new(Method::Rk4.tableau(), 3).unwrap();
+        let draws = Draws::new(9, Purpose::Train, 0);
+        let batch = draws.normals(0..5, 4);
+        let outcome = |of: &ModulePotential| {
+            let flow = Flow {
+                space: &on,
+                potential: of,
+                integrator: &integrator,
+                duration: 0.7,
+                coordinates: Coordinates::Auto,
+                memory: Memory::Stages,
+            };
+            NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, true).unwrap()
+        };
+        let gradient = outcome(&of).gradient.unwrap();
+        let step = 1e-4;
+        for i in 0..gradient.len() {
+            let direction = gradient[i].clone();
+            let mut moved = |by: f64| {
+                on.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(by, &direction)]);
+                let mean = outcome(&of).losses.iter().sum::<f64>() / 5.0;
+                on.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(-by, &direction)]);
+                mean
+            };
+            let difference = (moved(step) - moved(-step)) / (2.0 * step);
+            let expected = on.dot(&direction, &direction);
+            assert!((difference - expected).abs() <= 1e-6 * expected.max(1e-3), "{i}: {expected}, {difference}");
+        }
+    }
+}
+
+#[test]
+fn a_module_that_is_no_potential_is_refused() {
+    for on in spaces(Precision::F32) {
+        let total = |_: &nn::Path| |x: &Tensor, _t: f64| x.sum(x.kind());
+        let error = ModulePotential::new(on, 3, Laplacian::Exact, 0, total).unwrap_err().to_string();
+        assert!(error.contains("[2]"), "{error}");
+        let none = Laplacian::Hutchinson { probes: 0 };
+        let error = ModulePotential::new(on, 3, none, 0, total).unwrap_err().to_string();
+        assert!(error.contains("at least 1"), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! The same model on this backend and on backend-ndarray: losses, gradients and files.
+#![cfg(maflow_tch)]
+
+mod common;
+
+use backend_ndarray::{Cpu, Real};
+use backend_tch::Activation;
+use common::spaces;
+use flow_core::checkpoint::{Checkpoint, Tensor};
+use flow_core::{
+    Coordinates, Draws, Energy, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood, Objective,
+    Potential, Precision, Purpose, Space,
+};
+
+/// The sizes of one of the paper's two experiments (its Table 2), with fewer rows and steps of the same length.
+#[derive(Clone, Copy)]
+struct Configuration {
+    dim: usize,
+    hidden: usize,
+    activation: Activation,
+    bias: bool,
+    width: f64,
+}
+
+const MNIST: Configuration =
+    Configuration { dim: 784, hidden: 1024, activation: Activation::Softplus, bias: true, width: 3.0 };
+const ISING: Configuration =
+    Configuration { dim: 256, hidden: 512, activation: Activation::LnCosh, bias: false, width: 1.0 };
+
+const ROWS: usize = 6;
+
+/// `E = ‖x‖²/2 − Σ ln cosh x`.
+struct Target(usize);
+
+impl Energy for Target {
+    fn dim(&self) -> usize {
+        self.0
+    }
+
+    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
+        x.iter().zip(gradient).fold(0.0, |sum, (x, g)| {
+            *g = x - x.tanh();
+            sum + 0.5 * x * x - Activation::LnCosh.value(*x)
+        })
+    }
+}
+
+/// Losses, and the gradient of every parameter.
+type Figures = (Vec<f64>, Vec<Vec<f64>>);
+
+fn figures<S: Space>(space: &S, potential: &dyn Potential<S>, of: &Configuration, coordinates: Coordinates) -> Figures {
+    let integrator = FixedStep::new(Method::Rk4.tableau(), 5).unwrap();
+    let memory = Memory::Stages;
+    let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
+    let draws = Draws::new(4, Purpose::Train, 0);
+    let batch: Vec<f64> = draws.normals(0..ROWS, of.dim).iter().map(|x| of.width * x).collect();
+    let objective: &dyn Objective<S> = match of.activation {
+        Activation::Softplus => &NegativeLogLikelihood::default(),
+        Activation::LnCosh => &FreeEnergy { energy: Target(of.dim), transport_cost: 0.0 },
+    };
+    let outcome = objective.evaluate(&flow, &batch, draws, true).unwrap();
+    (outcome.losses, outcome.gradient.unwrap().iter().map(|g| space.download(g)).collect())
+}
+
+#[track_caller]
+fn assert_equal(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let worst = found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f - e).abs()));
+    println!("{what}: {:.1e}", worst / scale);
+    assert!(found.len() == expected.len() && worst <= tolerance * scale, "{what}: {worst:e} of {scale:e}");
+}
+
+fn agree<T: Real>(of: Configuration, tolerance: f64) {
+    let Configuration { dim, hidden, activation, bias, .. } = of;
+    let cpu = Cpu::<T>::new(1);
+    let reference = backend_ndarray::Ridge::new(cpu.clone(), dim, hidden, activation, bias, 7).unwrap();
+    for coordinates in [Coordinates::X, Coordinates::Own] {
+        let expected = figures(&cpu, &reference, &of, coordinates);
+        for tch in spaces(T::PRECISION) {
+            let ridge = backend_tch::Ridge::new(tch, dim, hidden, activation, bias, 7).unwrap();
+            let found = figures(&tch, &ridge, &of, coordinates);
+            let on = tch.device();
+            assert_eq!(ridge.feature_stages() > 0, coordinates == Coordinates::Own);
+            assert_equal(&format!("{on}, {coordinates:?}: losses"), &found.0, &expected.0, tolerance);
+            for (parameter, (found, expected)) in ridge.parameters().iter().zip(found.1.iter().zip(&expected.1)) {
+                assert_equal(&format!("{on}, {coordinates:?}: d/d {}", parameter.name), found, expected, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn mnist_in_double_precision() {
+    agree::<f64>(MNIST, 1e-10);
+}
+
+#[test]
+fn mnist_in_single_precision() {
+    agree::<f32>(MNIST, 1e-4);
+}
+
+#[test]
+fn ising_in_double_precision() {
+    agree::<f64>(ISING, 1e-10);
+}
+
+#[test]
+fn ising_in_single_precision() {
+    agree::<f32>(ISING, 1e-4);
+}
+
+#[test]
+fn sums_over_orbits_in_double_precision() {
+    let of = Configuration { dim: 6, hidden: 3, ..MNIST };
+    // Cyclic shifts and the reflection x → −x.
+    let shifts = |dim: u32| (0..dim).map(|s| (0..dim).map(|i| (i + s) % dim).collect()).collect::<Vec<Vec<u32>>>();
+    let group = || Group::new(shifts(6), vec![1.0; 6]).unwrap().with_reflection();
+    let cpu = Cpu::<f64>::new(1);
+    let reference = backend_ndarray::Ridge::new(cpu.clone(), 6, 3, of.activation, true, 7).unwrap();
+    let expected = figures(&cpu, &reference.over_orbit(group()).unwrap(), &of, Coordinates::Auto);
+    for tch in spaces(Precision::F64) {
+        let ridge = backend_tch::Ridge::new(tch, 6, 3, of.activation, true, 7).unwrap().over_orbit(group()).unwrap();
+        let found = figures(&tch, &ridge, &of, Coordinates::Auto);
+        assert_equal("losses", &found.0, &expected.0, 1e-12);
+        for (found, expected) in found.1.iter().zip(&expected.1) {
+            assert_equal("a gradient", found, expected, 1e-12);
+        }
+    }
+}
+
+fn save<S: Space>(space: &S, potential: &dyn Potential<S>, path: &std::path::Path) {
+    let tensor = |p: &&flow_core::Parameter<S>| Tensor::from_array(space, &*p.name, &p.shape, &p.value);
+    let tensors = potential.parameters().iter().map(tensor).collect();
+    Checkpoint { tensors, ..Checkpoint::default() }.write(path).unwrap();
+}
+
+fn restore<S: Space>(space: &S, potential: &mut dyn Potential<S>, path: &std::path::Path) {
+    Checkpoint::read(path).unwrap().load_parameters(space, potential.parameters_mut(), path).unwrap();
+}
+
+#[test]
+fn checkpoints_move_between_backends() {
+    let of = Configuration { dim: 9, hidden: 12, ..MNIST };
+    let folder = tempfile::tempdir().unwrap();
+    let (there, back) = (folder.path().join("there.safetensors"), folder.path().join("back.safetensors"));
+    let cpu = Cpu::<f64>::new(1);
+    let ridge = |seed| backend_ndarray::Ridge::new(cpu.clone(), 9, 12, of.activation, true, seed).unwrap();
+    let first = ridge(1);
+    save(&cpu, &first, &there);
+    let expected = figures(&cpu, &first, &of, Coordinates::Auto);
+    for tch in spaces(Precision::F64) {
+        let mut second = backend_tch::Ridge::new(tch, 9, 12, of.activation, true, 2).unwrap();
+        assert_ne!(figures(&tch, &second, &of, Coordinates::Auto).0, expected.0);
+        restore(&tch, &mut second, &there);
+        let found = figures(&tch, &second, &of, Coordinates::Auto);
+        assert_equal("losses there", &found.0, &expected.0, 1e-13);
+        save(&tch, &second, &back);
+        assert_eq!(Checkpoint::read(&back).unwrap(), Checkpoint::read(&there).unwrap());
+        let mut third = ridge(3);
+        restore(&cpu, &mut third, &back);
+        assert_eq!(figures(&cpu, &third, &of, Coordinates::Auto), expected);
+    }
+}
