@@ -2,7 +2,7 @@
 
 use backend_ndarray::{Activation, Cpu, Real, Ridge};
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
-use flow_core::{Adaptive, FixedStep, Group, Method, Potential, Space, Symmetrised, SymmetryDraw};
+use flow_core::{Adaptive, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw};
 
 fn cpu<T: Real>() -> Cpu<T> {
     Cpu::new(2)
@@ -44,6 +44,21 @@ fn in_time<T: Real>(of: Ridge<T>) -> Ridge<T> {
     of
 }
 
+/// A sum of three terms, one of them a sum itself.
+fn sum<T: Real>() -> Sum<Cpu<T>> {
+    let inner = Sum::new(cpu(), vec![("a".into(), term(ridge(4, 6, Activation::Softplus, true)))]).unwrap();
+    let terms = vec![
+        ("wide".into(), term(in_time(ridge(4, 9, Activation::LnCosh, false)))),
+        ("gaussian".into(), term(Gaussian::new(cpu(), 4, -0.4))),
+        ("inner".into(), term(inner)),
+    ];
+    Sum::new(cpu(), terms).unwrap()
+}
+
+fn term<T: Real>(of: impl Potential<Cpu<T>> + 'static) -> Box<dyn Potential<Cpu<T>>> {
+    Box::new(of)
+}
+
 fn conforms<T: Real>(mut of: impl Potential<Cpu<T>>) {
     potential(&cpu(), &mut of);
     solves(&cpu(), &mut of);
@@ -75,6 +90,7 @@ conformance! {
     in_time_and_narrow: in_time(ridge(4, 6, Activation::Softplus, true));
     in_time_and_wide: in_time(ridge(3, 9, Activation::LnCosh, true));
     in_time_over_an_orbit: in_time(over_orbit());
+    sum_of_terms: sum();
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve);
     symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage);
 }
@@ -164,4 +180,45 @@ fn a_sum_over_an_orbit_is_symmetric() {
         assert!((value(&turned) - value(&x)).abs() < 1e-13);
     }
     assert!((value(&[1.0, 0.0, 0.0, 0.0, 0.0]) - value(&x)).abs() > 1e-3, "the potential is no constant");
+}
+
+#[test]
+fn the_regression_is_on_the_velocity_of_the_path() {
+    use flow_core::{Coordinates, Draws, Flow, FlowMatching, Memory, Objective, Path, Purpose};
+    let (dim, rows, rate, duration) = (3, 6, 0.7, 2.0);
+    let (space, potential) = (cpu::<f64>(), Gaussian::new(cpu(), dim, rate));
+    let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
+    let flow = Flow {
+        space: &space,
+        potential: &potential,
+        integrator: &integrator,
+        duration,
+        coordinates: Coordinates::Auto,
+        memory: Memory::Stages,
+    };
+    let draws = Draws::new(4, Purpose::Train, 2);
+    let target = Draws::new(5, Purpose::Train, 0).normals(0..rows, dim);
+    let losses = |path| FlowMatching { path, times: 3 }.evaluate(&flow, &target, draws, false).unwrap().losses;
+    let (base, times) = (draws.noise(0..rows, dim), draws.stratified(3));
+    for (r, (straight, blurred)) in losses(Path::Straight).into_iter().zip(losses(Path::Blurred)).enumerate() {
+        let tau = times[r / 2];
+        let of_row = |loss: &dyn Fn(f64, f64) -> f64| {
+            (0..dim).map(|i| loss(target[r * dim + i], base[r * dim + i])).sum::<f64>()
+        };
+        let expected = of_row(&|x, xi| (rate * (tau * x + (1.0 - tau) * xi) - (x - xi) / duration).powi(2));
+        assert!((straight - expected).abs() < 1e-12);
+        let expected = of_row(&|x, xi| (rate * (tau * x + xi) - x / duration).powi(2));
+        assert!((blurred - expected).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn terms_of_a_sum_must_fit_and_have_names_of_their_own() {
+    let of = |dim| term(ridge::<f64>(dim, 2, Activation::Softplus, false));
+    assert!(Sum::new(cpu::<f64>(), vec![]).is_err());
+    assert!(Sum::new(cpu(), vec![("a".into(), of(2)), ("b".into(), of(3))]).is_err());
+    assert!(Sum::new(cpu(), vec![("a".into(), of(2)), ("a".into(), of(2))]).is_err());
+    let sum = Sum::new(cpu(), vec![("a".into(), of(2)), ("b".into(), of(2))]).unwrap();
+    let names: Vec<_> = sum.parameters().iter().map(|p| p.name.clone()).collect();
+    assert_eq!(names, ["a.weight", "a.amplitude", "b.weight", "b.amplitude"]);
 }
