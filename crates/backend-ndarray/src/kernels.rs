@@ -57,8 +57,9 @@ pub struct BackwardBlock<'a, T> {
     pub n_bar: &'a mut [T],
 }
 
+/// `f''` from `s = f'`.
 #[inline(always)]
-fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
+pub(crate) fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
     if LN_COSH { (T::one() - s) * (T::one() + s) } else { s * (T::one() - s) }
 }
 

@@ -6,10 +6,16 @@
 
 mod cpu;
 mod kernels;
+mod lattice_kernels;
+mod lattice_quadratic;
+mod lattice_ridge;
 mod real;
 mod ridge;
+mod torus;
 
 pub use cpu::Cpu;
 pub use flow_core::Activation;
+pub use lattice_quadratic::LatticeQuadratic;
+pub use lattice_ridge::{LatticeRidge, LatticeRidgeSettings};
 pub use real::Real;
 pub use ridge::Ridge;

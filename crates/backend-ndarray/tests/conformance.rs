@@ -1,8 +1,10 @@
 //! The conformance suite of flow-core on this backend: one line per precision and potential.
 
-use backend_ndarray::{Activation, Cpu, Real, Ridge};
+use backend_ndarray::{Activation, Cpu, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Real, Ridge};
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
-use flow_core::{Adaptive, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw};
+use flow_core::{
+    Adaptive, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
+};
 
 fn cpu<T: Real>() -> Cpu<T> {
     Cpu::new(2)
@@ -59,6 +61,31 @@ fn term<T: Real>(of: impl Potential<Cpu<T>> + 'static) -> Box<dyn Potential<Cpu<
     Box::new(of)
 }
 
+/// Kernels of a 2 × 3 lattice with every coefficient away from its first value.
+fn lattice_ridge<T: Real>(kernels: usize, activation: Activation, bias: bool, tied: bool) -> LatticeRidge<T> {
+    let time = TimeBasis::new(TimeFamily::Cosine, 2, 0.8).unwrap();
+    // The rotation by 180° about the origin.
+    let half_turn = vec![vec![0, 1, 2, 3, 4, 5], vec![0, 2, 1, 3, 5, 4]];
+    let tied = tied.then(|| Group::new(half_turn, vec![1.0; 2]).unwrap());
+    let settings = LatticeRidgeSettings { shape: (2, 3), kernels, activation, bias, time, tied, seed: 3 };
+    shaken(LatticeRidge::new(&cpu(), settings).unwrap(), 0.4)
+}
+
+fn lattice_quadratic<T: Real>() -> LatticeQuadratic<T> {
+    let time = TimeBasis::new(TimeFamily::Polynomial, 3, 0.8).unwrap();
+    shaken(LatticeQuadratic::new(&cpu(), (2, 3), time).unwrap(), 0.3)
+}
+
+/// Adds numbers of about this size to all parameters.
+fn shaken<T: Real, P: Potential<Cpu<T>>>(mut of: P, size: f64) -> P {
+    for parameter in of.parameters_mut() {
+        let (rows, cols) = cpu::<T>().shape(&parameter.value);
+        let numbers: Vec<f64> = (0..rows * cols).map(|i| size * ((i * i + 1) as f64).sin()).collect();
+        parameter.value += &cpu::<T>().upload(rows, cols, &numbers);
+    }
+    of
+}
+
 fn conforms<T: Real>(mut of: impl Potential<Cpu<T>>) {
     potential(&cpu(), &mut of);
     solves(&cpu(), &mut of);
@@ -91,6 +118,10 @@ conformance! {
     in_time_and_wide: in_time(ridge(3, 9, Activation::LnCosh, true));
     in_time_over_an_orbit: in_time(over_orbit());
     sum_of_terms: sum();
+    lattice_kernels: lattice_ridge(3, Activation::Softplus, true, false);
+    lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false);
+    lattice_kernels_tied: lattice_ridge(1, Activation::LnCosh, true, true);
+    lattice_fourier: lattice_quadratic();
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve);
     symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage);
 }

@@ -84,6 +84,12 @@ impl Draws {
         self.normals_of(0, rows, cols)
     }
 
+    /// Numbers uniform in [−1, 1), from the generator of one row.
+    pub fn uniform(&self, row: u64, count: usize) -> Vec<f64> {
+        let mut rng = self.row(row);
+        (0..count).map(|_| 2.0 * rng.random::<f64>() - 1.0).collect()
+    }
+
     /// Standard normal numbers apart from all other numbers of the key: the noise that a batch of data is mixed with.
     pub fn noise(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
         self.normals_of(NOISE, rows, cols)
