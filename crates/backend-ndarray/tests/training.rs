@@ -47,6 +47,7 @@ fn settings() -> TrainSettings {
         learning_rate: 0.02,
         schedule: Schedule::Constant,
         adam: AdamSettings::default(),
+        average: None,
         clip_norm: Some(10.0),
         seed: 3,
         tableau: Method::Rk4.tableau(),

@@ -1,10 +1,11 @@
 //! The seam to the backends: each is one implementation of [`Engine`]; all work is written once, generic over it.
 
-use backend_ndarray::{Cpu, Real, Ridge};
-use flow_core::{Group, Potential, Space};
+use backend_ndarray::{Cpu, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Real, Ridge};
+use datasets::lattice::{Lattice, LatticeSymmetry};
+use flow_core::{Group, Potential, Space, TimeBasis};
 
 use crate::args::Backend;
-use crate::config::{Activation, Precision, RidgePotential};
+use crate::config::{Activation, Precision, RidgePotential, Term, TimeFamily};
 use crate::error::CliError;
 use crate::plan::Compute;
 
@@ -29,6 +30,22 @@ pub trait Engine {
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self::Space>>, CliError>;
+
+    /// A term of a sum for a target of `dim` numbers or, where it is one, a lattice of this shape.
+    ///
+    /// # Errors
+    /// When a size is out of range, or the backend has no such term.
+    fn term(
+        &self,
+        dim: usize,
+        lattice: Option<(usize, usize)>,
+        term: &Term,
+        duration: f64,
+        seed: u64,
+    ) -> Result<Box<dyn Potential<Self::Space>>, CliError> {
+        let _ = (dim, lattice, duration, seed);
+        Err(CliError::Usage(format!("this backend has no term `{}`; use --backend ndarray", term.kind())))
+    }
 }
 
 /// Pure Rust on the CPU.
@@ -47,17 +64,65 @@ impl<T: Real> Engine for Cpu<T> {
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self>>, CliError> {
-        let activation = match ridge.activation {
-            Activation::Softplus => backend_ndarray::Activation::Softplus,
-            Activation::LnCosh => backend_ndarray::Activation::LnCosh,
-        };
-        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation, ridge.bias, seed)?
+        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
             .with_time(ridge.time_terms, duration)?;
         Ok(match orbit {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),
         })
     }
+
+    fn term(
+        &self,
+        _dim: usize,
+        lattice: Option<(usize, usize)>,
+        term: &Term,
+        duration: f64,
+        seed: u64,
+    ) -> Result<Box<dyn Potential<Self>>, CliError> {
+        let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
+        Ok(match term {
+            Term::LatticeQuadratic(term) => {
+                Box::new(LatticeQuadratic::new(self, shape(), time(term.time_family, term.time_terms, duration)?)?)
+            }
+            Term::LatticeRidge(term) => {
+                let (rows, cols) = shape();
+                let point_group = || -> Result<_, CliError> {
+                    let lattice = Lattice::new(rows, cols, datasets::lattice::Boundary::Periodic)?;
+                    let elements = LatticeSymmetry::new(lattice).point_group();
+                    let signs = vec![1.0; elements.len()];
+                    Ok(Group::new(elements, signs)?)
+                };
+                let settings = LatticeRidgeSettings {
+                    shape: (rows, cols),
+                    kernels: term.kernels,
+                    activation: activation(term.activation),
+                    bias: term.bias,
+                    time: time(term.time_family, term.time_terms, duration)?,
+                    tied: term.d4.then(point_group).transpose()?,
+                    seed,
+                };
+                Box::new(LatticeRidge::new(self, settings)?)
+            }
+        })
+    }
+}
+
+/// The function f in the words of flow-core.
+fn activation(activation: Activation) -> flow_core::Activation {
+    match activation {
+        Activation::Softplus => flow_core::Activation::Softplus,
+        Activation::LnCosh => flow_core::Activation::LnCosh,
+    }
+}
+
+/// The functions of time of a term.
+fn time(family: TimeFamily, terms: usize, duration: f64) -> Result<TimeBasis, CliError> {
+    let family = match family {
+        TimeFamily::Cosine => flow_core::TimeFamily::Cosine,
+        TimeFamily::Polynomial => flow_core::TimeFamily::Polynomial,
+    };
+    Ok(TimeBasis::new(family, terms, duration)?)
 }
 
 /// Something to be done on whichever backend was chosen.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::checkpoint::{Checkpoint, CheckpointFolder};
 use flow_core::train::TrainState;
-use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, Symmetrised, SymmetryDraw};
+use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, Sum, Symmetrised, SymmetryDraw};
 
 use crate::config::{self, Config, Draw, Generator, Symmetry, Target};
 use crate::engine::Engine;
@@ -20,7 +20,10 @@ const ADAPTIVE_STEPS: usize = 100_000;
 /// # Errors
 /// Sizes that are out of range.
 pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Potential<E::Space>>, CliError> {
-    let config::Potential::Ridge(ridge) = &config.potential;
+    let ridge = match &config.potential {
+        config::Potential::Ridge(ridge) => ridge,
+        config::Potential::Sum(sum) => return Ok(Box::new(sum_of(engine, config, &sum.terms)?)),
+    };
     let free = |orbit| {
         let potential = engine.ridge(config.dimension(), ridge, config.flow.time, config.train.seed, orbit)?;
         Ok::<_, CliError>(sharpened(engine.space(), potential, ridge.sharpness))
@@ -33,6 +36,20 @@ pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Poten
         Draw::Never => return free(Some(group)),
     };
     Ok(Box::new(Symmetrised::new(engine.space().clone(), free(None)?, group, draw)?))
+}
+
+/// The sum of terms, named by their kinds and, from the second of a kind on, their numbers.
+fn sum_of<E: Engine>(engine: &E, config: &Config, terms: &[config::Term]) -> Result<Sum<E::Space>, CliError> {
+    let lattice = config.target.lattice().map(|(rows, cols, _)| (rows, cols));
+    let mut named = Vec::with_capacity(terms.len());
+    for (i, term) in terms.iter().enumerate() {
+        let before = terms[..i].iter().filter(|other| other.kind() == term.kind()).count();
+        let name = if before == 0 { term.kind().to_owned() } else { format!("{}-{}", term.kind(), before + 1) };
+        // Terms of a kind must not start with the same numbers.
+        let seed = config.train.seed.wrapping_add((i as u64) << 32);
+        named.push((name, engine.term(config.dimension(), lattice, term, config.flow.time, seed)?));
+    }
+    Ok(Sum::new(engine.space().clone(), named)?)
 }
 
 /// Multiplies weights and biases by the sharpness and divides amplitudes by its square.
@@ -161,7 +178,7 @@ impl<S: Space> Trained<S> {
 pub fn load<E: Engine>(engine: &E, config: &Config, path: &Path) -> Result<Trained<E::Space>, CliError> {
     let (checkpoint, file) = checkpoint(path)?;
     let mut potential = potential(engine, config)?;
-    checkpoint.load_parameters(engine.space(), potential.parameters_mut(), &file)?;
+    checkpoint.load_trained(engine.space(), potential.parameters_mut(), &file)?;
     let state = checkpoint.metadata.get("train_state");
     let state: Option<TrainState> = state.and_then(|text| serde_json::from_str(text).ok());
     let flow_steps = state.map_or(config.flow.steps, |state| state.flow_steps);

@@ -59,7 +59,9 @@ pub fn draw<S: Space>(
                 let target = |x: [f64; 2]| -energy.energy_and_gradient(&x, &mut [0.0; 2]) - log_z;
                 save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
             }
-            TargetEnergy::Ising(_) | TargetEnergy::Phi4(_) => save("samples", samples(&flow, config, 50, 10, &folder))?,
+            TargetEnergy::Ising(_) | TargetEnergy::WhitenedIsing(_) | TargetEnergy::Phi4(_) => {
+                save("samples", samples(&flow, config, 50, 10, &folder))?
+            }
         },
     }
     Ok(drawn)
@@ -72,7 +74,8 @@ fn samples<S: Space>(
     columns: usize,
     folder: &Path,
 ) -> Result<(), CliError> {
-    let samples = sampling::all(flow, config.train.seed, count)?;
+    let mut samples = sampling::all(flow, config.train.seed, count)?;
+    sampling::to_physical(config, &mut samples)?;
     match sampling::tiles(config, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
         None => Ok(()),

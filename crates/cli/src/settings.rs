@@ -37,6 +37,7 @@ pub fn with_steps(config: &Config, steps: u64) -> TrainSettings {
             ..AdamSettings::default()
         },
         clip_norm: train.clip_norm,
+        average: train.average,
         seed: train.seed,
         tableau: model::tableau(flow.method),
         flow_steps: flow.steps,

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, CheckpointFolder, Occasion, Tensor};
+use crate::checkpoint::{Checkpoint, CheckpointFolder, Occasion, Tensor, averaged};
 use crate::{
     Adam, AdamSettings, Coordinates, Draws, Error, FixedStep, Flow, Integrator, Mean, Memory, Objective, Potential,
     Purpose, Schedule, Space, Tableau, clip, global_norm,
@@ -52,6 +52,9 @@ pub struct TrainSettings {
     pub adam: AdamSettings,
     /// Greatest global norm of a gradient.
     pub clip_norm: Option<f64>,
+    /// Decay d of the moving average of the parameters, `average ← d · average + (1 − d) · parameters`, that validations and figures
+    /// use (early steps use a smaller d, so that the start is forgotten); none: the parameters themselves.
+    pub average: Option<f64>,
     /// Seed of everything random.
     pub seed: u64,
     /// Runge-Kutta method.
@@ -93,6 +96,9 @@ impl TrainSettings {
         if self.max_flow_steps < self.flow_steps {
             let expected = format!("at least flow.steps, {}", self.flow_steps);
             return Err(Error::setting("train.max_flow_steps", self.max_flow_steps, expected));
+        }
+        if let Some(decay) = self.average.filter(|decay| !(0.0..1.0).contains(decay)) {
+            return Err(Error::setting("train.average", decay, "at least 0 and below 1"));
         }
         self.clip_norm.map_or(Ok(()), |norm| positive("train.clip_norm", norm))
     }
@@ -193,6 +199,8 @@ pub struct Trainer<'a, S: Space> {
     batches: &'a dyn Batches,
     folder: &'a CheckpointFolder,
     adam: Adam<S>,
+    /// The moving average of the parameters, where there is one.
+    average: Option<Vec<S::Array>>,
     state: TrainState,
     /// Where a roll-back leads: the last periodic checkpoint.
     good: Checkpoint,
@@ -224,8 +232,10 @@ impl<'a, S: Space> Trainer<'a, S> {
             seconds: 0.0,
         };
         let good = Checkpoint::default();
+        let values = || potential.parameters().into_iter().map(|p| p.value.clone()).collect();
+        let average = settings.average.map(|_| values());
         let mut trainer =
-            Self { space, settings, potential, objective, batches, folder, adam, state, good, warned: false };
+            Self { space, settings, potential, objective, batches, folder, adam, average, state, good, warned: false };
         trainer.good = trainer.checkpoint();
         Ok(trainer)
     }
@@ -319,6 +329,7 @@ impl<'a, S: Space> Trainer<'a, S> {
         self.adam.step(self.space, learning_rate, self.potential.parameters_mut(), gradient);
         self.state.step += 1;
         self.state.adam_steps = self.adam.steps;
+        self.update_average();
         if let Some(error) = integration_error {
             self.watch(error, observer);
         }
@@ -354,9 +365,28 @@ impl<'a, S: Space> Trainer<'a, S> {
         }
     }
 
+    fn update_average(&mut self) {
+        let (Some(average), Some(decay)) = (&mut self.average, self.settings.average) else { return };
+        let steps = self.state.adam_steps as f64;
+        let decay = decay.min((1.0 + steps) / (10.0 + steps));
+        for (average, parameter) in average.iter_mut().zip(self.potential.parameters()) {
+            self.space.accumulate(average, decay, &[(1.0 - decay, &parameter.value)]);
+        }
+    }
+
+    /// Exchanges the parameters and their average, where there is one.
+    fn swap_average(&mut self) {
+        for (parameter, average) in self.potential.parameters_mut().into_iter().zip(self.average.iter_mut().flatten()) {
+            std::mem::swap(&mut parameter.value, average);
+        }
+    }
+
     fn validate(&mut self, validator: &mut Validator<'_, S>) -> Result<Validation, Error> {
         let integrator = FixedStep::new(self.settings.tableau.clone(), self.state.flow_steps)?;
-        let validation = validator(&flow(self.space, &self.settings, &*self.potential, &integrator))?;
+        self.swap_average();
+        let validation = validator(&flow(self.space, &self.settings, &*self.potential, &integrator));
+        self.swap_average();
+        let validation = validation?;
         if self.state.best.is_none_or(|best| validation.figure < best) {
             self.state.best = Some(validation.figure);
             self.folder.save_best(&self.checkpoint())?;
@@ -394,6 +424,9 @@ impl<'a, S: Space> Trainer<'a, S> {
             for (moment, array) in [("first", &self.adam.first[i]), ("second", &self.adam.second[i])] {
                 tensors.push(Tensor::from_array(self.space, format!("adam.{moment}.{}", p.name), &p.shape, array));
             }
+            if let Some(average) = &self.average {
+                tensors.push(Tensor::from_array(self.space, averaged(&p.name), &p.shape, &average[i]));
+            }
         }
         let state = serde_json::to_string(&self.state).expect("a plain struct of numbers serialises");
         Checkpoint { tensors, metadata: HashMap::from([("train_state".to_string(), state)]) }
@@ -410,6 +443,9 @@ impl<'a, S: Space> Trainer<'a, S> {
             self.potential.parameters().into_iter().map(read).collect()
         };
         let (first, second) = (moments("first")?, moments("second")?);
+        let read = |p: &crate::Parameter<S>| checkpoint.array(self.space, &averaged(&p.name), &p.shape, path);
+        let average = self.average.is_some().then(|| self.potential.parameters().into_iter().map(read).collect());
+        self.average = average.transpose()?;
         checkpoint.load_parameters(self.space, self.potential.parameters_mut(), path)?;
         (self.adam.first, self.adam.second, self.adam.steps) = (first, second, state.adam_steps);
         self.state = state;

@@ -2,9 +2,9 @@
 
 use flow_core::checkpoint::CheckpointFolder;
 use flow_core::train::{Finish, Observer, TrainSettings, Trainer, Validation};
-use flow_core::{Flow, Mean, Objective, Space};
+use flow_core::{Flow, Mean, Space};
 
-use crate::config::Config;
+use crate::config::{Config, Objective};
 use crate::engine::{self, Engine, Work};
 use crate::error::CliError;
 use crate::listener::Listener;
@@ -57,7 +57,7 @@ fn train<E: Engine>(
 ) -> Result<Finish, CliError> {
     let (config, space, total) = (&plan.config, engine.space(), settings.steps);
     let folder = CheckpointFolder::open(&run.checkpoints(), config.train.keep)?;
-    let objective = problem.objective::<E::Space>(config.train.transport_cost);
+    let objective = problem.training_objective::<E::Space>(&config.train);
     let mut potential = model::potential(engine, config)?;
     let mut trainer = Trainer::new(space, settings, &mut *potential, &*objective, problem, &folder)?;
     let epoch = problem.training_rows().map(|rows| (config.train.batch as u64, rows as u64));
@@ -76,7 +76,10 @@ fn train<E: Engine>(
         output::note(&format!("training {} in {}", config.name, run.path().display()));
         run.log(&format!("started: {} steps", total))?;
     }
-    listener.show(first, total, problem.best().map(|best| (problem.best_is(), best)));
+    // A regression's loss is no free energy and no likelihood: the best of those stands beside the validation figure alone.
+    let regression = config.train.objective == Objective::FlowMatching;
+    let best = problem.best().filter(|_| !regression || config.train.validate_every > 0);
+    listener.show(first, total, best.map(|best| (problem.best_is(), best)));
     let rows = FigureRows::validation(problem, config.train.seed);
     let validated = problem.objective::<E::Space>(0.0);
     let finish = trainer.run(&mut listener, &mut |flow: &Flow<'_, E::Space>| validate(flow, &*validated, &rows));
@@ -92,7 +95,7 @@ fn train<E: Engine>(
 /// The validation figure of the flow as it is; its integration error is that of the first batch.
 fn validate<S: Space>(
     flow: &Flow<'_, S>,
-    objective: &dyn Objective<S>,
+    objective: &dyn flow_core::Objective<S>,
     rows: &FigureRows<'_>,
 ) -> Result<Validation, flow_core::Error> {
     let mut losses = Vec::with_capacity(rows.rows());

@@ -4,7 +4,9 @@ use serde::de::DeserializeOwned;
 use serde_aux::serde_introspection::serde_introspect;
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, CosineSchedule, Potential, RidgePotential, Schedule, Target, closest};
+use super::{
+    Config, ConfigError, CosineSchedule, Potential, RidgePotential, Schedule, SumPotential, Target, Term, closest,
+};
 
 const SECTIONS: [&str; 8] = ["name", "description", "run", "target", "potential", "flow", "train", "evaluate"];
 
@@ -61,13 +63,40 @@ fn target(table: Table) -> Result<Target, ConfigError> {
 
 fn potential(mut table: Table) -> Result<Potential, ConfigError> {
     let symmetry = table.remove("symmetry");
-    let (_, rest) = kind("potential", table, &["ridge"])?;
+    let (kind, mut rest) = kind("potential", table, &["ridge", "sum"])?;
+    if kind == "sum" {
+        if let Some(value) = symmetry {
+            rest.insert("symmetry".to_owned(), value);
+        }
+        return Ok(Potential::Sum(SumPotential { terms: terms(rest)? }));
+    }
     let mut ridge: RidgePotential = section("potential", rest)?;
     if let Some(value) = symmetry {
         let key = "potential.symmetry";
         ridge.symmetry = Some(section(key, as_table(key, value)?)?);
     }
     Ok(Potential::Ridge(ridge))
+}
+
+/// The terms of a sum.
+fn terms(mut table: Table) -> Result<Vec<Term>, ConfigError> {
+    let key = "potential.terms";
+    let expected = "an array of sections [[potential.terms]]";
+    let given = match table.remove("terms") {
+        Some(Value::Array(terms)) => terms,
+        Some(other) => return Err(wrong_type(key, &other, expected)),
+        None => return Err(ConfigError::Missing { key: key.to_owned(), expected: expected.to_owned() }),
+    };
+    reject_unknown("potential", &table, &[])?;
+    let term = |(i, value)| {
+        let path = format!("{key}.{i}");
+        let (kind, rest) = kind(&path, as_table(&path, value)?, &["lattice-quadratic", "lattice-ridge"])?;
+        Ok(match kind {
+            "lattice-quadratic" => Term::LatticeQuadratic(section(&path, rest)?),
+            _ => Term::LatticeRidge(section(&path, rest)?),
+        })
+    };
+    given.into_iter().enumerate().map(term).collect()
 }
 
 fn schedule(value: Value) -> Result<Schedule, ConfigError> {

@@ -99,6 +99,20 @@ pub struct IsingTarget {
     /// Boundary of the lattice.
     #[serde(default)]
     pub boundary: Boundary,
+    /// Coordinates that the flow works in; figures are those of x either way.
+    #[serde(default)]
+    pub coordinates: IsingCoordinates,
+}
+
+/// Coordinates of the continuous Ising model with coupling matrix K.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsingCoordinates {
+    /// x, as the paper has it.
+    #[default]
+    X,
+    /// `y = K^(-1/2) x`: spins times `K^(1/2)` plus standard normal noise, what flow matching needs.
+    Whitened,
 }
 
 impl IsingTarget {
@@ -234,6 +248,81 @@ pub struct Phi4Target {
 pub enum Potential {
     /// The paper's: `φ(x) = Σ_j v_j f(w_j·x + b_j)`.
     Ridge(RidgePotential),
+    /// A sum of terms whose coefficients depend on time.
+    Sum(SumPotential),
+}
+
+/// A sum of terms.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SumPotential {
+    /// The terms.
+    pub terms: Vec<Term>,
+}
+
+/// A term of a sum; its coefficients are expanded in functions of time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Term {
+    /// `½ xᵀ C(t) x` with C the same at every site of a periodic lattice.
+    LatticeQuadratic(LatticeQuadraticTerm),
+    /// `Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))` on a periodic lattice.
+    LatticeRidge(LatticeRidgeTerm),
+}
+
+impl Term {
+    /// Its kind, as in configurations.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::LatticeQuadratic(_) => "lattice-quadratic",
+            Self::LatticeRidge(_) => "lattice-ridge",
+        }
+    }
+}
+
+/// A quadratic form that is diagonal in Fourier space.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatticeQuadraticTerm {
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// Kernels that cover the whole lattice, moved to every site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatticeRidgeTerm {
+    /// Number of kernels.
+    pub kernels: usize,
+    /// The function f.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether there are offsets b.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Whether every kernel is symmetric under rotations by 90° and reflections, and the density with it.
+    #[serde(default)]
+    pub d4: bool,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// Functions of `τ = t/T` that coefficients are expanded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeFamily {
+    /// `cos(mπτ)`.
+    #[default]
+    Cosine,
+    /// Chebyshev polynomials in τ.
+    Polynomial,
 }
 
 impl Potential {
@@ -241,6 +330,7 @@ impl Potential {
     pub fn symmetry(&self) -> Option<&Symmetry> {
         match self {
             Self::Ridge(ridge) => ridge.symmetry.as_ref(),
+            Self::Sum(_) => None,
         }
     }
 }
@@ -279,6 +369,10 @@ fn unit() -> f64 {
 
 fn one() -> usize {
     1
+}
+
+fn four() -> usize {
+    4
 }
 
 /// The function f of the hidden layer.
@@ -435,9 +529,18 @@ pub struct Train {
     /// Largest global norm of the gradient; longer ones are scaled to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Decay of the moving average of the parameters that figures are taken with, e.g. 0.999; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
     /// Weight of the transport cost `∫ ½‖∇φ‖² dt` in the loss.
     #[serde(default)]
     pub transport_cost: f64,
+    /// Flow matching: times in a batch, drawn stratified.
+    #[serde(default = "Train::default_times")]
+    pub times: usize,
+    /// Flow matching to an Ising model: spin configurations sampled once, by cluster Monte Carlo, to train on.
+    #[serde(default = "Train::default_pool")]
+    pub pool: usize,
     /// Floating-point precision.
     #[serde(default)]
     pub precision: Precision,
@@ -471,6 +574,12 @@ impl Train {
     fn default_learning_rate() -> f64 {
         1e-3
     }
+    fn default_times() -> usize {
+        16
+    }
+    fn default_pool() -> usize {
+        1 << 16
+    }
     fn default_betas() -> [f64; 2] {
         [0.9, 0.999]
     }
@@ -502,6 +611,8 @@ pub enum Objective {
     Nll,
     /// Variational free energy of an energy function (equation 7).
     FreeEnergy,
+    /// Regression on the velocity of a path from the base to samples of the target, without integration.
+    FlowMatching,
 }
 
 /// How the learning rate changes.

@@ -2,15 +2,17 @@
 
 mod digits;
 mod energy;
+mod spins;
 
-use std::path::Path;
+use std::path::Path as FilePath;
 
 use datasets::plane::PlaneDensity;
 use flow_core::train::{BaseSamples, Batches};
-use flow_core::{Draws, FreeEnergy, NegativeLogLikelihood, Objective, Purpose, Space};
+use flow_core::{Draws, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose, Space};
 
 pub use digits::{Digits, SIDE};
 pub use energy::{TargetEnergy, boundary};
+pub use spins::SpinPool;
 
 use crate::config::{self, Config, Target};
 use crate::error::CliError;
@@ -37,6 +39,8 @@ pub enum Problem {
         sites: usize,
         /// `−ln Z` where it is known.
         exact: Option<f64>,
+        /// Samples of the target, where they are what is trained on.
+        spins: Option<Box<SpinPool>>,
     },
 }
 
@@ -45,7 +49,7 @@ impl Problem {
     ///
     /// # Errors
     /// Parameters that no target has, or data that cannot be had.
-    pub fn load(config: &Config, data: Option<&Path>) -> Result<Self, CliError> {
+    pub fn load(config: &Config, data: Option<&FilePath>) -> Result<Self, CliError> {
         match &config.target {
             Target::Toy(toy) if !toy.name.is_energy() => Ok(Self::Plane(energy::density(toy.name))),
             Target::Mnist(mnist) => Ok(Self::Digits(Box::new(Digits::load(mnist, config.train.seed, data)?))),
@@ -53,12 +57,30 @@ impl Problem {
                 let energy = Box::new(TargetEnergy::new(&config.target)?);
                 let exact = energy::exact(&config.target);
                 let sites = if matches!(config.target, Target::Toy(_)) { 1 } else { config.dimension() };
-                Ok(Self::Energy { energy, sites, exact })
+                let spins = match (&*energy, config.train.objective) {
+                    (TargetEnergy::WhitenedIsing(target), config::Objective::FlowMatching) => {
+                        Some(Box::new(SpinPool::new(target.clone(), config.train.pool, config.train.seed)))
+                    }
+                    _ => None,
+                };
+                Ok(Self::Energy { energy, sites, exact, spins })
             }
         }
     }
 
-    /// The objective of the target, with a weight for the transport cost.
+    /// What is minimised in training.
+    pub fn training_objective<S: Space>(&self, train: &config::Train) -> Box<dyn Objective<S>> {
+        if train.objective != config::Objective::FlowMatching {
+            return self.objective(train.transport_cost);
+        }
+        let path = match self {
+            Self::Plane(_) | Self::Digits(_) => Path::Straight,
+            Self::Energy { .. } => Path::Blurred,
+        };
+        Box::new(FlowMatching { path, times: train.times })
+    }
+
+    /// The objective of the target's figures, with a weight for the transport cost.
     pub fn objective<S: Space>(&self, transport_cost: f64) -> Box<dyn Objective<S>> {
         match self {
             Self::Plane(_) | Self::Digits(_) => Box::new(NegativeLogLikelihood { transport_cost }),
@@ -127,6 +149,9 @@ impl Batches for Problem {
         Ok(match self {
             Self::Plane(density) => plane_samples(*density, draws, rows),
             Self::Digits(digits) => digits.training_batch(draws, rows),
+            Self::Energy { spins: Some(spins), .. } => {
+                spins.batch(draws, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
+            }
             Self::Energy { energy, .. } => BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(draws, rows)?,
         })
     }
