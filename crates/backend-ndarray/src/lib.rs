@@ -4,10 +4,13 @@
 //! Rows of a batch are cut into blocks that run on a pool of threads from the start of a solve to its end;
 //! the cut depends on the batch alone, so results are the same at any number of threads.
 
+mod arrays;
 mod cpu;
+mod gathered;
 mod kernels;
 mod real;
 mod ridge;
+mod timed;
 
 pub use cpu::Cpu;
 pub use flow_core::Activation;

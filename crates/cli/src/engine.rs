@@ -1,7 +1,7 @@
 //! The seam to the backends: each is one implementation of [`Engine`]; all work is written once, generic over it.
 
 use backend_ndarray::{Cpu, Real, Ridge};
-use flow_core::{Group, Potential, Space};
+use flow_core::{Group, Potential, Space, TimeBasis, TimeFamily};
 
 use crate::args::Backend;
 use crate::config::{Activation, Precision, RidgePotential};
@@ -52,7 +52,7 @@ impl<T: Real> Engine for Cpu<T> {
             Activation::LnCosh => backend_ndarray::Activation::LnCosh,
         };
         let free = Ridge::new(self.clone(), dim, ridge.hidden, activation, ridge.bias, seed)?
-            .with_time(ridge.time_terms, duration)?;
+            .with_time(TimeBasis::new(TimeFamily::Cosine, ridge.time_terms, duration)?);
         Ok(match orbit {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),
