@@ -16,8 +16,8 @@ pub trait Kernels: Sized {
     /// `out ← s ⊙ v`, and `laplacian_r ← Σ_j f''_rj (v n)_j` where asked for.
     fn forward(block: ForwardBlock<'_, Self>, activation: Activation);
 
-    /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and `l_bar` of l:
-    /// `a_bar ← v f'' u + l_bar v n f'''`, `v_bar += s u + l_bar n f''`, `n_bar += l_bar v f''`.
+    /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and, where there is one, `l_bar` of l:
+    /// `a_bar ← v f'' u + l_bar v n f'''`, `v_bar ← s u + l_bar n f''`, `n_bar ← l_bar v f''`.
     fn backward(block: BackwardBlock<'_, Self>, activation: Activation);
 }
 
@@ -47,14 +47,14 @@ pub struct BackwardBlock<'a, T> {
     pub n: &'a [T],
     /// Cotangent of the forward kernel's output, `rows × h`.
     pub u: &'a [T],
-    /// Cotangent of the Laplacian, per row.
-    pub l_bar: &'a [T],
+    /// Rows of the block.
+    pub rows: usize,
+    /// Cotangent of the Laplacian, per row, with the place for every row's share of the cotangent of n, `rows × h`, overwritten.
+    pub l_bar: Option<(&'a [T], &'a mut [T])>,
     /// Cotangent of a, `rows × h`, overwritten.
     pub a_bar: &'a mut [T],
-    /// Every row's share of the cotangent of v, `rows × h`, added to.
+    /// Every row's share of the cotangent of v, `rows × h`, overwritten.
     pub v_bar: &'a mut [T],
-    /// Every row's share of the cotangent of n, `rows × h`, added to.
-    pub n_bar: &'a mut [T],
 }
 
 /// `f''` from `s = f'`.
@@ -102,8 +102,19 @@ fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
 
 #[inline(always)]
 fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
-    let BackwardBlock { s, v, n, u, l_bar, a_bar, v_bar, n_bar } = block;
-    let (rows, two) = (l_bar.len(), T::of(2.0));
+    let BackwardBlock { s, v, n, u, rows, l_bar, a_bar, v_bar } = block;
+    let two = T::of(2.0);
+    let Some((l_bar, n_bar)) = l_bar else {
+        let columns = s.chunks_exact(rows).zip(u.chunks_exact(rows)).zip(v);
+        for (((s, u), v), (a_bar, v_bar)) in columns.zip(a_bar.chunks_exact_mut(rows).zip(v_bar.chunks_exact_mut(rows)))
+        {
+            for (((s, u), a_bar), v_bar) in s.iter().zip(u).zip(a_bar).zip(v_bar) {
+                *a_bar = *v * (curvature::<T, LN_COSH>(*s) * *u);
+                *v_bar = *s * *u;
+            }
+        }
+        return;
+    };
     for (j, (v, n)) in v.iter().zip(n).enumerate() {
         let column = j * rows..(j + 1) * rows;
         let (s, u) = (&s[column.clone()], &u[column.clone()]);
@@ -115,8 +126,8 @@ fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
             let f3 = if LN_COSH { -two * s[r] * f2 } else { f2 * (T::one() - two * s[r]) };
             let bent = l_bar[r] * *n;
             a_bar[r] = *v * (f2 * u[r] + bent * f3);
-            v_bar[r] += s[r] * u[r] + bent * f2;
-            n_bar[r] += l_bar[r] * *v * f2;
+            v_bar[r] = s[r] * u[r] + bent * f2;
+            n_bar[r] = l_bar[r] * *v * f2;
         }
     }
 }

@@ -4,13 +4,16 @@
 //! Rows of a batch are cut into blocks that run on a pool of threads from the start of a solve to its end;
 //! the cut depends on the batch alone, so results are the same at any number of threads.
 
+mod arrays;
 mod cpu;
+mod gathered;
 mod kernels;
 mod lattice_kernels;
 mod lattice_quadratic;
 mod lattice_ridge;
 mod real;
 mod ridge;
+mod timed;
 mod torus;
 
 pub use cpu::Cpu;

@@ -35,7 +35,8 @@ impl<T: Real> Torus<T> {
     /// Work space that serves any number of fields.
     pub(crate) fn work(&self) -> Vec<Complex<T>> {
         let plans = self.forward.iter().chain(&self.inverse);
-        let scratch = plans.map(|plan| plan.get_inplace_scratch_len()).max().unwrap_or(0);
+        let both = |plan: &Arc<dyn Fft<T>>| plan.get_inplace_scratch_len().max(plan.get_outofplace_scratch_len());
+        let scratch = plans.map(both).max().unwrap_or(0);
         vec![Complex::new(T::zero(), T::zero()); self.sites() + scratch]
     }
 
@@ -45,8 +46,7 @@ impl<T: Real> Torus<T> {
         for field in fields.chunks_exact_mut(self.sites()) {
             self.forward[0].process_with_scratch(field, scratch);
             transpose(field, turned, self.rows, self.cols);
-            field.copy_from_slice(turned);
-            self.forward[1].process_with_scratch(field, scratch);
+            self.forward[1].process_outofplace_with_scratch(turned, field, scratch);
         }
     }
 
@@ -56,23 +56,31 @@ impl<T: Real> Torus<T> {
         for spectrum in spectra.chunks_exact_mut(self.sites()) {
             self.inverse[1].process_with_scratch(spectrum, scratch);
             transpose(spectrum, turned, self.cols, self.rows);
-            spectrum.copy_from_slice(turned);
-            self.inverse[0].process_with_scratch(spectrum, scratch);
+            self.inverse[0].process_outofplace_with_scratch(turned, spectrum, scratch);
         }
     }
 }
 
-/// `out[j · rows + i] ← of[i · cols + j]`, in tiles that fit the first cache.
+/// `out[j · rows + i] ← of[i · cols + j]`, in tiles that stay in registers.
 fn transpose<T: Copy>(of: &[T], out: &mut [T], rows: usize, cols: usize) {
-    const TILE: usize = 8;
-    for i0 in (0..rows).step_by(TILE) {
-        for j0 in (0..cols).step_by(TILE) {
-            for i in i0..rows.min(i0 + TILE) {
-                for j in j0..cols.min(j0 + TILE) {
-                    out[j * rows + i] = of[i * cols + j];
-                }
+    const TILE: usize = 4;
+    let (whole_rows, whole_cols) = (rows - rows % TILE, cols - cols % TILE);
+    for i in (0..whole_rows).step_by(TILE) {
+        for j in (0..whole_cols).step_by(TILE) {
+            let line = |k: usize| -> [T; TILE] {
+                let first = (i + k) * cols + j;
+                of[first..first + TILE].try_into().expect("a tile is as wide as its slice")
+            };
+            let lines: [[T; TILE]; TILE] = std::array::from_fn(line);
+            for k in 0..TILE {
+                let first = (j + k) * rows + i;
+                out[first..first + TILE].copy_from_slice(&lines.map(|line| line[k]));
             }
         }
+    }
+    let rest = (whole_rows..rows).flat_map(|i| (0..cols).map(move |j| (i, j)));
+    for (i, j) in rest.chain((0..whole_rows).flat_map(|i| (whole_cols..cols).map(move |j| (i, j)))) {
+        out[j * rows + i] = of[i * cols + j];
     }
 }
 

@@ -37,20 +37,38 @@ fn over_orbit<T: Real>() -> Ridge<T> {
     ridge(5, 2, Activation::Softplus, true).over_orbit(shifts(5)).unwrap()
 }
 
-/// Amplitudes that change with time, by as much as they are.
-fn in_time<T: Real>(of: Ridge<T>) -> Ridge<T> {
-    let mut of = of.with_time(3, 0.8).unwrap();
-    let amplitude = of.parameters_mut().pop().unwrap();
-    let values: Vec<f64> = (0..amplitude.value.len()).map(|i| 0.5 * ((i * i) as f64).sin()).collect();
-    amplitude.value = cpu::<T>().upload(amplitude.shape[0], amplitude.shape[1], &values);
+fn basis(family: TimeFamily) -> TimeBasis {
+    TimeBasis::new(family, 3, 0.8).unwrap()
+}
+
+/// Values of some size for all coefficients that start at zero, and uneven ones for the rest.
+fn filled<T: Real, P: Potential<Cpu<T>>>(mut of: P) -> P {
+    for (key, parameter) in of.parameters_mut().into_iter().enumerate() {
+        let (rows, cols) = parameter.value.dim();
+        let mut values = cpu::<T>().download(&parameter.value);
+        for (i, value) in values.iter_mut().enumerate() {
+            let wave = 0.4 * ((i * i + 3 * key + 1) as f64).sin();
+            *value = if *value == 0.0 { wave } else { *value * (1.0 + wave) };
+        }
+        parameter.value = cpu::<T>().upload(rows, cols, &values);
+    }
     of
+}
+
+/// Amplitudes and offsets that change with time, by as much as they are.
+fn in_time<T: Real>(of: Ridge<T>) -> Ridge<T> {
+    filled(of.with_time(basis(TimeFamily::Cosine)))
+}
+
+fn with_gains<T: Real>(of: Ridge<T>) -> Ridge<T> {
+    filled(of.with_gains().with_time(basis(TimeFamily::Polynomial)))
 }
 
 /// A sum of three terms, one of them a sum itself.
 fn sum<T: Real>() -> Sum<Cpu<T>> {
     let inner = Sum::new(cpu(), vec![("a".into(), term(ridge(4, 6, Activation::Softplus, true)))]).unwrap();
     let terms = vec![
-        ("wide".into(), term(in_time(ridge(4, 9, Activation::LnCosh, false)))),
+        ("wide".into(), term(with_gains(ridge(4, 9, Activation::LnCosh, false)))),
         ("gaussian".into(), term(Gaussian::new(cpu(), 4, -0.4))),
         ("inner".into(), term(inner)),
     ];
@@ -117,6 +135,10 @@ conformance! {
     in_time_and_narrow: in_time(ridge(4, 6, Activation::Softplus, true));
     in_time_and_wide: in_time(ridge(3, 9, Activation::LnCosh, true));
     in_time_over_an_orbit: in_time(over_orbit());
+    gains_and_narrow: with_gains(ridge(4, 6, Activation::LnCosh, true));
+    gains_and_wide: with_gains(ridge(3, 9, Activation::Softplus, false));
+    gains_over_an_orbit: with_gains(over_orbit());
+    gains_without_time: filled(ridge(3, 5, Activation::Softplus, true).with_gains());
     sum_of_terms: sum();
     lattice_kernels: lattice_ridge(3, Activation::Softplus, true, false);
     lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false);

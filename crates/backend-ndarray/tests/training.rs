@@ -42,6 +42,7 @@ fn exact() -> f64 {
 
 fn settings() -> TrainSettings {
     TrainSettings {
+        first: 0,
         steps: 20,
         batch: 64,
         learning_rate: 0.02,

@@ -104,6 +104,7 @@ Examples:
   maflow train ising-16-paper --set train.steps=500 --out runs/short
   maflow train my-model.toml
   maflow train --resume --out runs/short --set train.steps=2000
+  maflow train --from runs/ising-16 --set train.objective=free-energy --set train.steps=500
 
 `maflow recipes NAME > my-model.toml` writes a recipe to start from.")]
 pub struct TrainArgs {
@@ -122,6 +123,9 @@ pub struct TrainArgs {
     /// Go on from the newest checkpoint of the run [default: the latest run of the recipe]
     #[arg(long)]
     pub resume: bool,
+    /// Start from the weights of this run, with a fresh optimiser; without a recipe, that run's own
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    pub from: Option<PathBuf>,
 }
 
 /// `maflow evaluate`

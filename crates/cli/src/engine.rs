@@ -65,7 +65,7 @@ impl<T: Real> Engine for Cpu<T> {
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self>>, CliError> {
         let free = Ridge::new(self.clone(), dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
-            .with_time(ridge.time_terms, duration)?;
+            .with_time(time(TimeFamily::Cosine, ridge.time_terms, duration)?);
         Ok(match orbit {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),

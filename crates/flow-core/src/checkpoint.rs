@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors, View};
 
+use crate::train::TrainState;
 use crate::{Error, Parameter, Precision, Space};
 
 /// One array of a file.
@@ -132,6 +133,16 @@ impl Checkpoint {
         path: &Path,
     ) -> Result<(), Error> {
         self.load(space, parameters, path, str::to_owned)
+    }
+
+    /// The state of the training that wrote it; none where there was no training.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it cannot be read. `path` is for the message alone.
+    pub fn train_state(&self, path: &Path) -> Result<Option<TrainState>, Error> {
+        let Some(text) = self.metadata.get("train_state") else { return Ok(None) };
+        let bad = |e| Error::Checkpoint { path: path.into(), reason: format!("its train_state: {e}") };
+        serde_json::from_str(text).map(Some).map_err(bad)
     }
 
     /// Sets parameters to what figures are taken with: their moving averages where the checkpoint has them, else as

@@ -40,7 +40,9 @@ impl Batches for BaseSamples {
 /// Settings of a training.
 #[derive(Debug, Clone)]
 pub struct TrainSettings {
-    /// Gradient steps in all.
+    /// Gradient steps made by the trainings that this one goes on from; it starts with a fresh optimiser all the same.
+    pub first: u64,
+    /// Gradient steps in all, those included.
     pub steps: u64,
     /// Rows per batch.
     pub batch: usize,
@@ -91,7 +93,7 @@ impl TrainSettings {
         positive("flow.time", self.duration)?;
         positive("train.watch_tolerance", self.watch_tolerance)?;
         positive("train.batch", self.batch as f64)?;
-        positive("train.steps", self.steps as f64)?;
+        positive("train.steps", self.steps.saturating_sub(self.first) as f64)?;
         positive("train.checkpoint_every", self.checkpoint_every as f64)?;
         if self.max_flow_steps < self.flow_steps {
             let expected = format!("at least flow.steps, {}", self.flow_steps);
@@ -208,7 +210,7 @@ pub struct Trainer<'a, S: Space> {
 }
 
 impl<'a, S: Space> Trainer<'a, S> {
-    /// A training from the potential's present parameters.
+    /// A training from the potential's present parameters, at step [`TrainSettings::first`].
     ///
     /// # Errors
     /// [`Error::Setting`] when a setting is out of range.
@@ -223,7 +225,7 @@ impl<'a, S: Space> Trainer<'a, S> {
         settings.check()?;
         let adam = Adam::new(space, settings.adam, &potential.parameters())?;
         let state = TrainState {
-            step: 0,
+            step: settings.first,
             adam_steps: 0,
             flow_steps: settings.flow_steps,
             learning_rate_scale: 1.0,
@@ -270,8 +272,8 @@ impl<'a, S: Space> Trainer<'a, S> {
     /// # Errors
     /// Those of the objective, the batches, the observer and the file system; [`Error::TooManyRollbacks`].
     pub fn run(&mut self, observer: &mut dyn Observer, validator: &mut Validator<'_, S>) -> Result<Finish, Error> {
-        if self.state.step == 0 {
-            self.folder.save(0, Occasion::Periodic, &self.good)?;
+        if self.state.step == self.settings.first {
+            self.folder.save(self.state.step, Occasion::Periodic, &self.good)?;
         }
         let mut clock = Instant::now();
         while self.state.step < self.settings.steps {
@@ -324,7 +326,7 @@ impl<'a, S: Space> Trainer<'a, S> {
         if let Some(limit) = settings.clip_norm {
             clip(*space, &mut gradient, gradient_norm, limit);
         }
-        let schedule = settings.schedule.factor(step, settings.steps);
+        let schedule = settings.schedule.factor(step - settings.first, settings.steps - settings.first);
         let learning_rate = settings.learning_rate * schedule * self.state.learning_rate_scale;
         self.adam.step(self.space, learning_rate, self.potential.parameters_mut(), gradient);
         self.state.step += 1;
@@ -434,8 +436,7 @@ impl<'a, S: Space> Trainer<'a, S> {
 
     fn restore(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<(), Error> {
         let bad = |reason: String| Error::Checkpoint { path: path.into(), reason };
-        let text = checkpoint.metadata.get("train_state").ok_or_else(|| bad("it has no train_state".into()))?;
-        let state: TrainState = serde_json::from_str(text).map_err(|e| bad(format!("its train_state: {e}")))?;
+        let state = checkpoint.train_state(path)?.ok_or_else(|| bad("it has no train_state".into()))?;
         let moments = |moment: &str| -> Result<Vec<_>, Error> {
             let read = |p: &crate::Parameter<S>| {
                 checkpoint.array(self.space, &format!("adam.{moment}.{}", p.name), &p.shape, path)

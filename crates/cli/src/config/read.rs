@@ -8,7 +8,8 @@ use super::{
     Config, ConfigError, CosineSchedule, Potential, RidgePotential, Schedule, SumPotential, Target, Term, closest,
 };
 
-const SECTIONS: [&str; 8] = ["name", "description", "run", "target", "potential", "flow", "train", "evaluate"];
+const SECTIONS: [&str; 9] =
+    ["name", "description", "run", "target", "potential", "flow", "train", "fine_tune", "evaluate"];
 
 /// Reads a configuration out of a table; `name` is used where the table gives none.
 ///
@@ -43,6 +44,10 @@ pub fn from_table(mut table: Table, name: &str) -> Result<Config, ConfigError> {
         potential: potential(required(&mut table, "potential", "a section [potential]")?)?,
         flow: section("flow", required(&mut table, "flow", "a section [flow]")?)?,
         train,
+        fine_tune: match table.remove("fine_tune") {
+            None => None,
+            Some(value) => Some(section("fine_tune", as_table("fine_tune", value)?)?),
+        },
         evaluate: match table.remove("evaluate") {
             None => Default::default(),
             Some(value) => section("evaluate", as_table("evaluate", value)?)?,

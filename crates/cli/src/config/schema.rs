@@ -25,6 +25,9 @@ pub struct Config {
     pub flow: Flow,
     /// How the parameters are found.
     pub train: Train,
+    /// A second, shorter training that goes on from the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fine_tune: Option<FineTune>,
     /// How the figures of the finished run are taken.
     pub evaluate: Evaluate,
 }
@@ -601,6 +604,26 @@ impl Train {
     fn default_max_rollbacks() -> usize {
         10
     }
+}
+
+/// A training that goes on from the first, by the target's own objective: likelihood of data, free energy of an energy.
+/// Its learning rate falls to zero like half a cosine; what it doesn't name is as in `train`, without weight decay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FineTune {
+    /// Optimiser steps; 0 leaves it out.
+    pub steps: usize,
+    /// Rows of a batch.
+    pub batch: usize,
+    /// Step size of the optimiser at the start.
+    #[serde(default = "Train::default_learning_rate")]
+    pub learning_rate: f64,
+    /// Largest global norm of the gradient; longer ones are scaled to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Decay of the moving average of the parameters; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
 }
 
 /// What is minimised.

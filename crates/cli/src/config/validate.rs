@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    Config, ConfigError, Evaluate, Flow, Generator, IsingCoordinates, Objective, Potential, Schedule, Symmetry, Target,
-    Term, Train,
+    Config, ConfigError, Evaluate, FineTune, Flow, Generator, IsingCoordinates, Objective, Potential, Schedule,
+    Symmetry, Target, Term, Train,
 };
 
 impl Config {
@@ -41,6 +41,7 @@ impl Config {
         }
         self.flow.validate()?;
         self.train.validate()?;
+        self.fine_tune.as_ref().map_or(Ok(()), FineTune::validate)?;
         self.evaluate.validate()?;
         self.objective_fits()?;
         self.watch_fits()
@@ -285,6 +286,17 @@ impl Train {
         at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
         at_least("train.keep", self.keep, 1)?;
         positive("train.watch_tolerance", self.watch_tolerance, "train.watch_every = 0 turns the watch off")
+    }
+}
+
+impl FineTune {
+    fn validate(&self) -> Result<(), ConfigError> {
+        at_least("fine_tune.batch", self.batch, 1)?;
+        positive("fine_tune.learning_rate", self.learning_rate, "1e-3 is a good start")?;
+        if let Some(norm) = self.clip_norm {
+            positive("fine_tune.clip_norm", norm, "leave it out to turn clipping off")?;
+        }
+        self.average.map_or(Ok(()), |decay| within("fine_tune.average", decay, 0.0, 0.999_999, "0.99 is usual"))
     }
 }
 

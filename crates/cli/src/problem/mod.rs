@@ -68,9 +68,9 @@ impl Problem {
         }
     }
 
-    /// What is minimised in training.
-    pub fn training_objective<S: Space>(&self, train: &config::Train) -> Box<dyn Objective<S>> {
-        if train.objective != config::Objective::FlowMatching {
+    /// What is minimised by a training: by flow matching, or by the target's own objective.
+    pub fn training_objective<S: Space>(&self, train: &config::Train, matching: bool) -> Box<dyn Objective<S>> {
+        if !matching {
             return self.objective(train.transport_cost);
         }
         let path = match self {
@@ -144,15 +144,26 @@ impl Problem {
     }
 }
 
-impl Batches for Problem {
+/// What a training of a problem sees.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainingRows<'a> {
+    /// The problem.
+    pub problem: &'a Problem,
+    /// Whether it learns by flow matching, which needs samples of the target.
+    pub matching: bool,
+}
+
+impl Batches for TrainingRows<'_> {
     fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, flow_core::Error> {
-        Ok(match self {
-            Self::Plane(density) => plane_samples(*density, draws, rows),
-            Self::Digits(digits) => digits.training_batch(draws, rows),
-            Self::Energy { spins: Some(spins), .. } => {
+        Ok(match self.problem {
+            Problem::Plane(density) => plane_samples(*density, draws, rows),
+            Problem::Digits(digits) => digits.training_batch(draws, rows),
+            Problem::Energy { spins: Some(spins), .. } if self.matching => {
                 spins.batch(draws, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
             }
-            Self::Energy { energy, .. } => BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(draws, rows)?,
+            Problem::Energy { energy, .. } => {
+                BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(draws, rows)?
+            }
         })
     }
 }
@@ -247,7 +258,7 @@ mod tests {
             ];
             let settings: Vec<_> = settings.iter().map(|s| s.parse().unwrap()).collect();
             let config = recipes::load("ising-8", &settings).unwrap();
-            let Problem::Energy { energy, exact, sites } = Problem::load(&config, None).unwrap() else {
+            let Problem::Energy { energy, exact, sites, .. } = Problem::load(&config, None).unwrap() else {
                 panic!("not given by its energy")
             };
             let TargetEnergy::Ising(target) = *energy else { panic!("not an Ising model") };
