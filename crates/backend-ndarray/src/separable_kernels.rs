@@ -191,19 +191,17 @@ fn shares<T: Real, const LN_COSH: bool>(of: Points<'_, T>, first_bar: &[T], seco
                 // Lanes are centres here, so that the sum over rows needs none across lanes.
                 let mut sum = [T::zero(); GROUP];
                 for (r, e) in range.clone().zip(e) {
-                    match second_bar {
-                        None => {
-                            for k in 0..GROUP {
-                                sum[k] += first_bar[r] * derivative::<T, LN_COSH, 1>(e * group.factors[k]);
-                            }
+                    let (first_bar, factors) = (first_bar[r], &group.factors);
+                    let Some(second_bar) = second_bar else {
+                        for (sum, factor) in sum.iter_mut().zip(factors) {
+                            *sum += first_bar * derivative::<T, LN_COSH, 1>(e * *factor);
                         }
-                        Some(second_bar) => {
-                            for k in 0..GROUP {
-                                let y = e * group.factors[k];
-                                sum[k] += first_bar[r] * derivative::<T, LN_COSH, 1>(y)
-                                    + second_bar[r] * derivative::<T, LN_COSH, 2>(y);
-                            }
-                        }
+                        continue;
+                    };
+                    for (sum, factor) in sum.iter_mut().zip(factors) {
+                        let y = e * *factor;
+                        *sum +=
+                            first_bar * derivative::<T, LN_COSH, 1>(y) + second_bar[r] * derivative::<T, LN_COSH, 2>(y);
                     }
                 }
                 out[at..at + group.count].iter_mut().zip(sum).for_each(|(out, sum)| *out += sum);
