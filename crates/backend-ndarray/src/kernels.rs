@@ -10,6 +10,9 @@ use crate::{Activation, Real};
 /// activations are functions of the first one, `s = f'(a)`:
 /// softplus has `f'' = s(1−s)`, `f''' = f''(1−2s)`; ln cosh has `f'' = 1−s²`, `f''' = −2s f''`.
 pub trait Kernels: Sized {
+    /// `exp(z)`, in 32 bits for `z ≤ 87` alone, and at `exp(−87)` from −87 down.
+    fn exponential(z: Self) -> Self;
+
     /// `a ← f'(a)`: the logistic function for softplus, tanh for ln cosh.
     fn slope(activation: Activation, a: &mut [Self]);
 
@@ -134,7 +137,7 @@ fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
 
 /// One set of kernels per precision, compiled for each generation of vector instructions.
 macro_rules! kernels {
-    ($t:ty, $module:ident, $slope:path) => {
+    ($t:ty, $module:ident, $slope:path, $exponential:path) => {
         mod $module {
             use super::{BackwardBlock, ForwardBlock, multiversion};
 
@@ -157,6 +160,11 @@ macro_rules! kernels {
         }
 
         impl Kernels for $t {
+            #[inline(always)]
+            fn exponential(z: Self) -> Self {
+                $exponential(z)
+            }
+
             fn slope(activation: Activation, a: &mut [Self]) {
                 match activation {
                     Activation::Softplus => $module::slope::<false>(a),
@@ -181,8 +189,8 @@ macro_rules! kernels {
     };
 }
 
-kernels!(f32, single, super::slope_f32);
-kernels!(f64, double, super::slope_f64);
+kernels!(f32, single, super::slope_f32, exp_f32);
+kernels!(f64, double, super::slope_f64, f64::exp);
 
 #[inline(always)]
 fn slope_f64(a: f64, ln_cosh: bool) -> f64 {
@@ -197,7 +205,7 @@ fn slope_f64(a: f64, ln_cosh: bool) -> f64 {
 #[inline(always)]
 fn slope_f32(a: f32, ln_cosh: bool) -> f32 {
     // One exponential serves both: σ(a) = 1/(1 + e^−a), tanh(a) = (1 − e^−2a)/(1 + e^−2a).
-    let e = exp_of_negative(if ln_cosh { -2.0 * a.abs() } else { -a.abs() });
+    let e = exp_f32(if ln_cosh { -2.0 * a.abs() } else { -a.abs() });
     let r = 1.0 / (1.0 + e);
     if ln_cosh {
         let t = (1.0 - e) * r;
@@ -209,11 +217,11 @@ fn slope_f32(a: f32, ln_cosh: bool) -> f32 {
     }
 }
 
-/// `exp(z)` for `z ≤ 0`, without branches so that it vectorises: `2^n · e^r`, `|r| ≤ ln 2 / 2`,
+/// `exp(z)` for `z ≤ 87`, without branches so that it vectorises: `2^n · e^r`, `|r| ≤ ln 2 / 2`,
 /// with the Taylor polynomial of degree 7 (truncation below 2e-8 relative) and ln 2 split in two for the reduction.
 /// Below −87, where the result would leave the normal numbers, it stays at `exp(−87)`.
 #[inline(always)]
-fn exp_of_negative(z: f32) -> f32 {
+fn exp_f32(z: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding and subtracting 1.5 · 2^23 rounds to an integer.

@@ -1,6 +1,9 @@
 //! The conformance suite of flow-core on this backend: one line per precision and potential.
 
-use backend_ndarray::{Activation, Cpu, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Real, Ridge};
+use backend_ndarray::{
+    Activation, Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real,
+    Ridge, Separable,
+};
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
 use flow_core::{
     Adaptive, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
@@ -64,13 +67,30 @@ fn with_gains<T: Real>(of: Ridge<T>) -> Ridge<T> {
     filled(of.with_gains().with_time(basis(TimeFamily::Polynomial)))
 }
 
-/// A sum of three terms, one of them a sum itself.
+fn quadratic<T: Real>(linear: bool) -> Quadratic<T> {
+    filled(Quadratic::new(cpu(), 4, basis(TimeFamily::Polynomial), linear).unwrap())
+}
+
+fn separable<T: Real>(count: usize, activation: Activation, family: TimeFamily) -> Separable<T> {
+    separable_of(3, count, activation, family)
+}
+
+fn separable_of<T: Real>(dim: usize, count: usize, activation: Activation, family: TimeFamily) -> Separable<T> {
+    let centres = Centres { count, from: -2.0, to: 2.5, sharpness: 0.8 };
+    let mut of = filled(Separable::new(cpu(), dim, centres, activation, basis(family)).unwrap());
+    cpu::<T>().accumulate(&mut of.parameters_mut()[0].value, 0.5, &[]);
+    of
+}
+
+/// A sum of several terms, one of them a sum itself.
 fn sum<T: Real>() -> Sum<Cpu<T>> {
     let inner = Sum::new(cpu(), vec![("a".into(), term(ridge(4, 6, Activation::Softplus, true)))]).unwrap();
     let terms = vec![
         ("wide".into(), term(with_gains(ridge(4, 9, Activation::LnCosh, false)))),
         ("gaussian".into(), term(Gaussian::new(cpu(), 4, -0.4))),
         ("inner".into(), term(inner)),
+        ("quadratic".into(), term(quadratic(true))),
+        ("separable".into(), term(separable_of(4, 5, Activation::Softplus, TimeFamily::Cosine))),
     ];
     Sum::new(cpu(), terms).unwrap()
 }
@@ -139,6 +159,11 @@ conformance! {
     gains_and_wide: with_gains(ridge(3, 9, Activation::Softplus, false));
     gains_over_an_orbit: with_gains(over_orbit());
     gains_without_time: filled(ridge(3, 5, Activation::Softplus, true).with_gains());
+    diagonal_quadratic: quadratic(false);
+    quadratic_and_linear: quadratic(true);
+    full_quadratic: filled(FullQuadratic::new(cpu(), 3, basis(TimeFamily::Cosine)).unwrap());
+    separable_softplus: separable(5, Activation::Softplus, TimeFamily::Cosine);
+    separable_ln_cosh: separable(21, Activation::LnCosh, TimeFamily::Polynomial);
     sum_of_terms: sum();
     lattice_kernels: lattice_ridge(3, Activation::Softplus, true, false);
     lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false);
