@@ -1,6 +1,9 @@
 //! The seam to the backends: each is one implementation of [`Engine`]; all work is written once, generic over it.
 
-use backend_ndarray::{Cpu, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Real, Ridge};
+use backend_ndarray::{
+    Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real, Ridge,
+    Separable,
+};
 use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::{Group, Potential, Space, TimeBasis};
 
@@ -74,7 +77,7 @@ impl<T: Real> Engine for Cpu<T> {
 
     fn term(
         &self,
-        _dim: usize,
+        dim: usize,
         lattice: Option<(usize, usize)>,
         term: &Term,
         duration: f64,
@@ -104,6 +107,26 @@ impl<T: Real> Engine for Cpu<T> {
                 };
                 Box::new(LatticeRidge::new(self, settings)?)
             }
+            Term::Quadratic(term) => {
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(Quadratic::new(self.clone(), dim, basis, term.linear)?)
+            }
+            Term::FullQuadratic(term) => {
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(FullQuadratic::new(self.clone(), dim, basis)?)
+            }
+            Term::Separable(term) => {
+                let [from, to] = term.interval;
+                let centres = Centres { count: term.centres, from, to, sharpness: term.sharpness };
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(Separable::new(self.clone(), dim, centres, activation(term.activation), basis)?)
+            }
+            Term::Ridge(term) => {
+                let ridge = Ridge::new(self.clone(), dim, term.hidden, activation(term.activation), term.bias, seed)?
+                    .with_time(time(term.time_family, term.time_terms, duration)?);
+                let ridge = if term.gains { ridge.with_gains() } else { ridge };
+                sharpened(self, Box::new(ridge), term.sharpness)
+            }
         })
     }
 }
@@ -114,6 +137,21 @@ fn activation(activation: Activation) -> flow_core::Activation {
         Activation::Softplus => flow_core::Activation::Softplus,
         Activation::LnCosh => flow_core::Activation::LnCosh,
     }
+}
+
+/// Multiplies weights and biases by the sharpness and divides amplitudes by its square.
+pub fn sharpened<S: Space>(space: &S, mut ridge: Box<dyn Potential<S>>, sharpness: f64) -> Box<dyn Potential<S>> {
+    if sharpness != 1.0 {
+        for parameter in ridge.parameters_mut() {
+            let factor = match parameter.name.as_str() {
+                "amplitude" => sharpness.powi(-2),
+                "gain" => 1.0,
+                _ => sharpness,
+            };
+            space.accumulate(&mut parameter.value, factor, &[]);
+        }
+    }
+    ridge
 }
 
 /// The functions of time of a term.

@@ -8,7 +8,7 @@ use flow_core::train::TrainState;
 use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, Sum, Symmetrised, SymmetryDraw};
 
 use crate::config::{self, Config, Draw, Generator, Symmetry, Target};
-use crate::engine::Engine;
+use crate::engine::{Engine, sharpened};
 use crate::error::CliError;
 use crate::{output, problem, run_dir};
 
@@ -50,17 +50,6 @@ fn sum_of<E: Engine>(engine: &E, config: &Config, terms: &[config::Term]) -> Res
         named.push((name, engine.term(config.dimension(), lattice, term, config.flow.time, seed)?));
     }
     Ok(Sum::new(engine.space().clone(), named)?)
-}
-
-/// Multiplies weights and biases by the sharpness and divides amplitudes by its square.
-fn sharpened<S: Space>(space: &S, mut potential: Box<dyn Potential<S>>, sharpness: f64) -> Box<dyn Potential<S>> {
-    if sharpness != 1.0 {
-        for parameter in potential.parameters_mut() {
-            let factor = if parameter.name == "amplitude" { sharpness.powi(-2) } else { sharpness };
-            space.accumulate(&mut parameter.value, factor, &[]);
-        }
-    }
-    potential
 }
 
 /// The group that the generators make: translations after elements of the point group, with or without x → −x.

@@ -85,6 +85,8 @@ fn potential(mut table: Table) -> Result<Potential, ConfigError> {
 
 /// The terms of a sum.
 fn terms(mut table: Table) -> Result<Vec<Term>, ConfigError> {
+    const KINDS: [&str; 6] =
+        ["lattice-quadratic", "lattice-ridge", "quadratic", "full-quadratic", "separable", "ridge"];
     let key = "potential.terms";
     let expected = "an array of sections [[potential.terms]]";
     let given = match table.remove("terms") {
@@ -95,10 +97,14 @@ fn terms(mut table: Table) -> Result<Vec<Term>, ConfigError> {
     reject_unknown("potential", &table, &[])?;
     let term = |(i, value)| {
         let path = format!("{key}.{i}");
-        let (kind, rest) = kind(&path, as_table(&path, value)?, &["lattice-quadratic", "lattice-ridge"])?;
+        let (kind, rest) = kind(&path, as_table(&path, value)?, &KINDS)?;
         Ok(match kind {
             "lattice-quadratic" => Term::LatticeQuadratic(section(&path, rest)?),
-            _ => Term::LatticeRidge(section(&path, rest)?),
+            "lattice-ridge" => Term::LatticeRidge(section(&path, rest)?),
+            "quadratic" => Term::Quadratic(section(&path, rest)?),
+            "full-quadratic" => Term::FullQuadratic(section(&path, rest)?),
+            "separable" => Term::Separable(section(&path, rest)?),
+            _ => Term::Ridge(section(&path, rest)?),
         })
     };
     given.into_iter().enumerate().map(term).collect()

@@ -270,6 +270,14 @@ pub enum Term {
     LatticeQuadratic(LatticeQuadraticTerm),
     /// `Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))` on a periodic lattice.
     LatticeRidge(LatticeRidgeTerm),
+    /// `½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`.
+    Quadratic(QuadraticTerm),
+    /// `½ xᵀ A(t) x`, A symmetric.
+    FullQuadratic(FullQuadraticTerm),
+    /// `Σ_i Σ_k α_ik(t) f(g (x_i − c_k))` with fixed centres.
+    Separable(SeparableTerm),
+    /// `Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`.
+    Ridge(RidgeTerm),
 }
 
 impl Term {
@@ -278,6 +286,10 @@ impl Term {
         match self {
             Self::LatticeQuadratic(_) => "lattice-quadratic",
             Self::LatticeRidge(_) => "lattice-ridge",
+            Self::Quadratic(_) => "quadratic",
+            Self::FullQuadratic(_) => "full-quadratic",
+            Self::Separable(_) => "separable",
+            Self::Ridge(_) => "ridge",
         }
     }
 }
@@ -309,6 +321,95 @@ pub struct LatticeRidgeTerm {
     /// Whether every kernel is symmetric under rotations by 90° and reflections, and the density with it.
     #[serde(default)]
     pub d4: bool,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// Coordinate by coordinate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuadraticTerm {
+    /// Whether there is a linear part.
+    #[serde(default = "yes")]
+    pub linear: bool,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// All pairs of coordinates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FullQuadraticTerm {
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// A function of one variable for every coordinate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeparableTerm {
+    /// Number of centres K, equally spaced in `interval`.
+    #[serde(default = "SeparableTerm::default_centres")]
+    pub centres: usize,
+    /// The first and the last centre.
+    #[serde(default = "SeparableTerm::default_interval")]
+    pub interval: [f64; 2],
+    /// Ratio of the centres' spacing to the width of f''.
+    #[serde(default = "SeparableTerm::default_sharpness")]
+    pub sharpness: f64,
+    /// The function f.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+impl SeparableTerm {
+    fn default_centres() -> usize {
+        16
+    }
+    fn default_interval() -> [f64; 2] {
+        [-3.0, 3.0]
+    }
+    fn default_sharpness() -> f64 {
+        2.0
+    }
+}
+
+/// One hidden layer with gains and offsets that depend on time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RidgeTerm {
+    /// Width h of the hidden layer.
+    pub hidden: usize,
+    /// The function f.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether there are offsets b.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Whether there are gains g.
+    #[serde(default = "yes")]
+    pub gains: bool,
+    /// Sharpness of the first features, as for `potential.kind = "ridge"`.
+    #[serde(default = "unit")]
+    pub sharpness: f64,
     /// Functions of time M that each coefficient is expanded in; 1: constant in time.
     #[serde(default = "four")]
     pub time_terms: usize,

@@ -65,6 +65,19 @@ impl Config {
                     ));
                 }
             }
+            Term::Quadratic(term) => return time_terms(term.time_terms),
+            Term::FullQuadratic(term) => return time_terms(term.time_terms),
+            Term::Separable(term) => {
+                at_least("potential.terms.centres", term.centres, 2)?;
+                at_most("potential.terms.centres", term.centres, 1 << 10)?;
+                return time_terms(term.time_terms);
+            }
+            Term::Ridge(term) => {
+                at_least("potential.terms.hidden", term.hidden, 1)?;
+                at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
+                within("potential.terms.sharpness", term.sharpness, 1e-3, 1e3, "1 is usual")?;
+                return time_terms(term.time_terms);
+            }
         }
         match self.target.lattice() {
             Some((_, _, super::Boundary::Periodic)) => Ok(()),
