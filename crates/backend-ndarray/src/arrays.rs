@@ -1,6 +1,6 @@
 //! Small helpers on matrices in the layout of [`Cpu`](crate::Cpu): column-major, without gaps.
 
-use ndarray::{Array2, ArrayView2, ShapeBuilder};
+use ndarray::{Array2, ArrayView1, ArrayView2, ShapeBuilder};
 
 use crate::Real;
 
@@ -16,11 +16,13 @@ pub(crate) fn row_of<T: Real>(numbers: Vec<T>) -> Array2<T> {
 
 /// The numbers of one of our own matrices, column by column.
 pub(crate) fn numbers<T>(matrix: &Array2<T>) -> &[T] {
+    debug_assert!(matrix.t().is_standard_layout(), "column-major");
     matrix.as_slice_memory_order().expect("our own matrices are contiguous")
 }
 
 /// The numbers of one of our own matrices, column by column.
 pub(crate) fn numbers_mut<T>(matrix: &mut Array2<T>) -> &mut [T] {
+    debug_assert!(matrix.t().is_standard_layout(), "column-major");
     matrix.as_slice_memory_order_mut().expect("our own matrices are contiguous")
 }
 
@@ -39,6 +41,24 @@ pub(crate) fn column_sums<T: Real>(of: &Array2<T>) -> Vec<T> {
 /// The inner product of every column of one matrix with that of another.
 pub(crate) fn column_dots<T: Real>(a: &Array2<T>, b: &Array2<T>) -> Vec<T> {
     a.columns().into_iter().zip(b.columns()).map(|(a, b)| a.dot(&b)).collect()
+}
+
+/// One column of one of our own matrices.
+pub(crate) fn column<T>(matrix: &Array2<T>, j: usize) -> &[T] {
+    let rows = matrix.nrows();
+    &numbers(matrix)[j * rows..(j + 1) * rows]
+}
+
+/// A copy with every column times its own factor.
+pub(crate) fn scaled<T: Real>(of: &Array2<T>, factors: &[T]) -> Array2<T> {
+    let mut out = of.clone();
+    out *= &ArrayView1::from(factors);
+    out
+}
+
+/// The inner product of two lists.
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    ArrayView1::from(a).dot(&ArrayView1::from(b))
 }
 
 /// Element-wise product of two lists.

@@ -2,7 +2,7 @@
 
 use backend_ndarray::{
     Activation, Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real,
-    Ridge, Separable,
+    Ridge, Separable, TwoLayer, TwoLayerSettings,
 };
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
 use flow_core::{
@@ -14,13 +14,13 @@ fn cpu<T: Real>() -> Cpu<T> {
 }
 
 fn ridge<T: Real>(dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge<T> {
-    stronger(Ridge::new(cpu(), dim, hidden, activation, bias, 5).unwrap())
+    stronger(Ridge::new(cpu(), dim, hidden, activation, bias, 5).unwrap(), 2.5)
 }
 
 /// First values are small; nonlinear effects, and with them errors, show better at larger ones.
-fn stronger<T: Real>(mut of: Ridge<T>) -> Ridge<T> {
+fn stronger<T: Real, P: Potential<Cpu<T>>>(mut of: P, factor: f64) -> P {
     for parameter in of.parameters_mut() {
-        cpu::<T>().accumulate(&mut parameter.value, 2.5, &[]);
+        cpu::<T>().accumulate(&mut parameter.value, factor, &[]);
     }
     of
 }
@@ -82,6 +82,17 @@ fn separable_of<T: Real>(dim: usize, count: usize, activation: Activation, famil
     of
 }
 
+fn two_layer<T: Real>(
+    dim: usize,
+    hidden: [usize; 2],
+    activation: Activation,
+    bias: bool,
+    probes: usize,
+) -> TwoLayer<T> {
+    let settings = TwoLayerSettings { hidden, activation, bias, probes };
+    filled(stronger(TwoLayer::new(cpu(), dim, settings, basis(TimeFamily::Cosine), 7).unwrap(), 1.4))
+}
+
 /// A sum of several terms, one of them a sum itself.
 fn sum<T: Real>() -> Sum<Cpu<T>> {
     let inner = Sum::new(cpu(), vec![("a".into(), term(ridge(4, 6, Activation::Softplus, true)))]).unwrap();
@@ -90,6 +101,7 @@ fn sum<T: Real>() -> Sum<Cpu<T>> {
         ("gaussian".into(), term(Gaussian::new(cpu(), 4, -0.4))),
         ("inner".into(), term(inner)),
         ("quadratic".into(), term(quadratic(true))),
+        ("deep".into(), term(two_layer(4, [3, 2], Activation::Softplus, true, 0))),
         ("separable".into(), term(separable_of(4, 5, Activation::Softplus, TimeFamily::Cosine))),
     ];
     Sum::new(cpu(), terms).unwrap()
@@ -164,6 +176,9 @@ conformance! {
     full_quadratic: filled(FullQuadratic::new(cpu(), 3, basis(TimeFamily::Cosine)).unwrap());
     separable_softplus: separable(5, Activation::Softplus, TimeFamily::Cosine);
     separable_ln_cosh: separable(21, Activation::LnCosh, TimeFamily::Polynomial);
+    two_layers: two_layer(3, [6, 5], Activation::Softplus, true, 0);
+    two_even_layers: two_layer(4, [3, 7], Activation::LnCosh, false, 0);
+    two_layers_of_one_number_with_probes: two_layer(1, [5, 4], Activation::Softplus, true, 3);
     sum_of_terms: sum();
     lattice_kernels: lattice_ridge(3, Activation::Softplus, true, false);
     lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false);
@@ -228,6 +243,27 @@ fn the_number_of_threads_does_not_change_a_bit() {
     let one = outcomes(1);
     assert_eq!(one, outcomes(2));
     assert_eq!(one, outcomes(5));
+}
+
+/// Loss and gradient of a regression with a sum of terms: products of all blocks are done together.
+fn regression(threads: usize) -> (Vec<f64>, Vec<ndarray::Array2<f32>>) {
+    use flow_core::{Coordinates, Draws, Flow, FlowMatching, Memory, Objective, Path, Purpose};
+    let (space, potential) = (Cpu::<f32>::new(threads), sum::<f32>());
+    let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
+    let draws = Draws::new(1, Purpose::Train, 0);
+    let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
+    let flow =
+        Flow { space: &space, potential: &potential, integrator: &integrator, duration: 0.8, coordinates, memory };
+    let objective = FlowMatching { path: Path::Straight, times: 9 };
+    let outcome = objective.evaluate(&flow, &draws.normals(0..100, 4), draws, true).unwrap();
+    (outcome.losses, outcome.gradient.unwrap())
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit_of_a_regression() {
+    // The terms' own pools do the products at the end; they have two threads each.
+    let one = regression(1);
+    assert_eq!(one, regression(3));
 }
 
 #[test]
@@ -299,4 +335,75 @@ fn terms_of_a_sum_must_fit_and_have_names_of_their_own() {
     let sum = Sum::new(cpu(), vec![("a".into(), of(2)), ("b".into(), of(2))]).unwrap();
     let names: Vec<_> = sum.parameters().iter().map(|p| p.name.clone()).collect();
     assert_eq!(names, ["a.weight", "a.amplitude", "b.weight", "b.amplitude"]);
+}
+
+/// A potential of two layers whose Laplacian is estimated.
+fn estimated(probes: usize) -> TwoLayer<f64> {
+    two_layer(4, [6, 5], Activation::Softplus, true, probes)
+}
+
+/// `∇²φ` of some rows, with the probes of a batch.
+fn laplacian(of: &TwoLayer<f64>, x: &[f64], batch: u64) -> Vec<f64> {
+    use flow_core::{Coordinates, Draws, Purpose, Solve, Stage};
+    let rows = x.len() / of.dim();
+    let solve = Solve { rows, draws: Draws::new(0, Purpose::Evaluate, batch), coordinates: Coordinates::X };
+    let field = of.freeze(&solve);
+    let (mut chart, state) = field.enter(0..rows, cpu::<f64>().upload(rows, of.dim(), x));
+    let (mut velocity, mut laplacian) = (state.clone(), vec![0.0; rows]);
+    chart.evaluate(Stage { t: 0.3, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
+    laplacian
+}
+
+#[test]
+fn probes_estimate_the_laplacian_without_bias() {
+    use flow_core::{Draws, Mean, Purpose};
+    let x = Draws::new(1, Purpose::Sample, 0).normals(0..3, 4);
+    let exact = laplacian(&estimated(0), &x, 0);
+    for probes in [1, 8] {
+        let of = estimated(probes);
+        let draws: Vec<Vec<f64>> = (0..2000).map(|batch| laplacian(&of, &x, batch)).collect();
+        for (r, exact) in exact.iter().enumerate() {
+            let of_row = Mean::of(&draws.iter().map(|draw| draw[r]).collect::<Vec<_>>());
+            assert!(of_row.standard_error > 1e-6, "an estimate has an error");
+            let error = (of_row.mean - exact).abs() / of_row.standard_error;
+            assert!(error < 4.0, "{probes} probes: {error} standard errors from {exact}");
+        }
+    }
+    // Rows have probes of their own: equal rows get different figures.
+    let twice = [&x[..4], &x[..4]].concat();
+    let figures = laplacian(&estimated(1), &twice, 0);
+    assert!((figures[0] - figures[1]).abs() > 1e-9);
+}
+
+#[test]
+fn the_gradient_of_an_estimated_likelihood_is_its_difference() {
+    use flow_core::{Coordinates, Draws, Flow, Mean, Memory, NegativeLogLikelihood, Objective, Purpose};
+    let (space, mut of) = (cpu::<f64>(), estimated(3));
+    let draws = Draws::new(2, Purpose::Train, 5);
+    let batch = draws.normals(0..18, 4);
+    let integrator = FixedStep::new(Method::Heun.tableau(), 3).unwrap();
+    let outcome = |of: &TwoLayer<f64>, gradient| {
+        let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
+        let flow = Flow { space: &space, potential: of, integrator: &integrator, duration: 0.8, coordinates, memory };
+        NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, gradient).unwrap()
+    };
+    let gradient = outcome(&of, true).gradient.unwrap();
+    for (i, gradient) in gradient.iter().enumerate() {
+        let (rows, cols) = gradient.dim();
+        let direction = space.upload(rows, cols, &Draws::new(3, Purpose::Sample, i as u64).normals(0..rows, cols));
+        let mut at = |epsilon: f64| {
+            let move_by = |of: &mut TwoLayer<f64>, epsilon| {
+                space.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(epsilon, &direction)]);
+            };
+            move_by(&mut of, epsilon);
+            let loss = Mean::of(&outcome(&of, false).losses).mean;
+            move_by(&mut of, -epsilon);
+            loss
+        };
+        let h = 1e-3;
+        let difference = (at(-2.0 * h) - 8.0 * at(-h) + 8.0 * at(h) - at(2.0 * h)) / (12.0 * h);
+        let got = space.dot(gradient, &direction);
+        let scale = space.dot(gradient, gradient).sqrt() * space.dot(&direction, &direction).sqrt();
+        assert!((got - difference).abs() < 1e-9 * scale, "parameter {i}: {got}, by differences {difference}");
+    }
 }

@@ -125,7 +125,7 @@ impl<T: Real> Engine for Cpu<T> {
                 let ridge = Ridge::new(self.clone(), dim, term.hidden, activation(term.activation), term.bias, seed)?
                     .with_time(time(term.time_family, term.time_terms, duration)?);
                 let ridge = if term.gains { ridge.with_gains() } else { ridge };
-                sharpened(self, Box::new(ridge), term.sharpness)
+                sharpened(self, Box::new(ridge), term.sharpness, term.reach)
             }
         })
     }
@@ -139,15 +139,21 @@ fn activation(activation: Activation) -> flow_core::Activation {
     }
 }
 
-/// Multiplies weights and biases by the sharpness and divides amplitudes by its square.
-pub fn sharpened<S: Space>(space: &S, mut ridge: Box<dyn Potential<S>>, sharpness: f64) -> Box<dyn Potential<S>> {
-    if sharpness != 1.0 {
-        for parameter in ridge.parameters_mut() {
-            let factor = match parameter.name.as_str() {
-                "amplitude" => sharpness.powi(-2),
-                "gain" => 1.0,
-                _ => sharpness,
-            };
+/// Multiplies weights and biases by the sharpness, biases by the reach too, and divides amplitudes by the square of the sharpness.
+pub fn sharpened<S: Space>(
+    space: &S,
+    mut ridge: Box<dyn Potential<S>>,
+    sharpness: f64,
+    reach: f64,
+) -> Box<dyn Potential<S>> {
+    for parameter in ridge.parameters_mut() {
+        let factor = match parameter.name.as_str() {
+            "amplitude" => sharpness.powi(-2),
+            "gain" => 1.0,
+            "bias" => sharpness * reach,
+            _ => sharpness,
+        };
+        if factor != 1.0 {
             space.accumulate(&mut parameter.value, factor, &[]);
         }
     }

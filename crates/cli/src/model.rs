@@ -26,7 +26,7 @@ pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Poten
     };
     let free = |orbit| {
         let potential = engine.ridge(config.dimension(), ridge, config.flow.time, config.train.seed, orbit)?;
-        Ok::<_, CliError>(sharpened(engine.space(), potential, ridge.sharpness))
+        Ok::<_, CliError>(sharpened(engine.space(), potential, ridge.sharpness, 1.0))
     };
     let Some(symmetry) = &ridge.symmetry else { return free(None) };
     let group = group(symmetry, &config.target, config.dimension())?;

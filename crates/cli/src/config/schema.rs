@@ -410,6 +410,9 @@ pub struct RidgeTerm {
     /// Sharpness of the first features, as for `potential.kind = "ridge"`.
     #[serde(default = "unit")]
     pub sharpness: f64,
+    /// How far from the origin the first features lie: first offsets are multiplied by it.
+    #[serde(default = "unit")]
+    pub reach: f64,
     /// Functions of time M that each coefficient is expanded in; 1: constant in time.
     #[serde(default = "four")]
     pub time_terms: usize,

@@ -76,6 +76,7 @@ impl Config {
                 at_least("potential.terms.hidden", term.hidden, 1)?;
                 at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
                 within("potential.terms.sharpness", term.sharpness, 1e-3, 1e3, "1 is usual")?;
+                within("potential.terms.reach", term.reach, 0.0, 1e3, "1 is usual")?;
                 return time_terms(term.time_terms);
             }
         }
