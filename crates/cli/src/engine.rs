@@ -2,7 +2,7 @@
 
 use backend_ndarray::{
     Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real, Ridge,
-    Separable,
+    Separable, TwoLayer, TwoLayerSettings,
 };
 use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::{Group, Potential, Space, TimeBasis};
@@ -126,6 +126,12 @@ impl<T: Real> Engine for Cpu<T> {
                     .with_time(time(term.time_family, term.time_terms, duration)?);
                 let ridge = if term.gains { ridge.with_gains() } else { ridge };
                 sharpened(self, Box::new(ridge), term.sharpness, term.reach)
+            }
+            Term::TwoLayer(term) => {
+                let (hidden, bias, probes) = (term.hidden, term.bias, term.probes);
+                let settings = TwoLayerSettings { hidden, activation: activation(term.activation), bias, probes };
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(TwoLayer::new(self.clone(), dim, settings, basis, seed)?)
             }
         })
     }

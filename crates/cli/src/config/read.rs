@@ -85,8 +85,8 @@ fn potential(mut table: Table) -> Result<Potential, ConfigError> {
 
 /// The terms of a sum.
 fn terms(mut table: Table) -> Result<Vec<Term>, ConfigError> {
-    const KINDS: [&str; 6] =
-        ["lattice-quadratic", "lattice-ridge", "quadratic", "full-quadratic", "separable", "ridge"];
+    const KINDS: [&str; 7] =
+        ["lattice-quadratic", "lattice-ridge", "quadratic", "full-quadratic", "separable", "ridge", "two-layer"];
     let key = "potential.terms";
     let expected = "an array of sections [[potential.terms]]";
     let given = match table.remove("terms") {
@@ -104,7 +104,8 @@ fn terms(mut table: Table) -> Result<Vec<Term>, ConfigError> {
             "quadratic" => Term::Quadratic(section(&path, rest)?),
             "full-quadratic" => Term::FullQuadratic(section(&path, rest)?),
             "separable" => Term::Separable(section(&path, rest)?),
-            _ => Term::Ridge(section(&path, rest)?),
+            "ridge" => Term::Ridge(section(&path, rest)?),
+            _ => Term::TwoLayer(section(&path, rest)?),
         })
     };
     given.into_iter().enumerate().map(term).collect()

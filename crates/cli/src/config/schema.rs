@@ -278,6 +278,8 @@ pub enum Term {
     Separable(SeparableTerm),
     /// `Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`.
     Ridge(RidgeTerm),
+    /// Two hidden layers: `Σ_k v_k(t) f(z_k)`, `z = W₂ f(a) + b₂(t)`, `a = g(t) ⊙ W₁x + b₁(t)`.
+    TwoLayer(TwoLayerTerm),
 }
 
 impl Term {
@@ -290,6 +292,7 @@ impl Term {
             Self::FullQuadratic(_) => "full-quadratic",
             Self::Separable(_) => "separable",
             Self::Ridge(_) => "ridge",
+            Self::TwoLayer(_) => "two-layer",
         }
     }
 }
@@ -413,6 +416,29 @@ pub struct RidgeTerm {
     /// How far from the origin the first features lie: first offsets are multiplied by it.
     #[serde(default = "unit")]
     pub reach: f64,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// Two hidden layers with gains and offsets that depend on time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwoLayerTerm {
+    /// Widths of the hidden layers.
+    pub hidden: [usize; 2],
+    /// The function f of both layers.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether the first layer has offsets.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian.
+    #[serde(default)]
+    pub probes: usize,
     /// Functions of time M that each coefficient is expanded in; 1: constant in time.
     #[serde(default = "four")]
     pub time_terms: usize,

@@ -79,6 +79,14 @@ impl Config {
                 within("potential.terms.reach", term.reach, 0.0, 1e3, "1 is usual")?;
                 return time_terms(term.time_terms);
             }
+            Term::TwoLayer(term) => {
+                for hidden in term.hidden {
+                    at_least("potential.terms.hidden", hidden, 1)?;
+                    at_most("potential.terms.hidden", hidden, 1 << 20)?;
+                }
+                at_most("potential.terms.probes", term.probes, 1 << 16)?;
+                return time_terms(term.time_terms);
+            }
         }
         match self.target.lattice() {
             Some((_, _, super::Boundary::Periodic)) => Ok(()),
