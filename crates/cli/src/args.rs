@@ -108,7 +108,7 @@ Examples:
 
 `maflow recipes NAME > my-model.toml` writes a recipe to start from.")]
 pub struct TrainArgs {
-    /// A built-in recipe (see `maflow recipes`) or a recipe file [default: ising-8]
+    /// A built-in recipe (see `maflow recipes`) or a recipe file [default: ising-16]
     #[arg(value_name = "RECIPE|FILE.toml")]
     pub recipe: Option<String>,
     /// Folder with the data set's files, instead of fetching them
@@ -132,8 +132,8 @@ pub struct TrainArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  maflow evaluate runs/ising-8
-  maflow evaluate runs/ising-8 --samples 100000 --steps 100
+  maflow evaluate runs/ising-16
+  maflow evaluate runs/ising-16 --samples 100000 --steps 100
   maflow evaluate runs/ising-16-paper --set potential.symmetry.draw=per-solve
   maflow evaluate runs/mnist --data ~/mnist --json | jq .nll_nats")]
 pub struct EvaluateArgs {
@@ -166,7 +166,7 @@ pub struct EvaluateArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  maflow sample runs/ising-8 --count 10000 --out samples.npy
+  maflow sample runs/ising-16 --count 10000 --out samples.npy
   maflow sample runs/mnist --count 64 --out samples.png
   maflow sample runs/mnist --count 64 --out samples.png --set evaluate.method=tsit5")]
 pub struct SampleArgs {
@@ -185,7 +185,7 @@ pub struct SampleArgs {
 
 /// `maflow plot`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  maflow plot runs/ising-8")]
+#[command(after_help = "Example:\n  maflow plot runs/ising-16")]
 pub struct PlotArgs {
     /// A run directory
     pub run: PathBuf,

@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigError, Setting, closest, from_table};
 use crate::error::CliError;
 
 /// What is trained when no recipe is named.
-pub const DEFAULT: &str = "ising-8";
+pub const DEFAULT: &str = "ising-16";
 
 /// A recipe that comes with the program.
 #[derive(Debug, Clone, Copy)]

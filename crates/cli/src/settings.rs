@@ -25,7 +25,8 @@ pub fn phases(config: &Config, problem: &Problem) -> Vec<Phase> {
             steps: first.steps + tune.steps as u64,
             batch: tune.batch,
             learning_rate: tune.learning_rate,
-            schedule: flow_core::Schedule::Cosine { warmup: 0, end: 0.0 },
+            // A fresh optimiser knows no scale of the gradient yet: its first steps are small.
+            schedule: flow_core::Schedule::Cosine { warmup: tune.steps as u64 / 10, end: 0.0 },
             adam: AdamSettings { weight_decay: 0.0, ..first.adam },
             clip_norm: tune.clip_norm,
             average: tune.average,

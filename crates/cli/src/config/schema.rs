@@ -737,7 +737,7 @@ impl Train {
 }
 
 /// A training that goes on from the first, by the target's own objective: likelihood of data, free energy of an energy.
-/// Its learning rate falls to zero like half a cosine; what it doesn't name is as in `train`, without weight decay.
+/// Its learning rate rises for a tenth of the steps and falls to zero like half a cosine; what it doesn't name is as in `train`, without weight decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FineTune {
