@@ -36,6 +36,16 @@ fn over_orbit(on: Tch) -> Ridge {
     ridge(on, 5, 2, Activation::Softplus, true).over_orbit(shifts(5)).unwrap()
 }
 
+/// Amplitudes that change with time, by as much as they are.
+fn in_time(on: Tch, of: Ridge) -> Ridge {
+    let mut of = of.with_time(3, 0.8).unwrap();
+    let amplitude = of.parameters_mut().pop().unwrap();
+    let (rows, cols) = on.shape(&amplitude.value);
+    let values: Vec<f64> = (0..rows * cols).map(|i| 0.5 * ((i * i) as f64).sin()).collect();
+    amplitude.value = on.upload(rows, cols, &values);
+    of
+}
+
 /// Two dense layers, with time.
 fn dense(on: Tch, laplacian: Laplacian) -> ModulePotential {
     let build = |path: &nn::Path| {
@@ -107,6 +117,9 @@ conformance! {
     symmetrised_per_solve: |on| symmetrised(on, SymmetryDraw::PerSolve);
     symmetrised_per_stage: |on| symmetrised(on, SymmetryDraw::PerStage);
     over_an_orbit: over_orbit;
+    in_time_and_narrow: |on| in_time(on, ridge(on, 4, 6, Activation::Softplus, true));
+    in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true));
+    in_time_over_an_orbit: |on| in_time(on, over_orbit(on));
     dense_module: |on| dense(on, Laplacian::Exact);
     convolutional_module: convolutional;
     separable_module_with_probes: separable;

@@ -110,6 +110,48 @@ fn ising_in_single_precision() {
 }
 
 #[test]
+fn amplitudes_in_time_in_double_precision() {
+    for of in [Configuration { dim: 6, hidden: 8, ..MNIST }, Configuration { dim: 5, hidden: 14, ..ISING }] {
+        let Configuration { dim, hidden, activation, bias, .. } = of;
+        // Every term of its own size, so that none can be taken for another.
+        let values: Vec<f64> = (0..4 * hidden).map(|i| 0.4 * (1.7 * i as f64).sin()).collect();
+        let cpu = Cpu::<f64>::new(1);
+        let free = backend_ndarray::Ridge::new(cpu.clone(), dim, hidden, activation, bias, 7).unwrap();
+        let mut reference = free.with_time(4, 0.5).unwrap();
+        reference.parameters_mut().pop().unwrap().value = cpu.upload(4, hidden, &values);
+        for coordinates in [Coordinates::X, Coordinates::Own] {
+            let expected = figures(&cpu, &reference, &of, coordinates);
+            for tch in spaces(Precision::F64) {
+                let free = backend_tch::Ridge::new(tch, dim, hidden, activation, bias, 7).unwrap();
+                let mut ridge = free.with_time(4, 0.5).unwrap();
+                let started = tch.download(&ridge.parameters()[ridge.parameters().len() - 1].value);
+                assert!(started[..hidden].iter().all(|v| *v != 0.0) && started[hidden..].iter().all(|v| *v == 0.0));
+                ridge.parameters_mut().pop().unwrap().value = tch.upload(4, hidden, &values);
+                for (ours, theirs) in ridge.parameters().iter().zip(reference.parameters()) {
+                    assert_eq!((&ours.name, &ours.shape), (&theirs.name, &theirs.shape));
+                }
+                let found = figures(&tch, &ridge, &of, coordinates);
+                assert_equal("losses", &found.0, &expected.0, 1e-12);
+                for (found, expected) in found.1.iter().zip(&expected.1) {
+                    assert_equal("a gradient", found, expected, 1e-12);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_time_without_terms_or_length_is_refused() {
+    for tch in spaces(Precision::F64) {
+        let ridge = || backend_tch::Ridge::new(tch, 2, 3, Activation::LnCosh, false, 0).unwrap();
+        for (terms, duration, key) in [(0, 1.0, "time_terms"), (2, 0.0, "flow.time"), (2, f64::NAN, "flow.time")] {
+            let error = ridge().with_time(terms, duration).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}
+
+#[test]
 fn sums_over_orbits_in_double_precision() {
     let of = Configuration { dim: 6, hidden: 3, ..MNIST };
     // Cyclic shifts and the reflection x → −x.
