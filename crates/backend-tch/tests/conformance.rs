@@ -75,6 +75,19 @@ fn convolutional(on: Tch) -> ModulePotential {
     ModulePotential::new(on, 9, Laplacian::Exact, 3, build).unwrap()
 }
 
+/// One convolution of pictures of 2 × 3.
+fn shallow(on: Tch) -> ModulePotential {
+    let build = |path: &nn::Path| {
+        let layer = nn::conv2d(path, 1, 1, 3, nn::ConvConfig { padding: 1, ..Default::default() });
+        move |x: &Tensor, t: f64| {
+            let picture = x.view([-1, 1, 2, 3]);
+            let field = (picture.apply(&layer) + t).silu();
+            (field * picture * 0.2).flat_view().sum_dim_intlist(1, false, x.kind())
+        }
+    };
+    ModulePotential::new(on, 6, Laplacian::Exact, 3, build).unwrap()
+}
+
 /// `Σ_i g_i tanh(k_i x_i)`: its Hessian is diagonal, so that random signs give the exact trace.
 fn separable(on: Tch) -> ModulePotential {
     let build = |path: &nn::Path| {
@@ -121,8 +134,48 @@ conformance! {
     in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true));
     in_time_over_an_orbit: |on| in_time(on, over_orbit(on));
     dense_module: |on| dense(on, Laplacian::Exact);
-    convolutional_module: convolutional;
     separable_module_with_probes: separable;
+}
+
+// Convolutions cost milliseconds where other potentials cost microseconds: one evaluation of two layers is checked in both
+// precisions, whole solves of one layer in double precision, and those of two layers in single precision against double.
+#[test]
+fn convolutions_evaluated() {
+    for precision in [Precision::F64, Precision::F32] {
+        spaces(precision).iter().for_each(|on| potential(on, &mut convolutional(*on)));
+    }
+}
+
+#[test]
+fn a_convolution_solved() {
+    spaces(Precision::F64).iter().for_each(|on| solves(on, &mut shallow(*on)));
+}
+
+#[test]
+fn convolutions_solved_in_single_precision() {
+    let outcome = |on: Tch| {
+        let integrator = FixedStep::new(Method::Rk4.tableau(), 10).unwrap();
+        let potential = &convolutional(on);
+        let flow = Flow {
+            space: &on,
+            potential,
+            integrator: &integrator,
+            duration: 0.8,
+            coordinates: Coordinates::Auto,
+            memory: Memory::Stages,
+        };
+        let draws = Draws::new(9, Purpose::Train, 0);
+        let found = NegativeLogLikelihood::default().evaluate(&flow, &draws.normals(0..5, 9), draws, true).unwrap();
+        let gradient = found.gradient.unwrap();
+        [vec![found.losses], gradient.iter().map(|g| on.download(g)).collect()].concat()
+    };
+    for (single, double) in spaces(Precision::F32).into_iter().zip(spaces(Precision::F64)) {
+        for (found, expected) in outcome(single).iter().zip(&outcome(double)) {
+            let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            let worst = found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f - e).abs()));
+            assert!(worst > 0.0 && worst <= 1e-5 * scale, "{worst:e} of {scale:e}");
+        }
+    }
 }
 
 #[test]
