@@ -479,10 +479,10 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        memo: &Memo<Cpu<T>>,
+        memo: &[Array2<T>],
         velocity_bar: &Array2<T>,
         laplacian_bar: Option<&Vec<f64>>,
-        state_bar: &mut Array2<T>,
+        state_bar: Option<&mut Array2<T>>,
     ) {
         let weight = &*self.work.field.weight;
         let (s, mut u) = self.work.take();
@@ -494,7 +494,9 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         self.work.share.products.add(&u, velocity_bar);
         self.work.share.products.add(&self.work.a_bar, state);
         self.bias_bar += &column_sums(&self.work.a_bar);
-        product(state_bar.view_mut(), 0.0, self.work.a_bar.view(), weight.view());
+        if let Some(state_bar) = state_bar {
+            product(state_bar.view_mut(), 0.0, self.work.a_bar.view(), weight.view());
+        }
         (self.work.s, self.work.scratch) = (s, u);
     }
 
@@ -550,17 +552,19 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        memo: &Memo<Cpu<T>>,
+        memo: &[Array2<T>],
         velocity_bar: &Array2<T>,
         laplacian_bar: Option<&Vec<f64>>,
-        state_bar: &mut Array2<T>,
+        state_bar: Option<&mut Array2<T>>,
     ) {
         self.work.backward(stage.t, &memo[0], velocity_bar, laplacian_bar);
         let a_bar = &self.work.a_bar;
         self.origin_bar += a_bar;
         self.work.share.products.add(state, a_bar);
-        // G is symmetric: its transpose is itself.
-        product(state_bar.view_mut(), 0.0, a_bar.view(), self.gram.view());
+        if let Some(state_bar) = state_bar {
+            // G is symmetric: its transpose is itself.
+            product(state_bar.view_mut(), 0.0, a_bar.view(), self.gram.view());
+        }
     }
 
     fn leave(&mut self, state: Array2<T>) -> Array2<T> {

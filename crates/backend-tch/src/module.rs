@@ -299,18 +299,22 @@ impl Chart<Tch> for Block<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        _memo: &Memo<Tch>,
+        _memo: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
-        state_bar: &mut Array,
+        mut state_bar: Option<&mut Array>,
     ) {
         let (module, rows) = (self.of.module(), state.0.size()[0]);
-        let _ = state_bar.0.zero_();
+        if let Some(state_bar) = &mut state_bar {
+            let _ = state_bar.0.zero_();
+        }
         let x = state.0.detach_copy().set_requires_grad(true);
         let mut add = |pairing: &Tensor| {
-            let to: Vec<_> = std::iter::once(&x).chain(&module.variables).collect();
+            let to: Vec<_> = state_bar.iter().map(|_| &x).chain(&module.variables).collect();
             let mut bars = gradients(pairing, &to, false).into_iter();
-            state_bar.0 += bars.next().expect("one for x");
+            if let Some(state_bar) = &mut state_bar {
+                state_bar.0 += bars.next().expect("one for x");
+            }
             for (sum, bar) in self.share.iter_mut().zip(bars) {
                 *sum += bar.view_as(&*sum);
             }

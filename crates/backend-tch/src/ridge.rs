@@ -472,10 +472,10 @@ impl Chart<Tch> for Plain<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        memo: &Memo<Tch>,
+        memo: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
-        state_bar: &mut Array,
+        state_bar: Option<&mut Array>,
     ) {
         let (weight, amplitude) = (&self.0.field.weight, self.0.field.amplitude(stage.t));
         let s = &memo[0].0;
@@ -487,7 +487,9 @@ impl Chart<Tch> for Plain<'_> {
         let (mut a_bar, mut right) = self.0.share().products.next(rows);
         right.copy_(&state.0);
         self.0.backward(stage.t, &amplitude, s, &u, laplacian_bar, &mut a_bar);
-        let _ = a_bar.mm_out(&state_bar.0, weight);
+        if let Some(state_bar) = state_bar {
+            let _ = a_bar.mm_out(&state_bar.0, weight);
+        }
     }
 
     fn leave(&mut self, state: Array) -> Array {
@@ -541,18 +543,20 @@ impl Chart<Tch> for Feature<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        memo: &Memo<Tch>,
+        memo: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
-        state_bar: &mut Array,
+        state_bar: Option<&mut Array>,
     ) {
         let rows = self.work.rows;
         let (mut left, mut a_bar) = self.work.share().products.next(rows);
         left.copy_(&state.0);
         let amplitude = self.work.field.amplitude(stage.t);
         self.work.backward(stage.t, &amplitude, &memo[0].0, &velocity_bar.0, laplacian_bar, &mut a_bar);
-        // G is symmetric: its transpose is itself.
-        let _ = a_bar.mm_out(&state_bar.0, self.gram());
+        if let Some(state_bar) = state_bar {
+            // G is symmetric: its transpose is itself.
+            let _ = a_bar.mm_out(&state_bar.0, self.gram());
+        }
     }
 
     fn leave(&mut self, state: Array) -> Array {

@@ -450,7 +450,7 @@ pub fn adjoint<S: Space>(
             space.column_accumulate(&mut laplacian_bar, 0.0, &[(-h * b, &log_density)]);
             let stage = Stage { t: t + tableau.c()[i] * h, index: first_index + i as u64 };
             let out = &mut argument_bar[i];
-            chart.pullback(stage, &record.argument, &record.memo, &velocity_bar, Some(&laplacian_bar), out);
+            chart.pullback(stage, &record.argument, &record.memo, &velocity_bar, Some(&laplacian_bar), Some(out));
         }
         let all: Vec<_> = argument_bar.iter().map(|a| (1.0, a)).collect();
         space.accumulate(&mut state_bar, 1.0, &all);

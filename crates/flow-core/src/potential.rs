@@ -123,16 +123,16 @@ pub trait Chart<S: Space>: Send {
         memo: Option<&mut Memo<S>>,
     );
 
-    /// Pulls cotangents of (velocity, ∇²φ) back: `state_bar` is overwritten with the cotangent of the state;
+    /// Pulls cotangents of (velocity, ∇²φ) back: `state_bar` is overwritten with the cotangent of the state where it is wanted;
     /// those of the parameters are added to the block's share.
     fn pullback(
         &mut self,
         stage: Stage,
         state: &S::Array,
-        memo: &Memo<S>,
+        memo: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
-        state_bar: &mut S::Array,
+        state_bar: Option<&mut S::Array>,
     );
 
     /// From the state at the end to `x` at the end.

@@ -215,10 +215,10 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedOnce<'_, S, P> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        memo: &Memo<S>,
+        memo: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
-        state_bar: &mut S::Array,
+        state_bar: Option<&mut S::Array>,
     ) {
         self.inner.pullback(stage, state, memo, velocity_bar, laplacian_bar, state_bar);
     }
@@ -263,15 +263,18 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedAnew<'_, S, P> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        memo: &Memo<S>,
+        memo: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
-        state_bar: &mut S::Array,
+        state_bar: Option<&mut S::Array>,
     ) {
         let elements = self.field.elements(self.rows.clone(), stage.index);
         let turned = self.field.by.turn(state, &elements);
         let velocity_bar = self.field.by.turn(velocity_bar, &elements);
-        self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, state_bar);
+        let Some(state_bar) = state_bar else {
+            return self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, None);
+        };
+        self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, Some(state_bar));
         *state_bar = self.field.by.turn_back(state_bar, &elements);
     }
 

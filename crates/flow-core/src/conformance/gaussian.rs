@@ -94,17 +94,19 @@ impl<S: Space> Chart<S> for Block<'_, S> {
         &mut self,
         _stage: Stage,
         state: &S::Array,
-        _memo: &Memo<S>,
+        _memo: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
-        state_bar: &mut S::Array,
+        state_bar: Option<&mut S::Array>,
     ) {
         let space = &self.field.of.space;
         self.lambda_bar += space.dot(velocity_bar, state);
         if let Some(laplacian_bar) = laplacian_bar {
             self.lambda_bar += self.field.of.dim as f64 * space.download_column(laplacian_bar).iter().sum::<f64>();
         }
-        space.accumulate(state_bar, 0.0, &[(self.field.lambda, velocity_bar)]);
+        if let Some(state_bar) = state_bar {
+            space.accumulate(state_bar, 0.0, &[(self.field.lambda, velocity_bar)]);
+        }
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {

@@ -133,7 +133,7 @@ impl Pairing {
         let velocity_bar = space.upload(rows, width, &self.velocity_bar);
         let laplacian_bar = space.upload_column(&self.laplacian_bar);
         let mut state_bar = space.upload(rows, width, &vec![f64::NAN; rows * width]);
-        chart.pullback(STAGE, &state, &memo, &velocity_bar, Some(&laplacian_bar), &mut state_bar);
+        chart.pullback(STAGE, &state, &memo, &velocity_bar, Some(&laplacian_bar), Some(&mut state_bar));
         let (x_bar, share) = chart.enter_pullback(state_bar);
         (space.download(&x_bar), frozen.gradient(share))
     }
