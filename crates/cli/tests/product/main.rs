@@ -2,4 +2,5 @@
 
 mod interruptions;
 mod lab;
+mod moves;
 mod runs;
