@@ -5,14 +5,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use flow_core::{Precision, Space};
-use ndarray::{Array2, ShapeBuilder, Zip};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip};
 use rayon::prelude::*;
 
 use crate::Real;
+use crate::arrays::zeros;
+use crate::real::product;
 
 /// Rows per block: as many as the matrix products take at a time. Column-major blocks of this height run at the
 /// full rate of one core, and a batch of the paper (64 or 100 rows) still makes work for four to seven threads.
 const BLOCK_ROWS: usize = 16;
+
+/// Columns per thread's share of one large product.
+const PRODUCT_COLUMNS: usize = 64;
 
 /// The CPU as a [`Space`]: column-major `ndarray` matrices of `f32` or `f64`, and a pool of threads.
 ///
@@ -48,6 +53,32 @@ impl<T: Real> Cpu<T> {
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
     }
+
+    /// `out ← keep · out + a · b` with the columns of the result shared among the threads; the cut is the same for any number of them.
+    pub(crate) fn product(&self, mut out: ArrayViewMut2<'_, T>, keep: f64, a: ArrayView2<'_, T>, b: ArrayView2<'_, T>) {
+        let blocks: Vec<_> = out
+            .axis_chunks_iter_mut(Axis(1), PRODUCT_COLUMNS)
+            .zip(b.axis_chunks_iter(Axis(1), PRODUCT_COLUMNS))
+            .collect();
+        self.pool.install(|| blocks.into_par_iter().for_each(|(out, b)| product(out, keep, a, b)));
+    }
+
+    /// `aᵀ` in the layout of the space.
+    pub(crate) fn transposed(&self, a: &Array2<T>) -> Array2<T> {
+        let mut out = zeros(a.ncols(), a.nrows());
+        let from = a.t();
+        let blocks: Vec<_> =
+            out.axis_chunks_iter_mut(Axis(1), BLOCK_ROWS).zip(from.axis_chunks_iter(Axis(1), BLOCK_ROWS)).collect();
+        self.pool.install(|| {
+            blocks.into_par_iter().for_each(|(mut out, from)| {
+                // Row by row of the block: reads then run along the columns of `a`, and writes stay in the cache.
+                for (mut out, from) in out.rows_mut().into_iter().zip(from.rows()) {
+                    out.assign(&from);
+                }
+            });
+        });
+        out
+    }
 }
 
 /// Makes this thread's arithmetic treat denormal numbers as zero. Saturated sigmoids produce them by the million,
@@ -78,7 +109,7 @@ impl<T: Real> Space for Cpu<T> {
     }
 
     fn zeros(&self, rows: usize, cols: usize) -> Array2<T> {
-        Array2::zeros((rows, cols).f())
+        zeros(rows, cols)
     }
 
     fn shape(&self, array: &Array2<T>) -> (usize, usize) {

@@ -10,14 +10,20 @@ use crate::{Activation, Real};
 /// activations are functions of the first one, `s = f'(a)`:
 /// softplus has `f'' = s(1−s)`, `f''' = f''(1−2s)`; ln cosh has `f'' = 1−s²`, `f''' = −2s f''`.
 pub trait Kernels: Sized {
+    /// `exp(z)`, in 32 bits for `z ≤ 87` alone, and at `exp(−87)` from −87 down.
+    fn exponential(z: Self) -> Self;
+
     /// `a ← f'(a)`: the logistic function for softplus, tanh for ln cosh.
     fn slope(activation: Activation, a: &mut [Self]);
+
+    /// `value ← f(a)` and `a ← f'(a)`.
+    fn value_and_slope(activation: Activation, a: &mut [Self], value: &mut [Self]);
 
     /// `out ← s ⊙ v`, and `laplacian_r ← Σ_j f''_rj (v n)_j` where asked for.
     fn forward(block: ForwardBlock<'_, Self>, activation: Activation);
 
-    /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and `l_bar` of l:
-    /// `a_bar ← v f'' u + l_bar v n f'''`, `v_bar += s u + l_bar n f''`, `n_bar += l_bar v f''`.
+    /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and, where there is one, `l_bar` of l:
+    /// `a_bar ← v f'' u + l_bar v n f'''`, `v_bar ← s u + l_bar n f''`, `n_bar ← l_bar v f''`.
     fn backward(block: BackwardBlock<'_, Self>, activation: Activation);
 }
 
@@ -47,18 +53,19 @@ pub struct BackwardBlock<'a, T> {
     pub n: &'a [T],
     /// Cotangent of the forward kernel's output, `rows × h`.
     pub u: &'a [T],
-    /// Cotangent of the Laplacian, per row.
-    pub l_bar: &'a [T],
+    /// Rows of the block.
+    pub rows: usize,
+    /// Cotangent of the Laplacian, per row, with the place for every row's share of the cotangent of n, `rows × h`, overwritten.
+    pub l_bar: Option<(&'a [T], &'a mut [T])>,
     /// Cotangent of a, `rows × h`, overwritten.
     pub a_bar: &'a mut [T],
-    /// Every row's share of the cotangent of v, `rows × h`, added to.
+    /// Every row's share of the cotangent of v, `rows × h`, overwritten.
     pub v_bar: &'a mut [T],
-    /// Every row's share of the cotangent of n, `rows × h`, added to.
-    pub n_bar: &'a mut [T],
 }
 
+/// `f''` from `s = f'`.
 #[inline(always)]
-fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
+pub(crate) fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
     if LN_COSH { (T::one() - s) * (T::one() + s) } else { s * (T::one() - s) }
 }
 
@@ -101,8 +108,19 @@ fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
 
 #[inline(always)]
 fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
-    let BackwardBlock { s, v, n, u, l_bar, a_bar, v_bar, n_bar } = block;
-    let (rows, two) = (l_bar.len(), T::of(2.0));
+    let BackwardBlock { s, v, n, u, rows, l_bar, a_bar, v_bar } = block;
+    let two = T::of(2.0);
+    let Some((l_bar, n_bar)) = l_bar else {
+        let columns = s.chunks_exact(rows).zip(u.chunks_exact(rows)).zip(v);
+        for (((s, u), v), (a_bar, v_bar)) in columns.zip(a_bar.chunks_exact_mut(rows).zip(v_bar.chunks_exact_mut(rows)))
+        {
+            for (((s, u), a_bar), v_bar) in s.iter().zip(u).zip(a_bar).zip(v_bar) {
+                *a_bar = *v * (curvature::<T, LN_COSH>(*s) * *u);
+                *v_bar = *s * *u;
+            }
+        }
+        return;
+    };
     for (j, (v, n)) in v.iter().zip(n).enumerate() {
         let column = j * rows..(j + 1) * rows;
         let (s, u) = (&s[column.clone()], &u[column.clone()]);
@@ -114,15 +132,15 @@ fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
             let f3 = if LN_COSH { -two * s[r] * f2 } else { f2 * (T::one() - two * s[r]) };
             let bent = l_bar[r] * *n;
             a_bar[r] = *v * (f2 * u[r] + bent * f3);
-            v_bar[r] += s[r] * u[r] + bent * f2;
-            n_bar[r] += l_bar[r] * *v * f2;
+            v_bar[r] = s[r] * u[r] + bent * f2;
+            n_bar[r] = l_bar[r] * *v * f2;
         }
     }
 }
 
 /// One set of kernels per precision, compiled for each generation of vector instructions.
 macro_rules! kernels {
-    ($t:ty, $module:ident, $slope:path) => {
+    ($t:ty, $module:ident, $slope:path, $value_and_slope:path, $exponential:path) => {
         mod $module {
             use super::{BackwardBlock, ForwardBlock, multiversion};
 
@@ -130,6 +148,13 @@ macro_rules! kernels {
             pub fn slope<const LN_COSH: bool>(a: &mut [$t]) {
                 for a in a {
                     *a = $slope(*a, LN_COSH);
+                }
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn value_and_slope<const LN_COSH: bool>(a: &mut [$t], value: &mut [$t]) {
+                for (a, value) in a.iter_mut().zip(value) {
+                    (*value, *a) = $value_and_slope(*a, LN_COSH);
                 }
             }
 
@@ -145,10 +170,22 @@ macro_rules! kernels {
         }
 
         impl Kernels for $t {
+            #[inline(always)]
+            fn exponential(z: Self) -> Self {
+                $exponential(z)
+            }
+
             fn slope(activation: Activation, a: &mut [Self]) {
                 match activation {
                     Activation::Softplus => $module::slope::<false>(a),
                     Activation::LnCosh => $module::slope::<true>(a),
+                }
+            }
+
+            fn value_and_slope(activation: Activation, a: &mut [Self], value: &mut [Self]) {
+                match activation {
+                    Activation::Softplus => $module::value_and_slope::<false>(a, value),
+                    Activation::LnCosh => $module::value_and_slope::<true>(a, value),
                 }
             }
 
@@ -169,8 +206,8 @@ macro_rules! kernels {
     };
 }
 
-kernels!(f32, single, super::slope_f32);
-kernels!(f64, double, super::slope_f64);
+kernels!(f32, single, super::slope_f32, super::value_and_slope_f32, exp_f32);
+kernels!(f64, double, super::slope_f64, super::value_and_slope_f64, f64::exp);
 
 #[inline(always)]
 fn slope_f64(a: f64, ln_cosh: bool) -> f64 {
@@ -185,7 +222,7 @@ fn slope_f64(a: f64, ln_cosh: bool) -> f64 {
 #[inline(always)]
 fn slope_f32(a: f32, ln_cosh: bool) -> f32 {
     // One exponential serves both: σ(a) = 1/(1 + e^−a), tanh(a) = (1 − e^−2a)/(1 + e^−2a).
-    let e = exp_of_negative(if ln_cosh { -2.0 * a.abs() } else { -a.abs() });
+    let e = exp_f32(if ln_cosh { -2.0 * a.abs() } else { -a.abs() });
     let r = 1.0 / (1.0 + e);
     if ln_cosh {
         let t = (1.0 - e) * r;
@@ -197,11 +234,43 @@ fn slope_f32(a: f32, ln_cosh: bool) -> f32 {
     }
 }
 
-/// `exp(z)` for `z ≤ 0`, without branches so that it vectorises: `2^n · e^r`, `|r| ≤ ln 2 / 2`,
+#[inline(always)]
+fn value_and_slope_f64(a: f64, ln_cosh: bool) -> (f64, f64) {
+    let f = if ln_cosh { Activation::LnCosh } else { Activation::Softplus };
+    (f.value(a), slope_f64(a, ln_cosh))
+}
+
+/// As [`Activation::value`], with `ln(1 + e) = 2 artanh(e / (2 + e))` by its series: the argument is at most a third, the first term
+/// left out below 2e-9 relative.
+#[inline(always)]
+fn value_and_slope_f32(a: f32, ln_cosh: bool) -> (f32, f32) {
+    let e = exp_f32(if ln_cosh { -2.0 * a.abs() } else { -a.abs() });
+    let t = e / (2.0 + e);
+    let q = t * t;
+    let p = 1.0 / 15.0;
+    let p = p * q + 1.0 / 13.0;
+    let p = p * q + 1.0 / 11.0;
+    let p = p * q + 1.0 / 9.0;
+    let p = p * q + 1.0 / 7.0;
+    let p = p * q + 1.0 / 5.0;
+    let p = p * q + 1.0 / 3.0;
+    let logarithm = 2.0 * (t * q * p + t);
+    // Comparisons that keep NaN, where `max` would drop it.
+    let value = if ln_cosh {
+        a.abs() + (logarithm - std::f32::consts::LN_2)
+    } else if a < 0.0 {
+        logarithm
+    } else {
+        a + logarithm
+    };
+    (value, slope_f32(a, ln_cosh))
+}
+
+/// `exp(z)` for `z ≤ 87`, without branches so that it vectorises: `2^n · e^r`, `|r| ≤ ln 2 / 2`,
 /// with the Taylor polynomial of degree 7 (truncation below 2e-8 relative) and ln 2 split in two for the reduction.
 /// Below −87, where the result would leave the normal numbers, it stays at `exp(−87)`.
 #[inline(always)]
-fn exp_of_negative(z: f32) -> f32 {
+fn exp_f32(z: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding and subtracting 1.5 · 2^23 rounds to an integer.
@@ -244,6 +313,27 @@ mod tests {
         assert!(softplus < 4.0 * unit, "logistic function: relative error {softplus:e}");
         let ln_cosh = worst(Activation::LnCosh, |_| 1.0);
         assert!(ln_cosh < 2.0 * unit, "tanh: absolute error {ln_cosh:e}");
+    }
+
+    #[test]
+    fn fast_values_are_the_plain_ones_to_a_few_units_of_the_last_place() {
+        let points: Vec<f32> = (-200_000..=200_000).map(|i| i as f32 * 4e-4).collect();
+        for activation in [Activation::Softplus, Activation::LnCosh] {
+            let (mut slopes, mut alone, mut values) = (points.clone(), points.clone(), points.clone());
+            f32::value_and_slope(activation, &mut slopes, &mut values);
+            f32::slope(activation, &mut alone);
+            assert_eq!(slopes, alone);
+            for (a, value) in points.iter().zip(&values) {
+                let exact = activation.value(f64::from(*a));
+                // ln cosh is near zero a difference of numbers near ln 2.
+                let scale = if activation == Activation::LnCosh { exact.max(1.0) } else { exact };
+                let error = (f64::from(*value) - exact).abs() / scale;
+                assert!(error < 4.0 * f64::from(f32::EPSILON), "{activation:?} at {a}: {value}, exactly {exact}");
+            }
+        }
+        let (mut a, mut value) = ([f32::NAN, f32::INFINITY, f32::NEG_INFINITY], [0.0; 3]);
+        f32::value_and_slope(Activation::Softplus, &mut a, &mut value);
+        assert!(value[0].is_nan() && value[1] == f32::INFINITY && value[2] < 1e-37);
     }
 
     #[test]

@@ -1,15 +1,33 @@
 //! Monge-Ampère flows on the CPU in pure Rust, in 32 or 64 bits.
 //!
-//! [`Cpu`] is the [`flow_core::Space`]; [`Ridge`] is the paper's one-hidden-layer potential.
+//! [`Cpu`] is the [`flow_core::Space`]; [`Ridge`] is the paper's one-hidden-layer potential, which can depend on time.
+//! [`TwoLayer`] has two, and [`Quadratic`], [`FullQuadratic`] and [`Separable`] are further terms for a [`flow_core::Sum`].
 //! Rows of a batch are cut into blocks that run on a pool of threads from the start of a solve to its end;
 //! the cut depends on the batch alone, so results are the same at any number of threads.
 
+mod arrays;
 mod cpu;
+mod gathered;
 mod kernels;
+mod lattice_kernels;
+mod lattice_quadratic;
+mod lattice_ridge;
+mod quadratic;
 mod real;
 mod ridge;
+mod separable;
+mod separable_kernels;
+mod tangents;
+mod timed;
+mod torus;
+mod two_layer;
 
 pub use cpu::Cpu;
 pub use flow_core::Activation;
+pub use lattice_quadratic::LatticeQuadratic;
+pub use lattice_ridge::{LatticeRidge, LatticeRidgeSettings};
+pub use quadratic::{FullQuadratic, Quadratic};
 pub use real::Real;
 pub use ridge::Ridge;
+pub use separable::{Centres, Separable};
+pub use two_layer::{TwoLayer, TwoLayerSettings};

@@ -4,7 +4,13 @@ use flow_core::Precision;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// A working precision: `f32` or `f64`.
-pub trait Real: ndarray::NdFloat + crate::kernels::Kernels {
+pub trait Real:
+    ndarray::NdFloat
+    + rustfft::FftNum
+    + crate::kernels::Kernels
+    + crate::lattice_kernels::LatticeKernels
+    + crate::separable_kernels::SeparableKernels
+{
     /// Its name.
     const PRECISION: Precision;
 

@@ -1,25 +1,31 @@
-//! The paper's potential, one hidden layer: `φ(x) = Σ_j v_j f(w_j·x + b_j)`, in plain and in feature-space coordinates.
+//! Potentials of one hidden layer, `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`, in plain and in feature-space coordinates.
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
     Activation, Chart, Coordinates, Error, Field, Group, Memo, Parameter, Potential, RidgeParameters, Solve, Space,
-    Stage,
+    Stage, TimeBasis,
 };
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis, ShapeBuilder, s};
+use ndarray::{Array2, ArrayView1, s};
 
+use crate::arrays::{column_dots, column_sums, numbers, numbers_mut, row_of, times, zeros};
+use crate::gathered::{Collected, Gathered};
 use crate::kernels::{BackwardBlock, ForwardBlock};
 use crate::real::product;
+use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
 
-/// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
-/// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h);
-/// with amplitudes that depend on time ([`Ridge::with_time`]) `amplitude` is M × h.
+/// `φ(x, t) = Σ_j v_j f(a_j)`, `a = g ⊙ Wx + b`, `∇φ = Wᵀ(v ⊙ g ⊙ f'(a))`, `∇²φ = Σ_j v_j g_j² f''(a_j) ‖w_j‖²`.
+/// As it comes it is the paper's potential (section 3 of arXiv:1809.10188), with `g = 1` and nothing dependent on time.
 ///
-/// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once,
-/// the state is `c` with `x = x₀ + Wᵀc`, `a = a₀ + Gc` and `dc/dt = v ⊙ f'(a)`: one h × h product per stage instead of two h × N ones.
+/// Parameters: `weight` (h × N), `bias` (h, optional), `gain` (h, with [`Ridge::with_gains`]), `amplitude` (h);
+/// after [`Ridge::with_time`] all but the weights are coefficients of functions of time, M × h.
+///
+/// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once, the state is `c` with
+/// `x = x₀ + Wᵀc`, `Wx = Wx₀ + Gc` and `dc/dt = v ⊙ g ⊙ f'(a)`: one h × h product per stage instead of two h × N ones.
 /// [`Coordinates::Auto`] takes it when `h < 2N`.
 ///
 /// ```
@@ -46,10 +52,10 @@ pub struct Ridge<T: Real> {
     activation: Activation,
     weight: Parameter<Cpu<T>>,
     bias: Option<Parameter<Cpu<T>>>,
+    gain: Option<Parameter<Cpu<T>>>,
     amplitude: Parameter<Cpu<T>>,
+    basis: TimeBasis,
     orbit: Option<Group>,
-    /// Duration T of the amplitudes' `cos(mπt/T)`.
-    duration: f64,
     feature_stages: AtomicU64,
 }
 
@@ -67,8 +73,8 @@ impl<T: Real> Ridge<T> {
         seed: u64,
     ) -> Result<Self, Error> {
         let RidgeParameters { weight, bias, amplitude } = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
-        let (orbit, duration, feature_stages) = (None, 1.0, AtomicU64::new(0));
-        Ok(Self { space, activation, weight, bias, amplitude, orbit, duration, feature_stages })
+        let (basis, feature_stages) = (TimeBasis::constant(), AtomicU64::new(0));
+        Ok(Self { space, activation, weight, bias, gain: None, amplitude, basis, orbit: None, feature_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -85,32 +91,22 @@ impl<T: Real> Ridge<T> {
         Ok(self)
     }
 
-    /// Lets the amplitudes depend on time, `v(t) = Σ_m v_m cos(mπt/T)` with m < `terms`; all but v₀ start at zero.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when there are no terms or the duration T is not positive.
-    pub fn with_time(mut self, terms: usize, duration: f64) -> Result<Self, Error> {
-        let bad = |name, value: String, expected: &str| Err(Error::Setting { name, value, expected: expected.into() });
-        if terms == 0 {
-            return bad("potential.time_terms", "0".into(), "at least 1");
-        }
-        if !(duration > 0.0 && duration.is_finite()) {
-            return bad("flow.time", duration.to_string(), "a positive number");
-        }
-        self.duration = duration;
-        if terms > 1 {
-            let kernels = self.weight.value.nrows();
-            let mut value = zeros(terms, kernels);
-            value.row_mut(0).assign(&self.amplitude.value.row(0));
-            self.amplitude = Parameter { name: "amplitude".into(), shape: vec![terms, kernels], value };
-        }
-        Ok(self)
+    /// Lets amplitudes, offsets and gains, as far as there are any, depend on time, `c(t) = Σ_m c_m b_m(t)`; all but the first term start at zero.
+    #[must_use]
+    pub fn with_time(mut self, basis: TimeBasis) -> Self {
+        let in_time = |parameter: Parameter<_>| parameter.in_time(&self.space, basis.terms());
+        self.bias = self.bias.map(in_time);
+        self.gain = self.gain.map(in_time);
+        self.amplitude = in_time(self.amplitude);
+        self.basis = basis;
+        self
     }
 
-    /// `cos(mπt/T)` for all m.
-    fn time_basis(&self, t: f64) -> impl Iterator<Item = T> + use<T> {
-        let angle = std::f64::consts::PI * t / self.duration;
-        (0..self.amplitude.value.nrows()).map(move |m| T::of((m as f64 * angle).cos()))
+    /// Gives every argument a factor, `a_j = g_j(t) w_j·x + b_j(t)`, that starts at one.
+    #[must_use]
+    pub fn with_gains(mut self) -> Self {
+        self.gain = Some(RidgeParameters::gain(&self.space, self.weight.value.nrows(), self.basis.terms()));
+        self
     }
 
     /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
@@ -141,9 +137,9 @@ impl<T: Real> Ridge<T> {
         Cow::Owned(all)
     }
 
-    /// One number per ridge function, from one per kernel.
-    fn all_of(&self, of: ArrayView1<'_, T>) -> Vec<T> {
-        of.to_vec().repeat(self.orbit.as_ref().map_or(1, Group::order))
+    /// Coefficients of all ridge functions, from those of the kernels.
+    fn timed(&self, of: &Parameter<Cpu<T>>) -> Timed<T> {
+        Timed::repeated(self.basis, &of.value, self.orbit.as_ref().map_or(1, Group::order))
     }
 
     /// The cotangent of the kernels from that of all weights.
@@ -162,36 +158,16 @@ impl<T: Real> Ridge<T> {
         out
     }
 
-    /// The cotangent of one number (or column) per kernel from that of one per ridge function.
-    fn folded(&self, all_bar: Array2<T>) -> Array2<T> {
+    /// The cotangent of a parameter (M × kernels) from that of the coefficients of all ridge functions (h × M).
+    fn folded(&self, all_bar: &Array2<T>) -> Array2<T> {
         let kernels = self.weight.value.nrows();
-        let mut out = zeros(all_bar.nrows(), kernels);
-        for (j, bar) in all_bar.columns().into_iter().enumerate() {
-            let mut folded = out.column_mut(j % kernels);
+        let mut out = zeros(kernels, all_bar.ncols());
+        for (j, bar) in all_bar.rows().into_iter().enumerate() {
+            let mut folded = out.row_mut(j % kernels);
             folded += &bar;
         }
-        out
+        coefficients_bar(&out)
     }
-
-    /// `a · b` with the rows of `a` shared among the threads.
-    fn shared_product(&self, a: &Array2<T>, b: ArrayView2<'_, T>) -> Array2<T> {
-        let blocks = self.space.map_rows(a.nrows(), |rows| {
-            let mut out = zeros(rows.len(), b.ncols());
-            product(out.view_mut(), 0.0, a.slice(s![rows, ..]), b);
-            out
-        });
-        let (mut out, mut first) = (zeros(a.nrows(), b.ncols()), 0);
-        for block in blocks {
-            out.slice_mut(s![first..first + block.nrows(), ..]).assign(&block);
-            first += block.nrows();
-        }
-        out
-    }
-}
-
-/// A matrix in the layout of [`Cpu`].
-fn zeros<T: Real>(rows: usize, cols: usize) -> Array2<T> {
-    Array2::zeros((rows, cols).f())
 }
 
 impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
@@ -200,11 +176,12 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
     }
 
     fn parameters(&self) -> Vec<&Parameter<Cpu<T>>> {
-        std::iter::once(&self.weight).chain(&self.bias).chain([&self.amplitude]).collect()
+        std::iter::once(&self.weight).chain(&self.bias).chain(&self.gain).chain([&self.amplitude]).collect()
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
-        std::iter::once(&mut self.weight).chain(&mut self.bias).chain([&mut self.amplitude]).collect()
+        let offsets_and_gains = self.bias.iter_mut().chain(&mut self.gain);
+        std::iter::once(&mut self.weight).chain(offsets_and_gains).chain([&mut self.amplitude]).collect()
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
@@ -214,14 +191,23 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
             Coordinates::X => false,
             Coordinates::Own => true,
         };
-        let mut norms = vec![0.0; self.hidden()];
-        self.space.row_dot(&mut norms, &weight, &weight);
-        let norms: Vec<T> = norms.into_iter().map(T::of).collect();
-        let amplitudes = self.amplitude.value.rows().into_iter().map(|v| self.all_of(v)).collect();
-        let bias = self.bias.as_ref().map(|bias| self.all_of(bias.value.row(0)));
-        let transposed = column_major(weight.t());
-        let gram = feature_space.then(|| self.shared_product(&weight, transposed.view()));
-        Box::new(Frozen { ridge: self, weight, bias, amplitudes, norms, transposed, gram })
+        let transposed = self.space.transposed(&weight);
+        let gram = feature_space.then(|| {
+            let mut gram = zeros(weight.nrows(), weight.nrows());
+            self.space.product(gram.view_mut(), 0.0, weight.view(), transposed.view());
+            gram
+        });
+        Box::new(Frozen {
+            ridge: self,
+            weight,
+            bias: self.bias.as_ref().map(|bias| self.timed(bias)),
+            gain: self.gain.as_ref().map(|gain| self.timed(gain)),
+            amplitude: self.timed(&self.amplitude),
+            norms: OnceLock::new(),
+            transposed,
+            gram,
+            collected: Collected::new(),
+        })
     }
 }
 
@@ -229,76 +215,94 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
 struct Frozen<'a, T: Real> {
     ridge: &'a Ridge<T>,
     weight: Cow<'a, Array2<T>>,
-    bias: Option<Vec<T>>,
-    /// v_m for every term of the time basis.
-    amplitudes: Vec<Vec<T>>,
-    /// `‖w_j‖²`.
-    norms: Vec<T>,
+    bias: Option<Timed<T>>,
+    gain: Option<Timed<T>>,
+    amplitude: Timed<T>,
+    /// `‖w_j‖²`, once a Laplacian is asked for.
+    norms: OnceLock<Vec<T>>,
     /// `Wᵀ`, so that products with it are as fast as those with W.
     transposed: Array2<T>,
     /// `WWᵀ` where the solve runs in feature space.
     gram: Option<Array2<T>>,
+    collected: Collected<T>,
 }
 
 impl<T: Real> Frozen<'_, T> {
-    /// `a ← x Wᵀ + b`.
-    fn arguments(&self, x: &Array2<T>, a: &mut Array2<T>) {
-        match &self.bias {
-            Some(bias) => a.assign(&ArrayView1::from(bias)),
+    fn norms(&self) -> &[T] {
+        self.norms.get_or_init(|| {
+            let mut norms = vec![0.0; self.weight.nrows()];
+            self.ridge.space.row_dot(&mut norms, &self.weight, &self.weight);
+            norms.into_iter().map(T::of).collect()
+        })
+    }
+
+    /// `a ← g ⊙ (origin + left · right) + b`. Returns what g is multiplied with, where there are gains and it is wanted.
+    fn arguments(
+        &self,
+        t: f64,
+        origin: Option<&Array2<T>>,
+        factors: (&Array2<T>, &Array2<T>),
+        a: &mut Array2<T>,
+        keep: bool,
+    ) -> Option<Array2<T>> {
+        match origin {
+            Some(origin) => a.assign(origin),
             None => a.fill(T::zero()),
         }
-        product(a.view_mut(), 1.0, x.view(), self.transposed.view());
-    }
-
-    /// `v(t)`.
-    fn amplitude(&self, t: f64) -> Vec<T> {
-        let mut v = vec![T::zero(); self.norms.len()];
-        for (basis, term) in self.ridge.time_basis(t).zip(&self.amplitudes) {
-            for (v, term) in v.iter_mut().zip(term) {
-                *v += basis * *term;
+        let bias = self.bias.as_ref().map(|bias| bias.at(t));
+        let add_bias = |a: &mut Array2<T>| {
+            if let Some(bias) = bias {
+                *a += &ArrayView1::from(&bias);
             }
-        }
-        v
+        };
+        let Some(gain) = &self.gain else {
+            add_bias(a);
+            product(a.view_mut(), 1.0, factors.0.view(), factors.1.view());
+            return None;
+        };
+        product(a.view_mut(), 1.0, factors.0.view(), factors.1.view());
+        let kept = keep.then(|| a.clone());
+        *a *= &ArrayView1::from(&gain.at(t));
+        add_bias(a);
+        kept
     }
-}
 
-/// The numbers of one of our own matrices, column by column.
-fn numbers<T>(matrix: &Array2<T>) -> &[T] {
-    matrix.as_slice_memory_order().expect("our own matrices are contiguous")
-}
+    /// `v(t) ⊙ g(t)`.
+    fn strength(&self, t: f64) -> Vec<T> {
+        let v = self.amplitude.at(t);
+        match &self.gain {
+            Some(gain) => times(&v, &gain.at(t)),
+            None => v,
+        }
+    }
 
-fn numbers_mut<T>(matrix: &mut Array2<T>) -> &mut [T] {
-    matrix.as_slice_memory_order_mut().expect("our own matrices are contiguous")
-}
-
-/// A copy in column-major order.
-fn column_major<T: Real>(of: ArrayView2<'_, T>) -> Array2<T> {
-    let mut out = zeros(of.nrows(), of.ncols());
-    out.assign(&of);
-    out
+    /// `‖w_j‖² g_j(t)`.
+    fn weighed_norms(&self, t: f64) -> Cow<'_, [T]> {
+        match &self.gain {
+            Some(gain) => Cow::Owned(times(self.norms(), &gain.at(t))),
+            None => Cow::Borrowed(self.norms()),
+        }
+    }
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
     fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
-        let (n, h) = (rows.len(), self.ridge.hidden());
-        let matrix = || zeros(n, h);
-        let share = Share::new(self.amplitudes.len(), n, h, self.gram.as_ref().map_or(self.ridge.dim(), |_| h));
-        let work = Pointwise { field: self, s: matrix(), scratch: matrix(), a_bar: matrix(), v_bar: matrix(), share };
+        let work = Pointwise::new(self, rows);
         match &self.gram {
-            None => (Box::new(Plain { work, bias_bar: zeros(1, h) }), x),
+            None => (Box::new(Plain { work }), x),
             Some(gram) => {
-                let mut origin = matrix();
-                self.arguments(&x, &mut origin);
-                let chart = Feature { work, gram, origin, origin_bar: matrix(), x, leave_bar: None, weight_bar: None };
-                (Box::new(chart), matrix())
+                let mut origin = work.matrix();
+                product(origin.view_mut(), 0.0, x.view(), self.transposed.view());
+                let (state, origin_bar) = (work.matrix(), work.matrix());
+                (Box::new(Feature { work, gram, origin, origin_bar, x, leave_bar: None, weight_bar: None }), state)
             }
         }
     }
 
     fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
-        let amplitude = self.amplitude(stage.t);
+        let amplitude = self.amplitude.at(stage.t);
         let mut a = zeros(x.nrows(), self.ridge.hidden());
-        self.arguments(x, &mut a);
+        self.arguments(stage.t, None, (x, &self.transposed), &mut a, false);
         let row = |a: ArrayView1<'_, T>| {
             let terms = a.iter().zip(&amplitude);
             terms.map(|(a, v)| v.wide() * self.ridge.activation.value(a.wide())).sum()
@@ -309,151 +313,138 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
     fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
         let mut sums = sums.into_iter();
         let mut next = || sums.next().expect("enter_pullback returns this many arrays");
-        let (mut weight_bar, bias_bar, amplitude_bar, norm_bar) = (next(), next(), next(), next());
-        let weight = &*self.weight;
-        if self.gram.is_some() {
-            // G = WWᵀ: W̄ += (Ḡ + Ḡᵀ) W.
-            let gram_bar = next();
-            let twice = column_major((&gram_bar + &gram_bar.t()).view());
-            weight_bar += &self.ridge.shared_product(&twice, weight.view());
+        let (space, weight, mut products) = (&self.ridge.space, &*self.weight, next());
+        let mut weight_bar = match &self.gram {
+            None => self.collected.finish(space, weight.dim(), products),
+            Some(gram) => {
+                // G = WWᵀ: W̄ += (Ḡ + Ḡᵀ) W.
+                products = self.collected.finish(space, gram.dim(), products);
+                let twice = &products + &space.transposed(&products);
+                let mut weight_bar = next();
+                space.product(weight_bar.view_mut(), 1.0, twice.view(), weight.view());
+                weight_bar
+            }
+        };
+        // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j. Never touched unless a Laplacian had a cotangent.
+        let norm_bar = next();
+        if norm_bar.iter().any(|bar| *bar != T::zero()) {
+            let norm_bar = norm_bar.mapv(|bar| T::of(2.0) * bar);
+            weight_bar += &(weight * &norm_bar.t());
         }
-        // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j.
-        let norm_bar = norm_bar.mapv(|bar| T::of(2.0) * bar);
-        weight_bar += &(weight * &norm_bar.t());
-        let mut out = vec![self.ridge.kernels_bar(weight_bar)];
-        out.extend(self.ridge.bias.as_ref().map(|_| self.ridge.folded(bias_bar)));
-        out.push(self.ridge.folded(amplitude_bar));
-        out
+        std::iter::once(self.ridge.kernels_bar(weight_bar)).chain(sums.map(|bar| self.ridge.folded(&bar))).collect()
     }
 }
 
-/// Sums that a block of rows gathers for the gradient.
-struct Share<T: Real> {
-    /// Every row's share of the cotangents of v_m, for every term of the time basis.
-    amplitudes: Vec<Array2<T>>,
-    /// Every row's share of the cotangents of `‖w_j‖²`.
-    norms: Array2<T>,
-    /// `Σ leftᵀ · right` over all stages: of `(ā, x)` and `(v ⊙ s, velocity_bar)` in plain coordinates, of `(c, ā)` in feature space.
-    products: Gathered<T>,
-}
-
-impl<T: Real> Share<T> {
-    fn new(terms: usize, rows: usize, hidden: usize, cols: usize) -> Self {
-        let amplitudes = (0..terms).map(|_| zeros(rows, hidden)).collect();
-        Self { amplitudes, norms: zeros(rows, hidden), products: Gathered::new(hidden, cols) }
-    }
-}
-
-/// A sum of products `leftᵀ · right` of short matrices, gathered until one product is large enough to be fast.
-struct Gathered<T> {
-    sum: Array2<T>,
-    left: Array2<T>,
-    right: Array2<T>,
-    filled: usize,
-}
-
-impl<T: Real> Gathered<T> {
-    const ROWS: usize = 384;
-
-    fn new(left: usize, right: usize) -> Self {
-        Self { sum: zeros(left, right), left: zeros(0, left), right: zeros(0, right), filled: 0 }
-    }
-
-    fn add(&mut self, left: &Array2<T>, right: &Array2<T>) {
-        let rows = left.nrows();
-        if self.left.nrows() == 0 {
-            // Allocated at the first use: evaluation without gradient never needs it.
-            let capacity = Self::ROWS.max(rows);
-            self.left = zeros(capacity, left.ncols());
-            self.right = zeros(capacity, right.ncols());
-        }
-        if self.filled + rows > self.left.nrows() {
-            self.flush();
-        }
-        let range = self.filled..self.filled + rows;
-        self.left.slice_mut(s![range.clone(), ..]).assign(left);
-        self.right.slice_mut(s![range, ..]).assign(right);
-        self.filled += rows;
-    }
-
-    fn flush(&mut self) {
-        let (left, right) = (self.left.slice(s![..self.filled, ..]), self.right.slice(s![..self.filled, ..]));
-        product(self.sum.view_mut(), 1.0, left.t(), right);
-        self.filled = 0;
-    }
-
-    fn finish(mut self) -> Array2<T> {
-        self.flush();
-        self.sum
-    }
-}
-
-/// What both charts share: everything between the matrix products.
+/// What both charts share: everything between the matrix products, and the sums that a block gathers for the gradient.
 struct Pointwise<'a, T: Real> {
     field: &'a Frozen<'a, T>,
+    rows: Range<usize>,
     s: Array2<T>,
     scratch: Array2<T>,
     a_bar: Array2<T>,
-    v_bar: Array2<T>,
-    share: Share<T>,
+    /// `Σ leftᵀ · right` over all stages: of `(ū, x)` and `(v ⊙ g ⊙ s, velocity_bar)` in plain coordinates, of `(c, ū)` in feature space.
+    products: Gathered<T>,
+    norms_bar: Vec<T>,
+    bias_bar: Option<TimedBar<T>>,
+    gain_bar: Option<TimedBar<T>>,
+    amplitude_bar: TimedBar<T>,
 }
 
-impl<T: Real> Pointwise<'_, T> {
+impl<'a, T: Real> Pointwise<'a, T> {
+    fn new(field: &'a Frozen<'a, T>, rows: Range<usize>) -> Self {
+        let h = field.ridge.hidden();
+        let matrix = || zeros(rows.len(), h);
+        let right = if field.gram.is_some() { h } else { field.ridge.dim() };
+        Self {
+            field,
+            s: matrix(),
+            scratch: matrix(),
+            a_bar: matrix(),
+            products: Gathered::new(h, right),
+            norms_bar: vec![T::zero(); h],
+            bias_bar: field.bias.as_ref().map(Timed::bar),
+            gain_bar: field.gain.as_ref().map(Timed::bar),
+            amplitude_bar: field.amplitude.bar(),
+            rows,
+        }
+    }
+
+    /// A matrix of `rows × h`.
+    fn matrix(&self) -> Array2<T> {
+        zeros(self.rows.len(), self.field.ridge.hidden())
+    }
+
     /// The two scratch matrices, to be put back after use.
     fn take(&mut self) -> (Array2<T>, Array2<T>) {
         (std::mem::replace(&mut self.s, zeros(0, 0)), std::mem::replace(&mut self.scratch, zeros(0, 0)))
     }
 
-    /// From `a` to `s = f'(a)` in place, `out = v ⊙ s`, and the Laplacian.
+    /// From `a` to `s = f'(a)` in place, `out = v ⊙ g ⊙ s`, and the Laplacian.
     fn forward(&self, t: f64, s: &mut Array2<T>, out: &mut Array2<T>, laplacian: Option<&mut Vec<f64>>) {
         let (activation, rows) = (self.field.ridge.activation, s.nrows());
         T::slope(activation, numbers_mut(s));
+        let v = self.field.strength(t);
+        let vn = laplacian.as_ref().map(|_| times(&v, &self.field.weighed_norms(t))).unwrap_or_default();
         let laplacian = laplacian.map(Vec::as_mut_slice);
-        let v = self.field.amplitude(t);
-        let vn: Vec<T> = v.iter().zip(&self.field.norms).map(|(v, n)| *v * *n).collect();
         T::forward(ForwardBlock { s: numbers(s), v: &v, vn: &vn, out: numbers_mut(out), rows, laplacian }, activation);
     }
 
-    /// Fills `self.a_bar` from the cotangents `u` of `v(t) ⊙ s` and `laplacian_bar`; gathers those of the amplitudes and norms.
-    fn backward(&mut self, t: f64, s: &Array2<T>, u: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
-        let v = self.field.amplitude(t);
-        self.v_bar.fill(T::zero());
-        let bar = |r: usize| laplacian_bar.map_or(T::zero(), |l| T::of(l[r]));
-        let l_bar: Vec<T> = (0..s.nrows()).map(bar).collect();
+    /// Fills `self.a_bar` with the cotangent of what the gains multiply, from those of `v(t) ⊙ g(t) ⊙ s` (`k_bar`) and of the Laplacian;
+    /// gathers those of amplitudes, gains, offsets and norms. `memo` is what the evaluation left: s and, where there are gains, `Wx`.
+    fn backward(&mut self, t: f64, memo: &[Array2<T>], k_bar: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
+        // With v_e = v g and n_e = n g all is as without gains; the chain rule then takes v_e, n_e and a apart.
+        let (field, s, rows) = (self.field, &memo[0], self.rows.len());
+        let v = field.strength(t);
+        let n = laplacian_bar.map(|_| field.weighed_norms(t));
+        let l_bar: Option<Vec<T>> = laplacian_bar.map(|l| l.iter().map(|l| T::of(*l)).collect());
+        let (mut v_bar, mut n_bar) = self.take();
         let block = BackwardBlock {
             s: numbers(s),
-            u: numbers(u),
+            u: numbers(k_bar),
             v: &v,
-            n: &self.field.norms,
-            l_bar: &l_bar,
+            n: n.as_deref().unwrap_or_default(),
+            rows,
+            l_bar: l_bar.as_deref().map(|l_bar| (l_bar, numbers_mut(&mut n_bar))),
             a_bar: numbers_mut(&mut self.a_bar),
-            v_bar: numbers_mut(&mut self.v_bar),
-            n_bar: numbers_mut(&mut self.share.norms),
+            v_bar: numbers_mut(&mut v_bar),
         };
-        T::backward(block, self.field.ridge.activation);
-        for (basis, share) in self.field.ridge.time_basis(t).zip(&mut self.share.amplitudes) {
-            share.scaled_add(basis, &self.v_bar);
+        T::backward(block, field.ridge.activation);
+        if let Some(bias_bar) = &mut self.bias_bar {
+            bias_bar.add(t, &column_sums(&self.a_bar));
         }
+        let mut strength_bar = column_sums(&v_bar);
+        let mut norms_bar = l_bar.is_some().then(|| column_sums(&n_bar));
+        if let (Some(gain), Some(gain_bar)) = (&field.gain, &mut self.gain_bar) {
+            let (gain, v) = (gain.at(t), field.amplitude.at(t));
+            let mut bar = column_dots(&self.a_bar, &memo[1]);
+            bar.iter_mut().zip(times(&v, &strength_bar)).for_each(|(bar, term)| *bar += term);
+            if let Some(norms_bar) = &mut norms_bar {
+                bar.iter_mut().zip(times(field.norms(), norms_bar)).for_each(|(bar, term)| *bar += term);
+                *norms_bar = times(norms_bar, &gain);
+            }
+            gain_bar.add(t, &bar);
+            strength_bar = times(&strength_bar, &gain);
+            self.a_bar *= &ArrayView1::from(&gain);
+        }
+        self.amplitude_bar.add(t, &strength_bar);
+        if let Some(norms_bar) = norms_bar {
+            self.norms_bar.iter_mut().zip(norms_bar).for_each(|(sum, bar)| *sum += bar);
+        }
+        (self.s, self.scratch) = (v_bar, n_bar);
     }
 
-    /// The gathered sums: of the weights' products, of biases (given), amplitudes and norms.
-    fn sums(share: Share<T>, bias_bar: Array2<T>) -> [Array2<T>; 4] {
-        let mut amplitude_bar = zeros(share.amplitudes.len(), share.norms.ncols());
-        for (mut out, term) in amplitude_bar.rows_mut().into_iter().zip(&share.amplitudes) {
-            out.assign(&term.sum_axis(Axis(0)));
-        }
-        [share.products.finish(), bias_bar, amplitude_bar, column_sums(&share.norms)]
+    /// The gathered sums: of the products, then those given, of the norms, and of offsets, gains and amplitudes as far as there are any.
+    fn sums(self, weight_bar: Option<Array2<T>>) -> Vec<Array2<T>> {
+        let products = self.products.finish(self.rows.start, &self.field.collected);
+        let timed = self.bias_bar.into_iter().chain(self.gain_bar).chain([self.amplitude_bar]);
+        let in_x = std::iter::once(products).chain(weight_bar).chain([row_of(self.norms_bar)]);
+        in_x.chain(timed.map(|bar| bar.sum)).collect()
     }
-}
-
-fn column_sums<T: Real>(a: &Array2<T>) -> Array2<T> {
-    a.sum_axis(Axis(0)).insert_axis(Axis(0))
 }
 
 /// Plain coordinates: the state is x.
 struct Plain<'a, T: Real> {
     work: Pointwise<'a, T>,
-    bias_bar: Array2<T>,
 }
 
 impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
@@ -466,11 +457,13 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         memo: Option<&mut Memo<Cpu<T>>>,
     ) {
         let (mut s, mut scratch) = self.work.take();
-        self.work.field.arguments(state, &mut s);
+        let field = self.work.field;
+        let u = field.arguments(stage.t, None, (state, &field.transposed), &mut s, memo.is_some());
         self.work.forward(stage.t, &mut s, &mut scratch, laplacian);
-        product(velocity.view_mut(), 0.0, scratch.view(), self.work.field.weight.view());
+        product(velocity.view_mut(), 0.0, scratch.view(), field.weight.view());
         if let Some(memo) = memo {
             memo.push(s.clone());
+            memo.extend(u);
         }
         (self.work.s, self.work.scratch) = (s, scratch);
     }
@@ -484,20 +477,18 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         laplacian_bar: Option<&Vec<f64>>,
         state_bar: Option<&mut Array2<T>>,
     ) {
-        let weight = &*self.work.field.weight;
-        let (s, mut u) = self.work.take();
-        product(u.view_mut(), 0.0, velocity_bar.view(), self.work.field.transposed.view());
-        self.work.backward(stage.t, &memo[0], &u, laplacian_bar);
-        // v ⊙ s, whose product with velocity_bar is one half of the weights' cotangent.
-        u.assign(&memo[0]);
-        u *= &ArrayView1::from(&self.work.field.amplitude(stage.t));
-        self.work.share.products.add(&u, velocity_bar);
-        self.work.share.products.add(&self.work.a_bar, state);
-        self.bias_bar += &column_sums(&self.work.a_bar);
+        let field = self.work.field;
+        let mut k = self.work.matrix();
+        product(k.view_mut(), 0.0, velocity_bar.view(), field.transposed.view());
+        self.work.backward(stage.t, memo, &k, laplacian_bar);
+        // v ⊙ g ⊙ s, whose product with velocity_bar is one half of the weights' cotangent.
+        k.assign(&memo[0]);
+        k *= &ArrayView1::from(&field.strength(stage.t));
+        self.work.products.add(&k, velocity_bar);
+        self.work.products.add(&self.work.a_bar, state);
         if let Some(state_bar) = state_bar {
-            product(state_bar.view_mut(), 0.0, self.work.a_bar.view(), weight.view());
+            product(state_bar.view_mut(), 0.0, self.work.a_bar.view(), field.weight.view());
         }
-        (self.work.s, self.work.scratch) = (s, u);
     }
 
     fn leave(&mut self, state: Array2<T>) -> Array2<T> {
@@ -509,15 +500,15 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
-        (state_bar, Pointwise::sums(self.work.share, self.bias_bar).into())
+        (state_bar, self.work.sums(None))
     }
 }
 
-/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`.
+/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `Wx = Wx₀ + Gc`.
 struct Feature<'a, T: Real> {
     work: Pointwise<'a, T>,
     gram: &'a Array2<T>,
-    /// `a₀ = Wx₀ + b`.
+    /// `Wx₀`.
     origin: Array2<T>,
     origin_bar: Array2<T>,
     /// x₀.
@@ -538,11 +529,12 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         memo: Option<&mut Memo<Cpu<T>>>,
     ) {
         let (mut s, scratch) = self.work.take();
-        s.assign(&self.origin);
-        product(s.view_mut(), 1.0, state.view(), self.gram.view());
+        let (field, keep) = (self.work.field, memo.is_some());
+        let u = field.arguments(stage.t, Some(&self.origin), (state, self.gram), &mut s, keep);
         self.work.forward(stage.t, &mut s, velocity, laplacian);
         if let Some(memo) = memo {
             memo.push(s.clone());
+            memo.extend(u);
         }
         (self.work.s, self.work.scratch) = (s, scratch);
         self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
@@ -557,10 +549,10 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         laplacian_bar: Option<&Vec<f64>>,
         state_bar: Option<&mut Array2<T>>,
     ) {
-        self.work.backward(stage.t, &memo[0], velocity_bar, laplacian_bar);
+        self.work.backward(stage.t, memo, velocity_bar, laplacian_bar);
         let a_bar = &self.work.a_bar;
         self.origin_bar += a_bar;
-        self.work.share.products.add(state, a_bar);
+        self.work.products.add(state, a_bar);
         if let Some(state_bar) = state_bar {
             // G is symmetric: its transpose is itself.
             product(state_bar.view_mut(), 0.0, a_bar.view(), self.gram.view());
@@ -591,8 +583,6 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         product(weight_bar.view_mut(), 1.0, self.origin_bar.t(), self.x.view());
         let mut x_bar = self.leave_bar.unwrap_or_else(|| zeros(self.x.nrows(), self.x.ncols()));
         product(x_bar.view_mut(), 1.0, self.origin_bar.view(), weight.view());
-        let [gram_bar, bias_bar, amplitude_bar, norm_bar] =
-            Pointwise::sums(self.work.share, column_sums(&self.origin_bar));
-        (x_bar, vec![weight_bar, bias_bar, amplitude_bar, norm_bar, gram_bar])
+        (x_bar, self.work.sums(Some(weight_bar)))
     }
 }

@@ -1,21 +1,26 @@
 //! The conformance suite of flow-core on this backend: one line per precision and potential.
 
-use backend_ndarray::{Activation, Cpu, Real, Ridge};
+use backend_ndarray::{
+    Activation, Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real,
+    Ridge, Separable, TwoLayer, TwoLayerSettings,
+};
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
-use flow_core::{Adaptive, FixedStep, Group, Method, Potential, Space, Symmetrised, SymmetryDraw};
+use flow_core::{
+    Adaptive, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
+};
 
 fn cpu<T: Real>() -> Cpu<T> {
     Cpu::new(2)
 }
 
 fn ridge<T: Real>(dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge<T> {
-    stronger(Ridge::new(cpu(), dim, hidden, activation, bias, 5).unwrap())
+    stronger(Ridge::new(cpu(), dim, hidden, activation, bias, 5).unwrap(), 2.5)
 }
 
 /// First values are small; nonlinear effects, and with them errors, show better at larger ones.
-fn stronger<T: Real>(mut of: Ridge<T>) -> Ridge<T> {
+fn stronger<T: Real, P: Potential<Cpu<T>>>(mut of: P, factor: f64) -> P {
     for parameter in of.parameters_mut() {
-        cpu::<T>().accumulate(&mut parameter.value, 2.5, &[]);
+        cpu::<T>().accumulate(&mut parameter.value, factor, &[]);
     }
     of
 }
@@ -35,12 +40,99 @@ fn over_orbit<T: Real>() -> Ridge<T> {
     ridge(5, 2, Activation::Softplus, true).over_orbit(shifts(5)).unwrap()
 }
 
-/// Amplitudes that change with time, by as much as they are.
+fn basis(family: TimeFamily) -> TimeBasis {
+    TimeBasis::new(family, 3, 0.8).unwrap()
+}
+
+/// Values of some size for all coefficients that start at zero, and uneven ones for the rest.
+fn filled<T: Real, P: Potential<Cpu<T>>>(mut of: P) -> P {
+    for (key, parameter) in of.parameters_mut().into_iter().enumerate() {
+        let (rows, cols) = parameter.value.dim();
+        let mut values = cpu::<T>().download(&parameter.value);
+        for (i, value) in values.iter_mut().enumerate() {
+            let wave = 0.4 * ((i * i + 3 * key + 1) as f64).sin();
+            *value = if *value == 0.0 { wave } else { *value * (1.0 + wave) };
+        }
+        parameter.value = cpu::<T>().upload(rows, cols, &values);
+    }
+    of
+}
+
+/// Amplitudes and offsets that change with time, by as much as they are.
 fn in_time<T: Real>(of: Ridge<T>) -> Ridge<T> {
-    let mut of = of.with_time(3, 0.8).unwrap();
-    let amplitude = of.parameters_mut().pop().unwrap();
-    let values: Vec<f64> = (0..amplitude.value.len()).map(|i| 0.5 * ((i * i) as f64).sin()).collect();
-    amplitude.value = cpu::<T>().upload(amplitude.shape[0], amplitude.shape[1], &values);
+    filled(of.with_time(basis(TimeFamily::Cosine)))
+}
+
+fn with_gains<T: Real>(of: Ridge<T>) -> Ridge<T> {
+    filled(of.with_gains().with_time(basis(TimeFamily::Polynomial)))
+}
+
+fn quadratic<T: Real>(linear: bool) -> Quadratic<T> {
+    filled(Quadratic::new(cpu(), 4, basis(TimeFamily::Polynomial), linear).unwrap())
+}
+
+fn separable<T: Real>(count: usize, activation: Activation, family: TimeFamily) -> Separable<T> {
+    separable_of(3, count, activation, family)
+}
+
+fn separable_of<T: Real>(dim: usize, count: usize, activation: Activation, family: TimeFamily) -> Separable<T> {
+    let centres = Centres { count, from: -2.0, to: 2.5, sharpness: 0.8 };
+    let mut of = filled(Separable::new(cpu(), dim, centres, activation, basis(family)).unwrap());
+    cpu::<T>().accumulate(&mut of.parameters_mut()[0].value, 0.5, &[]);
+    of
+}
+
+fn two_layer<T: Real>(
+    dim: usize,
+    hidden: [usize; 2],
+    activation: Activation,
+    bias: bool,
+    probes: usize,
+) -> TwoLayer<T> {
+    let settings = TwoLayerSettings { hidden, activation, bias, probes };
+    filled(stronger(TwoLayer::new(cpu(), dim, settings, basis(TimeFamily::Cosine), 7).unwrap(), 1.4))
+}
+
+/// A sum of several terms, one of them a sum itself.
+fn sum<T: Real>() -> Sum<Cpu<T>> {
+    let inner = Sum::new(cpu(), vec![("a".into(), term(ridge(4, 6, Activation::Softplus, true)))]).unwrap();
+    let terms = vec![
+        ("wide".into(), term(with_gains(ridge(4, 9, Activation::LnCosh, false)))),
+        ("gaussian".into(), term(Gaussian::new(cpu(), 4, -0.4))),
+        ("inner".into(), term(inner)),
+        ("quadratic".into(), term(quadratic(true))),
+        ("deep".into(), term(two_layer(4, [3, 2], Activation::Softplus, true, 0))),
+        ("separable".into(), term(separable_of(4, 5, Activation::Softplus, TimeFamily::Cosine))),
+    ];
+    Sum::new(cpu(), terms).unwrap()
+}
+
+fn term<T: Real>(of: impl Potential<Cpu<T>> + 'static) -> Box<dyn Potential<Cpu<T>>> {
+    Box::new(of)
+}
+
+/// Kernels of a 2 × 3 lattice with every coefficient away from its first value.
+fn lattice_ridge<T: Real>(kernels: usize, activation: Activation, bias: bool, tied: bool) -> LatticeRidge<T> {
+    let time = TimeBasis::new(TimeFamily::Cosine, 2, 0.8).unwrap();
+    // The rotation by 180° about the origin.
+    let half_turn = vec![vec![0, 1, 2, 3, 4, 5], vec![0, 2, 1, 3, 5, 4]];
+    let tied = tied.then(|| Group::new(half_turn, vec![1.0; 2]).unwrap());
+    let settings = LatticeRidgeSettings { shape: (2, 3), kernels, activation, bias, time, tied, seed: 3 };
+    shaken(LatticeRidge::new(&cpu(), settings).unwrap(), 0.4)
+}
+
+fn lattice_quadratic<T: Real>() -> LatticeQuadratic<T> {
+    let time = TimeBasis::new(TimeFamily::Polynomial, 3, 0.8).unwrap();
+    shaken(LatticeQuadratic::new(&cpu(), (2, 3), time).unwrap(), 0.3)
+}
+
+/// Adds numbers of about this size to all parameters.
+fn shaken<T: Real, P: Potential<Cpu<T>>>(mut of: P, size: f64) -> P {
+    for parameter in of.parameters_mut() {
+        let (rows, cols) = cpu::<T>().shape(&parameter.value);
+        let numbers: Vec<f64> = (0..rows * cols).map(|i| size * ((i * i + 1) as f64).sin()).collect();
+        parameter.value += &cpu::<T>().upload(rows, cols, &numbers);
+    }
     of
 }
 
@@ -75,6 +167,23 @@ conformance! {
     in_time_and_narrow: in_time(ridge(4, 6, Activation::Softplus, true));
     in_time_and_wide: in_time(ridge(3, 9, Activation::LnCosh, true));
     in_time_over_an_orbit: in_time(over_orbit());
+    gains_and_narrow: with_gains(ridge(4, 6, Activation::LnCosh, true));
+    gains_and_wide: with_gains(ridge(3, 9, Activation::Softplus, false));
+    gains_over_an_orbit: with_gains(over_orbit());
+    gains_without_time: filled(ridge(3, 5, Activation::Softplus, true).with_gains());
+    diagonal_quadratic: quadratic(false);
+    quadratic_and_linear: quadratic(true);
+    full_quadratic: filled(FullQuadratic::new(cpu(), 3, basis(TimeFamily::Cosine)).unwrap());
+    separable_softplus: separable(5, Activation::Softplus, TimeFamily::Cosine);
+    separable_ln_cosh: separable(21, Activation::LnCosh, TimeFamily::Polynomial);
+    two_layers: two_layer(3, [6, 5], Activation::Softplus, true, 0);
+    two_even_layers: two_layer(4, [3, 7], Activation::LnCosh, false, 0);
+    two_layers_of_one_number_with_probes: two_layer(1, [5, 4], Activation::Softplus, true, 3);
+    sum_of_terms: sum();
+    lattice_kernels: lattice_ridge(3, Activation::Softplus, true, false);
+    lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false);
+    lattice_kernels_tied: lattice_ridge(1, Activation::LnCosh, true, true);
+    lattice_fourier: lattice_quadratic();
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve);
     symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage);
 }
@@ -136,6 +245,27 @@ fn the_number_of_threads_does_not_change_a_bit() {
     assert_eq!(one, outcomes(5));
 }
 
+/// Loss and gradient of a regression with a sum of terms: products of all blocks are done together.
+fn regression(threads: usize) -> (Vec<f64>, Vec<ndarray::Array2<f32>>) {
+    use flow_core::{Coordinates, Draws, Flow, FlowMatching, Memory, Objective, Path, Purpose};
+    let (space, potential) = (Cpu::<f32>::new(threads), sum::<f32>());
+    let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
+    let draws = Draws::new(1, Purpose::Train, 0);
+    let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
+    let flow =
+        Flow { space: &space, potential: &potential, integrator: &integrator, duration: 0.8, coordinates, memory };
+    let objective = FlowMatching { path: Path::Straight, times: 9 };
+    let outcome = objective.evaluate(&flow, &draws.normals(0..100, 4), draws, true).unwrap();
+    (outcome.losses, outcome.gradient.unwrap())
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit_of_a_regression() {
+    // The terms' own pools do the products at the end; they have two threads each.
+    let one = regression(1);
+    assert_eq!(one, regression(3));
+}
+
 #[test]
 fn feature_space_is_taken_where_it_pays() {
     use flow_core::{Coordinates, Draws, Purpose, Solve, Stage};
@@ -164,4 +294,116 @@ fn a_sum_over_an_orbit_is_symmetric() {
         assert!((value(&turned) - value(&x)).abs() < 1e-13);
     }
     assert!((value(&[1.0, 0.0, 0.0, 0.0, 0.0]) - value(&x)).abs() > 1e-3, "the potential is no constant");
+}
+
+#[test]
+fn the_regression_is_on_the_velocity_of_the_path() {
+    use flow_core::{Coordinates, Draws, Flow, FlowMatching, Memory, Objective, Path, Purpose};
+    let (dim, rows, rate, duration) = (3, 6, 0.7, 2.0);
+    let (space, potential) = (cpu::<f64>(), Gaussian::new(cpu(), dim, rate));
+    let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
+    let flow = Flow {
+        space: &space,
+        potential: &potential,
+        integrator: &integrator,
+        duration,
+        coordinates: Coordinates::Auto,
+        memory: Memory::Stages,
+    };
+    let draws = Draws::new(4, Purpose::Train, 2);
+    let target = Draws::new(5, Purpose::Train, 0).normals(0..rows, dim);
+    let losses = |path| FlowMatching { path, times: 3 }.evaluate(&flow, &target, draws, false).unwrap().losses;
+    let (base, times) = (draws.noise(0..rows, dim), draws.stratified(3));
+    for (r, (straight, blurred)) in losses(Path::Straight).into_iter().zip(losses(Path::Blurred)).enumerate() {
+        let tau = times[r / 2];
+        let of_row = |loss: &dyn Fn(f64, f64) -> f64| {
+            (0..dim).map(|i| loss(target[r * dim + i], base[r * dim + i])).sum::<f64>()
+        };
+        let expected = of_row(&|x, xi| (rate * (tau * x + (1.0 - tau) * xi) - (x - xi) / duration).powi(2));
+        assert!((straight - expected).abs() < 1e-12);
+        let expected = of_row(&|x, xi| (rate * (tau * x + xi) - x / duration).powi(2));
+        assert!((blurred - expected).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn terms_of_a_sum_must_fit_and_have_names_of_their_own() {
+    let of = |dim| term(ridge::<f64>(dim, 2, Activation::Softplus, false));
+    assert!(Sum::new(cpu::<f64>(), vec![]).is_err());
+    assert!(Sum::new(cpu(), vec![("a".into(), of(2)), ("b".into(), of(3))]).is_err());
+    assert!(Sum::new(cpu(), vec![("a".into(), of(2)), ("a".into(), of(2))]).is_err());
+    let sum = Sum::new(cpu(), vec![("a".into(), of(2)), ("b".into(), of(2))]).unwrap();
+    let names: Vec<_> = sum.parameters().iter().map(|p| p.name.clone()).collect();
+    assert_eq!(names, ["a.weight", "a.amplitude", "b.weight", "b.amplitude"]);
+}
+
+/// A potential of two layers whose Laplacian is estimated.
+fn estimated(probes: usize) -> TwoLayer<f64> {
+    two_layer(4, [6, 5], Activation::Softplus, true, probes)
+}
+
+/// `∇²φ` of some rows, with the probes of a batch.
+fn laplacian(of: &TwoLayer<f64>, x: &[f64], batch: u64) -> Vec<f64> {
+    use flow_core::{Coordinates, Draws, Purpose, Solve, Stage};
+    let rows = x.len() / of.dim();
+    let solve = Solve { rows, draws: Draws::new(0, Purpose::Evaluate, batch), coordinates: Coordinates::X };
+    let field = of.freeze(&solve);
+    let (mut chart, state) = field.enter(0..rows, cpu::<f64>().upload(rows, of.dim(), x));
+    let (mut velocity, mut laplacian) = (state.clone(), vec![0.0; rows]);
+    chart.evaluate(Stage { t: 0.3, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
+    laplacian
+}
+
+#[test]
+fn probes_estimate_the_laplacian_without_bias() {
+    use flow_core::{Draws, Mean, Purpose};
+    let x = Draws::new(1, Purpose::Sample, 0).normals(0..3, 4);
+    let exact = laplacian(&estimated(0), &x, 0);
+    for probes in [1, 8] {
+        let of = estimated(probes);
+        let draws: Vec<Vec<f64>> = (0..2000).map(|batch| laplacian(&of, &x, batch)).collect();
+        for (r, exact) in exact.iter().enumerate() {
+            let of_row = Mean::of(&draws.iter().map(|draw| draw[r]).collect::<Vec<_>>());
+            assert!(of_row.standard_error > 1e-6, "an estimate has an error");
+            let error = (of_row.mean - exact).abs() / of_row.standard_error;
+            assert!(error < 4.0, "{probes} probes: {error} standard errors from {exact}");
+        }
+    }
+    // Rows have probes of their own: equal rows get different figures.
+    let twice = [&x[..4], &x[..4]].concat();
+    let figures = laplacian(&estimated(1), &twice, 0);
+    assert!((figures[0] - figures[1]).abs() > 1e-9);
+}
+
+#[test]
+fn the_gradient_of_an_estimated_likelihood_is_its_difference() {
+    use flow_core::{Coordinates, Draws, Flow, Mean, Memory, NegativeLogLikelihood, Objective, Purpose};
+    let (space, mut of) = (cpu::<f64>(), estimated(3));
+    let draws = Draws::new(2, Purpose::Train, 5);
+    let batch = draws.normals(0..18, 4);
+    let integrator = FixedStep::new(Method::Heun.tableau(), 3).unwrap();
+    let outcome = |of: &TwoLayer<f64>, gradient| {
+        let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
+        let flow = Flow { space: &space, potential: of, integrator: &integrator, duration: 0.8, coordinates, memory };
+        NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, gradient).unwrap()
+    };
+    let gradient = outcome(&of, true).gradient.unwrap();
+    for (i, gradient) in gradient.iter().enumerate() {
+        let (rows, cols) = gradient.dim();
+        let direction = space.upload(rows, cols, &Draws::new(3, Purpose::Sample, i as u64).normals(0..rows, cols));
+        let mut at = |epsilon: f64| {
+            let move_by = |of: &mut TwoLayer<f64>, epsilon| {
+                space.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(epsilon, &direction)]);
+            };
+            move_by(&mut of, epsilon);
+            let loss = Mean::of(&outcome(&of, false).losses).mean;
+            move_by(&mut of, -epsilon);
+            loss
+        };
+        let h = 1e-3;
+        let difference = (at(-2.0 * h) - 8.0 * at(-h) + 8.0 * at(h) - at(2.0 * h)) / (12.0 * h);
+        let got = space.dot(gradient, &direction);
+        let scale = space.dot(gradient, gradient).sqrt() * space.dot(&direction, &direction).sqrt();
+        assert!((got - difference).abs() < 1e-9 * scale, "parameter {i}: {got}, by differences {difference}");
+    }
 }

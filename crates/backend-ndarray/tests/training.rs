@@ -42,11 +42,13 @@ fn exact() -> f64 {
 
 fn settings() -> TrainSettings {
     TrainSettings {
+        first: 0,
         steps: 20,
         batch: 64,
         learning_rate: 0.02,
         schedule: Schedule::Constant,
         adam: AdamSettings::default(),
+        average: None,
         clip_norm: Some(10.0),
         seed: 3,
         tableau: Method::Rk4.tableau(),

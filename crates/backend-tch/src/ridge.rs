@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
     Activation, Chart, Coordinates, Error, Field, Group, Memo, Parameter, Potential, RidgeParameters, Solve, Stage,
+    TimeBasis,
 };
 use tch::{Kind, Tensor};
 
@@ -14,7 +15,7 @@ use crate::{Array, Column, Tch};
 
 /// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
 /// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h);
-/// with amplitudes that depend on time ([`Ridge::with_time`]) `amplitude` is M × h.
+/// after [`Ridge::with_time`] amplitudes and offsets are coefficients of functions of time, M × h.
 ///
 /// Field and pullback are written out; libtorch's automatic differentiation has no part in them.
 /// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once,
@@ -46,8 +47,7 @@ pub struct Ridge {
     activation: Activation,
     parameters: RidgeParameters<Tch>,
     orbit: Option<Orbit>,
-    /// Duration T of the amplitudes' `cos(mπt/T)`.
-    duration: f64,
+    basis: TimeBasis,
     feature_stages: AtomicU64,
 }
 
@@ -65,7 +65,8 @@ impl Ridge {
         seed: u64,
     ) -> Result<Self, Error> {
         let parameters = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
-        Ok(Self { space, activation, parameters, orbit: None, duration: 1.0, feature_stages: AtomicU64::new(0) })
+        let (basis, feature_stages) = (TimeBasis::constant(), AtomicU64::new(0));
+        Ok(Self { space, activation, parameters, orbit: None, basis, feature_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -82,34 +83,25 @@ impl Ridge {
         Ok(self)
     }
 
-    /// Lets the amplitudes depend on time, `v(t) = Σ_m v_m cos(mπt/T)` with m < `terms`; all but v₀ start at zero.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when there are no terms or the duration T is not positive.
-    pub fn with_time(mut self, terms: usize, duration: f64) -> Result<Self, Error> {
-        let bad = |name, value: String, expected: &str| Err(Error::Setting { name, value, expected: expected.into() });
-        if terms == 0 {
-            return bad("potential.time_terms", "0".into(), "at least 1");
-        }
-        if !(duration > 0.0 && duration.is_finite()) {
-            return bad("flow.time", duration.to_string(), "a positive number");
-        }
-        self.duration = duration;
-        if terms > 1 {
-            let kernels = self.parameters.weight.shape[0];
-            let amplitude = &mut self.parameters.amplitude;
-            let value = self.space.zeros_of(&[terms as i64, kernels as i64]);
-            value.narrow(0, 0, 1).copy_(&amplitude.value.0.narrow(0, 0, 1));
-            *amplitude = Parameter { name: "amplitude".into(), shape: vec![terms, kernels], value: Array(value) };
-        }
-        Ok(self)
+    /// Lets amplitudes and offsets depend on time, `c(t) = Σ_m c_m b_m(t)`; all but the first term start at zero.
+    #[must_use]
+    pub fn with_time(mut self, basis: TimeBasis) -> Self {
+        let RidgeParameters { weight, bias, amplitude } = self.parameters;
+        let in_time = |parameter: Parameter<Tch>| parameter.in_time(&self.space, basis.terms());
+        self.parameters = RidgeParameters { weight, bias: bias.map(in_time), amplitude: in_time(amplitude) };
+        self.basis = basis;
+        self
     }
 
-    /// `cos(mπt/T)` for all m.
-    fn time_basis(&self, t: f64) -> Vec<f64> {
-        let terms = self.parameters.amplitude.value.0.size()[0];
-        let angle = std::f64::consts::PI * t / self.duration;
-        (0..terms).map(|m| (m as f64 * angle).cos()).collect()
+    /// `c(t)` (1 × h) from the coefficients c_m (M × h).
+    fn at(&self, t: f64, coefficients: &Tensor) -> Tensor {
+        if self.basis.terms() == 1 {
+            return coefficients.shallow_clone();
+        }
+        let terms = coefficients.split(1, 0);
+        let mut now = terms[0].empty_like();
+        accumulate(&mut now, 0.0, self.basis.at(t).zip(&terms));
+        now
     }
 
     /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
@@ -193,10 +185,10 @@ impl Potential<Tch> for Ridge {
         let squares = weight.square().sum_dim_intlist(1, false, Kind::Double);
         let norms = squares.to_kind(self.space.kind()).unsqueeze(0);
         let amplitudes = self.all_of(&self.parameters.amplitude);
-        let bias = self.parameters.bias.as_ref().map(|bias| self.all_of(bias));
+        let biases = self.parameters.bias.as_ref().map(|bias| self.all_of(bias));
         let constant = (amplitudes.size()[0] == 1).then(|| Amplitude::new(amplitudes.shallow_clone(), &norms));
         let gram = feature_space.then(|| weight.mm(&weight.tr()));
-        Box::new(Frozen { ridge: self, weight, bias, amplitudes, norms, constant, gram })
+        Box::new(Frozen { ridge: self, weight, biases, amplitudes, norms, constant, gram })
     }
 }
 
@@ -205,7 +197,8 @@ struct Frozen<'a> {
     ridge: &'a Ridge,
     /// h × N.
     weight: Tensor,
-    bias: Option<Tensor>,
+    /// b_m, M × h.
+    biases: Option<Tensor>,
     /// v_m, M × h.
     amplitudes: Tensor,
     /// `‖w_j‖²`.
@@ -242,24 +235,21 @@ impl Amplitude {
 }
 
 impl Frozen<'_> {
-    /// `a = x Wᵀ + b`.
-    fn arguments(&self, x: &Tensor) -> Tensor {
+    /// `a = x Wᵀ + b(t)`.
+    fn arguments(&self, t: f64, x: &Tensor) -> Tensor {
         let transposed = self.weight.tr();
-        match &self.bias {
-            Some(bias) => bias.addmm(x, &transposed),
+        match &self.biases {
+            Some(biases) => self.ridge.at(t, biases).addmm(x, &transposed),
             None => x.mm(&transposed),
         }
     }
 
     /// The amplitudes at time t.
     fn amplitude(&self, t: f64) -> Amplitude {
-        if let Some(constant) = &self.constant {
-            return constant.shallow_clone();
+        match &self.constant {
+            Some(constant) => constant.shallow_clone(),
+            None => Amplitude::new(self.ridge.at(t, &self.amplitudes), &self.norms),
         }
-        let terms = self.amplitudes.split(1, 0);
-        let mut v = terms[0].empty_like();
-        accumulate(&mut v, 0.0, self.ridge.time_basis(t).into_iter().zip(&terms));
-        Amplitude::new(v, &self.norms)
     }
 }
 
@@ -269,13 +259,15 @@ impl Field<Tch> for Frozen<'_> {
         if self.gram.is_none() {
             return (Box::new(Plain(work)), x);
         }
-        let origin = self.arguments(&x.0);
+        // Offsets that do not change are part of the origin.
+        let moving = self.biases.is_some() && self.ridge.basis.terms() > 1;
+        let origin = if moving { x.0.mm(&self.weight.tr()) } else { self.arguments(0.0, &x.0) };
         let state = Array(origin.zeros_like());
-        (Box::new(Feature { work, origin, x: x.0, leave_bar: None }), state)
+        (Box::new(Feature { work, origin, moving, x: x.0, leave_bar: None }), state)
     }
 
     fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
-        let a = self.arguments(&x.0).to_kind(Kind::Double);
+        let a = self.arguments(stage.t, &x.0).to_kind(Kind::Double);
         // As `Activation::value`, free of overflow.
         let value = match self.ridge.activation {
             Activation::Softplus => a.clamp_min(0.0) + (-a.abs()).exp_().log1p_(),
@@ -293,8 +285,8 @@ impl Field<Tch> for Frozen<'_> {
             let gram_bar = next();
             let _ = weight_bar.addmm_(&(&gram_bar + gram_bar.tr()), &self.weight);
         }
-        // ∇²φ = Σ_j Σ_m c_m v_mj n_j f''_j with n_j = ‖w_j‖² and c_m = cos(mπt/T):
-        // v̄_m += n ⊙ g_m, n̄ = Σ_m v_m ⊙ g_m and w̄_j += 2 n̄_j w_j, g_m the sum of c_m l̄ f''.
+        // ∇²φ = Σ_j Σ_m b_m(t) v_mj n_j f''_j with n_j = ‖w_j‖²:
+        // v̄_m += n ⊙ g_m, n̄ = Σ_m v_m ⊙ g_m and w̄_j += 2 n̄_j w_j, g_m the sum of b_m l̄ f''.
         let _ = amplitude_bar.addcmul_(&self.norms, &curvature_bar);
         let norm_bar = (curvature_bar * &self.amplitudes).sum_dim_intlist(0, true, self.norms.kind()) * 2.0;
         let _ = weight_bar.addcmul_(&self.weight, &norm_bar.tr());
@@ -303,7 +295,7 @@ impl Field<Tch> for Frozen<'_> {
             None => weight_bar,
         };
         let mut out = vec![Array(kernels_bar)];
-        out.extend(self.bias.as_ref().map(|_| self.ridge.folded(bias_bar)));
+        out.extend(self.biases.as_ref().map(|_| self.ridge.folded(bias_bar)));
         out.push(self.ridge.folded(amplitude_bar));
         out
     }
@@ -311,12 +303,13 @@ impl Field<Tch> for Frozen<'_> {
 
 /// Sums that a block of rows gathers for the gradient, each row's share apart (rows × h) until the end.
 struct Share {
-    /// Of `c_m s ⊙ u`, `c_m = cos(mπt/T)`: the cotangents of v_m, for every term.
+    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time.
     amplitudes: Vec<Tensor>,
-    /// Of `c_m l̄ f''`: the cotangents of `v_mj ‖w_j‖²`, for every term.
+    /// Of `b_m(t) l̄ f''`: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
     curvatures: Vec<Tensor>,
-    /// Of ā: the cotangents of a.
-    argument: Tensor,
+    /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
+    /// Without offsets only these.
+    arguments: Vec<Tensor>,
     /// `Σ leftᵀ · right` over all stages: of `(ā, x)` and `(v ⊙ s, velocity_bar)` in plain coordinates, of `(c, ā)` in feature space.
     products: Gathered,
 }
@@ -378,8 +371,10 @@ impl Work<'_> {
             let right = if self.field.gram.is_some() { hidden } else { self.field.weight.size()[1] };
             let zeros = || ridge.space.zeros_of(&[self.rows, hidden]);
             let products = Gathered::new(&ridge.space, self.rows, hidden, right);
-            let terms = || (0..self.field.amplitudes.size()[0]).map(|_| zeros()).collect();
-            Share { amplitudes: terms(), curvatures: terms(), argument: zeros(), products }
+            let many = |count: usize| (0..count).map(|_| zeros()).collect();
+            let terms = ridge.basis.terms();
+            let arguments = many(if self.field.biases.is_some() { terms } else { 1 });
+            Share { amplitudes: many(terms), curvatures: many(terms), arguments, products }
         })
     }
 
@@ -407,31 +402,36 @@ impl Work<'_> {
     ) {
         let (ridge, Amplitude { v, curved, bent }) = (self.field.ridge, amplitude);
         ridge.curvature_into(a_bar, &u.multiply(v), s);
-        let basis = ridge.time_basis(t);
+        let basis: Vec<f64> = ridge.basis.at(t).collect();
         let share = self.share();
         add_products(&mut share.amplitudes, &basis, s, u);
         if let Some(laplacian_bar) = laplacian_bar {
             let l_bar = laplacian_bar.0.to_kind(s.kind()).unsqueeze(1);
             let curvature = ridge.curvature(&l_bar, s);
-            for (c, sum) in basis.iter().zip(&mut share.curvatures) {
-                accumulate(sum, 1.0, [(*c, &curvature)].into_iter());
-            }
+            add_each(&mut share.curvatures, &basis, &curvature);
             // f''' = −2s f'' (and + f'' for softplus).
             let _ = a_bar.addcmul_(&curvature.multiply(bent), s);
             if ridge.activation == Activation::Softplus {
                 let _ = a_bar.addcmul_(&curvature, curved);
             }
         }
-        share.argument += &*a_bar;
+        add_each(&mut share.arguments, &basis, a_bar);
     }
 
     /// The gathered sums: of the weights' products, of arguments, amplitudes and curvatures.
     fn sums(mut self) -> [Array; 4] {
         self.share();
-        let Share { amplitudes, curvatures, argument, products } = self.share.expect("just made");
+        let Share { amplitudes, curvatures, arguments, products } = self.share.expect("just made");
         let sum = |of: &Tensor| of.sum_dim_intlist(0, true, of.kind());
         let sums = |of: &[Tensor]| Array(Tensor::cat(&of.iter().map(sum).collect::<Vec<_>>(), 0));
-        [Array(products.finish()), Array(sum(&argument)), sums(&amplitudes), sums(&curvatures)]
+        [Array(products.finish()), sums(&arguments), sums(&amplitudes), sums(&curvatures)]
+    }
+}
+
+/// `sum_m ← sum_m + c_m a`.
+fn add_each(sums: &mut [Tensor], c: &[f64], a: &Tensor) {
+    for (c, sum) in c.iter().zip(sums) {
+        accumulate(sum, 1.0, [(*c, a)].into_iter());
     }
 }
 
@@ -440,10 +440,7 @@ fn add_products(sums: &mut [Tensor], c: &[f64], a: &Tensor, b: &Tensor) {
     let (first, rest) = sums.split_first_mut().expect("there is one term at least");
     let _ = first.addcmul_(a, b);
     if !rest.is_empty() {
-        let product = a.multiply(b);
-        for (c, sum) in c[1..].iter().zip(rest) {
-            accumulate(sum, 1.0, [(*c, &product)].into_iter());
-        }
+        add_each(rest, &c[1..], &a.multiply(b));
     }
 }
 
@@ -459,7 +456,7 @@ impl Chart<Tch> for Plain<'_> {
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
-        let mut s = self.0.field.arguments(&state.0);
+        let mut s = self.0.field.arguments(stage.t, &state.0);
         let mut scaled = s.empty_like();
         self.0.forward(stage.t, &mut s, &mut scaled, laplacian);
         let _ = scaled.mm_out(&velocity.0, &self.0.field.weight);
@@ -508,8 +505,10 @@ impl Chart<Tch> for Plain<'_> {
 /// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`.
 struct Feature<'a> {
     work: Work<'a>,
-    /// `a₀ = Wx₀ + b`.
+    /// `a₀ = Wx₀`, and b where it does not change with time.
     origin: Tensor,
+    /// Whether there is a b that does.
+    moving: bool,
     /// x₀.
     x: Tensor,
     /// `cᵀ x̄` of the end, and the cotangent of x at the end, which is also one of x₀.
@@ -532,6 +531,9 @@ impl Chart<Tch> for Feature<'_> {
         memo: Option<&mut Memo<Tch>>,
     ) {
         let mut s = self.origin.addmm(&state.0, self.gram());
+        if let (true, Some(biases)) = (self.moving, &self.work.field.biases) {
+            let _ = s.g_add_(&self.work.field.ridge.at(stage.t, biases));
+        }
         self.work.forward(stage.t, &mut s, &mut velocity.0, laplacian);
         if let Some(memo) = memo {
             memo.push(Array(s));
@@ -574,7 +576,7 @@ impl Chart<Tch> for Feature<'_> {
         let weight = &self.work.field.weight;
         let (mut weight_bar, mut x_bar) =
             self.leave_bar.take().unwrap_or_else(|| (weight.zeros_like(), self.x.zeros_like()));
-        let argument_bar = &self.work.share().argument;
+        let argument_bar = &self.work.share().arguments[0];
         let _ = weight_bar.addmm_(&argument_bar.tr(), &self.x);
         let _ = x_bar.addmm_(argument_bar, weight);
         let [gram_bar, bias_bar, amplitude_bar, curvature_bar] = self.work.sums();

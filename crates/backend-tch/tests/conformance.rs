@@ -9,7 +9,7 @@ use common::spaces;
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
 use flow_core::{
     Adaptive, Coordinates, Draws, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective, Potential,
-    Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw,
+    Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -36,13 +36,14 @@ fn over_orbit(on: Tch) -> Ridge {
     ridge(on, 5, 2, Activation::Softplus, true).over_orbit(shifts(5)).unwrap()
 }
 
-/// Amplitudes that change with time, by as much as they are.
-fn in_time(on: Tch, of: Ridge) -> Ridge {
-    let mut of = of.with_time(3, 0.8).unwrap();
-    let amplitude = of.parameters_mut().pop().unwrap();
-    let (rows, cols) = on.shape(&amplitude.value);
-    let values: Vec<f64> = (0..rows * cols).map(|i| 0.5 * ((i * i) as f64).sin()).collect();
-    amplitude.value = on.upload(rows, cols, &values);
+/// Amplitudes and offsets that change with time, by as much as they are.
+fn in_time(on: Tch, of: Ridge, family: TimeFamily) -> Ridge {
+    let mut of = of.with_time(TimeBasis::new(family, 3, 0.8).unwrap());
+    for parameter in of.parameters_mut().into_iter().skip(1) {
+        let (rows, cols) = on.shape(&parameter.value);
+        let values: Vec<f64> = (0..rows * cols).map(|i| 0.5 * ((i * i) as f64).sin()).collect();
+        parameter.value = on.upload(rows, cols, &values);
+    }
     of
 }
 
@@ -130,9 +131,9 @@ conformance! {
     symmetrised_per_solve: |on| symmetrised(on, SymmetryDraw::PerSolve);
     symmetrised_per_stage: |on| symmetrised(on, SymmetryDraw::PerStage);
     over_an_orbit: over_orbit;
-    in_time_and_narrow: |on| in_time(on, ridge(on, 4, 6, Activation::Softplus, true));
-    in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true));
-    in_time_over_an_orbit: |on| in_time(on, over_orbit(on));
+    in_time_and_narrow: |on| in_time(on, ridge(on, 4, 6, Activation::Softplus, true), TimeFamily::Cosine);
+    in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true), TimeFamily::Polynomial);
+    in_time_over_an_orbit: |on| in_time(on, over_orbit(on), TimeFamily::Cosine);
     dense_module: |on| dense(on, Laplacian::Exact);
     separable_module_with_probes: separable;
 }

@@ -113,10 +113,11 @@ Examples:
   maflow train ising-16-paper --set train.steps=500 --out runs/short
   maflow train my-model.toml
   maflow train --resume --out runs/short --set train.steps=2000
+  maflow train --from runs/ising-16 --set train.objective=free-energy --set train.steps=500
 
 `maflow recipes NAME > my-model.toml` writes a recipe to start from.")]
 pub struct TrainArgs {
-    /// A built-in recipe (see `maflow recipes`) or a recipe file [default: ising-8]
+    /// A built-in recipe (see `maflow recipes`) or a recipe file [default: ising-16]
     #[arg(value_name = "RECIPE|FILE.toml")]
     pub recipe: Option<String>,
     /// Folder with the data set's files, instead of fetching them
@@ -131,14 +132,17 @@ pub struct TrainArgs {
     /// Go on from the newest checkpoint of the run [default: the latest run of the recipe]
     #[arg(long)]
     pub resume: bool,
+    /// Start from the weights of this run, with a fresh optimiser; without a recipe, that run's own
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    pub from: Option<PathBuf>,
 }
 
 /// `maflow evaluate`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  maflow evaluate runs/ising-8
-  maflow evaluate runs/ising-8 --samples 100000 --steps 100
+  maflow evaluate runs/ising-16
+  maflow evaluate runs/ising-16 --samples 100000 --steps 100
   maflow evaluate runs/ising-16-paper --set potential.symmetry.draw=per-solve
   maflow evaluate runs/mnist --data ~/mnist --json | jq .nll_nats")]
 pub struct EvaluateArgs {
@@ -171,7 +175,7 @@ pub struct EvaluateArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  maflow sample runs/ising-8 --count 10000 --out samples.npy
+  maflow sample runs/ising-16 --count 10000 --out samples.npy
   maflow sample runs/mnist --count 64 --out samples.png
   maflow sample runs/mnist --count 64 --out samples.png --set evaluate.method=tsit5")]
 pub struct SampleArgs {
@@ -190,7 +194,7 @@ pub struct SampleArgs {
 
 /// `maflow plot`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  maflow plot runs/ising-8")]
+#[command(after_help = "Example:\n  maflow plot runs/ising-16")]
 pub struct PlotArgs {
     /// A run directory
     pub run: PathBuf,

@@ -1,10 +1,14 @@
 //! The seam to the backends: each is one implementation of [`Engine`]; all work is written once, generic over it.
 
-use backend_ndarray::{Cpu, Real, Ridge};
-use flow_core::{Group, Potential, Space};
+use backend_ndarray::{
+    Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real, Ridge,
+    Separable, TwoLayer, TwoLayerSettings,
+};
+use datasets::lattice::{Lattice, LatticeSymmetry};
+use flow_core::{Group, Potential, Space, TimeBasis};
 
 use crate::args::Backend;
-use crate::config::{Activation, Precision, RidgePotential};
+use crate::config::{Activation, Precision, RidgePotential, Term, TimeFamily};
 use crate::error::CliError;
 use crate::plan::Compute;
 
@@ -29,6 +33,22 @@ pub trait Engine {
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self::Space>>, CliError>;
+
+    /// A term of a sum for a target of `dim` numbers or, where it is one, a lattice of this shape.
+    ///
+    /// # Errors
+    /// When a size is out of range, or the backend has no such term.
+    fn term(
+        &self,
+        dim: usize,
+        lattice: Option<(usize, usize)>,
+        term: &Term,
+        duration: f64,
+        seed: u64,
+    ) -> Result<Box<dyn Potential<Self::Space>>, CliError> {
+        let _ = (dim, lattice, duration, seed);
+        Err(CliError::Usage(format!("this backend has no term `{}`; use --backend ndarray", term.kind())))
+    }
 }
 
 /// Pure Rust on the CPU.
@@ -47,13 +67,112 @@ impl<T: Real> Engine for Cpu<T> {
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self>>, CliError> {
-        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation(ridge), ridge.bias, seed)?
-            .with_time(ridge.time_terms, duration)?;
+        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
+            .with_time(time(TimeFamily::Cosine, ridge.time_terms, duration)?);
         Ok(match orbit {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),
         })
     }
+
+    fn term(
+        &self,
+        dim: usize,
+        lattice: Option<(usize, usize)>,
+        term: &Term,
+        duration: f64,
+        seed: u64,
+    ) -> Result<Box<dyn Potential<Self>>, CliError> {
+        let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
+        Ok(match term {
+            Term::LatticeQuadratic(term) => {
+                Box::new(LatticeQuadratic::new(self, shape(), time(term.time_family, term.time_terms, duration)?)?)
+            }
+            Term::LatticeRidge(term) => {
+                let (rows, cols) = shape();
+                let point_group = || -> Result<_, CliError> {
+                    let lattice = Lattice::new(rows, cols, datasets::lattice::Boundary::Periodic)?;
+                    let elements = LatticeSymmetry::new(lattice).point_group();
+                    let signs = vec![1.0; elements.len()];
+                    Ok(Group::new(elements, signs)?)
+                };
+                let settings = LatticeRidgeSettings {
+                    shape: (rows, cols),
+                    kernels: term.kernels,
+                    activation: activation(term.activation),
+                    bias: term.bias,
+                    time: time(term.time_family, term.time_terms, duration)?,
+                    tied: term.d4.then(point_group).transpose()?,
+                    seed,
+                };
+                Box::new(LatticeRidge::new(self, settings)?)
+            }
+            Term::Quadratic(term) => {
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(Quadratic::new(self.clone(), dim, basis, term.linear)?)
+            }
+            Term::FullQuadratic(term) => {
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(FullQuadratic::new(self.clone(), dim, basis)?)
+            }
+            Term::Separable(term) => {
+                let [from, to] = term.interval;
+                let centres = Centres { count: term.centres, from, to, sharpness: term.sharpness };
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(Separable::new(self.clone(), dim, centres, activation(term.activation), basis)?)
+            }
+            Term::Ridge(term) => {
+                let ridge = Ridge::new(self.clone(), dim, term.hidden, activation(term.activation), term.bias, seed)?
+                    .with_time(time(term.time_family, term.time_terms, duration)?);
+                let ridge = if term.gains { ridge.with_gains() } else { ridge };
+                sharpened(self, Box::new(ridge), term.sharpness, term.reach)
+            }
+            Term::TwoLayer(term) => {
+                let (hidden, bias, probes) = (term.hidden, term.bias, term.probes);
+                let settings = TwoLayerSettings { hidden, activation: activation(term.activation), bias, probes };
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(TwoLayer::new(self.clone(), dim, settings, basis, seed)?)
+            }
+        })
+    }
+}
+
+/// The function f in the words of flow-core.
+fn activation(activation: Activation) -> flow_core::Activation {
+    match activation {
+        Activation::Softplus => flow_core::Activation::Softplus,
+        Activation::LnCosh => flow_core::Activation::LnCosh,
+    }
+}
+
+/// Multiplies weights and biases by the sharpness, biases by the reach too, and divides amplitudes by the square of the sharpness.
+pub fn sharpened<S: Space>(
+    space: &S,
+    mut ridge: Box<dyn Potential<S>>,
+    sharpness: f64,
+    reach: f64,
+) -> Box<dyn Potential<S>> {
+    for parameter in ridge.parameters_mut() {
+        let factor = match parameter.name.as_str() {
+            "amplitude" => sharpness.powi(-2),
+            "gain" => 1.0,
+            "bias" => sharpness * reach,
+            _ => sharpness,
+        };
+        if factor != 1.0 {
+            space.accumulate(&mut parameter.value, factor, &[]);
+        }
+    }
+    ridge
+}
+
+/// The functions of time of a term.
+fn time(family: TimeFamily, terms: usize, duration: f64) -> Result<TimeBasis, CliError> {
+    let family = match family {
+        TimeFamily::Cosine => flow_core::TimeFamily::Cosine,
+        TimeFamily::Polynomial => flow_core::TimeFamily::Polynomial,
+    };
+    Ok(TimeBasis::new(family, terms, duration)?)
 }
 
 /// libtorch, on the CPU or on a GPU.
@@ -73,20 +192,12 @@ impl Engine for backend_tch::Tch {
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self>>, CliError> {
-        let free = backend_tch::Ridge::new(*self, dim, ridge.hidden, activation(ridge), ridge.bias, seed)?
-            .with_time(ridge.time_terms, duration)?;
+        let free = backend_tch::Ridge::new(*self, dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
+            .with_time(time(TimeFamily::Cosine, ridge.time_terms, duration)?);
         Ok(match orbit {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),
         })
-    }
-}
-
-/// The function f, in the words of flow-core.
-fn activation(ridge: &RidgePotential) -> flow_core::Activation {
-    match ridge.activation {
-        Activation::Softplus => flow_core::Activation::Softplus,
-        Activation::LnCosh => flow_core::Activation::LnCosh,
     }
 }
 

@@ -92,6 +92,9 @@ impl Observer for Listener<'_> {
 
     fn rewind(&mut self, step: u64) -> Result<(), Error> {
         self.metrics = Some(Metrics::open(&self.run.metrics(), step)?);
+        if let Some(progress) = &mut self.progress {
+            progress.forget();
+        }
         Ok(())
     }
 

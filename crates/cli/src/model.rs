@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::checkpoint::{Checkpoint, CheckpointFolder};
 use flow_core::train::TrainState;
-use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, Symmetrised, SymmetryDraw};
+use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, Sum, Symmetrised, SymmetryDraw};
 
 use crate::config::{self, Config, Draw, Generator, Symmetry, Target};
-use crate::engine::Engine;
+use crate::engine::{Engine, sharpened};
 use crate::error::CliError;
 use crate::{output, problem, run_dir};
 
@@ -20,10 +20,13 @@ const ADAPTIVE_STEPS: usize = 100_000;
 /// # Errors
 /// Sizes that are out of range.
 pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Potential<E::Space>>, CliError> {
-    let config::Potential::Ridge(ridge) = &config.potential;
+    let ridge = match &config.potential {
+        config::Potential::Ridge(ridge) => ridge,
+        config::Potential::Sum(sum) => return Ok(Box::new(sum_of(engine, config, &sum.terms)?)),
+    };
     let free = |orbit| {
         let potential = engine.ridge(config.dimension(), ridge, config.flow.time, config.train.seed, orbit)?;
-        Ok::<_, CliError>(sharpened(engine.space(), potential, ridge.sharpness))
+        Ok::<_, CliError>(sharpened(engine.space(), potential, ridge.sharpness, 1.0))
     };
     let Some(symmetry) = &ridge.symmetry else { return free(None) };
     let group = group(symmetry, &config.target, config.dimension())?;
@@ -35,15 +38,18 @@ pub fn potential<E: Engine>(engine: &E, config: &Config) -> Result<Box<dyn Poten
     Ok(Box::new(Symmetrised::new(engine.space().clone(), free(None)?, group, draw)?))
 }
 
-/// Multiplies weights and biases by the sharpness and divides amplitudes by its square.
-fn sharpened<S: Space>(space: &S, mut potential: Box<dyn Potential<S>>, sharpness: f64) -> Box<dyn Potential<S>> {
-    if sharpness != 1.0 {
-        for parameter in potential.parameters_mut() {
-            let factor = if parameter.name == "amplitude" { sharpness.powi(-2) } else { sharpness };
-            space.accumulate(&mut parameter.value, factor, &[]);
-        }
+/// The sum of terms, named by their kinds and, from the second of a kind on, their numbers.
+fn sum_of<E: Engine>(engine: &E, config: &Config, terms: &[config::Term]) -> Result<Sum<E::Space>, CliError> {
+    let lattice = config.target.lattice().map(|(rows, cols, _)| (rows, cols));
+    let mut named = Vec::with_capacity(terms.len());
+    for (i, term) in terms.iter().enumerate() {
+        let before = terms[..i].iter().filter(|other| other.kind() == term.kind()).count();
+        let name = if before == 0 { term.kind().to_owned() } else { format!("{}-{}", term.kind(), before + 1) };
+        // Terms of a kind must not start with the same numbers.
+        let seed = config.train.seed.wrapping_add((i as u64) << 32);
+        named.push((name, engine.term(config.dimension(), lattice, term, config.flow.time, seed)?));
     }
-    potential
+    Ok(Sum::new(engine.space().clone(), named)?)
 }
 
 /// The group that the generators make: translations after elements of the point group, with or without x → −x.
@@ -161,7 +167,7 @@ impl<S: Space> Trained<S> {
 pub fn load<E: Engine>(engine: &E, config: &Config, path: &Path) -> Result<Trained<E::Space>, CliError> {
     let (checkpoint, file) = checkpoint(path)?;
     let mut potential = potential(engine, config)?;
-    checkpoint.load_parameters(engine.space(), potential.parameters_mut(), &file)?;
+    checkpoint.load_trained(engine.space(), potential.parameters_mut(), &file)?;
     let state = checkpoint.metadata.get("train_state");
     let state: Option<TrainState> = state.and_then(|text| serde_json::from_str(text).ok());
     let flow_steps = state.map_or(config.flow.steps, |state| state.flow_steps);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use flow_core::{Direction, Draws, Flow, Purpose, Space};
 
-use crate::config::Config;
+use crate::config::{Config, Objective};
 use crate::error::CliError;
 use crate::model::Trained;
 use crate::plots::{
@@ -59,7 +59,9 @@ pub fn draw<S: Space>(
                 let target = |x: [f64; 2]| -energy.energy_and_gradient(&x, &mut [0.0; 2]) - log_z;
                 save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
             }
-            TargetEnergy::Ising(_) | TargetEnergy::Phi4(_) => save("samples", samples(&flow, config, 50, 10, &folder))?,
+            TargetEnergy::Ising(_) | TargetEnergy::WhitenedIsing(_) | TargetEnergy::Phi4(_) => {
+                save("samples", samples(&flow, config, 50, 10, &folder))?
+            }
         },
     }
     Ok(drawn)
@@ -72,7 +74,8 @@ fn samples<S: Space>(
     columns: usize,
     folder: &Path,
 ) -> Result<(), CliError> {
-    let samples = sampling::all(flow, config.train.seed, count)?;
+    let mut samples = sampling::all(flow, config.train.seed, count)?;
+    sampling::to_physical(config, &mut samples)?;
     match sampling::tiles(config, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
         None => Ok(()),
@@ -86,10 +89,20 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
     if rows.is_empty() {
         return Ok(None);
     }
+    let regression = config.train.objective == Objective::FlowMatching;
+    let matched = if regression { problem.training_steps(&config.train) } else { 0 };
+    let comparable: Vec<_> =
+        rows.iter().filter(|row| row.step > matched || row.validation.is_some()).cloned().collect();
+    if regression && comparable.is_empty() {
+        return Ok(Some(regression_curve(config, &rows)));
+    }
+    // The loss of a regression has no place beside likelihoods and free energies; validations during it do.
+    let rows = if regression { comparable } else { rows };
     let epoch = problem.steps_per_epoch(config.train.batch);
     let x = |step: u64| step as f64 / epoch.unwrap_or(1) as f64;
     let bundle = rows.len().div_ceil(CURVE_POINTS);
-    let training = rows.chunks(bundle).map(|rows| {
+    let losses: Vec<_> = rows.iter().filter(|row| row.step > matched).cloned().collect();
+    let training = losses.chunks(bundle).map(|rows| {
         let n = rows.len() as f64;
         let mean = rows.iter().map(|row| row.loss).sum::<f64>() / n;
         let error = rows.iter().map(|row| row.loss_error.powi(2)).sum::<f64>().sqrt() / n;
@@ -120,6 +133,28 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
         published: None,
         references,
     }))
+}
+
+/// The loss of a training by flow matching alone.
+fn regression_curve(config: &Config, rows: &[metrics::Row]) -> LossCurve {
+    let bundle = rows.len().div_ceil(CURVE_POINTS);
+    let training = rows.chunks(bundle).map(|rows| {
+        let n = rows.len() as f64;
+        let mean = rows.iter().map(|row| row.loss).sum::<f64>() / n;
+        let error = rows.iter().map(|row| row.loss_error.powi(2)).sum::<f64>().sqrt() / n;
+        Point { x: rows[rows.len() - 1].step as f64, mean, error }
+    });
+    let training: Vec<Point> = training.collect();
+    LossCurve {
+        title: format!("Flow matching: {}", config.name),
+        x_label: "step".to_owned(),
+        y_label: "mean square error of the velocity, per site".to_owned(),
+        smoothing: (training.len() / 40).max(1),
+        training,
+        validation: Vec::new(),
+        published: None,
+        references: Vec::new(),
+    }
 }
 
 /// Test pictures on their way to the Gaussian, and fresh numbers from the Gaussian on their way to pictures.

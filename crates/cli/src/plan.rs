@@ -58,6 +58,8 @@ pub struct Train {
     pub config: Config,
     /// Where.
     pub start: Start,
+    /// The run whose weights it starts from.
+    pub from: Option<PathBuf>,
     /// Folder of the data set's files.
     pub data: Option<PathBuf>,
     /// Where the numbers are computed.
@@ -191,8 +193,11 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         require_same_model(&before, &config, &path)?;
         (config, Start::Resume(path))
     } else {
-        let recipe = args.recipe.as_deref().unwrap_or(recipes::DEFAULT);
-        let mut config = recipes::load(recipe, &with_flags(&args.settings, global))?;
+        let settings = with_flags(&args.settings, global);
+        let mut config = match (&args.recipe, &args.from) {
+            (None, Some(run)) => run_dir::read_config(run, &settings)?,
+            (recipe, _) => recipes::load(recipe.as_deref().unwrap_or(recipes::DEFAULT), &settings)?,
+        };
         config.run = None;
         let start = match args.out {
             Some(out) => Start::New(out),
@@ -201,7 +206,7 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         (config, start)
     };
     let compute = compute(global, &config)?;
-    Ok(Plan::Train(Box::new(Train { config, start, data: args.data, compute })))
+    Ok(Plan::Train(Box::new(Train { config, start, from: args.from, data: args.data, compute })))
 }
 
 fn require_same_recipe(before: &Config, recipe: &str, path: &Path) -> Result<(), CliError> {
@@ -225,6 +230,9 @@ fn require_same_model(before: &Config, after: &Config, path: &Path) -> Result<()
         ("flow.time", before.flow.time != after.flow.time),
         ("train.objective", b.objective != a.objective),
         ("train.batch", b.batch != a.batch),
+        ("fine_tune", before.fine_tune != after.fine_tune),
+        // Where the second training begins is where the first ended.
+        ("train.steps", before.fine_tune.is_some() && (b.steps, b.epochs) != (a.steps, a.epochs)),
         ("train.seed", b.seed != a.seed),
         ("train.precision", b.precision != a.precision),
         ("name", before.name != after.name),

@@ -73,6 +73,11 @@ impl Progress {
         }
     }
 
+    /// Forgets the losses so far: what follows is another loss, or the same steps again.
+    pub fn forget(&mut self) {
+        self.smooth = Smooth::default();
+    }
+
     /// Prints a line (a warning, a checkpoint) without disturbing the bar.
     pub fn note(&self, text: &str) {
         match &self.bar {

@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigError, Setting, closest, from_table};
 use crate::error::CliError;
 
 /// What is trained when no recipe is named.
-pub const DEFAULT: &str = "ising-8";
+pub const DEFAULT: &str = "ising-16";
 
 /// A recipe that comes with the program.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,7 @@ macro_rules! built_in {
 
 /// All built-in recipes, in the order they are listed.
 pub const BUILT_IN: &[BuiltIn] = built_in![
+    "ising-16",
     "ising-8",
     "ising-16-paper",
     "mnist",
@@ -149,7 +150,7 @@ mod tests {
             [("mnist", 0.1, 100, 1024, 100, 1e-3), ("ising-16-paper", 0.1, 50, 512, 64, 0.256)]
         {
             let config = load(name, &[]).unwrap();
-            let crate::config::Potential::Ridge(ridge) = &config.potential;
+            let crate::config::Potential::Ridge(ridge) = &config.potential else { panic!("not the paper's potential") };
             assert_eq!(config.flow.time / config.flow.steps as f64, step);
             assert_eq!((config.flow.steps, ridge.hidden), (steps, hidden));
             assert_eq!(config.train.batch, batch);

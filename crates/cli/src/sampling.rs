@@ -3,10 +3,10 @@
 use datasets::lattice::sample_spins;
 use flow_core::{Direction, Draws, Flow, Purpose, Space, Span};
 
-use crate::config::{Config, Target};
+use crate::config::{Config, IsingCoordinates, Target};
 use crate::error::CliError;
 use crate::plots::{ColumnGroup, Palette, Tiles};
-use crate::problem::{FIGURE_ROWS, SIDE};
+use crate::problem::{FIGURE_ROWS, SIDE, TargetEnergy};
 
 /// Batch number `i` of `count` samples, `rows × dim` row by row: the same numbers however many are asked for.
 ///
@@ -17,6 +17,26 @@ pub fn batch<S: Space>(flow: &Flow<'_, S>, seed: u64, i: u64, count: usize) -> R
     let draws = Draws::new(seed, Purpose::Sample, i);
     let base = draws.normals(0..rows, flow.potential.dim());
     Ok(flow.transport(&base, flow.span(Direction::Forward), draws)?.x)
+}
+
+/// From the coordinates that the flow works in to those of the target's samples, in place.
+///
+/// # Errors
+/// Parameters that no target has.
+pub fn to_physical(config: &Config, samples: &mut [f64]) -> Result<(), CliError> {
+    if let Target::Ising(ising) = &config.target
+        && ising.coordinates == IsingCoordinates::Whitened
+    {
+        let TargetEnergy::WhitenedIsing(target) = TargetEnergy::new(&config.target)? else {
+            unreachable!("a whitened target has whitened coordinates")
+        };
+        let mut x = vec![0.0; target.sites()];
+        for row in samples.chunks_exact_mut(target.sites()) {
+            target.to_physical(row, &mut x);
+            row.copy_from_slice(&x);
+        }
+    }
+    Ok(())
 }
 
 /// Number of batches that `count` samples come in.

@@ -3,12 +3,43 @@
 use flow_core::AdamSettings;
 use flow_core::train::TrainSettings;
 
-use crate::config::{Config, Optimizer, Schedule};
+use crate::config::{Config, Objective, Optimizer, Schedule};
 use crate::model;
 use crate::problem::Problem;
 
+/// One training of a run; a run has one or, where it is fine-tuned, two.
+#[derive(Debug)]
+pub struct Phase {
+    /// Its settings; its steps follow those of the one before.
+    pub settings: TrainSettings,
+    /// Whether it learns by flow matching, and not by the target's own objective.
+    pub matching: bool,
+}
+
+/// The trainings of a run, one after the other.
+pub fn phases(config: &Config, problem: &Problem) -> Vec<Phase> {
+    let first = of(config, problem);
+    let tuned = config.fine_tune.as_ref().filter(|tune| tune.steps > 0).map(|tune| {
+        let settings = TrainSettings {
+            first: first.steps,
+            steps: first.steps + tune.steps as u64,
+            batch: tune.batch,
+            learning_rate: tune.learning_rate,
+            // A fresh optimiser knows no scale of the gradient yet: its first steps are small.
+            schedule: flow_core::Schedule::Cosine { warmup: tune.steps as u64 / 10, end: 0.0 },
+            adam: AdamSettings { weight_decay: 0.0, ..first.adam },
+            clip_norm: tune.clip_norm,
+            average: tune.average,
+            ..first.clone()
+        };
+        Phase { settings, matching: false }
+    });
+    let matching = config.train.objective == Objective::FlowMatching;
+    std::iter::once(Phase { settings: first, matching }).chain(tuned).collect()
+}
+
 /// Settings of the training of a problem: epochs become steps, and a data set is validated on after each of them by default.
-pub fn of(config: &Config, problem: &Problem) -> TrainSettings {
+fn of(config: &Config, problem: &Problem) -> TrainSettings {
     let train = &config.train;
     let validate_every = match (train.validate_every, problem.steps_per_epoch(train.batch)) {
         (0, Some(epoch)) => epoch,
@@ -21,6 +52,7 @@ pub fn of(config: &Config, problem: &Problem) -> TrainSettings {
 pub fn with_steps(config: &Config, steps: u64) -> TrainSettings {
     let (train, flow) = (&config.train, &config.flow);
     TrainSettings {
+        first: 0,
         steps,
         batch: train.batch,
         learning_rate: train.learning_rate,
@@ -37,6 +69,7 @@ pub fn with_steps(config: &Config, steps: u64) -> TrainSettings {
             ..AdamSettings::default()
         },
         clip_norm: train.clip_norm,
+        average: train.average,
         seed: train.seed,
         tableau: model::tableau(flow.method),
         flow_steps: flow.steps,

@@ -170,7 +170,7 @@ fn what_is_not_a_run_is_refused() {
     ] {
         refuses(words, 2, &["nowhere is not a run directory"]);
     }
-    refuses(&["train", "--resume"], 2, &["no run of ising-8"]);
+    refuses(&["train", "--resume"], 2, &["no run of ising-16"]);
     refuses(&["train", "--data", "nowhere"], 2, &["--data nowhere is not a folder"]);
     refuses(&["import", "w.safetensors", "--recipe", "mnist", "--out", "a"], 2, &["no file w.safetensors"]);
     refuses(&["train", "."], 2, &["is a folder", "--resume"]);

@@ -1,12 +1,13 @@
 //! Targets for flows, as plain host numbers: MNIST in logit space, densities in the plane, and lattice models.
 //!
-//! Everything takes and fills slices (`u8`, `f64`, row-major) and draws from a generator of the caller's, so that any backend
-//! can use it and a run is reproducible at any number of threads.
+//! Everything takes and fills slices (`u8`, `f64`, row-major) and draws from a generator or a seed of the caller's, so that any
+//! backend can use it and a run is reproducible at any number of threads.
 //!
 //! - [`mnist`]: the four IDX files, read from a folder or fetched into the user's cache; pixels to logits and back with their
 //!   Jacobian and bits per dimension.
 //! - [`plane`]: five densities with samples, `ln p` and entropy; four energies with gradients and `ln Z`.
-//! - [`lattice`]: the Ising model in continuous variables, the φ⁴ theory, and the symmetries of a rectangular lattice.
+//! - [`lattice`]: the Ising model in continuous variables (plain and whitened), its spins by cluster Monte Carlo, the φ⁴ theory, and
+//!   the symmetries of a rectangular lattice.
 //!
 //! # From pictures to logits
 //!

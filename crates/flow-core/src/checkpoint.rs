@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors, View};
 
+use crate::train::TrainState;
 use crate::{Error, Parameter, Precision, Space};
 
 /// One array of a file.
@@ -131,13 +132,56 @@ impl Checkpoint {
         parameters: Vec<&mut Parameter<S>>,
         path: &Path,
     ) -> Result<(), Error> {
-        let read = |p: &&mut Parameter<S>| self.array(space, &p.name, &p.shape, path);
+        self.load(space, parameters, path, str::to_owned)
+    }
+
+    /// The state of the training that wrote it; none where there was no training.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it cannot be read. `path` is for the message alone.
+    pub fn train_state(&self, path: &Path) -> Result<Option<TrainState>, Error> {
+        let Some(text) = self.metadata.get("train_state") else { return Ok(None) };
+        let bad = |e| Error::Checkpoint { path: path.into(), reason: format!("its train_state: {e}") };
+        serde_json::from_str(text).map(Some).map_err(bad)
+    }
+
+    /// Sets parameters to what figures are taken with: their moving averages where the checkpoint has them, else as
+    /// [`Checkpoint::load_parameters`] does.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::array`].
+    pub fn load_trained<S: Space>(
+        &self,
+        space: &S,
+        parameters: Vec<&mut Parameter<S>>,
+        path: &Path,
+    ) -> Result<(), Error> {
+        let has = |p: &&mut Parameter<S>| self.tensors.iter().any(|tensor| tensor.name == averaged(&p.name));
+        match parameters.iter().all(has) {
+            true => self.load(space, parameters, path, averaged),
+            false => self.load_parameters(space, parameters, path),
+        }
+    }
+
+    fn load<S: Space>(
+        &self,
+        space: &S,
+        parameters: Vec<&mut Parameter<S>>,
+        path: &Path,
+        stored: impl Fn(&str) -> String,
+    ) -> Result<(), Error> {
+        let read = |p: &&mut Parameter<S>| self.array(space, &stored(&p.name), &p.shape, path);
         let arrays = parameters.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         for (parameter, array) in parameters.into_iter().zip(arrays) {
             parameter.value = array;
         }
         Ok(())
     }
+}
+
+/// The name that the moving average of a parameter is stored under.
+pub(crate) fn averaged(name: &str) -> String {
+    format!("average.{name}")
 }
 
 /// Rows and columns of the matrix that stores an array of a shape: a vector is one row.

@@ -36,8 +36,12 @@ pub struct Draws {
     step: u64,
 }
 
-/// The last of the streams of a row; stages of a solve, which count from 1, never come near it.
+/// The last of the streams of a row, that of [`Draws::signs`]; stages of a solve, which count from 1, never come near it.
 const STREAMS: u64 = 0xffff_ffff_ffff;
+/// The stream of [`Draws::noise`].
+const NOISE: u64 = STREAMS - 1;
+/// The stream of [`Draws::stratified`].
+const TIMES: u64 = STREAMS - 2;
 
 impl Draws {
     /// The key of batch number `step` for a purpose.
@@ -77,13 +81,33 @@ impl Draws {
 
     /// Standard normal numbers, `cols` for each of the given rows, row by row.
     pub fn normals(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
+        self.normals_of(0, rows, cols)
+    }
+
+    /// Numbers uniform in [−1, 1), from the generator of one row.
+    pub fn uniform(&self, row: u64, count: usize) -> Vec<f64> {
+        let mut rng = self.row(row);
+        (0..count).map(|_| 2.0 * rng.random::<f64>() - 1.0).collect()
+    }
+
+    /// Standard normal numbers apart from all other numbers of the key: the noise that a batch of data is mixed with.
+    pub fn noise(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
+        self.normals_of(NOISE, rows, cols)
+    }
+
+    fn normals_of(&self, stream: u64, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
         let mut out = Vec::with_capacity(rows.len() * cols);
         for row in rows {
-            out.extend(
-                <StandardNormal as Distribution<f64>>::sample_iter(StandardNormal, self.row(row as u64)).take(cols),
-            );
+            let rng = self.generator(row as u64, stream);
+            out.extend(<StandardNormal as Distribution<f64>>::sample_iter(StandardNormal, rng).take(cols));
         }
         out
+    }
+
+    /// One uniform number in each of `count` equal parts of [0, 1), in rising order, apart from all other numbers of the key.
+    pub fn stratified(&self, count: usize) -> Vec<f64> {
+        let mut rng = self.generator(0, TIMES);
+        (0..count).map(|i| (i as f64 + rng.random::<f64>()) / count as f64).collect()
     }
 
     /// Numbers +1 and −1 with equal chances, `cols` for each of the given rows, row by row, apart from all other numbers of the key:

@@ -113,7 +113,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn setting(name: &'static str, value: impl ToString, expected: impl ToString) -> Self {
+    /// [`Error::Setting`]: the name as in configurations, what was found, what is expected.
+    pub fn setting(name: &'static str, value: impl ToString, expected: impl ToString) -> Self {
         Self::Setting { name, value: value.to_string(), expected: expected.to_string() }
     }
 

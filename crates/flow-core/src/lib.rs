@@ -12,19 +12,23 @@ mod draws;
 mod error;
 mod flow;
 mod integrate;
+mod matching;
 mod objective;
 mod optimise;
 mod potential;
 mod ridge;
 mod space;
+mod sum;
 mod symmetry;
 mod tableau;
+mod time;
 pub mod train;
 
 pub use draws::{Draws, Purpose};
 pub use error::Error;
 pub use flow::{Direction, Flow, Transported, standard_normal_log_density};
 pub use integrate::{Adaptive, FixedStep, Integrator, Memory, Passage, PassageBar, Span, Tape, Wanted, adjoint};
+pub use matching::{FlowMatching, Path};
 pub use objective::{
     Converged, Energy, FreeEnergy, Mean, NegativeLogLikelihood, Objective, Outcome, StandardNormal, converged,
 };
@@ -32,5 +36,7 @@ pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
 pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Solve, Stage};
 pub use ridge::{Activation, RidgeParameters};
 pub use space::{Precision, Space};
+pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};
 pub use tableau::{Method, Tableau};
+pub use time::{TimeBasis, TimeFamily};

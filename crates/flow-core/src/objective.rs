@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::flow::standard_normal_log_density;
-use crate::{Direction, Draws, Error, Flow, Integrator, PassageBar, Space, Wanted, adjoint};
+use crate::{Direction, Draws, Error, Field, Flow, Integrator, PassageBar, Space, Wanted, adjoint};
 
 /// What an objective returns.
 #[derive(Debug)]
@@ -148,24 +148,37 @@ fn simulate<S: Space>(
         let start = &batch[range.start * dim..range.end * dim];
         Block { flow, range, start, weight: 1.0 / rows as f64, gradient, ends }.run(&*field)
     });
-    let mut losses = Vec::with_capacity(rows);
+    gather(flow.space, &*field, blocks)
+}
+
+/// The losses of all blocks in their order, and the gradient from the sum of their shares.
+pub(crate) fn gather<S: Space>(
+    space: &S,
+    field: &dyn Field<S>,
+    blocks: Vec<BlockResult<S>>,
+) -> Result<Outcome<S>, Error> {
+    let mut losses = Vec::new();
     let mut sums: Option<Vec<S::Array>> = None;
     for block in blocks {
         let (block_losses, share) = block?;
         losses.extend(block_losses);
         match (&mut sums, share) {
-            (Some(sums), Some(share)) => {
-                for (sum, term) in sums.iter_mut().zip(&share) {
-                    flow.space.accumulate(sum, 1.0, &[(1.0, term)]);
-                }
-            }
+            (Some(sums), Some(share)) => add_share(space, sums, &share),
             (sums, share) => *sums = share,
         }
     }
     Ok(Outcome { losses, gradient: sums.map(|sums| field.gradient(sums)) })
 }
 
-type BlockResult<S> = Result<(Vec<f64>, Option<Vec<<S as Space>::Array>>), Error>;
+/// Adds one share of the gradient to a sum of others.
+pub(crate) fn add_share<S: Space>(space: &S, sums: &mut [S::Array], share: &[S::Array]) {
+    for (sum, term) in sums.iter_mut().zip(share) {
+        space.accumulate(sum, 1.0, &[(1.0, term)]);
+    }
+}
+
+/// Losses of a block's rows and, where asked for, its share of the gradient.
+pub(crate) type BlockResult<S> = Result<(Vec<f64>, Option<Vec<<S as Space>::Array>>), Error>;
 
 /// One block of rows on its way there and, for the gradient, back.
 struct Block<'a, 'f, S: Space> {
@@ -179,7 +192,7 @@ struct Block<'a, 'f, S: Space> {
 
 impl<S: Space> Block<'_, '_, S> {
     /// Losses of the block's rows and, where asked for, its share of the gradient.
-    fn run(self, field: &dyn crate::Field<S>) -> BlockResult<S> {
+    fn run(self, field: &dyn Field<S>) -> BlockResult<S> {
         let (flow, space, ends, rows) = (self.flow, self.flow.space, self.ends, self.range.len());
         let dim = flow.potential.dim();
         let (mut chart, state) = field.enter(self.range, space.upload(rows, dim, self.start));

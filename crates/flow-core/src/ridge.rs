@@ -1,7 +1,8 @@
-//! What the ridge potentials of all backends share: the function f, and names, shapes and first values of the parameters.
+//! What the potentials of all backends share: the function f, and names, shapes and first values of parameters.
 
 use rand::RngExt;
 
+use crate::checkpoint::rows_and_cols;
 use crate::{Draws, Error, Parameter, Purpose, Space};
 
 /// The function `f` of a ridge potential `φ(x) = Σ_j v_j f(w_j·x + b_j)`.
@@ -20,6 +21,36 @@ impl Activation {
             Self::Softplus => a.max(0.0) + (-a.abs()).exp().ln_1p(),
             Self::LnCosh => a.abs() + (-2.0 * a.abs()).exp().ln_1p() - std::f64::consts::LN_2,
         }
+    }
+}
+
+/// First values of learnable arrays.
+impl<S: Space> Parameter<S> {
+    /// An array of zeros.
+    pub fn zeros(space: &S, name: &str, shape: &[usize]) -> Self {
+        let (rows, cols) = rows_and_cols(shape);
+        Self { name: name.into(), shape: shape.to_vec(), value: space.zeros(rows, cols) }
+    }
+
+    /// Numbers uniform in `±1/√fan_in`, as PyTorch's linear layers have them. Arrays of one potential differ by `which`;
+    /// the same seed gives the same numbers on every backend, to working precision.
+    pub fn uniform(space: &S, name: &str, shape: &[usize], fan_in: usize, seed: u64, which: u64) -> Self {
+        let mut rng = Draws::new(seed, Purpose::Initialise, 0).row(which);
+        let bound = 1.0 / (fan_in as f64).sqrt();
+        let values: Vec<f64> = (0..shape.iter().product()).map(|_| bound * (2.0 * rng.random::<f64>() - 1.0)).collect();
+        let (rows, cols) = rows_and_cols(shape);
+        Self { name: name.into(), shape: shape.to_vec(), value: space.upload(rows, cols, &values) }
+    }
+
+    /// The coefficients `c(t) = Σ_m c_m b_m(t)` of shape `terms × n` that start as these n numbers at all times: `c_0` is this array
+    /// (its first row, where it has several), the rest zero. A single term stays a vector.
+    pub fn in_time(self, space: &S, terms: usize) -> Self {
+        let (_, cols) = space.shape(&self.value);
+        let mut values = space.download(&self.value);
+        values.truncate(cols);
+        values.resize(terms * cols, 0.0);
+        let shape = if terms == 1 { vec![cols] } else { vec![terms, cols] };
+        Self { name: self.name, shape, value: space.upload(terms, cols, &values) }
     }
 }
 
@@ -46,19 +77,16 @@ impl<S: Space> RidgeParameters<S> {
                 return Err(Error::setting(name, value, "at least 1"));
             }
         }
-        let draws = Draws::new(seed, Purpose::Initialise, 0);
-        let uniform = |which: u64, name: &str, shape: &[usize], fan_in: usize| {
-            let (mut rng, bound) = (draws.row(which), 1.0 / (fan_in as f64).sqrt());
-            let values: Vec<f64> =
-                (0..shape.iter().product()).map(|_| bound * (2.0 * rng.random::<f64>() - 1.0)).collect();
-            let cols = shape[shape.len() - 1];
-            let value = space.upload(values.len() / cols, cols, &values);
-            Parameter { name: name.into(), shape: shape.to_vec(), value }
-        };
         Ok(Self {
-            weight: uniform(0, "weight", &[hidden, dim], dim),
-            bias: bias.then(|| uniform(1, "bias", &[hidden], dim)),
-            amplitude: uniform(2, "amplitude", &[hidden], hidden),
+            weight: Parameter::uniform(space, "weight", &[hidden, dim], dim, seed, 0),
+            bias: bias.then(|| Parameter::uniform(space, "bias", &[hidden], dim, seed, 1)),
+            amplitude: Parameter::uniform(space, "amplitude", &[hidden], hidden, seed, 2),
         })
+    }
+
+    /// The factors `g(t) = Σ_m g_m b_m(t)` of the arguments, `terms × hidden` (hidden for a single term), that start at one.
+    pub fn gain(space: &S, hidden: usize, terms: usize) -> Parameter<S> {
+        let one = space.upload(1, hidden, &vec![1.0; hidden]);
+        Parameter { name: "gain".into(), shape: vec![hidden], value: one }.in_time(space, terms)
     }
 }

@@ -141,11 +141,11 @@ impl<S: Space, P: Potential<S>> Potential<S> for Symmetrised<S, P> {
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_> {
-        let per_stage = self.draw == SymmetryDraw::PerStage;
         // A new element at every stage makes sense in x alone.
-        let coordinates = if per_stage { Coordinates::X } else { solve.coordinates };
+        let anew = self.draw == SymmetryDraw::PerStage || solve.coordinates == Coordinates::X;
+        let coordinates = if anew { Coordinates::X } else { solve.coordinates };
         let inner = self.inner.freeze(&Solve { coordinates, ..*solve });
-        Box::new(Turned { by: self, inner, draws: solve.draws })
+        Box::new(Turned { by: self, inner, draws: solve.draws, anew })
     }
 
     fn random_in_time(&self) -> bool {
@@ -157,33 +157,31 @@ struct Turned<'a, S: Space, P> {
     by: &'a Symmetrised<S, P>,
     inner: Box<dyn Field<S> + 'a>,
     draws: Draws,
+    /// Whether rows are turned at every evaluation, because the state must be x, and not once at either end.
+    anew: bool,
 }
 
 impl<S: Space, P> Turned<'_, S, P> {
     fn elements(&self, rows: Range<usize>, stage: u64) -> Vec<u32> {
+        let draw = if self.by.draw == SymmetryDraw::PerStage { stage } else { 0 };
         let order = self.by.group.order() as u32;
-        rows.map(|row| self.draws.symmetry(row as u64, stage).random_range(0..order)).collect()
+        rows.map(|row| self.draws.symmetry(row as u64, draw).random_range(0..order)).collect()
     }
 }
 
 impl<S: Space, P: Potential<S>> Field<S> for Turned<'_, S, P> {
     fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array) {
-        match self.by.draw {
-            SymmetryDraw::PerSolve => {
-                let elements = self.elements(rows.clone(), 0);
-                let (inner, state) = self.inner.enter(rows, self.by.turn(&x, &elements));
-                (Box::new(TurnedOnce { by: self.by, inner, elements }), state)
-            }
-            SymmetryDraw::PerStage => {
-                let (inner, state) = self.inner.enter(rows.clone(), x);
-                (Box::new(TurnedAnew { field: self, inner, rows }), state)
-            }
+        if self.anew {
+            let (inner, state) = self.inner.enter(rows.clone(), x);
+            return (Box::new(TurnedAnew { field: self, inner, rows }), state);
         }
+        let elements = self.elements(rows.clone(), 0);
+        let (inner, state) = self.inner.enter(rows, self.by.turn(&x, &elements));
+        (Box::new(TurnedOnce { by: self.by, inner, elements }), state)
     }
 
     fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column {
-        let draw = if self.by.draw == SymmetryDraw::PerStage { stage.index } else { 0 };
-        let elements = self.elements(rows.clone(), draw);
+        let elements = self.elements(rows.clone(), stage.index);
         self.inner.value(rows, stage, &self.by.turn(x, &elements))
     }
 
@@ -237,7 +235,7 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedOnce<'_, S, P> {
     }
 }
 
-/// Drawn anew at every stage: turned before the inner field is evaluated, and back after.
+/// In plain coordinates: turned before the inner field is evaluated, and back after.
 struct TurnedAnew<'a, S: Space, P> {
     field: &'a Turned<'a, S, P>,
     inner: Box<dyn Chart<S> + 'a>,

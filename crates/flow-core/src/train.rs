@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, CheckpointFolder, Occasion, Tensor};
+use crate::checkpoint::{Checkpoint, CheckpointFolder, Occasion, Tensor, averaged};
 use crate::{
     Adam, AdamSettings, Coordinates, Draws, Error, FixedStep, Flow, Integrator, Mean, Memory, Objective, Potential,
     Purpose, Schedule, Space, Tableau, clip, global_norm,
@@ -40,7 +40,9 @@ impl Batches for BaseSamples {
 /// Settings of a training.
 #[derive(Debug, Clone)]
 pub struct TrainSettings {
-    /// Gradient steps in all.
+    /// Gradient steps made by the trainings that this one goes on from; it starts with a fresh optimiser all the same.
+    pub first: u64,
+    /// Gradient steps in all, those included.
     pub steps: u64,
     /// Rows per batch.
     pub batch: usize,
@@ -52,6 +54,9 @@ pub struct TrainSettings {
     pub adam: AdamSettings,
     /// Greatest global norm of a gradient.
     pub clip_norm: Option<f64>,
+    /// Decay d of the moving average of the parameters, `average ← d · average + (1 − d) · parameters`, that validations and figures
+    /// use (early steps use a smaller d, so that the start is forgotten); none: the parameters themselves.
+    pub average: Option<f64>,
     /// Seed of everything random.
     pub seed: u64,
     /// Runge-Kutta method.
@@ -88,11 +93,14 @@ impl TrainSettings {
         positive("flow.time", self.duration)?;
         positive("train.watch_tolerance", self.watch_tolerance)?;
         positive("train.batch", self.batch as f64)?;
-        positive("train.steps", self.steps as f64)?;
+        positive("train.steps", self.steps.saturating_sub(self.first) as f64)?;
         positive("train.checkpoint_every", self.checkpoint_every as f64)?;
         if self.max_flow_steps < self.flow_steps {
             let expected = format!("at least flow.steps, {}", self.flow_steps);
             return Err(Error::setting("train.max_flow_steps", self.max_flow_steps, expected));
+        }
+        if let Some(decay) = self.average.filter(|decay| !(0.0..1.0).contains(decay)) {
+            return Err(Error::setting("train.average", decay, "at least 0 and below 1"));
         }
         self.clip_norm.map_or(Ok(()), |norm| positive("train.clip_norm", norm))
     }
@@ -193,6 +201,8 @@ pub struct Trainer<'a, S: Space> {
     batches: &'a dyn Batches,
     folder: &'a CheckpointFolder,
     adam: Adam<S>,
+    /// The moving average of the parameters, where there is one.
+    average: Option<Vec<S::Array>>,
     state: TrainState,
     /// Where a roll-back leads: the last periodic checkpoint.
     good: Checkpoint,
@@ -200,7 +210,7 @@ pub struct Trainer<'a, S: Space> {
 }
 
 impl<'a, S: Space> Trainer<'a, S> {
-    /// A training from the potential's present parameters.
+    /// A training from the potential's present parameters, at step [`TrainSettings::first`].
     ///
     /// # Errors
     /// [`Error::Setting`] when a setting is out of range.
@@ -215,7 +225,7 @@ impl<'a, S: Space> Trainer<'a, S> {
         settings.check()?;
         let adam = Adam::new(space, settings.adam, &potential.parameters())?;
         let state = TrainState {
-            step: 0,
+            step: settings.first,
             adam_steps: 0,
             flow_steps: settings.flow_steps,
             learning_rate_scale: 1.0,
@@ -224,8 +234,10 @@ impl<'a, S: Space> Trainer<'a, S> {
             seconds: 0.0,
         };
         let good = Checkpoint::default();
+        let values = || potential.parameters().into_iter().map(|p| p.value.clone()).collect();
+        let average = settings.average.map(|_| values());
         let mut trainer =
-            Self { space, settings, potential, objective, batches, folder, adam, state, good, warned: false };
+            Self { space, settings, potential, objective, batches, folder, adam, average, state, good, warned: false };
         trainer.good = trainer.checkpoint();
         Ok(trainer)
     }
@@ -260,8 +272,8 @@ impl<'a, S: Space> Trainer<'a, S> {
     /// # Errors
     /// Those of the objective, the batches, the observer and the file system; [`Error::TooManyRollbacks`].
     pub fn run(&mut self, observer: &mut dyn Observer, validator: &mut Validator<'_, S>) -> Result<Finish, Error> {
-        if self.state.step == 0 {
-            self.folder.save(0, Occasion::Periodic, &self.good)?;
+        if self.state.step == self.settings.first {
+            self.folder.save(self.state.step, Occasion::Periodic, &self.good)?;
         }
         let mut clock = Instant::now();
         while self.state.step < self.settings.steps {
@@ -314,11 +326,12 @@ impl<'a, S: Space> Trainer<'a, S> {
         if let Some(limit) = settings.clip_norm {
             clip(*space, &mut gradient, gradient_norm, limit);
         }
-        let schedule = settings.schedule.factor(step, settings.steps);
+        let schedule = settings.schedule.factor(step - settings.first, settings.steps - settings.first);
         let learning_rate = settings.learning_rate * schedule * self.state.learning_rate_scale;
         self.adam.step(self.space, learning_rate, self.potential.parameters_mut(), gradient);
         self.state.step += 1;
         self.state.adam_steps = self.adam.steps;
+        self.update_average();
         if let Some(error) = integration_error {
             self.watch(error, observer);
         }
@@ -354,9 +367,28 @@ impl<'a, S: Space> Trainer<'a, S> {
         }
     }
 
+    fn update_average(&mut self) {
+        let (Some(average), Some(decay)) = (&mut self.average, self.settings.average) else { return };
+        let steps = self.state.adam_steps as f64;
+        let decay = decay.min((1.0 + steps) / (10.0 + steps));
+        for (average, parameter) in average.iter_mut().zip(self.potential.parameters()) {
+            self.space.accumulate(average, decay, &[(1.0 - decay, &parameter.value)]);
+        }
+    }
+
+    /// Exchanges the parameters and their average, where there is one.
+    fn swap_average(&mut self) {
+        for (parameter, average) in self.potential.parameters_mut().into_iter().zip(self.average.iter_mut().flatten()) {
+            std::mem::swap(&mut parameter.value, average);
+        }
+    }
+
     fn validate(&mut self, validator: &mut Validator<'_, S>) -> Result<Validation, Error> {
         let integrator = FixedStep::new(self.settings.tableau.clone(), self.state.flow_steps)?;
-        let validation = validator(&flow(self.space, &self.settings, &*self.potential, &integrator))?;
+        self.swap_average();
+        let validation = validator(&flow(self.space, &self.settings, &*self.potential, &integrator));
+        self.swap_average();
+        let validation = validation?;
         if self.state.best.is_none_or(|best| validation.figure < best) {
             self.state.best = Some(validation.figure);
             self.folder.save_best(&self.checkpoint())?;
@@ -394,6 +426,9 @@ impl<'a, S: Space> Trainer<'a, S> {
             for (moment, array) in [("first", &self.adam.first[i]), ("second", &self.adam.second[i])] {
                 tensors.push(Tensor::from_array(self.space, format!("adam.{moment}.{}", p.name), &p.shape, array));
             }
+            if let Some(average) = &self.average {
+                tensors.push(Tensor::from_array(self.space, averaged(&p.name), &p.shape, &average[i]));
+            }
         }
         let state = serde_json::to_string(&self.state).expect("a plain struct of numbers serialises");
         Checkpoint { tensors, metadata: HashMap::from([("train_state".to_string(), state)]) }
@@ -401,8 +436,7 @@ impl<'a, S: Space> Trainer<'a, S> {
 
     fn restore(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<(), Error> {
         let bad = |reason: String| Error::Checkpoint { path: path.into(), reason };
-        let text = checkpoint.metadata.get("train_state").ok_or_else(|| bad("it has no train_state".into()))?;
-        let state: TrainState = serde_json::from_str(text).map_err(|e| bad(format!("its train_state: {e}")))?;
+        let state = checkpoint.train_state(path)?.ok_or_else(|| bad("it has no train_state".into()))?;
         let moments = |moment: &str| -> Result<Vec<_>, Error> {
             let read = |p: &crate::Parameter<S>| {
                 checkpoint.array(self.space, &format!("adam.{moment}.{}", p.name), &p.shape, path)
@@ -410,6 +444,9 @@ impl<'a, S: Space> Trainer<'a, S> {
             self.potential.parameters().into_iter().map(read).collect()
         };
         let (first, second) = (moments("first")?, moments("second")?);
+        let read = |p: &crate::Parameter<S>| checkpoint.array(self.space, &averaged(&p.name), &p.shape, path);
+        let average = self.average.is_some().then(|| self.potential.parameters().into_iter().map(read).collect());
+        self.average = average.transpose()?;
         checkpoint.load_parameters(self.space, self.potential.parameters_mut(), path)?;
         (self.adam.first, self.adam.second, self.adam.steps) = (first, second, state.adam_steps);
         self.state = state;

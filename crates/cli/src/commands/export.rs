@@ -11,10 +11,18 @@ use crate::{model, output};
 /// Exports as planned.
 pub fn run(plan: Export) -> Result<(), CliError> {
     let (checkpoint, file) = model::checkpoint(&plan.run)?;
-    let crate::config::Potential::Ridge(ridge) = &plan.config.potential;
+    let crate::config::Potential::Ridge(ridge) = &plan.config.potential else {
+        return Err(CliError::Usage(format!(
+            "{} has a sum of terms, for which PyTorch's two linear layers have no names; its weights are in {}",
+            plan.run.display(),
+            file.display()
+        )));
+    };
     let mut tensors = Vec::new();
     for (ours, torch) in NAMES {
-        let found = checkpoint.tensors.iter().find(|tensor| tensor.name == ours);
+        let named = |name: &str| checkpoint.tensors.iter().find(|tensor| tensor.name == name);
+        // What figures are taken with is what goes out.
+        let found = named(&format!("average.{ours}")).or_else(|| named(ours));
         match found {
             Some(tensor) => {
                 let shape = torch_shape(ours, &tensor.shape);

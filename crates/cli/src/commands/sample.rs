@@ -52,7 +52,9 @@ impl Sample {
             let mut file = BufWriter::new(file);
             let mut task = Task::start("sampling", sampling::batches(self.count));
             for i in 0..sampling::batches(self.count) {
-                for value in sampling::batch(flow, self.config.train.seed, i, self.count)? {
+                let mut samples = sampling::batch(flow, self.config.train.seed, i, self.count)?;
+                sampling::to_physical(&self.config, &mut samples)?;
+                for value in samples {
                     match precision {
                         Precision::F32 => file.write_all(&(value as f32).to_le_bytes()).map_err(failed)?,
                         Precision::F64 => file.write_all(&value.to_le_bytes()).map_err(failed)?,
@@ -86,7 +88,8 @@ impl Sample {
                 self.count
             )));
         }
-        let samples = sampling::all(flow, self.config.train.seed, self.count)?;
+        let mut samples = sampling::all(flow, self.config.train.seed, self.count)?;
+        sampling::to_physical(&self.config, &mut samples)?;
         let columns = (self.count as f64).sqrt().ceil() as usize;
         let png = match sampling::tiles(&self.config, &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,

@@ -1,17 +1,18 @@
 //! `maflow train`: from a recipe or a run's last checkpoint to a trained flow, its figures and its pictures.
 
 use flow_core::checkpoint::CheckpointFolder;
-use flow_core::train::{Finish, Observer, TrainSettings, Trainer, Validation};
-use flow_core::{Flow, Mean, Objective, Space};
+use flow_core::train::{Finish, Observer, Trainer, Validation};
+use flow_core::{Flow, Mean, Potential, Space};
 
 use crate::config::Config;
 use crate::engine::{self, Engine, Work};
 use crate::error::CliError;
 use crate::listener::Listener;
 use crate::plan::{Start, Train};
-use crate::problem::{FigureRows, Problem};
+use crate::problem::{FigureRows, Problem, TrainingRows};
 use crate::progress::duration;
 use crate::run_dir::RunDir;
+use crate::settings::Phase;
 use crate::{figures, interrupt, metrics, model, output, pictures, settings};
 
 /// Trains as planned.
@@ -28,15 +29,15 @@ impl Work for Train {
     fn run<E: Engine>(mut self, engine: &E) -> Result<(), CliError> {
         // Whatever can be wrong is found before anything is written.
         let problem = Problem::load(&self.config, self.data.as_deref())?;
-        let settings = settings::of(&self.config, &problem);
-        model::potential(engine, &self.config)?;
+        let phases = settings::phases(&self.config, &problem);
+        self.first_potential(engine)?;
         self.config.run = Some(self.compute.run_info());
         let run = match &self.start {
             Start::New(path) => RunDir::create(path, &self.config)?,
             Start::NewNumbered(base) => RunDir::create_free(base, &self.config)?,
             Start::Resume(path) => RunDir::resume(path)?,
         };
-        let finish = train(engine, &self, &problem, settings, &run)?;
+        let finish = train(engine, &self, &problem, phases, &run)?;
         if finish == Finish::Interrupted {
             return Err(CliError::Interrupted(format!(
                 "interrupted after a checkpoint; to go on type: maflow train --resume --out {}",
@@ -47,41 +48,52 @@ impl Work for Train {
     }
 }
 
-/// Trains to the end or to an interrupt.
+impl Train {
+    /// The potential that the training starts from.
+    fn first_potential<E: Engine>(&self, engine: &E) -> Result<Box<dyn Potential<E::Space>>, CliError> {
+        match &self.from {
+            Some(run) => Ok(model::load(engine, &self.config, run)?.potential),
+            None => model::potential(engine, &self.config),
+        }
+    }
+}
+
+/// Trains to the end or to an interrupt, phase by phase.
 fn train<E: Engine>(
     engine: &E,
     plan: &Train,
     problem: &Problem,
-    settings: TrainSettings,
+    phases: Vec<Phase>,
     run: &RunDir,
 ) -> Result<Finish, CliError> {
-    let (config, space, total) = (&plan.config, engine.space(), settings.steps);
+    let (config, total) = (&plan.config, phases.last().map_or(0, |phase| phase.settings.steps));
     let folder = CheckpointFolder::open(&run.checkpoints(), config.train.keep)?;
-    let objective = problem.objective::<E::Space>(config.train.transport_cost);
-    let mut potential = model::potential(engine, config)?;
-    let mut trainer = Trainer::new(space, settings, &mut *potential, &*objective, problem, &folder)?;
     let epoch = problem.training_rows().map(|rows| (config.train.batch as u64, rows as u64));
     let mut listener = Listener::new(run, problem.sites(), epoch);
-    let mut first = 0;
+    let mut first = None;
     if let Start::Resume(_) = plan.start {
-        match trainer.resume(&mut listener)? {
-            Some(step) => first = step,
-            None => listener.rewind(0)?,
-        }
-        // The old configuration stays until its checkpoint has been read with the new one.
-        run.write_config(config)?;
-        listener.note(&format!("resumed at step {first} of {total}"));
+        first = newest_step(&folder)?;
     } else {
-        listener.rewind(0)?;
         output::note(&format!("training {} in {}", config.name, run.path().display()));
-        run.log(&format!("started: {} steps", total))?;
+        run.log(&format!("started: {total} steps"))?;
     }
-    listener.show(first, total, problem.best().map(|best| (problem.best_is(), best)));
-    let rows = FigureRows::validation(problem, config.train.seed);
-    let validated = problem.objective::<E::Space>(0.0);
-    let finish = trainer.run(&mut listener, &mut |flow: &Flow<'_, E::Space>| validate(flow, &*validated, &rows));
+    // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure alone.
+    let comparable = !phases[0].matching || phases.len() > 1 || config.train.validate_every > 0;
+    let best = problem.best().filter(|_| comparable).map(|best| (problem.best_is(), best));
+    listener.show(first.unwrap_or(0), total, best);
+    let mut potential = plan.first_potential(engine)?;
+    let last = phases.len() - 1;
+    let mut finish = Finish::Completed;
+    for (k, phase) in phases.into_iter().enumerate() {
+        if k < last && first.is_some_and(|first| first >= phase.settings.steps) {
+            continue;
+        }
+        finish = phase.run(engine, plan, problem, &mut *potential, &folder, run, &mut listener)?;
+        if finish == Finish::Interrupted {
+            break;
+        }
+    }
     listener.finish();
-    let finish = finish?;
     run.log(match finish {
         Finish::Completed => "all steps made",
         Finish::Interrupted => "interrupted",
@@ -89,10 +101,64 @@ fn train<E: Engine>(
     Ok(finish)
 }
 
+/// Gradient steps made before the newest usable checkpoint, where there is one.
+fn newest_step(folder: &CheckpointFolder) -> Result<Option<u64>, CliError> {
+    let Some(newest) = folder.newest(None)? else { return Ok(None) };
+    Ok(newest.checkpoint.train_state(&newest.path)?.map(|state| state.step))
+}
+
+impl Phase {
+    /// Trains from the potential as it is, from the end of the phase before, or from the newest checkpoint of this phase.
+    #[allow(clippy::too_many_arguments, reason = "one training is made of this many parts")]
+    fn run<E: Engine>(
+        self,
+        engine: &E,
+        plan: &Train,
+        problem: &Problem,
+        potential: &mut dyn Potential<E::Space>,
+        folder: &CheckpointFolder,
+        run: &RunDir,
+        listener: &mut Listener<'_>,
+    ) -> Result<Finish, CliError> {
+        let (space, config, first, total) = (engine.space(), &plan.config, self.settings.first, self.settings.steps);
+        let resumed = matches!(plan.start, Start::Resume(_));
+        // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or not.
+        let mut resume = resumed && newest_step(folder)?.is_some_and(|step| first == 0 || step > first);
+        if first > 0 && !resume {
+            let newest =
+                folder.newest(None)?.ok_or_else(|| CliError::Failed("the first training left no checkpoint".into()))?;
+            newest.checkpoint.load_trained(space, potential.parameters_mut(), &newest.path)?;
+        }
+        let objective = problem.training_objective::<E::Space>(&config.train, self.matching);
+        let batches = TrainingRows { problem, matching: self.matching };
+        let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?;
+        if resume {
+            resume = trainer.resume(listener)?.is_some();
+        }
+        if !resume {
+            listener.rewind(first)?;
+        }
+        if resumed {
+            // The old configuration stays until its checkpoint has been read with the new one.
+            run.write_config(config)?;
+            listener.note(&format!("resumed at step {} of {total}", trainer.state().step));
+        } else if first > 0 {
+            listener.note(&format!("fine-tuning by {} from step {first} on", objective.name()));
+        }
+        let rows = FigureRows::validation(problem, config.train.seed);
+        let validated = problem.objective::<E::Space>(0.0);
+        let finish = trainer.run(listener, &mut |flow: &Flow<'_, E::Space>| validate(flow, &*validated, &rows));
+        if finish.is_err() {
+            listener.finish();
+        }
+        Ok(finish?)
+    }
+}
+
 /// The validation figure of the flow as it is; its integration error is that of the first batch.
 fn validate<S: Space>(
     flow: &Flow<'_, S>,
-    objective: &dyn Objective<S>,
+    objective: &dyn flow_core::Objective<S>,
     rows: &FigureRows<'_>,
 ) -> Result<Validation, flow_core::Error> {
     let mut losses = Vec::with_capacity(rows.rows());

@@ -4,9 +4,12 @@ use serde::de::DeserializeOwned;
 use serde_aux::serde_introspection::serde_introspect;
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, CosineSchedule, Potential, RidgePotential, Schedule, Target, closest};
+use super::{
+    Config, ConfigError, CosineSchedule, Potential, RidgePotential, Schedule, SumPotential, Target, Term, closest,
+};
 
-const SECTIONS: [&str; 8] = ["name", "description", "run", "target", "potential", "flow", "train", "evaluate"];
+const SECTIONS: [&str; 9] =
+    ["name", "description", "run", "target", "potential", "flow", "train", "fine_tune", "evaluate"];
 
 /// Reads a configuration out of a table; `name` is used where the table gives none.
 ///
@@ -41,6 +44,10 @@ pub fn from_table(mut table: Table, name: &str) -> Result<Config, ConfigError> {
         potential: potential(required(&mut table, "potential", "a section [potential]")?)?,
         flow: section("flow", required(&mut table, "flow", "a section [flow]")?)?,
         train,
+        fine_tune: match table.remove("fine_tune") {
+            None => None,
+            Some(value) => Some(section("fine_tune", as_table("fine_tune", value)?)?),
+        },
         evaluate: match table.remove("evaluate") {
             None => Default::default(),
             Some(value) => section("evaluate", as_table("evaluate", value)?)?,
@@ -61,13 +68,47 @@ fn target(table: Table) -> Result<Target, ConfigError> {
 
 fn potential(mut table: Table) -> Result<Potential, ConfigError> {
     let symmetry = table.remove("symmetry");
-    let (_, rest) = kind("potential", table, &["ridge"])?;
+    let (kind, mut rest) = kind("potential", table, &["ridge", "sum"])?;
+    if kind == "sum" {
+        if let Some(value) = symmetry {
+            rest.insert("symmetry".to_owned(), value);
+        }
+        return Ok(Potential::Sum(SumPotential { terms: terms(rest)? }));
+    }
     let mut ridge: RidgePotential = section("potential", rest)?;
     if let Some(value) = symmetry {
         let key = "potential.symmetry";
         ridge.symmetry = Some(section(key, as_table(key, value)?)?);
     }
     Ok(Potential::Ridge(ridge))
+}
+
+/// The terms of a sum.
+fn terms(mut table: Table) -> Result<Vec<Term>, ConfigError> {
+    const KINDS: [&str; 7] =
+        ["lattice-quadratic", "lattice-ridge", "quadratic", "full-quadratic", "separable", "ridge", "two-layer"];
+    let key = "potential.terms";
+    let expected = "an array of sections [[potential.terms]]";
+    let given = match table.remove("terms") {
+        Some(Value::Array(terms)) => terms,
+        Some(other) => return Err(wrong_type(key, &other, expected)),
+        None => return Err(ConfigError::Missing { key: key.to_owned(), expected: expected.to_owned() }),
+    };
+    reject_unknown("potential", &table, &[])?;
+    let term = |(i, value)| {
+        let path = format!("{key}.{i}");
+        let (kind, rest) = kind(&path, as_table(&path, value)?, &KINDS)?;
+        Ok(match kind {
+            "lattice-quadratic" => Term::LatticeQuadratic(section(&path, rest)?),
+            "lattice-ridge" => Term::LatticeRidge(section(&path, rest)?),
+            "quadratic" => Term::Quadratic(section(&path, rest)?),
+            "full-quadratic" => Term::FullQuadratic(section(&path, rest)?),
+            "separable" => Term::Separable(section(&path, rest)?),
+            "ridge" => Term::Ridge(section(&path, rest)?),
+            _ => Term::TwoLayer(section(&path, rest)?),
+        })
+    };
+    given.into_iter().enumerate().map(term).collect()
 }
 
 fn schedule(value: Value) -> Result<Schedule, ConfigError> {

@@ -25,6 +25,9 @@ pub struct Config {
     pub flow: Flow,
     /// How the parameters are found.
     pub train: Train,
+    /// A second, shorter training that goes on from the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fine_tune: Option<FineTune>,
     /// How the figures of the finished run are taken.
     pub evaluate: Evaluate,
 }
@@ -99,6 +102,20 @@ pub struct IsingTarget {
     /// Boundary of the lattice.
     #[serde(default)]
     pub boundary: Boundary,
+    /// Coordinates that the flow works in; figures are those of x either way.
+    #[serde(default)]
+    pub coordinates: IsingCoordinates,
+}
+
+/// Coordinates of the continuous Ising model with coupling matrix K.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsingCoordinates {
+    /// x, as the paper has it.
+    #[default]
+    X,
+    /// `y = K^(-1/2) x`: spins times `K^(1/2)` plus standard normal noise, what flow matching needs.
+    Whitened,
 }
 
 impl IsingTarget {
@@ -234,6 +251,211 @@ pub struct Phi4Target {
 pub enum Potential {
     /// The paper's: `φ(x) = Σ_j v_j f(w_j·x + b_j)`.
     Ridge(RidgePotential),
+    /// A sum of terms whose coefficients depend on time.
+    Sum(SumPotential),
+}
+
+/// A sum of terms.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SumPotential {
+    /// The terms.
+    pub terms: Vec<Term>,
+}
+
+/// A term of a sum; its coefficients are expanded in functions of time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Term {
+    /// `½ xᵀ C(t) x` with C the same at every site of a periodic lattice.
+    LatticeQuadratic(LatticeQuadraticTerm),
+    /// `Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))` on a periodic lattice.
+    LatticeRidge(LatticeRidgeTerm),
+    /// `½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`.
+    Quadratic(QuadraticTerm),
+    /// `½ xᵀ A(t) x`, A symmetric.
+    FullQuadratic(FullQuadraticTerm),
+    /// `Σ_i Σ_k α_ik(t) f(g (x_i − c_k))` with fixed centres.
+    Separable(SeparableTerm),
+    /// `Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`.
+    Ridge(RidgeTerm),
+    /// Two hidden layers: `Σ_k v_k(t) f(z_k)`, `z = W₂ f(a) + b₂(t)`, `a = g(t) ⊙ W₁x + b₁(t)`.
+    TwoLayer(TwoLayerTerm),
+}
+
+impl Term {
+    /// Its kind, as in configurations.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::LatticeQuadratic(_) => "lattice-quadratic",
+            Self::LatticeRidge(_) => "lattice-ridge",
+            Self::Quadratic(_) => "quadratic",
+            Self::FullQuadratic(_) => "full-quadratic",
+            Self::Separable(_) => "separable",
+            Self::Ridge(_) => "ridge",
+            Self::TwoLayer(_) => "two-layer",
+        }
+    }
+}
+
+/// A quadratic form that is diagonal in Fourier space.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatticeQuadraticTerm {
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// Kernels that cover the whole lattice, moved to every site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatticeRidgeTerm {
+    /// Number of kernels.
+    pub kernels: usize,
+    /// The function f.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether there are offsets b.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Whether every kernel is symmetric under rotations by 90° and reflections, and the density with it.
+    #[serde(default)]
+    pub d4: bool,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// Coordinate by coordinate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuadraticTerm {
+    /// Whether there is a linear part.
+    #[serde(default = "yes")]
+    pub linear: bool,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// All pairs of coordinates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FullQuadraticTerm {
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// A function of one variable for every coordinate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeparableTerm {
+    /// Number of centres K, equally spaced in `interval`.
+    #[serde(default = "SeparableTerm::default_centres")]
+    pub centres: usize,
+    /// The first and the last centre.
+    #[serde(default = "SeparableTerm::default_interval")]
+    pub interval: [f64; 2],
+    /// Ratio of the centres' spacing to the width of f''.
+    #[serde(default = "SeparableTerm::default_sharpness")]
+    pub sharpness: f64,
+    /// The function f.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+impl SeparableTerm {
+    fn default_centres() -> usize {
+        16
+    }
+    fn default_interval() -> [f64; 2] {
+        [-3.0, 3.0]
+    }
+    fn default_sharpness() -> f64 {
+        2.0
+    }
+}
+
+/// One hidden layer with gains and offsets that depend on time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RidgeTerm {
+    /// Width h of the hidden layer.
+    pub hidden: usize,
+    /// The function f.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether there are offsets b.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Whether there are gains g.
+    #[serde(default = "yes")]
+    pub gains: bool,
+    /// Sharpness of the first features, as for `potential.kind = "ridge"`.
+    #[serde(default = "unit")]
+    pub sharpness: f64,
+    /// How far from the origin the first features lie: first offsets are multiplied by it.
+    #[serde(default = "unit")]
+    pub reach: f64,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// Two hidden layers with gains and offsets that depend on time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwoLayerTerm {
+    /// Widths of the hidden layers.
+    pub hidden: [usize; 2],
+    /// The function f of both layers.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether the first layer has offsets.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian.
+    #[serde(default)]
+    pub probes: usize,
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    #[serde(default = "four")]
+    pub time_terms: usize,
+    /// Which functions.
+    #[serde(default)]
+    pub time_family: TimeFamily,
+}
+
+/// Functions of `τ = t/T` that coefficients are expanded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeFamily {
+    /// `cos(mπτ)`.
+    #[default]
+    Cosine,
+    /// Chebyshev polynomials in τ.
+    Polynomial,
 }
 
 impl Potential {
@@ -241,6 +463,7 @@ impl Potential {
     pub fn symmetry(&self) -> Option<&Symmetry> {
         match self {
             Self::Ridge(ridge) => ridge.symmetry.as_ref(),
+            Self::Sum(_) => None,
         }
     }
 }
@@ -279,6 +502,10 @@ fn unit() -> f64 {
 
 fn one() -> usize {
     1
+}
+
+fn four() -> usize {
+    4
 }
 
 /// The function f of the hidden layer.
@@ -435,9 +662,18 @@ pub struct Train {
     /// Largest global norm of the gradient; longer ones are scaled to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Decay of the moving average of the parameters that figures are taken with, e.g. 0.999; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
     /// Weight of the transport cost `∫ ½‖∇φ‖² dt` in the loss.
     #[serde(default)]
     pub transport_cost: f64,
+    /// Flow matching: times in a batch, drawn stratified.
+    #[serde(default = "Train::default_times")]
+    pub times: usize,
+    /// Flow matching to an Ising model: spin configurations sampled once, by cluster Monte Carlo, to train on.
+    #[serde(default = "Train::default_pool")]
+    pub pool: usize,
     /// Floating-point precision.
     #[serde(default)]
     pub precision: Precision,
@@ -471,6 +707,12 @@ impl Train {
     fn default_learning_rate() -> f64 {
         1e-3
     }
+    fn default_times() -> usize {
+        16
+    }
+    fn default_pool() -> usize {
+        1 << 16
+    }
     fn default_betas() -> [f64; 2] {
         [0.9, 0.999]
     }
@@ -494,6 +736,26 @@ impl Train {
     }
 }
 
+/// A training that goes on from the first, by the target's own objective: likelihood of data, free energy of an energy.
+/// Its learning rate rises for a tenth of the steps and falls to zero like half a cosine; what it doesn't name is as in `train`, without weight decay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FineTune {
+    /// Optimiser steps; 0 leaves it out.
+    pub steps: usize,
+    /// Rows of a batch.
+    pub batch: usize,
+    /// Step size of the optimiser at the start.
+    #[serde(default = "Train::default_learning_rate")]
+    pub learning_rate: f64,
+    /// Largest global norm of the gradient; longer ones are scaled to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Decay of the moving average of the parameters; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
+}
+
 /// What is minimised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -502,6 +764,8 @@ pub enum Objective {
     Nll,
     /// Variational free energy of an energy function (equation 7).
     FreeEnergy,
+    /// Regression on the velocity of a path from the base to samples of the target, without integration.
+    FlowMatching,
 }
 
 /// How the learning rate changes.

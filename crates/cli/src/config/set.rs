@@ -44,23 +44,8 @@ impl Setting {
     pub fn apply(&self, table: &mut Table) -> Result<(), ConfigError> {
         let parts: Vec<&str> = self.key.split('.').map(str::trim).collect();
         let (last, sections) = parts.split_last().expect("split gives at least one part");
-        let mut here = table;
-        for (depth, part) in sections.iter().enumerate() {
-            let next = here.entry((*part).to_owned()).or_insert_with(|| Value::Table(Table::new()));
-            if let Value::String(kind) = next {
-                // A bare word is short for a section with that kind.
-                *next = Value::Table(Table::from_iter([("kind".to_owned(), Value::String(std::mem::take(kind)))]));
-            }
-            here = match next {
-                Value::Table(table) => table,
-                other => {
-                    return Err(ConfigError::WrongType {
-                        key: self.key.clone(),
-                        message: format!("`{}` is {} and has no keys below it", parts[..=depth].join("."), other),
-                    });
-                }
-            };
-        }
+        let wrong = |message| ConfigError::WrongType { key: self.key.clone(), message };
+        let here = descend(table, sections).map_err(wrong)?;
         // The length of a training is given once: the newer of the two words wins.
         match self.key.as_str() {
             "train.steps" => here.remove("epochs"),
@@ -69,6 +54,28 @@ impl Setting {
         };
         here.insert((*last).to_owned(), self.value.clone());
         Ok(())
+    }
+}
+
+/// The section that a path leads to; missing ones are made, and sections of an array go by their numbers.
+fn descend<'a>(table: &'a mut Table, path: &[&str]) -> Result<&'a mut Table, String> {
+    let Some((part, rest)) = path.split_first() else { return Ok(table) };
+    let next = table.entry((*part).to_owned()).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::String(kind) = next {
+        // A bare word is short for a section with that kind.
+        *next = Value::Table(Table::from_iter([("kind".to_owned(), Value::String(std::mem::take(kind)))]));
+    }
+    match next {
+        Value::Table(table) => descend(table, rest),
+        Value::Array(entries) => {
+            let count = entries.len();
+            let number = rest.first().and_then(|number| number.parse::<usize>().ok());
+            match number.and_then(|number| entries.get_mut(number)).and_then(Value::as_table_mut) {
+                Some(table) => descend(table, &rest[1..]),
+                None => Err(format!("`{part}` has {count} sections; write `{part}.0.key` for a key of the first")),
+            }
+        }
+        other => Err(format!("`{part}` is {other} and has no keys below it")),
     }
 }
 
@@ -103,6 +110,18 @@ mod tests {
         assert_eq!(table["schedule"]["kind"].as_str(), Some("cosine"));
         assert_eq!(table["schedule"]["warmup"].as_integer(), Some(5));
         assert_eq!(table["new"]["section"]["key"].as_integer(), Some(1));
+    }
+
+    #[test]
+    fn sections_of_an_array_have_numbers() {
+        let mut table: Table = "[[terms]]\nkernels = 1\n[[terms]]\nkernels = 2".parse().unwrap();
+        set("terms.1.kernels=7").apply(&mut table).unwrap();
+        let kernels = |i: usize| table["terms"][i]["kernels"].as_integer().unwrap();
+        assert_eq!((kernels(0), kernels(1)), (1, 7));
+        for wrong in ["terms.2.kernels=7", "terms.kernels=7", "terms.x.kernels=7"] {
+            let error = set(wrong).apply(&mut table.clone()).unwrap_err().to_string();
+            assert!(error.contains("`terms`"), "{error}");
+        }
     }
 
     #[test]

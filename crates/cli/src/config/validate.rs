@@ -2,7 +2,10 @@
 
 use std::fmt::Display;
 
-use super::{Config, ConfigError, Evaluate, Flow, Generator, Objective, Potential, Schedule, Symmetry, Target, Train};
+use super::{
+    Config, ConfigError, Evaluate, FineTune, Flow, Generator, IsingCoordinates, Objective, Potential, Schedule,
+    Symmetry, Target, Term, Train,
+};
 
 impl Config {
     /// Dimension N of the data.
@@ -21,23 +24,82 @@ impl Config {
     /// [`ConfigError::OutOfRange`] with the value, the range and the remedy.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.target.validate()?;
-        let Potential::Ridge(ridge) = &self.potential;
-        at_least("potential.hidden", ridge.hidden, 1)?;
-        at_most("potential.hidden", ridge.hidden, 1 << 20)?;
-        within("potential.sharpness", ridge.sharpness, 1e-3, 1e3, "1 is the start of PyTorch's linear layers")?;
-        at_least("potential.time_terms", ridge.time_terms, 1)?;
-        at_most("potential.time_terms", ridge.time_terms, 64)?;
-        if let Some(symmetry) = &ridge.symmetry {
-            symmetry.validate(&self.target, self.dimension())?;
+        match &self.potential {
+            Potential::Ridge(ridge) => {
+                at_least("potential.hidden", ridge.hidden, 1)?;
+                at_most("potential.hidden", ridge.hidden, 1 << 20)?;
+                within("potential.sharpness", ridge.sharpness, 1e-3, 1e3, "1 is the start of PyTorch's linear layers")?;
+                time_terms(ridge.time_terms)?;
+                if let Some(symmetry) = &ridge.symmetry {
+                    symmetry.validate(&self.target, self.dimension())?;
+                }
+            }
+            Potential::Sum(sum) => {
+                at_least("potential.terms", sum.terms.len(), 1)?;
+                sum.terms.iter().try_for_each(|term| self.term_fits(term))?;
+            }
         }
         self.flow.validate()?;
         self.train.validate()?;
+        self.fine_tune.as_ref().map_or(Ok(()), FineTune::validate)?;
         self.evaluate.validate()?;
         self.objective_fits()?;
         self.watch_fits()
     }
 
-    /// Data are fitted by likelihood, energies by free energy.
+    /// The sizes of a term, and whether the target has what it needs.
+    fn term_fits(&self, term: &Term) -> Result<(), ConfigError> {
+        match term {
+            Term::LatticeQuadratic(term) => time_terms(term.time_terms)?,
+            Term::LatticeRidge(term) => {
+                at_least("potential.terms.kernels", term.kernels, 1)?;
+                at_most("potential.terms.kernels", term.kernels, 1 << 12)?;
+                time_terms(term.time_terms)?;
+                let square = self.target.lattice().is_some_and(|(rows, cols, _)| rows == cols);
+                if term.d4 && !square {
+                    return Err(out_of_range(
+                        "potential.terms.d4",
+                        true,
+                        "a square lattice as the target",
+                        "set it to false: this target doesn't have that symmetry",
+                    ));
+                }
+            }
+            Term::Quadratic(term) => return time_terms(term.time_terms),
+            Term::FullQuadratic(term) => return time_terms(term.time_terms),
+            Term::Separable(term) => {
+                at_least("potential.terms.centres", term.centres, 2)?;
+                at_most("potential.terms.centres", term.centres, 1 << 10)?;
+                return time_terms(term.time_terms);
+            }
+            Term::Ridge(term) => {
+                at_least("potential.terms.hidden", term.hidden, 1)?;
+                at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
+                within("potential.terms.sharpness", term.sharpness, 1e-3, 1e3, "1 is usual")?;
+                within("potential.terms.reach", term.reach, 0.0, 1e3, "1 is usual")?;
+                return time_terms(term.time_terms);
+            }
+            Term::TwoLayer(term) => {
+                for hidden in term.hidden {
+                    at_least("potential.terms.hidden", hidden, 1)?;
+                    at_most("potential.terms.hidden", hidden, 1 << 20)?;
+                }
+                at_most("potential.terms.probes", term.probes, 1 << 16)?;
+                return time_terms(term.time_terms);
+            }
+        }
+        match self.target.lattice() {
+            Some((_, _, super::Boundary::Periodic)) => Ok(()),
+            _ => Err(out_of_range(
+                "potential.terms.kind",
+                format!("\"{}\"", term.kind()),
+                "a periodic lattice as the target",
+                "choose another term or target.boundary = \"periodic\"",
+            )),
+        }
+    }
+
+    /// Data are fitted by likelihood, energies by free energy, and whatever can be sampled by flow matching.
     fn objective_fits(&self) -> Result<(), ConfigError> {
         let (what, fits) = match &self.target {
             Target::Mnist(_) => ("mnist is given by data", Objective::Nll),
@@ -45,10 +107,24 @@ impl Config {
             Target::Toy(toy) if toy.name.is_energy() => ("this target is given by its energy", Objective::FreeEnergy),
             Target::Toy(_) => ("this target is given by samples", Objective::Nll),
         };
-        if self.train.objective != fits {
-            let word = |o| {
-                if o == Objective::Nll { "\"nll\"" } else { "\"free-energy\"" }
+        let word = |o| match o {
+            Objective::Nll => "\"nll\"",
+            Objective::FreeEnergy => "\"free-energy\"",
+            Objective::FlowMatching => "\"flow-matching\"",
+        };
+        if self.train.objective == Objective::FlowMatching {
+            let whitened = |ising: &super::IsingTarget| ising.coordinates == IsingCoordinates::Whitened;
+            let remedy = match &self.target {
+                Target::Mnist(_) => None,
+                Target::Toy(toy) if !toy.name.is_energy() => None,
+                Target::Ising(ising) if whitened(ising) => None,
+                Target::Ising(_) => Some("set target.coordinates = \"whitened\", where samples are spins and noise"),
+                Target::Phi4(_) | Target::Toy(_) => Some("flow matching needs samples, and this target has no sampler"),
             };
+            if let Some(remedy) = remedy {
+                return Err(out_of_range("train.objective", word(self.train.objective), word(fits), remedy));
+            }
+        } else if self.train.objective != fits {
             return Err(out_of_range(
                 "train.objective",
                 word(self.train.objective),
@@ -81,6 +157,15 @@ impl Config {
 }
 
 impl Target {
+    /// Sites in either direction and the boundary, where it is a lattice.
+    pub fn lattice(&self) -> Option<(usize, usize, super::Boundary)> {
+        match self {
+            Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
+            Self::Phi4(phi4) => Some((phi4.size, phi4.size, super::Boundary::Periodic)),
+            Self::Mnist(_) | Self::Toy(_) => None,
+        }
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         match self {
             Self::Mnist(mnist) => {
@@ -131,13 +216,9 @@ impl Symmetry {
                 "leave a generator out or choose a smaller lattice",
             ));
         }
-        let (square, periodic) = match target {
-            Target::Ising(ising) => {
-                (ising.size_y.is_none_or(|y| y == ising.size), ising.boundary == super::Boundary::Periodic)
-            }
-            Target::Phi4(_) => (true, true),
-            Target::Mnist(_) | Target::Toy(_) => (false, false),
-        };
+        let (square, periodic) = target
+            .lattice()
+            .map_or((false, false), |(rows, cols, boundary)| (rows == cols, boundary == super::Boundary::Periodic));
         for generator in &self.group {
             let (word, allowed, needs) = match generator {
                 Generator::Translations => ("translations", periodic, "a periodic lattice"),
@@ -216,11 +297,28 @@ impl Train {
         if let Some(norm) = self.clip_norm {
             positive("train.clip_norm", norm, "leave it out to turn clipping off")?;
         }
+        if let Some(decay) = self.average {
+            within("train.average", decay, 0.0, 0.999_999, "0.999 is usual; leave it out to turn the average off")?;
+        }
+        at_least("train.times", self.times, 1)?;
+        at_least("train.pool", self.pool, 1)?;
+        at_most("train.pool", self.pool, 1 << 24)?;
         within("train.transport_cost", self.transport_cost, 0.0, 1e12, "0 turns it off")?;
         fits_toml("train.seed", self.seed)?;
         at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
         at_least("train.keep", self.keep, 1)?;
         positive("train.watch_tolerance", self.watch_tolerance, "train.watch_every = 0 turns the watch off")
+    }
+}
+
+impl FineTune {
+    fn validate(&self) -> Result<(), ConfigError> {
+        at_least("fine_tune.batch", self.batch, 1)?;
+        positive("fine_tune.learning_rate", self.learning_rate, "1e-3 is a good start")?;
+        if let Some(norm) = self.clip_norm {
+            positive("fine_tune.clip_norm", norm, "leave it out to turn clipping off")?;
+        }
+        self.average.map_or(Ok(()), |decay| within("fine_tune.average", decay, 0.0, 0.999_999, "0.99 is usual"))
     }
 }
 
@@ -237,6 +335,11 @@ impl Evaluate {
         within("evaluate.rtol", self.rtol, 1e-15, 1.0, "1e-5 is usual")?;
         within("evaluate.atol", self.atol, 1e-15, 1.0, "1e-5 is usual")
     }
+}
+
+fn time_terms(found: usize) -> Result<(), ConfigError> {
+    at_least("potential.time_terms", found, 1)?;
+    at_most("potential.time_terms", found, 64)
 }
 
 fn out_of_range(

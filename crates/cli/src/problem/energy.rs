@@ -1,10 +1,10 @@
 //! The energies and densities of `datasets` by the names of a configuration, and their exact values.
 
-use datasets::lattice::{self, IsingTarget, Phi4Target};
+use datasets::lattice::{self, IsingTarget, Phi4Target, WhitenedIsing};
 use datasets::plane::{PlaneDensity, PlaneEnergy, PlaneTarget};
 use flow_core::Energy;
 
-use crate::config::{Boundary, Target, Toy};
+use crate::config::{Boundary, IsingCoordinates, Target, Toy};
 use crate::error::CliError;
 
 /// An energy to be fitted.
@@ -12,6 +12,8 @@ use crate::error::CliError;
 pub enum TargetEnergy {
     /// The Ising model in continuous variables.
     Ising(IsingTarget),
+    /// The same in whitened coordinates.
+    WhitenedIsing(WhitenedIsing),
     /// The φ⁴ theory.
     Phi4(Phi4Target),
     /// In the plane.
@@ -20,11 +22,18 @@ pub enum TargetEnergy {
 
 impl TargetEnergy {
     /// The energy of a target.
-    pub(super) fn new(target: &Target) -> Result<Self, CliError> {
+    ///
+    /// # Errors
+    /// Parameters that no target has.
+    pub fn new(target: &Target) -> Result<Self, CliError> {
         Ok(match target {
             Target::Ising(ising) => {
                 let (rows, cols) = (ising.size, ising.size_y.unwrap_or(ising.size));
-                Self::Ising(IsingTarget::new(rows, cols, boundary(ising.boundary), ising.temperature.value())?)
+                let target = IsingTarget::new(rows, cols, boundary(ising.boundary), ising.temperature.value())?;
+                match ising.coordinates {
+                    IsingCoordinates::X => Self::Ising(target),
+                    IsingCoordinates::Whitened => Self::WhitenedIsing(target.whitened()),
+                }
             }
             Target::Phi4(phi4) => {
                 let periodic = lattice::Boundary::Periodic;
@@ -43,6 +52,7 @@ impl Energy for TargetEnergy {
     fn dim(&self) -> usize {
         match self {
             Self::Ising(target) => target.sites(),
+            Self::WhitenedIsing(target) => target.sites(),
             Self::Phi4(target) => target.sites(),
             Self::Plane(_) => 2,
         }
@@ -51,6 +61,10 @@ impl Energy for TargetEnergy {
     fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
         match self {
             Self::Ising(target) => target.energy_and_gradient(x, gradient),
+            // ln p(x) = ln p(y) − ½ ln det K: with the constant, figures are those of the density of x.
+            Self::WhitenedIsing(target) => {
+                target.energy_and_gradient(x, gradient) - 0.5 * target.physical().log_det_k()
+            }
             Self::Phi4(target) => target.energy_and_gradient(x, gradient),
             Self::Plane(target) => target.energy_and_gradient(x, gradient),
         }

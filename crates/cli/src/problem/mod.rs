@@ -2,15 +2,17 @@
 
 mod digits;
 mod energy;
+mod spins;
 
-use std::path::Path;
+use std::path::Path as FilePath;
 
 use datasets::plane::PlaneDensity;
 use flow_core::train::{BaseSamples, Batches};
-use flow_core::{Draws, FreeEnergy, NegativeLogLikelihood, Objective, Purpose, Space};
+use flow_core::{Draws, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose, Space};
 
 pub use digits::{Digits, SIDE};
 pub use energy::{TargetEnergy, boundary};
+pub use spins::SpinPool;
 
 use crate::config::{self, Config, Target};
 use crate::error::CliError;
@@ -37,6 +39,8 @@ pub enum Problem {
         sites: usize,
         /// `−ln Z` where it is known.
         exact: Option<f64>,
+        /// Samples of the target, where they are what is trained on.
+        spins: Option<Box<SpinPool>>,
     },
 }
 
@@ -45,7 +49,7 @@ impl Problem {
     ///
     /// # Errors
     /// Parameters that no target has, or data that cannot be had.
-    pub fn load(config: &Config, data: Option<&Path>) -> Result<Self, CliError> {
+    pub fn load(config: &Config, data: Option<&FilePath>) -> Result<Self, CliError> {
         match &config.target {
             Target::Toy(toy) if !toy.name.is_energy() => Ok(Self::Plane(energy::density(toy.name))),
             Target::Mnist(mnist) => Ok(Self::Digits(Box::new(Digits::load(mnist, config.train.seed, data)?))),
@@ -53,12 +57,30 @@ impl Problem {
                 let energy = Box::new(TargetEnergy::new(&config.target)?);
                 let exact = energy::exact(&config.target);
                 let sites = if matches!(config.target, Target::Toy(_)) { 1 } else { config.dimension() };
-                Ok(Self::Energy { energy, sites, exact })
+                let spins = match (&*energy, config.train.objective) {
+                    (TargetEnergy::WhitenedIsing(target), config::Objective::FlowMatching) => {
+                        Some(Box::new(SpinPool::new(target.clone(), config.train.pool, config.train.seed)))
+                    }
+                    _ => None,
+                };
+                Ok(Self::Energy { energy, sites, exact, spins })
             }
         }
     }
 
-    /// The objective of the target, with a weight for the transport cost.
+    /// What is minimised by a training: by flow matching, or by the target's own objective.
+    pub fn training_objective<S: Space>(&self, train: &config::Train, matching: bool) -> Box<dyn Objective<S>> {
+        if !matching {
+            return self.objective(train.transport_cost);
+        }
+        let path = match self {
+            Self::Plane(_) | Self::Digits(_) => Path::Straight,
+            Self::Energy { .. } => Path::Blurred,
+        };
+        Box::new(FlowMatching { path, times: train.times })
+    }
+
+    /// The objective of the target's figures, with a weight for the transport cost.
     pub fn objective<S: Space>(&self, transport_cost: f64) -> Box<dyn Objective<S>> {
         match self {
             Self::Plane(_) | Self::Digits(_) => Box::new(NegativeLogLikelihood { transport_cost }),
@@ -122,12 +144,26 @@ impl Problem {
     }
 }
 
-impl Batches for Problem {
+/// What a training of a problem sees.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainingRows<'a> {
+    /// The problem.
+    pub problem: &'a Problem,
+    /// Whether it learns by flow matching, which needs samples of the target.
+    pub matching: bool,
+}
+
+impl Batches for TrainingRows<'_> {
     fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, flow_core::Error> {
-        Ok(match self {
-            Self::Plane(density) => plane_samples(*density, draws, rows),
-            Self::Digits(digits) => digits.training_batch(draws, rows),
-            Self::Energy { energy, .. } => BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(draws, rows)?,
+        Ok(match self.problem {
+            Problem::Plane(density) => plane_samples(*density, draws, rows),
+            Problem::Digits(digits) => digits.training_batch(draws, rows),
+            Problem::Energy { spins: Some(spins), .. } if self.matching => {
+                spins.batch(draws, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
+            }
+            Problem::Energy { energy, .. } => {
+                BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(draws, rows)?
+            }
         })
     }
 }
@@ -222,7 +258,7 @@ mod tests {
             ];
             let settings: Vec<_> = settings.iter().map(|s| s.parse().unwrap()).collect();
             let config = recipes::load("ising-8", &settings).unwrap();
-            let Problem::Energy { energy, exact, sites } = Problem::load(&config, None).unwrap() else {
+            let Problem::Energy { energy, exact, sites, .. } = Problem::load(&config, None).unwrap() else {
                 panic!("not given by its energy")
             };
             let TargetEnergy::Ising(target) = *energy else { panic!("not an Ising model") };

@@ -1,4 +1,4 @@
-//! A coupling matrix as a dense symmetric matrix: spectrum, inverse and log-determinant by nalgebra.
+//! A coupling matrix as a dense symmetric matrix: spectrum, inverse, square root and log-determinant by nalgebra.
 //! Costs N³; the judge of the fast forms, and of use for matrices that have none.
 
 use nalgebra::{Cholesky, DMatrix};
@@ -37,6 +37,14 @@ impl DenseCoupling {
         self.cholesky().map(|factor| 2.0 * factor.l_dirty().diagonal().iter().map(|d| d.ln()).sum::<f64>())
     }
 
+    /// Its symmetric positive square root, row-major, or `None` when it is not positive definite.
+    pub fn square_root(&self) -> Option<Vec<f64>> {
+        let mut eigen = self.matrix.clone().symmetric_eigen();
+        let positive = eigen.eigenvalues.iter().all(|&value| value > 0.0);
+        eigen.eigenvalues.apply(|value| *value = value.sqrt());
+        positive.then(|| eigen.recompose().as_slice().to_vec())
+    }
+
     fn cholesky(&self) -> Option<Cholesky<f64, nalgebra::Dyn>> {
         Cholesky::new(self.matrix.clone())
     }
@@ -57,11 +65,16 @@ mod tests {
             assert!((found - exact).abs() < 1e-15);
         }
         assert!((coupling.log_det().unwrap() - 8f64.ln()).abs() < 1e-14);
+        // Its square root has eigenvalues 2 and √2: (2 ± √2)/2.
+        let (sum, difference) = (1.0 + 0.5f64.sqrt(), 1.0 - 0.5f64.sqrt());
+        for (found, exact) in coupling.square_root().unwrap().iter().zip([sum, difference, difference, sum]) {
+            assert!((found - exact).abs() < 1e-14);
+        }
     }
 
     #[test]
-    fn an_indefinite_matrix_has_neither_inverse_nor_log_det() {
+    fn an_indefinite_matrix_has_neither_inverse_nor_log_det_nor_root() {
         let coupling = DenseCoupling::new(2, &[1.0, 2.0, 2.0, 1.0]);
-        assert_eq!((coupling.inverse(), coupling.log_det()), (None, None));
+        assert_eq!((coupling.inverse(), coupling.log_det(), coupling.square_root()), (None, None, None));
     }
 }

@@ -146,7 +146,17 @@ impl IsingTarget {
     /// If `x` or `out` does not have N entries.
     pub fn apply(&self, power: CouplingPower, x: &[f64], out: &mut [f64]) {
         assert_eq!((x.len(), out.len()), (self.sites(), self.sites()), "one number for each site");
-        self.modes.apply(&self.tables[power as usize], x, out);
+        out.copy_from_slice(x);
+        self.apply_in_place(power, out);
+    }
+
+    /// `x ← K^power x`.
+    ///
+    /// # Panics
+    /// If `x` does not have N entries.
+    pub fn apply_in_place(&self, power: CouplingPower, x: &mut [f64]) {
+        assert_eq!(x.len(), self.sites(), "one number for each site");
+        self.modes.apply(&self.tables[power as usize], x);
     }
 
     /// −ln Z of the continuous density from ln Z of the Ising model on the same lattice (the sum over its 2ᴺ states of
@@ -175,20 +185,53 @@ pub fn up_probability(x: f64) -> f64 {
 
 /// Subtracts tanh x_i from `gradient` and returns Σ ln cosh x_i, finite for any finite x.
 fn subtract_tanh(x: &[f64], gradient: &mut [f64]) -> f64 {
-    let mut sum = 0.0;
-    // With e = exp(−2|x|): cosh x = exp(|x|)(1 + e)/2. The factors (1 + e)/2 lie between ½ and 1, so 512 of them
-    // can be multiplied before one logarithm.
-    for (x, gradient) in x.chunks(512).zip(gradient.chunks_mut(512)) {
-        let (mut lengths, mut product) = (0.0, 1.0);
-        for (&x, gradient) in x.iter().zip(gradient) {
-            let e = (-2.0 * x.abs()).exp();
-            *gradient -= ((1.0 - e) / (1.0 + e)).copysign(x);
-            lengths += x.abs();
-            product *= 0.5 + 0.5 * e;
-        }
-        sum += lengths + f64::ln(product);
+    let mut sum = LnCoshSum::default();
+    for (&x, gradient) in x.iter().zip(gradient) {
+        *gradient -= sum.add(x);
     }
-    sum
+    sum.total()
+}
+
+/// Replaces each x_i by tanh x_i and returns Σ ln cosh x_i, finite for any finite x.
+pub(super) fn replace_by_tanh(x: &mut [f64]) -> f64 {
+    let mut sum = LnCoshSum::default();
+    for x in x {
+        *x = sum.add(*x);
+    }
+    sum.total()
+}
+
+/// Σ ln cosh x with few logarithms: with e = exp(−2|x|), cosh x = exp(|x|)(1 + e)/2, and the factors (1 + e)/2 lie between
+/// ½ and 1, so that 512 of them can be multiplied before one logarithm.
+struct LnCoshSum {
+    sum: f64,
+    product: f64,
+    factors: u32,
+}
+
+impl Default for LnCoshSum {
+    fn default() -> Self {
+        Self { sum: 0.0, product: 1.0, factors: 0 }
+    }
+}
+
+impl LnCoshSum {
+    /// Adds ln cosh x; tanh x, which needs the same exponential.
+    #[inline]
+    fn add(&mut self, x: f64) -> f64 {
+        let e = (-2.0 * x.abs()).exp();
+        self.sum += x.abs();
+        self.product *= 0.5 + 0.5 * e;
+        self.factors += 1;
+        if self.factors == 512 {
+            *self = Self { sum: self.total(), ..Self::default() };
+        }
+        ((1.0 - e) / (1.0 + e)).copysign(x)
+    }
+
+    fn total(&self) -> f64 {
+        self.sum + self.product.ln()
+    }
 }
 
 #[cfg(test)]

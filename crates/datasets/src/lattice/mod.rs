@@ -1,17 +1,25 @@
-//! Lattice models: the bonds of a rectangular lattice, and the Boltzmann weights that live on it.
+//! Lattice models: the bonds of a rectangular lattice, the Boltzmann weights that live on it, and a sampler of its spins.
 
+mod autocorrelation;
 mod dense;
 mod geometry;
 mod ising;
 mod phi4;
+mod samples;
 mod spectral;
 mod symmetry;
+mod whitened;
+mod wolff;
 
+pub use autocorrelation::{AutocorrelationTime, Estimate};
 pub use dense::DenseCoupling;
 pub use geometry::{Boundary, Lattice, UnknownBoundary};
 pub use ising::{CRITICAL_TEMPERATURE, CouplingPower, IsingTarget, SMALLEST_EIGENVALUE, sample_spins, up_probability};
 pub use phi4::Phi4Target;
+pub use samples::{IsingSamples, IsingStatistics};
 pub use symmetry::LatticeSymmetry;
+pub use whitened::WhitenedIsing;
+pub use wolff::WolffChain;
 
 /// Why a lattice or a model on it cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -38,6 +46,14 @@ pub enum LatticeError {
     Temperature {
         /// The value given.
         found: f64,
+    },
+    /// No samples were asked for, or more than memory holds.
+    #[error("{count} configurations of {sites} spins cannot be held; ask for at least 1 and at most what memory holds")]
+    SampleCount {
+        /// The number asked for.
+        count: usize,
+        /// Spins of each.
+        sites: usize,
     },
     /// A parameter of the φ⁴ action is not finite, or λ is negative.
     #[error("the φ⁴ action has kappa = {kappa}, lambda = {lambda}; both must be finite and lambda not negative")]

@@ -4,7 +4,7 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut};
+use nalgebra::{DMatrix, DMatrixViewMut};
 use realfft::num_complex::Complex;
 use realfft::num_traits::Zero;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
@@ -35,11 +35,11 @@ impl Modes {
         }
     }
 
-    /// `out ← f(A) x` with `table` the [`table`](Self::table) of f.
-    pub fn apply(&self, table: &[f64], x: &[f64], out: &mut [f64]) {
+    /// `x ← f(A) x` with `table` the [`table`](Self::table) of f.
+    pub fn apply(&self, table: &[f64], x: &mut [f64]) {
         match self {
-            Self::Fourier(modes) => modes.apply(table, x, out),
-            Self::Sine(modes) => modes.apply(table, x, out),
+            Self::Fourier(modes) => modes.apply(table, x),
+            Self::Sine(modes) => modes.apply(table, x),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Fourier {
         across[..self.half].iter().flat_map(|a| down.iter().map(move |b| a + b)).map(|a| scale * function(a)).collect()
     }
 
-    fn apply(&self, table: &[f64], x: &[f64], out: &mut [f64]) {
+    fn apply(&self, table: &[f64], x: &mut [f64]) {
         let Self { rows, cols, half, .. } = *self;
         let longest = [
             self.row_forward.get_scratch_len(),
@@ -94,8 +94,7 @@ impl Fourier {
 
         const LENGTHS: &str = "row lengths are those the plan was made for";
         // The real transforms overwrite their input.
-        out.copy_from_slice(x);
-        for (row, modes) in out.chunks_exact_mut(cols).zip(by_row.chunks_exact_mut(half)) {
+        for (row, modes) in x.chunks_exact_mut(cols).zip(by_row.chunks_exact_mut(half)) {
             self.row_forward.process_with_scratch(row, modes, scratch).expect(LENGTHS);
         }
         transpose(by_row, by_column, rows, half);
@@ -105,7 +104,7 @@ impl Fourier {
         }
         self.column_inverse.process_with_scratch(by_column, scratch);
         transpose(by_column, by_row, half, rows);
-        for (row, modes) in out.chunks_exact_mut(cols).zip(by_row.chunks_exact_mut(half)) {
+        for (row, modes) in x.chunks_exact_mut(cols).zip(by_row.chunks_exact_mut(half)) {
             // Real up to rounding, and the real inverse transform insists on it.
             modes[0].im = 0.0;
             if cols % 2 == 0 {
@@ -150,11 +149,10 @@ impl Sine {
         down.iter().flat_map(|a| across.iter().map(move |b| a + b)).map(function).collect()
     }
 
-    fn apply(&self, table: &[f64], x: &[f64], out: &mut [f64]) {
+    fn apply(&self, table: &[f64], x: &mut [f64]) {
         let (rows, cols) = (self.down.nrows(), self.across.nrows());
         // Row-major rows × cols is column-major cols × rows; the mode matrices are symmetric and their own inverses.
-        let x = DMatrixView::from_slice(x, cols, rows);
-        let mut out = DMatrixViewMut::from_slice(out, cols, rows);
+        let mut x = DMatrixViewMut::from_slice(x, cols, rows);
         let (mut half_way, mut modes) = (DMatrix::zeros(cols, rows), DMatrix::zeros(cols, rows));
         self.across.mul_to(&x, &mut half_way);
         half_way.mul_to(&*self.down, &mut modes);
@@ -162,6 +160,6 @@ impl Sine {
             *mode *= factor;
         }
         self.across.mul_to(&modes, &mut half_way);
-        half_way.mul_to(&*self.down, &mut out);
+        half_way.mul_to(&*self.down, &mut x);
     }
 }

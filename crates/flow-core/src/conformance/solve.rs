@@ -5,8 +5,8 @@ use super::{
     points,
 };
 use crate::{
-    Adaptive, Coordinates, Direction, Energy, FixedStep, Flow, FreeEnergy, Integrator, Mean, Memory, Method,
-    NegativeLogLikelihood, Objective, Outcome, Potential, Space, Span,
+    Adaptive, Coordinates, Direction, Energy, FixedStep, Flow, FlowMatching, FreeEnergy, Integrator, Mean, Memory,
+    Method, NegativeLogLikelihood, Objective, Outcome, Path, Potential, Space, Span,
 };
 
 const ROWS: usize = 3;
@@ -22,6 +22,9 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
         for objective in objectives::<S>(potential.dim()) {
             adjoint_is_the_difference(space, potential, &integrator, &*objective);
         }
+    }
+    for path in [Path::Straight, Path::Blurred] {
+        adjoint_is_the_difference(space, potential, &fixed(Method::Euler, 1), &FlowMatching { path, times: 2 });
     }
     coordinates_and_memory_do_not_matter(space, potential);
     if !potential.random_in_time() {

@@ -1,0 +1,245 @@
+//! Element-wise kernels of the lattice potentials, compiled for several generations of vector instructions.
+
+use multiversion::multiversion;
+use rustfft::num_complex::Complex;
+
+use crate::kernels::curvature;
+use crate::{Activation, Real};
+
+/// Coefficients of two kernels that share a complex field: of its real and of its imaginary part.
+pub type Pair<T> = [T; 2];
+
+/// What a field of arguments is multiplied with, and the products that follow from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Coefficients<T> {
+    /// `v g`: amplitude times gain.
+    pub v: Pair<T>,
+    /// `g ‖w‖²`: gain times squared norm of the kernel.
+    pub n: Pair<T>,
+}
+
+/// Sums over the sites of one row that the gradient of a pair's coefficients needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CoefficientSums<T> {
+    /// Cotangent of `v g`.
+    pub v: Pair<T>,
+    /// Cotangent of `g ‖w‖²`.
+    pub n: Pair<T>,
+    /// `Σ ā`: cotangent of the offset.
+    pub offset: Pair<T>,
+    /// `Σ ā a₀`: cotangent of the gain, by way of the argument.
+    pub gain: Pair<T>,
+}
+
+/// Kernels over complex fields whose real and imaginary parts belong to two kernels; one precision each.
+pub trait LatticeKernels: Sized {
+    /// `out ← a ⊙ b`.
+    fn multiply(out: &mut [Complex<Self>], a: &[Complex<Self>], b: &[Complex<Self>]);
+
+    /// `out ← out + a ⊙ b`.
+    fn multiply_add(out: &mut [Complex<Self>], a: &[Complex<Self>], b: &[Complex<Self>]);
+
+    /// `out ← out + conj(a) ⊙ b`.
+    fn conjugate_multiply_add(out: &mut [Complex<Self>], a: &[Complex<Self>], b: &[Complex<Self>]);
+
+    /// `a ← g a + b`, part by part.
+    fn scale_shift(a: &mut [Pair<Self>], gain: Pair<Self>, offset: Pair<Self>);
+
+    /// `out ← v s`; returns `Σ v n f''` where `curved`.
+    fn weigh(
+        s: &[Pair<Self>],
+        c: Coefficients<Self>,
+        out: &mut [Pair<Self>],
+        curved: bool,
+        activation: Activation,
+    ) -> Self;
+
+    /// Pullback of [`LatticeKernels::weigh`] for the cotangents `u` of its output and `l_bar` of its sum: `u` becomes that of the
+    /// argument of f, `ā = v (f'' u + l̄ n f''')`. `a0` are the arguments before gain and offset, where the gain's cotangent is wanted.
+    fn weigh_back(
+        s: &[Pair<Self>],
+        a0: Option<&[Pair<Self>]>,
+        c: Coefficients<Self>,
+        u: &mut [Pair<Self>],
+        l_bar: Self,
+        activation: Activation,
+    ) -> CoefficientSums<Self>;
+}
+
+#[inline(always)]
+fn weigh<T: Real, const LN_COSH: bool>(s: &[Pair<T>], c: Coefficients<T>, out: &mut [Pair<T>], curved: bool) -> T {
+    for (out, s) in out.iter_mut().zip(s) {
+        *out = [c.v[0] * s[0], c.v[1] * s[1]];
+    }
+    if !curved {
+        return T::zero();
+    }
+    // Several running sums side by side, so that they vectorise.
+    const LANES: usize = 8;
+    let mut lanes = [[T::zero(); 2]; LANES];
+    let chunks = s.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for s in chunks {
+        for l in 0..LANES {
+            for i in 0..2 {
+                lanes[l][i] += curvature::<T, LN_COSH>(s[l][i]);
+            }
+        }
+    }
+    for s in rest {
+        for i in 0..2 {
+            lanes[0][i] += curvature::<T, LN_COSH>(s[i]);
+        }
+    }
+    let sum = |i: usize| lanes.iter().fold(T::zero(), |sum, lane| sum + lane[i]);
+    c.v[0] * c.n[0] * sum(0) + c.v[1] * c.n[1] * sum(1)
+}
+
+#[inline(always)]
+fn weigh_back<T: Real, const LN_COSH: bool>(
+    s: &[Pair<T>],
+    a0: Option<&[Pair<T>]>,
+    c: Coefficients<T>,
+    u: &mut [Pair<T>],
+    l_bar: T,
+) -> CoefficientSums<T> {
+    const LANES: usize = 4;
+    let (mut slopes, mut curves) = ([[T::zero(); 2]; LANES], [[T::zero(); 2]; LANES]);
+    let (bent, two) = ([l_bar * c.n[0], l_bar * c.n[1]], T::of(2.0));
+    let mut offsets = [[T::zero(); 2]; LANES];
+    for (s, u) in s.chunks(LANES).zip(u.chunks_mut(LANES)) {
+        for l in 0..s.len() {
+            for i in 0..2 {
+                let f2 = curvature::<T, LN_COSH>(s[l][i]);
+                let f3 = if LN_COSH { -two * s[l][i] * f2 } else { f2 * (T::one() - two * s[l][i]) };
+                slopes[l][i] += s[l][i] * u[l][i];
+                curves[l][i] += f2;
+                u[l][i] = c.v[i] * (f2 * u[l][i] + bent[i] * f3);
+                offsets[l][i] += u[l][i];
+            }
+        }
+    }
+    let mut gain = [T::zero(); 2];
+    if let Some(a0) = a0 {
+        for (a0, u) in a0.iter().zip(&*u) {
+            gain[0] += a0[0] * u[0];
+            gain[1] += a0[1] * u[1];
+        }
+    }
+    let sum = |lanes: &[[T; 2]; LANES], i: usize| lanes.iter().fold(T::zero(), |sum, lane| sum + lane[i]);
+    let both = |of: &dyn Fn(usize) -> T| [of(0), of(1)];
+    CoefficientSums {
+        v: both(&|i| sum(&slopes, i) + bent[i] * sum(&curves, i)),
+        n: both(&|i| l_bar * c.v[i] * sum(&curves, i)),
+        offset: both(&|i| sum(&offsets, i)),
+        gain,
+    }
+}
+
+/// One set of kernels per precision, compiled for each generation of vector instructions.
+macro_rules! kernels {
+    ($t:ty, $module:ident) => {
+        mod $module {
+            use super::{CoefficientSums, Coefficients, Complex, Pair, multiversion};
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn multiply(out: &mut [Complex<$t>], a: &[Complex<$t>], b: &[Complex<$t>]) {
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *out = Complex::new(a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re);
+                }
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn multiply_add(out: &mut [Complex<$t>], a: &[Complex<$t>], b: &[Complex<$t>]) {
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                    out.re += a.re * b.re - a.im * b.im;
+                    out.im += a.re * b.im + a.im * b.re;
+                }
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn conjugate_multiply_add(out: &mut [Complex<$t>], a: &[Complex<$t>], b: &[Complex<$t>]) {
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                    out.re += a.re * b.re + a.im * b.im;
+                    out.im += a.re * b.im - a.im * b.re;
+                }
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn scale_shift(a: &mut [Pair<$t>], gain: Pair<$t>, offset: Pair<$t>) {
+                for a in a {
+                    *a = [gain[0] * a[0] + offset[0], gain[1] * a[1] + offset[1]];
+                }
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn weigh<const LN_COSH: bool>(
+                s: &[Pair<$t>],
+                c: Coefficients<$t>,
+                out: &mut [Pair<$t>],
+                curved: bool,
+            ) -> $t {
+                super::weigh::<$t, LN_COSH>(s, c, out, curved)
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn weigh_back<const LN_COSH: bool>(
+                s: &[Pair<$t>],
+                a0: Option<&[Pair<$t>]>,
+                c: Coefficients<$t>,
+                u: &mut [Pair<$t>],
+                l_bar: $t,
+            ) -> CoefficientSums<$t> {
+                super::weigh_back::<$t, LN_COSH>(s, a0, c, u, l_bar)
+            }
+        }
+
+        impl LatticeKernels for $t {
+            fn multiply(out: &mut [Complex<Self>], a: &[Complex<Self>], b: &[Complex<Self>]) {
+                $module::multiply(out, a, b);
+            }
+
+            fn multiply_add(out: &mut [Complex<Self>], a: &[Complex<Self>], b: &[Complex<Self>]) {
+                $module::multiply_add(out, a, b);
+            }
+
+            fn conjugate_multiply_add(out: &mut [Complex<Self>], a: &[Complex<Self>], b: &[Complex<Self>]) {
+                $module::conjugate_multiply_add(out, a, b);
+            }
+
+            fn scale_shift(a: &mut [Pair<Self>], gain: Pair<Self>, offset: Pair<Self>) {
+                $module::scale_shift(a, gain, offset);
+            }
+
+            fn weigh(
+                s: &[Pair<Self>],
+                c: Coefficients<Self>,
+                out: &mut [Pair<Self>],
+                curved: bool,
+                activation: Activation,
+            ) -> Self {
+                match activation {
+                    Activation::Softplus => $module::weigh::<false>(s, c, out, curved),
+                    Activation::LnCosh => $module::weigh::<true>(s, c, out, curved),
+                }
+            }
+
+            fn weigh_back(
+                s: &[Pair<Self>],
+                a0: Option<&[Pair<Self>]>,
+                c: Coefficients<Self>,
+                u: &mut [Pair<Self>],
+                l_bar: Self,
+                activation: Activation,
+            ) -> CoefficientSums<Self> {
+                match activation {
+                    Activation::Softplus => $module::weigh_back::<false>(s, a0, c, u, l_bar),
+                    Activation::LnCosh => $module::weigh_back::<true>(s, a0, c, u, l_bar),
+                }
+            }
+        }
+    };
+}
+
+kernels!(f32, single);
+kernels!(f64, double);

@@ -1,0 +1,428 @@
+//! Ridge functions of whole-lattice kernels, moved over every site: `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`.
+
+use std::ops::Range;
+
+use flow_core::{
+    Activation, Chart, Draws, Error, Field, Group, Memo, Parameter, Potential, Purpose, Solve, Space, Stage, TimeBasis,
+};
+use ndarray::Array2;
+use rustfft::num_complex::Complex;
+
+use crate::lattice_kernels::{CoefficientSums, Coefficients, Pair};
+use crate::torus::Torus;
+use crate::{Cpu, Real};
+
+/// What a [`LatticeRidge`] is made of.
+#[derive(Debug, Clone)]
+pub struct LatticeRidgeSettings {
+    /// Sites in either direction; the lattice is periodic, and site (i, j) is coordinate `i · cols + j`.
+    pub shape: (usize, usize),
+    /// Number of kernels.
+    pub kernels: usize,
+    /// The function f.
+    pub activation: Activation,
+    /// Whether there are offsets b; without them and with ln cosh, φ is even.
+    pub bias: bool,
+    /// Functions of time that amplitudes, gains and offsets are expanded in.
+    pub time: TimeBasis,
+    /// Permutations of the sites that fix the origin; kernels are averaged over them, and φ is then symmetric under them.
+    pub tied: Option<Group>,
+    /// Seed of the first kernels and amplitudes.
+    pub seed: u64,
+}
+
+/// `φ(x, t) = Σ_c v_c(t) Σ_s f(a_cs)`, `a_cs = g_c(t) u_cs + b_c(t)`, `u_cs = (w_c ⋆ x)_s = Σ_i w_ci x_{s+i}`: every kernel
+/// covers the whole periodic lattice and is moved to every site, so φ is exactly symmetric under translations, and under `x → −x`
+/// with ln cosh and no offsets. `∇²φ = Σ_c v_c g_c² ‖w_c‖² Σ_s f''(a_cs)`.
+///
+/// Parameters: `weight` (kernels × N), `amplitude`, `gain` and, where there is one, `bias` (M × kernels each).
+/// Products with kernels are made by Fourier transforms, of two kernels at a time: one is the real part of a complex field,
+/// the other its imaginary part.
+pub struct LatticeRidge<T: Real> {
+    settings: LatticeRidgeSettings,
+    torus: Torus<T>,
+    weight: Parameter<Cpu<T>>,
+    amplitude: Parameter<Cpu<T>>,
+    gain: Parameter<Cpu<T>>,
+    bias: Option<Parameter<Cpu<T>>>,
+}
+
+impl<T: Real> LatticeRidge<T> {
+    /// First values: weights uniform in `±1/√N`, constant amplitudes uniform in `±1/√(kernels · N)`, gains 1, offsets 0.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a size is zero; [`Error::Shape`] when the group acts on another number of sites.
+    pub fn new(space: &Cpu<T>, settings: LatticeRidgeSettings) -> Result<Self, Error> {
+        let (sites, kernels, terms) = (settings.shape.0 * settings.shape.1, settings.kernels, settings.time.terms());
+        for (name, value) in [("target.size", sites), ("potential.kernels", kernels)] {
+            if value == 0 {
+                return Err(Error::setting(name, value, "at least 1"));
+            }
+        }
+        settings.tied.as_ref().map_or(Ok(()), |group| group.check_dim(sites))?;
+        let draws = Draws::new(settings.seed, Purpose::Initialise, 0);
+        let uniform = |which: u64, count: usize, bound: f64| -> Vec<f64> {
+            draws.uniform(which, count).into_iter().map(|u| bound * u).collect()
+        };
+        let parameter = |name: &str, rows: usize, cols: usize, first: Vec<f64>| {
+            let mut values = first;
+            values.resize(rows * cols, 0.0);
+            Parameter { name: name.into(), shape: vec![rows, cols], value: space.upload(rows, cols, &values) }
+        };
+        let scale = 1.0 / (sites as f64).sqrt();
+        let weight = parameter("weight", kernels, sites, uniform(0, kernels * sites, scale));
+        let amplitudes = uniform(2, kernels, scale / (kernels as f64).sqrt());
+        let amplitude = parameter("amplitude", terms, kernels, amplitudes);
+        let gain = parameter("gain", terms, kernels, vec![1.0; kernels]);
+        let bias = settings.bias.then(|| parameter("bias", terms, kernels, Vec::new()));
+        let torus = Torus::new(settings.shape.0, settings.shape.1);
+        Ok(Self { settings, torus, weight, amplitude, gain, bias })
+    }
+
+    /// Complex fields that hold the kernels, two in each.
+    fn pairs(&self) -> usize {
+        self.settings.kernels.div_ceil(2)
+    }
+
+    /// The kernels as they act: averaged over the group where they are tied. Its own adjoint.
+    fn tied(&self, kernels: &Array2<T>) -> Array2<T> {
+        let Some(group) = &self.settings.tied else { return kernels.clone() };
+        let mut out = Array2::zeros(kernels.raw_dim());
+        for g in 0..group.order() {
+            let (source, sign) = group.element(g);
+            for (i, &from) in source.iter().enumerate() {
+                out.column_mut(i).scaled_add(T::of(sign / group.order() as f64), &kernels.column(from as usize));
+            }
+        }
+        out
+    }
+
+    /// `Σ_m b_m(t) c_m` for the kernels, two by two; what has no parameter is zero.
+    fn at(&self, of: Option<&Parameter<Cpu<T>>>, t: f64) -> Vec<Pair<T>> {
+        let mut out = vec![[T::zero(); 2]; self.pairs()];
+        let Some(parameter) = of else { return out };
+        for (basis, row) in self.settings.time.at(t).zip(parameter.value.rows()) {
+            for (c, value) in row.iter().enumerate() {
+                out[c / 2][c % 2] += T::of(basis) * *value;
+            }
+        }
+        out
+    }
+}
+
+impl<T: Real> Potential<Cpu<T>> for LatticeRidge<T> {
+    fn dim(&self) -> usize {
+        self.torus.sites()
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<Cpu<T>>> {
+        [&self.weight, &self.amplitude, &self.gain].into_iter().chain(&self.bias).collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
+        [&mut self.weight, &mut self.amplitude, &mut self.gain].into_iter().chain(&mut self.bias).collect()
+    }
+
+    fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
+        let (sites, kernels) = (self.torus.sites(), self.tied(&self.weight.value));
+        let mut spectra = vec![zero(); self.pairs() * sites];
+        let mut norms = vec![[T::zero(); 2]; self.pairs()];
+        for (c, kernel) in kernels.rows().into_iter().enumerate() {
+            for (site, w) in spectra[c / 2 * sites..].iter_mut().zip(kernel) {
+                // w₁ − i w₂: its convolution with u₁ + i u₂ has the real part w₁ ∗ u₁ + w₂ ∗ u₂.
+                if c % 2 == 0 {
+                    site.re = *w
+                } else {
+                    site.im = -*w
+                }
+                norms[c / 2][c % 2] += *w * *w;
+            }
+        }
+        self.torus.transform(&mut spectra, &mut self.torus.work());
+        let scale = T::one() / T::of(sites as f64);
+        spectra.iter_mut().for_each(|z| *z *= scale);
+        let conjugate = spectra.iter().map(Complex::conj).collect();
+        Box::new(Frozen { of: self, kernels, norms, spectra, conjugate })
+    }
+}
+
+fn zero<T: Real>() -> Complex<T> {
+    Complex::new(T::zero(), T::zero())
+}
+
+/// The real and imaginary parts of complex fields.
+fn parts<T: Real>(fields: &[Complex<T>]) -> &[Pair<T>] {
+    // SAFETY: Complex is `repr(C)`: two numbers one after the other, like an array of two.
+    unsafe { std::slice::from_raw_parts(fields.as_ptr().cast(), fields.len()) }
+}
+
+fn parts_mut<T: Real>(fields: &mut [Complex<T>]) -> &mut [Pair<T>] {
+    // SAFETY: as above, and the borrow is as exclusive as the one it comes from.
+    unsafe { std::slice::from_raw_parts_mut(fields.as_mut_ptr().cast(), fields.len()) }
+}
+
+/// A lattice ridge potential frozen for one solve.
+struct Frozen<'a, T: Real> {
+    of: &'a LatticeRidge<T>,
+    /// The kernels as they act.
+    kernels: Array2<T>,
+    /// `‖w_c‖²`.
+    norms: Vec<Pair<T>>,
+    /// Spectra of `w₁ − i w₂` over the number of sites, and their complex conjugates.
+    spectra: Vec<Complex<T>>,
+    conjugate: Vec<Complex<T>>,
+}
+
+/// The coefficients of all pairs at one time.
+struct Moment<T> {
+    amplitude: Vec<Pair<T>>,
+    gain: Vec<Pair<T>>,
+    offset: Vec<Pair<T>>,
+    products: Vec<Coefficients<T>>,
+}
+
+impl<T: Real> Frozen<'_, T> {
+    fn moment(&self, t: f64) -> Moment<T> {
+        let of = self.of;
+        let (amplitude, gain, offset) =
+            (of.at(Some(&of.amplitude), t), of.at(Some(&of.gain), t), of.at(of.bias.as_ref(), t));
+        let product = |p: usize| {
+            let (v, g, n) = (amplitude[p], gain[p], self.norms[p]);
+            Coefficients { v: [v[0] * g[0], v[1] * g[1]], n: [g[0] * n[0], g[1] * n[1]] }
+        };
+        let products = (0..of.pairs()).map(product).collect();
+        Moment { amplitude, gain, offset, products }
+    }
+
+    /// `w ⋆ x` for all kernels: from the spectrum of a real field to `u₁ + i u₂`.
+    fn correlate(&self, spectrum: &[Complex<T>], out: &mut [Complex<T>], work: &mut [Complex<T>]) {
+        let sites = spectrum.len();
+        for (out, kernel) in out.chunks_exact_mut(sites).zip(self.conjugate.chunks_exact(sites)) {
+            T::multiply(out, spectrum, kernel);
+        }
+        self.of.torus.transform_back(out, work);
+    }
+
+    /// `Σ_c w_c ∗ u_c` from the spectra of `u₁ + i u₂`: its adjoint, as the real part of `out`.
+    fn spread(&self, spectra: &[Complex<T>], out: &mut [Complex<T>], work: &mut [Complex<T>]) {
+        out.fill(zero());
+        for (u, kernel) in spectra.chunks_exact(out.len()).zip(self.spectra.chunks_exact(out.len())) {
+            T::multiply_add(out, u, kernel);
+        }
+        self.of.torus.transform_back(out, work);
+    }
+
+    fn spectrum(&self, x: &Array2<T>, row: usize, out: &mut [Complex<T>], work: &mut [Complex<T>]) {
+        out.iter_mut().zip(x.row(row)).for_each(|(z, x)| *z = Complex::new(*x, T::zero()));
+        self.of.torus.transform(out, work);
+    }
+}
+
+impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
+    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+        let (sites, pairs, terms) = (self.of.torus.sites(), self.of.pairs(), self.of.settings.time.terms());
+        let block = Block {
+            field: self,
+            site: vec![zero(); sites],
+            state: vec![zero(); sites],
+            fields: vec![zero(); pairs * sites],
+            others: vec![zero(); pairs * sites],
+            work: self.of.torus.work(),
+            kernels_bar: Vec::new(),
+            coefficients_bar: vec![vec![Bar::default(); pairs]; terms],
+            norms_bar: vec![[0.0; 2]; pairs],
+        };
+        (Box::new(block), x)
+    }
+
+    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+        let (sites, moment) = (self.of.torus.sites(), self.moment(stage.t));
+        let mut work = self.of.torus.work();
+        let (mut site, mut fields) = (vec![zero(); sites], vec![zero(); self.of.pairs() * sites]);
+        let row = |r: usize| {
+            self.spectrum(x, r, &mut site, &mut work);
+            self.correlate(&site, &mut fields, &mut work);
+            let of_pair = |(p, field): (usize, &[Complex<T>])| -> f64 {
+                let (v, g, b) = (moment.amplitude[p], moment.gain[p], moment.offset[p]);
+                let value = |i: usize, u: T| v[i].wide() * self.of.settings.activation.value((g[i] * u + b[i]).wide());
+                field.iter().map(|u| value(0, u.re) + value(1, u.im)).sum()
+            };
+            fields.chunks_exact(sites).enumerate().map(of_pair).sum()
+        };
+        (0..x.nrows()).map(row).collect()
+    }
+
+    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
+        let [kernels_bar, norms_bar, amplitude, gain, bias]: [Array2<T>; 5] =
+            sums.try_into().expect("enter_pullback returns this many arrays");
+        // n_c = ‖w_c‖²: w̄_c += 2 n̄_c w_c.
+        let mut weight_bar = kernels_bar;
+        for (c, mut bar) in weight_bar.rows_mut().into_iter().enumerate() {
+            bar.scaled_add(T::of(2.0) * norms_bar[[0, c]], &self.kernels.row(c));
+        }
+        let mut out = vec![self.of.tied(&weight_bar), amplitude, gain];
+        out.extend(self.of.bias.as_ref().map(|_| bias));
+        out
+    }
+}
+
+/// Cotangents of the coefficients of a pair, for one function of time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bar {
+    amplitude: [f64; 2],
+    gain: [f64; 2],
+    offset: [f64; 2],
+}
+
+/// A block of rows, one after the other.
+struct Block<'a, T: Real> {
+    field: &'a Frozen<'a, T>,
+    /// One real field and its spectrum.
+    site: Vec<Complex<T>>,
+    state: Vec<Complex<T>>,
+    /// Fields of all pairs of kernels.
+    fields: Vec<Complex<T>>,
+    others: Vec<Complex<T>>,
+    work: Vec<Complex<T>>,
+    /// Spectra of the cotangents of `w₁ − i w₂`; allocated at the first pullback.
+    kernels_bar: Vec<Complex<T>>,
+    coefficients_bar: Vec<Vec<Bar>>,
+    norms_bar: Vec<[f64; 2]>,
+}
+
+impl<T: Real> Block<'_, T> {
+    /// From the cotangents of `v g` and `g n` to those of v, g and n, added up.
+    fn add(&mut self, p: usize, bases: &[f64], moment: &Moment<T>, sums: &CoefficientSums<T>) {
+        for i in 0..2 {
+            let (v, g, n) = (moment.amplitude[p][i].wide(), moment.gain[p][i].wide(), self.field.norms[p][i].wide());
+            let (product_bar, curve_bar) = (sums.v[i].wide(), sums.n[i].wide());
+            self.norms_bar[p][i] += g * curve_bar;
+            for (basis, bar) in bases.iter().zip(&mut self.coefficients_bar) {
+                bar[p].amplitude[i] += basis * g * product_bar;
+                bar[p].gain[i] += basis * (v * product_bar + n * curve_bar + sums.gain[i].wide());
+                bar[p].offset[i] += basis * sums.offset[i].wide();
+            }
+        }
+    }
+
+    /// One number per kernel and function of time.
+    fn coefficients(&self, of: impl Fn(&Bar) -> [f64; 2]) -> Array2<T> {
+        let shape = (self.coefficients_bar.len(), self.field.of.settings.kernels);
+        Array2::from_shape_fn(shape, |(m, c)| T::of(of(&self.coefficients_bar[m][c / 2])[c % 2]))
+    }
+}
+
+impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        velocity: &mut Array2<T>,
+        mut laplacian: Option<&mut Vec<f64>>,
+        memo: Option<&mut Memo<Cpu<T>>>,
+    ) {
+        let Self { field, site, fields, others, work, .. } = self;
+        let (activation, sites) = (field.of.settings.activation, site.len());
+        let moment = field.moment(stage.t);
+        // Slopes f'(a) of every row and, for the gains, what they multiply.
+        let mut kept = memo.is_some().then(|| (Vec::new(), Vec::new()));
+        for r in 0..state.nrows() {
+            field.spectrum(state, r, site, work);
+            field.correlate(site, fields, work);
+            if let Some((_, arguments)) = &mut kept {
+                arguments.extend_from_slice(parts(fields).as_flattened());
+            }
+            let mut sum = 0.0;
+            for (p, (s, out)) in fields.chunks_exact_mut(sites).zip(others.chunks_exact_mut(sites)).enumerate() {
+                T::scale_shift(parts_mut(s), moment.gain[p], moment.offset[p]);
+                T::slope(activation, parts_mut(s).as_flattened_mut());
+                let curved = laplacian.is_some();
+                sum += T::weigh(parts(s), moment.products[p], parts_mut(out), curved, activation).wide();
+            }
+            if let Some(laplacian) = &mut laplacian {
+                laplacian[r] = sum;
+            }
+            if let Some((slopes, _)) = &mut kept {
+                slopes.extend_from_slice(parts(fields).as_flattened());
+            }
+            field.of.torus.transform(others, work);
+            field.spread(others, site, work);
+            velocity.row_mut(r).iter_mut().zip(&*site).for_each(|(v, z)| *v = z.re);
+        }
+        if let (Some(memo), Some((slopes, arguments))) = (memo, kept) {
+            let shape = (state.nrows(), 2 * fields.len());
+            let matrix = |numbers| Array2::from_shape_vec(shape, numbers).expect("as many numbers as were written");
+            memo.extend([matrix(slopes), matrix(arguments)]);
+        }
+    }
+
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        memo: &[Array2<T>],
+        velocity_bar: &Array2<T>,
+        laplacian_bar: Option<&Vec<f64>>,
+        mut state_bar: Option<&mut Array2<T>>,
+    ) {
+        let (field, sites) = (self.field, self.site.len());
+        let (moment, activation) = (field.moment(stage.t), field.of.settings.activation);
+        let bases: Vec<f64> = field.of.settings.time.at(stage.t).collect();
+        self.kernels_bar.resize(self.fields.len(), zero());
+        for r in 0..state.nrows() {
+            let [slopes, arguments] = [0, 1].map(|i| memo[i].row(r).to_slice().expect("a row of ours is contiguous"));
+            let (slopes, arguments) = (slopes.as_chunks::<2>().0, arguments.as_chunks::<2>().0);
+            field.spectrum(state, r, &mut self.state, &mut self.work);
+            field.spectrum(velocity_bar, r, &mut self.site, &mut self.work);
+            // Cotangents of u = v g s, then of the arguments.
+            field.correlate(&self.site, &mut self.fields, &mut self.work);
+            let l_bar = laplacian_bar.map_or(T::zero(), |l| T::of(l[r]));
+            for p in 0..field.of.pairs() {
+                let range = p * sites..(p + 1) * sites;
+                let (s, a0) = (&slopes[range.clone()], &arguments[range.clone()]);
+                let u = parts_mut(&mut self.fields[range.clone()]);
+                let sums = T::weigh_back(s, Some(a0), moment.products[p], u, l_bar, activation);
+                T::scale_shift(u, moment.gain[p], [T::zero(); 2]);
+                T::weigh(s, moment.products[p], parts_mut(&mut self.others[range]), false, activation);
+                self.add(p, &bases, &moment, &sums);
+            }
+            field.of.torus.transform(&mut self.fields, &mut self.work);
+            field.of.torus.transform(&mut self.others, &mut self.work);
+            // u = w ⋆ x and velocity = w ∗ (v g s): two shares of the kernels' cotangents.
+            for p in 0..field.of.pairs() {
+                let range = p * sites..(p + 1) * sites;
+                let bar = &mut self.kernels_bar[range.clone()];
+                T::conjugate_multiply_add(bar, &self.fields[range.clone()], &self.state);
+                T::conjugate_multiply_add(bar, &self.others[range], &self.site);
+            }
+            if let Some(state_bar) = &mut state_bar {
+                field.spread(&self.fields, &mut self.site, &mut self.work);
+                state_bar.row_mut(r).iter_mut().zip(&self.site).for_each(|(x, z)| *x = z.re);
+            }
+        }
+    }
+
+    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
+        state
+    }
+
+    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
+        x_bar
+    }
+
+    fn enter_pullback(mut self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+        let of = self.field.of;
+        let (sites, kernels) = (of.torus.sites(), of.settings.kernels);
+        self.kernels_bar.resize(self.fields.len(), zero());
+        of.torus.transform_back(&mut self.kernels_bar, &mut self.work);
+        let scale = T::one() / T::of(sites as f64);
+        let kernels_bar = Array2::from_shape_fn((kernels, sites), |(c, i)| {
+            let bar = self.kernels_bar[c / 2 * sites + i];
+            scale * if c % 2 == 0 { bar.re } else { -bar.im }
+        });
+        let norms_bar = Array2::from_shape_fn((1, kernels), |(_, c)| T::of(self.norms_bar[c / 2][c % 2]));
+        let [amplitude, gain, offset] =
+            [self.coefficients(|b| b.amplitude), self.coefficients(|b| b.gain), self.coefficients(|b| b.offset)];
+        (state_bar, vec![kernels_bar, norms_bar, amplitude, gain, offset])
+    }
+}

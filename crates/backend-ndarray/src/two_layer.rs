@@ -1,0 +1,511 @@
+//! Potentials of two hidden layers, `φ(x, t) = Σ_k v_k(t) f(z_k)`, `z = W₂ f(a) + b₂(t)`, `a = g(t) ⊙ W₁x + b₁(t)`.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use flow_core::{
+    Activation, Chart, Draws, Error, Field, Memo, Parameter, Potential, RidgeParameters, Solve, Space, Stage, TimeBasis,
+};
+use ndarray::{Array2, ArrayView1};
+
+use crate::arrays::{column, column_sums, numbers, numbers_mut, row_of, scaled, times, zeros};
+use crate::gathered::{Collected, Gathered};
+use crate::quadratic::check_dim;
+use crate::real::product;
+use crate::tangents::{Tangents, TangentsBar};
+use crate::timed::{Timed, TimedBar, coefficients_bar};
+use crate::{Cpu, Real};
+
+/// The shape of a [`TwoLayer`] potential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TwoLayerSettings {
+    /// Hidden units h₁ and h₂.
+    pub hidden: [usize; 2],
+    /// f, of both layers.
+    pub activation: Activation,
+    /// Whether the first layer has offsets. With ln cosh and without them the potential is exactly even.
+    pub bias: bool,
+    /// Probes for the Laplacian, drawn once per solve for every row; 0: the exact Laplacian.
+    pub probes: usize,
+}
+
+/// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁`.
+///
+/// By back-propagation, `q = W₂ᵀ(v ⊙ f'(z))`, `∇φ = W₁ᵀ(q ⊙ f'(a) ⊙ g)`, and
+/// `∇²φ = Σ_k v_k f''(z_k) ‖J_k‖² + Σ_j q_j f''(a_j) g_j² ‖w_j‖²`, `J = W₂ diag(f'(a) ⊙ g) W₁`.
+/// The second sum costs nothing. The first takes `h₂ h₁ N` multiplications per row, against about `2 h₁(N + h₂)` for the gradient;
+/// with P probes ε it is estimated without bias by `Σ_k v_k f''(z_k) mean_ε (J_k ε)²` with `P h₂ h₁` of them.
+/// Probes stay the same during a solve and belong to their rows: errors of different rows are independent.
+/// A solve that asks for no Laplacian, as a regression does, does none of that.
+///
+/// Memory for the Laplacian, per thread: `max(P, 256) · 2(h₁ + h₂)` numbers (P = N for the exact one), and `16 P (N + h₁)` for probes.
+///
+/// Parameters: `layer1.weight` (h₁ × N), `layer2.weight` (h₂ × h₁), and as coefficients of M functions of time (M × h, h for M = 1)
+/// `layer1.bias` (optional), `layer1.gain`, `layer2.bias` and `amplitude`. Weights, biases and amplitudes start as those of
+/// PyTorch's linear layers, gains at one, and all that depends on time at zero.
+///
+/// ```
+/// use backend_ndarray::{Activation, Cpu, TwoLayer, TwoLayerSettings};
+/// use flow_core::{Potential, TimeBasis};
+/// let settings = TwoLayerSettings { hidden: [32, 16], activation: Activation::Softplus, bias: true, probes: 0 };
+/// let potential = TwoLayer::new(Cpu::<f32>::new(1), 2, settings, TimeBasis::constant(), 0)?;
+/// assert_eq!(potential.parameters().len(), 6);
+/// # Ok::<(), flow_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TwoLayer<T: Real> {
+    space: Cpu<T>,
+    activation: Activation,
+    probes: usize,
+    basis: TimeBasis,
+    weight1: Parameter<Cpu<T>>,
+    bias1: Option<Parameter<Cpu<T>>>,
+    gain: Parameter<Cpu<T>>,
+    weight2: Parameter<Cpu<T>>,
+    bias2: Parameter<Cpu<T>>,
+    amplitude: Parameter<Cpu<T>>,
+}
+
+impl<T: Real> TwoLayer<T> {
+    /// A potential of `dim` numbers.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a size is zero.
+    pub fn new(
+        space: Cpu<T>,
+        dim: usize,
+        settings: TwoLayerSettings,
+        basis: TimeBasis,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        check_dim(dim)?;
+        let TwoLayerSettings { hidden: [h1, h2], activation, bias, probes } = settings;
+        if h1 == 0 || h2 == 0 {
+            let (name, value) = ("potential.hidden", format!("[{h1}, {h2}]"));
+            return Err(Error::Setting { name, value, expected: "at least 1 in each layer".into() });
+        }
+        let uniform =
+            |which, name, shape: &[usize], fan_in| Parameter::uniform(&space, name, shape, fan_in, seed, which);
+        let timed = |which, name, size, fan_in| uniform(which, name, &[size], fan_in).in_time(&space, basis.terms());
+        let mut gain = RidgeParameters::gain(&space, h1, basis.terms());
+        gain.name = "layer1.gain".into();
+        Ok(Self {
+            weight1: uniform(0, "layer1.weight", &[h1, dim], dim),
+            bias1: bias.then(|| timed(1, "layer1.bias", h1, dim)),
+            gain,
+            weight2: uniform(2, "layer2.weight", &[h2, h1], h1),
+            bias2: timed(3, "layer2.bias", h2, h1),
+            amplitude: timed(4, "amplitude", h2, h2),
+            activation,
+            probes,
+            basis,
+            space,
+        })
+    }
+
+    fn hidden(&self) -> [usize; 2] {
+        [self.weight1.shape[0], self.weight2.shape[0]]
+    }
+}
+
+impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
+    fn dim(&self) -> usize {
+        self.weight1.shape[1]
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<Cpu<T>>> {
+        let first = std::iter::once(&self.weight1).chain(&self.bias1).chain([&self.gain]);
+        first.chain([&self.weight2, &self.bias2, &self.amplitude]).collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
+        let first = std::iter::once(&mut self.weight1).chain(&mut self.bias1).chain([&mut self.gain]);
+        first.chain([&mut self.weight2, &mut self.bias2, &mut self.amplitude]).collect()
+    }
+
+    fn freeze(&self, solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
+        let timed = |of: &Parameter<Cpu<T>>| Timed::new(self.basis, &of.value);
+        Box::new(Frozen {
+            of: self,
+            draws: solve.draws,
+            transposed1: self.space.transposed(&self.weight1.value),
+            transposed2: self.space.transposed(&self.weight2.value),
+            bias1: self.bias1.as_ref().map(timed),
+            gain: timed(&self.gain),
+            bias2: timed(&self.bias2),
+            amplitude: timed(&self.amplitude),
+            norms: OnceLock::new(),
+            collected1: Collected::new(),
+            collected2: Collected::new(),
+        })
+    }
+}
+
+/// A potential frozen for one solve.
+struct Frozen<'a, T: Real> {
+    of: &'a TwoLayer<T>,
+    draws: Draws,
+    /// `W₁ᵀ`.
+    transposed1: Array2<T>,
+    /// `W₂ᵀ`.
+    transposed2: Array2<T>,
+    bias1: Option<Timed<T>>,
+    gain: Timed<T>,
+    bias2: Timed<T>,
+    amplitude: Timed<T>,
+    /// `‖w_j‖²`, once a Laplacian is asked for.
+    norms: OnceLock<Vec<T>>,
+    collected1: Collected<T>,
+    collected2: Collected<T>,
+}
+
+impl<T: Real> Frozen<'_, T> {
+    fn norms(&self) -> &[T] {
+        self.norms.get_or_init(|| {
+            let (weight, mut norms) = (&self.of.weight1.value, vec![0.0; self.of.hidden()[0]]);
+            self.of.space.row_dot(&mut norms, weight, weight);
+            norms.into_iter().map(T::of).collect()
+        })
+    }
+
+    /// `(W₁x, a)`.
+    fn first_arguments(&self, t: f64, x: &Array2<T>) -> (Array2<T>, Array2<T>) {
+        let mut u = zeros(x.nrows(), self.of.hidden()[0]);
+        product(u.view_mut(), 0.0, x.view(), self.transposed1.view());
+        let mut a = scaled(&u, &self.gain.at(t));
+        if let Some(bias) = &self.bias1 {
+            a += &ArrayView1::from(&bias.at(t));
+        }
+        (u, a)
+    }
+
+    /// `z`.
+    fn second_arguments(&self, t: f64, y: &Array2<T>) -> Array2<T> {
+        let mut z = zeros(y.nrows(), self.of.hidden()[1]);
+        z.assign(&ArrayView1::from(&self.bias2.at(t)));
+        product(z.view_mut(), 1.0, y.view(), self.transposed2.view());
+        z
+    }
+
+    /// `v ⊙ f''(z)`, from `s₂ = f'(z)`.
+    fn curvature2(&self, t: f64, s2: &Array2<T>) -> Array2<T> {
+        let f = self.of.activation;
+        scaled(&s2.mapv(|s| f2(f, s)), &self.amplitude.at(t))
+    }
+}
+
+/// `f''` from `s = f'`.
+#[inline(always)]
+fn f2<T: Real>(f: Activation, s: T) -> T {
+    match f {
+        Activation::Softplus => s * (T::one() - s),
+        Activation::LnCosh => (T::one() - s) * (T::one() + s),
+    }
+}
+
+/// `f'''` from `s = f'`.
+#[inline(always)]
+fn f3<T: Real>(f: Activation, s: T) -> T {
+    let two = T::of(2.0);
+    f2(f, s)
+        * match f {
+            Activation::Softplus => T::one() - two * s,
+            Activation::LnCosh => -two * s,
+        }
+}
+
+impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
+    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+        let [h1, h2] = self.of.hidden();
+        let block = Block {
+            field: self,
+            rows,
+            tangents: None,
+            tangents_bar: None,
+            products1: Gathered::new(h1, self.of.dim()),
+            products2: Gathered::new(h2, h1),
+            norms_bar: vec![T::zero(); h1],
+            bias1_bar: self.bias1.as_ref().map(Timed::bar),
+            gain_bar: self.gain.bar(),
+            bias2_bar: self.bias2.bar(),
+            amplitude_bar: self.amplitude.bar(),
+        };
+        (Box::new(block), x)
+    }
+
+    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+        let f = self.of.activation;
+        let y = self.first_arguments(stage.t, x).1.mapv_into(|a| T::of(f.value(a.wide())));
+        let amplitude = self.amplitude.at(stage.t);
+        let of_row = |z: ArrayView1<'_, T>| z.iter().zip(&amplitude).map(|(z, v)| v.wide() * f.value(z.wide())).sum();
+        self.second_arguments(stage.t, &y).rows().into_iter().map(of_row).collect()
+    }
+
+    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
+        let mut sums = sums.into_iter();
+        let mut next = || sums.next().expect("enter_pullback returns this many arrays");
+        let (space, weight1) = (&self.of.space, &self.of.weight1.value);
+        let mut weight1_bar = self.collected1.finish(space, weight1.dim(), next());
+        let mut weight2_bar = self.collected2.finish(space, self.of.weight2.value.dim(), next());
+        let (trace2_bar, trace1_bar, norms_bar) = (next(), next(), next());
+        // Empty unless a Laplacian had a cotangent.
+        if !trace2_bar.is_empty() {
+            weight2_bar += &trace2_bar;
+            weight1_bar += &trace1_bar.t();
+            // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j.
+            weight1_bar += &(weight1 * &norms_bar.mapv(|bar| T::of(2.0) * bar).t());
+        }
+        let mut timed: Vec<_> = sums.map(|sum| coefficients_bar(&sum)).collect();
+        let after2 = timed.split_off(timed.len() - 2);
+        std::iter::once(weight1_bar).chain(timed).chain([weight2_bar]).chain(after2).collect()
+    }
+}
+
+/// A block of rows, with its sums for the gradient.
+struct Block<'a, T: Real> {
+    field: &'a Frozen<'a, T>,
+    rows: Range<usize>,
+    /// Once a Laplacian is asked for.
+    tangents: Option<Tangents<'a, T>>,
+    /// Once a Laplacian has a cotangent.
+    tangents_bar: Option<TangentsBar<T>>,
+    products1: Gathered<T>,
+    products2: Gathered<T>,
+    norms_bar: Vec<T>,
+    bias1_bar: Option<TimedBar<T>>,
+    gain_bar: TimedBar<T>,
+    bias2_bar: TimedBar<T>,
+    amplitude_bar: TimedBar<T>,
+}
+
+/// What the Laplacian adds to a pullback.
+struct TraceBar<T> {
+    /// Cotangent of the Laplacian, per row.
+    l_bar: Vec<T>,
+    /// `‖J_k‖²`, rows × h₂.
+    squares: Array2<T>,
+    /// Cotangent of `f'(a) ⊙ g` in the Jacobian, rows × h₁.
+    d_bar: Array2<T>,
+    /// `‖w_j‖²`.
+    norms: Vec<T>,
+}
+
+impl<T: Real> Block<'_, T> {
+    fn draw_tangents(&mut self) {
+        let (field, rows, dim) = (self.field, self.rows.clone(), self.field.of.dim());
+        self.tangents.get_or_insert_with(|| match field.of.probes {
+            0 => Tangents::exact(&field.transposed1),
+            count => {
+                let signs = field.draws.signs(rows.clone(), count * dim);
+                Tangents::probes(field.of.space.upload(rows.len() * count, dim, &signs), count, &field.transposed1)
+            }
+        });
+    }
+
+    /// `∇²φ` from `s₁ = f'(a)`, `s₂ = f'(z)` and q.
+    fn laplacian(&mut self, t: f64, s1: &Array2<T>, s2: &Array2<T>, q: &Array2<T>, out: &mut [f64]) {
+        self.draw_tangents();
+        let (field, f, gain) = (self.field, self.field.of.activation, self.field.gain.at(t));
+        let d = scaled(s1, &gain);
+        let tangents = self.tangents.as_ref().expect("drawn above");
+        let mut terms = tangents.squares(&d, &field.transposed2);
+        terms *= &field.curvature2(t, s2);
+        out.fill(0.0);
+        let mut add = |column: ArrayView1<'_, T>| {
+            out.iter_mut().zip(column).for_each(|(out, term)| *out += term.wide());
+        };
+        terms.columns().into_iter().for_each(&mut add);
+        let second = times(&times(&gain, &gain), field.norms());
+        let curved = scaled(&s1.mapv(|s| f2(f, s)), &second) * q;
+        curved.columns().into_iter().for_each(add);
+    }
+
+    fn trace_bar(&mut self, t: f64, memo: &Memory<'_, T>, laplacian_bar: &[f64]) -> TraceBar<T> {
+        self.draw_tangents();
+        let (field, l_bar) = (self.field, laplacian_bar.iter().map(|l| T::of(*l)).collect::<Vec<T>>());
+        let tangents = self.tangents.as_ref().expect("drawn above");
+        let bar = self.tangents_bar.get_or_insert_with(|| tangents.bar(&field.of.weight2.value));
+        let d = scaled(memo.s1, &field.gain.at(t));
+        let mut squares_bar = field.curvature2(t, memo.s2);
+        for mut column in squares_bar.columns_mut() {
+            column *= &ArrayView1::from(&l_bar);
+        }
+        let (squares, d_bar) = tangents.pullback(&d, (&field.of.weight2.value, &field.transposed2), &squares_bar, bar);
+        TraceBar { l_bar, squares, d_bar, norms: field.norms().to_vec() }
+    }
+
+    /// From the cotangent of `p = q ⊙ f'(a) ⊙ g` to that of q.
+    fn q_bar(&self, t: f64, memo: &Memory<'_, T>, p_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
+        let (f, gain, rows) = (self.field.of.activation, self.field.gain.at(t), self.rows.len());
+        let mut out = scaled(p_bar, &gain) * memo.s1;
+        if let Some(trace) = trace {
+            let columns = numbers_mut(&mut out).chunks_exact_mut(rows).zip(numbers(memo.s1).chunks_exact(rows));
+            for (j, (out, s)) in columns.enumerate() {
+                let weight = gain[j] * gain[j] * trace.norms[j];
+                (0..rows).for_each(|r| out[r] += trace.l_bar[r] * weight * f2(f, s[r]));
+            }
+        }
+        out
+    }
+
+    /// From the cotangent of `k = v ⊙ f'(z)` to that of z, and that of the amplitudes gathered.
+    fn z_bar(&mut self, t: f64, s2: &Array2<T>, k_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
+        let (f, v, rows) = (self.field.of.activation, self.field.amplitude.at(t), self.rows.len());
+        let (mut z_bar, mut v_bar) = (k_bar.clone(), k_bar.clone() * s2);
+        let columns =
+            numbers_mut(&mut z_bar).chunks_exact_mut(rows).zip(numbers_mut(&mut v_bar).chunks_exact_mut(rows));
+        for (k, ((z_bar, v_bar), s)) in columns.zip(numbers(s2).chunks_exact(rows)).enumerate() {
+            (0..rows).for_each(|r| z_bar[r] *= v[k] * f2(f, s[r]));
+            if let Some(trace) = trace {
+                for r in 0..rows {
+                    let bar = trace.l_bar[r] * trace.squares[[r, k]];
+                    z_bar[r] += bar * v[k] * f3(f, s[r]);
+                    v_bar[r] += bar * f2(f, s[r]);
+                }
+            }
+        }
+        self.amplitude_bar.add(t, &column_sums(&v_bar));
+        self.bias2_bar.add(t, &column_sums(&z_bar));
+        z_bar
+    }
+
+    /// From the cotangents of `y = f(a)` (overwritten) and p to that of `W₁x`; those of offsets, gains and norms gathered.
+    fn u_bar(
+        &mut self,
+        t: f64,
+        memo: &Memory<'_, T>,
+        mut y_bar: Array2<T>,
+        p_bar: &Array2<T>,
+        trace: Option<&TraceBar<T>>,
+    ) -> Array2<T> {
+        let (f, gain, rows, two) = (self.field.of.activation, self.field.gain.at(t), self.rows.len(), T::of(2.0));
+        let mut bias_bar = vec![T::zero(); gain.len()];
+        let mut gain_bar = bias_bar.clone();
+        for (j, bar) in numbers_mut(&mut y_bar).chunks_exact_mut(rows).enumerate() {
+            let (s, q, u, p_bar) = (column(memo.s1, j), column(memo.q, j), column(memo.u, j), column(p_bar, j));
+            let g = gain[j];
+            for r in 0..rows {
+                let (mut d_bar, mut curved) = (p_bar[r] * q[r], T::zero());
+                if let Some(trace) = trace {
+                    d_bar += trace.d_bar[[r, j]];
+                    curved = trace.l_bar[r] * q[r];
+                    let bent = curved * f2(f, s[r]) * g;
+                    gain_bar[j] += two * bent * trace.norms[j];
+                    self.norms_bar[j] += bent * g;
+                    curved *= g * g * trace.norms[j];
+                }
+                let a_bar = bar[r] * s[r] + g * d_bar * f2(f, s[r]) + curved * f3(f, s[r]);
+                bias_bar[j] += a_bar;
+                gain_bar[j] += a_bar * u[r] + d_bar * s[r];
+                bar[r] = g * a_bar;
+            }
+        }
+        if let Some(sum) = &mut self.bias1_bar {
+            sum.add(t, &bias_bar);
+        }
+        self.gain_bar.add(t, &gain_bar);
+        y_bar
+    }
+}
+
+/// What an evaluation leaves for its pullback.
+struct Memory<'a, T> {
+    /// `W₁x`.
+    u: &'a Array2<T>,
+    /// `f(a)`.
+    y: &'a Array2<T>,
+    /// `f'(a)`.
+    s1: &'a Array2<T>,
+    /// `f'(z)`.
+    s2: &'a Array2<T>,
+    q: &'a Array2<T>,
+}
+
+impl<'a, T> Memory<'a, T> {
+    fn of(memo: &'a [Array2<T>]) -> Self {
+        let [u, y, s1, s2, q] = memo else { panic!("evaluate leaves five arrays, not {}", memo.len()) };
+        Self { u, y, s1, s2, q }
+    }
+}
+
+impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        velocity: &mut Array2<T>,
+        laplacian: Option<&mut Vec<f64>>,
+        memo: Option<&mut Memo<Cpu<T>>>,
+    ) {
+        let (t, field, of) = (stage.t, self.field, self.field.of);
+        let (u, mut s1) = field.first_arguments(t, state);
+        let mut y = zeros(s1.nrows(), s1.ncols());
+        T::value_and_slope(of.activation, numbers_mut(&mut s1), numbers_mut(&mut y));
+        let mut s2 = field.second_arguments(t, &y);
+        T::slope(of.activation, numbers_mut(&mut s2));
+        let k = scaled(&s2, &field.amplitude.at(t));
+        let mut q = zeros(s1.nrows(), s1.ncols());
+        product(q.view_mut(), 0.0, k.view(), of.weight2.value.view());
+        let p = scaled(&q, &field.gain.at(t)) * &s1;
+        product(velocity.view_mut(), 0.0, p.view(), of.weight1.value.view());
+        if let Some(laplacian) = laplacian {
+            self.laplacian(t, &s1, &s2, &q, laplacian);
+        }
+        if let Some(memo) = memo {
+            memo.extend([u, y, s1, s2, q]);
+        }
+    }
+
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        memo: &[Array2<T>],
+        velocity_bar: &Array2<T>,
+        laplacian_bar: Option<&Vec<f64>>,
+        state_bar: Option<&mut Array2<T>>,
+    ) {
+        let (t, field, memo, [h1, h2]) = (stage.t, self.field, Memory::of(memo), self.field.of.hidden());
+        let (weight1, weight2, rows) = (&field.of.weight1.value, &field.of.weight2.value, self.rows.len());
+        let trace = laplacian_bar.map(|bar| self.trace_bar(t, &memo, bar));
+        let p = scaled(memo.q, &field.gain.at(t)) * memo.s1;
+        self.products1.add(&p, velocity_bar);
+        // p's own memory serves for its cotangent.
+        let mut p_bar = p;
+        product(p_bar.view_mut(), 0.0, velocity_bar.view(), field.transposed1.view());
+        let q_bar = self.q_bar(t, &memo, &p_bar, trace.as_ref());
+        let k = scaled(memo.s2, &field.amplitude.at(t));
+        self.products2.add(&k, &q_bar);
+        let mut k_bar = zeros(rows, h2);
+        product(k_bar.view_mut(), 0.0, q_bar.view(), field.transposed2.view());
+        let z_bar = self.z_bar(t, memo.s2, &k_bar, trace.as_ref());
+        self.products2.add(&z_bar, memo.y);
+        let mut y_bar = zeros(rows, h1);
+        product(y_bar.view_mut(), 0.0, z_bar.view(), weight2.view());
+        let u_bar = self.u_bar(t, &memo, y_bar, &p_bar, trace.as_ref());
+        self.products1.add(&u_bar, state);
+        if let Some(state_bar) = state_bar {
+            product(state_bar.view_mut(), 0.0, u_bar.view(), weight1.view());
+        }
+    }
+
+    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
+        state
+    }
+
+    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
+        x_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+        let (field, row) = (self.field, self.rows.start);
+        let products = [self.products1.finish(row, &field.collected1), self.products2.finish(row, &field.collected2)];
+        let trace = match (self.tangents_bar, &self.tangents) {
+            (Some(bar), Some(tangents)) => bar.finish(tangents),
+            _ => [zeros(0, 0), zeros(0, 0)],
+        };
+        let timed = self.bias1_bar.into_iter().chain([self.gain_bar, self.bias2_bar, self.amplitude_bar]);
+        let sums = products.into_iter().chain(trace).chain([row_of(self.norms_bar)]);
+        (state_bar, sums.chain(timed.map(|bar| bar.sum)).collect())
+    }
+}

@@ -1,0 +1,122 @@
+//! Flow matching: a potential learned by regression on the known velocity of a path from the base to the target, without integration.
+
+use std::ops::Range;
+
+use crate::objective::{BlockResult, add_share, gather};
+use crate::{Coordinates, Draws, Error, Field, Flow, Objective, Outcome, Solve, Space, Stage};
+
+/// How a point of the base, ξ ~ N(0, I), is joined to a point x₁ of the target, at `τ = t/T` from 0 to 1.
+///
+/// Along either path the mean velocity of all points that meet at x is affine in x and in the score, hence the gradient of
+/// a scalar: a potential can represent it, and is the better the closer its gradient is to it (Lipman et al., arXiv:2210.02747).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// `x = τ x₁ + (1 − τ) ξ`: ends in the target itself.
+    Straight,
+    /// `x = τ x₁ + ξ`: ends in the target convolved with a standard normal, as the continuous form of the Ising model is.
+    Blurred,
+}
+
+impl Path {
+    /// `(x, dx/dτ)` in one coordinate.
+    fn at(self, tau: f64, target: f64, base: f64) -> (f64, f64) {
+        match self {
+            Self::Straight => (tau * target + (1.0 - tau) * base, target - base),
+            Self::Blurred => (tau * target + base, target),
+        }
+    }
+}
+
+/// `E‖∇φ(x_t, t) − ẋ_t‖²` along a [`Path`]: batches are samples of the target.
+///
+/// The loss is a mean square and not a likelihood; its lowest value, the variance of the velocities that meet in one point, is not zero.
+/// Times are drawn stratified, one for each group of successive rows.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowMatching {
+    /// The path.
+    pub path: Path,
+    /// Times in a batch; at most one per row is used.
+    pub times: usize,
+}
+
+impl<S: Space> Objective<S> for FlowMatching {
+    fn name(&self) -> &'static str {
+        "flow-matching"
+    }
+
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error> {
+        let rows = batch.len() / flow.potential.dim();
+        let solve = Solve { rows, draws, coordinates: Coordinates::X };
+        let field = flow.potential.freeze(&solve);
+        let taus = draws.stratified(self.times.clamp(1, rows));
+        let regression = Regression { path: self.path, flow, field: &*field, batch, draws, taus: &taus, gradient };
+        gather(flow.space, &*field, flow.space.map_rows(rows, |range| regression.block(range)))
+    }
+}
+
+/// One batch of the regression.
+struct Regression<'a, 'f, S: Space> {
+    path: Path,
+    flow: &'a Flow<'f, S>,
+    field: &'a dyn Field<S>,
+    batch: &'a [f64],
+    draws: Draws,
+    taus: &'a [f64],
+    gradient: bool,
+}
+
+impl<S: Space> Regression<'_, '_, S> {
+    fn rows(&self) -> usize {
+        self.batch.len() / self.flow.potential.dim()
+    }
+
+    /// The number of the time at which a row is taken.
+    fn time_of(&self, row: usize) -> usize {
+        row * self.taus.len() / self.rows()
+    }
+
+    /// A block, cut where the time changes.
+    fn block(&self, range: Range<usize>) -> BlockResult<S> {
+        let mut losses = Vec::with_capacity(range.len());
+        let mut sums: Option<Vec<S::Array>> = None;
+        let mut start = range.start;
+        while start < range.end {
+            let time = self.time_of(start);
+            let end = (start..range.end).find(|row| self.time_of(*row) != time).unwrap_or(range.end);
+            let (found, share) = self.at(self.taus[time], start..end);
+            losses.extend(found);
+            match (&mut sums, share) {
+                (Some(sums), Some(share)) => add_share(self.flow.space, sums, &share),
+                (sums, share) => *sums = share,
+            }
+            start = end;
+        }
+        Ok((losses, sums))
+    }
+
+    /// Rows that share a time.
+    fn at(&self, tau: f64, range: Range<usize>) -> (Vec<f64>, Option<Vec<S::Array>>) {
+        let (space, rows, dim) = (self.flow.space, range.len(), self.flow.potential.dim());
+        let base = self.draws.noise(range.clone(), dim);
+        let target = &self.batch[range.start * dim..range.end * dim];
+        // Velocities are per unit of t, and t runs T times as far as τ.
+        let points = target.iter().zip(&base).map(|(target, base)| self.path.at(tau, *target, *base));
+        let (x, wanted): (Vec<f64>, Vec<f64>) = points.map(|(x, velocity)| (x, velocity / self.flow.duration)).unzip();
+        let stage = Stage { t: tau * self.flow.duration, index: 0 };
+        let (mut chart, state) = self.field.enter(range, space.upload(rows, dim, &x));
+        let mut residual = space.zeros(rows, dim);
+        let mut memo = Vec::new();
+        chart.evaluate(stage, &state, &mut residual, None, self.gradient.then_some(&mut memo));
+        space.accumulate(&mut residual, 1.0, &[(-1.0, &space.upload(rows, dim, &wanted))]);
+        let mut squares = space.column_zeros(rows);
+        space.row_dot(&mut squares, &residual, &residual);
+        let losses = space.download_column(&squares);
+        if !self.gradient {
+            return (losses, None);
+        }
+        let mut velocity_bar = space.zeros(rows, dim);
+        space.accumulate(&mut velocity_bar, 0.0, &[(2.0 / self.rows() as f64, &residual)]);
+        chart.pullback(stage, &state, &memo, &velocity_bar, None, None);
+        (losses, Some(chart.enter_pullback(space.zeros(rows, dim)).1))
+    }
+}
