@@ -78,11 +78,18 @@ need_python() {
     command -v "$python" >/dev/null || fail "there is no python3: install it, or set LIBTORCH to a libtorch $TORCH"
 }
 
+# The pip of python3, or that of a virtual environment for the time being.
+need_pip() {
+    need_python
+    "$python" -m pip --version >/dev/null 2>&1 && return
+    "$python" -m venv "$work/venv" >/dev/null 2>&1 ||
+        fail "python3 has no pip: install it (python3-pip on Debian and Ubuntu), or set LIBTORCH to a libtorch $TORCH"
+    python=$work/venv/bin/python
+}
+
 # fetch DIR CUDA: downloads the PyPI packages and unpacks what a C++ program needs into DIR.
 fetch() {
-    need_python
-    "$python" -m pip --version >/dev/null 2>&1 ||
-        fail "python3 has no pip: install it (python3-pip on Debian and Ubuntu), or set LIBTORCH to a libtorch $TORCH"
+    need_pip
     if [ "$2" = yes ]; then mega=6500; size="2.5 GB"; else mega=1300; size="540 MB"; fi
     free=$(df -Pm "$store" | awk 'NR == 2 { print $4 }')
     [ "$free" -ge "$mega" ] ||

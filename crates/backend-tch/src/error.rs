@@ -16,10 +16,14 @@ pub enum Error {
     },
     /// The program was built before the set-up.
     #[error(
-        "this program was built without libtorch: run `{SET_UP}` once, then the same command again \
-         (if that was done, the variable RUSTFLAGS hides it: unset it, or add `--cfg maflow_tch` to it)"
+        "this program was built without libtorch: run `{SET_UP}{}` once, then the same command again \
+         (if that was done, the variable RUSTFLAGS hides it: unset it, or add `--cfg maflow_tch` to it), or use `--backend ndarray`",
+        if *.cuda { " --cuda" } else { "" }
     )]
-    NotSetUp,
+    NotSetUp {
+        /// Whether CUDA was asked for.
+        cuda: bool,
+    },
     /// The folder that should hold libtorch does not.
     #[error(
         "there is no libtorch in {path} (named by {named_by}): run `{SET_UP}`, or set LIBTORCH to a libtorch {VERSION_NEEDED}"

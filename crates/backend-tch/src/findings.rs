@@ -37,7 +37,8 @@ mod tests {
         let found = Findings::collect();
         assert_eq!(found.cpu.is_ok(), found.built && found.libtorch.is_ok(), "{found:?}");
         if !found.built {
-            assert_eq!(found.cpu, Err(Error::NotSetUp));
+            assert_eq!(found.cpu, Err(Error::NotSetUp { cuda: false }));
+            assert_eq!(found.cuda, Err(Error::NotSetUp { cuda: true }));
         }
         if found.cuda.is_ok() {
             assert!(found.cpu.is_ok() && found.driver.is_ok(), "{found:?}");

@@ -59,6 +59,6 @@ pub const BUILT: bool = cfg!(maflow_tch);
 /// # Errors
 /// Always [`Error::NotSetUp`].
 #[cfg(not(maflow_tch))]
-pub fn load(_device: Device) -> Result<(), Error> {
-    Err(Error::NotSetUp)
+pub fn load(device: Device) -> Result<(), Error> {
+    Err(Error::NotSetUp { cuda: device == Device::Cuda })
 }

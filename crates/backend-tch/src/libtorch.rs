@@ -37,7 +37,7 @@ pub fn libtorch() -> Result<Libtorch, Error> {
     match (by_user, option_env!("MAFLOW_LIBTORCH")) {
         (Some(path), _) => look(path.into(), "LIBTORCH"),
         (None, Some(path)) => look(path.into(), "the set-up"),
-        (None, None) => Err(Error::NotSetUp),
+        (None, None) => Err(Error::NotSetUp { cuda: false }),
     }
 }
 

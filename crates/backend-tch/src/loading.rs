@@ -41,6 +41,7 @@ pub fn load(device: Device) -> Result<(), Error> {
     if device == Device::Cuda {
         usable_cuda()?;
     }
+    let_threads_sleep();
     open(&lib.join("libtorch_cpu.so"), false)?;
     if device == Device::Cuda {
         open(&lib.join("libtorch_cuda.so"), true)?;
@@ -52,6 +53,17 @@ pub fn load(device: Device) -> Result<(), Error> {
     }
     *loaded = Some(device);
     Ok(())
+}
+
+/// Lets threads that have nothing to do sleep, unless the user has chosen otherwise: the OpenMP of libtorch lets them spin, and on a
+/// machine with other work to do a training step of a small model then takes ten times as long.
+fn let_threads_sleep() {
+    const POLICY: &str = "OMP_WAIT_POLICY";
+    if env::var_os(POLICY).is_none() && env::var_os("GOMP_SPINCOUNT").is_none() {
+        // SAFETY: the program reads and writes its environment through the standard library alone, which takes turns, but for
+        // the libraries that are loaded next, by this thread.
+        unsafe { env::set_var(POLICY, "PASSIVE") };
+    }
 }
 
 /// Whether CUDA can be used, as far as can be said without loading libtorch.

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
     Activation, Chart, Coordinates, Error, Field, Group, Memo, Parameter, Potential, RidgeParameters, Solve, Stage,
+    TimeBasis,
 };
 use tch::{Kind, Tensor};
 
 use crate::orbit::Orbit;
+use crate::space::accumulate;
 use crate::{Array, Column, Tch};
 
 /// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
-/// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h).
+/// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h);
+/// after [`Ridge::with_time`] amplitudes and offsets are coefficients of functions of time, M × h.
 ///
 /// Field and pullback are written out; libtorch's automatic differentiation has no part in them.
 /// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once,
@@ -44,6 +47,7 @@ pub struct Ridge {
     activation: Activation,
     parameters: RidgeParameters<Tch>,
     orbit: Option<Orbit>,
+    basis: TimeBasis,
     feature_stages: AtomicU64,
 }
 
@@ -61,7 +65,8 @@ impl Ridge {
         seed: u64,
     ) -> Result<Self, Error> {
         let parameters = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
-        Ok(Self { space, activation, parameters, orbit: None, feature_stages: AtomicU64::new(0) })
+        let (basis, feature_stages) = (TimeBasis::constant(), AtomicU64::new(0));
+        Ok(Self { space, activation, parameters, orbit: None, basis, feature_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -78,12 +83,33 @@ impl Ridge {
         Ok(self)
     }
 
+    /// Lets amplitudes and offsets depend on time, `c(t) = Σ_m c_m b_m(t)`; all but the first term start at zero.
+    #[must_use]
+    pub fn with_time(mut self, basis: TimeBasis) -> Self {
+        let RidgeParameters { weight, bias, amplitude } = self.parameters;
+        let in_time = |parameter: Parameter<Tch>| parameter.in_time(&self.space, basis.terms());
+        self.parameters = RidgeParameters { weight, bias: bias.map(in_time), amplitude: in_time(amplitude) };
+        self.basis = basis;
+        self
+    }
+
+    /// `c(t)` (1 × h) from the coefficients c_m (M × h).
+    fn at(&self, t: f64, coefficients: &Tensor) -> Tensor {
+        if self.basis.terms() == 1 {
+            return coefficients.shallow_clone();
+        }
+        let terms = coefficients.split(1, 0);
+        let mut now = terms[0].empty_like();
+        accumulate(&mut now, 0.0, self.basis.at(t).zip(&terms));
+        now
+    }
+
     /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
     pub fn feature_stages(&self) -> u64 {
         self.feature_stages.load(Ordering::Relaxed)
     }
 
-    /// One number per ridge function (1 × h), from one per kernel.
+    /// One number per ridge function in each row, from one per kernel.
     fn all_of(&self, of: &Parameter<Tch>) -> Tensor {
         match &self.orbit {
             Some(orbit) => of.value.0.repeat([1, orbit.order()]),
@@ -94,7 +120,10 @@ impl Ridge {
     /// The cotangent of one number per kernel from that of one per ridge function.
     fn folded(&self, all_bar: Tensor) -> Array {
         Array(match &self.orbit {
-            Some(orbit) => all_bar.reshape([orbit.order(), -1]).sum_dim_intlist(0, true, all_bar.kind()),
+            Some(orbit) => {
+                let (rows, kind) = (all_bar.size()[0], all_bar.kind());
+                all_bar.reshape([rows, orbit.order(), -1]).sum_dim_intlist(1, false, kind)
+            }
             None => all_bar,
         })
     }
@@ -155,12 +184,11 @@ impl Potential<Tch> for Ridge {
         };
         let squares = weight.square().sum_dim_intlist(1, false, Kind::Double);
         let norms = squares.to_kind(self.space.kind()).unsqueeze(0);
-        let amplitude = self.all_of(&self.parameters.amplitude);
-        let bias = self.parameters.bias.as_ref().map(|bias| self.all_of(bias));
-        let curved = amplitude.multiply(&norms);
-        let bent = curved.g_mul_scalar(-2.0);
+        let amplitudes = self.all_of(&self.parameters.amplitude);
+        let biases = self.parameters.bias.as_ref().map(|bias| self.all_of(bias));
+        let constant = (amplitudes.size()[0] == 1).then(|| Amplitude::new(amplitudes.shallow_clone(), &norms));
         let gram = feature_space.then(|| weight.mm(&weight.tr()));
-        Box::new(Frozen { ridge: self, weight, bias, amplitude, norms, curved, bent, gram })
+        Box::new(Frozen { ridge: self, weight, biases, amplitudes, norms, constant, gram })
     }
 }
 
@@ -169,15 +197,14 @@ struct Frozen<'a> {
     ridge: &'a Ridge,
     /// h × N.
     weight: Tensor,
-    bias: Option<Tensor>,
-    /// v.
-    amplitude: Tensor,
+    /// b_m, M × h.
+    biases: Option<Tensor>,
+    /// v_m, M × h.
+    amplitudes: Tensor,
     /// `‖w_j‖²`.
     norms: Tensor,
-    /// `v_j ‖w_j‖²`.
-    curved: Tensor,
-    /// `−2 v_j ‖w_j‖²`.
-    bent: Tensor,
+    /// The amplitudes of all times, where they do not depend on it.
+    constant: Option<Amplitude>,
     /// `WWᵀ` where the solve runs in feature space.
     gram: Option<Tensor>,
 }
@@ -185,13 +212,43 @@ struct Frozen<'a> {
 // SAFETY: as for `Array`: the tensors are private and only read.
 unsafe impl Sync for Frozen<'_> {}
 
+/// The amplitudes at one time.
+struct Amplitude {
+    /// v.
+    v: Tensor,
+    /// `v_j ‖w_j‖²`.
+    curved: Tensor,
+    /// `−2 v_j ‖w_j‖²`.
+    bent: Tensor,
+}
+
+impl Amplitude {
+    fn new(v: Tensor, norms: &Tensor) -> Self {
+        let curved = v.multiply(norms);
+        Self { bent: curved.g_mul_scalar(-2.0), curved, v }
+    }
+
+    fn shallow_clone(&self) -> Self {
+        let Self { v, curved, bent } = self;
+        Self { v: v.shallow_clone(), curved: curved.shallow_clone(), bent: bent.shallow_clone() }
+    }
+}
+
 impl Frozen<'_> {
-    /// `a = x Wᵀ + b`.
-    fn arguments(&self, x: &Tensor) -> Tensor {
+    /// `a = x Wᵀ + b(t)`.
+    fn arguments(&self, t: f64, x: &Tensor) -> Tensor {
         let transposed = self.weight.tr();
-        match &self.bias {
-            Some(bias) => bias.addmm(x, &transposed),
+        match &self.biases {
+            Some(biases) => self.ridge.at(t, biases).addmm(x, &transposed),
             None => x.mm(&transposed),
+        }
+    }
+
+    /// The amplitudes at time t.
+    fn amplitude(&self, t: f64) -> Amplitude {
+        match &self.constant {
+            Some(constant) => constant.shallow_clone(),
+            None => Amplitude::new(self.ridge.at(t, &self.amplitudes), &self.norms),
         }
     }
 }
@@ -202,19 +259,21 @@ impl Field<Tch> for Frozen<'_> {
         if self.gram.is_none() {
             return (Box::new(Plain(work)), x);
         }
-        let origin = self.arguments(&x.0);
+        // Offsets that do not change are part of the origin.
+        let moving = self.biases.is_some() && self.ridge.basis.terms() > 1;
+        let origin = if moving { x.0.mm(&self.weight.tr()) } else { self.arguments(0.0, &x.0) };
         let state = Array(origin.zeros_like());
-        (Box::new(Feature { work, origin, x: x.0, leave_bar: None }), state)
+        (Box::new(Feature { work, origin, moving, x: x.0, leave_bar: None }), state)
     }
 
-    fn value(&self, _rows: Range<usize>, _stage: Stage, x: &Array) -> Column {
-        let a = self.arguments(&x.0).to_kind(Kind::Double);
+    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
+        let a = self.arguments(stage.t, &x.0).to_kind(Kind::Double);
         // As `Activation::value`, free of overflow.
         let value = match self.ridge.activation {
             Activation::Softplus => a.clamp_min(0.0) + (-a.abs()).exp_().log1p_(),
             Activation::LnCosh => a.abs() + (a.abs() * -2.0).exp_().log1p_() - std::f64::consts::LN_2,
         };
-        Column((value * &self.amplitude).sum_dim_intlist(1, false, Kind::Double))
+        Column((value * self.amplitude(stage.t).v).sum_dim_intlist(1, false, Kind::Double))
     }
 
     fn gradient(&self, sums: Vec<Array>) -> Vec<Array> {
@@ -226,16 +285,17 @@ impl Field<Tch> for Frozen<'_> {
             let gram_bar = next();
             let _ = weight_bar.addmm_(&(&gram_bar + gram_bar.tr()), &self.weight);
         }
-        // ∇²φ = Σ_j v_j n_j f''_j with n_j = ‖w_j‖²: v̄ += n ⊙ g, n̄ = v ⊙ g and w̄_j += 2 n̄_j w_j, g the sum of l̄ f''.
+        // ∇²φ = Σ_j Σ_m b_m(t) v_mj n_j f''_j with n_j = ‖w_j‖²:
+        // v̄_m += n ⊙ g_m, n̄ = Σ_m v_m ⊙ g_m and w̄_j += 2 n̄_j w_j, g_m the sum of b_m l̄ f''.
         let _ = amplitude_bar.addcmul_(&self.norms, &curvature_bar);
-        let norm_bar = (curvature_bar * &self.amplitude) * 2.0;
+        let norm_bar = (curvature_bar * &self.amplitudes).sum_dim_intlist(0, true, self.norms.kind()) * 2.0;
         let _ = weight_bar.addcmul_(&self.weight, &norm_bar.tr());
         let kernels_bar = match &self.ridge.orbit {
             Some(orbit) => orbit.gather(&weight_bar),
             None => weight_bar,
         };
         let mut out = vec![Array(kernels_bar)];
-        out.extend(self.bias.as_ref().map(|_| self.ridge.folded(bias_bar)));
+        out.extend(self.biases.as_ref().map(|_| self.ridge.folded(bias_bar)));
         out.push(self.ridge.folded(amplitude_bar));
         out
     }
@@ -243,12 +303,13 @@ impl Field<Tch> for Frozen<'_> {
 
 /// Sums that a block of rows gathers for the gradient, each row's share apart (rows × h) until the end.
 struct Share {
-    /// Of `s ⊙ u`: the cotangents of v.
-    amplitude: Tensor,
-    /// Of `l̄ f''`: the cotangents of `v_j ‖w_j‖²`.
-    curvature: Tensor,
-    /// Of ā: the cotangents of a.
-    argument: Tensor,
+    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time.
+    amplitudes: Vec<Tensor>,
+    /// Of `b_m(t) l̄ f''`: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
+    curvatures: Vec<Tensor>,
+    /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
+    /// Without offsets only these.
+    arguments: Vec<Tensor>,
     /// `Σ leftᵀ · right` over all stages: of `(ā, x)` and `(v ⊙ s, velocity_bar)` in plain coordinates, of `(c, ā)` in feature space.
     products: Gathered,
 }
@@ -310,47 +371,76 @@ impl Work<'_> {
             let right = if self.field.gram.is_some() { hidden } else { self.field.weight.size()[1] };
             let zeros = || ridge.space.zeros_of(&[self.rows, hidden]);
             let products = Gathered::new(&ridge.space, self.rows, hidden, right);
-            Share { amplitude: zeros(), curvature: zeros(), argument: zeros(), products }
+            let many = |count: usize| (0..count).map(|_| zeros()).collect();
+            let terms = ridge.basis.terms();
+            let arguments = many(if self.field.biases.is_some() { terms } else { 1 });
+            Share { amplitudes: many(terms), curvatures: many(terms), arguments, products }
         })
     }
 
     /// From `a` to `s = f'(a)` in place, `out = v ⊙ s`, and the Laplacian.
-    fn forward(&self, s: &mut Tensor, out: &mut Tensor, laplacian: Option<&mut Column>) {
-        let Frozen { ridge, amplitude, curved, .. } = self.field;
+    fn forward(&self, t: f64, s: &mut Tensor, out: &mut Tensor, laplacian: Option<&mut Column>) {
+        let (ridge, Amplitude { v, curved, .. }) = (self.field.ridge, self.field.amplitude(t));
         ridge.slope(s);
-        let _ = s.mul_out(out, amplitude);
+        let _ = s.mul_out(out, &v);
         if let Some(laplacian) = laplacian {
-            let terms = ridge.curvature(curved, s);
+            let terms = ridge.curvature(&curved, s);
             let _ = terms.sum_intlist_out(&laplacian.0, 1, false, Kind::Double);
         }
     }
 
     /// Fills `a_bar` from the cotangents `u` of `v ⊙ s` and `laplacian_bar`:
     /// `ā = v f'' u + l̄ v n f'''`; gathers what the gradient needs.
-    fn backward(&mut self, s: &Tensor, u: &Tensor, laplacian_bar: Option<&Column>, a_bar: &mut Tensor) {
-        let Frozen { ridge, amplitude, curved, bent, .. } = self.field;
-        ridge.curvature_into(a_bar, &u.multiply(amplitude), s);
+    fn backward(
+        &mut self,
+        t: f64,
+        amplitude: &Amplitude,
+        s: &Tensor,
+        u: &Tensor,
+        laplacian_bar: Option<&Column>,
+        a_bar: &mut Tensor,
+    ) {
+        let (ridge, Amplitude { v, curved, bent }) = (self.field.ridge, amplitude);
+        ridge.curvature_into(a_bar, &u.multiply(v), s);
+        let basis: Vec<f64> = ridge.basis.at(t).collect();
         let share = self.share();
-        let _ = share.amplitude.addcmul_(s, u);
+        add_products(&mut share.amplitudes, &basis, s, u);
         if let Some(laplacian_bar) = laplacian_bar {
             let l_bar = laplacian_bar.0.to_kind(s.kind()).unsqueeze(1);
             let curvature = ridge.curvature(&l_bar, s);
-            share.curvature += &curvature;
+            add_each(&mut share.curvatures, &basis, &curvature);
             // f''' = −2s f'' (and + f'' for softplus).
             let _ = a_bar.addcmul_(&curvature.multiply(bent), s);
             if ridge.activation == Activation::Softplus {
                 let _ = a_bar.addcmul_(&curvature, curved);
             }
         }
-        share.argument += &*a_bar;
+        add_each(&mut share.arguments, &basis, a_bar);
     }
 
     /// The gathered sums: of the weights' products, of arguments, amplitudes and curvatures.
     fn sums(mut self) -> [Array; 4] {
         self.share();
-        let Share { amplitude, curvature, argument, products } = self.share.expect("just made");
-        let sum = |of: Tensor| Array(of.sum_dim_intlist(0, true, of.kind()));
-        [Array(products.finish()), sum(argument), sum(amplitude), sum(curvature)]
+        let Share { amplitudes, curvatures, arguments, products } = self.share.expect("just made");
+        let sum = |of: &Tensor| of.sum_dim_intlist(0, true, of.kind());
+        let sums = |of: &[Tensor]| Array(Tensor::cat(&of.iter().map(sum).collect::<Vec<_>>(), 0));
+        [Array(products.finish()), sums(&arguments), sums(&amplitudes), sums(&curvatures)]
+    }
+}
+
+/// `sum_m ← sum_m + c_m a`.
+fn add_each(sums: &mut [Tensor], c: &[f64], a: &Tensor) {
+    for (c, sum) in c.iter().zip(sums) {
+        accumulate(sum, 1.0, [(*c, a)].into_iter());
+    }
+}
+
+/// `sum_m ← sum_m + c_m a ⊙ b`; the first c is 1.
+fn add_products(sums: &mut [Tensor], c: &[f64], a: &Tensor, b: &Tensor) {
+    let (first, rest) = sums.split_first_mut().expect("there is one term at least");
+    let _ = first.addcmul_(a, b);
+    if !rest.is_empty() {
+        add_each(rest, &c[1..], &a.multiply(b));
     }
 }
 
@@ -360,15 +450,15 @@ struct Plain<'a>(Work<'a>);
 impl Chart<Tch> for Plain<'_> {
     fn evaluate(
         &mut self,
-        _stage: Stage,
+        stage: Stage,
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
-        let mut s = self.0.field.arguments(&state.0);
+        let mut s = self.0.field.arguments(stage.t, &state.0);
         let mut scaled = s.empty_like();
-        self.0.forward(&mut s, &mut scaled, laplacian);
+        self.0.forward(stage.t, &mut s, &mut scaled, laplacian);
         let _ = scaled.mm_out(&velocity.0, &self.0.field.weight);
         if let Some(memo) = memo {
             memo.push(Array(s));
@@ -377,23 +467,23 @@ impl Chart<Tch> for Plain<'_> {
 
     fn pullback(
         &mut self,
-        _stage: Stage,
+        stage: Stage,
         state: &Array,
         memo: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
-        let Frozen { weight, amplitude, .. } = self.0.field;
+        let (weight, amplitude) = (&self.0.field.weight, self.0.field.amplitude(stage.t));
         let s = &memo[0].0;
         let u = velocity_bar.0.mm(&weight.tr());
         let rows = self.0.rows;
         let (left, mut right) = self.0.share().products.next(rows);
-        let _ = s.mul_out(&left, amplitude);
+        let _ = s.mul_out(&left, &amplitude.v);
         right.copy_(&velocity_bar.0);
         let (mut a_bar, mut right) = self.0.share().products.next(rows);
         right.copy_(&state.0);
-        self.0.backward(s, &u, laplacian_bar, &mut a_bar);
+        self.0.backward(stage.t, &amplitude, s, &u, laplacian_bar, &mut a_bar);
         if let Some(state_bar) = state_bar {
             let _ = a_bar.mm_out(&state_bar.0, weight);
         }
@@ -415,8 +505,10 @@ impl Chart<Tch> for Plain<'_> {
 /// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`.
 struct Feature<'a> {
     work: Work<'a>,
-    /// `a₀ = Wx₀ + b`.
+    /// `a₀ = Wx₀`, and b where it does not change with time.
     origin: Tensor,
+    /// Whether there is a b that does.
+    moving: bool,
     /// x₀.
     x: Tensor,
     /// `cᵀ x̄` of the end, and the cotangent of x at the end, which is also one of x₀.
@@ -432,14 +524,17 @@ impl Feature<'_> {
 impl Chart<Tch> for Feature<'_> {
     fn evaluate(
         &mut self,
-        _stage: Stage,
+        stage: Stage,
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
         let mut s = self.origin.addmm(&state.0, self.gram());
-        self.work.forward(&mut s, &mut velocity.0, laplacian);
+        if let (true, Some(biases)) = (self.moving, &self.work.field.biases) {
+            let _ = s.g_add_(&self.work.field.ridge.at(stage.t, biases));
+        }
+        self.work.forward(stage.t, &mut s, &mut velocity.0, laplacian);
         if let Some(memo) = memo {
             memo.push(Array(s));
         }
@@ -448,7 +543,7 @@ impl Chart<Tch> for Feature<'_> {
 
     fn pullback(
         &mut self,
-        _stage: Stage,
+        stage: Stage,
         state: &Array,
         memo: &[Array],
         velocity_bar: &Array,
@@ -458,7 +553,8 @@ impl Chart<Tch> for Feature<'_> {
         let rows = self.work.rows;
         let (mut left, mut a_bar) = self.work.share().products.next(rows);
         left.copy_(&state.0);
-        self.work.backward(&memo[0].0, &velocity_bar.0, laplacian_bar, &mut a_bar);
+        let amplitude = self.work.field.amplitude(stage.t);
+        self.work.backward(stage.t, &amplitude, &memo[0].0, &velocity_bar.0, laplacian_bar, &mut a_bar);
         if let Some(state_bar) = state_bar {
             // G is symmetric: its transpose is itself.
             let _ = a_bar.mm_out(&state_bar.0, self.gram());
@@ -480,7 +576,7 @@ impl Chart<Tch> for Feature<'_> {
         let weight = &self.work.field.weight;
         let (mut weight_bar, mut x_bar) =
             self.leave_bar.take().unwrap_or_else(|| (weight.zeros_like(), self.x.zeros_like()));
-        let argument_bar = &self.work.share().argument;
+        let argument_bar = &self.work.share().arguments[0];
         let _ = weight_bar.addmm_(&argument_bar.tr(), &self.x);
         let _ = x_bar.addmm_(argument_bar, weight);
         let [gram_bar, bias_bar, amplitude_bar, curvature_bar] = self.work.sums();

@@ -128,7 +128,7 @@ fn add<'a>(out: &mut Tensor, terms: impl Iterator<Item = (f64, &'a Tensor)>) {
 }
 
 /// `out ← keep · out + Σ cᵢ · termᵢ`.
-fn accumulate<'a>(out: &mut Tensor, keep: f64, mut terms: impl Iterator<Item = (f64, &'a Tensor)>) {
+pub(crate) fn accumulate<'a>(out: &mut Tensor, keep: f64, mut terms: impl Iterator<Item = (f64, &'a Tensor)>) {
     if keep == 0.0 {
         let _ = match terms.next() {
             None => out.zero_(),

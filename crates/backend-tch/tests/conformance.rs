@@ -9,7 +9,7 @@ use common::spaces;
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
 use flow_core::{
     Adaptive, Coordinates, Draws, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective, Potential,
-    Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw,
+    Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -34,6 +34,17 @@ fn symmetrised(on: Tch, draw: SymmetryDraw) -> Symmetrised<Tch, Ridge> {
 
 fn over_orbit(on: Tch) -> Ridge {
     ridge(on, 5, 2, Activation::Softplus, true).over_orbit(shifts(5)).unwrap()
+}
+
+/// Amplitudes and offsets that change with time, by as much as they are.
+fn in_time(on: Tch, of: Ridge, family: TimeFamily) -> Ridge {
+    let mut of = of.with_time(TimeBasis::new(family, 3, 0.8).unwrap());
+    for parameter in of.parameters_mut().into_iter().skip(1) {
+        let (rows, cols) = on.shape(&parameter.value);
+        let values: Vec<f64> = (0..rows * cols).map(|i| 0.5 * ((i * i) as f64).sin()).collect();
+        parameter.value = on.upload(rows, cols, &values);
+    }
+    of
 }
 
 /// Two dense layers, with time.
@@ -63,6 +74,19 @@ fn convolutional(on: Tch) -> ModulePotential {
         }
     };
     ModulePotential::new(on, 9, Laplacian::Exact, 3, build).unwrap()
+}
+
+/// One convolution of pictures of 2 × 2.
+fn shallow(on: Tch) -> ModulePotential {
+    let build = |path: &nn::Path| {
+        let layer = nn::conv2d(path, 1, 1, 3, nn::ConvConfig { padding: 1, ..Default::default() });
+        move |x: &Tensor, t: f64| {
+            let picture = x.view([-1, 1, 2, 2]);
+            let field = (picture.apply(&layer) + t).silu();
+            (field * picture * 0.2).flat_view().sum_dim_intlist(1, false, x.kind())
+        }
+    };
+    ModulePotential::new(on, 4, Laplacian::Exact, 3, build).unwrap()
 }
 
 /// `Σ_i g_i tanh(k_i x_i)`: its Hessian is diagonal, so that random signs give the exact trace.
@@ -107,9 +131,52 @@ conformance! {
     symmetrised_per_solve: |on| symmetrised(on, SymmetryDraw::PerSolve);
     symmetrised_per_stage: |on| symmetrised(on, SymmetryDraw::PerStage);
     over_an_orbit: over_orbit;
+    in_time_and_narrow: |on| in_time(on, ridge(on, 4, 6, Activation::Softplus, true), TimeFamily::Cosine);
+    in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true), TimeFamily::Polynomial);
+    in_time_over_an_orbit: |on| in_time(on, over_orbit(on), TimeFamily::Cosine);
     dense_module: |on| dense(on, Laplacian::Exact);
-    convolutional_module: convolutional;
     separable_module_with_probes: separable;
+}
+
+// Convolutions cost milliseconds where other potentials cost microseconds: one evaluation of two layers is checked in both
+// precisions, whole solves of one layer in double precision, and those of two layers in single precision against double.
+#[test]
+fn convolutions_evaluated() {
+    for precision in [Precision::F64, Precision::F32] {
+        spaces(precision).iter().for_each(|on| potential(on, &mut convolutional(*on)));
+    }
+}
+
+#[test]
+fn a_convolution_solved() {
+    spaces(Precision::F64).iter().for_each(|on| solves(on, &mut shallow(*on)));
+}
+
+#[test]
+fn convolutions_solved_in_single_precision() {
+    let outcome = |on: Tch| {
+        let integrator = FixedStep::new(Method::Rk4.tableau(), 10).unwrap();
+        let potential = &convolutional(on);
+        let flow = Flow {
+            space: &on,
+            potential,
+            integrator: &integrator,
+            duration: 0.8,
+            coordinates: Coordinates::Auto,
+            memory: Memory::Stages,
+        };
+        let draws = Draws::new(9, Purpose::Train, 0);
+        let found = NegativeLogLikelihood::default().evaluate(&flow, &draws.normals(0..5, 9), draws, true).unwrap();
+        let gradient = found.gradient.unwrap();
+        [vec![found.losses], gradient.iter().map(|g| on.download(g)).collect()].concat()
+    };
+    for (single, double) in spaces(Precision::F32).into_iter().zip(spaces(Precision::F64)) {
+        for (found, expected) in outcome(single).iter().zip(&outcome(double)) {
+            let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            let worst = found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f - e).abs()));
+            assert!(worst > 0.0 && worst <= 1e-5 * scale, "{worst:e} of {scale:e}");
+        }
+    }
 }
 
 #[test]

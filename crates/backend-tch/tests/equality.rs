@@ -9,7 +9,7 @@ use common::spaces;
 use flow_core::checkpoint::{Checkpoint, Tensor};
 use flow_core::{
     Coordinates, Draws, Energy, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood, Objective,
-    Potential, Precision, Purpose, Space,
+    Potential, Precision, Purpose, Space, TimeBasis, TimeFamily,
 };
 
 /// The sizes of one of the paper's two experiments (its Table 2), with fewer rows and steps of the same length.
@@ -107,6 +107,39 @@ fn ising_in_double_precision() {
 #[test]
 fn ising_in_single_precision() {
     agree::<f32>(ISING, 1e-4);
+}
+
+#[test]
+fn coefficients_in_time_in_double_precision() {
+    let cases = [(6, 8, MNIST, TimeFamily::Polynomial), (5, 14, ISING, TimeFamily::Cosine)];
+    for (dim, hidden, of, family) in cases {
+        let of = Configuration { dim, hidden, ..of };
+        let Configuration { activation, bias, .. } = of;
+        let basis = TimeBasis::new(family, 4, 0.5).unwrap();
+        let cpu = Cpu::<f64>::new(1);
+        let mut reference =
+            backend_ndarray::Ridge::new(cpu.clone(), dim, hidden, activation, bias, 7).unwrap().with_time(basis);
+        for coordinates in [Coordinates::X, Coordinates::Own] {
+            for tch in spaces(Precision::F64) {
+                let free = backend_tch::Ridge::new(tch, dim, hidden, activation, bias, 7).unwrap();
+                let mut ridge = free.with_time(basis);
+                for (ours, theirs) in ridge.parameters_mut().into_iter().zip(reference.parameters_mut()).skip(1) {
+                    assert_eq!((&ours.name, &ours.shape), (&theirs.name, &theirs.shape));
+                    assert!(tch.download(&ours.value)[hidden..].iter().all(|v| *v == 0.0));
+                    // Every term of its own size, so that none can be taken for another.
+                    let values: Vec<f64> = (0..4 * hidden).map(|i| 0.4 * (1.7 * i as f64).sin()).collect();
+                    ours.value = tch.upload(4, hidden, &values);
+                    theirs.value = cpu.upload(4, hidden, &values);
+                }
+                let expected = figures(&cpu, &reference, &of, coordinates);
+                let found = figures(&tch, &ridge, &of, coordinates);
+                assert_equal("losses", &found.0, &expected.0, 1e-12);
+                for (found, expected) in found.1.iter().zip(&expected.1) {
+                    assert_equal("a gradient", found, expected, 1e-12);
+                }
+            }
+        }
+    }
 }
 
 #[test]

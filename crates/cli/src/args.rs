@@ -40,7 +40,7 @@ pub struct GlobalArgs {
     /// Where the numbers are computed [default: the run's own, or ndarray]
     #[arg(long, global = true, value_enum, value_name = "NAME")]
     pub backend: Option<Backend>,
-    /// Threads to compute with [default: all cores]; results do not depend on it
+    /// Threads to compute with [default: all cores]; results of ndarray do not depend on it
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Seed of every random number [default: the recipe's]
@@ -72,6 +72,15 @@ impl Backend {
             Self::TchCuda => "tch-cuda",
         }
     }
+
+    /// The device of libtorch that it stands for, where it does.
+    pub fn libtorch_device(self) -> Option<backend_tch::Device> {
+        match self {
+            Self::Ndarray => None,
+            Self::TchCpu => Some(backend_tch::Device::Cpu),
+            Self::TchCuda => Some(backend_tch::Device::Cuda),
+        }
+    }
 }
 
 /// What to do.
@@ -92,7 +101,7 @@ pub enum Command {
     /// List the built-in recipes, or print one as TOML
     Recipes(RecipesArgs),
     /// Say what this machine offers and what is missing, with remedies
-    Doctor,
+    Doctor(DoctorArgs),
 }
 
 /// `maflow train`
@@ -233,4 +242,13 @@ pub struct ExportArgs {
 pub struct RecipesArgs {
     /// Print this recipe's TOML
     pub name: Option<String>,
+}
+
+/// `maflow doctor`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  maflow doctor\n  maflow doctor --json | jq '.[\"tch-cuda\"].finding'")]
+pub struct DoctorArgs {
+    /// Print one JSON object: for every finding its text and whether it is ready for use
+    #[arg(long)]
+    pub json: bool,
 }

@@ -175,6 +175,32 @@ fn time(family: TimeFamily, terms: usize, duration: f64) -> Result<TimeBasis, Cl
     Ok(TimeBasis::new(family, terms, duration)?)
 }
 
+/// libtorch, on the CPU or on a GPU.
+#[cfg(maflow_tch)]
+impl Engine for backend_tch::Tch {
+    type Space = Self;
+
+    fn space(&self) -> &Self {
+        self
+    }
+
+    fn ridge(
+        &self,
+        dim: usize,
+        ridge: &RidgePotential,
+        duration: f64,
+        seed: u64,
+        orbit: Option<Group>,
+    ) -> Result<Box<dyn Potential<Self>>, CliError> {
+        let free = backend_tch::Ridge::new(*self, dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
+            .with_time(time(TimeFamily::Cosine, ridge.time_terms, duration)?);
+        Ok(match orbit {
+            Some(group) => Box::new(free.over_orbit(group)?),
+            None => Box::new(free),
+        })
+    }
+}
+
 /// Something to be done on whichever backend was chosen.
 pub trait Work {
     /// What comes of it.
@@ -188,32 +214,60 @@ pub trait Work {
 }
 
 /// The backends of this build.
-pub const COMPILED: &[Backend] = &[Backend::Ndarray];
+pub const COMPILED: &[Backend] = match backend_tch::BUILT {
+    true => &[Backend::Ndarray, Backend::TchCpu, Backend::TchCuda],
+    false => &[Backend::Ndarray],
+};
 
 /// Checks that a backend is part of this build.
 ///
 /// # Errors
 /// A sentence with the remedy.
 pub fn require(backend: Backend) -> Result<(), CliError> {
-    match COMPILED.contains(&backend) {
-        true => Ok(()),
-        false => Err(CliError::Failed(format!(
-            "this maflow was built without libtorch and has no backend {}; use --backend ndarray",
-            backend.name()
+    match backend.libtorch_device() {
+        Some(device) if !backend_tch::BUILT => Err(CliError::Failed(format!(
+            "there is no backend {device}: {}",
+            backend_tch::Error::NotSetUp { cuda: device == backend_tch::Device::Cuda }
         ))),
+        _ => Ok(()),
     }
 }
 
-/// Does `work` on the backend and in the precision chosen.
+/// Does `work` on the backend and in the precision chosen; libtorch is loaded here, where it is asked for.
 ///
 /// # Errors
-/// Those of the work; a backend that is not part of this build.
+/// Those of the work; a backend that is not part of this build, or cannot be used on this machine.
 pub fn run<W: Work>(compute: &Compute, precision: Precision, work: W) -> Result<W::Output, CliError> {
     require(compute.backend)?;
     let threads = compute.threads.get();
-    match (compute.backend, precision) {
-        (Backend::Ndarray, Precision::F32) => work.run(&Cpu::<f32>::new(threads)),
-        (Backend::Ndarray, Precision::F64) => work.run(&Cpu::<f64>::new(threads)),
-        (Backend::TchCpu | Backend::TchCuda, _) => unreachable!("refused above"),
+    match (compute.backend.libtorch_device(), precision) {
+        (Some(device), _) => on_libtorch(device, precision, threads, work),
+        (None, Precision::F64) => work.run(&Cpu::<f64>::new(threads)),
+        (None, Precision::F32 | Precision::Tf32) => work.run(&Cpu::<f32>::new(threads)),
     }
+}
+
+#[cfg(maflow_tch)]
+fn on_libtorch<W: Work>(
+    device: backend_tch::Device,
+    precision: Precision,
+    threads: usize,
+    work: W,
+) -> Result<W::Output, CliError> {
+    let options = backend_tch::Options { threads, allow_tf32: precision == Precision::Tf32 };
+    let precision = match precision {
+        Precision::F32 | Precision::Tf32 => flow_core::Precision::F32,
+        Precision::F64 => flow_core::Precision::F64,
+    };
+    work.run(&backend_tch::Tch::new(device, precision, options)?)
+}
+
+#[cfg(not(maflow_tch))]
+fn on_libtorch<W: Work>(
+    device: backend_tch::Device,
+    _precision: Precision,
+    _threads: usize,
+    _work: W,
+) -> Result<W::Output, CliError> {
+    Err(backend_tch::load(device).expect_err("this build has no libtorch").into())
 }

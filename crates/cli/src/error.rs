@@ -85,6 +85,12 @@ impl From<flow_core::Error> for CliError {
     }
 }
 
+impl From<backend_tch::Error> for CliError {
+    fn from(error: backend_tch::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 impl From<datasets::mnist::MnistError> for CliError {
     fn from(error: datasets::mnist::MnistError) -> Self {
         Self::Failed(error.to_string())

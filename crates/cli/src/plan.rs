@@ -27,8 +27,8 @@ pub enum Plan {
     Export(Box<Export>),
     /// List the recipes, or print the named one.
     Recipes(Option<String>),
-    /// Look at this machine.
-    Doctor,
+    /// Look at this machine, and print JSON or not.
+    Doctor(bool),
 }
 
 /// Where the numbers are computed.
@@ -170,7 +170,7 @@ pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
         Some(Command::Import(args)) => import(args, global),
         Some(Command::Export(args)) => export(args, global),
         Some(Command::Recipes(args)) => Ok(Plan::Recipes(args.name)),
-        Some(Command::Doctor) => Ok(Plan::Doctor),
+        Some(Command::Doctor(args)) => Ok(Plan::Doctor(args.json)),
     }
 }
 
@@ -321,6 +321,7 @@ fn with_flags(settings: &[Setting], global: &GlobalArgs) -> Vec<Setting> {
     let precision = global.precision.map(|precision| match precision {
         Precision::F32 => "train.precision=f32".to_owned(),
         Precision::F64 => "train.precision=f64".to_owned(),
+        Precision::Tf32 => "train.precision=tf32".to_owned(),
     });
     let flags = [seed, precision].into_iter().flatten();
     let flags = flags.map(|text| text.parse().expect("written just above in the right form"));
@@ -331,6 +332,12 @@ fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
     let of_run = config.run.as_ref().map(|run| run.backend);
     let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
     engine::require(backend)?;
+    if config.train.precision == Precision::Tf32 && backend != Backend::TchCuda {
+        return Err(CliError::Usage(format!(
+            "the precision tf32 is one of NVIDIA GPUs, and {} has none; choose --backend tch-cuda, or --precision f32",
+            backend.name()
+        )));
+    }
     if let Some(threads) = global.threads.filter(|threads| threads.get() > MOST_THREADS) {
         return Err(CliError::Usage(format!(
             "--threads {threads} is more than any machine's {MOST_THREADS}; give fewer"

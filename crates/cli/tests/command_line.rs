@@ -53,8 +53,23 @@ fn recipes_are_listed_and_printed() {
 #[test]
 fn doctor_names_its_findings() {
     let folder = tempfile::tempdir().unwrap();
-    let findings = contains("threads").and(contains("libtorch")).and(contains("maflow"));
-    maflow(folder.path()).arg("doctor").assert().success().stdout(findings);
+    let doctor = |words: &[&str]| {
+        let output = maflow(folder.path()).arg("doctor").args(words).assert().success().stderr(is_empty());
+        String::from_utf8(output.get_output().stdout.clone()).unwrap()
+    };
+    let text = doctor(&[]);
+    let json: serde_json::Value = serde_json::from_str(&doctor(&["--json"])).unwrap();
+    for name in ["maflow", "threads", "cpu", "ndarray", "libtorch", "driver", "tch-cpu", "tch-cuda", "mnist"] {
+        let (ready, finding) = (json[name]["ready"].as_bool().unwrap(), json[name]["finding"].as_str().unwrap());
+        assert!(text.lines().any(|line| line.starts_with(name) && line.ends_with(finding)), "{name}: {text}");
+        // What is not ready comes with its remedy.
+        let remedies = ["run `", "use `", "install", "update", "--data DIR", "`maflow train mnist`"];
+        assert!(ready || remedies.iter().any(|remedy| finding.contains(remedy)), "{name}: {finding}");
+    }
+    assert_eq!(json["tch-cpu"]["ready"], cfg!(maflow_tch), "{text}");
+    let (key, words) =
+        if cfg!(maflow_tch) { ("libtorch", "2.11.0 is needed") } else { ("tch-cpu", "setup-libtorch.sh") };
+    assert!(json[key]["finding"].as_str().unwrap().contains(words), "{text}");
 }
 
 #[test]
@@ -162,10 +177,39 @@ fn what_is_not_a_run_is_refused() {
 }
 
 #[test]
-fn a_missing_backend_says_so_at_once() {
-    for backend in ["tch-cpu", "tch-cuda"] {
-        refuses(&["--backend", backend], 1, &[backend, "--backend ndarray"]);
+#[cfg(not(maflow_tch))]
+fn without_libtorch_its_backends_name_the_set_up() {
+    refuses(&["--backend", "tch-cpu"], 1, &["tch-cpu", "`scripts/setup-libtorch.sh`", "`--backend ndarray`"]);
+    refuses(&["--backend", "tch-cuda"], 1, &["tch-cuda", "`scripts/setup-libtorch.sh --cuda`", "`--backend ndarray`"]);
+}
+
+#[test]
+#[cfg(maflow_tch)]
+fn libtorch_is_only_looked_for_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let maflow = |words: &[&str]| maflow(folder.path()).env("LIBTORCH", "nowhere").args(words).assert();
+    for words in [&["--help"][..], &["recipes"], &["--backend", "tch-cpu", "recipes", "mnist"], &["doctor"]] {
+        maflow(words).success();
     }
+    for backend in ["tch-cpu", "tch-cuda"] {
+        let sentence = contains("no libtorch in nowhere (named by LIBTORCH)").and(contains("setup-libtorch.sh"));
+        maflow(&["--backend", backend]).code(1).stdout(is_empty()).stderr(sentence);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+}
+
+#[test]
+#[cfg(maflow_tch)]
+fn without_a_gpu_its_backend_says_what_is_missing() {
+    if backend_tch::load(backend_tch::Device::Cuda).is_err() {
+        refuses(&["--backend", "tch-cuda"], 1, &["`--backend tch-cpu`"]);
+    }
+}
+
+#[test]
+fn tf32_is_for_gpus() {
+    refuses(&["--precision", "tf32"], 2, &["tf32", "--backend tch-cuda", "--precision f32"]);
+    refuses(&["train", "mnist", "--set", "train.precision=tf32"], 2, &["tf32", "ndarray"]);
 }
 
 #[test]

@@ -2,25 +2,65 @@
 
 use std::thread::available_parallelism;
 
+use backend_tch::{CUDA_NEEDED, Driver, Error, Findings, Libtorch, VERSION_NEEDED};
 use datasets::mnist::{Content, Download, Mnist};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::CliError;
-use crate::{engine, output};
+use crate::output;
+
+/// One thing looked at.
+struct Finding {
+    name: &'static str,
+    /// Whether it can be used as it is; where not, the text has the remedy.
+    ready: bool,
+    text: String,
+}
 
 /// Prints the findings.
-pub fn print() -> Result<(), CliError> {
-    let findings = [
-        ("maflow", version()),
-        ("threads", threads()),
-        ("cpu", cpu()),
-        ("backends", backends()),
-        ("libtorch", libtorch()),
-        ("mnist", mnist()),
-    ];
-    let lines: Vec<String> = findings.iter().map(|(name, finding)| format!("{name:10}{finding}")).collect();
-    output::line(&lines.join("\n"))
+pub fn print(json: bool) -> Result<(), CliError> {
+    let told = |name, text| Finding { name, ready: true, text };
+    let mut findings = vec![told("maflow", version()), told("threads", threads()), told("cpu", cpu())];
+    findings.push(told("ndarray", "ready".to_owned()));
+    findings.extend(libtorch());
+    findings.push(mnist());
+    output::line(&if json { as_json(&findings) } else { as_text(&findings) })
+}
+
+fn as_text(findings: &[Finding]) -> String {
+    findings.iter().map(|Finding { name, text, .. }| format!("{name:10}{text}")).collect::<Vec<_>>().join("\n")
+}
+
+fn as_json(findings: &[Finding]) -> String {
+    let entry = |f: &Finding| (f.name.to_owned(), serde_json::json!({ "ready": f.ready, "finding": f.text }));
+    serde_json::Value::Object(findings.iter().map(entry).collect()).to_string()
+}
+
+/// libtorch, the driver of the GPU, and the two backends that need them.
+fn libtorch() -> Vec<Finding> {
+    fn finding<T>(name: &'static str, found: Result<T, Error>, ready: impl Fn(T) -> String) -> Finding {
+        match found {
+            Ok(found) => Finding { name, ready: true, text: ready(found) },
+            Err(error) => Finding { name, ready: false, text: error.to_string() },
+        }
+    }
+    let Findings { libtorch, driver, cpu, cuda, .. } = Findings::collect();
+    vec![
+        finding("libtorch", libtorch, |Libtorch { path, version, cuda, .. }| {
+            let version = version.unwrap_or_else(|| "of a version its folder does not tell".to_owned());
+            let part = if cuda { "with" } else { "without" };
+            format!("{version} {part} CUDA in {} ({VERSION_NEEDED} is needed)", path.display())
+        }),
+        finding("driver", driver, |Driver { cuda: (major, minor), devices, .. }| {
+            format!(
+                "NVIDIA, for CUDA {major}.{minor} ({}.{} is needed), devices: {devices}",
+                CUDA_NEEDED.0, CUDA_NEEDED.1
+            )
+        }),
+        finding("tch-cpu", cpu, |()| "ready".to_owned()),
+        finding("tch-cuda", cuda, |()| "ready".to_owned()),
+    ]
 }
 
 fn version() -> String {
@@ -58,27 +98,23 @@ fn cpu() -> String {
     std::env::consts::ARCH.to_owned()
 }
 
-fn backends() -> String {
-    let names: Vec<&str> = engine::COMPILED.iter().map(|backend| backend.name()).collect();
-    names.join(", ")
-}
-
 /// Whether the user's cache folder holds MNIST, unharmed.
-fn mnist() -> String {
-    let download = match Download::into_user_cache() {
-        Ok(download) => download,
-        Err(error) => return error.to_string(),
+fn mnist() -> Finding {
+    let (ready, text) = match Download::into_user_cache() {
+        Err(error) => (false, error.to_string()),
+        Ok(Download { folder, .. }) if !folder.exists() => (
+            false,
+            format!(
+                "not fetched yet; `maflow train mnist` fetches 11 MB into {}, or give --data DIR",
+                folder.display()
+            ),
+        ),
+        Ok(Download { folder, .. }) => {
+            match Mnist::load(&folder, Content::Published, &mut ChaCha8Rng::seed_from_u64(0)) {
+                Ok(_) => (true, format!("ready in {}", folder.display())),
+                Err(error) => (false, format!("not usable: {error}; `maflow train mnist` fetches what is missing")),
+            }
+        }
     };
-    let folder = download.folder.display();
-    if !download.folder.exists() {
-        return format!("not fetched yet; `maflow train mnist` fetches 11 MB into {folder}, or give --data DIR");
-    }
-    match Mnist::load(&download.folder, Content::Published, &mut ChaCha8Rng::seed_from_u64(0)) {
-        Ok(_) => format!("ready in {folder}"),
-        Err(error) => format!("not usable: {error}; `maflow train mnist` fetches what is missing"),
-    }
-}
-
-fn libtorch() -> String {
-    "not part of this build; use --backend ndarray".to_owned()
+    Finding { name: "mnist", ready, text }
 }

@@ -25,6 +25,6 @@ pub fn execute(plan: Plan) -> Result<(), CliError> {
         Plan::Import(plan) => import::run(*plan),
         Plan::Export(plan) => export::run(*plan),
         Plan::Recipes(name) => recipes::print(name.as_deref()),
-        Plan::Doctor => doctor::print(),
+        Plan::Doctor(json) => doctor::print(json),
     }
 }

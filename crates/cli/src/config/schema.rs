@@ -809,6 +809,8 @@ pub enum Precision {
     F32,
     /// Double
     F64,
+    /// Single, with matrix products rounded to the 10 bits of TF32: for NVIDIA GPUs (tch-cuda) only
+    Tf32,
 }
 
 /// How figures are taken and samples drawn.

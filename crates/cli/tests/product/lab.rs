@@ -3,16 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
+use cli::args::Backend;
 use cli::engine::COMPILED;
 use flow_core::checkpoint::Checkpoint;
 use serde_json::Value;
 
 /// A folder of its own and one backend.
 pub struct Lab {
-    folder: tempfile::TempDir,
+    folder: Rc<tempfile::TempDir>,
     backend: &'static str,
 }
 
@@ -43,14 +45,31 @@ pub const ISING: &[&str] = &[
     "--set=evaluate.samples=300",
 ];
 
-/// Does the work once for each backend that was compiled in.
+/// The backends that were compiled in; that for GPUs where libtorch can use CUDA and there is a driver with a device.
+fn backends() -> Vec<&'static str> {
+    let cuda = || backend_tch::libtorch().is_ok_and(|found| found.cuda) && backend_tch::driver().is_ok();
+    COMPILED.iter().filter(|b| **b != Backend::TchCuda || cuda()).map(|b| b.name()).collect()
+}
+
+/// Does the work once for each backend of the build that this machine can use, in a folder of its own.
 pub fn on_every_backend(work: impl Fn(&Lab)) {
-    for backend in COMPILED {
-        work(&Lab { folder: tempfile::tempdir().unwrap(), backend: backend.name() });
+    for backend in backends() {
+        work(&Lab { folder: Rc::new(tempfile::tempdir().unwrap()), backend });
     }
 }
 
 impl Lab {
+    /// The name of the backend.
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// The same folder on another backend, for each of the others.
+    pub fn on_the_others(&self) -> impl Iterator<Item = Self> {
+        let others = backends().into_iter().filter(|backend| *backend != self.backend);
+        others.map(|backend| Self { folder: self.folder.clone(), backend })
+    }
+
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

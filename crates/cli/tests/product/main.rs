@@ -2,5 +2,6 @@
 
 mod interruptions;
 mod lab;
+mod moves;
 mod phases;
 mod runs;

@@ -1,5 +1,7 @@
 //! Trainings in two phases: flow matching on sampled spins, then fine-tuning by the free energy.
 
+use cli::args::Backend;
+
 use crate::lab::Lab;
 
 /// A small whitened Ising model that learns by flow matching and is then fine-tuned.
@@ -21,7 +23,7 @@ const MATCHED: &[&str] = &[
 
 /// The terms of these potentials are those of the CPU backend.
 fn lab() -> Lab {
-    Lab { folder: tempfile::tempdir().unwrap(), backend: "ndarray" }
+    Lab::on(Backend::Ndarray)
 }
 
 #[test]

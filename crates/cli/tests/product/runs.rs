@@ -246,7 +246,7 @@ fn weights_that_do_not_fit_are_refused() {
 }
 
 /// Four IDX files of random pictures.
-fn write_digits(lab: &Lab, folder: &str, training: usize, test: usize) {
+pub fn write_digits(lab: &Lab, folder: &str, training: usize, test: usize) {
     let folder = lab.path(folder);
     fs::create_dir_all(&folder).unwrap();
     for (name, count) in [("train", training), ("t10k", test)] {

@@ -1,0 +1,186 @@
+//! Which backend is how fast? The same work on every backend, device and precision of this build and machine, in one run:
+//! field, pullback, likelihood, training step and sampling of the paper's two models; one table at the end.
+//!
+//! Identifiers end in `backend-precision`, so that `-- f32` or `-- ising` measures a part.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use backend_ndarray::{Cpu, Real};
+use benches::{Configuration, ISING, MNIST};
+use criterion::{BenchmarkId, Criterion};
+use flow_core::{
+    Activation, Coordinates, Direction, Draws, FixedStep, Flow, Memory, Method, Potential, Precision, Purpose, Solve,
+    Space, Stage,
+};
+
+/// Evaluations or pullbacks per measurement, so that entering the field does not count.
+const STAGES: u64 = 20;
+
+/// What was measured: the question with its model, the backend, and seconds per iteration of every sample.
+type Measured = RefCell<Vec<(String, String, Vec<f64>)>>;
+
+fn activation(of: &Configuration) -> (Activation, bool) {
+    if of.name == "mnist" { (Activation::Softplus, true) } else { (Activation::LnCosh, false) }
+}
+
+/// Evaluations of the field, or one and then pullbacks, for a whole batch.
+fn stages<S: Space>(space: &S, potential: &dyn Potential<S>, batch: &[f64], pullback: bool) {
+    let (dim, stage) = (potential.dim(), Stage { t: 0.0, index: 0 });
+    let rows = batch.len() / dim;
+    let draws = Draws::new(0, Purpose::Train, 0);
+    let field = potential.freeze(&Solve { rows, draws, coordinates: Coordinates::Auto });
+    space.map_rows(rows, |range| {
+        let x = space.upload(range.len(), dim, &batch[range.start * dim..range.end * dim]);
+        let laplacian_bar = space.upload_column(&vec![1.0; range.len()]);
+        let mut laplacian = space.column_zeros(range.len());
+        let (mut chart, state) = field.enter(range, x);
+        let (mut velocity, mut state_bar) = (state.clone(), state.clone());
+        let mut memo = Vec::new();
+        chart.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), Some(&mut memo));
+        for _ in 0..STAGES {
+            if pullback {
+                chart.pullback(stage, &state, &memo, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
+            } else {
+                chart.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), None);
+            }
+        }
+        // Waits for the device.
+        space.dot(&velocity, &state_bar)
+    });
+}
+
+/// All questions on one backend.
+fn measure<S: Space>(
+    criterion: &mut Criterion,
+    measured: &Measured,
+    backend: &str,
+    space: &S,
+    ridge: impl Fn(&Configuration) -> Box<dyn Potential<S>>,
+) {
+    for configuration in [ISING, MNIST] {
+        let potential = ridge(&configuration);
+        let batch = configuration.batch();
+        let mut ask = |question: &str, work: &dyn Fn()| {
+            let mut seconds = Vec::new();
+            let mut group = criterion.benchmark_group(question);
+            group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
+            group.bench_function(BenchmarkId::new(configuration.name, backend), |bencher| {
+                bencher.iter_custom(|iterations| {
+                    let start = Instant::now();
+                    (0..iterations).for_each(|_| work());
+                    let elapsed = start.elapsed();
+                    seconds.push(elapsed.as_secs_f64() / iterations as f64);
+                    elapsed
+                });
+            });
+            group.finish();
+            if !seconds.is_empty() {
+                let row = format!("{question}/{}", configuration.name);
+                measured.borrow_mut().push((row, backend.to_owned(), seconds));
+            }
+        };
+        ask("field-20-stages", &|| stages(space, &*potential, &batch, false));
+        ask("pullback-20-stages", &|| stages(space, &*potential, &batch, true));
+        for (question, gradient) in [("likelihood", false), ("training-step", true)] {
+            ask(question, &|| {
+                let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
+                let outcome = configuration.evaluate(space, &*potential, coordinates, memory, gradient);
+                let outcome = outcome.expect("the solve stays finite");
+                // Waits for the device.
+                outcome.gradient.iter().flatten().for_each(|g| drop(space.dot(g, g)));
+            });
+        }
+        let integrator = FixedStep::new(Method::Rk4.tableau(), configuration.steps).expect("a positive number");
+        ask("sampling", &|| {
+            let flow = Flow {
+                space,
+                potential: &*potential,
+                integrator: &integrator,
+                duration: configuration.duration,
+                coordinates: Coordinates::Auto,
+                memory: Memory::Stages,
+            };
+            let draws = Draws::new(0, Purpose::Sample, 0);
+            let base = draws.normals(0..configuration.batch, configuration.dim);
+            flow.transport(&base, flow.span(Direction::Forward), draws).expect("the solve stays finite");
+        });
+    }
+}
+
+fn on_ndarray<T: Real>(criterion: &mut Criterion, measured: &Measured) {
+    let cpu = Cpu::<T>::new(0);
+    let name = if T::PRECISION == Precision::F32 { "ndarray-f32" } else { "ndarray-f64" };
+    measure(criterion, measured, name, &cpu, |of| {
+        let (activation, bias) = activation(of);
+        let ridge = backend_ndarray::Ridge::new(cpu.clone(), of.dim, of.hidden, activation, bias, 0);
+        Box::new(ridge.expect("sizes are positive"))
+    });
+}
+
+#[cfg(maflow_tch)]
+fn on_libtorch(criterion: &mut Criterion, measured: &Measured) {
+    use backend_tch::{Device, Options, Ridge, Tch};
+    // CUDA first: once loaded for the CPU alone, libtorch cannot be given CUDA in the same process.
+    for device in [Device::Cuda, Device::Cpu] {
+        let settings = [("f32", Precision::F32, false), ("tf32", Precision::F32, true), ("f64", Precision::F64, false)];
+        for (name, precision, allow_tf32) in settings {
+            if allow_tf32 && device == Device::Cpu {
+                continue;
+            }
+            match Tch::new(device, precision, Options { threads: 0, allow_tf32 }) {
+                Err(error) => eprintln!("{device}-{name} is left out: {error}"),
+                Ok(tch) => measure(criterion, measured, &format!("{device}-{name}"), &tch, |of| {
+                    let (activation, bias) = activation(of);
+                    let ridge = Ridge::new(tch, of.dim, of.hidden, activation, bias, 0);
+                    Box::new(ridge.expect("sizes are positive"))
+                }),
+            }
+        }
+    }
+}
+
+#[cfg(not(maflow_tch))]
+fn on_libtorch(_: &mut Criterion, _: &Measured) {
+    eprintln!("tch-cpu and tch-cuda are left out: run scripts/setup-libtorch.sh, then build again");
+}
+
+/// Medians in milliseconds: one line per question and model, one column per backend.
+fn table(mut measured: Vec<(String, String, Vec<f64>)>) -> String {
+    let distinct = |of: fn(&(String, String, Vec<f64>)) -> &String| {
+        let mut names: Vec<String> = Vec::new();
+        for entry in &measured {
+            if !names.contains(of(entry)) {
+                names.push(of(entry).clone());
+            }
+        }
+        names
+    };
+    let (questions, backends) = (distinct(|m| &m.0), distinct(|m| &m.1));
+    let mut lines = vec![format!("{:26}", "median, milliseconds")];
+    backends.iter().for_each(|backend| lines[0] += &format!("{backend:>15}"));
+    for question in questions {
+        let mut line = format!("{question:26}");
+        for backend in &backends {
+            let entry = measured.iter_mut().find(|(q, b, _)| *q == question && b == backend);
+            line += &entry.map_or(format!("{:>15}", "-"), |(_, _, seconds)| {
+                seconds.sort_by(f64::total_cmp);
+                format!("{:15.2}", 1e3 * seconds[seconds.len() / 2])
+            });
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
+}
+
+fn main() {
+    let (mut criterion, measured) = (Criterion::default().configure_from_args(), Measured::default());
+    on_libtorch(&mut criterion, &measured);
+    on_ndarray::<f32>(&mut criterion, &measured);
+    on_ndarray::<f64>(&mut criterion, &measured);
+    criterion.final_summary();
+    let measured = measured.into_inner();
+    if !measured.is_empty() {
+        println!("\n{}", table(measured));
+    }
+}
