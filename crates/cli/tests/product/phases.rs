@@ -69,6 +69,7 @@ fn what_does_not_fit_flow_matching_is_refused() {
         (["train", "ising-16", "--set=target.boundary=open"], "periodic lattice"),
         (["train", "ising-16", "--set=potential.terms.1.kernels=0"], "at least 1"),
         (["train", "ising-16", "--set=potential.terms.7.kernels=1"], "`terms` has 2 sections"),
+        (["train", "ising-16", "--set=train.transport_cost=1"], "integrates nothing"),
         (["train", "energy-2", "--set=train.objective=flow-matching"], "no sampler"),
         (["train", "--from", "nowhere"], "nowhere"),
     ] {
