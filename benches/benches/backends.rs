@@ -88,7 +88,9 @@ fn measure<S: Space>(
                 let outcome = configuration.evaluate(space, &*potential, coordinates, memory, gradient);
                 let outcome = outcome.expect("the solve stays finite");
                 // Waits for the device.
-                outcome.gradient.iter().flatten().for_each(|g| drop(space.dot(g, g)));
+                outcome.gradient.iter().flatten().for_each(|g| {
+                    std::hint::black_box(space.dot(g, g));
+                });
             });
         }
         let integrator = FixedStep::new(Method::Rk4.tableau(), configuration.steps).expect("a positive number");
