@@ -100,15 +100,8 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
     let rows = if regression { comparable } else { rows };
     let epoch = problem.steps_per_epoch(config.train.batch);
     let x = |step: u64| step as f64 / epoch.unwrap_or(1) as f64;
-    let bundle = rows.len().div_ceil(CURVE_POINTS);
     let losses: Vec<_> = rows.iter().filter(|row| row.step > matched).cloned().collect();
-    let training = losses.chunks(bundle).map(|rows| {
-        let n = rows.len() as f64;
-        let mean = rows.iter().map(|row| row.loss).sum::<f64>() / n;
-        let error = rows.iter().map(|row| row.loss_error.powi(2)).sum::<f64>().sqrt() / n;
-        Point { x: x(rows[rows.len() - 1].step), mean, error }
-    });
-    let training: Vec<Point> = training.collect();
+    let training = bundled(&losses, x);
     let validation = rows.iter().filter_map(|row| {
         Some(Point { x: x(row.step), mean: row.validation?, error: row.validation_error.unwrap_or(0.0) })
     });
@@ -135,16 +128,20 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
     }))
 }
 
-/// The loss of a training by flow matching alone.
-fn regression_curve(config: &Config, rows: &[metrics::Row]) -> LossCurve {
-    let bundle = rows.len().div_ceil(CURVE_POINTS);
-    let training = rows.chunks(bundle).map(|rows| {
+/// Losses as points, at most so many: of more, means of neighbours.
+fn bundled(rows: &[metrics::Row], x: impl Fn(u64) -> f64) -> Vec<Point> {
+    let point = |rows: &[metrics::Row]| {
         let n = rows.len() as f64;
         let mean = rows.iter().map(|row| row.loss).sum::<f64>() / n;
         let error = rows.iter().map(|row| row.loss_error.powi(2)).sum::<f64>().sqrt() / n;
-        Point { x: rows[rows.len() - 1].step as f64, mean, error }
-    });
-    let training: Vec<Point> = training.collect();
+        Point { x: x(rows[rows.len() - 1].step), mean, error }
+    };
+    rows.chunks(rows.len().div_ceil(CURVE_POINTS).max(1)).map(point).collect()
+}
+
+/// The loss of a training by flow matching alone.
+fn regression_curve(config: &Config, rows: &[metrics::Row]) -> LossCurve {
+    let training = bundled(rows, |step| step as f64);
     LossCurve {
         title: format!("Flow matching: {}", config.name),
         x_label: "step".to_owned(),

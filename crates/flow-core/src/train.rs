@@ -242,6 +242,14 @@ impl<'a, S: Space> Trainer<'a, S> {
         Ok(trainer)
     }
 
+    /// Counts the seconds from those of the trainings that this one goes on from.
+    #[must_use]
+    pub fn after(mut self, seconds: f64) -> Self {
+        self.state.seconds = seconds;
+        self.good = self.checkpoint();
+        self
+    }
+
     /// The state now.
     pub fn state(&self) -> &TrainState {
         &self.state

@@ -124,14 +124,16 @@ impl Phase {
         let resumed = matches!(plan.start, Start::Resume(_));
         // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or not.
         let mut resume = resumed && newest_step(folder)?.is_some_and(|step| first == 0 || step > first);
+        let mut seconds = 0.0;
         if first > 0 && !resume {
             let newest =
                 folder.newest(None)?.ok_or_else(|| CliError::Failed("the first training left no checkpoint".into()))?;
             newest.checkpoint.load_trained(space, potential.parameters_mut(), &newest.path)?;
+            seconds = newest.checkpoint.train_state(&newest.path)?.map_or(0.0, |state| state.seconds);
         }
         let objective = problem.training_objective::<E::Space>(&config.train, self.matching);
         let batches = TrainingRows { problem, matching: self.matching };
-        let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?;
+        let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?.after(seconds);
         if resume {
             resume = trainer.resume(listener)?.is_some();
         }

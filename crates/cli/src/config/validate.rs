@@ -124,6 +124,14 @@ impl Config {
             if let Some(remedy) = remedy {
                 return Err(out_of_range("train.objective", word(self.train.objective), word(fits), remedy));
             }
+            if self.train.transport_cost != 0.0 {
+                return Err(out_of_range(
+                    "train.transport_cost",
+                    self.train.transport_cost,
+                    "0 for flow matching, which integrates nothing",
+                    "leave it out",
+                ));
+            }
         } else if self.train.objective != fits {
             return Err(out_of_range(
                 "train.objective",

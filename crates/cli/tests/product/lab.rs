@@ -59,12 +59,19 @@ pub fn on_every_backend(work: impl Fn(&Lab)) {
 }
 
 impl Lab {
+    /// An empty folder for one backend, for what only that one can do.
+    pub fn on(backend: Backend) -> Self {
+        Self { folder: Rc::new(tempfile::tempdir().unwrap()), backend: backend.name() }
+    }
+
     /// The name of the backend.
+    #[cfg(maflow_tch)]
     pub fn backend(&self) -> &'static str {
         self.backend
     }
 
     /// The same folder on another backend, for each of the others.
+    #[cfg(maflow_tch)]
     pub fn on_the_others(&self) -> impl Iterator<Item = Self> {
         let others = backends().into_iter().filter(|backend| *backend != self.backend);
         others.map(|backend| Self { folder: self.folder.clone(), backend })

@@ -3,4 +3,5 @@
 mod interruptions;
 mod lab;
 mod moves;
+mod phases;
 mod runs;

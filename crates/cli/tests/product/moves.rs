@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::lab::{Lab, on_every_backend};
+use crate::lab::on_every_backend;
 use crate::runs::write_digits;
 use flow_core::Precision;
 use flow_core::checkpoint::{Checkpoint, Tensor};
@@ -78,6 +78,7 @@ mod between_backends {
     use crate::lab::{ISING, TOY};
 
     use super::*;
+    use crate::lab::Lab;
 
     fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(to).unwrap();
