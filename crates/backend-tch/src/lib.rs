@@ -34,6 +34,8 @@ mod ridge;
 #[cfg(maflow_tch)]
 mod space;
 #[cfg(maflow_tch)]
+mod term;
+#[cfg(maflow_tch)]
 mod tf32;
 
 pub use cuda::{Driver, driver};
@@ -49,6 +51,7 @@ pub use {
     ridge::Ridge,
     space::{Array, Column, Options, Permutations, Tch},
     tch,
+    term::Term,
 };
 
 /// Whether `tch` is compiled in, that is, whether the set-up was done before the build.

@@ -243,7 +243,7 @@ struct Block<'a> {
 }
 
 /// The gradient of a sum with respect to one or more tensors, with zeros for those it does not depend on.
-fn gradients(of: &Tensor, to: &[&Tensor], differentiable: bool) -> Vec<Tensor> {
+pub(crate) fn gradients(of: &Tensor, to: &[&Tensor], differentiable: bool) -> Vec<Tensor> {
     if !of.requires_grad() {
         return to.iter().map(|tensor| tensor.zeros_like()).collect();
     }
@@ -256,7 +256,7 @@ fn gradient(of: &Tensor, to: &Tensor, differentiable: bool) -> Tensor {
 }
 
 /// `a · b` of all numbers.
-fn inner(a: &Tensor, b: &Tensor) -> Tensor {
+pub(crate) fn inner(a: &Tensor, b: &Tensor) -> Tensor {
     a.multiply(b).sum(a.kind())
 }
 

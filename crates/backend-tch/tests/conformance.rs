@@ -4,7 +4,7 @@
 mod common;
 
 use backend_tch::tch::{Tensor, nn};
-use backend_tch::{Activation, Laplacian, ModulePotential, Ridge, Tch};
+use backend_tch::{Activation, Laplacian, ModulePotential, Ridge, Tch, Term};
 use common::spaces;
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
 use flow_core::{
@@ -45,6 +45,54 @@ fn in_time(on: Tch, of: Ridge, family: TimeFamily) -> Ridge {
         parameter.value = on.upload(rows, cols, &values);
     }
     of
+}
+
+fn basis(family: TimeFamily) -> TimeBasis {
+    TimeBasis::new(family, 3, 0.8).unwrap()
+}
+
+/// Values of some size for all coefficients that start at zero, and uneven ones for the rest.
+fn filled(on: Tch, of: Result<Term, flow_core::Error>) -> Term {
+    let mut of = of.unwrap();
+    for (key, parameter) in of.parameters_mut().into_iter().enumerate() {
+        let (rows, cols) = on.shape(&parameter.value);
+        let mut values = on.download(&parameter.value);
+        for (i, value) in values.iter_mut().enumerate() {
+            let wave = 0.4 * ((i * i + 3 * key + 1) as f64).sin();
+            *value = if *value == 0.0 { wave } else { *value * (1.0 + wave) };
+        }
+        parameter.value = on.upload(rows, cols, &values);
+    }
+    of
+}
+
+fn separable_term(on: Tch, activation: Activation, family: TimeFamily) -> Term {
+    let mut of = filled(on, Term::separable(on, 3, (5, [-2.0, 2.5], 0.8), activation, basis(family)));
+    on.accumulate(&mut of.parameters_mut()[0].value, 0.5, &[]);
+    of
+}
+
+fn gained(on: Tch, hidden: usize, activation: Activation, bias: bool) -> Term {
+    filled(on, Term::gained_ridge(on, 4, hidden, activation, bias, basis(TimeFamily::Polynomial), 5))
+}
+
+fn two_layer(on: Tch, hidden: [usize; 2], activation: Activation, bias: bool) -> Term {
+    let mut of = Term::two_layer(on, 4, hidden, activation, (bias, 0), basis(TimeFamily::Cosine), 7).unwrap();
+    // Small first values leave a Laplacian that is lost in the round-off of differences.
+    for parameter in of.parameters_mut() {
+        on.accumulate(&mut parameter.value, 1.4, &[]);
+    }
+    filled(on, Ok(of))
+}
+
+/// Kernels of a 2 × 3 lattice.
+fn kernels(on: Tch, activation: Activation, bias: bool, tied: Option<&Group>) -> Term {
+    filled(on, Term::lattice_ridge(on, (2, 3), 3, activation, (bias, tied), basis(TimeFamily::Cosine), 3))
+}
+
+/// The point reflection of a 2 × 3 lattice.
+fn point_reflection() -> Group {
+    Group::new(vec![(0..6).collect(), vec![0, 2, 1, 3, 5, 4]], vec![1.0; 2]).unwrap()
 }
 
 /// Two dense layers, with time.
@@ -90,7 +138,7 @@ fn shallow(on: Tch) -> ModulePotential {
 }
 
 /// `Σ_i g_i tanh(k_i x_i)`: its Hessian is diagonal, so that random signs give the exact trace.
-fn separable(on: Tch) -> ModulePotential {
+fn separable_module(on: Tch) -> ModulePotential {
     let build = |path: &nn::Path| {
         let (gain, inner) = (path.randn("gain", &[4], 0.0, 1.0), path.randn("inner", &[4], 0.0, 1.0));
         move |x: &Tensor, _t: f64| ((x * &inner).tanh() * &gain).sum_dim_intlist(1, false, x.kind())
@@ -134,8 +182,21 @@ conformance! {
     in_time_and_narrow: |on| in_time(on, ridge(on, 4, 6, Activation::Softplus, true), TimeFamily::Cosine);
     in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true), TimeFamily::Polynomial);
     in_time_over_an_orbit: |on| in_time(on, over_orbit(on), TimeFamily::Cosine);
+    quadratic: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Polynomial), false));
+    quadratic_and_linear: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Cosine), true));
+    full_quadratic: |on| filled(on, Term::full_quadratic(on, 3, basis(TimeFamily::Polynomial)));
+    separable: |on| separable_term(on, Activation::Softplus, TimeFamily::Cosine);
+    separable_even: |on| separable_term(on, Activation::LnCosh, TimeFamily::Polynomial);
+    gained_ridge: |on| gained(on, 6, Activation::Softplus, true);
+    gained_ridge_even: |on| gained(on, 9, Activation::LnCosh, false);
+    two_layer: |on| two_layer(on, [6, 5], Activation::Softplus, true);
+    two_layer_even: |on| two_layer(on, [3, 7], Activation::LnCosh, false);
+    lattice_quadratic: |on| filled(on, Term::lattice_quadratic(on, (2, 3), basis(TimeFamily::Cosine)));
+    lattice_kernels: |on| kernels(on, Activation::Softplus, true, None);
+    lattice_kernels_even: |on| kernels(on, Activation::LnCosh, false, None);
+    lattice_kernels_tied: |on| kernels(on, Activation::LnCosh, true, Some(&point_reflection()));
     dense_module: |on| dense(on, Laplacian::Exact);
-    separable_module_with_probes: separable;
+    separable_module_with_probes: separable_module;
 }
 
 // Convolutions cost milliseconds where other potentials cost microseconds: one evaluation of two layers is checked in both

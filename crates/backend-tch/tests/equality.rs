@@ -4,7 +4,7 @@
 mod common;
 
 use backend_ndarray::{Cpu, Real};
-use backend_tch::Activation;
+use backend_tch::{Activation, Tch};
 use common::spaces;
 use flow_core::checkpoint::{Checkpoint, Tensor};
 use flow_core::{
@@ -138,6 +138,96 @@ fn coefficients_in_time_in_double_precision() {
                     assert_equal("a gradient", found, expected, 1e-12);
                 }
             }
+        }
+    }
+}
+
+/// Fills the parameters of a term and of its reference alike, and compares solves, whose figures and gradients have to be the same.
+fn same_term(
+    tch: Tch,
+    mut term: backend_tch::Term,
+    cpu: &Cpu<f64>,
+    reference: Box<dyn Potential<Cpu<f64>>>,
+    strength: f64,
+) {
+    let mut reference = reference;
+    assert_eq!(term.dim(), reference.dim());
+    assert_eq!(term.parameters().len(), reference.parameters().len());
+    for (key, (ours, theirs)) in term.parameters_mut().into_iter().zip(reference.parameters_mut()).enumerate() {
+        assert_eq!((&ours.name, &ours.shape), (&theirs.name, &theirs.shape));
+        let first = cpu.download(&theirs.value);
+        assert_equal("first values", &tch.download(&ours.value), &first, 1e-15);
+        let wave = |i: usize| strength * ((i * i + 3 * key + 1) as f64).sin();
+        let values: Vec<f64> = first.iter().enumerate().map(|(i, v)| v + wave(i)).collect();
+        let (rows, cols) = cpu.shape(&theirs.value);
+        ours.value = tch.upload(rows, cols, &values);
+        theirs.value = cpu.upload(rows, cols, &values);
+    }
+    for configuration in [MNIST, ISING] {
+        let of = Configuration { dim: term.dim(), width: 1.0, ..configuration };
+        let (found, expected) =
+            (figures(&tch, &term, &of, Coordinates::Auto), figures(cpu, &*reference, &of, Coordinates::Auto));
+        assert_equal("losses", &found.0, &expected.0, 1e-11);
+        for (parameter, (found, expected)) in term.parameters().iter().zip(found.1.iter().zip(&expected.1)) {
+            assert_equal(&parameter.name, found, expected, 1e-11);
+        }
+    }
+}
+
+#[test]
+fn terms_in_double_precision() {
+    use backend_ndarray::{
+        Centres, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Separable, TwoLayer,
+        TwoLayerSettings,
+    };
+    use backend_tch::Term;
+    let cpu = Cpu::<f64>::new(1);
+    let basis = TimeBasis::new(TimeFamily::Cosine, 3, 0.5).unwrap();
+    for tch in spaces(Precision::F64) {
+        let same =
+            |term: Result<Term, _>, reference, strength| same_term(tch, term.unwrap(), &cpu, reference, strength);
+        for linear in [false, true] {
+            let reference = Quadratic::new(cpu.clone(), 5, basis, linear).unwrap();
+            same(Term::quadratic(tch, 5, basis, linear), Box::new(reference), 0.4);
+        }
+        let reference = FullQuadratic::new(cpu.clone(), 4, basis).unwrap();
+        same(Term::full_quadratic(tch, 4, basis), Box::new(reference), 0.3);
+        for activation in [Activation::Softplus, Activation::LnCosh] {
+            let centres = Centres { count: 6, from: -2.0, to: 2.5, sharpness: 1.5 };
+            let reference = Separable::new(cpu.clone(), 3, centres, activation, basis).unwrap();
+            same(Term::separable(tch, 3, (6, [-2.0, 2.5], 1.5), activation, basis), Box::new(reference), 0.1);
+
+            let bias = activation == Activation::Softplus;
+            let reference = backend_ndarray::Ridge::new(cpu.clone(), 4, 7, activation, bias, 2).unwrap();
+            let reference = reference.with_gains().with_time(basis);
+            same(Term::gained_ridge(tch, 4, 7, activation, bias, basis, 2), Box::new(reference), 0.3);
+
+            for probes in [0, 2] {
+                let settings = TwoLayerSettings { hidden: [6, 4], activation, bias, probes };
+                let reference = TwoLayer::new(cpu.clone(), 5, settings, basis, 3).unwrap();
+                same(Term::two_layer(tch, 5, [6, 4], activation, (bias, probes), basis, 3), Box::new(reference), 0.2);
+            }
+        }
+        for shape in [(3, 4), (2, 5)] {
+            let reference = LatticeQuadratic::new(&cpu, shape, basis).unwrap();
+            same(Term::lattice_quadratic(tch, shape, basis), Box::new(reference), 0.3);
+        }
+        // The reflection of both axes through the origin.
+        let reflection = (0..9).map(|i| (3 - i / 3) % 3 * 3 + (3 - i % 3) % 3).collect();
+        let tied = Group::new(vec![(0..9).collect(), reflection], vec![1.0; 2]).unwrap();
+        for (shape, kernels, activation, bias, tied) in [
+            ((3, 4), 3, Activation::Softplus, true, None),
+            ((2, 5), 2, Activation::LnCosh, false, None),
+            ((3, 3), 2, Activation::LnCosh, true, Some(&tied)),
+        ] {
+            let settings =
+                LatticeRidgeSettings { shape, kernels, activation, bias, time: basis, tied: tied.cloned(), seed: 6 };
+            let reference = LatticeRidge::new(&cpu, settings).unwrap();
+            same(
+                Term::lattice_ridge(tch, shape, kernels, activation, (bias, tied), basis, 6),
+                Box::new(reference),
+                0.2,
+            );
         }
     }
 }

@@ -37,7 +37,7 @@ pub trait Engine {
     /// A term of a sum for a target of `dim` numbers or, where it is one, a lattice of this shape.
     ///
     /// # Errors
-    /// When a size is out of range, or the backend has no such term.
+    /// When a size is out of range.
     fn term(
         &self,
         dim: usize,
@@ -45,10 +45,7 @@ pub trait Engine {
         term: &Term,
         duration: f64,
         seed: u64,
-    ) -> Result<Box<dyn Potential<Self::Space>>, CliError> {
-        let _ = (dim, lattice, duration, seed);
-        Err(CliError::Usage(format!("this backend has no term `{}`; use --backend ndarray", term.kind())))
-    }
+    ) -> Result<Box<dyn Potential<Self::Space>>, CliError>;
 }
 
 /// Pure Rust on the CPU.
@@ -90,19 +87,13 @@ impl<T: Real> Engine for Cpu<T> {
             }
             Term::LatticeRidge(term) => {
                 let (rows, cols) = shape();
-                let point_group = || -> Result<_, CliError> {
-                    let lattice = Lattice::new(rows, cols, datasets::lattice::Boundary::Periodic)?;
-                    let elements = LatticeSymmetry::new(lattice).point_group();
-                    let signs = vec![1.0; elements.len()];
-                    Ok(Group::new(elements, signs)?)
-                };
                 let settings = LatticeRidgeSettings {
                     shape: (rows, cols),
                     kernels: term.kernels,
                     activation: activation(term.activation),
                     bias: term.bias,
                     time: time(term.time_family, term.time_terms, duration)?,
-                    tied: term.d4.then(point_group).transpose()?,
+                    tied: term.d4.then(|| point_group((rows, cols))).transpose()?,
                     seed,
                 };
                 Box::new(LatticeRidge::new(self, settings)?)
@@ -135,6 +126,14 @@ impl<T: Real> Engine for Cpu<T> {
             }
         })
     }
+}
+
+/// The symmetries of a periodic lattice that fix the origin.
+fn point_group((rows, cols): (usize, usize)) -> Result<Group, CliError> {
+    let lattice = Lattice::new(rows, cols, datasets::lattice::Boundary::Periodic)?;
+    let elements = LatticeSymmetry::new(lattice).point_group();
+    let signs = vec![1.0; elements.len()];
+    Ok(Group::new(elements, signs)?)
 }
 
 /// The function f in the words of flow-core.
@@ -198,6 +197,47 @@ impl Engine for backend_tch::Tch {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),
         })
+    }
+
+    fn term(
+        &self,
+        dim: usize,
+        lattice: Option<(usize, usize)>,
+        term: &Term,
+        duration: f64,
+        seed: u64,
+    ) -> Result<Box<dyn Potential<Self>>, CliError> {
+        use backend_tch::Term as Of;
+        let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
+        let (family, terms) = term.time();
+        let basis = time(family, terms, duration)?;
+        Ok(Box::new(match term {
+            Term::LatticeQuadratic(_) => Of::lattice_quadratic(*self, shape(), basis)?,
+            Term::LatticeRidge(term) => {
+                let tied = term.d4.then(|| point_group(shape())).transpose()?;
+                let (f, options) = (activation(term.activation), (term.bias, tied.as_ref()));
+                Of::lattice_ridge(*self, shape(), term.kernels, f, options, basis, seed)?
+            }
+            Term::Quadratic(term) => Of::quadratic(*self, dim, basis, term.linear)?,
+            Term::FullQuadratic(_) => Of::full_quadratic(*self, dim, basis)?,
+            Term::Separable(term) => {
+                let centres = (term.centres, term.interval, term.sharpness);
+                Of::separable(*self, dim, centres, activation(term.activation), basis)?
+            }
+            Term::Ridge(term) => {
+                let (hidden, f) = (term.hidden, activation(term.activation));
+                let ridge: Box<dyn Potential<Self>> = if term.gains {
+                    Box::new(Of::gained_ridge(*self, dim, hidden, f, term.bias, basis, seed)?)
+                } else {
+                    Box::new(backend_tch::Ridge::new(*self, dim, hidden, f, term.bias, seed)?.with_time(basis))
+                };
+                return Ok(sharpened(self, ridge, term.sharpness, term.reach));
+            }
+            Term::TwoLayer(term) => {
+                let (f, options) = (activation(term.activation), (term.bias, term.probes));
+                Of::two_layer(*self, dim, term.hidden, f, options, basis, seed)?
+            }
+        }))
     }
 }
 

@@ -283,6 +283,19 @@ pub enum Term {
 }
 
 impl Term {
+    /// The functions of time that its coefficients are expanded in, and their number.
+    pub fn time(&self) -> (TimeFamily, usize) {
+        match self {
+            Self::LatticeQuadratic(term) => (term.time_family, term.time_terms),
+            Self::LatticeRidge(term) => (term.time_family, term.time_terms),
+            Self::Quadratic(term) => (term.time_family, term.time_terms),
+            Self::FullQuadratic(term) => (term.time_family, term.time_terms),
+            Self::Separable(term) => (term.time_family, term.time_terms),
+            Self::Ridge(term) => (term.time_family, term.time_terms),
+            Self::TwoLayer(term) => (term.time_family, term.time_terms),
+        }
+    }
+
     /// Its kind, as in configurations.
     pub fn kind(&self) -> &'static str {
         match self {

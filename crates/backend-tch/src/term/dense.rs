@@ -1,0 +1,201 @@
+//! Terms of all coordinates alike: quadratic, separable, and one hidden layer with gains.
+
+use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
+use tch::{Kind, Tensor};
+
+use super::{At, Formula, Term, activated, at_least_1, curvature, slope, sum_of_rows};
+use crate::Tch;
+
+const DIM: &str = "the dimension of the target";
+
+impl Term {
+    /// `φ(x, t) = ½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`, zero at first. Parameters: `quadratic` and, where asked for, `linear`, M × N.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when `dim` is zero.
+    pub fn quadratic(space: Tch, dim: usize, basis: TimeBasis, linear: bool) -> Result<Self, Error> {
+        at_least_1(DIM, dim)?;
+        let zeros = |name: &&str| Parameter::zeros(&space, name, &[basis.terms(), dim]);
+        let names = if linear { &["quadratic", "linear"][..] } else { &["quadratic"] };
+        let parameters = names.iter().map(zeros).collect();
+        Ok(Self { space, dim, basis, parameters, probes: 0, formula: Box::new(Quadratic) })
+    }
+
+    /// `φ(x, t) = ½ xᵀ A(t) x`, zero at first. Parameter: `quadratic`, M × N × N, of which the symmetric part counts.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when `dim` is zero.
+    pub fn full_quadratic(space: Tch, dim: usize, basis: TimeBasis) -> Result<Self, Error> {
+        at_least_1(DIM, dim)?;
+        let parameters = vec![Parameter::zeros(&space, "quadratic", &[basis.terms(), dim, dim])];
+        Ok(Self { space, dim, basis, parameters, probes: 0, formula: Box::new(FullQuadratic) })
+    }
+
+    /// `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`, zero at first, with `count` centres c equally spaced in `interval`, both ends included,
+    /// and `g = sharpness / (λ · spacing)`, λ = 1 for softplus and 2 for ln cosh. Parameter: `amplitude`, M × N × `count`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when `dim` is zero, there are fewer than two centres, or the interval or the sharpness is not positive.
+    pub fn separable(
+        space: Tch,
+        dim: usize,
+        (count, interval, sharpness): (usize, [f64; 2], f64),
+        activation: Activation,
+        basis: TimeBasis,
+    ) -> Result<Self, Error> {
+        at_least_1(DIM, dim)?;
+        let bad = |name, value: String, expected: &str| Err(Error::Setting { name, value, expected: expected.into() });
+        let [from, to] = interval;
+        if count < 2 {
+            return bad("potential.centres", count.to_string(), "at least 2");
+        }
+        if !(to > from && (to - from).is_finite()) {
+            return bad("potential.interval", format!("{interval:?}"), "two finite numbers, the lower first");
+        }
+        if !(sharpness > 0.0 && sharpness.is_finite()) {
+            return bad("potential.sharpness", sharpness.to_string(), "a positive number");
+        }
+        let spacing = (to - from) / (count - 1) as f64;
+        let centres: Vec<f64> = (0..count).map(|k| from + k as f64 * spacing).collect();
+        let lambda = if activation == Activation::Softplus { 1.0 } else { 2.0 };
+        let centres = space.send(&centres, space.kind(), &[1, 1, count as i64]);
+        let formula = Box::new(Separable { activation, gain: sharpness / (lambda * spacing), centres });
+        let parameters = vec![Parameter::zeros(&space, "amplitude", &[basis.terms(), dim, count])];
+        Ok(Self { space, dim, basis, parameters, probes: 0, formula })
+    }
+
+    /// `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`; first values as [`RidgeParameters::new`] has them, gains at one.
+    /// Parameters: `weight` (h × N), `bias` (optional), `gain`, `amplitude` (M × h, h for M = 1).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a size is zero.
+    pub fn gained_ridge(
+        space: Tch,
+        dim: usize,
+        hidden: usize,
+        activation: Activation,
+        bias: bool,
+        basis: TimeBasis,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let RidgeParameters { weight, bias, amplitude } = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
+        let gain = RidgeParameters::gain(&space, hidden, basis.terms());
+        let mut parameters = vec![weight, gain, amplitude.in_time(&space, basis.terms())];
+        let formula = Box::new(GainedRidge { activation, bias: bias.is_some() });
+        if let Some(bias) = bias {
+            parameters.insert(1, bias.in_time(&space, basis.terms()));
+        }
+        Ok(Self { space, dim, basis, parameters, probes: 0, formula })
+    }
+}
+
+struct Quadratic;
+
+impl Formula for Quadratic {
+    fn value(&self, at: &At) -> Tensor {
+        let half = at.coefficient(0) * at.x * 0.5;
+        let inner = if at.parameters.len() > 1 { half + at.coefficient(1) } else { half };
+        sum_of_rows(&(inner * at.x))
+    }
+
+    fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
+        let q = at.coefficient(0);
+        let trace = laplacian.then(|| at.for_every_row(&q.sum(Kind::Double)));
+        let velocity = q * at.x;
+        (if at.parameters.len() > 1 { velocity + at.coefficient(1) } else { velocity }, trace)
+    }
+}
+
+struct FullQuadratic;
+
+impl FullQuadratic {
+    /// The symmetric part of A.
+    fn matrix(at: &At) -> Tensor {
+        let n = at.x.size()[1];
+        let a = at.coefficient(0).reshape([n, n]);
+        (&a + a.tr()) * 0.5
+    }
+}
+
+impl Formula for FullQuadratic {
+    fn value(&self, at: &At) -> Tensor {
+        sum_of_rows(&(at.x.mm(&Self::matrix(at)) * at.x * 0.5))
+    }
+
+    fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
+        let a = Self::matrix(at);
+        (at.x.mm(&a), laplacian.then(|| at.for_every_row(&a.diag(0).sum(Kind::Double))))
+    }
+}
+
+struct Separable {
+    activation: Activation,
+    gain: f64,
+    /// 1 × 1 × K.
+    centres: Tensor,
+}
+
+// SAFETY: as for `Array`: the tensor is private and only read.
+unsafe impl Sync for Separable {}
+
+impl Separable {
+    /// `g(x_i − c_k)`, n × N × K, and α, 1 × N × K.
+    fn arguments(&self, at: &At) -> (Tensor, Tensor) {
+        let alpha = at.coefficient(0).reshape([1, at.x.size()[1], -1]);
+        ((at.x.unsqueeze(2) - &self.centres) * self.gain, alpha)
+    }
+}
+
+impl Formula for Separable {
+    fn value(&self, at: &At) -> Tensor {
+        let (z, alpha) = self.arguments(at);
+        sum_of_rows(&(activated(self.activation, &z) * alpha))
+    }
+
+    fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
+        let (z, alpha) = self.arguments(at);
+        let s = slope(self.activation, &z);
+        let velocity = (&s * &alpha).sum_dim_intlist(2, false, s.kind()) * self.gain;
+        let trace = || sum_of_rows(&(curvature(self.activation, &s) * alpha)) * (self.gain * self.gain);
+        (velocity, laplacian.then(trace))
+    }
+}
+
+struct GainedRidge {
+    activation: Activation,
+    bias: bool,
+}
+
+impl GainedRidge {
+    /// The numbers of gains and amplitudes among the parameters.
+    fn places(&self) -> (usize, usize) {
+        if self.bias { (2, 3) } else { (1, 2) }
+    }
+
+    /// `a = g ⊙ Wx + b`.
+    fn arguments(&self, at: &At, gain: &Tensor) -> Tensor {
+        let a = at.x.mm(&at.parameters[0].tr()) * gain;
+        if self.bias { a + at.coefficient(1) } else { a }
+    }
+}
+
+impl Formula for GainedRidge {
+    fn value(&self, at: &At) -> Tensor {
+        let (gain, amplitude) = self.places();
+        let a = self.arguments(at, &at.coefficient(gain));
+        sum_of_rows(&(activated(self.activation, &a) * at.coefficient(amplitude)))
+    }
+
+    fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
+        let (gain, amplitude) = self.places();
+        let (weight, g) = (&at.parameters[0], at.coefficient(gain));
+        let s = slope(self.activation, &self.arguments(at, &g));
+        let strength = at.coefficient(amplitude) * &g;
+        let velocity = (&s * &strength).mm(weight);
+        let trace = || {
+            let norms = weight.square().sum_dim_intlist(1, false, weight.kind());
+            sum_of_rows(&(curvature(self.activation, &s) * (strength * g * norms)))
+        };
+        (velocity, laplacian.then(trace))
+    }
+}

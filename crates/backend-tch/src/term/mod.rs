@@ -1,0 +1,258 @@
+//! Potentials written as formulas for φ, ∇φ and ∇²φ: the further terms of a sum.
+
+mod dense;
+mod lattice;
+mod two_layer;
+
+use std::fmt;
+use std::ops::Range;
+
+use flow_core::{Activation, Chart, Draws, Error, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis};
+use tch::{Kind, Tensor};
+
+use crate::module::{gradients, inner};
+use crate::{Array, Column, Tch};
+
+/// A potential whose value, gradient and Laplacian are written out; their pullback is one backward pass of automatic
+/// differentiation. Names, shapes and first values of the parameters are those of backend-ndarray's potentials of the same formula.
+///
+/// | constructor | `φ(x, t)` |
+/// |---|---|
+/// | [`Term::quadratic`] | `½ Σ_i q_i x_i² + Σ_i l_i x_i` |
+/// | [`Term::full_quadratic`] | `½ xᵀ A x` |
+/// | [`Term::separable`] | `Σ_i Σ_k α_ik f(g(x_i − c_k))` |
+/// | [`Term::gained_ridge`] | `Σ_j v_j f(g_j w_j·x + b_j)` |
+/// | [`Term::two_layer`] | `Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁` |
+/// | [`Term::lattice_quadratic`] | `½ xᵀ C x`, C the same at every site of a periodic lattice |
+/// | [`Term::lattice_ridge`] | `Σ_c v_c Σ_s f(g_c (w_c ⋆ x)_s + b_c)` on a periodic lattice |
+///
+/// ```
+/// use backend_tch::{Device, Options, Tch, Term};
+/// use flow_core::{Potential, Precision, TimeBasis, TimeFamily};
+/// # if backend_tch::load(Device::Cpu).is_err() { return Ok(()) }
+/// let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?;
+/// let basis = TimeBasis::new(TimeFamily::Cosine, 4, 1.0)?;
+/// let term = Term::quadratic(tch, 784, basis, true)?;
+/// let shapes: Vec<_> = term.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
+/// assert_eq!(shapes, [("quadratic".into(), vec![4, 784]), ("linear".into(), vec![4, 784])]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Term {
+    space: Tch,
+    dim: usize,
+    basis: TimeBasis,
+    parameters: Vec<Parameter<Tch>>,
+    /// Vectors of random signs that every row needs for its Laplacian.
+    probes: usize,
+    formula: Box<dyn Formula>,
+}
+
+impl fmt::Debug for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.parameters.iter().map(|p| &p.name).collect();
+        f.debug_struct("Term").field("dim", &self.dim).field("parameters", &names).finish_non_exhaustive()
+    }
+}
+
+/// What a term computes, in operations that libtorch can differentiate once.
+trait Formula: Send + Sync {
+    /// φ of every row, in 64 bits.
+    fn value(&self, at: &At) -> Tensor;
+
+    /// ∇φ, and ∇²φ of every row in 64 bits where asked for.
+    fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>);
+}
+
+/// Where a formula is evaluated.
+struct At<'a> {
+    /// n × N.
+    x: &'a Tensor,
+    t: f64,
+    basis: TimeBasis,
+    /// In the order of [`Term::parameters`], as matrices.
+    parameters: &'a [Tensor],
+    /// n × P × N.
+    probes: Option<&'a Tensor>,
+}
+
+impl At<'_> {
+    fn rows(&self) -> i64 {
+        self.x.size()[0]
+    }
+
+    /// `c(t) = Σ_m c_m b_m(t)` (1 × n) of the parameter of this number (M × n).
+    fn coefficient(&self, parameter: usize) -> Tensor {
+        let terms = self.parameters[parameter].split(1, 0);
+        let first = terms[0].shallow_clone();
+        self.basis.at(self.t).zip(&terms).skip(1).fold(first, |sum, (b, term)| sum + term * b)
+    }
+
+    /// A number that is the same for every row.
+    fn for_every_row(&self, figure: &Tensor) -> Tensor {
+        figure.to_kind(Kind::Double).reshape([1]).expand([self.rows()], false)
+    }
+}
+
+/// The sum of the numbers of every row, in 64 bits.
+fn sum_of_rows(of: &Tensor) -> Tensor {
+    of.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double)
+}
+
+/// `f(a)`, without overflow.
+fn activated(f: Activation, a: &Tensor) -> Tensor {
+    match f {
+        Activation::Softplus => -(-a).log_sigmoid(),
+        // ln cosh a = a + softplus(−2a) − ln 2.
+        Activation::LnCosh => a - (a * 2.0).log_sigmoid() - std::f64::consts::LN_2,
+    }
+}
+
+/// `f'(a)`.
+fn slope(f: Activation, a: &Tensor) -> Tensor {
+    match f {
+        Activation::Softplus => a.sigmoid(),
+        Activation::LnCosh => a.tanh(),
+    }
+}
+
+/// `f''(a)` from `s = f'(a)`.
+fn curvature(f: Activation, s: &Tensor) -> Tensor {
+    match f {
+        Activation::Softplus => s * (s.ones_like() - s),
+        Activation::LnCosh => s.ones_like() - s.square(),
+    }
+}
+
+fn at_least_1(name: &'static str, value: usize) -> Result<(), Error> {
+    match value {
+        0 => Err(Error::Setting { name, value: "0".into(), expected: "at least 1".into() }),
+        _ => Ok(()),
+    }
+}
+
+impl Potential<Tch> for Term {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<Tch>> {
+        self.parameters.iter().collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<Tch>> {
+        self.parameters.iter_mut().collect()
+    }
+
+    fn freeze(&self, solve: &Solve) -> Box<dyn Field<Tch> + '_> {
+        // The same numbers in tensors of their own, of which gradients can be taken: no copies.
+        let leaf = |p: &Parameter<Tch>| p.value.0.detach().set_requires_grad(true);
+        Box::new(Frozen { of: self, draws: solve.draws, parameters: self.parameters.iter().map(leaf).collect() })
+    }
+}
+
+/// A term frozen for one solve.
+struct Frozen<'a> {
+    of: &'a Term,
+    draws: Draws,
+    parameters: Vec<Tensor>,
+}
+
+// SAFETY: as for `Array`: the tensors are private and only read; gradients are returned and not accumulated in them.
+unsafe impl Sync for Frozen<'_> {}
+
+impl Frozen<'_> {
+    fn at<'a>(&'a self, stage: Stage, x: &'a Tensor, probes: Option<&'a Tensor>) -> At<'a> {
+        At { x, t: stage.t, basis: self.of.basis, parameters: &self.parameters, probes }
+    }
+}
+
+impl Field<Tch> for Frozen<'_> {
+    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn Chart<Tch> + '_>, Array) {
+        let probes = (self.of.probes > 0).then(|| {
+            let (n, count, dim) = (rows.len(), self.of.probes, self.of.dim);
+            let signs = self.draws.signs(rows, count * dim);
+            self.of.space.send(&signs, self.of.space.kind(), &[n as i64, count as i64, dim as i64])
+        });
+        (Box::new(Block { field: self, probes, share: None }), x)
+    }
+
+    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
+        Column(tch::no_grad(|| self.of.formula.value(&self.at(stage, &x.0, None))))
+    }
+
+    fn gradient(&self, sums: Vec<Array>) -> Vec<Array> {
+        sums
+    }
+}
+
+/// A block of rows, in plain coordinates.
+struct Block<'a> {
+    field: &'a Frozen<'a>,
+    probes: Option<Tensor>,
+    /// Sums of the cotangents of the parameters, once there are any.
+    share: Option<Vec<Tensor>>,
+}
+
+impl Chart<Tch> for Block<'_> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &Array,
+        velocity: &mut Array,
+        laplacian: Option<&mut Column>,
+        _memo: Option<&mut Memo<Tch>>,
+    ) {
+        tch::no_grad(|| {
+            let at = self.field.at(stage, &state.0, self.probes.as_ref());
+            let (found, trace) = self.field.of.formula.field(&at, laplacian.is_some());
+            velocity.0.copy_(&found);
+            if let (Some(laplacian), Some(trace)) = (laplacian, trace) {
+                laplacian.0.copy_(&trace);
+            }
+        });
+    }
+
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &Array,
+        _memo: &[Array],
+        velocity_bar: &Array,
+        laplacian_bar: Option<&Column>,
+        state_bar: Option<&mut Array>,
+    ) {
+        let bars = tch::with_grad(|| {
+            let x = state.0.detach().set_requires_grad(state_bar.is_some());
+            let at = self.field.at(stage, &x, self.probes.as_ref());
+            let (velocity, laplacian) = self.field.of.formula.field(&at, laplacian_bar.is_some());
+            let mut pairing = inner(&velocity, &velocity_bar.0).to_kind(Kind::Double);
+            if let (Some(laplacian), Some(bar)) = (laplacian, laplacian_bar) {
+                pairing += inner(&laplacian, &bar.0);
+            }
+            let to: Vec<_> = self.field.parameters.iter().chain(state_bar.is_some().then_some(&x)).collect();
+            gradients(&pairing, &to, false)
+        });
+        let mut bars = bars.into_iter();
+        let of_parameters: Vec<_> = bars.by_ref().take(self.field.parameters.len()).collect();
+        match &mut self.share {
+            None => self.share = Some(of_parameters),
+            Some(share) => share.iter_mut().zip(of_parameters).for_each(|(sum, bar)| drop(sum.g_add_(&bar))),
+        }
+        if let Some(state_bar) = state_bar {
+            state_bar.0.copy_(&bars.next().expect("one for x"));
+        }
+    }
+
+    fn leave(&mut self, state: Array) -> Array {
+        state
+    }
+
+    fn leave_pullback(&mut self, _state: &Array, x_bar: Array) -> Array {
+        x_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Array>) {
+        let zeros = || self.field.parameters.iter().map(Tensor::zeros_like).collect();
+        (state_bar, self.share.unwrap_or_else(zeros).into_iter().map(|bar| Array(bar.detach())).collect())
+    }
+}

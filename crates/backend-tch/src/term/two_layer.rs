@@ -1,0 +1,117 @@
+//! The term of two hidden layers.
+
+use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
+use tch::{Kind, Tensor};
+
+use super::{At, Formula, Term, activated, at_least_1, curvature, slope, sum_of_rows};
+use crate::Tch;
+
+impl Term {
+    /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁`, of h₁ and h₂ hidden units; the Laplacian is exact, or an
+    /// estimate without bias by `probes` vectors of random signs, drawn once per solve for every row.
+    ///
+    /// Parameters: `layer1.weight` (h₁ × N), `layer1.bias` (where asked for), `layer1.gain`, `layer2.weight` (h₂ × h₁), `layer2.bias`,
+    /// `amplitude`; all but the weights are coefficients of functions of time, M × h (h for M = 1).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a size is zero.
+    pub fn two_layer(
+        space: Tch,
+        dim: usize,
+        [h1, h2]: [usize; 2],
+        activation: Activation,
+        (bias, probes): (bool, usize),
+        basis: TimeBasis,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        at_least_1("the dimension of the target", dim)?;
+        at_least_1("potential.hidden", h1.min(h2))?;
+        let uniform =
+            |which, name, shape: &[usize], fan_in| Parameter::uniform(&space, name, shape, fan_in, seed, which);
+        let timed = |which, name, size, fan_in| uniform(which, name, &[size], fan_in).in_time(&space, basis.terms());
+        let mut gain = RidgeParameters::gain(&space, h1, basis.terms());
+        gain.name = "layer1.gain".into();
+        let mut parameters = vec![uniform(0, "layer1.weight", &[h1, dim], dim)];
+        parameters.extend(bias.then(|| timed(1, "layer1.bias", h1, dim)));
+        parameters.push(gain);
+        parameters.push(uniform(2, "layer2.weight", &[h2, h1], h1));
+        parameters.push(timed(3, "layer2.bias", h2, h1));
+        parameters.push(timed(4, "amplitude", h2, h2));
+        Ok(Self { space, dim, basis, parameters, probes, formula: Box::new(TwoLayer { activation, bias }) })
+    }
+}
+
+struct TwoLayer {
+    activation: Activation,
+    bias: bool,
+}
+
+/// What the layers of a batch come to.
+struct Layers {
+    /// g, 1 × h₁.
+    gain: Tensor,
+    /// a, n × h₁.
+    a: Tensor,
+    /// z, n × h₂.
+    z: Tensor,
+    /// v, 1 × h₂.
+    amplitude: Tensor,
+}
+
+impl TwoLayer {
+    /// Jacobians of at most so many numbers are made at once.
+    const NUMBERS: i64 = 1 << 25;
+
+    /// W₁ and W₂.
+    fn weights<'a>(&self, at: &'a At) -> (&'a Tensor, &'a Tensor) {
+        (&at.parameters[0], &at.parameters[2 + usize::from(self.bias)])
+    }
+
+    fn layers(&self, at: &At) -> Layers {
+        let ((first, second), shift) = (self.weights(at), usize::from(self.bias));
+        let gain = at.coefficient(1 + shift);
+        let mut a = at.x.mm(&first.tr()) * &gain;
+        if self.bias {
+            a = a + at.coefficient(1);
+        }
+        let z = activated(self.activation, &a).mm(&second.tr()) + at.coefficient(3 + shift);
+        Layers { gain, a, z, amplitude: at.coefficient(4 + shift) }
+    }
+
+    /// `‖J_k‖²`, n × h₂, or its estimate: `J = W₂ diag(d) W₁`, d n × h₁.
+    fn squared_lengths(&self, at: &At, d: &Tensor) -> Tensor {
+        let (first, second) = self.weights(at);
+        if let Some(probes) = at.probes {
+            let images = probes.matmul(&first.tr()) * d.unsqueeze(1);
+            return images.matmul(&second.tr()).square().mean_dim(1, false, d.kind());
+        }
+        let (wide, dim) = (second.size()[0] * second.size()[1].max(first.size()[1]), 2);
+        let of = |d: &Tensor| {
+            let jacobian = (second.unsqueeze(0) * d.unsqueeze(1)).matmul(first);
+            jacobian.square().sum_dim_intlist(dim, false, d.kind())
+        };
+        Tensor::cat(&d.split((Self::NUMBERS / wide).max(1), 0).iter().map(of).collect::<Vec<_>>(), 0)
+    }
+}
+
+impl Formula for TwoLayer {
+    fn value(&self, at: &At) -> Tensor {
+        let Layers { z, amplitude, .. } = self.layers(at);
+        sum_of_rows(&(activated(self.activation, &z) * amplitude))
+    }
+
+    fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
+        let ((first, second), Layers { gain, a, z, amplitude }) = (self.weights(at), self.layers(at));
+        let (s1, s2) = (slope(self.activation, &a), slope(self.activation, &z));
+        let q = (&s2 * &amplitude).mm(second);
+        let d = &s1 * &gain;
+        let velocity = (&q * &d).mm(first);
+        let trace = || {
+            let norms = first.square().sum_dim_intlist(1, false, first.kind());
+            let inner = q * curvature(self.activation, &s1) * (gain.square() * norms);
+            let outer = curvature(self.activation, &s2) * amplitude * self.squared_lengths(at, &d);
+            inner.sum_dim_intlist(1, false, Kind::Double) + outer.sum_dim_intlist(1, false, Kind::Double)
+        };
+        (velocity, laplacian.then(trace))
+    }
+}
