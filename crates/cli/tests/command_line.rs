@@ -98,7 +98,7 @@ fn unknown_keys_are_answered_with_the_known_ones() {
     );
     refuses(&["train", "--set", "flwo.steps=3"], 2, &["`flwo`", "did you mean `flow`"]);
     refuses(&["train", "mnist", "--set", "target.size=8"], 2, &["`target.size`", "split_seed"]);
-    refuses(&["train", "--set", "potential.symmetry.drawn=1"], 2, &["`potential.symmetry.drawn`", "draw"]);
+    refuses(&["train", "ising-8", "--set", "potential.symmetry.drawn=1"], 2, &["`potential.symmetry.drawn`", "draw"]);
     refuses(&["train", "--set", "train.schedule.warm_up=1"], 2, &["`train.schedule.warmup`"]);
     refuses(&["train", "--set", "name.first=1"], 2, &["`name`", "expected a string"]);
     refuses(&["train", "--set", "flow.steps.coarse=1"], 2, &["`flow.steps.coarse`", "no keys below it"]);
