@@ -70,10 +70,8 @@ impl TwoLayer {
     fn layers(&self, at: &At) -> Layers {
         let ((first, second), shift) = (self.weights(at), usize::from(self.bias));
         let gain = at.coefficient(1 + shift);
-        let mut a = at.x.mm(&first.tr()) * &gain;
-        if self.bias {
-            a = a + at.coefficient(1);
-        }
+        let product = at.x.mm(&first.tr()) * &gain;
+        let a = if self.bias { product + at.coefficient(1) } else { product };
         let z = activated(self.activation, &a).mm(&second.tr()) + at.coefficient(3 + shift);
         Layers { gain, a, z, amplitude: at.coefficient(4 + shift) }
     }
