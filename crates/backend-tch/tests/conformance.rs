@@ -332,16 +332,15 @@ fn the_gradient_through_probes_is_that_of_the_estimate() {
         };
         let gradient = outcome(&of).gradient.unwrap();
         let step = 1e-4;
-        for i in 0..gradient.len() {
-            let direction = gradient[i].clone();
+        for (i, direction) in gradient.iter().enumerate() {
             let mut moved = |by: f64| {
-                on.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(by, &direction)]);
+                on.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(by, direction)]);
                 let mean = outcome(&of).losses.iter().sum::<f64>() / 5.0;
-                on.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(-by, &direction)]);
+                on.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(-by, direction)]);
                 mean
             };
             let difference = (moved(step) - moved(-step)) / (2.0 * step);
-            let expected = on.dot(&direction, &direction);
+            let expected = on.dot(direction, direction);
             assert!((difference - expected).abs() <= 1e-6 * expected.max(1e-3), "{i}: {expected}, {difference}");
         }
     }
