@@ -16,13 +16,13 @@ pub(crate) fn row_of<T: Real>(numbers: Vec<T>) -> Array2<T> {
 
 /// The numbers of one of our own matrices, column by column.
 pub(crate) fn numbers<T>(matrix: &Array2<T>) -> &[T] {
-    debug_assert!(matrix.t().is_standard_layout(), "column-major");
+    assert!(matrix.t().is_standard_layout(), "column-major");
     matrix.as_slice_memory_order().expect("our own matrices are contiguous")
 }
 
 /// The numbers of one of our own matrices, column by column.
 pub(crate) fn numbers_mut<T>(matrix: &mut Array2<T>) -> &mut [T] {
-    debug_assert!(matrix.t().is_standard_layout(), "column-major");
+    assert!(matrix.t().is_standard_layout(), "column-major");
     matrix.as_slice_memory_order_mut().expect("our own matrices are contiguous")
 }
 

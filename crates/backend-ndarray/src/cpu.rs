@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip};
 use rayon::prelude::*;
 
 use crate::Real;
-use crate::arrays::zeros;
+use crate::arrays::{column, numbers, numbers_mut, zeros};
 use crate::real::product;
 
 /// Rows per block: as many as the matrix products take at a time. Column-major blocks of this height run at the
@@ -18,6 +18,9 @@ const BLOCK_ROWS: usize = 16;
 
 /// Columns per thread's share of one large product.
 const PRODUCT_COLUMNS: usize = 64;
+
+/// Numbers per thread's share of large element-wise work, as an optimiser has it.
+const PIECE: usize = 1 << 15;
 
 /// The CPU as a [`Space`]: column-major `ndarray` matrices of `f32` or `f64`, and a pool of threads.
 ///
@@ -61,6 +64,45 @@ impl<T: Real> Cpu<T> {
             .zip(b.axis_chunks_iter(Axis(1), PRODUCT_COLUMNS))
             .collect();
         self.pool.install(|| blocks.into_par_iter().for_each(|(out, b)| product(out, keep, a, b)));
+    }
+
+    /// Element-wise work on the same pieces of several matrices of one shape, shared among the threads where they are large.
+    fn pieces<const N: usize>(
+        &self,
+        out: &mut Array2<T>,
+        terms: [&Array2<T>; N],
+        work: impl Fn(&mut [T], [&[T]; N]) + Sync,
+    ) {
+        terms.iter().for_each(|term| assert_eq!(term.dim(), out.dim(), "matrices of one shape"));
+        let (out, terms) = (numbers_mut(out), terms.map(numbers));
+        if out.len() <= PIECE {
+            return work(out, terms);
+        }
+        self.pool.install(|| {
+            out.par_chunks_mut(PIECE).enumerate().for_each(|(i, out)| {
+                let range = i * PIECE..i * PIECE + out.len();
+                work(out, terms.map(|term| &term[range.clone()]));
+            });
+        });
+    }
+
+    /// Matrices of equally many columns one below the other.
+    pub(crate) fn stacked(&self, cols: usize, parts: &[&Array2<T>]) -> Array2<T> {
+        let rows: usize = parts.iter().map(|part| part.nrows()).sum();
+        let mut out = zeros(rows, cols);
+        if rows > 0 {
+            let stack = |(j, out): (usize, &mut [T])| {
+                let mut rest = out;
+                for part in parts {
+                    let (here, below) = rest.split_at_mut(part.nrows());
+                    here.copy_from_slice(column(part, j));
+                    rest = below;
+                }
+            };
+            self.pool
+                .install(|| numbers_mut(&mut out).par_chunks_mut(rows).enumerate().with_min_len(32).for_each(stack));
+        }
+        out
     }
 
     /// `aᵀ` in the layout of the space.
@@ -160,7 +202,7 @@ impl<T: Real> Space for Cpu<T> {
             }
             ([(_, a)], false) => {
                 let ca = c(0);
-                Zip::from(out).and(*a).for_each(|o, a| *o = k * *o + ca * *a);
+                self.pieces(out, [a], |out, [a]| out.iter_mut().zip(a).for_each(|(o, a)| *o = k * *o + ca * *a));
             }
             ([(_, a), (_, b)], false) => {
                 let (ca, cb) = (c(0), c(1));
@@ -184,11 +226,14 @@ impl<T: Real> Space for Cpu<T> {
 
     fn accumulate_product(&self, out: &mut Array2<T>, keep: f64, c: f64, a: &Array2<T>, b: &Array2<T>) {
         let (k, c) = (T::of(keep), T::of(c));
-        if keep == 0.0 {
-            Zip::from(out).and(a).and(b).for_each(|o, a, b| *o = c * *a * *b);
-        } else {
-            Zip::from(out).and(a).and(b).for_each(|o, a, b| *o = k * *o + c * *a * *b);
-        }
+        self.pieces(out, [a, b], |out, [a, b]| {
+            let factors = a.iter().zip(b);
+            if keep == 0.0 {
+                out.iter_mut().zip(factors).for_each(|(o, (a, b))| *o = c * *a * *b);
+            } else {
+                out.iter_mut().zip(factors).for_each(|(o, (a, b))| *o = k * *o + c * *a * *b);
+            }
+        });
     }
 
     fn accumulate_quotient(
@@ -201,7 +246,10 @@ impl<T: Real> Space for Cpu<T> {
         epsilon: f64,
     ) {
         let (c, scale, epsilon) = (T::of(c), T::of(scale), T::of(epsilon));
-        Zip::from(out).and(numerator).and(square).for_each(|o, n, s| *o += c * *n / ((scale * *s).sqrt() + epsilon));
+        self.pieces(out, [numerator, square], |out, [n, s]| {
+            let quotients = n.iter().zip(s).map(|(n, s)| c * *n / ((scale * *s).sqrt() + epsilon));
+            out.iter_mut().zip(quotients).for_each(|(o, quotient)| *o += quotient);
+        });
     }
 
     fn accumulate_scaled_rows(&self, out: &mut Array2<T>, c: f64, scale: &Vec<f64>, a: &Array2<T>) {
@@ -222,7 +270,18 @@ impl<T: Real> Space for Cpu<T> {
     }
 
     fn dot(&self, a: &Array2<T>, b: &Array2<T>) -> f64 {
-        a.iter().zip(b).map(|(a, b)| a.wide() * b.wide()).sum()
+        assert_eq!(a.dim(), b.dim(), "matrices of one shape");
+        let piece = |(a, b): (&[T], &[T])| {
+            // Sums side by side need not wait for each other.
+            let mut sums = [0.0; 8];
+            for (a, b) in a.chunks(8).zip(b.chunks(8)) {
+                sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a.wide() * b.wide());
+            }
+            sums.iter().sum::<f64>()
+        };
+        let pieces = numbers(a).par_chunks(PIECE).zip(numbers(b).par_chunks(PIECE)).map(piece);
+        // In the order of the pieces, whichever thread came first.
+        self.pool.install(|| pieces.collect::<Vec<f64>>()).into_iter().sum()
     }
 
     fn scaled_error(
@@ -306,6 +365,30 @@ mod tests {
             assert_eq!(one, Cpu::<f64>::new(3).map_rows(rows, |r| r));
             assert_eq!(one.iter().map(|r| r.len()).sum::<usize>(), rows);
             assert!(one.windows(2).all(|w| w[0].end == w[1].start));
+        }
+    }
+
+    #[test]
+    fn large_matrices_are_worked_on_as_small_ones_are() {
+        let (cpu, other) = (Cpu::<f64>::new(2), Cpu::<f64>::new(1));
+        for (rows, cols) in [(3, 5), (PIECE / 8, 9), (1, 3 * PIECE + 1)] {
+            let matrix = |key: usize| {
+                cpu.upload(rows, cols, &(0..rows * cols).map(|i| ((i * 7 + key) % 11) as f64 - 4.5).collect::<Vec<_>>())
+            };
+            let (a, b, start) = (matrix(1), matrix(2), matrix(3));
+            let squares = a.mapv(|a| a * a);
+            let mut out = start.clone();
+            cpu.accumulate(&mut out, 0.5, &[(2.0, &a)]);
+            assert_eq!(out, &start * 0.5 + &a * 2.0);
+            cpu.accumulate_product(&mut out, 0.0, 3.0, &a, &b);
+            assert_eq!(out, &a * 3.0 * &b);
+            out.assign(&start);
+            cpu.accumulate_quotient(&mut out, 2.0, &b, &squares, 4.0, 1.0);
+            let quotients = ndarray::Zip::from(&b).and(&squares).map_collect(|b, s| 2.0 * b / ((4.0 * s).sqrt() + 1.0));
+            assert_eq!(out, &start + &quotients);
+            // Multiples of a quarter: exact in any order.
+            assert_eq!(cpu.dot(&a, &b), (&a * &b).sum());
+            assert_eq!(cpu.dot(&quotients, &b), other.dot(&quotients, &b));
         }
     }
 

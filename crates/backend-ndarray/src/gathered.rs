@@ -111,14 +111,9 @@ impl<T: Real> Collected<T> {
         if !all.is_empty() {
             // In the order of the rows, whichever thread came first; the sort is stable.
             all.sort_by_key(|(row, _)| *row);
-            let rows = all.iter().map(|(_, f)| f.left.nrows()).sum();
-            let (mut left, mut right, mut first) = (zeros(rows, shape.0), zeros(rows, shape.1), 0);
-            for (_, factors) in all {
-                let range = first..first + factors.left.nrows();
-                left.slice_mut(s![range.clone(), ..]).assign(&factors.left);
-                right.slice_mut(s![range.clone(), ..]).assign(&factors.right);
-                first = range.end;
-            }
+            let (left, right): (Vec<_>, Vec<_>) =
+                all.iter().map(|(_, factors)| (&factors.left, &factors.right)).unzip();
+            let (left, right) = (space.stacked(shape.0, &left), space.stacked(shape.1, &right));
             space.product(sum.view_mut(), 1.0, left.t(), right.view());
         }
         sum

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use flow_core::{Chart, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage, TimeBasis};
-use ndarray::Array2;
+use ndarray::{Array2, ShapeBuilder};
 use rustfft::num_complex::Complex;
 
 use crate::torus::Torus;
@@ -197,7 +197,8 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
-        let bar = Array2::from_shape_fn(self.of.eigenvalue.value.raw_dim(), |(m, class)| T::of(self.bar[m][class]));
+        let shape = self.of.eigenvalue.value.dim();
+        let bar = Array2::from_shape_fn(shape.f(), |(m, class)| T::of(self.bar[m][class]));
         (state_bar, vec![bar])
     }
 }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use flow_core::{
     Activation, Chart, Draws, Error, Field, Group, Memo, Parameter, Potential, Purpose, Solve, Space, Stage, TimeBasis,
 };
-use ndarray::Array2;
+use ndarray::{Array2, ShapeBuilder};
 use rustfft::num_complex::Complex;
 
+use crate::arrays::zeros;
 use crate::lattice_kernels::{CoefficientSums, Coefficients, Pair};
 use crate::torus::Torus;
 use crate::{Cpu, Real};
@@ -87,7 +88,7 @@ impl<T: Real> LatticeRidge<T> {
     /// The kernels as they act: averaged over the group where they are tied. Its own adjoint.
     fn tied(&self, kernels: &Array2<T>) -> Array2<T> {
         let Some(group) = &self.settings.tied else { return kernels.clone() };
-        let mut out = Array2::zeros(kernels.raw_dim());
+        let mut out = zeros(kernels.nrows(), kernels.ncols());
         for g in 0..group.order() {
             let (source, sign) = group.element(g);
             for (i, &from) in source.iter().enumerate() {
@@ -308,7 +309,7 @@ impl<T: Real> Block<'_, T> {
     /// One number per kernel and function of time.
     fn coefficients(&self, of: impl Fn(&Bar) -> [f64; 2]) -> Array2<T> {
         let shape = (self.coefficients_bar.len(), self.field.of.settings.kernels);
-        Array2::from_shape_fn(shape, |(m, c)| T::of(of(&self.coefficients_bar[m][c / 2])[c % 2]))
+        Array2::from_shape_fn(shape.f(), |(m, c)| T::of(of(&self.coefficients_bar[m][c / 2])[c % 2]))
     }
 }
 
@@ -416,11 +417,11 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
         self.kernels_bar.resize(self.fields.len(), zero());
         of.torus.transform_back(&mut self.kernels_bar, &mut self.work);
         let scale = T::one() / T::of(sites as f64);
-        let kernels_bar = Array2::from_shape_fn((kernels, sites), |(c, i)| {
+        let kernels_bar = Array2::from_shape_fn((kernels, sites).f(), |(c, i)| {
             let bar = self.kernels_bar[c / 2 * sites + i];
             scale * if c % 2 == 0 { bar.re } else { -bar.im }
         });
-        let norms_bar = Array2::from_shape_fn((1, kernels), |(_, c)| T::of(self.norms_bar[c / 2][c % 2]));
+        let norms_bar = Array2::from_shape_fn((1, kernels).f(), |(_, c)| T::of(self.norms_bar[c / 2][c % 2]));
         let [amplitude, gain, offset] =
             [self.coefficients(|b| b.amplitude), self.coefficients(|b| b.gain), self.coefficients(|b| b.offset)];
         (state_bar, vec![kernels_bar, norms_bar, amplitude, gain, offset])

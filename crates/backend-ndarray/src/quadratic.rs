@@ -5,7 +5,7 @@ use std::ops::Range;
 use flow_core::{Chart, Error, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis};
 use ndarray::Array2;
 
-use crate::arrays::{column_dots, column_sums, row_of, zeros};
+use crate::arrays::{column_dots, column_sums, numbers, numbers_mut, row_of, zeros};
 use crate::gathered::{Collected, Gathered};
 use crate::real::product;
 use crate::timed::{Timed, TimedBar, coefficients_bar};
@@ -117,9 +117,11 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
     ) {
         let quadratic = self.field.quadratic.at(stage.t);
         let linear = self.field.linear.as_ref().map(|linear| linear.at(stage.t));
-        for (i, (mut velocity, x)) in velocity.columns_mut().into_iter().zip(state.columns()).enumerate() {
+        let rows = state.nrows();
+        let columns = numbers_mut(velocity).chunks_exact_mut(rows).zip(numbers(state).chunks_exact(rows));
+        for (i, (velocity, x)) in columns.enumerate() {
             let (q, l) = (quadratic[i], linear.as_ref().map_or(T::zero(), |linear| linear[i]));
-            velocity.zip_mut_with(&x, |v, x| *v = q * *x + l);
+            velocity.iter_mut().zip(x).for_each(|(v, x)| *v = q * *x + l);
         }
         if let Some(laplacian) = laplacian {
             laplacian.fill(quadratic.iter().map(|q| q.wide()).sum());
@@ -146,9 +148,10 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
         }
         if let Some(state_bar) = state_bar {
             let quadratic = self.field.quadratic.at(stage.t);
-            let columns = state_bar.columns_mut().into_iter().zip(velocity_bar.columns());
-            for ((mut state_bar, bar), q) in columns.zip(quadratic) {
-                state_bar.zip_mut_with(&bar, |state_bar, bar| *state_bar = q * *bar);
+            let rows = velocity_bar.nrows();
+            let columns = numbers_mut(state_bar).chunks_exact_mut(rows).zip(numbers(velocity_bar).chunks_exact(rows));
+            for ((state_bar, bar), q) in columns.zip(quadratic) {
+                state_bar.iter_mut().zip(bar).for_each(|(state_bar, bar)| *state_bar = q * *bar);
             }
         }
     }
