@@ -254,7 +254,7 @@ fn regression(threads: usize) -> (Vec<f64>, Vec<ndarray::Array2<f32>>) {
     let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
     let flow =
         Flow { space: &space, potential: &potential, integrator: &integrator, duration: 0.8, coordinates, memory };
-    let objective = FlowMatching { path: Path::Straight, times: 9 };
+    let objective = FlowMatching { path: Path::Straight, times: 9, focus: None };
     let outcome = objective.evaluate(&flow, &draws.normals(0..100, 4), draws, true).unwrap();
     (outcome.losses, outcome.gradient.unwrap())
 }
@@ -312,7 +312,8 @@ fn the_regression_is_on_the_velocity_of_the_path() {
     };
     let draws = Draws::new(4, Purpose::Train, 2);
     let target = Draws::new(5, Purpose::Train, 0).normals(0..rows, dim);
-    let losses = |path| FlowMatching { path, times: 3 }.evaluate(&flow, &target, draws, false).unwrap().losses;
+    let losses =
+        |path| FlowMatching { path, times: 3, focus: None }.evaluate(&flow, &target, draws, false).unwrap().losses;
     let (base, times) = (draws.noise(0..rows, dim), draws.stratified(3));
     for (r, (straight, blurred)) in losses(Path::Straight).into_iter().zip(losses(Path::Blurred)).enumerate() {
         let tau = times[r / 2];

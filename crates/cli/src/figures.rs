@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::interrupt;
 use crate::model::Trained;
-use crate::problem::{FigureRows, Problem, SIDE};
+use crate::problem::{Digits, FigureRows, Problem, SIDE};
 use crate::progress::Task;
 use crate::report::{Figures, Report};
 
@@ -51,7 +51,7 @@ fn report<S: Space>(
         Problem::Energy { .. } => free_energy(&found, problem),
         Problem::Digits(digits) => Figures::Nll {
             nll_nats: found.mean.mean,
-            bits_per_dim: Some(bits_per_dim(&found.losses, rows, digits.transform())),
+            bits_per_dim: Some(bits_per_dim(&found.losses, rows, digits)),
             entropy_nats: None,
             kl_nats: None,
         },
@@ -106,14 +106,15 @@ fn importance(losses: &[f64]) -> Importance {
 }
 
 /// Mean over pictures of the bits that each takes, with its own Jacobian.
-fn bits_per_dim(losses: &[f64], rows: &FigureRows<'_>, transform: LogitTransform) -> f64 {
+fn bits_per_dim(losses: &[f64], rows: &FigureRows<'_>, digits: &Digits) -> f64 {
     let dimension = SIDE * SIDE;
     let mut losses_left = losses.iter();
     let mut sum = 0.0;
     for i in 0..rows.batches() {
-        let (batch, _) = rows.batch(i);
+        let (mut batch, _) = rows.batch(i);
+        digits.standardisation().invert(&mut batch);
         for (x, loss) in batch.chunks_exact(dimension).zip(&mut losses_left) {
-            sum += LogitTransform::bits_per_dim(*loss, transform.log_jacobian(x), dimension);
+            sum += LogitTransform::bits_per_dim(*loss, digits.transform().log_jacobian(x), dimension);
         }
     }
     sum / losses.len() as f64

@@ -21,6 +21,7 @@ pub mod report;
 pub mod run_dir;
 pub mod sampling;
 pub mod settings;
+pub mod standard;
 pub mod torch_names;
 pub mod write;
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use datasets::Standardisation;
 use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::checkpoint::{Checkpoint, CheckpointFolder};
 use flow_core::train::TrainState;
@@ -10,7 +11,7 @@ use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, 
 use crate::config::{self, Config, Draw, Generator, Symmetry, Target};
 use crate::engine::{Engine, sharpened};
 use crate::error::CliError;
-use crate::{output, problem, run_dir};
+use crate::{output, problem, run_dir, standard};
 
 /// Tried steps after which an adaptive integrator gives up.
 const ADAPTIVE_STEPS: usize = 100_000;
@@ -127,6 +128,8 @@ pub struct Trained<S: Space> {
     pub potential: Box<dyn Potential<S>>,
     /// Integration steps when training ended.
     pub flow_steps: usize,
+    /// The map of the data into the flow's coordinates.
+    pub standardisation: Standardisation,
     /// The file that the parameters come from.
     pub file: PathBuf,
 }
@@ -171,7 +174,8 @@ pub fn load<E: Engine>(engine: &E, config: &Config, path: &Path) -> Result<Train
     let state = checkpoint.metadata.get("train_state");
     let state: Option<TrainState> = state.and_then(|text| serde_json::from_str(text).ok());
     let flow_steps = state.map_or(config.flow.steps, |state| state.flow_steps);
-    Ok(Trained { potential, flow_steps, file })
+    let standardisation = standard::read(path, config)?;
+    Ok(Trained { potential, flow_steps, standardisation, file })
 }
 
 /// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are passed over

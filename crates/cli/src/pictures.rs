@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use datasets::Standardisation;
 use flow_core::{Direction, Draws, Flow, Purpose, Space};
 
 use crate::config::{Config, Objective};
@@ -46,7 +47,7 @@ pub fn draw<S: Space>(
     let mut save = |name: &str, saved: Result<(), CliError>| saved.map(|()| drawn.push(format!("{name}.png")));
     match problem {
         Problem::Digits(digits) => {
-            save("samples", samples(&flow, config, 64, 8, &folder))?;
+            save("samples", samples(&flow, config, &trained.standardisation, (64, 8), &folder))?;
             save("journey", save_png(&journey(&flow, digits, seed)?, &folder, "journey"))?;
         }
         Problem::Plane(density) => {
@@ -60,7 +61,7 @@ pub fn draw<S: Space>(
                 save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
             }
             TargetEnergy::Ising(_) | TargetEnergy::WhitenedIsing(_) | TargetEnergy::Phi4(_) => {
-                save("samples", samples(&flow, config, 50, 10, &folder))?
+                save("samples", samples(&flow, config, &trained.standardisation, (50, 10), &folder))?
             }
         },
     }
@@ -70,12 +71,12 @@ pub fn draw<S: Space>(
 fn samples<S: Space>(
     flow: &Flow<'_, S>,
     config: &Config,
-    count: usize,
-    columns: usize,
+    standardisation: &Standardisation,
+    (count, columns): (usize, usize),
     folder: &Path,
 ) -> Result<(), CliError> {
     let mut samples = sampling::all(flow, config.train.seed, count)?;
-    sampling::to_physical(config, &mut samples)?;
+    sampling::to_physical(config, standardisation, &mut samples)?;
     match sampling::tiles(config, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
         None => Ok(()),
@@ -161,8 +162,9 @@ fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<T
     let draws = Draws::new(seed, Purpose::Sample, u64::MAX - 1);
     let data = digits.held_out(Purpose::Evaluate, 0..ROWS, draws);
     let base = draws.normals(0..ROWS, SIDE * SIDE);
-    let inference = sampling::journey(flow, &data, Direction::Backward, STOPS, draws)?;
-    let generation = sampling::journey(flow, &base, Direction::Forward, STOPS, draws)?;
+    let mut inference = sampling::journey(flow, &data, Direction::Backward, STOPS, draws)?;
+    let mut generation = sampling::journey(flow, &base, Direction::Forward, STOPS, draws)?;
+    inference.iter_mut().chain(&mut generation).for_each(|x| digits.standardisation().invert(x));
     let lambda = digits.transform().lambda();
     let mut pictures = Vec::new();
     for row in 0..ROWS {

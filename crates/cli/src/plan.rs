@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::args::{
     Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PlotArgs, SampleArgs, TrainArgs,
 };
-use crate::config::{Config, Precision, RunInfo, Setting};
+use crate::config::{Config, Precision, RunInfo, Setting, Standardise};
 use crate::error::CliError;
-use crate::{engine, recipes, run_dir};
+use crate::{engine, recipes, run_dir, standard};
 
 /// What will be done.
 #[derive(Debug)]
@@ -300,12 +300,17 @@ fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     }
     let mut config = recipes::load(&args.recipe, &with_flags(&args.settings, global))?;
     config.run = None;
+    require_plain_data(&config, "weights alone do not say by which numbers their data were standardised; choose")?;
     let compute = compute(global, &config)?;
     Ok(Plan::Import(Box::new(Import { file: args.file, config, out: args.out, compute })))
 }
 
 fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let config = run_config(&args.run, &[], global)?;
+    require_plain_data(
+        &config,
+        "PyTorch's two linear layers have no place for the standardisation of the data; export",
+    )?;
     require_parent(&args.out)?;
     Ok(Plan::Export(Box::new(Export { run: args.run, config, out: args.out })))
 }
@@ -345,6 +350,17 @@ fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
     }
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     Ok(Compute { backend, threads: global.threads.unwrap_or_else(cores) })
+}
+
+/// Files of weights that come or go without the standardisation of their data.
+fn require_plain_data(config: &Config, why: &str) -> Result<(), CliError> {
+    match standard::kind(config) {
+        Standardise::None => Ok(()),
+        kind => Err(CliError::Usage(format!(
+            "target.standardise is \"{}\", and {why} a run or recipe with target.standardise = \"none\"",
+            kind.name()
+        ))),
+    }
 }
 
 fn require_folder(path: Option<&Path>) -> Result<(), CliError> {

@@ -31,6 +31,8 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "ising-8",
     "ising-16-paper",
     "mnist",
+    "mnist-fast",
+    "mnist-deep",
     "two-moons",
     "eight-gaussians",
     "rings",

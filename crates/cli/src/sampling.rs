@@ -1,5 +1,6 @@
 //! Samples of a trained flow, batch by batch, and their way to a picture.
 
+use datasets::Standardisation;
 use datasets::lattice::sample_spins;
 use flow_core::{Direction, Draws, Flow, Purpose, Space, Span};
 
@@ -23,7 +24,8 @@ pub fn batch<S: Space>(flow: &Flow<'_, S>, seed: u64, i: u64, count: usize) -> R
 ///
 /// # Errors
 /// Parameters that no target has.
-pub fn to_physical(config: &Config, samples: &mut [f64]) -> Result<(), CliError> {
+pub fn to_physical(config: &Config, standardisation: &Standardisation, samples: &mut [f64]) -> Result<(), CliError> {
+    standardisation.invert(samples);
     if let Target::Ising(ising) = &config.target
         && ising.coordinates == IsingCoordinates::Whitened
     {

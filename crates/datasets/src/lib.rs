@@ -8,6 +8,7 @@
 //! - [`plane`]: five densities with samples, `ln p` and entropy; four energies with gradients and `ln Z`.
 //! - [`lattice`]: the Ising model in continuous variables (plain and whitened), its spins by cluster Monte Carlo, the φ⁴ theory, and
 //!   the symmetries of a rectangular lattice.
+//! - [`Standardisation`]: affine maps to zero mean and unit scale, with their inverse and their Jacobian.
 //!
 //! # From pictures to logits
 //!
@@ -58,6 +59,9 @@ pub mod mnist;
 pub mod plane;
 
 mod quadrature;
+mod standardise;
+
+pub use standardise::{Standardisation, StandardisationError};
 
 #[cfg(test)]
 mod finite_difference;

@@ -78,6 +78,8 @@ impl Energy for StandardNormal {
 pub struct NegativeLogLikelihood {
     /// Weight of the transport cost `∫½‖∇φ‖² dt` in the loss.
     pub transport_cost: f64,
+    /// `ln |∂y/∂x|` of a fixed affine map from the data x to the rows y of the batches: losses are those of x.
+    pub log_jacobian: f64,
 }
 
 impl<S: Space> Objective<S> for NegativeLogLikelihood {
@@ -87,9 +89,13 @@ impl<S: Space> Objective<S> for NegativeLogLikelihood {
 
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error> {
         let base = StandardNormal { dim: flow.potential.dim() };
-        // −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing at the start, the base's energy at the end.
-        let ends =
-            Ends { direction: Direction::Backward, start: &|_| 0.0, end: &base, transport_cost: self.transport_cost };
+        // −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the flow's at the start, the base's energy at the end.
+        let ends = Ends {
+            direction: Direction::Backward,
+            start: &|_| -self.log_jacobian,
+            end: &base,
+            transport_cost: self.transport_cost,
+        };
         simulate(flow, batch, draws, gradient, &ends)
     }
 }

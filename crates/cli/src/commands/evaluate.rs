@@ -18,7 +18,8 @@ impl Work for Evaluate {
 
     fn run<E: Engine>(self, engine: &E) -> Result<(), CliError> {
         let trained = model::load(engine, &self.config, &self.run)?;
-        let problem = Problem::load(&self.config, self.data.as_deref())?;
+        let kept = Some(trained.standardisation.clone());
+        let problem = Problem::load(&self.config, self.data.as_deref(), kept)?;
         let report = figures::take(engine.space(), &self.config, &problem, &trained)?;
         output::line(&if self.json { report.json() } else { report.text() })
     }

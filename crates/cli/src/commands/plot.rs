@@ -18,7 +18,8 @@ impl Work for Plot {
 
     fn run<E: Engine>(self, engine: &E) -> Result<(), CliError> {
         let trained = model::load(engine, &self.config, &self.run)?;
-        let problem = Problem::load(&self.config, self.data.as_deref())?;
+        let kept = Some(trained.standardisation.clone());
+        let problem = Problem::load(&self.config, self.data.as_deref(), kept)?;
         let drawn = pictures::draw(engine.space(), &self.config, &problem, &trained, &self.run)?;
         let folder = run_dir::plots(&self.run);
         let lines: Vec<String> = drawn.iter().map(|name| folder.join(name).display().to_string()).collect();

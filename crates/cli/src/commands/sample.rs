@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 
+use datasets::Standardisation;
 use flow_core::{Flow, Precision, Space};
 use ndarray::IxDyn;
 use ndarray_npy::write_zeroed_npy;
@@ -33,8 +34,8 @@ impl Work for Sample {
         let integrator = trained.integrator(&self.config)?;
         let flow = trained.flow(engine.space(), &self.config, &*integrator);
         let what = match self.format {
-            SampleFormat::Npy => self.numbers(&flow)?,
-            SampleFormat::Png => self.picture(&flow)?,
+            SampleFormat::Npy => self.numbers(&flow, &trained.standardisation)?,
+            SampleFormat::Png => self.picture(&flow, &trained.standardisation)?,
         };
         output::line(&format!("{}: {what}", self.out.display()))
     }
@@ -42,7 +43,7 @@ impl Work for Sample {
 
 impl Sample {
     /// Writes the numbers batch by batch, so that memory does not grow with their count.
-    fn numbers<S: Space>(&self, flow: &Flow<'_, S>) -> Result<String, CliError> {
+    fn numbers<S: Space>(&self, flow: &Flow<'_, S>, map: &Standardisation) -> Result<String, CliError> {
         let precision = flow.space.precision();
         let shape = [vec![self.count], sampling::shape(&self.config)].concat();
         write::whole_file_with(&self.out, |file| {
@@ -53,7 +54,7 @@ impl Sample {
             let mut task = Task::start("sampling", sampling::batches(self.count));
             for i in 0..sampling::batches(self.count) {
                 let mut samples = sampling::batch(flow, self.config.train.seed, i, self.count)?;
-                sampling::to_physical(&self.config, &mut samples)?;
+                sampling::to_physical(&self.config, map, &mut samples)?;
                 for value in samples {
                     match precision {
                         Precision::F32 => file.write_all(&(value as f32).to_le_bytes()).map_err(failed)?,
@@ -79,7 +80,7 @@ impl Sample {
         }
     }
 
-    fn picture<S: Space>(&self, flow: &Flow<'_, S>) -> Result<String, CliError> {
+    fn picture<S: Space>(&self, flow: &Flow<'_, S>, map: &Standardisation) -> Result<String, CliError> {
         let tiled = sampling::shape(&self.config).len() == 2;
         let most = if tiled { MOST_TILES } else { MOST_POINTS };
         if self.count > most {
@@ -89,7 +90,7 @@ impl Sample {
             )));
         }
         let mut samples = sampling::all(flow, self.config.train.seed, self.count)?;
-        sampling::to_physical(&self.config, &mut samples)?;
+        sampling::to_physical(&self.config, map, &mut samples)?;
         let columns = (self.count as f64).sqrt().ceil() as usize;
         let png = match sampling::tiles(&self.config, &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,

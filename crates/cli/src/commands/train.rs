@@ -13,7 +13,7 @@ use crate::problem::{FigureRows, Problem, TrainingRows};
 use crate::progress::duration;
 use crate::run_dir::RunDir;
 use crate::settings::Phase;
-use crate::{figures, interrupt, metrics, model, output, pictures, settings};
+use crate::{figures, interrupt, metrics, model, output, pictures, settings, standard};
 
 /// Trains as planned.
 pub fn run(plan: Train) -> Result<(), CliError> {
@@ -28,7 +28,11 @@ impl Work for Train {
 
     fn run<E: Engine>(mut self, engine: &E) -> Result<(), CliError> {
         // Whatever can be wrong is found before anything is written.
-        let problem = Problem::load(&self.config, self.data.as_deref())?;
+        let before = match (&self.start, &self.from) {
+            (Start::Resume(run), _) | (_, Some(run)) => Some(standard::read(run, &self.config)?),
+            _ => None,
+        };
+        let problem = Problem::load(&self.config, self.data.as_deref(), before)?;
         let phases = settings::phases(&self.config, &problem);
         self.first_potential(engine)?;
         self.config.run = Some(self.compute.run_info());
@@ -37,6 +41,9 @@ impl Work for Train {
             Start::NewNumbered(base) => RunDir::create_free(base, &self.config)?,
             Start::Resume(path) => RunDir::resume(path)?,
         };
+        if let (Problem::Digits(digits), Start::New(_) | Start::NewNumbered(_)) = (&problem, &self.start) {
+            standard::write(run.path(), &self.config, digits.standardisation())?;
+        }
         let finish = train(engine, &self, &problem, phases, &run)?;
         if finish == Finish::Interrupted {
             return Err(CliError::Interrupted(format!(
@@ -132,7 +139,7 @@ impl Phase {
             seconds = newest.checkpoint.train_state(&newest.path)?.map_or(0.0, |state| state.seconds);
         }
         let objective = problem.training_objective::<E::Space>(&config.train, self.matching);
-        let batches = TrainingRows { problem, matching: self.matching };
+        let batches = TrainingRows { problem, matching: self.matching, space };
         let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?.after(seconds);
         if resume {
             resume = trainer.resume(listener)?.is_some();
@@ -147,7 +154,7 @@ impl Phase {
         } else if first > 0 {
             listener.note(&format!("fine-tuning by {} from step {first} on", objective.name()));
         }
-        let rows = FigureRows::validation(problem, config.train.seed);
+        let rows = FigureRows::validation(problem, config.train.seed, config.train.validation_samples);
         let validated = problem.objective::<E::Space>(0.0);
         let finish = trainer.run(listener, &mut |flow: &Flow<'_, E::Space>| validate(flow, &*validated, &rows));
         if finish.is_err() {

@@ -68,11 +68,40 @@ pub struct MnistTarget {
     pub split_seed: u64,
     /// What the files must hold.
     pub content: DataContent,
+    /// The affine map that logits go through on their way into the flow; figures and samples are those of the logits all the same.
+    pub standardise: Standardise,
 }
 
 impl Default for MnistTarget {
     fn default() -> Self {
-        Self { lambda: 1e-6, split_seed: 0, content: DataContent::Published }
+        Self { lambda: 1e-6, split_seed: 0, content: DataContent::Published, standardise: Standardise::None }
+    }
+}
+
+/// How data are brought to zero mean and unit scale, by the moments of the training pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standardise {
+    /// They are not.
+    #[default]
+    None,
+    /// One mean and one scale for all coordinates.
+    Scale,
+    /// A mean and a scale for each coordinate.
+    PerCoordinate,
+    /// The full covariance: `y = Σ^(-1/2) (x − mean)`, the optimal transport between the Gaussians.
+    Gaussian,
+}
+
+impl Standardise {
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Scale => "scale",
+            Self::PerCoordinate => "per-coordinate",
+            Self::Gaussian => "gaussian",
+        }
     }
 }
 
@@ -684,6 +713,10 @@ pub struct Train {
     /// Flow matching: times in a batch, drawn stratified.
     #[serde(default = "Train::default_times")]
     pub times: usize,
+    /// Flow matching: times are drawn with a density proportional to `1/(1 + focus − t/T)`, the more of them near the data the smaller
+    /// it is; uniformly when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focus: Option<f64>,
     /// Flow matching to an Ising model: spin configurations sampled once, by cluster Monte Carlo, to train on.
     #[serde(default = "Train::default_pool")]
     pub pool: usize,
@@ -702,6 +735,9 @@ pub struct Train {
     /// Steps between validations; 0 for one at the end of each epoch (or none without epochs).
     #[serde(default)]
     pub validate_every: usize,
+    /// Rows of a validation; all that there are, or 2000 where there is no end of them, when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_samples: Option<usize>,
     /// Steps between two looks at the integration error; 0 for never.
     #[serde(default = "Train::default_watch_every")]
     pub watch_every: usize,

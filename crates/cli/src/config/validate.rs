@@ -309,12 +309,14 @@ impl Train {
             within("train.average", decay, 0.0, 0.999_999, "0.999 is usual; leave it out to turn the average off")?;
         }
         at_least("train.times", self.times, 1)?;
+        self.focus.map_or(Ok(()), |focus| within("train.focus", focus, 1e-6, 1e6, "leave it out for uniform times"))?;
         at_least("train.pool", self.pool, 1)?;
         at_most("train.pool", self.pool, 1 << 24)?;
         within("train.transport_cost", self.transport_cost, 0.0, 1e12, "0 turns it off")?;
         fits_toml("train.seed", self.seed)?;
         at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
         at_least("train.keep", self.keep, 1)?;
+        self.validation_samples.map_or(Ok(()), |samples| at_least("train.validation_samples", samples, 2))?;
         positive("train.watch_tolerance", self.watch_tolerance, "train.watch_every = 0 turns the watch off")
     }
 }

@@ -5,23 +5,25 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use datasets::Standardisation;
 use datasets::mnist::{Content, Download, LogitTransform, Mnist, Pictures};
-use flow_core::{Draws, Purpose};
+use flow_core::{Draws, Purpose, Space};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{DataContent, MnistTarget};
+use crate::config::{DataContent, MnistTarget, Standardise};
 use crate::error::CliError;
 use crate::output;
 
 /// Rows and columns of a picture.
 pub const SIDE: usize = 28;
 
-/// The data set with its map to logit space.
+/// The data set with its maps to logit space and on to the coordinates that the flow works in.
 pub struct Digits {
     mnist: Mnist,
     transform: LogitTransform,
+    standardisation: Standardisation,
     /// Order in which the test pictures are used, so that some of them stand for all: the first half of the file is the easier one.
     test_order: Vec<u32>,
     /// The latest epoch asked for and its order.
@@ -35,11 +37,17 @@ impl fmt::Debug for Digits {
 }
 
 impl Digits {
-    /// Reads the files from `data`, or fetches them into the user's cache folder first.
+    /// Reads the files from `data`, or fetches them into the user's cache folder first. The standardisation is the one `kept` by a run or,
+    /// for a new one, that of the training pictures.
     ///
     /// # Errors
     /// Files that are missing, damaged or not those of MNIST; no network.
-    pub fn load(target: &MnistTarget, seed: u64, data: Option<&Path>) -> Result<Self, CliError> {
+    pub fn load(
+        target: &MnistTarget,
+        seed: u64,
+        data: Option<&Path>,
+        kept: Option<Standardisation>,
+    ) -> Result<Self, CliError> {
         let transform = LogitTransform::new(target.lambda).map_err(|e| CliError::Usage(e.to_string()))?;
         let content = match target.content {
             DataContent::Published => Content::Published,
@@ -57,9 +65,13 @@ impl Digits {
                 folder.display()
             )));
         }
+        let standardisation = match kept {
+            Some(kept) => kept,
+            None => standardisation(target.standardise, &mnist.train, transform)?,
+        };
         let test_order = shuffled(mnist.test.len(), Draws::new(seed, Purpose::Evaluate, u64::MAX));
         let epoch = (0, epoch_order(mnist.train.len(), seed, 0));
-        Ok(Self { mnist, transform, test_order, epoch: Mutex::new(epoch) })
+        Ok(Self { mnist, transform, standardisation, test_order, epoch: Mutex::new(epoch) })
     }
 
     /// Pictures to train on.
@@ -72,19 +84,30 @@ impl Digits {
         self.transform
     }
 
+    /// The map between logits and the flow's coordinates.
+    pub fn standardisation(&self) -> &Standardisation {
+        &self.standardisation
+    }
+
     /// Row r of step s is picture number `s · rows + r` of an endless sequence of epochs, each a permutation of its own,
     /// with fresh dequantisation noise.
-    pub(super) fn training_batch(&self, draws: Draws, rows: usize) -> Vec<f64> {
+    pub(super) fn training_batch<S: Space>(&self, space: &S, draws: Draws, rows: usize) -> Vec<f64> {
+        let indices = self.training_indices(draws, rows);
+        let blocks = space.map_rows(rows, |range| self.rows(&self.mnist.train, &indices, range, draws));
+        blocks.concat()
+    }
+
+    fn training_indices(&self, draws: Draws, rows: usize) -> Vec<u32> {
         let count = self.training_rows() as u64;
         let first = draws.step() * rows as u64;
         let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        let indices = (first..first + rows as u64).map(|position| {
+        let index = |position: u64| {
             if epoch.0 != position / count {
                 *epoch = (position / count, epoch_order(count as usize, draws.seed(), position / count));
             }
             epoch.1[(position % count) as usize]
-        });
-        self.logits(&self.mnist.train, indices, draws)
+        };
+        (first..first + rows as u64).map(index).collect()
     }
 
     /// Pictures set apart for a purpose.
@@ -96,25 +119,52 @@ impl Digits {
         if purpose == Purpose::Validate { &self.mnist.validation } else { &self.mnist.test }
     }
 
-    /// Some of the pictures set apart for a purpose.
+    /// Some of the pictures set apart for a purpose, in the flow's coordinates.
     pub fn held_out(&self, purpose: Purpose, rows: Range<usize>, draws: Draws) -> Vec<f64> {
         let set = self.set(purpose);
-        if purpose == Purpose::Validate {
-            self.logits(set, rows.map(|i| i as u32), draws)
+        let indices: Vec<u32> = if purpose == Purpose::Validate {
+            rows.map(|i| i as u32).collect()
         } else {
-            self.logits(set, rows.map(|i| self.test_order[i]), draws)
-        }
+            rows.map(|i| self.test_order[i]).collect()
+        };
+        self.rows(set, &indices, 0..indices.len(), draws)
     }
 
-    fn logits(&self, set: &Pictures, indices: impl Iterator<Item = u32>, draws: Draws) -> Vec<f64> {
-        let mut out = Vec::new();
-        for (row, index) in indices.enumerate() {
-            let start = out.len();
-            out.resize(start + self.mnist.dimension(), 0.0);
-            self.transform.forward(set.picture(index as usize), &mut draws.row(row as u64), &mut out[start..]);
+    /// Rows of a batch of pictures in the flow's coordinates, each with the noise of its own row.
+    fn rows(&self, set: &Pictures, indices: &[u32], range: Range<usize>, draws: Draws) -> Vec<f64> {
+        let dimension = self.mnist.dimension();
+        let mut out = vec![0.0; range.len() * dimension];
+        for (row, out) in range.zip(out.chunks_exact_mut(dimension)) {
+            self.transform.forward(set.picture(indices[row] as usize), &mut draws.row(row as u64), out);
         }
+        self.standardisation.apply(&mut out);
         out
     }
+}
+
+/// The standardisation of that kind for these pictures.
+fn standardisation(
+    kind: Standardise,
+    pictures: &Pictures,
+    transform: LogitTransform,
+) -> Result<Standardisation, CliError> {
+    let found = match kind {
+        Standardise::None => Ok(Standardisation::identity(SIDE * SIDE)),
+        Standardise::Scale => {
+            let (mean, variance) = pictures.logit_moments(transform);
+            Standardisation::scale(&mean, &variance)
+        }
+        Standardise::PerCoordinate => {
+            let (mean, variance) = pictures.logit_moments(transform);
+            Standardisation::per_coordinate(mean, variance)
+        }
+        Standardise::Gaussian => {
+            output::note("finding the covariance of the training pictures");
+            let (mean, covariance) = pictures.logit_covariance(transform);
+            Standardisation::gaussian(mean, &covariance)
+        }
+    };
+    found.map_err(|error| CliError::Failed(format!("target.standardise = \"{}\": {error}", kind.name())))
 }
 
 /// Makes sure that the user's cache folder holds the files.
@@ -136,7 +186,57 @@ fn shuffled(count: usize, draws: Draws) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use backend_ndarray::Cpu;
+
     use super::*;
+
+    /// 24 training and 7 test pictures of random pixels.
+    fn digits(standardise: Standardise) -> Digits {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, count) in [("train", 24_u32), ("t10k", 7)] {
+            let mut pictures = [0x803_u32, count, 28, 28].map(u32::to_be_bytes).concat();
+            pictures.extend((0..count * 784).map(|k| (k.wrapping_mul(2_654_435_761) >> 9) as u8));
+            let labels = [&[0x801_u32, count].map(u32::to_be_bytes).concat()[..], &vec![0; count as usize]].concat();
+            std::fs::write(folder.path().join(format!("{name}-images-idx3-ubyte")), pictures).unwrap();
+            std::fs::write(folder.path().join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
+        }
+        let target = MnistTarget { content: DataContent::Any, standardise, ..MnistTarget::default() };
+        Digits::load(&target, 7, Some(folder.path()), None).unwrap()
+    }
+
+    #[test]
+    fn batches_do_not_depend_on_the_threads() {
+        let digits = digits(Standardise::PerCoordinate);
+        // The second of these batches runs over the end of an epoch.
+        for step in [0, 1] {
+            let draws = Draws::new(7, Purpose::Train, step);
+            let batch = digits.training_batch(&Cpu::<f32>::new(1), draws, 18);
+            assert_eq!(batch, digits.training_batch(&Cpu::<f32>::new(3), draws, 18));
+            let indices = digits.training_indices(draws, 18);
+            assert_eq!(batch, digits.rows(&digits.mnist.train, &indices, 0..18, draws));
+        }
+    }
+
+    #[test]
+    fn rows_are_standardised_logits() {
+        let plain = digits(Standardise::None);
+        let draws = Draws::new(7, Purpose::Evaluate, 0);
+        let logits = plain.held_out(Purpose::Evaluate, 0..7, draws);
+        let mut expected = vec![0.0; 784];
+        plain.transform.forward(
+            plain.mnist.test.picture(plain.test_order[3] as usize),
+            &mut draws.row(3),
+            &mut expected,
+        );
+        assert_eq!(logits[3 * 784..4 * 784], expected);
+        for kind in [Standardise::Scale, Standardise::PerCoordinate] {
+            let digits = digits(kind);
+            let mut rows = digits.held_out(Purpose::Evaluate, 0..7, draws);
+            assert!(rows.iter().all(|y| y.abs() < 20.0) && rows != logits);
+            digits.standardisation().invert(&mut rows);
+            assert!(rows.iter().zip(&logits).all(|(back, x)| (back - x).abs() < 1e-12), "{kind:?}");
+        }
+    }
 
     #[test]
     fn every_epoch_is_a_permutation_of_its_own() {

@@ -6,6 +6,7 @@ mod spins;
 
 use std::path::Path as FilePath;
 
+use datasets::Standardisation;
 use datasets::plane::PlaneDensity;
 use flow_core::train::{BaseSamples, Batches};
 use flow_core::{Draws, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose, Space};
@@ -45,14 +46,15 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Prepares the target of a configuration; data come from the folder `data`, or are fetched.
+    /// Prepares the target of a configuration; data come from the folder `data`, or are fetched, and are standardised as a run has
+    /// `kept` it or, for a new one, by their own moments.
     ///
     /// # Errors
     /// Parameters that no target has, or data that cannot be had.
-    pub fn load(config: &Config, data: Option<&FilePath>) -> Result<Self, CliError> {
+    pub fn load(config: &Config, data: Option<&FilePath>, kept: Option<Standardisation>) -> Result<Self, CliError> {
         match &config.target {
             Target::Toy(toy) if !toy.name.is_energy() => Ok(Self::Plane(energy::density(toy.name))),
-            Target::Mnist(mnist) => Ok(Self::Digits(Box::new(Digits::load(mnist, config.train.seed, data)?))),
+            Target::Mnist(mnist) => Ok(Self::Digits(Box::new(Digits::load(mnist, config.train.seed, data, kept)?))),
             Target::Ising(_) | Target::Phi4(_) | Target::Toy(_) => {
                 let energy = Box::new(TargetEnergy::new(&config.target)?);
                 let exact = energy::exact(&config.target);
@@ -77,13 +79,17 @@ impl Problem {
             Self::Plane(_) | Self::Digits(_) => Path::Straight,
             Self::Energy { .. } => Path::Blurred,
         };
-        Box::new(FlowMatching { path, times: train.times })
+        Box::new(FlowMatching { path, times: train.times, focus: train.focus })
     }
 
     /// The objective of the target's figures, with a weight for the transport cost.
     pub fn objective<S: Space>(&self, transport_cost: f64) -> Box<dyn Objective<S>> {
         match self {
-            Self::Plane(_) | Self::Digits(_) => Box::new(NegativeLogLikelihood { transport_cost }),
+            Self::Plane(_) => Box::new(NegativeLogLikelihood { transport_cost, log_jacobian: 0.0 }),
+            Self::Digits(digits) => {
+                let log_jacobian = digits.standardisation().log_jacobian();
+                Box::new(NegativeLogLikelihood { transport_cost, log_jacobian })
+            }
             Self::Energy { energy, .. } => Box::new(FreeEnergy { energy: TargetEnergy::clone(energy), transport_cost }),
         }
     }
@@ -145,19 +151,20 @@ impl Problem {
 }
 
 /// What a training of a problem sees.
-#[derive(Debug, Clone, Copy)]
-pub struct TrainingRows<'a> {
+pub struct TrainingRows<'a, S> {
     /// The problem.
     pub problem: &'a Problem,
     /// Whether it learns by flow matching, which needs samples of the target.
     pub matching: bool,
+    /// Whose threads prepare the rows.
+    pub space: &'a S,
 }
 
-impl Batches for TrainingRows<'_> {
+impl<S: Space> Batches for TrainingRows<'_, S> {
     fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, flow_core::Error> {
         Ok(match self.problem {
             Problem::Plane(density) => plane_samples(*density, draws, rows),
-            Problem::Digits(digits) => digits.training_batch(draws, rows),
+            Problem::Digits(digits) => digits.training_batch(self.space, draws, rows),
             Problem::Energy { spins: Some(spins), .. } if self.matching => {
                 spins.batch(draws, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
             }
@@ -182,11 +189,14 @@ pub struct FigureRows<'a> {
 }
 
 impl<'a> FigureRows<'a> {
-    /// Rows for validations during training.
-    pub fn validation(problem: &'a Problem, seed: u64) -> Self {
+    /// Rows for validations during training: as many as asked for and there are, else the whole split or some fresh ones.
+    pub fn validation(problem: &'a Problem, seed: u64, rows: Option<usize>) -> Self {
         let rows = match problem {
-            Problem::Digits(digits) => digits.held_out_rows(Purpose::Validate),
-            Problem::Plane(_) | Problem::Energy { .. } => VALIDATION_ROWS,
+            Problem::Digits(digits) => {
+                let all = digits.held_out_rows(Purpose::Validate);
+                rows.map_or(all, |rows| rows.min(all))
+            }
+            Problem::Plane(_) | Problem::Energy { .. } => rows.unwrap_or(VALIDATION_ROWS),
         };
         Self { problem, seed, purpose: Purpose::Validate, rows }
     }
@@ -258,7 +268,7 @@ mod tests {
             ];
             let settings: Vec<_> = settings.iter().map(|s| s.parse().unwrap()).collect();
             let config = recipes::load("ising-8", &settings).unwrap();
-            let Problem::Energy { energy, exact, sites, .. } = Problem::load(&config, None).unwrap() else {
+            let Problem::Energy { energy, exact, sites, .. } = Problem::load(&config, None, None).unwrap() else {
                 panic!("not given by its energy")
             };
             let TargetEnergy::Ising(target) = *energy else { panic!("not an Ising model") };
@@ -274,7 +284,7 @@ mod tests {
     #[test]
     fn figures_see_the_same_rows_every_time_and_the_last_batch_is_cut() {
         let config = recipes::load("two-moons", &[]).unwrap();
-        let problem = Problem::load(&config, None).unwrap();
+        let problem = Problem::load(&config, None, None).unwrap();
         let rows = FigureRows::evaluation(&problem, 3, Some(FIGURE_ROWS + 7)).unwrap();
         assert_eq!(rows.batches(), 2);
         let (last, draws) = rows.batch(1);

@@ -5,3 +5,4 @@ mod lab;
 mod moves;
 mod phases;
 mod runs;
+mod standardised;

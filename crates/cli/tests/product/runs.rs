@@ -11,7 +11,7 @@ fn keys(figures: &Value) -> Vec<&str> {
     figures.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-fn number(figures: &Value, key: &str) -> f64 {
+pub fn number(figures: &Value, key: &str) -> f64 {
     figures[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {figures}"))
 }
 

@@ -45,14 +45,21 @@ impl LogitTransform {
         assert_eq!(pixels.len(), out.len(), "one logit for each pixel");
         let span = 1.0 - 2.0 * self.lambda;
         let mut log_products = 0.0;
-        for (x, &pixel) in out.iter_mut().zip(pixels) {
-            let u: f64 = rng.random();
-            let k = f64::from(pixel);
-            // Both ends are measured from their own side: 1 − y would lose the digits of a nearly white pixel.
-            let ln_y = (self.lambda + span * (k + u) / 256.0).ln();
-            let ln_rest = (self.lambda + span * ((256.0 - k) - u) / 256.0).ln();
-            *x = ln_y - ln_rest;
-            log_products += ln_y + ln_rest;
+        // One logarithm for the products of so many pixels: above the smallest number for any λ that is not absurd.
+        const TOGETHER: usize = 8;
+        for (out, pixels) in out.chunks_mut(TOGETHER).zip(pixels.chunks(TOGETHER)) {
+            let mut product = 1.0;
+            for (x, &pixel) in out.iter_mut().zip(pixels) {
+                let u: f64 = rng.random();
+                let k = f64::from(pixel);
+                // Both ends are measured from their own side: 1 − y would lose the digits of a nearly white pixel.
+                let y = self.lambda + span * (k + u) / 256.0;
+                let rest = self.lambda + span * ((256.0 - k) - u) / 256.0;
+                // The smaller over the larger, so that the mirror image of a picture has exactly the opposite logits.
+                *x = if y < rest { (y / rest).ln() } else { -(rest / y).ln() };
+                product *= y * rest;
+            }
+            log_products += product.ln();
         }
         pixels.len() as f64 * span.ln() - log_products
     }

@@ -4,6 +4,7 @@ mod download;
 mod error;
 mod idx;
 mod logit;
+mod moments;
 
 use std::path::{Path, PathBuf};
 

@@ -24,7 +24,12 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
         }
     }
     for path in [Path::Straight, Path::Blurred] {
-        adjoint_is_the_difference(space, potential, &fixed(Method::Euler, 1), &FlowMatching { path, times: 2 });
+        adjoint_is_the_difference(
+            space,
+            potential,
+            &fixed(Method::Euler, 1),
+            &FlowMatching { path, times: 2, focus: Some(0.1) },
+        );
     }
     coordinates_and_memory_do_not_matter(space, potential);
     if !potential.random_in_time() {
@@ -68,7 +73,7 @@ fn objectives<S: Space>(dim: usize) -> Vec<Box<dyn Objective<S>>> {
         .into_iter()
         .flat_map(|transport_cost| -> [Box<dyn Objective<S>>; 2] {
             [
-                Box::new(NegativeLogLikelihood { transport_cost }),
+                Box::new(NegativeLogLikelihood { transport_cost, ..NegativeLogLikelihood::default() }),
                 Box::new(FreeEnergy { energy: Quartic(dim), transport_cost }),
             ]
         })
