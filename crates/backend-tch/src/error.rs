@@ -26,7 +26,8 @@ pub enum Error {
     },
     /// The folder that should hold libtorch does not.
     #[error(
-        "there is no libtorch in {path} (named by {named_by}): run `{SET_UP}`, or set LIBTORCH to a libtorch {VERSION_NEEDED}"
+        "there is no libtorch in {path} (named by {named_by}): {}, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
+        if *.named_by == "LIBTORCH" { format!("unset LIBTORCH and run `{SET_UP}`") } else { format!("run `{SET_UP}`") }
     )]
     NotFound {
         /// The folder looked into.
@@ -56,6 +57,19 @@ pub enum Error {
         reason: String,
         /// Whether it is part of the CUDA set.
         cuda: bool,
+    },
+    /// The system's loader refused the compiled C interface of libtorch.
+    #[error(
+        "the C interface of libtorch, {path}, cannot be loaded ({reason}): {}run `{SET_UP}` again",
+        if *.by_user { "unset MAFLOW_LIBTCH, which names it, or " } else { "remove it if it is there, and " }
+    )]
+    NoInterface {
+        /// The library.
+        path: PathBuf,
+        /// The loader's own words.
+        reason: String,
+        /// Whether the variable `MAFLOW_LIBTCH` names it.
+        by_user: bool,
     },
     /// This libtorch has no CUDA part.
     #[error("libtorch in {path} is for the CPU only: run `{SET_UP} --cuda`, or use `--backend tch-cpu`")]

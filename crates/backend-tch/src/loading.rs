@@ -46,7 +46,7 @@ pub fn load(device: Device) -> Result<(), Error> {
     if device == Device::Cuda {
         open(&lib.join("libtorch_cuda.so"), true)?;
     }
-    fill_table(&c_interface())?;
+    fill_table()?;
     if device == Device::Cuda && !tch::Cuda::is_available() {
         *loaded = Some(Device::Cpu);
         return Err(Error::NoDevice { reason: "libtorch found none it can use".into() });
@@ -75,17 +75,23 @@ fn usable_cuda() -> Result<(), Error> {
     driver().map(|_| ())
 }
 
-/// The compiled C interface: the file in the variable `MAFLOW_LIBTCH` when it is set, else the one of the set-up.
-fn c_interface() -> PathBuf {
-    let by_user = env::var_os("MAFLOW_LIBTCH").filter(|path| !path.is_empty());
-    by_user.map_or_else(|| env!("MAFLOW_LIBTCH", "run scripts/setup-libtorch.sh again").into(), PathBuf::from)
+/// The compiled C interface, and whether the user named it: the file in the variable `MAFLOW_LIBTCH` when it is set, else the one of the
+/// set-up.
+fn c_interface() -> (PathBuf, bool) {
+    match env::var_os("MAFLOW_LIBTCH").filter(|path| !path.is_empty()) {
+        Some(path) => (path.into(), true),
+        None => (env!("MAFLOW_LIBTCH", "run scripts/setup-libtorch.sh again").into(), false),
+    }
 }
 
 /// Opens a library with all it needs; its symbols serve the libraries opened after it.
 fn open(path: &Path, cuda: bool) -> Result<Library, Error> {
+    open_library(path).map_err(|error| Error::CannotLoad { path: path.into(), reason: loader_reason(&error), cuda })
+}
+
+fn open_library(path: &Path) -> Result<Library, libloading::Error> {
     // SAFETY: the initialisers of libtorch register its operators; they may run at any time and on any thread.
-    let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    opened.map_err(|error| Error::CannotLoad { path: path.into(), reason: loader_reason(&error), cuda })
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }
 }
 
 /// One line of the table that the jumps go through.
@@ -103,16 +109,18 @@ unsafe extern "C" {
     static maflow_tch_table_end: Entry;
 }
 
-/// Lets every jump lead into the library at `path`.
-fn fill_table(path: &Path) -> Result<(), Error> {
-    let library = open(path, false)?;
+/// Lets every jump lead into the C interface.
+fn fill_table() -> Result<(), Error> {
+    let (path, by_user) = c_interface();
+    let refused =
+        |error: libloading::Error| Error::NoInterface { path: path.clone(), reason: loader_reason(&error), by_user };
+    let library = open_library(&path).map_err(refused)?;
     let table = table();
     for entry in table {
         // SAFETY: the names are the zero-ended texts below.
         let name = unsafe { CStr::from_ptr(entry.name) };
         // SAFETY: the symbol is only used as an address; its type is that of the declaration in `torch-sys`.
-        let symbol = unsafe { library.get::<*mut c_void>(name.to_bytes_with_nul()) }
-            .map_err(|error| Error::CannotLoad { path: path.into(), reason: loader_reason(&error), cuda: false })?;
+        let symbol = unsafe { library.get::<*mut c_void>(name.to_bytes_with_nul()) }.map_err(refused)?;
         entry.target.store(symbol.into_raw(), Ordering::Release);
     }
     // libtorch keeps threads and registrations of its own and is never unloaded; the handles of `open` only count.
