@@ -51,7 +51,7 @@ pub use {
     ridge::Ridge,
     space::{Array, Column, Options, Permutations, Tch},
     tch,
-    term::Term,
+    term::{Network, Term},
 };
 
 /// Whether `tch` is compiled in, that is, whether the set-up was done before the build.

@@ -1,7 +1,9 @@
 //! A potential that is any function of libtorch; its derivatives come from automatic differentiation.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flow_core::{Chart, Draws, Error, Field, Memo, Parameter, Potential, Solve, Stage};
@@ -62,6 +64,7 @@ pub struct ModulePotential {
     laplacian: Laplacian,
     parameters: Vec<Parameter<Tch>>,
     module: Mutex<Module>,
+    kept: AtomicU64,
 }
 
 /// φ, and the variables that it was built with, in the order of the parameters.
@@ -74,7 +77,7 @@ type Phi = dyn Fn(&Tensor, f64) -> Tensor + Send;
 
 impl fmt::Debug for ModulePotential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { space, dim, laplacian, parameters, module: _ } = self;
+        let Self { space, dim, laplacian, parameters, .. } = self;
         let names: Vec<_> = parameters.iter().map(|p| &p.name).collect();
         f.debug_struct("ModulePotential")
             .field("space", space)
@@ -135,12 +138,18 @@ impl ModulePotential {
             let found = found.iter().map(|n| *n as usize).collect();
             return Err(Error::Shape { what: "φ of two rows".into(), found, expected: vec![2] });
         }
-        Ok(Self { space, dim, laplacian, parameters, module: Mutex::new(Module { phi: Box::new(phi), variables }) })
+        let module = Mutex::new(Module { phi: Box::new(phi), variables });
+        Ok(Self { space, dim, laplacian, parameters, module, kept: AtomicU64::new(0) })
     }
 
     /// How `∇²φ` is computed.
     pub fn laplacian(&self) -> Laplacian {
         self.laplacian
+    }
+
+    /// Pullbacks that went back over the graph of their evaluation so far: the proof that nothing was computed twice.
+    pub fn kept_graphs(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
     }
 
     fn module(&self) -> MutexGuard<'_, Module> {
@@ -243,12 +252,21 @@ struct Block<'a> {
 }
 
 /// The gradient of a sum with respect to one or more tensors, with zeros for those it does not depend on.
-pub(crate) fn gradients(of: &Tensor, to: &[&Tensor], differentiable: bool) -> Vec<Tensor> {
+pub(crate) fn gradients<T: Borrow<Tensor>>(of: &Tensor, to: &[T], differentiable: bool) -> Vec<Tensor> {
+    backward(of, to, differentiable, differentiable)
+}
+
+/// As [`gradients`], and the graph stays for further ones.
+pub(crate) fn gradients_kept<T: Borrow<Tensor>>(of: &Tensor, to: &[T], differentiable: bool) -> Vec<Tensor> {
+    backward(of, to, true, differentiable)
+}
+
+fn backward<T: Borrow<Tensor>>(of: &Tensor, to: &[T], keep: bool, differentiable: bool) -> Vec<Tensor> {
     if !of.requires_grad() {
-        return to.iter().map(|tensor| tensor.zeros_like()).collect();
+        return to.iter().map(|tensor| tensor.borrow().zeros_like()).collect();
     }
-    let found = Tensor::run_backward(&[of], to, differentiable, differentiable);
-    found.into_iter().zip(to).map(|(g, to)| if g.defined() { g } else { to.zeros_like() }).collect()
+    let found = Tensor::run_backward(&[of], to, keep, differentiable);
+    found.into_iter().zip(to).map(|(g, to)| if g.defined() { g } else { to.borrow().zeros_like() }).collect()
 }
 
 fn gradient(of: &Tensor, to: &Tensor, differentiable: bool) -> Tensor {
@@ -272,13 +290,16 @@ impl Chart<Tch> for Block<'_> {
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
-        _memo: Option<&mut Memo<Tch>>,
+        memo: Option<&mut Memo<Tch>>,
     ) {
         let (module, rows) = (self.of.module(), state.0.size()[0]);
         tch::with_grad(|| {
             let Some(laplacian) = laplacian else {
                 let x = state.0.detach_copy().set_requires_grad(true);
-                velocity.0.copy_(&slope(&module.phi, &x, stage.t).detach());
+                let found = slope(&module.phi, &x, stage.t);
+                velocity.0.copy_(&found.detach());
+                // As in a term: without a Laplacian the pullback goes back over this graph.
+                memo.into_iter().for_each(|memo| memo.extend([Array(x.shallow_clone()), Array(found.shallow_clone())]));
                 return;
             };
             let _ = laplacian.0.zero_();
@@ -299,7 +320,7 @@ impl Chart<Tch> for Block<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        _memo: &[Array],
+        memo: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
         mut state_bar: Option<&mut Array>,
@@ -308,10 +329,13 @@ impl Chart<Tch> for Block<'_> {
         if let Some(state_bar) = &mut state_bar {
             let _ = state_bar.0.zero_();
         }
-        let x = state.0.detach_copy().set_requires_grad(true);
+        let (x, kept) = match (memo, laplacian_bar) {
+            ([x, velocity], None) if velocity.0.requires_grad() => (x.0.shallow_clone(), Some(&velocity.0)),
+            _ => (state.0.detach_copy().set_requires_grad(true), None),
+        };
         let mut add = |pairing: &Tensor| {
             let to: Vec<_> = state_bar.iter().map(|_| &x).chain(&module.variables).collect();
-            let mut bars = gradients(pairing, &to, false).into_iter();
+            let mut bars = gradients_kept(pairing, &to, false).into_iter();
             if let Some(state_bar) = &mut state_bar {
                 state_bar.0 += bars.next().expect("one for x");
             }
@@ -319,6 +343,10 @@ impl Chart<Tch> for Block<'_> {
                 *sum += bar.view_as(&*sum);
             }
         };
+        if let Some(velocity) = kept {
+            self.of.kept.fetch_add(1, Ordering::Relaxed);
+            return add(&inner(velocity, &velocity_bar.0));
+        }
         tch::with_grad(|| {
             let Some(laplacian_bar) = laplacian_bar else {
                 add(&inner(&slope(&module.phi, &x, stage.t), &velocity_bar.0));

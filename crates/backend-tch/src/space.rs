@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use crate::{Device, Error, load, tf32};
 
-/// A `rows × cols` tensor in working precision that takes part in no automatic differentiation.
+/// A `rows × cols` tensor in working precision that takes part in no automatic differentiation, but in the memo of an evaluation.
 #[derive(Debug)]
 pub struct Array(pub(crate) Tensor);
 

@@ -4,7 +4,7 @@
 mod common;
 
 use backend_tch::tch::{Tensor, nn};
-use backend_tch::{Activation, Laplacian, ModulePotential, Ridge, Tch, Term};
+use backend_tch::{Activation, Laplacian, ModulePotential, Network, Ridge, Tch, Term};
 use common::spaces;
 use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
 use flow_core::{
@@ -137,6 +137,12 @@ fn shallow(on: Tch) -> ModulePotential {
     ModulePotential::new(on, 4, Laplacian::Exact, 3, build).unwrap()
 }
 
+/// A U-shaped network for pictures of 4 × 4.
+fn u_shaped(on: Tch, probes: usize) -> Term {
+    let network = Network { side: 4, channels: [2, 3], hidden: 5, probes };
+    filled(on, Term::convolutional(on, network, basis(TimeFamily::Cosine), 3))
+}
+
 /// `Σ_i g_i tanh(k_i x_i)`: its Hessian is diagonal, so that random signs give the exact trace.
 fn separable_module(on: Tch) -> ModulePotential {
     let build = |path: &nn::Path| {
@@ -204,7 +210,10 @@ conformance! {
 #[test]
 fn convolutions_evaluated() {
     for precision in [Precision::F64, Precision::F32] {
-        spaces(precision).iter().for_each(|on| potential(on, &mut convolutional(*on)));
+        for on in spaces(precision) {
+            potential(&on, &mut convolutional(on));
+            potential(&on, &mut u_shaped(on, 0));
+        }
     }
 }
 
@@ -215,9 +224,8 @@ fn a_convolution_solved() {
 
 #[test]
 fn convolutions_solved_in_single_precision() {
-    let outcome = |on: Tch| {
+    let outcome = |on: Tch, potential: &dyn Potential<Tch>| {
         let integrator = FixedStep::new(Method::Rk4.tableau(), 10).unwrap();
-        let potential = &convolutional(on);
         let flow = Flow {
             space: &on,
             potential,
@@ -227,15 +235,20 @@ fn convolutions_solved_in_single_precision() {
             memory: Memory::Stages,
         };
         let draws = Draws::new(9, Purpose::Train, 0);
-        let found = NegativeLogLikelihood::default().evaluate(&flow, &draws.normals(0..5, 9), draws, true).unwrap();
+        let batch = draws.normals(0..5, potential.dim());
+        let found = NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, true).unwrap();
         let gradient = found.gradient.unwrap();
         [vec![found.losses], gradient.iter().map(|g| on.download(g)).collect()].concat()
     };
-    for (single, double) in spaces(Precision::F32).into_iter().zip(spaces(Precision::F64)) {
-        for (found, expected) in outcome(single).iter().zip(&outcome(double)) {
-            let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-            let worst = found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f - e).abs()));
-            assert!(worst > 0.0 && worst <= 1e-5 * scale, "{worst:e} of {scale:e}");
+    let models: [fn(Tch) -> Box<dyn Potential<Tch>>; 2] =
+        [|on| Box::new(convolutional(on)), |on| Box::new(u_shaped(on, 2))];
+    for model in models {
+        for (single, double) in spaces(Precision::F32).into_iter().zip(spaces(Precision::F64)) {
+            for (found, expected) in outcome(single, &*model(single)).iter().zip(&outcome(double, &*model(double))) {
+                let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+                let worst = found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f - e).abs()));
+                assert!(worst > 0.0 && worst <= 1e-5 * scale, "{worst:e} of {scale:e}");
+            }
         }
     }
 }
@@ -286,29 +299,71 @@ fn feature_space_is_taken_where_it_pays() {
 }
 
 /// ∇²φ of a batch of equal rows at the key of a step, one figure per row.
-fn laplacian(on: &Tch, of: &ModulePotential, rows: usize, step: u64) -> Vec<f64> {
-    let x = [0.4, -0.3, 0.8, 0.1].repeat(rows);
+fn laplacian(on: &Tch, of: &dyn Potential<Tch>, rows: usize, step: u64) -> Vec<f64> {
+    let x: Vec<f64> = [0.4, -0.3, 0.8, 0.1].into_iter().cycle().take(of.dim()).collect::<Vec<_>>().repeat(rows);
     let solve = Solve { rows, draws: Draws::new(1, Purpose::Train, step), coordinates: Coordinates::X };
     let field = of.freeze(&solve);
-    let (mut chart, state) = field.enter(0..rows, on.upload(rows, 4, &x));
-    let (mut velocity, mut laplacian) = (on.zeros(rows, 4), on.column_zeros(rows));
+    let (mut chart, state) = field.enter(0..rows, on.upload(rows, of.dim(), &x));
+    let (mut velocity, mut laplacian) = (on.zeros(rows, of.dim()), on.column_zeros(rows));
     chart.evaluate(Stage { t: 0.2, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
     on.download_column(&laplacian)
 }
 
 #[test]
 fn probes_are_right_on_average_and_stay_during_a_solve() {
+    let with: [fn(Tch, usize) -> Box<dyn Potential<Tch>>; 2] = [
+        |on, probes| {
+            let laplacian = if probes > 0 { Laplacian::Hutchinson { probes } } else { Laplacian::Exact };
+            Box::new(dense(on, laplacian))
+        },
+        |on, probes| Box::new(u_shaped(on, probes)),
+    ];
     for on in spaces(Precision::F64) {
-        let exact = laplacian(&on, &dense(on, Laplacian::Exact), 1, 0)[0];
-        let estimate = dense(on, Laplacian::Hutchinson { probes: 3 });
-        let found = laplacian(&on, &estimate, 2000, 0);
-        let mean = found.iter().sum::<f64>() / 2000.0;
-        let variance = found.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1999.0;
-        let standard_error = (variance / 2000.0).sqrt();
-        assert!(standard_error > 0.0, "rows have probes of their own");
-        assert!((mean - exact).abs() < 4.0 * standard_error, "{mean} ± {standard_error}, exact {exact}");
-        assert_eq!(laplacian(&on, &estimate, 7, 3), laplacian(&on, &estimate, 7, 3));
-        assert_ne!(laplacian(&on, &estimate, 7, 3), laplacian(&on, &estimate, 7, 4));
+        for with in with {
+            let exact = laplacian(&on, &*with(on, 0), 1, 0)[0];
+            let estimate = &*with(on, 3);
+            let found = laplacian(&on, estimate, 2000, 0);
+            let mean = found.iter().sum::<f64>() / 2000.0;
+            let variance = found.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1999.0;
+            let standard_error = (variance / 2000.0).sqrt();
+            assert!(standard_error > 0.0, "rows have probes of their own");
+            assert!((mean - exact).abs() < 4.0 * standard_error, "{mean} ± {standard_error}, exact {exact}");
+            assert_eq!(laplacian(&on, estimate, 7, 3), laplacian(&on, estimate, 7, 3));
+            assert_ne!(laplacian(&on, estimate, 7, 3), laplacian(&on, estimate, 7, 4));
+        }
+    }
+}
+
+/// The cotangents of the point and of all parameters for a fixed one of the velocity, with the memo of the evaluation or without.
+fn matching_pullback(on: &Tch, of: &dyn Potential<Tch>, remembers: bool) -> Vec<Vec<f64>> {
+    let (rows, dim) = (3, of.dim());
+    let draws = Draws::new(1, Purpose::Train, 0);
+    let field = of.freeze(&Solve { rows, draws, coordinates: Coordinates::X });
+    let (mut chart, state) = field.enter(0..rows, on.upload(rows, dim, &draws.normals(0..rows, dim)));
+    let (mut velocity, stage, mut memo) = (on.zeros(rows, dim), Stage { t: 0.2, index: 0 }, Vec::new());
+    chart.evaluate(stage, &state, &mut velocity, None, remembers.then_some(&mut memo));
+    let (bar, mut state_bar) = (on.upload(rows, dim, &draws.noise(0..rows, dim)), on.zeros(rows, dim));
+    // Twice: a memo stays good, and shares add up.
+    for _ in 0..2 {
+        chart.pullback(stage, &state, &memo, &bar, None, Some(&mut state_bar));
+    }
+    let (x_bar, share) = chart.enter_pullback(state_bar);
+    [x_bar].into_iter().chain(field.gradient(share)).map(|bar| on.download(&bar)).collect()
+}
+
+#[test]
+fn a_pullback_shares_the_graph_of_its_evaluation() {
+    for on in spaces(Precision::F64) {
+        let (term, module) = (u_shaped(on, 1), dense(on, Laplacian::Exact));
+        let of: [&dyn Potential<Tch>; 2] = [&term, &module];
+        for of in of {
+            let (shared, computed_again) = (matching_pullback(&on, of, true), matching_pullback(&on, of, false));
+            for (shared, expected) in shared.iter().zip(&computed_again) {
+                let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+                assert!(scale > 0.0 && shared.iter().zip(expected).all(|(s, e)| (s - e).abs() <= 1e-13 * scale));
+            }
+        }
+        assert_eq!((term.kept_graphs(), module.kept_graphs()), (2, 2));
     }
 }
 
@@ -343,6 +398,15 @@ fn the_gradient_through_probes_is_that_of_the_estimate() {
             let expected = on.dot(direction, direction);
             assert!((difference - expected).abs() <= 1e-6 * expected.max(1e-3), "{i}: {expected}, {difference}");
         }
+    }
+}
+
+#[test]
+fn pictures_that_cannot_be_halved_twice_are_refused() {
+    for on in spaces(Precision::F32) {
+        let network = Network { side: 6, channels: [2, 3], hidden: 5, probes: 1 };
+        let error = Term::convolutional(on, network, basis(TimeFamily::Cosine), 3).unwrap_err().to_string();
+        assert!(error.contains("6") && error.contains("multiple of 4"), "{error}");
     }
 }
 

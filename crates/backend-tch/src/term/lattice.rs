@@ -1,5 +1,7 @@
 //! Terms of a periodic lattice, the same at every site, by Fourier transforms.
 
+use std::sync::atomic::AtomicU64;
+
 use flow_core::{Activation, Draws, Error, Group, Parameter, Purpose, Space, TimeBasis};
 use tch::{Kind, Tensor};
 
@@ -68,7 +70,7 @@ impl Term {
             .into_iter()
             .map(|p| Parameter { shape: vec![basis.terms(), classes], ..p })
             .collect();
-        Ok(Self { space, dim: torus.sites(), basis, parameters, probes: 0, formula })
+        Ok(Self { space, dim: torus.sites(), basis, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
     }
 
     /// `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`, `(w ⋆ x)_s = Σ_i w_i x_{s+i}`, on a periodic lattice of `shape`:
@@ -113,7 +115,7 @@ impl Term {
         ];
         parameters.extend(bias.then(|| parameter("bias", basis.terms(), kernels, Vec::new())));
         let formula = Box::new(LatticeRidge { torus, activation, bias, mean });
-        Ok(Self { space, dim: sites, basis, parameters, probes: 0, formula })
+        Ok(Self { space, dim: sites, basis, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
     }
 }
 

@@ -1,16 +1,20 @@
 //! Potentials written as formulas for φ, ∇φ and ∇²φ: the further terms of a sum.
 
+mod convolutional;
 mod dense;
 mod lattice;
 mod two_layer;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{Activation, Chart, Draws, Error, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis};
 use tch::{Kind, Tensor};
 
-use crate::module::{gradients, inner};
+pub use convolutional::Network;
+
+use crate::module::{gradients, gradients_kept, inner};
 use crate::{Array, Column, Tch};
 
 /// A potential whose value, gradient and Laplacian are written out; their pullback is one backward pass of automatic
@@ -25,6 +29,7 @@ use crate::{Array, Column, Tch};
 /// | [`Term::two_layer`] | `Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁` |
 /// | [`Term::lattice_quadratic`] | `½ xᵀ C x`, C the same at every site of a periodic lattice |
 /// | [`Term::lattice_ridge`] | `Σ_c v_c Σ_s f(g_c (w_c ⋆ x)_s + b_c)` on a periodic lattice |
+/// | [`Term::convolutional`] | `⟨x, U⟩`, U a small U-shaped network for pictures; on this backend alone |
 ///
 /// ```
 /// use backend_tch::{Device, Options, Tch, Term};
@@ -45,6 +50,14 @@ pub struct Term {
     /// Vectors of random signs that every row needs for its Laplacian.
     probes: usize,
     formula: Box<dyn Formula>,
+    kept: AtomicU64,
+}
+
+impl Term {
+    /// Pullbacks that went back over the graph of their evaluation so far: the proof that nothing was computed twice.
+    pub fn kept_graphs(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
 }
 
 impl fmt::Debug for Term {
@@ -73,6 +86,8 @@ struct At<'a> {
     parameters: &'a [Tensor],
     /// n × P × N.
     probes: Option<&'a Tensor>,
+    /// Whether the results will be differentiated.
+    differentiable: bool,
 }
 
 impl At<'_> {
@@ -161,8 +176,8 @@ struct Frozen<'a> {
 unsafe impl Sync for Frozen<'_> {}
 
 impl Frozen<'_> {
-    fn at<'a>(&'a self, stage: Stage, x: &'a Tensor, probes: Option<&'a Tensor>) -> At<'a> {
-        At { x, t: stage.t, basis: self.of.basis, parameters: &self.parameters, probes }
+    fn at<'a>(&'a self, stage: Stage, x: &'a Tensor, probes: Option<&'a Tensor>, differentiable: bool) -> At<'a> {
+        At { x, t: stage.t, basis: self.of.basis, parameters: &self.parameters, probes, differentiable }
     }
 }
 
@@ -177,7 +192,7 @@ impl Field<Tch> for Frozen<'_> {
     }
 
     fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
-        Column(tch::no_grad(|| self.of.formula.value(&self.at(stage, &x.0, None))))
+        Column(tch::no_grad(|| self.of.formula.value(&self.at(stage, &x.0, None, false))))
     }
 
     fn gradient(&self, sums: Vec<Array>) -> Vec<Array> {
@@ -200,12 +215,22 @@ impl Chart<Tch> for Block<'_> {
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
-        _memo: Option<&mut Memo<Tch>>,
+        memo: Option<&mut Memo<Tch>>,
     ) {
+        let formula = &self.field.of.formula;
+        if let (None, Some(memo)) = (&laplacian, memo) {
+            // The pullback goes back over the graph of this evaluation. With a Laplacian it makes a graph of its own: a solve has
+            // hundreds of stages, and their graphs would not fit into memory.
+            let x = state.0.detach_copy().set_requires_grad(true);
+            let (found, _) = tch::with_grad(|| formula.field(&self.field.at(stage, &x, None, true), false));
+            velocity.0.copy_(&found.detach());
+            memo.extend([Array(x), Array(found)]);
+            return;
+        }
         tch::no_grad(|| {
-            let at = self.field.at(stage, &state.0, self.probes.as_ref());
-            let (found, trace) = self.field.of.formula.field(&at, laplacian.is_some());
-            velocity.0.copy_(&found);
+            let at = self.field.at(stage, &state.0, self.probes.as_ref(), false);
+            let (found, trace) = formula.field(&at, laplacian.is_some());
+            velocity.0.copy_(&found.detach());
             if let (Some(laplacian), Some(trace)) = (laplacian, trace) {
                 laplacian.0.copy_(&trace);
             }
@@ -216,22 +241,33 @@ impl Chart<Tch> for Block<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        _memo: &[Array],
+        memo: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
-        let bars = tch::with_grad(|| {
-            let x = state.0.detach().set_requires_grad(state_bar.is_some());
-            let at = self.field.at(stage, &x, self.probes.as_ref());
-            let (velocity, laplacian) = self.field.of.formula.field(&at, laplacian_bar.is_some());
-            let mut pairing = inner(&velocity, &velocity_bar.0).to_kind(Kind::Double);
-            if let (Some(laplacian), Some(bar)) = (laplacian, laplacian_bar) {
-                pairing += inner(&laplacian, &bar.0);
+        let to = |x: &Tensor| {
+            let mut to: Vec<_> = self.field.parameters.iter().map(Tensor::shallow_clone).collect();
+            to.extend(state_bar.is_some().then(|| x.shallow_clone()));
+            to
+        };
+        let bars = match (memo, laplacian_bar) {
+            // A copy of a memo has no graph.
+            ([x, velocity], None) if velocity.0.requires_grad() => {
+                self.field.of.kept.fetch_add(1, Ordering::Relaxed);
+                gradients_kept(&inner(&velocity.0, &velocity_bar.0), &to(&x.0), false)
             }
-            let to: Vec<_> = self.field.parameters.iter().chain(state_bar.is_some().then_some(&x)).collect();
-            gradients(&pairing, &to, false)
-        });
+            _ => tch::with_grad(|| {
+                let x = state.0.detach().set_requires_grad(state_bar.is_some());
+                let at = self.field.at(stage, &x, self.probes.as_ref(), true);
+                let (velocity, laplacian) = self.field.of.formula.field(&at, laplacian_bar.is_some());
+                let mut pairing = inner(&velocity, &velocity_bar.0).to_kind(Kind::Double);
+                if let (Some(laplacian), Some(bar)) = (laplacian, laplacian_bar) {
+                    pairing += inner(&laplacian, &bar.0);
+                }
+                gradients(&pairing, &to(&x), false)
+            }),
+        };
         let mut bars = bars.into_iter();
         let of_parameters: Vec<_> = bars.by_ref().take(self.field.parameters.len()).collect();
         match &mut self.share {
