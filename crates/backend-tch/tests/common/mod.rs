@@ -6,13 +6,14 @@ use flow_core::Precision;
 /// The spaces to test in a precision: on the CPU, and on CUDA where it can be used.
 ///
 /// # Panics
-/// When the program was built with libtorch, but it cannot be used.
+/// When the program was built with libtorch, but it cannot be used; with the variable `MAFLOW_TEST_CUDA`, when CUDA cannot.
 pub fn spaces(precision: Precision) -> Vec<Tch> {
     let options = Options { threads: 1, allow_tf32: false };
     let of = |device| Tch::new(device, precision, options);
     // CUDA first: once loaded for the CPU alone, libtorch cannot be given CUDA in the same process.
     let cuda = of(Device::Cuda);
     if let Err(error) = &cuda {
+        assert!(std::env::var_os("MAFLOW_TEST_CUDA").is_none(), "{error}");
         eprintln!("not on CUDA: {error}");
     }
     let cpu = of(Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
