@@ -1,8 +1,8 @@
 //! Benchmarks of maflow, one file per question; what they share: the two configurations of the paper's Table 2.
 
 use flow_core::{
-    Coordinates, Draws, Energy, Error, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood, Objective,
-    Outcome, Potential, Purpose, Space,
+    Coordinates, Draws, Energy, Error, Estimator, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood,
+    Objective, Outcome, Potential, Purpose, Space,
     train::{BaseSamples, Batches},
 };
 
@@ -76,7 +76,7 @@ impl Configuration {
         let flow = Flow { space, potential, integrator: &integrator, duration: self.duration, coordinates, memory };
         let objective: Box<dyn Objective<S>> = match self.name {
             "mnist" => Box::new(NegativeLogLikelihood::default()),
-            _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0 }),
+            _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0, gradient: Estimator::Total }),
         };
         objective.evaluate(&flow, &self.batch(), self.draws(), gradient)
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use flow_core::{Precision, Space};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip, s};
 use rayon::prelude::*;
 
 use crate::Real;
@@ -339,6 +339,11 @@ impl<T: Real> Space for Cpu<T> {
                 *out = *sign * x[[r, source[i] as usize]];
             }
         }
+    }
+
+    fn copy_columns(&self, out: &mut Array2<T>, first: usize, from: &Array2<T>, columns: Range<usize>) {
+        let to = first..first + columns.len();
+        out.slice_mut(s![.., to]).assign(&from.slice(s![.., columns]));
     }
 
     fn map_rows<R: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {

@@ -4,7 +4,10 @@ use backend_ndarray::{
     Activation, Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real,
     Ridge, Separable, TwoLayer, TwoLayerSettings,
 };
-use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
+use flow_core::conformance::{
+    Gaussian, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
+    path_gradient_vanishes_at_the_target, potential, solves, space,
+};
 use flow_core::{
     Adaptive, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
 };
@@ -207,6 +210,16 @@ fn appendix_a() {
         let adaptive = Adaptive::new(method.tableau(), 1e-10, 1e-10, 10_000).unwrap();
         gaussian_stays_gaussian(&cpu::<f64>(), &adaptive, 1e-8);
     }
+}
+
+#[test]
+fn gradients_through_the_path() {
+    path_gradient_vanishes_at_the_target(&cpu::<f32>());
+    path_gradient_vanishes_at_the_target(&cpu::<f64>());
+    path_gradient_has_the_mean_of_the_total(&cpu(), &ridge::<f64>(1, 4, Activation::Softplus, true));
+    path_gradient_has_the_mean_of_the_total(&cpu(), &in_time(ridge::<f64>(1, 1, Activation::LnCosh, true)));
+    let separable = separable_of::<f64>(1, 5, Activation::Softplus, TimeFamily::Cosine);
+    path_gradient_has_the_mean_of_the_total(&cpu(), &separable);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use flow_core::train::{
     BaseSamples, Batches, Finish, Observer, StepMetrics, TrainSettings, TrainState, Trainer, Validation,
 };
 use flow_core::{
-    AdamSettings, Coordinates, Draws, Energy, Error, Flow, FreeEnergy, Memory, Method, Objective, Purpose, Schedule,
-    converged,
+    AdamSettings, Coordinates, Draws, Energy, Error, Estimator, Flow, FreeEnergy, Memory, Method, Objective, Purpose,
+    Schedule, converged,
 };
 
 const DIM: usize = 2;
@@ -106,7 +106,7 @@ impl Run<'_> {
     fn go(&self, listener: &mut Listener, resume: bool) -> Result<(Finish, End), Error> {
         let cpu = Cpu::<f32>::new(2);
         let mut ridge = Ridge::new(cpu.clone(), DIM, 24, Activation::LnCosh, false, 1)?;
-        let objective = FreeEnergy { energy: Oscillators, transport_cost: 0.0 };
+        let objective = FreeEnergy { energy: Oscillators, transport_cost: 0.0, gradient: Estimator::Total };
         let folder = CheckpointFolder::open(self.folder, 3)?;
         let mut trainer = Trainer::new(&cpu, self.settings.clone(), &mut ridge, &objective, self.batches, &folder)?;
         if resume {
@@ -146,7 +146,7 @@ fn free_energy_comes_down_to_the_exact_one() {
         let draws = Draws::new(3, Purpose::Evaluate, i);
         Ok((draws.normals(0..1000, DIM), draws))
     };
-    let objective = FreeEnergy { energy: Oscillators, transport_cost: 0.0 };
+    let objective = FreeEnergy { energy: Oscillators, transport_cost: 0.0, gradient: Estimator::Total };
     let figure = converged(&flow, &objective, 5, batches, 4, |_, _| {}).unwrap();
     assert!(figure.is_converged(), "integration error {:e}", figure.integration_error);
     let gap = figure.mean.mean - exact();

@@ -263,6 +263,11 @@ impl Space for Tch {
         let _ = out.0.g_mul_(&table.sign.index_select(0, &elements));
     }
 
+    fn copy_columns(&self, out: &mut Array, first: usize, from: &Array, columns: Range<usize>) {
+        let count = columns.len() as i64;
+        out.0.narrow(1, first as i64, count).copy_(&from.0.narrow(1, columns.start as i64, count));
+    }
+
     fn map_rows<T: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
         if rows == 0 { Vec::new() } else { vec![work(0..rows)] }
     }

@@ -6,7 +6,10 @@ mod common;
 use backend_tch::tch::{Tensor, nn};
 use backend_tch::{Activation, Laplacian, ModulePotential, Network, Ridge, Tch, Term};
 use common::spaces;
-use flow_core::conformance::{Gaussian, gaussian_stays_gaussian, methods_have_their_order, potential, solves, space};
+use flow_core::conformance::{
+    Gaussian, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
+    path_gradient_vanishes_at_the_target, potential, solves, space,
+};
 use flow_core::{
     Adaptive, Coordinates, Draws, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective, Potential,
     Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
@@ -257,6 +260,14 @@ fn convolutions_solved_in_single_precision() {
 fn every_operation() {
     for precision in [Precision::F32, Precision::F64] {
         spaces(precision).iter().for_each(space);
+    }
+}
+
+#[test]
+fn gradients_through_the_path() {
+    for on in spaces(Precision::F64) {
+        path_gradient_vanishes_at_the_target(&on);
+        path_gradient_has_the_mean_of_the_total(&on, &ridge(on, 1, 4, Activation::Softplus, true));
     }
 }
 

@@ -8,8 +8,8 @@ use backend_tch::{Activation, Tch};
 use common::spaces;
 use flow_core::checkpoint::{Checkpoint, Tensor};
 use flow_core::{
-    Coordinates, Draws, Energy, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood, Objective,
-    Potential, Precision, Purpose, Space, TimeBasis, TimeFamily,
+    Coordinates, Draws, Energy, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood,
+    Objective, Potential, Precision, Purpose, Space, TimeBasis, TimeFamily,
 };
 
 /// The sizes of one of the paper's two experiments (its Table 2), with fewer rows and steps of the same length.
@@ -56,7 +56,7 @@ fn figures<S: Space>(space: &S, potential: &dyn Potential<S>, of: &Configuration
     let batch: Vec<f64> = draws.normals(0..ROWS, of.dim).iter().map(|x| of.width * x).collect();
     let objective: &dyn Objective<S> = match of.activation {
         Activation::Softplus => &NegativeLogLikelihood::default(),
-        Activation::LnCosh => &FreeEnergy { energy: Target(of.dim), transport_cost: 0.0 },
+        Activation::LnCosh => &FreeEnergy { energy: Target(of.dim), transport_cost: 0.0, gradient: Estimator::Total },
     };
     let outcome = objective.evaluate(&flow, &batch, draws, true).unwrap();
     (outcome.losses, outcome.gradient.unwrap().iter().map(|g| space.download(g)).collect())

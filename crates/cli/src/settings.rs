@@ -3,7 +3,7 @@
 use flow_core::AdamSettings;
 use flow_core::train::TrainSettings;
 
-use crate::config::{Config, Objective, Optimizer, Schedule};
+use crate::config::{Config, Gradient, Objective, Optimizer, Schedule};
 use crate::model;
 use crate::problem::Problem;
 
@@ -14,6 +14,8 @@ pub struct Phase {
     pub settings: TrainSettings,
     /// Whether it learns by flow matching, and not by the target's own objective.
     pub matching: bool,
+    /// Which gradient of a free energy.
+    pub gradient: Gradient,
 }
 
 /// The trainings of a run, one after the other.
@@ -32,10 +34,10 @@ pub fn phases(config: &Config, problem: &Problem) -> Vec<Phase> {
             average: tune.average,
             ..first.clone()
         };
-        Phase { settings, matching: false }
+        Phase { settings, matching: false, gradient: tune.gradient }
     });
     let matching = config.train.objective == Objective::FlowMatching;
-    std::iter::once(Phase { settings: first, matching }).chain(tuned).collect()
+    std::iter::once(Phase { settings: first, matching, gradient: config.train.gradient }).chain(tuned).collect()
 }
 
 /// Settings of the training of a problem: epochs become steps, and a data set is validated on after each of them by default.

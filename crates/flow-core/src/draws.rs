@@ -20,6 +20,10 @@ pub enum Purpose {
     Evaluate = 5,
     /// Samples that the user asked for.
     Sample = 6,
+    /// Steps of Markov chains.
+    Chain = 7,
+    /// Discrete variables drawn beside continuous ones: spins.
+    Spins = 8,
 }
 
 /// A key for one batch of random numbers: (seed, purpose, step).

@@ -95,11 +95,8 @@ impl<'a, S: Space> Flow<'a, S> {
             out.x.extend(x);
             out.log_density.extend(log_density);
         }
-        if out.x.iter().chain(&out.log_density).all(|v| v.is_finite()) {
-            Ok(out)
-        } else {
-            Err(Error::NonFinite { what: "the integrated state", place: String::new() })
-        }
+        all_finite(out.x.iter().chain(&out.log_density))?;
+        Ok(out)
     }
 
     /// ln p(x, T) of every row of `x` under the model.
@@ -110,6 +107,14 @@ impl<'a, S: Space> Flow<'a, S> {
         let base = self.transport(x, self.span(Direction::Backward), draws)?;
         let rows = base.x.chunks_exact(self.potential.dim()).zip(&base.log_density);
         Ok(rows.map(|(z, change)| standard_normal_log_density(z) - change).collect())
+    }
+}
+
+/// [`Error::NonFinite`] unless all numbers of an integrated state are finite.
+pub(crate) fn all_finite<'a>(mut numbers: impl Iterator<Item = &'a f64>) -> Result<(), Error> {
+    match numbers.all(|v| v.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::NonFinite { what: "the integrated state", place: String::new() }),
     }
 }
 

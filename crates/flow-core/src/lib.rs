@@ -11,12 +11,16 @@ pub mod conformance;
 mod draws;
 mod error;
 mod flow;
+mod hamiltonian;
+mod importance;
 mod integrate;
+mod latent;
 mod matching;
 mod objective;
 mod optimise;
 mod potential;
 mod ridge;
+mod score;
 mod space;
 mod sum;
 mod symmetry;
@@ -27,14 +31,18 @@ pub mod train;
 pub use draws::{Draws, Purpose};
 pub use error::Error;
 pub use flow::{Direction, Flow, Transported, standard_normal_log_density};
+pub use hamiltonian::{Energies, Hamiltonian, HamiltonianReport};
+pub use importance::{Independence, Weights};
 pub use integrate::{Adaptive, FixedStep, Integrator, Memory, Passage, PassageBar, Span, Tape, Wanted, adjoint};
 pub use matching::{FlowMatching, Path};
 pub use objective::{
-    Converged, Energy, FreeEnergy, Mean, NegativeLogLikelihood, Objective, Outcome, StandardNormal, converged,
+    Converged, Energy, Estimator, FreeEnergy, Mean, NegativeLogLikelihood, Objective, Outcome, StandardNormal,
+    converged,
 };
 pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
 pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Solve, Stage};
 pub use ridge::{Activation, RidgeParameters};
+pub use score::Scored;
 pub use space::{Precision, Space};
 pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::flow::standard_normal_log_density;
+use crate::score::base_score;
 use crate::{Direction, Draws, Error, Field, Flow, Integrator, PassageBar, Space, Wanted, adjoint};
 
 /// What an objective returns.
@@ -95,6 +96,7 @@ impl<S: Space> Objective<S> for NegativeLogLikelihood {
             start: &|_| -self.log_jacobian,
             end: &base,
             transport_cost: self.transport_cost,
+            score: None,
         };
         simulate(flow, batch, draws, gradient, &ends)
     }
@@ -107,6 +109,21 @@ pub struct FreeEnergy<E> {
     pub energy: E,
     /// Weight of the transport cost `∫½‖∇φ‖² dt` in the loss.
     pub transport_cost: f64,
+    /// Which gradient of the same loss.
+    pub gradient: Estimator,
+}
+
+/// An estimate of the gradient of the free energy from samples; both have the same mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Estimator {
+    /// The gradient of the samples' mean loss.
+    #[default]
+    Total,
+    /// Through the path of the samples alone: the mean of the other part, the explicit derivative of ln p, is zero and its noise is
+    /// left out. The gradient vanishes sample by sample where the model equals the target (Roeder, Wu and Duvenaud, arXiv:1703.09194;
+    /// for flows Vaitl et al., arXiv:2206.09016). It needs the score at the end of the path, see [`Flow::transport_score`]: two to three
+    /// times the work. A transport cost has its total gradient.
+    Path,
 }
 
 impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
@@ -115,11 +132,18 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
     }
 
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error> {
+        let scored = match self.gradient {
+            Estimator::Path if gradient => {
+                Some(flow.carry_score(batch, &base_score(batch), flow.span(Direction::Forward), draws)?)
+            }
+            _ => None,
+        };
         let ends = Ends {
             direction: Direction::Forward,
             start: &standard_normal_log_density,
             end: &self.energy,
             transport_cost: self.transport_cost,
+            score: scored.as_ref().map(|scored| &*scored.score),
         };
         simulate(flow, batch, draws, gradient, &ends)
     }
@@ -127,11 +151,14 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
 
 /// What distinguishes one simulating objective from another:
 /// `loss = start(x at the start) + change of ln p + end(x at the end) + weight · transport cost`.
-struct Ends<'a> {
-    direction: Direction,
-    start: &'a (dyn Fn(&[f64]) -> f64 + Sync),
-    end: &'a dyn Energy,
-    transport_cost: f64,
+pub(crate) struct Ends<'a> {
+    pub direction: Direction,
+    pub start: &'a (dyn Fn(&[f64]) -> f64 + Sync),
+    pub end: &'a dyn Energy,
+    pub transport_cost: f64,
+    /// For the gradient through the path alone: ∇ ln p at the end of every row of the batch. It takes the place of what ln p depends
+    /// on along the way.
+    pub score: Option<&'a [f64]>,
 }
 
 /// The one body of all objectives that integrate.
@@ -152,7 +179,8 @@ fn simulate<S: Space>(
     let field = flow.potential.freeze(&solve);
     let blocks = flow.space.map_rows(rows, |range| {
         let start = &batch[range.start * dim..range.end * dim];
-        Block { flow, range, start, weight: 1.0 / rows as f64, gradient, ends }.run(&*field)
+        let block = Block { flow, range, start, weight: 1.0 / rows as f64, gradient, ends };
+        block.solve(&*field).map(|(losses, back)| (losses, back.map(|(_, share)| share)))
     });
     gather(flow.space, &*field, blocks)
 }
@@ -187,20 +215,25 @@ pub(crate) fn add_share<S: Space>(space: &S, sums: &mut [S::Array], share: &[S::
 pub(crate) type BlockResult<S> = Result<(Vec<f64>, Option<Vec<<S as Space>::Array>>), Error>;
 
 /// One block of rows on its way there and, for the gradient, back.
-struct Block<'a, 'f, S: Space> {
-    flow: &'a Flow<'f, S>,
-    range: Range<usize>,
-    start: &'a [f64],
-    weight: f64,
-    gradient: bool,
-    ends: &'a Ends<'a>,
+pub(crate) struct Block<'a, 'f, S: Space> {
+    pub flow: &'a Flow<'f, S>,
+    pub range: Range<usize>,
+    pub start: &'a [f64],
+    pub weight: f64,
+    pub gradient: bool,
+    pub ends: &'a Ends<'a>,
 }
 
+/// Losses of a block's rows and, where asked for, what came back: the cotangent of the start by way of everything but the start's own
+/// term, and the share of the gradient.
+type Solved<S> = (Vec<f64>, Option<(<S as Space>::Array, Vec<<S as Space>::Array>)>);
+
 impl<S: Space> Block<'_, '_, S> {
-    /// Losses of the block's rows and, where asked for, its share of the gradient.
-    fn run(self, field: &dyn Field<S>) -> BlockResult<S> {
+    /// There and back.
+    pub fn solve(self, field: &dyn Field<S>) -> Result<Solved<S>, Error> {
         let (flow, space, ends, rows) = (self.flow, self.flow.space, self.ends, self.range.len());
         let dim = flow.potential.dim();
+        let numbers = self.range.start * dim..self.range.end * dim;
         let (mut chart, state) = field.enter(self.range, space.upload(rows, dim, self.start));
         let wanted = Wanted { tape: self.gradient.then_some(flow.memory), cost: ends.transport_cost != 0.0 };
         let passage = flow.integrator.flow(space, &mut *chart, state, flow.span(ends.direction), wanted)?;
@@ -216,15 +249,19 @@ impl<S: Space> Block<'_, '_, S> {
         });
         let losses = losses.collect();
         let Some(tape) = passage.tape else { return Ok((losses, None)) };
+        let mut log_density_bar = self.weight;
+        if let Some(score) = ends.score {
+            x_bar.iter_mut().zip(&score[numbers]).for_each(|(bar, score)| *bar += self.weight * score);
+            log_density_bar = 0.0;
+        }
         let state = chart.leave_pullback(&passage.state, space.upload(rows, dim, &x_bar));
         let bar = PassageBar {
             state,
-            log_density: space.upload_column(&vec![self.weight; rows]),
+            log_density: space.upload_column(&vec![log_density_bar; rows]),
             cost: wanted.cost.then(|| space.upload_column(&vec![self.weight * ends.transport_cost; rows])),
         };
         let state_bar = adjoint(space, flow.integrator.tableau(), &mut *chart, tape, bar);
-        let (_, share) = chart.enter_pullback(state_bar);
-        Ok((losses, Some(share)))
+        Ok((losses, Some(chart.enter_pullback(state_bar))))
     }
 }
 

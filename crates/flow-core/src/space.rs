@@ -110,6 +110,9 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// `out_r ← elements[r]` of the table applied to row `x_r`.
     fn permute(&self, out: &mut Self::Array, x: &Self::Array, table: &Self::Permutations, elements: &[u32]);
 
+    /// Copies the columns `columns` of `from` to those of `out` that begin with `first`.
+    fn copy_columns(&self, out: &mut Self::Array, first: usize, from: &Self::Array, columns: Range<usize>);
+
     /// Cuts `rows` rows into blocks, does the work of each (at once where there are threads), and returns the results
     /// in the order of the rows. The cut depends on `rows` alone, never on the number of threads:
     /// sums over blocks are the same on every machine.

@@ -138,7 +138,7 @@ impl Phase {
             newest.checkpoint.load_trained(space, potential.parameters_mut(), &newest.path)?;
             seconds = newest.checkpoint.train_state(&newest.path)?.map_or(0.0, |state| state.seconds);
         }
-        let objective = problem.training_objective::<E::Space>(&config.train, self.matching);
+        let objective = problem.training_objective::<E::Space>(&config.train, self.matching, self.gradient);
         let batches = TrainingRows { problem, matching: self.matching, space };
         let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?.after(seconds);
         if resume {
@@ -155,7 +155,7 @@ impl Phase {
             listener.note(&format!("fine-tuning by {} from step {first} on", objective.name()));
         }
         let rows = FigureRows::validation(problem, config.train.seed, config.train.validation_samples);
-        let validated = problem.objective::<E::Space>(0.0);
+        let validated = problem.objective::<E::Space>();
         let finish = trainer.run(listener, &mut |flow: &Flow<'_, E::Space>| validate(flow, &*validated, &rows));
         if finish.is_err() {
             listener.finish();

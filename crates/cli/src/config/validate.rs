@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    Config, ConfigError, Evaluate, FineTune, Flow, Generator, IsingCoordinates, Objective, Potential, Schedule,
-    Symmetry, Target, Term, Train,
+    Config, ConfigError, Evaluate, FineTune, Flow, Generator, Gradient, IsingCoordinates, Objective, Potential,
+    Schedule, Symmetry, Target, Term, Train,
 };
 
 impl Config {
@@ -140,6 +140,7 @@ impl Config {
                 format!("{what}; change train.objective or target"),
             ));
         }
+        self.gradient_fits(fits)?;
         if self.train.epochs.is_some() && !matches!(self.target, Target::Mnist(_)) {
             return Err(out_of_range(
                 "train.epochs",
@@ -147,6 +148,22 @@ impl Config {
                 "no value for a target without a finite data set",
                 "give train.steps instead",
             ));
+        }
+        Ok(())
+    }
+
+    /// The gradient through the path is one of the free energy.
+    fn gradient_fits(&self, target: Objective) -> Result<(), ConfigError> {
+        let tuned = self.fine_tune.as_ref().map(|tune| (tune.gradient, target));
+        let trainings =
+            [("train.gradient", Some((self.train.gradient, self.train.objective))), ("fine_tune.gradient", tuned)];
+        for (key, training) in trainings {
+            if let Some((Gradient::Path, objective)) = training
+                && objective != Objective::FreeEnergy
+            {
+                let remedy = "the gradient through the path is one of the free energy: leave it out";
+                return Err(out_of_range(key, "\"path\"", "\"total\"", remedy));
+            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::path::Path as FilePath;
 use datasets::Standardisation;
 use datasets::plane::PlaneDensity;
 use flow_core::train::{BaseSamples, Batches};
-use flow_core::{Draws, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose, Space};
+use flow_core::{Draws, Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose, Space};
 
 pub use digits::{Digits, SIDE};
 pub use energy::{TargetEnergy, boundary};
@@ -21,7 +21,7 @@ use crate::error::CliError;
 /// Rows of one batch when figures are taken: results depend on it through the keys of the random numbers.
 pub const FIGURE_ROWS: usize = 1000;
 /// Rows that figures are taken on where there is no end of them.
-const DEFAULT_ROWS: usize = 10_000;
+pub const DEFAULT_ROWS: usize = 10_000;
 /// Rows of a validation where there is no end of them.
 const VALIDATION_ROWS: usize = 2000;
 
@@ -70,10 +70,15 @@ impl Problem {
         }
     }
 
-    /// What is minimised by a training: by flow matching, or by the target's own objective.
-    pub fn training_objective<S: Space>(&self, train: &config::Train, matching: bool) -> Box<dyn Objective<S>> {
+    /// What is minimised by one training of a run: by flow matching, or by the target's own objective.
+    pub fn training_objective<S: Space>(
+        &self,
+        train: &config::Train,
+        matching: bool,
+        gradient: config::Gradient,
+    ) -> Box<dyn Objective<S>> {
         if !matching {
-            return self.objective(train.transport_cost);
+            return self.objective_by(train.transport_cost, gradient);
         }
         let path = match self {
             Self::Plane(_) | Self::Digits(_) => Path::Straight,
@@ -82,15 +87,26 @@ impl Problem {
         Box::new(FlowMatching { path, times: train.times, focus: train.focus })
     }
 
-    /// The objective of the target's figures, with a weight for the transport cost.
-    pub fn objective<S: Space>(&self, transport_cost: f64) -> Box<dyn Objective<S>> {
+    /// The objective of the target's figures.
+    pub fn objective<S: Space>(&self) -> Box<dyn Objective<S>> {
+        // The transport cost is a price of training, not part of any figure.
+        self.objective_by(0.0, config::Gradient::Total)
+    }
+
+    fn objective_by<S: Space>(&self, transport_cost: f64, gradient: config::Gradient) -> Box<dyn Objective<S>> {
+        let gradient = match gradient {
+            config::Gradient::Total => Estimator::Total,
+            config::Gradient::Path => Estimator::Path,
+        };
         match self {
             Self::Plane(_) => Box::new(NegativeLogLikelihood { transport_cost, log_jacobian: 0.0 }),
             Self::Digits(digits) => {
                 let log_jacobian = digits.standardisation().log_jacobian();
                 Box::new(NegativeLogLikelihood { transport_cost, log_jacobian })
             }
-            Self::Energy { energy, .. } => Box::new(FreeEnergy { energy: TargetEnergy::clone(energy), transport_cost }),
+            Self::Energy { energy, .. } => {
+                Box::new(FreeEnergy { energy: TargetEnergy::clone(energy), transport_cost, gradient })
+            }
         }
     }
 

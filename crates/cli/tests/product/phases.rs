@@ -62,6 +62,23 @@ fn a_run_starts_from_the_weights_of_another() {
 }
 
 #[test]
+fn the_gradient_through_the_path_is_another_estimate_of_the_same() {
+    let lab = lab();
+    lab.trains(MATCHED, "total", &[]);
+    lab.trains(MATCHED, "path", &["--set=fine_tune.gradient=path"]);
+    let column = |run: &str, column: usize| -> Vec<f64> {
+        let rows = lab.metrics(run).into_iter().skip(1);
+        rows.map(|row| row.split(',').nth(column).unwrap().parse().unwrap()).collect()
+    };
+    // The first step of the fine-tuning has the same loss and another gradient; before it nothing differs.
+    let (losses, norms) = (2, 5);
+    assert_eq!(column("total", losses)[..9], column("path", losses)[..9]);
+    assert_eq!(column("total", norms)[..8], column("path", norms)[..8]);
+    let [total, path] = ["total", "path"].map(|run| column(run, norms)[8]);
+    assert!(total != path && (0.2..5.0).contains(&(path / total)), "{total} {path}");
+}
+
+#[test]
 fn what_does_not_fit_flow_matching_is_refused() {
     let lab = lab();
     for (words, sentence) in [
@@ -71,6 +88,8 @@ fn what_does_not_fit_flow_matching_is_refused() {
         (["train", "ising-16", "--set=potential.terms.7.kernels=1"], "`terms` has 2 sections"),
         (["train", "ising-16", "--set=train.transport_cost=1"], "integrates nothing"),
         (["train", "energy-2", "--set=train.objective=flow-matching"], "no sampler"),
+        (["train", "ising-16", "--set=train.gradient=path"], "one of the free energy"),
+        (["train", "two-moons", "--set=train.gradient=path"], "one of the free energy"),
         (["train", "--from", "nowhere"], "nowhere"),
     ] {
         lab.refuses(&words, 2, &[sentence]);

@@ -145,6 +145,9 @@ pub fn gaussian_stays_gaussian<S: Space>(space: &S, integrator: &dyn Integrator<
     let width = (rate * duration).exp();
     let expected: Vec<f64> = start.iter().map(|x| width * x).collect();
     assert_close("width of the Gaussian", &end.x, &expected, tolerance, 1.0);
+    let scored = flow.scored_samples(&start, draws(0)).expect("a linear flow stays finite");
+    let expected_score: Vec<f64> = expected.iter().map(|x| -x / width.powi(2)).collect();
+    assert_close("score of the Gaussian", &scored.score, &expected_score, tolerance, 1.0);
     let ln_p = flow.log_density(&expected, draws(0)).expect("a linear flow stays finite");
     let exact = |x: &[f64]| {
         let z: Vec<f64> = x.iter().map(|x| x / width).collect();

@@ -1,15 +1,16 @@
 //! Whole solves: order, reversal, the exact adjoint, coordinates, and ln p against the exact log-determinant.
 
+use super::score::{latent_energy_is_differentiated, score_is_the_difference_of_ln_p};
 use super::{
     COORDINATES, assert_close, derivative, difference_tolerance, draws, inner, move_parameters, parameter_directions,
     points,
 };
 use crate::{
-    Adaptive, Coordinates, Direction, Energy, FixedStep, Flow, FlowMatching, FreeEnergy, Integrator, Mean, Memory,
-    Method, NegativeLogLikelihood, Objective, Outcome, Path, Potential, Space, Span,
+    Adaptive, Coordinates, Direction, Energy, Estimator, FixedStep, Flow, FlowMatching, FreeEnergy, Integrator, Mean,
+    Memory, Method, NegativeLogLikelihood, Objective, Outcome, Path, Potential, Space, Span,
 };
 
-const ROWS: usize = 3;
+pub(super) const ROWS: usize = 3;
 
 /// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, and, where the field is not
 /// random in time, reversal, adaptive steps, and ln p against the exact log-determinant.
@@ -32,23 +33,29 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
         );
     }
     coordinates_and_memory_do_not_matter(space, potential);
+    latent_energy_is_differentiated(space, potential);
     if !potential.random_in_time() {
         forward_and_backward_is_the_identity(space, potential);
         adaptive_steps_keep_their_tolerance(space, potential);
         log_density_is_the_log_determinant(space, potential);
+        score_is_the_difference_of_ln_p(space, potential);
     }
 }
 
-fn fixed(method: Method, steps: usize) -> FixedStep {
+pub(super) fn fixed(method: Method, steps: usize) -> FixedStep {
     FixedStep::new(method.tableau(), steps).expect("a positive number of steps")
 }
 
-fn flow<'a, S: Space>(space: &'a S, potential: &'a dyn Potential<S>, integrator: &'a dyn Integrator<S>) -> Flow<'a, S> {
+pub(super) fn flow<'a, S: Space>(
+    space: &'a S,
+    potential: &'a dyn Potential<S>,
+    integrator: &'a dyn Integrator<S>,
+) -> Flow<'a, S> {
     Flow { space, potential, integrator, duration: 0.8, coordinates: Coordinates::X, memory: Memory::Stages }
 }
 
 /// `E(x) = Σ_i (x_i⁴/4 + x_i x_{i+1}/2)`: neither even nor quadratic in any coordinate.
-struct Quartic(usize);
+pub(super) struct Quartic(pub usize);
 
 impl Energy for Quartic {
     fn dim(&self) -> usize {
@@ -72,9 +79,10 @@ fn objectives<S: Space>(dim: usize) -> Vec<Box<dyn Objective<S>>> {
     [0.0, 0.7]
         .into_iter()
         .flat_map(|transport_cost| -> [Box<dyn Objective<S>>; 2] {
+            let gradient = Estimator::Total;
             [
                 Box::new(NegativeLogLikelihood { transport_cost, ..NegativeLogLikelihood::default() }),
-                Box::new(FreeEnergy { energy: Quartic(dim), transport_cost }),
+                Box::new(FreeEnergy { energy: Quartic(dim), transport_cost, gradient }),
             ]
         })
         .collect()
@@ -186,7 +194,7 @@ fn log_density_is_the_log_determinant<S: Space>(space: &S, potential: &dyn Poten
     assert_close("ln p against the log-determinant", &map(&x).log_density, &[exact], tolerance, 1.0);
 }
 
-/// Checks that methods converge with their order on this potential: end points and ln p, each observed order within 0.2,
+/// Checks that methods converge with their order on this potential: end points, ln p and score, each observed order within 0.2,
 /// extrapolated once to small steps. Only meaningful in 64 bits, and on a potential whose next term of the error expansion
 /// is not much greater than the leading one (for Tsit5, whose leading term is made small, [`Gaussian`](super::Gaussian)).
 ///
@@ -197,8 +205,8 @@ pub fn methods_have_their_order<S: Space>(space: &S, potential: &dyn Potential<S
     let solve = |method, steps| -> Vec<f64> {
         let integrator = fixed(method, steps);
         let flow = Flow { duration: 1.0, ..flow(space, potential, &integrator) };
-        let end = flow.transport(&x, flow.span(Direction::Forward), draws(6)).expect("small solves stay finite");
-        end.x.into_iter().chain(end.log_density).collect()
+        let end = flow.scored_samples(&x, draws(6)).expect("small solves stay finite");
+        end.x.into_iter().chain(end.log_density).chain(end.score).collect()
     };
     let exact = solve(Method::Dopri5, 1000);
     for method in methods {

@@ -93,6 +93,10 @@ fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &C
     let poisoned = space.upload(rows, cols, &vec![f64::NAN; rows * cols]);
     assert!(space.scaled_error(&poisoned, &array[1], &array[2], 0.1, 0.2).is_nan());
 
+    let mut part = array[0].clone();
+    space.copy_columns(&mut part, 1, &array[1], 3..6);
+    close("columns", &part, &|i| if (1..4).contains(&(i % cols)) { host[1][i + 2] } else { host[0][i] });
+
     let shift: Vec<u32> = (0..cols as u32).map(|c| (c + 2) % cols as u32).collect();
     let identity: Vec<u32> = (0..cols as u32).collect();
     let table = space.permutations(&[identity, shift], &[1.0, -1.0]);

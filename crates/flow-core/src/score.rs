@@ -1,0 +1,148 @@
+//! The score `∇ ln p` along the flow: carried beside the points by an equation of its own.
+
+use crate::flow::all_finite;
+use crate::{Chart, Coordinates, Direction, Draws, Error, Flow, Memo, Solve, Space, Span, Stage, Wanted};
+
+/// Points carried from one time to another, with the score of their density.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// The points at the end, `rows × dim`, row by row.
+    pub x: Vec<f64>,
+    /// Change of ln p on the way, per row.
+    pub log_density: Vec<f64>,
+    /// `∇ ln p` at the points at the end, `rows × dim`, row by row.
+    pub score: Vec<f64>,
+}
+
+impl<S: Space> Flow<'_, S> {
+    /// Carries points (`rows × dim`, row by row) and the scores `s = ∇ ln p` of their density over a span of time.
+    ///
+    /// `ds/dt = −(∇∇φ) s − ∇(∇²φ)` is integrated together with the points, by the same method: its right-hand side is minus what
+    /// [`Chart::pullback`] makes of the cotangents s of ∇φ and 1 of ∇²φ. The result nears the gradient of ln p with the order of the
+    /// method. Always in plain coordinates.
+    ///
+    /// # Errors
+    /// As [`Flow::transport`].
+    pub fn transport_score(&self, x: &[f64], score: &[f64], span: Span, draws: Draws) -> Result<Scored, Error> {
+        let out = self.carry_score(x, score, span, draws)?;
+        all_finite(out.x.iter().chain(&out.log_density).chain(&out.score))?;
+        Ok(out)
+    }
+
+    /// Points of the model with their score, from points of the base density, whose score is `−z`.
+    ///
+    /// # Errors
+    /// As [`Flow::transport`].
+    pub fn scored_samples(&self, base: &[f64], draws: Draws) -> Result<Scored, Error> {
+        self.transport_score(base, &base_score(base), self.span(Direction::Forward), draws)
+    }
+
+    /// [`Flow::transport_score`], with whatever comes of it.
+    pub(crate) fn carry_score(&self, x: &[f64], score: &[f64], span: Span, draws: Draws) -> Result<Scored, Error> {
+        let (space, dim) = (self.space, self.potential.dim());
+        let rows = x.len() / dim;
+        let field = self.potential.freeze(&Solve { coordinates: Coordinates::X, ..self.solve(rows, draws)? });
+        let blocks = space.map_rows(rows, |range| {
+            let (n, numbers) = (range.len(), range.start * dim..range.end * dim);
+            let upload = |values: &[f64]| space.upload(n, dim, &values[numbers.clone()]);
+            let (mut inner, state) = field.enter(range, upload(x));
+            // A score is a cotangent of x: it enters and leaves the chart like one.
+            let state_score = inner.leave_pullback(&state, upload(score));
+            let mut both = space.zeros(n, 2 * dim);
+            space.copy_columns(&mut both, 0, &state, 0..dim);
+            space.copy_columns(&mut both, dim, &state_score, 0..dim);
+            let mut chart = ScoreChart::new(space, inner, n, dim);
+            let passage = self.integrator.flow(space, &mut chart, both, span, Wanted::default())?;
+            chart.split(&passage.state);
+            let ScoreChart { mut inner, x, score, .. } = chart;
+            let x = space.download(&inner.leave(x));
+            let (score, _) = inner.enter_pullback(score);
+            Ok::<_, Error>((x, space.download_column(&passage.log_density), space.download(&score)))
+        });
+        let mut out = Scored { x: Vec::new(), log_density: Vec::new(), score: Vec::new() };
+        for block in blocks {
+            let (x, log_density, score) = block?;
+            out.x.extend(x);
+            out.log_density.extend(log_density);
+            out.score.extend(score);
+        }
+        Ok(out)
+    }
+}
+
+/// The score of the standard normal density.
+pub(crate) fn base_score(z: &[f64]) -> Vec<f64> {
+    z.iter().map(|z| -z).collect()
+}
+
+/// A block of rows whose state is `(x, s)` side by side: any integrator carries both.
+struct ScoreChart<'a, S: Space> {
+    space: &'a S,
+    inner: Box<dyn Chart<S> + 'a>,
+    dim: usize,
+    x: S::Array,
+    score: S::Array,
+    velocity: S::Array,
+    score_bar: S::Array,
+    ones: S::Column,
+    memo: Memo<S>,
+}
+
+impl<'a, S: Space> ScoreChart<'a, S> {
+    fn new(space: &'a S, inner: Box<dyn Chart<S> + 'a>, rows: usize, dim: usize) -> Self {
+        let zeros = || space.zeros(rows, dim);
+        let (x, score, velocity, score_bar) = (zeros(), zeros(), zeros(), zeros());
+        let ones = space.upload_column(&vec![1.0; rows]);
+        Self { space, inner, dim, x, score, velocity, score_bar, ones, memo: Vec::new() }
+    }
+
+    /// Takes a state apart, into x and the score.
+    fn split(&mut self, state: &S::Array) {
+        self.space.copy_columns(&mut self.x, 0, state, 0..self.dim);
+        self.space.copy_columns(&mut self.score, 0, state, self.dim..2 * self.dim);
+    }
+}
+
+impl<S: Space> Chart<S> for ScoreChart<'_, S> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &S::Array,
+        velocity: &mut S::Array,
+        laplacian: Option<&mut S::Column>,
+        _memo: Option<&mut Memo<S>>,
+    ) {
+        self.split(state);
+        let Self { space, inner, dim, x, score, velocity: x_velocity, score_bar, ones, memo } = self;
+        memo.clear();
+        inner.evaluate(stage, x, x_velocity, laplacian, Some(&mut *memo));
+        inner.pullback(stage, x, memo, score, Some(&*ones), Some(&mut *score_bar));
+        space.accumulate(score_bar, -1.0, &[]);
+        space.copy_columns(velocity, 0, x_velocity, 0..*dim);
+        space.copy_columns(velocity, *dim, score_bar, 0..*dim);
+    }
+
+    fn pullback(
+        &mut self,
+        _stage: Stage,
+        _state: &S::Array,
+        _memo: &[S::Array],
+        _velocity_bar: &S::Array,
+        _laplacian_bar: Option<&S::Column>,
+        _state_bar: Option<&mut S::Array>,
+    ) {
+        unreachable!("a score is carried without a tape");
+    }
+
+    fn leave(&mut self, state: S::Array) -> S::Array {
+        state
+    }
+
+    fn leave_pullback(&mut self, _state: &S::Array, x_bar: S::Array) -> S::Array {
+        x_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
+        (state_bar, Vec::new())
+    }
+}
