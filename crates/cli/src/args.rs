@@ -14,6 +14,7 @@ Examples:
   maflow train mnist --set train.epochs=10 --set flow.steps=50
   maflow train --resume --out runs/mnist        go on where it stopped
   maflow evaluate runs/mnist --json
+  maflow physics runs/ising-16                  ln Z, observables, Markov chains made of the flow
   maflow sample runs/mnist --count 64 --out samples.png
   maflow plot runs/mnist
   maflow recipes                                what can be trained
@@ -90,6 +91,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Print the figures of a run with their standard error and integration error
     Evaluate(EvaluateArgs),
+    /// Print what the flow of a lattice model says of that model: ln Z, observables, Markov chains made of the flow
+    Physics(PhysicsArgs),
     /// Draw samples from a run
     Sample(SampleArgs),
     /// Draw the figures of a run into its plots/ folder
@@ -163,6 +166,47 @@ pub struct EvaluateArgs {
     /// Integration method, also the adaptive tsit5 and dopri5 [default: the run's]
     #[arg(long, value_enum, value_name = "NAME")]
     pub method: Option<Method>,
+    /// Change one key of the run's configuration for this once; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<Setting>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maflow physics`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  maflow physics runs/ising-16
+  maflow physics runs/ising-16 --samples 50000 --chain 0
+  maflow physics runs/ising-16 --chain 500 --leapfrog 6 --json | jq .latent_hybrid
+
+Samples of the flow carry importance weights, which give ln Z and unbiased averages; spins are drawn by
+p(s = 1 | x) = 1/(1 + exp(-2x)), fresh for every sample and every state of a chain. Metropolis proposes
+these samples; hybrid Monte Carlo walks in the coordinates z of the base density, and in x for comparison,
+32 chains each. τ is the integrated autocorrelation time in states, 0.5 where they are independent.
+
+Keys of the JSON object: target, sites, samples, integrator, converged, log_z, log_z_exact, ess,
+force_mismatch_per_site, observables (by name, each with flow, weighted, exact, clusters, metropolis,
+latent_hybrid, plain_hybrid), metropolis, latent_hybrid, plain_hybrid (each with chains, length,
+acceptance, step_size, leapfrog_steps, autocorrelation_energy, autocorrelation_magnetisation). Figures
+have value, standard_error and, where they depend on a step, integration_error.")]
+pub struct PhysicsArgs {
+    /// A run directory of a lattice model
+    pub run: PathBuf,
+    /// Samples to draw [default: the run's evaluate.samples, or 10,000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub samples: Option<u32>,
+    /// States of each chain of the hybrid Monte Carlo; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub chain: u32,
+    /// Leapfrog steps of a trajectory of the hybrid Monte Carlo; their size is tuned
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub leapfrog: u32,
+    /// Integration steps to start from; halved until the figures stand still [default: the run's]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<NonZeroUsize>,
     /// Change one key of the run's configuration for this once; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<Setting>,

@@ -11,6 +11,7 @@ pub mod listener;
 pub mod metrics;
 pub mod model;
 pub mod output;
+pub mod physics;
 pub mod pictures;
 pub mod plan;
 pub mod plots;

@@ -4,10 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::args::{
-    Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PlotArgs, SampleArgs, TrainArgs,
+    Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PhysicsArgs, PlotArgs, SampleArgs,
+    TrainArgs,
 };
 use crate::config::{Config, Precision, RunInfo, Setting, Standardise};
 use crate::error::CliError;
+use crate::physics::Amounts;
+use crate::problem::DEFAULT_ROWS;
 use crate::{engine, recipes, run_dir, standard};
 
 /// What will be done.
@@ -17,6 +20,8 @@ pub enum Plan {
     Train(Box<Train>),
     /// Take the figures of a run.
     Evaluate(Box<Evaluate>),
+    /// Say what the flow of a lattice model says of that model.
+    Physics(Box<Physics>),
     /// Draw samples from a run.
     Sample(Box<Sample>),
     /// Draw the figures of a run.
@@ -86,6 +91,21 @@ pub struct Evaluate {
     pub config: Config,
     /// Folder of the data set's files.
     pub data: Option<PathBuf>,
+    /// Whether to print JSON.
+    pub json: bool,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+/// A study of a lattice model.
+#[derive(Debug)]
+pub struct Physics {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Its configuration, with every flag applied.
+    pub config: Config,
+    /// How much is drawn.
+    pub amounts: Amounts,
     /// Whether to print JSON.
     pub json: bool,
     /// Where the numbers are computed.
@@ -165,6 +185,7 @@ pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
         None => train(TrainArgs::default(), global),
         Some(Command::Train(args)) => train(args, global),
         Some(Command::Evaluate(args)) => evaluate(args, global),
+        Some(Command::Physics(args)) => physics(args, global),
         Some(Command::Sample(args)) => sample(args, global),
         Some(Command::Plot(args)) => plot(args, global),
         Some(Command::Import(args)) => import(args, global),
@@ -263,6 +284,16 @@ fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let compute = compute(global, &config)?;
     let EvaluateArgs { run, data, json, .. } = args;
     Ok(Plan::Evaluate(Box::new(Evaluate { run, config, data, json, compute })))
+}
+
+fn physics(args: PhysicsArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    let mut config = run_config(&args.run, &args.settings, global)?;
+    config.evaluate.steps = args.steps.map(NonZeroUsize::get).or(config.evaluate.steps);
+    config.validate()?;
+    let compute = compute(global, &config)?;
+    let samples = args.samples.map(|samples| samples as usize).or(config.evaluate.samples).unwrap_or(DEFAULT_ROWS);
+    let amounts = Amounts { samples, chain: args.chain as usize, leapfrog: args.leapfrog as usize };
+    Ok(Plan::Physics(Box::new(Physics { run: args.run, config, amounts, json: args.json, compute })))
 }
 
 fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {

@@ -150,19 +150,19 @@ fn decimals(error: f64) -> usize {
 }
 
 /// A figure with its standard error, both to the digits that mean something.
-fn with_error(value: f64, error: f64) -> String {
+pub fn with_error(value: f64, error: f64) -> String {
     let digits = decimals(error);
     format!("{value:.digits$} ± {error:.digits$}")
 }
 
 /// A figure with the digits of another's standard error.
-fn like_error(value: f64, error: f64) -> String {
+pub fn like_error(value: f64, error: f64) -> String {
     let digits = decimals(error);
     format!("{value:.digits$}")
 }
 
 /// An error with two significant digits.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
     }

@@ -4,6 +4,7 @@ mod doctor;
 mod evaluate;
 mod export;
 mod import;
+mod physics;
 mod plot;
 mod recipes;
 mod sample;
@@ -20,6 +21,7 @@ pub fn execute(plan: Plan) -> Result<(), CliError> {
     match plan {
         Plan::Train(plan) => train::run(*plan),
         Plan::Evaluate(plan) => evaluate::run(*plan),
+        Plan::Physics(plan) => physics::run(*plan),
         Plan::Sample(plan) => sample::run(*plan),
         Plan::Plot(plan) => plot::run(*plan),
         Plan::Import(plan) => import::run(*plan),

@@ -4,5 +4,6 @@ mod interruptions;
 mod lab;
 mod moves;
 mod phases;
+mod physics;
 mod runs;
 mod standardised;

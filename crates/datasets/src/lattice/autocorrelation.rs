@@ -81,7 +81,10 @@ impl Estimate {
     }
 
     /// The variance of the process, from the squares of the deviations from the mean.
-    pub(super) fn variance(chains: &[&[f64]]) -> Self {
+    ///
+    /// # Panics
+    /// If there is no number at all.
+    pub fn variance(chains: &[&[f64]]) -> Self {
         let first = Self::from_chains(chains);
         let squares: Vec<Vec<f64>> =
             chains.iter().map(|chain| chain.iter().map(|x| (x - first.mean).powi(2)).collect()).collect();
@@ -92,7 +95,8 @@ impl Estimate {
     }
 
     /// The same of `factor` times the series.
-    pub(super) fn scaled(self, factor: f64) -> Self {
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
         Self { mean: self.mean * factor, standard_error: self.standard_error * factor.abs(), ..self }
     }
 }

@@ -104,6 +104,15 @@ impl Lattice {
         })
     }
 
+    /// `−Σ_bonds s_i s_j` of spins 1 and −1.
+    ///
+    /// # Panics
+    /// If there is not one spin for each site.
+    pub fn spin_energy(&self, spins: &[i8]) -> f64 {
+        assert_eq!(spins.len(), self.sites(), "one spin for each site");
+        -self.bonds().map(|(i, j)| f64::from(spins[i] * spins[j])).sum::<f64>()
+    }
+
     /// The adjacency matrix A, row-major N×N; `½ sᵀAs` is the sum of `s_i s_j` over the bonds.
     pub fn adjacency(&self) -> Vec<f64> {
         let n = self.sites();
@@ -171,6 +180,15 @@ mod tests {
             let count = |boundary| Lattice::new(rows, cols, boundary).unwrap().bonds().count();
             assert_eq!(count(Boundary::Periodic), 2 * rows * cols);
             assert_eq!(count(Boundary::Open), rows * (cols - 1) + cols * (rows - 1));
+        }
+    }
+
+    #[test]
+    fn energies_of_spins_are_those_of_the_chain() {
+        for (rows, cols, boundary) in [(1, 1, Boundary::Periodic), (2, 3, Boundary::Periodic), (3, 4, Boundary::Open)] {
+            let lattice = Lattice::new(rows, cols, boundary).unwrap();
+            let chain = super::super::WolffChain::new(&lattice, 3.0, 1, 1).unwrap();
+            assert_eq!(lattice.spin_energy(chain.spins()), chain.energy());
         }
     }
 
