@@ -1,4 +1,7 @@
-//! The figures of a run: loss curve, samples, the way of pictures through the flow, densities in the plane.
+//! The figures of a run: loss curve, samples, the path from the base density to the target, densities in the plane, weights.
+
+mod lattice;
+mod weights;
 
 use std::path::Path;
 
@@ -21,6 +24,8 @@ const QUOTED: [(&str, f64); 4] =
 const CURVE_POINTS: usize = 2000;
 /// Cells of a density map in each direction.
 const CELLS: usize = 160;
+/// Times at which a path is shown.
+const STOPS: usize = 5;
 /// The part of the plane that is shown.
 const RANGE: (f64, f64) = (-4.5, 4.5);
 
@@ -53,17 +58,26 @@ pub fn draw<S: Space>(
         Problem::Plane(density) => {
             let densities = densities(&flow, config, |x| density.log_density(x))?;
             save("density", save_png(&densities, &folder, "density"))?;
+            save("path", save_png(&plane_path(&flow, config)?, &folder, "path"))?;
         }
-        Problem::Energy { energy, .. } => match **energy {
-            TargetEnergy::Plane(energy) => {
-                let log_z = energy.log_z();
-                let target = |x: [f64; 2]| -energy.energy_and_gradient(&x, &mut [0.0; 2]) - log_z;
-                save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
+        Problem::Energy { energy, .. } => {
+            match **energy {
+                TargetEnergy::Plane(energy) => {
+                    let log_z = energy.log_z();
+                    let target = |x: [f64; 2]| -energy.energy_and_gradient(&x, &mut [0.0; 2]) - log_z;
+                    save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
+                    save("path", save_png(&plane_path(&flow, config)?, &folder, "path"))?;
+                }
+                TargetEnergy::Ising(_) | TargetEnergy::WhitenedIsing(_) | TargetEnergy::Phi4(_) => {
+                    save("samples", samples(&flow, config, &trained.standardisation, (50, 10), &folder))?;
+                    save("path", save_png(&lattice::path(&flow, config, &trained.standardisation)?, &folder, "path"))?;
+                }
             }
-            TargetEnergy::Ising(_) | TargetEnergy::WhitenedIsing(_) | TargetEnergy::Phi4(_) => {
-                save("samples", samples(&flow, config, &trained.standardisation, (50, 10), &folder))?
+            if let Some(tiles) = lattice::beside_clusters(&flow, config, &trained.standardisation, energy)? {
+                save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
-        },
+            save("weights", save_png(&weights::histogram(&flow, config, problem)?, &folder, "weights"))?;
+        }
     }
     Ok(drawn)
 }
@@ -158,7 +172,6 @@ fn regression_curve(config: &Config, rows: &[metrics::Row]) -> LossCurve {
 /// Test pictures on their way to the Gaussian, and fresh numbers from the Gaussian on their way to pictures.
 fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<Tiles, CliError> {
     const ROWS: usize = 6;
-    const STOPS: usize = 5;
     let draws = Draws::new(seed, Purpose::Sample, u64::MAX - 1);
     let data = digits.held_out(Purpose::Evaluate, 0..ROWS, draws);
     let base = draws.normals(0..ROWS, SIDE * SIDE);
@@ -171,8 +184,7 @@ fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<T
         let place = row * SIDE * SIDE..(row + 1) * SIDE * SIDE;
         pictures.extend(inference.iter().chain(&generation).map(|x| sampling::pixels(&x[place.clone()], lambda)));
     }
-    let times = (0..STOPS).map(|k| format!("t = {}", flow.duration * k as f64 / (STOPS - 1) as f64));
-    let times: Vec<String> = times.collect();
+    let times = times(flow);
     Ok(Tiles {
         title: "From pictures to the Gaussian and back".to_owned(),
         note:
@@ -187,6 +199,20 @@ fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<T
         pictures,
         palette: Palette::Grey,
     })
+}
+
+/// The times at which a path is shown, in words.
+fn times<S: Space>(flow: &Flow<'_, S>) -> Vec<String> {
+    (0..STOPS).map(|k| format!("t = {}", flow.duration * k as f64 / (STOPS - 1) as f64)).collect()
+}
+
+/// Points of the base density on their way to the target.
+fn plane_path<S: Space>(flow: &Flow<'_, S>, config: &Config) -> Result<Densities, CliError> {
+    let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
+    let stops = sampling::journey(flow, &draws.normals(0..2000, 2), Direction::Forward, STOPS, draws)?;
+    let panels = times(flow).into_iter().zip(&stops).map(|(title, x)| Panel { title, content: points(x) }).collect();
+    let title = format!("{}: from the base density to the target", config.name);
+    Ok(Densities { title, x_range: RANGE, y_range: RANGE, panels })
 }
 
 /// The target's density, the flow's, and samples of the flow.

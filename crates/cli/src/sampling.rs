@@ -88,7 +88,7 @@ pub fn tiles(config: &Config, samples: &[f64], columns: usize) -> Option<Tiles> 
         }
         Target::Phi4(phi4) => {
             let reach = samples.iter().fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
-            let field = |x: &[f64]| x.iter().map(|x| (0.5 + 0.5 * x / reach) as f32).collect();
+            let field = |x: &[f64]| shades(x, reach);
             let note = format!("κ = {}, λ = {}; colours from {:.2} to {:.2}", phi4.kappa, phi4.lambda, -reach, reach);
             ("Fields drawn from the flow", note, Palette::Viridis, pictures.map(field).collect())
         }
@@ -97,7 +97,13 @@ pub fn tiles(config: &Config, samples: &[f64], columns: usize) -> Option<Tiles> 
     Some(Tiles { title: title.to_owned(), note, groups, height, width, pictures, palette })
 }
 
-fn spins(x: &[f64], draws: Draws, row: u64) -> Vec<f32> {
+/// A field as shades from 0 to 1, its zero in the middle.
+pub fn shades(x: &[f64], reach: f64) -> Vec<f32> {
+    x.iter().map(|x| (0.5 + 0.5 * x / reach) as f32).collect()
+}
+
+/// Spins drawn by `p(s = 1 | x) = σ(2x)` from a row of a key, as shades 0 and 1.
+pub fn spins(x: &[f64], draws: Draws, row: u64) -> Vec<f32> {
     let mut spins = vec![0_i8; x.len()];
     sample_spins(x, &mut draws.row(row), &mut spins);
     spins.into_iter().map(|spin| if spin > 0 { 1.0 } else { 0.0 }).collect()

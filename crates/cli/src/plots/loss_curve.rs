@@ -298,12 +298,12 @@ fn running_mean(points: &[Point], window: usize) -> Vec<(f64, f64)> {
 }
 
 /// Decimals that tell ticks apart on an axis of this length.
-fn digits(length: f64) -> usize {
+pub(super) fn digits(length: f64) -> usize {
     (1.0 - length.log10().floor()).clamp(0.0, 9.0) as usize
 }
 
 /// A number without a negative zero, with a true minus sign.
-fn number(value: f64, digits: usize) -> String {
+pub(super) fn number(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     match text.strip_prefix('-') {
         Some(rest) if rest.chars().all(|c| c == '0' || c == '.') => rest.to_owned(),

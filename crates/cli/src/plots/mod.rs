@@ -4,10 +4,12 @@
 //! twice that, which smooths every edge; [`svg`] keeps lines as lines.
 
 mod density;
+mod histogram;
 mod loss_curve;
 mod tiles;
 
 pub use density::{Content, Densities, Panel};
+pub use histogram::Histogram;
 pub use loss_curve::{LossCurve, Point, ReferenceLine};
 pub use tiles::{ColumnGroup, Palette, Tiles};
 

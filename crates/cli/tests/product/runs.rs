@@ -44,7 +44,7 @@ fn a_density_in_the_plane_from_training_to_pictures() {
         assert!(told.contains(&nll[..4]), "{nll} is not in\n{told}");
 
         let drawn = lab.does(&["plot", "run"]);
-        assert!(drawn.contains("loss.png") && drawn.contains("density.png"), "{drawn}");
+        assert!(["loss.png", "density.png", "path.png"].iter().all(|name| drawn.contains(name)), "{drawn}");
         assert!(drawn.lines().all(|name| lab.path(name).is_file()), "{drawn}");
         assert!(is_picture(&lab.path("run/plots/loss.png")) && is_picture(&lab.path("run/plots/density.png")));
     });
@@ -113,7 +113,9 @@ fn an_ising_model_is_compared_with_its_exact_value() {
             assert!((gap - number(&figures, "kl_nats")).abs() < 1e-9 && gap > 0.0, "{figures}");
             let ess = number(&figures, "ess");
             assert!(ess > 1.0 / 300.0 && ess < 1.0, "{figures}");
-            assert!(is_picture(&lab.path(out).join("plots/samples.png")));
+            for picture in ["samples", "path", "clusters", "weights"] {
+                assert!(is_picture(&lab.path(out).join(format!("plots/{picture}.png"))), "{picture}");
+            }
         }
         // A potential that is symmetric itself, with amplitudes that depend on time.
         let symmetric =

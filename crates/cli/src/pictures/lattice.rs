@@ -1,0 +1,94 @@
+//! Pictures of lattice models: the path from the base to the target, and the flow's spins beside those of cluster Monte Carlo.
+
+use datasets::Standardisation;
+use datasets::lattice::IsingSamples;
+use flow_core::{Direction, Draws, Flow, Purpose, Space};
+
+use super::{STOPS, times};
+use crate::config::{Config, Target};
+use crate::error::CliError;
+use crate::plots::{ColumnGroup, Palette, Tiles};
+use crate::problem::TargetEnergy;
+use crate::sampling;
+
+/// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of its spin given x,
+/// and the last column the spins themselves.
+pub fn path<S: Space>(
+    flow: &Flow<'_, S>,
+    config: &Config,
+    standardisation: &Standardisation,
+) -> Result<Tiles, CliError> {
+    const ROWS: usize = 6;
+    let [height, width] = sampling::shape(config)[..] else { unreachable!("a lattice has two sides") };
+    let sites = height * width;
+    let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
+    let base = draws.normals(0..ROWS, sites);
+    let mut stops = sampling::journey(flow, &base, Direction::Forward, STOPS, draws)?;
+    for x in &mut stops {
+        sampling::to_physical(config, standardisation, x)?;
+    }
+    let mut groups = vec![ColumnGroup { label: String::new(), columns: times(flow) }];
+    let mut pictures = Vec::new();
+    let (note, palette);
+    if let Target::Ising(ising) = &config.target {
+        note =
+            format!("{height}×{width} Ising model at T = {:.4}: ⟨s|x⟩ = tanh x, and spins", ising.temperature.value());
+        palette = Palette::Spins;
+        groups.push(ColumnGroup { label: String::new(), columns: vec!["spins".to_owned()] });
+        for row in 0..ROWS {
+            let place = row * sites..(row + 1) * sites;
+            let mean = |x: &Vec<f64>| x[place.clone()].iter().map(|x| (0.5 + 0.5 * x.tanh()) as f32).collect();
+            pictures.extend(stops.iter().map(mean));
+            let last = &stops[STOPS - 1][place.clone()];
+            pictures.push(sampling::spins(last, Draws::new(config.train.seed, Purpose::Spins, u64::MAX), row as u64));
+        }
+    } else {
+        let reach = stops.iter().flatten().fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
+        note = format!("colours from {:.2} to {reach:.2}", -reach);
+        palette = Palette::Viridis;
+        for row in 0..ROWS {
+            let field = |x: &Vec<f64>| sampling::shades(&x[row * sites..(row + 1) * sites], reach);
+            pictures.extend(stops.iter().map(field));
+        }
+    }
+    let title = "From the base density to the target".to_owned();
+    Ok(Tiles { title, note, groups, height, width, pictures, palette })
+}
+
+/// Spins drawn from the flow beside spins from cluster Monte Carlo; `None` for other models.
+pub fn beside_clusters<S: Space>(
+    flow: &Flow<'_, S>,
+    config: &Config,
+    standardisation: &Standardisation,
+    energy: &TargetEnergy,
+) -> Result<Option<Tiles>, CliError> {
+    const SIDE: usize = 5;
+    let model = match energy {
+        TargetEnergy::Ising(model) => model,
+        TargetEnergy::WhitenedIsing(model) => model.physical(),
+        TargetEnergy::Phi4(_) | TargetEnergy::Plane(_) => return Ok(None),
+    };
+    let seed = config.train.seed;
+    let (height, width, sites) = (model.lattice().rows(), model.lattice().cols(), model.sites());
+    let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
+    sampling::to_physical(config, standardisation, &mut samples)?;
+    let clusters = IsingSamples::generate(model.lattice(), model.temperature(), SIDE * SIDE, seed)?;
+    let draws = Draws::new(seed, Purpose::Spins, u64::MAX - 1);
+    let mut pictures = Vec::with_capacity(2 * SIDE * SIDE);
+    for row in 0..SIDE {
+        let of_row = row * SIDE..(row + 1) * SIDE;
+        pictures.extend(of_row.clone().map(|k| sampling::spins(&samples[k * sites..(k + 1) * sites], draws, k as u64)));
+        let shade = |spin: &i8| if *spin > 0 { 1.0 } else { 0.0 };
+        pictures.extend(of_row.map(|k| clusters.spins(k).iter().map(shade).collect::<Vec<f32>>()));
+    }
+    let group = |label: &str| ColumnGroup { label: label.to_owned(), ..ColumnGroup::plain(SIDE) };
+    Ok(Some(Tiles {
+        title: "The flow beside cluster Monte Carlo".to_owned(),
+        note: format!("{height}×{width} Ising model at T = {:.4}", model.temperature()),
+        groups: vec![group("flow"), group("cluster Monte Carlo")],
+        height,
+        width,
+        pictures,
+        palette: Palette::Spins,
+    }))
+}

@@ -1,0 +1,154 @@
+//! Histograms of one figure under several weights: what an effective sample size is made of.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::loss_curve::{digits, number};
+use super::{
+    BLUE, CENTER, Drawn, FAINT_INK, Figure, GRID, INK, LABEL, RED, Scale, anchored, text, text_width, title_text,
+};
+
+/// The figure.
+#[derive(Debug, Clone, Default)]
+pub struct Histogram {
+    /// Title.
+    pub title: String,
+    /// Name and unit of the horizontal axis.
+    pub x_label: String,
+    /// The numbers; those that are not finite are left out.
+    pub values: Vec<f64>,
+    /// Names and weights of the histograms over the same numbers, two at most.
+    pub series: Vec<(String, Vec<f64>)>,
+    /// A vertical line, and what it is.
+    pub reference: Option<(String, f64)>,
+}
+
+const BINS: usize = 60;
+const MARGIN: f64 = 16.0;
+const HEAD: f64 = 62.0;
+const LEFT: f64 = 70.0;
+const BOTTOM: f64 = 44.0;
+const COLORS: [RGBColor; 2] = [BLUE, RED];
+
+impl Histogram {
+    /// Ends of the axis: all numbers but the outermost in a thousand on either side, the reference, and some room.
+    fn range(&self) -> (f64, f64) {
+        let mut sorted: Vec<f64> = self.values.iter().copied().filter(|v| v.is_finite()).collect();
+        sorted.sort_by(f64::total_cmp);
+        if sorted.is_empty() {
+            return (-1.0, 1.0);
+        }
+        let cut = sorted.len() / 1000;
+        let (mut low, mut high) = (sorted[cut], sorted[sorted.len() - 1 - cut]);
+        if let Some((_, at)) = self.reference {
+            (low, high) = (low.min(at), high.max(at));
+        }
+        let room = (0.04 * (high - low)).max(1e-6 * (1.0 + high.abs()));
+        (low - room, high + room)
+    }
+
+    /// The density of each bin.
+    fn heights(&self, weights: &[f64], (low, high): (f64, f64)) -> Vec<f64> {
+        let width = (high - low) / BINS as f64;
+        let (mut heights, mut sum) = (vec![0.0; BINS], 0.0);
+        for (value, weight) in self.values.iter().zip(weights).filter(|(v, w)| v.is_finite() && w.is_finite()) {
+            sum += weight;
+            let bin = (value - low) / width;
+            if (0.0..BINS as f64).contains(&bin) {
+                heights[bin as usize] += weight;
+            }
+        }
+        heights.iter_mut().for_each(|height| *height /= if sum > 0.0 { sum * width } else { 1.0 });
+        heights
+    }
+}
+
+impl Figure for Histogram {
+    fn size(&self) -> (u32, u32) {
+        (900, 440)
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: Scale) -> Drawn<DB> {
+        area.draw_text(&self.title, &title_text(scale), (scale.px(MARGIN), scale.px(MARGIN)))?;
+        let x = self.range();
+        let series: Vec<Vec<f64>> = self.series.iter().map(|(_, weights)| self.heights(weights, x)).collect();
+        let top = series.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max) * 1.08;
+        let inner = area.margin(scale.px(HEAD), scale.px(MARGIN / 2.0), scale.px(MARGIN), scale.px(2.0 * MARGIN));
+        let mut chart = ChartBuilder::on(&inner)
+            .x_label_area_size(scale.px(BOTTOM))
+            .y_label_area_size(scale.px(LEFT))
+            .build_cartesian_2d(x.0..x.1, 0.0..top)?;
+        let (x_digits, y_digits) = (digits(x.1 - x.0), digits(top));
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID.stroke_width(scale.width(1.0)))
+            .axis_style(FAINT_INK.stroke_width(scale.width(1.0)))
+            .set_all_tick_mark_size(scale.px(4.0))
+            .y_label_offset(scale.px(CENTER))
+            .x_labels(10)
+            .y_labels(6)
+            .x_label_formatter(&|x| number(*x, x_digits))
+            .y_label_formatter(&|y| number(*y, y_digits))
+            .label_style(text(LABEL, scale, INK))
+            .axis_desc_style(text(LABEL + 1.0, scale, INK))
+            .x_desc(&self.x_label)
+            .y_desc("density")
+            .draw()?;
+        let width = (x.1 - x.0) / BINS as f64;
+        for (heights, color) in series.iter().zip(COLORS) {
+            // The outline goes up and down at the edges of the bins.
+            let edges = heights.iter().enumerate().flat_map(|(k, height)| {
+                let left = x.0 + k as f64 * width;
+                [(left, *height), (left + width, *height)]
+            });
+            let outline: Vec<(f64, f64)> = [(x.0, 0.0)].into_iter().chain(edges).chain([(x.1, 0.0)]).collect();
+            chart.draw_series([Polygon::new(outline.clone(), color.mix(0.2))])?;
+            chart.draw_series([PathElement::new(outline, color.stroke_width(scale.width(1.5)))])?;
+        }
+        let mut entries: Vec<(RGBColor, &str)> =
+            COLORS.into_iter().zip(&self.series).map(|(color, (name, _))| (color, name.as_str())).collect();
+        if let Some((name, at)) = &self.reference {
+            chart.draw_series([PathElement::new(vec![(*at, 0.0), (*at, top)], INK.stroke_width(scale.width(1.25)))])?;
+            entries.push((INK, name));
+        }
+        draw_legend(area, scale, &entries)
+    }
+}
+
+fn draw_legend<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    scale: Scale,
+    entries: &[(RGBColor, &str)],
+) -> Drawn<DB> {
+    let style = anchored(text(LABEL, scale, INK), HPos::Left, VPos::Center);
+    let (mut x, y) = (scale.px(LEFT + MARGIN), scale.px(HEAD - 14.0));
+    for (color, label) in entries {
+        let half = scale.px(1.5).max(1);
+        area.draw(&Rectangle::new([(x, y - half), (x + scale.px(22.0), y + half)], color.filled()))?;
+        x += scale.px(28.0);
+        area.draw_text(label, &style, (x, y + scale.px(CENTER)))?;
+        x += text_width(area, label, &style)? + scale.px(22.0);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heights_are_densities_under_their_weights() {
+        let values: Vec<f64> = (0..5000).map(|k| f64::from(k) / 5000.0).chain([f64::NAN]).collect();
+        let histogram = Histogram { values: values.clone(), ..Histogram::default() };
+        let range = histogram.range();
+        let width = (range.1 - range.0) / BINS as f64;
+        let flat = histogram.heights(&vec![1.0; values.len()], range);
+        // Two in a thousand may lie outside.
+        assert!((flat.iter().sum::<f64>() * width - 1.0).abs() < 0.003, "{flat:?}");
+        assert!(flat[10..50].iter().all(|height| (height - 1.0).abs() < 0.05), "{flat:?}");
+        let rising = histogram.heights(&values, range);
+        assert!((rising[45] / rising[20] - (45.5 * width + range.0) / (20.5 * width + range.0)).abs() < 0.1);
+    }
+}
