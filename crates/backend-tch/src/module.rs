@@ -340,7 +340,8 @@ impl Chart<Tch> for Block<'_> {
                 state_bar.0 += bars.next().expect("one for x");
             }
             for (sum, bar) in self.share.iter_mut().zip(bars) {
-                *sum += bar.view_as(&*sum);
+                // Gradients of convolutions come in layouts of libtorch's choice, which `view` refuses.
+                *sum += bar.reshape_as(sum);
             }
         };
         if let Some(velocity) = kept {
