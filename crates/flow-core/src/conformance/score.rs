@@ -38,7 +38,7 @@ pub(super) fn latent_energy_is_differentiated<S: Space>(space: &S, potential: &d
     let integrator = fixed(Method::Rk4, 2);
     let energy = Quartic(dim);
     // Near the middle: far out a quartic energy is too steep for differences.
-    let z: Vec<f64> = points(ROWS, dim, 15).iter().map(|z| 0.4 * z).collect();
+    let z: Vec<f64> = points(ROWS, dim, 15).iter().map(|z| 0.25 * z).collect();
     for coordinates in COORDINATES {
         let flow = Flow { coordinates, ..flow(space, potential, &integrator) };
         let latent = |z: &[f64]| flow.latent_energy(&energy, z, draws(10)).expect("small solves stay finite");
