@@ -9,20 +9,13 @@ use std::time::{Duration, Instant};
 use backend_ndarray::{Cpu, Real};
 use benches::{Configuration, ISING, MNIST};
 use criterion::{BenchmarkId, Criterion};
-use flow_core::{
-    Activation, Coordinates, Direction, Draws, FixedStep, Flow, Memory, Method, Potential, Precision, Purpose, Solve,
-    Space, Stage,
-};
+use flow_core::{Coordinates, Draws, Memory, Potential, Precision, Purpose, Solve, Space, Stage};
 
 /// Evaluations or pullbacks per measurement, so that entering the field does not count.
 const STAGES: u64 = 20;
 
 /// What was measured: the question with its model, the backend, and seconds per iteration of every sample.
 type Measured = RefCell<Vec<(String, String, Vec<f64>)>>;
-
-fn activation(of: &Configuration) -> (Activation, bool) {
-    if of.name == "mnist" { (Activation::Softplus, true) } else { (Activation::LnCosh, false) }
-}
 
 /// Evaluations of the field, or one and then pullbacks, for a whole batch.
 fn stages<S: Space>(space: &S, potential: &dyn Potential<S>, batch: &[f64], pullback: bool) {
@@ -59,7 +52,7 @@ fn measure<S: Space>(
     ridge: impl Fn(&Configuration) -> Box<dyn Potential<S>>,
 ) {
     for configuration in [ISING, MNIST] {
-        let potential = ridge(&configuration);
+        let potential = configuration.model(space, ridge(&configuration));
         let batch = configuration.batch();
         let mut ask = |question: &str, work: &dyn Fn()| {
             let mut seconds = Vec::new();
@@ -93,19 +86,8 @@ fn measure<S: Space>(
                 });
             });
         }
-        let integrator = FixedStep::new(Method::Rk4.tableau(), configuration.steps).expect("a positive number");
         ask("sampling", &|| {
-            let flow = Flow {
-                space,
-                potential: &*potential,
-                integrator: &integrator,
-                duration: configuration.duration,
-                coordinates: Coordinates::Auto,
-                memory: Memory::Stages,
-            };
-            let draws = Draws::new(0, Purpose::Sample, 0);
-            let base = draws.normals(0..configuration.batch, configuration.dim);
-            flow.transport(&base, flow.span(Direction::Forward), draws).expect("the solve stays finite");
+            configuration.sample(space, &*potential).expect("the solve stays finite");
         });
     }
 }
@@ -114,7 +96,7 @@ fn on_ndarray<T: Real>(criterion: &mut Criterion, measured: &Measured) {
     let cpu = Cpu::<T>::new(0);
     let name = if T::PRECISION == Precision::F32 { "ndarray-f32" } else { "ndarray-f64" };
     measure(criterion, measured, name, &cpu, |of| {
-        let (activation, bias) = activation(of);
+        let (activation, bias) = of.activation();
         let ridge = backend_ndarray::Ridge::new(cpu.clone(), of.dim, of.hidden, activation, bias, 0);
         Box::new(ridge.expect("sizes are positive"))
     });
@@ -133,7 +115,7 @@ fn on_libtorch(criterion: &mut Criterion, measured: &Measured) {
             match Tch::new(device, precision, Options { threads: 0, allow_tf32 }) {
                 Err(error) => eprintln!("{device}-{name} is left out: {error}"),
                 Ok(tch) => measure(criterion, measured, &format!("{device}-{name}"), &tch, |of| {
-                    let (activation, bias) = activation(of);
+                    let (activation, bias) = of.activation();
                     let ridge = Ridge::new(tch, of.dim, of.hidden, activation, bias, 0);
                     Box::new(ridge.expect("sizes are positive"))
                 }),

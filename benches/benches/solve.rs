@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use backend_ndarray::{Activation, Cpu, Ridge};
+use backend_ndarray::{Cpu, Ridge};
 use benches::{Configuration, ISING, MNIST};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use flow_core::{Coordinates, Memory};
 
 fn ridge(of: &Configuration, cpu: &Cpu<f32>) -> Ridge<f32> {
-    let (activation, bias) =
-        if of.name == "mnist" { (Activation::Softplus, true) } else { (Activation::LnCosh, false) };
+    let (activation, bias) = of.activation();
     Ridge::new(cpu.clone(), of.dim, of.hidden, activation, bias, 0).expect("sizes are positive")
 }
 

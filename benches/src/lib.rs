@@ -1,8 +1,10 @@
 //! Benchmarks of maflow, one file per question; what they share: the two configurations of the paper's Table 2.
 
+use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::{
-    Coordinates, Draws, Energy, Error, Estimator, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood,
-    Objective, Outcome, Potential, Purpose, Space,
+    Activation, Coordinates, Direction, Draws, Energy, Error, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory,
+    Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose, Space, Symmetrised, SymmetryDraw,
+    Transported,
     train::{BaseSamples, Batches},
 };
 
@@ -27,7 +29,7 @@ pub struct Configuration {
 pub const MNIST: Configuration =
     Configuration { name: "mnist", dim: 784, hidden: 1024, batch: 100, steps: 100, duration: 10.0 };
 
-/// Variational free energy: ln cosh without bias, integrated from base to data.
+/// Variational free energy: ln cosh without bias, integrated from base to data, a symmetry of the lattice drawn for every row and stage.
 pub const ISING: Configuration =
     Configuration { name: "ising", dim: 256, hidden: 512, batch: 64, steps: 50, duration: 5.0 };
 
@@ -48,6 +50,49 @@ impl Energy for Stand {
 }
 
 impl Configuration {
+    /// The activation of the ridge functions, and whether they have a bias.
+    pub fn activation(&self) -> (Activation, bool) {
+        if self.name == "mnist" { (Activation::Softplus, true) } else { (Activation::LnCosh, false) }
+    }
+
+    /// The model of the paper from its ridge potential.
+    ///
+    /// # Panics
+    /// When the Ising model's dimension is no square.
+    pub fn model<S: Space>(&self, space: &S, ridge: Box<dyn Potential<S>>) -> Box<dyn Potential<S>> {
+        if self.name == "mnist" {
+            return ridge;
+        }
+        let side = self.dim.isqrt();
+        let symmetry =
+            LatticeSymmetry::new(Lattice::new(side, side, Boundary::Periodic).expect("a lattice has a positive side"));
+        let transpose = symmetry.transpose().expect("the lattice is square");
+        let translations = symmetry.translations();
+        let transposed: Vec<_> =
+            translations.iter().map(|translation| LatticeSymmetry::compose(translation, &transpose)).collect();
+        let elements = [translations, transposed].concat();
+        let signs = vec![1.0; elements.len()];
+        let group = Group::new(elements, signs).expect("translations and transposition are a group");
+        let symmetrised = Symmetrised::new(space.clone(), ridge, group, SymmetryDraw::PerStage);
+        Box::new(symmetrised.expect("the group acts on the sites"))
+    }
+
+    /// Billions of operations in the matrix products of an evaluation with or without gradient, in the coordinates that
+    /// [`Coordinates::Auto`] takes: a multiplication and an addition each.
+    pub fn giga_operations(&self, gradient: bool) -> f64 {
+        let (rows, n, h) = (self.batch as f64, self.dim as f64, self.hidden as f64);
+        let stages = 4.0 * self.steps as f64;
+        // The symmetry drawn per stage needs plain coordinates.
+        let products = if self.name == "mnist" && h < 2.0 * n {
+            let per_stage = if gradient { 3.0 } else { 1.0 };
+            let ends = h * h * n * if gradient { 2.0 } else { 1.0 } + rows * h * n * if gradient { 6.0 } else { 2.0 };
+            per_stage * stages * rows * h * h + ends
+        } else {
+            stages * rows * h * n * if gradient { 6.0 } else { 2.0 }
+        };
+        2e-9 * products
+    }
+
     /// A batch: normal numbers, spread three times as wide where they stand for data.
     pub fn batch(&self) -> Vec<f64> {
         let width = if self.name == "mnist" { 3.0 } else { 1.0 };
@@ -79,5 +124,18 @@ impl Configuration {
             _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0, gradient: Estimator::Total }),
         };
         objective.evaluate(&flow, &self.batch(), self.draws(), gradient)
+    }
+
+    /// Samples of the model: as many as a batch has rows.
+    ///
+    /// # Errors
+    /// Those of the integrator.
+    pub fn sample<S: Space>(&self, space: &S, potential: &dyn Potential<S>) -> Result<Transported, Error> {
+        let integrator = FixedStep::new(Method::Rk4.tableau(), self.steps)?;
+        let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
+        let flow = Flow { space, potential, integrator: &integrator, duration: self.duration, coordinates, memory };
+        let draws = Draws::new(0, Purpose::Sample, 0);
+        let base = draws.normals(0..self.batch, self.dim);
+        flow.transport(&base, flow.span(Direction::Forward), draws)
     }
 }

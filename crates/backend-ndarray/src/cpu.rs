@@ -12,9 +12,19 @@ use crate::Real;
 use crate::arrays::{column, numbers, numbers_mut, zeros};
 use crate::real::product;
 
-/// Rows per block: as many as the matrix products take at a time. Column-major blocks of this height run at the
-/// full rate of one core, and a batch of the paper (64 or 100 rows) still makes work for four to seven threads.
-const BLOCK_ROWS: usize = 16;
+/// The least and the greatest number of rows of a block of a large batch. Each block reads the potential's matrices once per
+/// stage, so high blocks need less of the memory; low ones give work to more threads.
+const BLOCK_ROWS: [usize; 2] = [16, 32];
+
+/// Blocks of a large batch are a multiple of this many, so that two or four threads have equally much to do.
+const BLOCKS: usize = 4;
+
+/// Blocks that so many rows are cut into, equally high but for one row. (With blocks of 16 rows and a rest of 4, for a batch of 100,
+/// one of two threads would have 64 rows to do and the other 36.)
+fn blocks(rows: usize) -> usize {
+    let most = rows.div_ceil(BLOCK_ROWS[0]);
+    if most <= BLOCKS { most } else { BLOCKS * rows.div_ceil(BLOCKS * BLOCK_ROWS[1]) }
+}
 
 /// Columns per thread's share of one large product.
 const PRODUCT_COLUMNS: usize = 64;
@@ -55,6 +65,11 @@ impl<T: Real> Cpu<T> {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// Does work that asks for threads, in the pool.
+    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
     }
 
     /// `out ← keep · out + a · b` with the columns of the result shared among the threads; the cut is the same for any number of them.
@@ -109,8 +124,9 @@ impl<T: Real> Cpu<T> {
     pub(crate) fn transposed(&self, a: &Array2<T>) -> Array2<T> {
         let mut out = zeros(a.ncols(), a.nrows());
         let from = a.t();
+        let columns = BLOCK_ROWS[0];
         let blocks: Vec<_> =
-            out.axis_chunks_iter_mut(Axis(1), BLOCK_ROWS).zip(from.axis_chunks_iter(Axis(1), BLOCK_ROWS)).collect();
+            out.axis_chunks_iter_mut(Axis(1), columns).zip(from.axis_chunks_iter(Axis(1), columns)).collect();
         self.pool.install(|| {
             blocks.into_par_iter().for_each(|(mut out, from)| {
                 // Row by row of the block: reads then run along the columns of `a`, and writes stay in the cache.
@@ -332,11 +348,17 @@ impl<T: Real> Space for Cpu<T> {
     }
 
     fn permute(&self, out: &mut Array2<T>, x: &Array2<T>, table: &Permutations<T>, elements: &[u32]) {
-        let element = |&g: &u32| (table.source[g as usize].as_slice(), table.sign[g as usize]);
-        let elements: Vec<_> = elements.iter().map(element).collect();
-        for (i, mut out) in out.columns_mut().into_iter().enumerate() {
-            for (r, (out, (source, sign))) in out.iter_mut().zip(&elements).enumerate() {
-                *out = *sign * x[[r, source[i] as usize]];
+        let rows = elements.len();
+        assert!(x.dim() == out.dim() && x.nrows() == rows, "one element for every row of {:?}", x.dim());
+        let (x, out) = (numbers(x), numbers_mut(out));
+        // A few columns at a time: what is written stays in the nearest cache until all rows have written there.
+        const COLUMNS: usize = 16;
+        for (c, out) in out.chunks_mut(COLUMNS * rows.max(1)).enumerate() {
+            for (r, &g) in elements.iter().enumerate() {
+                let (source, sign) = (&table.source[g as usize][c * COLUMNS..], table.sign[g as usize]);
+                for (out, &from) in out[r..].iter_mut().step_by(rows).zip(source) {
+                    *out = sign * x[from as usize * rows + r];
+                }
             }
         }
     }
@@ -347,8 +369,9 @@ impl<T: Real> Space for Cpu<T> {
     }
 
     fn map_rows<R: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
-        let range = |i: usize| i * BLOCK_ROWS..rows.min((i + 1) * BLOCK_ROWS);
-        self.pool.install(|| (0..rows.div_ceil(BLOCK_ROWS)).into_par_iter().map(|i| work(range(i))).collect())
+        let blocks = blocks(rows);
+        let range = |i: usize| i * rows / blocks..(i + 1) * rows / blocks;
+        self.pool.install(|| (0..blocks).into_par_iter().map(|i| work(range(i))).collect())
     }
 }
 
@@ -365,11 +388,14 @@ mod tests {
 
     #[test]
     fn blocks_cover_the_rows_whatever_the_threads() {
-        for rows in [0, 1, 15, 16, 17, 64, 100, 1000] {
+        for rows in [0, 1, 15, 16, 17, 64, 65, 100, 128, 129, 256, 1000] {
             let one = Cpu::<f64>::new(1).map_rows(rows, |r| r);
             assert_eq!(one, Cpu::<f64>::new(3).map_rows(rows, |r| r));
             assert_eq!(one.iter().map(|r| r.len()).sum::<usize>(), rows);
             assert!(one.windows(2).all(|w| w[0].end == w[1].start));
+            let heights = || one.iter().map(Range::len);
+            assert!(heights().all(|height| (1..=BLOCK_ROWS[1]).contains(&height)));
+            assert!(heights().max().unwrap_or(0) <= heights().min().unwrap_or(0) + 1);
         }
     }
 

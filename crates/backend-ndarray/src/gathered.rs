@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use ndarray::{Array2, s};
 
-use crate::arrays::zeros;
+use crate::arrays::{numbers, numbers_mut, zeros};
+use crate::packed::{MOST_COLUMNS, TILE_ROWS, Tiles};
 use crate::real::product;
 use crate::{Cpu, Real};
 
@@ -21,11 +22,50 @@ struct Factors<T> {
 }
 
 /// Factors one below the other, and the sum of the products of those that were there before.
-struct Many<T> {
+struct Many<T: 'static> {
     sum: Array2<T>,
-    left: Array2<T>,
-    right: Array2<T>,
+    factors: Tall<T>,
     filled: usize,
+}
+
+/// The factors that are not yet multiplied.
+enum Tall<T: 'static> {
+    /// As matrices, for the general product.
+    Plain(Factors<T>),
+    /// Laid out for tiles of the sum: the left factor in panels of a tile's width, the right one in panels of its height.
+    Tiled { tiles: Tiles<T>, left: Panels<T>, right: Panels<T> },
+}
+
+/// A matrix of at most `most` rows, panel after panel of `width` columns, each row by row.
+struct Panels<T> {
+    numbers: Vec<T>,
+    width: usize,
+    most: usize,
+    columns: usize,
+}
+
+impl<T: Real> Panels<T> {
+    fn new(most: usize, columns: usize, width: usize) -> Self {
+        Self { numbers: vec![T::zero(); most * columns.next_multiple_of(width)], width, most, columns }
+    }
+
+    /// Writes a matrix into the rows from the `first`.
+    fn put(&mut self, first: usize, matrix: &Array2<T>) {
+        let rows = matrix.nrows();
+        assert!(first + rows <= self.most && matrix.ncols() == self.columns, "room for the rows");
+        let panels = self.numbers.chunks_exact_mut(self.most * self.width);
+        for (panel, columns) in panels.zip(numbers(matrix).chunks(rows * self.width)) {
+            let panel = &mut panel[first * self.width..];
+            for (c, column) in columns.chunks_exact(rows).enumerate() {
+                panel[c..].iter_mut().step_by(self.width).zip(column).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+
+    /// The first rows of every panel.
+    fn panels(&self, rows: usize) -> impl Iterator<Item = &[T]> {
+        self.numbers.chunks_exact(self.most * self.width).map(move |panel| &panel[..rows * self.width])
+    }
 }
 
 impl<T: Real> Gathered<T> {
@@ -48,8 +88,7 @@ impl<T: Real> Gathered<T> {
             None => {
                 let capacity = Self::ROWS.max(left.nrows());
                 let sum = zeros(self.shape.0, self.shape.1);
-                let (tall_left, tall_right) = (zeros(capacity, self.shape.0), zeros(capacity, self.shape.1));
-                let mut many = Many { sum, left: tall_left, right: tall_right, filled: 0 };
+                let mut many = Many { sum, factors: Tall::new(T::tiles(), capacity, self.shape), filled: 0 };
                 self.few.drain(..).for_each(|few| many.add(&few.left, &few.right));
                 many.add(left, right);
                 self.many = Some(many);
@@ -76,20 +115,80 @@ impl<T: Real> Gathered<T> {
 
 impl<T: Real> Many<T> {
     fn add(&mut self, left: &Array2<T>, right: &Array2<T>) {
-        let rows = left.nrows();
-        if self.filled + rows > self.left.nrows() {
+        if self.filled + left.nrows() > self.factors.capacity() {
             self.flush();
         }
-        let range = self.filled..self.filled + rows;
-        self.left.slice_mut(s![range.clone(), ..]).assign(left);
-        self.right.slice_mut(s![range, ..]).assign(right);
-        self.filled += rows;
+        self.factors.put(self.filled, left, right);
+        self.filled += left.nrows();
     }
 
     fn flush(&mut self) {
-        let (left, right) = (self.left.slice(s![..self.filled, ..]), self.right.slice(s![..self.filled, ..]));
-        product(self.sum.view_mut(), 1.0, left.t(), right);
+        self.factors.add_to(&mut self.sum, self.filled);
         self.filled = 0;
+    }
+}
+
+impl<T: Real> Tall<T> {
+    /// Columns of the right factor that are multiplied with all of the left one before the next: what stays in the second cache.
+    const RIGHT_COLUMNS: usize = 32 * TILE_ROWS;
+
+    fn new(tiles: Option<Tiles<T>>, capacity: usize, (left, right): (usize, usize)) -> Self {
+        match tiles {
+            None => Self::Plain(Factors { left: zeros(capacity, left), right: zeros(capacity, right) }),
+            Some(tiles) => {
+                let (left, right) =
+                    (Panels::new(capacity, left, tiles.width()), Panels::new(capacity, right, TILE_ROWS));
+                Self::Tiled { tiles, left, right }
+            }
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Plain(factors) => factors.left.nrows(),
+            Self::Tiled { left, .. } => left.most,
+        }
+    }
+
+    /// Writes two factors into the rows from the `first`.
+    fn put(&mut self, first: usize, left: &Array2<T>, right: &Array2<T>) {
+        match self {
+            Self::Plain(factors) => {
+                factors.left.slice_mut(s![first..first + left.nrows(), ..]).assign(left);
+                factors.right.slice_mut(s![first..first + left.nrows(), ..]).assign(right);
+            }
+            Self::Tiled { left: tall_left, right: tall_right, .. } => {
+                tall_left.put(first, left);
+                tall_right.put(first, right);
+            }
+        }
+    }
+
+    /// `sum ← sum + leftᵀ · right` of the first rows.
+    fn add_to(&self, sum: &mut Array2<T>, rows: usize) {
+        let (tiles, left, right) = match self {
+            Self::Plain(Factors { left, right }) => {
+                let (left, right) = (left.slice(s![..rows, ..]), right.slice(s![..rows, ..]));
+                return product(sum.view_mut(), 1.0, left.t(), right);
+            }
+            Self::Tiled { tiles, left, right } => (tiles, left, right),
+        };
+        let (height, width) = (left.columns, tiles.width());
+        let right: Vec<_> = right.panels(rows).collect();
+        let mut tile = [T::zero(); TILE_ROWS * MOST_COLUMNS];
+        // Columns of the sum are those of the right factor; a tile holds a few of them, each over the width of a panel of the left one.
+        let sums = numbers_mut(sum).chunks_mut(height * Self::RIGHT_COLUMNS);
+        for (right, sums) in right.chunks(Self::RIGHT_COLUMNS / TILE_ROWS).zip(sums) {
+            for (p, left) in left.panels(rows).enumerate() {
+                let units = p * width..height.min((p + 1) * width);
+                for (right, sums) in right.iter().zip(sums.chunks_mut(height * TILE_ROWS)) {
+                    tiles.tile(sums.len() / height, right, TILE_ROWS, left, &mut tile);
+                    for (sum, tile) in sums.chunks_exact_mut(height).zip(tile.chunks_exact(width)) {
+                        sum[units.clone()].iter_mut().zip(tile).for_each(|(sum, term)| *sum += *term);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -123,12 +222,31 @@ impl<T: Real> Collected<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packed::Tiled;
     use flow_core::Space;
 
     fn matrix(rows: usize, cols: usize, key: usize) -> Array2<f64> {
         let mut out = zeros(rows, cols);
         out.indexed_iter_mut().for_each(|((i, j), v)| *v = ((i * 7 + j * 3 + key * 5) % 11) as f64 - 5.0);
         out
+    }
+
+    #[test]
+    fn tiles_give_the_sum_of_the_general_product() {
+        for (left, right, heights) in [(5, 70, [3, 2]), (33, 6, [10, 1]), (70, 200, [25, 7]), (1, 1, [1, 1])] {
+            let (mut plain, mut tiled) = (zeros(left, right), zeros(left, right));
+            for (sum, tiles) in [(&mut plain, None), (&mut tiled, f64::tiles())] {
+                let mut many = Tall::new(tiles, 40, (left, right));
+                for round in 0..2 {
+                    many.put(0, &matrix(heights[0], left, round), &matrix(heights[0], right, 3));
+                    many.put(heights[0], &matrix(heights[1], left, 4), &matrix(heights[1], right, round));
+                    many.add_to(sum, heights[0] + heights[1]);
+                }
+            }
+            assert!(plain.iter().any(|v| *v != 0.0));
+            // Small integers: sums are exact in any order.
+            assert_eq!(tiled, plain, "{left} × {right}");
+        }
     }
 
     #[test]

@@ -19,11 +19,11 @@ pub trait Kernels: Sized {
     /// `value ← f(a)` and `a ← f'(a)`.
     fn value_and_slope(activation: Activation, a: &mut [Self], value: &mut [Self]);
 
-    /// `out ← s ⊙ v`, and `laplacian_r ← Σ_j f''_rj (v n)_j` where asked for.
+    /// `out ← s ⊙ v`, and `laplacian_r ← laplacian_r + Σ_j f''_rj (v n)_j` where asked for.
     fn forward(block: ForwardBlock<'_, Self>, activation: Activation);
 
-    /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and, where there is one, `l_bar` of l:
-    /// `a_bar ← v f'' u + l_bar v n f'''`, `v_bar ← s u + l_bar n f''`, `n_bar ← l_bar v f''`.
+    /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and `l_bar` of l:
+    /// `a_bar ← v f'' u + l_bar v n f'''`, and summed over the rows `b ← Σ a_bar`, `v ← Σ (s u + l_bar n f'')`, `n ← Σ l_bar v f''`.
     fn backward(block: BackwardBlock<'_, Self>, activation: Activation);
 }
 
@@ -39,7 +39,7 @@ pub struct ForwardBlock<'a, T> {
     pub out: &'a mut [T],
     /// Rows of the block.
     pub rows: usize,
-    /// Per row, overwritten.
+    /// Per row.
     pub laplacian: Option<&'a mut [f64]>,
 }
 
@@ -55,12 +55,22 @@ pub struct BackwardBlock<'a, T> {
     pub u: &'a [T],
     /// Rows of the block.
     pub rows: usize,
-    /// Cotangent of the Laplacian, per row, with the place for every row's share of the cotangent of n, `rows × h`, overwritten.
-    pub l_bar: Option<(&'a [T], &'a mut [T])>,
+    /// Cotangent of the Laplacian, per row.
+    pub l_bar: &'a [T],
     /// Cotangent of a, `rows × h`, overwritten.
     pub a_bar: &'a mut [T],
-    /// Every row's share of the cotangent of v, `rows × h`, overwritten.
-    pub v_bar: &'a mut [T],
+    /// Sums over the rows, overwritten.
+    pub sums: Sums<'a, T>,
+}
+
+/// Cotangents of one number per hidden unit, summed over the rows of a block.
+pub struct Sums<'a, T> {
+    /// Of an offset of a, h.
+    pub b: &'a mut [T],
+    /// Of v, h.
+    pub v: &'a mut [T],
+    /// Of n, h.
+    pub n: &'a mut [T],
 }
 
 /// `f''` from `s = f'`.
@@ -81,7 +91,6 @@ fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
     // Short sums in working precision, long ones in 64 bits.
     const UNITS: usize = 32;
     const LANES: usize = 16;
-    laplacian.fill(0.0);
     for (s, vn) in s.chunks(UNITS * rows).zip(vn.chunks(UNITS)) {
         for first in (0..rows).step_by(LANES) {
             let mut lanes = [T::zero(); LANES];
@@ -106,36 +115,53 @@ fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
     }
 }
 
+/// Numbers that are summed side by side: a loop of this length becomes vectors, and its sums stay in registers.
+const LANES: usize = 8;
+
 #[inline(always)]
 fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
-    let BackwardBlock { s, v, n, u, rows, l_bar, a_bar, v_bar } = block;
-    let two = T::of(2.0);
-    let Some((l_bar, n_bar)) = l_bar else {
-        let columns = s.chunks_exact(rows).zip(u.chunks_exact(rows)).zip(v);
-        for (((s, u), v), (a_bar, v_bar)) in columns.zip(a_bar.chunks_exact_mut(rows).zip(v_bar.chunks_exact_mut(rows)))
-        {
-            for (((s, u), a_bar), v_bar) in s.iter().zip(u).zip(a_bar).zip(v_bar) {
-                *a_bar = *v * (curvature::<T, LN_COSH>(*s) * *u);
-                *v_bar = *s * *u;
-            }
-        }
-        return;
-    };
+    let BackwardBlock { s, v, n, u, rows, l_bar, a_bar, sums } = block;
+    let whole = rows - rows % LANES;
     for (j, (v, n)) in v.iter().zip(n).enumerate() {
         let column = j * rows..(j + 1) * rows;
-        let (s, u) = (&s[column.clone()], &u[column.clone()]);
-        let a_bar = &mut a_bar[column.clone()];
-        let v_bar = &mut v_bar[column.clone()];
-        let n_bar = &mut n_bar[column];
-        for r in 0..rows {
-            let f2 = curvature::<T, LN_COSH>(s[r]);
-            let f3 = if LN_COSH { -two * s[r] * f2 } else { f2 * (T::one() - two * s[r]) };
-            let bent = l_bar[r] * *n;
-            a_bar[r] = *v * (f2 * u[r] + bent * f3);
-            v_bar[r] = s[r] * u[r] + bent * f2;
-            n_bar[r] = l_bar[r] * *v * f2;
+        let (s, u, a_bar) = (&s[column.clone()], &u[column.clone()], &mut a_bar[column]);
+        let (mut b_sum, mut v_sum, mut n_sum) = ([T::zero(); LANES], [T::zero(); LANES], [T::zero(); LANES]);
+        for first in (0..whole).step_by(LANES) {
+            let lanes = first..first + LANES;
+            let (s, u, l_bar) = (&s[lanes.clone()], &u[lanes.clone()], &l_bar[lanes.clone()]);
+            let a_bar = &mut a_bar[lanes];
+            for l in 0..LANES {
+                let (a, v_bar, n_bar) = pulled_back::<T, LN_COSH>(s[l], u[l], l_bar[l], *v, *n);
+                a_bar[l] = a;
+                b_sum[l] += a;
+                v_sum[l] += v_bar;
+                n_sum[l] += n_bar;
+            }
         }
+        for r in whole..rows {
+            let (a, v_bar, n_bar) = pulled_back::<T, LN_COSH>(s[r], u[r], l_bar[r], *v, *n);
+            a_bar[r] = a;
+            b_sum[r - whole] += a;
+            v_sum[r - whole] += v_bar;
+            n_sum[r - whole] += n_bar;
+        }
+        (sums.b[j], sums.v[j], sums.n[j]) = (total(b_sum), total(v_sum), total(n_sum));
     }
+}
+
+/// Cotangents of a, v and n from one row.
+#[inline(always)]
+fn pulled_back<T: Real, const LN_COSH: bool>(s: T, u: T, l_bar: T, v: T, n: T) -> (T, T, T) {
+    let two = T::of(2.0);
+    let f2 = curvature::<T, LN_COSH>(s);
+    let f3 = if LN_COSH { -two * s * f2 } else { f2 * (T::one() - two * s) };
+    let bent = l_bar * n;
+    (v * (f2 * u + bent * f3), s * u + bent * f2, l_bar * v * f2)
+}
+
+#[inline(always)]
+fn total<T: Real>(l: [T; LANES]) -> T {
+    ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
 }
 
 /// One set of kernels per precision, compiled for each generation of vector instructions.
@@ -334,6 +360,41 @@ mod tests {
         let (mut a, mut value) = ([f32::NAN, f32::INFINITY, f32::NEG_INFINITY], [0.0; 3]);
         f32::value_and_slope(Activation::Softplus, &mut a, &mut value);
         assert!(value[0].is_nan() && value[1] == f32::INFINITY && value[2] < 1e-37);
+    }
+
+    #[test]
+    fn pullbacks_of_a_block_are_the_formulas_and_their_sums() {
+        let number = |i: usize, key: usize| ((i * 31 + key * 17) % 23) as f64 / 23.0;
+        let (v, n) = ([0.3, -0.7, 1.1], [1.5, 2.0, 0.5]);
+        let cases = [1, 7, 8, 25].map(|rows| [(rows, Activation::Softplus), (rows, Activation::LnCosh)]);
+        for (rows, activation) in cases.into_iter().flatten() {
+            let (s, u): (Vec<_>, Vec<_>) = (0..rows * 3).map(|i| (number(i, 1), number(i, 2) - 0.5)).unzip();
+            let l_bar: Vec<f64> = (0..rows).map(|r| number(r, 3)).collect();
+            let (mut a_bar, mut found) = (vec![f64::NAN; rows * 3], [[f64::NAN; 3]; 3]);
+            let [b_sum, v_sum, n_sum] = &mut found;
+            let sums = Sums { b: b_sum, v: v_sum, n: n_sum };
+            f64::backward(
+                BackwardBlock { s: &s, v: &v, n: &n, u: &u, rows, l_bar: &l_bar, a_bar: &mut a_bar, sums },
+                activation,
+            );
+            for j in 0..3 {
+                let mut expected = [0.0; 3];
+                for r in 0..rows {
+                    let (s, u, l) = (s[j * rows + r], u[j * rows + r], l_bar[r]);
+                    let (f2, f3) = match activation {
+                        Activation::Softplus => (s - s * s, (s - s * s) * (1.0 - 2.0 * s)),
+                        Activation::LnCosh => (1.0 - s * s, -2.0 * s * (1.0 - s * s)),
+                    };
+                    let a = v[j] * f2 * u + l * v[j] * n[j] * f3;
+                    assert!((a_bar[j * rows + r] - a).abs() < 1e-14, "{activation:?}, row {r} of {rows}");
+                    let terms = [a, s * u + l * n[j] * f2, l * v[j] * f2];
+                    expected.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+                }
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found[j] - expected).abs() < 1e-13, "{activation:?}, {rows} rows");
+                }
+            }
+        }
     }
 
     #[test]

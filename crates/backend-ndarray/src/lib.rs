@@ -12,6 +12,7 @@ mod kernels;
 mod lattice_kernels;
 mod lattice_quadratic;
 mod lattice_ridge;
+mod packed;
 mod quadratic;
 mod real;
 mod ridge;

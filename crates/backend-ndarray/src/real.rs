@@ -9,6 +9,7 @@ pub trait Real:
     + rustfft::FftNum
     + crate::kernels::Kernels
     + crate::lattice_kernels::LatticeKernels
+    + crate::packed::Tiled
     + crate::separable_kernels::SeparableKernels
 {
     /// Its name.

@@ -11,9 +11,10 @@ use flow_core::{
 };
 use ndarray::{Array2, ArrayView1, s};
 
-use crate::arrays::{column_dots, column_sums, numbers, numbers_mut, row_of, times, zeros};
+use crate::arrays::{column_dots, numbers, numbers_mut, row_of, times, zeros};
 use crate::gathered::{Collected, Gathered};
-use crate::kernels::{BackwardBlock, ForwardBlock};
+use crate::kernels::{BackwardBlock, ForwardBlock, Sums};
+use crate::packed::Packed;
 use crate::real::product;
 use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
@@ -57,6 +58,7 @@ pub struct Ridge<T: Real> {
     basis: TimeBasis,
     orbit: Option<Group>,
     feature_stages: AtomicU64,
+    tiled_stages: AtomicU64,
 }
 
 impl<T: Real> Ridge<T> {
@@ -73,8 +75,10 @@ impl<T: Real> Ridge<T> {
         seed: u64,
     ) -> Result<Self, Error> {
         let RidgeParameters { weight, bias, amplitude } = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
-        let (basis, feature_stages) = (TimeBasis::constant(), AtomicU64::new(0));
-        Ok(Self { space, activation, weight, bias, gain: None, amplitude, basis, orbit: None, feature_stages })
+        let basis = TimeBasis::constant();
+        let (feature_stages, tiled_stages) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (gain, orbit) = (None, None);
+        Ok(Self { space, activation, weight, bias, gain, amplitude, basis, orbit, feature_stages, tiled_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -112,6 +116,12 @@ impl<T: Real> Ridge<T> {
     /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
     pub fn feature_stages(&self) -> u64 {
         self.feature_stages.load(Ordering::Relaxed)
+    }
+
+    /// Evaluations that blocks of rows made with matrices laid out for this processor, and with all between the products done while
+    /// their numbers were at hand. Stays zero on processors that have no layout of their own (no AVX2).
+    pub fn tiled_stages(&self) -> u64 {
+        self.tiled_stages.load(Ordering::Relaxed)
     }
 
     /// Ridge functions that a solve works with, whole orbits counted.
@@ -191,20 +201,21 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
             Coordinates::X => false,
             Coordinates::Own => true,
         };
-        let transposed = self.space.transposed(&weight);
         let gram = feature_space.then(|| {
             let mut gram = zeros(weight.nrows(), weight.nrows());
-            self.space.product(gram.view_mut(), 0.0, weight.view(), transposed.view());
-            gram
+            self.space.product(gram.view_mut(), 0.0, weight.view(), weight.t());
+            Packed::new(&self.space, gram.view())
         });
+        let (rows, transposed) = (Packed::new(&self.space, weight.view()), Packed::new(&self.space, weight.t()));
         Box::new(Frozen {
             ridge: self,
             weight,
+            rows,
+            transposed,
             bias: self.bias.as_ref().map(|bias| self.timed(bias)),
             gain: self.gain.as_ref().map(|gain| self.timed(gain)),
             amplitude: self.timed(&self.amplitude),
             norms: OnceLock::new(),
-            transposed,
             gram,
             collected: Collected::new(),
         })
@@ -215,15 +226,17 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
 struct Frozen<'a, T: Real> {
     ridge: &'a Ridge<T>,
     weight: Cow<'a, Array2<T>>,
+    /// W as a right factor.
+    rows: Packed<T>,
+    /// Wᵀ as a right factor.
+    transposed: Packed<T>,
     bias: Option<Timed<T>>,
     gain: Option<Timed<T>>,
     amplitude: Timed<T>,
     /// `‖w_j‖²`, once a Laplacian is asked for.
     norms: OnceLock<Vec<T>>,
-    /// `Wᵀ`, so that products with it are as fast as those with W.
-    transposed: Array2<T>,
     /// `WWᵀ` where the solve runs in feature space.
-    gram: Option<Array2<T>>,
+    gram: Option<Packed<T>>,
     collected: Collected<T>,
 }
 
@@ -234,37 +247,6 @@ impl<T: Real> Frozen<'_, T> {
             self.ridge.space.row_dot(&mut norms, &self.weight, &self.weight);
             norms.into_iter().map(T::of).collect()
         })
-    }
-
-    /// `a ← g ⊙ (origin + left · right) + b`. Returns what g is multiplied with, where there are gains and it is wanted.
-    fn arguments(
-        &self,
-        t: f64,
-        origin: Option<&Array2<T>>,
-        factors: (&Array2<T>, &Array2<T>),
-        a: &mut Array2<T>,
-        keep: bool,
-    ) -> Option<Array2<T>> {
-        match origin {
-            Some(origin) => a.assign(origin),
-            None => a.fill(T::zero()),
-        }
-        let bias = self.bias.as_ref().map(|bias| bias.at(t));
-        let add_bias = |a: &mut Array2<T>| {
-            if let Some(bias) = bias {
-                *a += &ArrayView1::from(&bias);
-            }
-        };
-        let Some(gain) = &self.gain else {
-            add_bias(a);
-            product(a.view_mut(), 1.0, factors.0.view(), factors.1.view());
-            return None;
-        };
-        product(a.view_mut(), 1.0, factors.0.view(), factors.1.view());
-        let kept = keep.then(|| a.clone());
-        *a *= &ArrayView1::from(&gain.at(t));
-        add_bias(a);
-        kept
     }
 
     /// `v(t) ⊙ g(t)`.
@@ -292,7 +274,7 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
             None => (Box::new(Plain { work }), x),
             Some(gram) => {
                 let mut origin = work.matrix();
-                product(origin.view_mut(), 0.0, x.view(), self.transposed.view());
+                self.transposed.product(&mut origin, None, &x, |_, _| ());
                 let (state, origin_bar) = (work.matrix(), work.matrix());
                 (Box::new(Feature { work, gram, origin, origin_bar, x, leave_bar: None, weight_bar: None }), state)
             }
@@ -302,7 +284,13 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
     fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
         let amplitude = self.amplitude.at(stage.t);
         let mut a = zeros(x.nrows(), self.ridge.hidden());
-        self.arguments(stage.t, None, (x, &self.transposed), &mut a, false);
+        self.transposed.product(&mut a, None, x, |_, _| ());
+        if let Some(gain) = &self.gain {
+            a *= &ArrayView1::from(&gain.at(stage.t));
+        }
+        if let Some(bias) = &self.bias {
+            a += &ArrayView1::from(&bias.at(stage.t));
+        }
         let row = |a: ArrayView1<'_, T>| {
             let terms = a.iter().zip(&amplitude);
             terms.map(|(a, v)| v.wide() * self.ridge.activation.value(a.wide())).sum()
@@ -316,9 +304,9 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         let (space, weight, mut products) = (&self.ridge.space, &*self.weight, next());
         let mut weight_bar = match &self.gram {
             None => self.collected.finish(space, weight.dim(), products),
-            Some(gram) => {
+            Some(_) => {
                 // G = WWᵀ: W̄ += (Ḡ + Ḡᵀ) W.
-                products = self.collected.finish(space, gram.dim(), products);
+                products = self.collected.finish(space, (weight.nrows(), weight.nrows()), products);
                 let twice = &products + &space.transposed(&products);
                 let mut weight_bar = next();
                 space.product(weight_bar.view_mut(), 1.0, twice.view(), weight.view());
@@ -339,6 +327,7 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
 struct Pointwise<'a, T: Real> {
     field: &'a Frozen<'a, T>,
     rows: Range<usize>,
+    /// Of evaluations without a memo.
     s: Array2<T>,
     scratch: Array2<T>,
     a_bar: Array2<T>,
@@ -374,19 +363,54 @@ impl<'a, T: Real> Pointwise<'a, T> {
         zeros(self.rows.len(), self.field.ridge.hidden())
     }
 
-    /// The two scratch matrices, to be put back after use.
-    fn take(&mut self) -> (Array2<T>, Array2<T>) {
-        (std::mem::replace(&mut self.s, zeros(0, 0)), std::mem::replace(&mut self.scratch, zeros(0, 0)))
-    }
-
-    /// From `a` to `s = f'(a)` in place, `out = v ⊙ g ⊙ s`, and the Laplacian.
-    fn forward(&self, t: f64, s: &mut Array2<T>, out: &mut Array2<T>, laplacian: Option<&mut Vec<f64>>) {
-        let (activation, rows) = (self.field.ridge.activation, s.nrows());
-        T::slope(activation, numbers_mut(s));
-        let v = self.field.strength(t);
-        let vn = laplacian.as_ref().map(|_| times(&v, &self.field.weighed_norms(t))).unwrap_or_default();
-        let laplacian = laplacian.map(Vec::as_mut_slice);
-        T::forward(ForwardBlock { s: numbers(s), v: &v, vn: &vn, out: numbers_mut(out), rows, laplacian }, activation);
+    /// From `left · right` plus `origin` to `a = g ⊙ (…) + b`, `s = f'(a)`, `out = v ⊙ g ⊙ s` and the Laplacian, a few hidden units
+    /// at a time. The memo becomes s and, where there are gains, what they are multiplied with.
+    fn evaluate(
+        &mut self,
+        t: f64,
+        factors: (&Array2<T>, &Packed<T>),
+        origin: Option<&Array2<T>>,
+        out: &mut Array2<T>,
+        mut laplacian: Option<&mut Vec<f64>>,
+        memo: Option<&mut Memo<Cpu<T>>>,
+    ) {
+        let (field, rows) = (self.field, self.rows.len());
+        let (bias, gain) = (field.bias.as_ref().map(|bias| bias.at(t)), field.gain.as_ref().map(|gain| gain.at(t)));
+        let v = field.strength(t);
+        let vn = laplacian.as_ref().map(|_| times(&v, &field.weighed_norms(t)));
+        if let Some(laplacian) = &mut laplacian {
+            laplacian.fill(0.0);
+        }
+        let mut kept = memo.as_ref().map(|_| self.matrix());
+        let mut multiplied = memo.as_ref().and(gain.as_ref()).map(|_| self.matrix());
+        let (out, s) = (numbers_mut(out), kept.as_mut().unwrap_or(&mut self.s));
+        factors.1.product(s, origin, factors.0, |units, a| {
+            if let Some(gain) = &gain {
+                if let Some(multiplied) = &mut multiplied {
+                    numbers_mut(multiplied)[units.start * rows..units.end * rows].copy_from_slice(a);
+                }
+                for_columns(a, rows, &gain[units.clone()], |a, gain| *a *= gain);
+            }
+            if let Some(bias) = &bias {
+                for_columns(a, rows, &bias[units.clone()], |a, bias| *a += bias);
+            }
+            T::slope(field.ridge.activation, a);
+            let block = ForwardBlock {
+                s: a,
+                v: &v[units.clone()],
+                vn: vn.as_ref().map_or(&[], |vn| &vn[units.clone()]),
+                out: &mut out[units.start * rows..units.end * rows],
+                rows,
+                laplacian: laplacian.as_mut().map(|laplacian| laplacian.as_mut_slice()),
+            };
+            T::forward(block, field.ridge.activation);
+        });
+        if let Some(memo) = memo {
+            memo.extend(kept.into_iter().chain(multiplied));
+        }
+        if factors.1.is_tiled() {
+            field.ridge.tiled_stages.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Fills `self.a_bar` with the cotangent of what the gains multiply, from those of `v(t) ⊙ g(t) ⊙ s` (`k_bar`) and of the Laplacian;
@@ -395,42 +419,42 @@ impl<'a, T: Real> Pointwise<'a, T> {
         // With v_e = v g and n_e = n g all is as without gains; the chain rule then takes v_e, n_e and a apart.
         let (field, s, rows) = (self.field, &memo[0], self.rows.len());
         let v = field.strength(t);
-        let n = laplacian_bar.map(|_| field.weighed_norms(t));
-        let l_bar: Option<Vec<T>> = laplacian_bar.map(|l| l.iter().map(|l| T::of(*l)).collect());
-        let (mut v_bar, mut n_bar) = self.take();
+        let zeros = |n: usize| vec![T::zero(); n];
+        let (n, l_bar) = match laplacian_bar {
+            Some(l_bar) => (field.weighed_norms(t), l_bar.iter().map(|l| T::of(*l)).collect()),
+            None => (Cow::Owned(zeros(v.len())), zeros(rows)),
+        };
+        let (mut offset_bar, mut strength_bar, mut norms_bar) = (zeros(v.len()), zeros(v.len()), zeros(v.len()));
         let block = BackwardBlock {
             s: numbers(s),
             u: numbers(k_bar),
             v: &v,
-            n: n.as_deref().unwrap_or_default(),
+            n: &n,
             rows,
-            l_bar: l_bar.as_deref().map(|l_bar| (l_bar, numbers_mut(&mut n_bar))),
+            l_bar: &l_bar,
             a_bar: numbers_mut(&mut self.a_bar),
-            v_bar: numbers_mut(&mut v_bar),
+            sums: Sums { b: &mut offset_bar, v: &mut strength_bar, n: &mut norms_bar },
         };
         T::backward(block, field.ridge.activation);
         if let Some(bias_bar) = &mut self.bias_bar {
-            bias_bar.add(t, &column_sums(&self.a_bar));
+            bias_bar.add(t, &offset_bar);
         }
-        let mut strength_bar = column_sums(&v_bar);
-        let mut norms_bar = l_bar.is_some().then(|| column_sums(&n_bar));
         if let (Some(gain), Some(gain_bar)) = (&field.gain, &mut self.gain_bar) {
             let (gain, v) = (gain.at(t), field.amplitude.at(t));
             let mut bar = column_dots(&self.a_bar, &memo[1]);
             bar.iter_mut().zip(times(&v, &strength_bar)).for_each(|(bar, term)| *bar += term);
-            if let Some(norms_bar) = &mut norms_bar {
-                bar.iter_mut().zip(times(field.norms(), norms_bar)).for_each(|(bar, term)| *bar += term);
-                *norms_bar = times(norms_bar, &gain);
+            if laplacian_bar.is_some() {
+                bar.iter_mut().zip(times(field.norms(), &norms_bar)).for_each(|(bar, term)| *bar += term);
+                norms_bar = times(&norms_bar, &gain);
             }
             gain_bar.add(t, &bar);
             strength_bar = times(&strength_bar, &gain);
             self.a_bar *= &ArrayView1::from(&gain);
         }
         self.amplitude_bar.add(t, &strength_bar);
-        if let Some(norms_bar) = norms_bar {
+        if laplacian_bar.is_some() {
             self.norms_bar.iter_mut().zip(norms_bar).for_each(|(sum, bar)| *sum += bar);
         }
-        (self.s, self.scratch) = (v_bar, n_bar);
     }
 
     /// The gathered sums: of the products, then those given, of the norms, and of offsets, gains and amplitudes as far as there are any.
@@ -439,6 +463,13 @@ impl<'a, T: Real> Pointwise<'a, T> {
         let timed = self.bias_bar.into_iter().chain(self.gain_bar).chain([self.amplitude_bar]);
         let in_x = std::iter::once(products).chain(weight_bar).chain([row_of(self.norms_bar)]);
         in_x.chain(timed.map(|bar| bar.sum)).collect()
+    }
+}
+
+/// Every column with its own number.
+fn for_columns<T: Real>(matrix: &mut [T], rows: usize, numbers: &[T], mut work: impl FnMut(&mut T, T)) {
+    for (column, number) in matrix.chunks_exact_mut(rows).zip(numbers) {
+        column.iter_mut().for_each(|value| work(value, *number));
     }
 }
 
@@ -456,16 +487,11 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         laplacian: Option<&mut Vec<f64>>,
         memo: Option<&mut Memo<Cpu<T>>>,
     ) {
-        let (mut s, mut scratch) = self.work.take();
         let field = self.work.field;
-        let u = field.arguments(stage.t, None, (state, &field.transposed), &mut s, memo.is_some());
-        self.work.forward(stage.t, &mut s, &mut scratch, laplacian);
-        product(velocity.view_mut(), 0.0, scratch.view(), field.weight.view());
-        if let Some(memo) = memo {
-            memo.push(s.clone());
-            memo.extend(u);
-        }
-        (self.work.s, self.work.scratch) = (s, scratch);
+        let mut scaled = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
+        self.work.evaluate(stage.t, (state, &field.transposed), None, &mut scaled, laplacian, memo);
+        field.rows.product(velocity, None, &scaled, |_, _| ());
+        self.work.scratch = scaled;
     }
 
     fn pullback(
@@ -478,16 +504,17 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         state_bar: Option<&mut Array2<T>>,
     ) {
         let field = self.work.field;
-        let mut k = self.work.matrix();
-        product(k.view_mut(), 0.0, velocity_bar.view(), field.transposed.view());
+        let mut k = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
+        field.transposed.product(&mut k, None, velocity_bar, |_, _| ());
         self.work.backward(stage.t, memo, &k, laplacian_bar);
         // v ⊙ g ⊙ s, whose product with velocity_bar is one half of the weights' cotangent.
         k.assign(&memo[0]);
         k *= &ArrayView1::from(&field.strength(stage.t));
         self.work.products.add(&k, velocity_bar);
         self.work.products.add(&self.work.a_bar, state);
+        self.work.scratch = k;
         if let Some(state_bar) = state_bar {
-            product(state_bar.view_mut(), 0.0, self.work.a_bar.view(), field.weight.view());
+            field.rows.product(state_bar, None, &self.work.a_bar, |_, _| ());
         }
     }
 
@@ -507,7 +534,7 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
 /// Feature space: the state is c, with `x = x₀ + Wᵀc` and `Wx = Wx₀ + Gc`.
 struct Feature<'a, T: Real> {
     work: Pointwise<'a, T>,
-    gram: &'a Array2<T>,
+    gram: &'a Packed<T>,
     /// `Wx₀`.
     origin: Array2<T>,
     origin_bar: Array2<T>,
@@ -528,15 +555,7 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         laplacian: Option<&mut Vec<f64>>,
         memo: Option<&mut Memo<Cpu<T>>>,
     ) {
-        let (mut s, scratch) = self.work.take();
-        let (field, keep) = (self.work.field, memo.is_some());
-        let u = field.arguments(stage.t, Some(&self.origin), (state, self.gram), &mut s, keep);
-        self.work.forward(stage.t, &mut s, velocity, laplacian);
-        if let Some(memo) = memo {
-            memo.push(s.clone());
-            memo.extend(u);
-        }
-        (self.work.s, self.work.scratch) = (s, scratch);
+        self.work.evaluate(stage.t, (state, self.gram), Some(&self.origin), velocity, laplacian, memo);
         self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -555,13 +574,13 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         self.work.products.add(state, a_bar);
         if let Some(state_bar) = state_bar {
             // G is symmetric: its transpose is itself.
-            product(state_bar.view_mut(), 0.0, a_bar.view(), self.gram.view());
+            self.gram.product(state_bar, None, a_bar, |_, _| ());
         }
     }
 
     fn leave(&mut self, state: Array2<T>) -> Array2<T> {
-        let mut x = self.x.clone();
-        product(x.view_mut(), 1.0, state.view(), self.work.field.weight.view());
+        let mut x = zeros(self.x.nrows(), self.x.ncols());
+        self.work.field.rows.product(&mut x, Some(&self.x), &state, |_, _| ());
         x
     }
 
@@ -571,7 +590,7 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         product(weight_bar.view_mut(), 0.0, state.t(), x_bar.view());
         self.weight_bar = Some(weight_bar);
         let mut state_bar = zeros(state.nrows(), state.ncols());
-        product(state_bar.view_mut(), 0.0, x_bar.view(), self.work.field.transposed.view());
+        self.work.field.transposed.product(&mut state_bar, None, &x_bar, |_, _| ());
         self.leave_bar = Some(x_bar);
         state_bar
     }
@@ -581,8 +600,8 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         let weight = &*self.work.field.weight;
         let mut weight_bar = self.weight_bar.unwrap_or_else(|| zeros(weight.nrows(), weight.ncols()));
         product(weight_bar.view_mut(), 1.0, self.origin_bar.t(), self.x.view());
-        let mut x_bar = self.leave_bar.unwrap_or_else(|| zeros(self.x.nrows(), self.x.ncols()));
-        product(x_bar.view_mut(), 1.0, self.origin_bar.view(), weight.view());
+        let mut x_bar = zeros(self.x.nrows(), self.x.ncols());
+        self.work.field.rows.product(&mut x_bar, self.leave_bar.as_ref(), &self.origin_bar, |_, _| ());
         (x_bar, self.work.sums(Some(weight_bar)))
     }
 }

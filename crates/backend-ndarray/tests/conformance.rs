@@ -248,6 +248,11 @@ fn outcomes(threads: usize) -> Vec<(Vec<f64>, Vec<ndarray::Array2<f32>>)> {
     };
     let out = [Coordinates::X, Coordinates::Auto].map(outcome).to_vec();
     assert!(ridge.feature_stages() > 0, "20 < 2 · 12, but the solve did not run in feature space");
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // In either coordinates 4 steps of 4 stages of 4 blocks.
+        assert_eq!(ridge.tiled_stages(), 2 * 4 * 4 * 4, "the products did not run in tiles");
+    }
     out
 }
 

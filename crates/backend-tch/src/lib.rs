@@ -18,6 +18,8 @@
 //! # Ok::<(), backend_tch::Error>(())
 //! ```
 
+#[cfg(maflow_tch)]
+mod context;
 mod cuda;
 mod device;
 mod error;
@@ -35,8 +37,6 @@ mod ridge;
 mod space;
 #[cfg(maflow_tch)]
 mod term;
-#[cfg(maflow_tch)]
-mod tf32;
 
 pub use cuda::{Driver, driver};
 pub use device::Device;

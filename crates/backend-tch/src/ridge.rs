@@ -301,11 +301,11 @@ impl Field<Tch> for Frozen<'_> {
     }
 }
 
-/// Sums that a block of rows gathers for the gradient, each row's share apart (rows × h) until the end.
+/// Sums that a block of rows gathers for the gradient, each row's share apart (rows × h) until the end but where it says otherwise.
 struct Share {
     /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time.
     amplitudes: Vec<Tensor>,
-    /// Of `b_m(t) l̄ f''`: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
+    /// Of `b_m(t) l̄ f''`, summed over the rows: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
     curvatures: Vec<Tensor>,
     /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
     /// Without offsets only these.
@@ -372,9 +372,10 @@ impl Work<'_> {
             let zeros = || ridge.space.zeros_of(&[self.rows, hidden]);
             let products = Gathered::new(&ridge.space, self.rows, hidden, right);
             let many = |count: usize| (0..count).map(|_| zeros()).collect();
+            let curvatures = (0..ridge.basis.terms()).map(|_| ridge.space.zeros_of(&[1, hidden])).collect();
             let terms = ridge.basis.terms();
             let arguments = many(if self.field.biases.is_some() { terms } else { 1 });
-            Share { amplitudes: many(terms), curvatures: many(terms), arguments, products }
+            Share { amplitudes: many(terms), curvatures, arguments, products }
         })
     }
 
@@ -384,8 +385,9 @@ impl Work<'_> {
         ridge.slope(s);
         let _ = s.mul_out(out, &v);
         if let Some(laplacian) = laplacian {
+            // libtorch sums pairwise, so short of 64 bits little is lost; asked for a sum in 64 bits, it would first copy all terms.
             let terms = ridge.curvature(&curved, s);
-            let _ = terms.sum_intlist_out(&laplacian.0, 1, false, Kind::Double);
+            laplacian.0.copy_(&terms.sum_dim_intlist(1, false, terms.kind()));
         }
     }
 
@@ -408,7 +410,7 @@ impl Work<'_> {
         if let Some(laplacian_bar) = laplacian_bar {
             let l_bar = laplacian_bar.0.to_kind(s.kind()).unsqueeze(1);
             let curvature = ridge.curvature(&l_bar, s);
-            add_each(&mut share.curvatures, &basis, &curvature);
+            add_each(&mut share.curvatures, &basis, &curvature.sum_dim_intlist(0, true, curvature.kind()));
             // f''' = −2s f'' (and + f'' for softplus).
             let _ = a_bar.addcmul_(&curvature.multiply(bent), s);
             if ridge.activation == Activation::Softplus {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use flow_core::{Precision, Space};
 use tch::{Kind, Tensor};
 
-use crate::{Device, Error, load, tf32};
+use crate::{Device, Error, context, load};
 
 /// A `rows × cols` tensor in working precision that takes part in no automatic differentiation, but in the memo of an evaluation.
 #[derive(Debug)]
@@ -74,7 +74,8 @@ pub struct Tch {
 }
 
 impl Tch {
-    /// Loads libtorch for a device, unless it is loaded.
+    /// Loads libtorch for a device, unless it is loaded. On the CPU this thread, which should be the one that computes, and the threads
+    /// that libtorch starts for it treat denormal numbers as zero from now on.
     ///
     /// # Errors
     /// Those of [`load`].
@@ -83,7 +84,10 @@ impl Tch {
         if options.threads > 0 {
             tch::set_num_threads(i32::try_from(options.threads).unwrap_or(i32::MAX));
         }
-        tf32::allow(options.allow_tf32)?;
+        context::allow_tf32(options.allow_tf32)?;
+        if device == Device::Cpu {
+            context::flush_denormals()?;
+        }
         Ok(Self { device, precision })
     }
 

@@ -1,7 +1,8 @@
 //! libtorch, loaded while the program runs, computes: a matrix product in double precision against the sums written out.
 #![cfg(maflow_tch)]
 
-use backend_tch::Device;
+use backend_tch::{Device, Options, Tch};
+use flow_core::{Precision, Space};
 use tch::{Kind, Tensor};
 
 #[test]
@@ -34,4 +35,16 @@ fn an_error_of_libtorch_comes_back_as_an_error() {
     backend_tch::load(Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
     let a = Tensor::zeros([2, 3], (Kind::Double, Device::Cpu.into()));
     assert!(a.f_matmul(&a).unwrap_err().to_string().contains("2x3"));
+}
+
+#[test]
+fn denormal_numbers_count_as_zero_on_every_thread_of_libtorch() {
+    let tch = Tch::new(Device::Cpu, Precision::F32, Options { threads: 2, allow_tf32: false }).unwrap();
+    // Enough for libtorch to give every thread a share.
+    let columns = 1 << 18;
+    let (small, factor) = (tch.upload(1, columns, &vec![1e-37; columns]), tch.upload(1, columns, &vec![1e-5; columns]));
+    let mut out = tch.zeros(1, columns);
+    tch.accumulate_product(&mut out, 0.0, 1.0, &small, &factor);
+    assert!(tch.download(&small).iter().all(|x| *x > 0.9e-37), "normal numbers stay");
+    assert!(tch.download(&out).iter().all(|x| *x == 0.0));
 }

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Measures maflow beside the scripts it should be faster than, on this machine and in one run, and prints one table."""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+MODELS = ["mnist", "ising"]
+BACKENDS = ["ndarray", "tch-cpu"]
+QUESTIONS = ["training-step", "likelihood", "sampling"]
+LARGE_PRODUCT = """
+import statistics, time, torch
+torch.set_num_threads(%d)
+a, b, c = torch.full((2048, 2048), 0.5), torch.full((2048, 2048), 0.25), torch.empty(2048, 2048)
+seconds = []
+for _ in range(11):
+    start = time.perf_counter()
+    torch.mm(a, b, out=c)
+    seconds.append(time.perf_counter() - start)
+print("libtorch large product step_s", statistics.median(seconds[1:]))
+"""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="""Every figure comes from a process of its own: median seconds after one repetition that does not count, and the peak
+        resident memory of the process. The products of a training step are counted in the coordinates that maflow takes; the fraction
+        is their count, divided by the seconds and by the rate of a product of two square matrices of 2048 rows, the best median that
+        libtorch or the crate gemm reached at the beginning or the end of the same run. Example:
+        benches/compare.py --peers ../peers --python ~/torch-and-jax/bin/python""",
+    )
+    parser.add_argument("--peers", type=pathlib.Path, metavar="DIR", help="folder with torch_eager.py and jax_scan.py")
+    parser.add_argument("--python", default=sys.executable, help="a python with torch and jax (default: this one)")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions of every figure (default: 5)")
+    parser.add_argument("--rounds", type=int, default=1, help="times that all is measured; medians are taken (default: 1)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (default: one per core)")
+    parser.add_argument("--model", choices=MODELS, action="append", help="only this model (may be repeated)")
+    parser.add_argument("--backend", choices=BACKENDS, action="append", help="only this backend (may be repeated)")
+    parser.add_argument("--training-only", action="store_true", help="leave out likelihood and sampling")
+    return parser.parse_args()
+
+
+def build():
+    command = ["cargo", "build", "--release", "--package", "benches", "--example", "measure"]
+    if subprocess.run(command, cwd=HERE.parent).returncode != 0:
+        sys.exit("error: the measuring program did not build")
+    metadata = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
+    target = json.loads(subprocess.check_output(metadata, cwd=HERE.parent))["target_directory"]
+    return pathlib.Path(target) / "release" / "examples" / "measure"
+
+
+def ask(command, environment=None):
+    """The numbers of the line that a measuring program prints, by name; None, with the reason on stderr, where it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    except OSError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return None
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        print(f"left out: {' '.join(map(str, command[:4]))[:100]}: {reason}", file=sys.stderr)
+        return None
+    words = done.stdout.strip().splitlines()[-1].split()
+    return {name: float(value) for name, value in zip(words, words[1:]) if name in ("step_s", "peak_mib", "gflop")}
+
+
+class Measured:
+    """Figures of several rounds, by what they are of."""
+
+    def __init__(self):
+        self.figures = {}
+
+    def add(self, key, figures):
+        if figures:
+            self.figures.setdefault(key, []).append(figures)
+
+    def median(self, key, name):
+        of = [figures[name] for figures in self.figures.get(key, []) if name in figures]
+        return statistics.median(of) if of else None
+
+
+def large_product(measured, options, program):
+    threads = ["--threads", str(options.threads)]
+    gemm = ask([program, "ndarray", "mnist", "product", *threads, "--repeats", "10"])
+    measured.add("product gemm", gemm)
+    measured.add("product libtorch", ask([options.python, "-c", LARGE_PRODUCT % options.threads]))
+
+
+def measure(options, program):
+    measured = Measured()
+    threads = str(options.threads)
+    for_peers = dict(os.environ, OMP_NUM_THREADS=threads)
+    peers = {"torch_eager.py": ["--threads", threads], "jax_scan.py": []}
+    if options.peers is None:
+        print("left out: the other programs, as --peers names no folder", file=sys.stderr)
+        peers = {}
+    for _ in range(options.rounds):
+        large_product(measured, options, program)
+        for model in options.model or MODELS:
+            for question in QUESTIONS[:1] if options.training_only else QUESTIONS:
+                for backend in options.backend or BACKENDS:
+                    command = [program, backend, model, question, "--repeats", str(options.repeats), "--threads", threads]
+                    measured.add((backend, model, question), ask(command))
+            for peer, more in peers.items():
+                command = [options.python, options.peers / peer, model, "--repeats", str(options.repeats), *more]
+                measured.add((peer, model, "training-step"), ask(command, for_peers))
+        large_product(measured, options, program)
+    return measured, list(peers)
+
+
+def table(measured, peers, options):
+    size = 2 * 2048**3 / 1e9
+    rates = {name: measured.median(f"product {name}", "step_s") for name in ("libtorch", "gemm")}
+    rates = {name: size / seconds for name, seconds in rates.items() if seconds}
+    rate = max(rates.values(), default=None)
+    said = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in rates.items())
+    lines = [f"large product on {options.threads} threads: {said}", ""]
+    heads = ["model", "question", "who", "seconds", *(f"{peer} / it" for peer in peers), "peak MiB", "of the large product"]
+    rows = []
+    for model in options.model or MODELS:
+        for question in QUESTIONS:
+            for who in [*BACKENDS, *peers]:
+                key = (who, model, question)
+                seconds = measured.median(key, "step_s")
+                if seconds is None:
+                    continue
+                of_peers = (measured.median((peer, model, question), "step_s") for peer in peers)
+                ratios = [f"{of_peer / seconds:.2f}" if of_peer else "" for of_peer in of_peers]
+                operations = measured.median(key, "gflop")
+                fraction = f"{operations / seconds / rate:.0%}" if operations and rate else ""
+                memory = f"{measured.median(key, 'peak_mib'):.0f}"
+                rows.append([model, question, who, f"{seconds:.3f}", *ratios, memory, fraction])
+    lines.append("| " + " | ".join(heads) + " |")
+    lines.append("|" + "---|" * len(heads))
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def processor():
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "unknown processor"
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return f"{name}, {'AVX-512' if 'avx512f' in flags else 'AVX2' if 'avx2' in flags else 'no AVX2'}"
+
+
+def main():
+    options = arguments()
+    program = build()
+    measured, peers = measure(options, program)
+    print(f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, 32 bits")
+    print(table(measured, peers, options))
+
+
+if __name__ == "__main__":
+    main()
