@@ -185,15 +185,15 @@ impl PhysicsReport {
     }
 
     fn observables(&self) -> Vec<Vec<String>> {
-        let figure = |figure: Option<Figure>| figure.as_ref().map(Figure::text);
-        let columns: [(&str, &dyn Fn(&Row) -> Option<String>); 7] = [
-            ("flow", &|row| figure(Some(row.flow))),
-            ("weighted", &|row| figure(Some(row.weighted))),
-            ("exact", &|row| row.exact.map(|exact| like_error(exact, row.weighted.standard_error))),
-            ("cluster Monte Carlo", &|row| figure(row.clusters)),
-            ("Metropolis", &|row| figure(row.metropolis)),
-            ("hybrid in z", &|row| figure(row.latent_hybrid)),
-            ("hybrid in x", &|row| figure(row.plain_hybrid)),
+        type Cell = fn(&Row) -> Option<String>;
+        let columns: [(&str, Cell); 7] = [
+            ("flow", |row| Some(row.flow.text())),
+            ("weighted", |row| Some(row.weighted.text())),
+            ("exact", |row| row.exact.map(|exact| like_error(exact, row.weighted.standard_error))),
+            ("cluster Monte Carlo", |row| row.clusters.as_ref().map(Figure::text)),
+            ("Metropolis", |row| row.metropolis.as_ref().map(Figure::text)),
+            ("hybrid in z", |row| row.latent_hybrid.as_ref().map(Figure::text)),
+            ("hybrid in x", |row| row.plain_hybrid.as_ref().map(Figure::text)),
         ];
         // A row for each way, for there are more ways than observables.
         let mut rows = vec![std::iter::once(String::new()).chain(self.names()).collect()];
