@@ -257,8 +257,8 @@ fn convolutions_solved_in_single_precision() {
         let gradient = found.gradient.unwrap();
         [vec![found.losses], gradient.iter().map(|g| on.download(g)).collect()].concat()
     };
-    let models: [fn(Tch) -> Box<dyn Potential<Tch>>; 2] =
-        [|on| Box::new(convolutional(on)), |on| Box::new(u_shaped(on, 2))];
+    type Model = fn(Tch) -> Box<dyn Potential<Tch>>;
+    let models: [Model; 2] = [|on| Box::new(convolutional(on)), |on| Box::new(u_shaped(on, 2))];
     for model in models {
         for (single, double) in spaces(Precision::F32).into_iter().zip(spaces(Precision::F64)) {
             for (found, expected) in outcome(single, &*model(single)).iter().zip(&outcome(double, &*model(double))) {
@@ -336,7 +336,8 @@ fn laplacian(on: &Tch, of: &dyn Potential<Tch>, rows: usize, step: u64) -> Vec<f
 
 #[test]
 fn probes_are_right_on_average_and_stay_during_a_solve() {
-    let with: [fn(Tch, usize) -> Box<dyn Potential<Tch>>; 2] = [
+    type With = fn(Tch, usize) -> Box<dyn Potential<Tch>>;
+    let with: [With; 2] = [
         |on, probes| {
             let laplacian = if probes > 0 { Laplacian::Hutchinson { probes } } else { Laplacian::Exact };
             Box::new(dense(on, laplacian))
