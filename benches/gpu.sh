@@ -1,29 +1,42 @@
 #!/bin/sh
-# Measures a GPU: seconds per training step and memory of the paper's models, and what TF32 does to their figures. See --help.
+# Measures a GPU: the conformance suite on it, seconds per training step, memory, and what TF32 does to figures. See --help.
 set -eu
 
 usage() {
     cat <<EOF
-Usage: benches/gpu.sh [--backend NAME] [--steps N] [--data DIR] [--out DIR]
+Usage: benches/gpu.sh [--backend NAME] [--steps N] [--data DIR] [--out DIR] [--tests DIR] [--peer COMMAND]... [--minutes N]
+       benches/gpu.sh --pack DIR
 
-Trains ising-16-paper, and mnist where its data are given, for N steps in every precision of the backend, and prints the median
-seconds per step, the most device memory seen, and the figures of one run evaluated in every precision.
+Runs the conformance suite where its programs are given; trains ising-16-paper and, where their data are given, mnist and mnist-conv
+for N steps in every precision of the backend; prints the median seconds per step, the most device memory seen, and the
+figures of one run evaluated in every precision.
 
   --backend NAME  tch-cuda (default); tch-cpu shows that this script works
   --steps N       training steps (default 100)
   --data DIR      folder with the MNIST files
   --out DIR       where the runs go (default runs/gpu); must not exist
+  --tests DIR     folder with the programs of the conformance suite, as --pack leaves them
+  --peer COMMAND  a program to be measured in the same minutes, which prints its own seconds per step; may be repeated
+  --minutes N     starts nothing more after N minutes (default 8)
+  --pack DIR      builds the program and the tests and puts all that a GPU machine without Rust needs into DIR:
+                  there, LIBTORCH=... DIR/gpu.sh --tests DIR/tests ... does the rest
 
-The program is built with --release, unless the variable MAFLOW names one.
+The program is built with --release, unless the variable MAFLOW names one or one lies beside this script.
 EOF
 }
 
-backend=tch-cuda steps=100 data='' out=runs/gpu
+backend=tch-cuda steps=100 data='' out=runs/gpu tests='' minutes=8 pack='' peers=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --backend | --steps | --data | --out)
+    --backend | --steps | --data | --out | --tests | --minutes | --pack)
         [ $# -gt 1 ] || { usage >&2; exit 2; }
         eval "${1#--}=\$2"
+        shift
+        ;;
+    --peer)
+        [ $# -gt 1 ] || { usage >&2; exit 2; }
+        peers="$peers$2
+"
         shift
         ;;
     -h | --help) usage; exit 0 ;;
@@ -31,18 +44,47 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+here=$(cd "$(dirname "$0")" && pwd)
+target=${CARGO_TARGET_DIR:-$here/../target}
+
+# Everything that a machine without Rust needs, in one folder.
+if [ -n "$pack" ]; then
+    mkdir -p "$pack/tests"
+    pack=$(cd "$pack" && pwd)
+    cd "$here/.."
+    cargo build --locked --release -p cli
+    cp "$target/release/maflow" benches/gpu.sh "$pack/"
+    cargo test --locked --release -p backend-tch --tests --no-run --message-format json |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | while read -r program; do cp "$program" "$pack/tests/"; done
+    libtch=$(sed -n 's/^MAFLOW_LIBTCH = "\(.*\)"$/\1/p' .cargo/config.toml)
+    cp "$libtch" "$pack/libtch.so"
+    strip "$pack/maflow" "$pack"/tests/* || echo "not stripped"
+    du -sh "$pack"
+    exit 0
+fi
+
 case $backend in
 tch-cuda) precisions="f32 tf32 f64" ;;
 *) precisions="f32 f64" ;;
 esac
 [ ! -e "$out" ] || { echo "error: $out exists: remove it, or name another folder with --out" >&2; exit 1; }
 
-cd "$(dirname "$0")/.."
-if [ -z "${MAFLOW:-}" ]; then
-    cargo build --locked --release -p cli
-    MAFLOW=${CARGO_TARGET_DIR:-target}/release/maflow
+if [ -z "${MAFLOW:-}" ] && [ -x "$here/maflow" ]; then
+    MAFLOW=$here/maflow
+elif [ -z "${MAFLOW:-}" ]; then
+    (cd "$here/.." && cargo build --locked --release -p cli)
+    MAFLOW=$target/release/maflow
+fi
+if [ -e "$here/libtch.so" ]; then
+    export MAFLOW_LIBTCH="${MAFLOW_LIBTCH:-$here/libtch.so}"
 fi
 "$MAFLOW" doctor
+
+start=$(date +%s)
+# Whether there is time for one more part, which is named where there is not.
+time_for() {
+    [ $(($(date +%s) - start)) -lt $((60 * minutes)) ] || { echo "no time left for $1"; return 1; }
+}
 
 # The most memory that the process with this id used on a device, in MiB, until it ends; "-" where nobody counts.
 memory_of() {
@@ -66,6 +108,7 @@ measure() { # RECIPE KEY_OF_THE_FIGURE ARGUMENTS...
     recipe=$1 key=$2
     shift 2
     for precision in $precisions; do
+        time_for "$recipe in $precision" || return 0
         run=$out/$recipe-$precision
         "$MAFLOW" --backend "$backend" --precision "$precision" train "$recipe" "$@" --out "$run" \
             --set train.steps="$steps" --set train.watch_every=0 --set evaluate.samples=100 >"$out/log.txt" 2>&1 &
@@ -74,6 +117,7 @@ measure() { # RECIPE KEY_OF_THE_FIGURE ARGUMENTS...
         echo "$recipe $backend $precision: $(seconds_per_step "$run/metrics.csv") s per step, $memory MiB"
     done
     for precision in $precisions; do
+        time_for "the figure of $recipe in $precision" || return 0
         figure=$("$MAFLOW" --backend "$backend" --precision "$precision" evaluate "$out/$recipe-f32" "$@" --samples 100 --json |
             sed -n "s/.*\"$key\": *\([-+.0-9e]*\).*/\1/p")
         echo "$recipe $backend: $key in $precision: $figure"
@@ -81,5 +125,22 @@ measure() { # RECIPE KEY_OF_THE_FIGURE ARGUMENTS...
 }
 
 mkdir -p "$out"
+if [ -n "$tests" ]; then
+    # The suite runs on CUDA wherever that works; here it has to.
+    [ "$backend" != tch-cuda ] || export MAFLOW_TEST_CUDA=1
+    for program in "$tests"/*; do
+        name=$(basename "$program")
+        time_for "$name" || break
+        "$program" >"$out/$name.txt" 2>&1 || echo "$name failed: see $out/$name.txt"
+        grep '^test result' "$out/$name.txt" | sed "s/^/$name: /"
+    done
+fi
 measure ising-16-paper free_energy_per_site
 [ -z "$data" ] || measure mnist nll_nats --data "$data"
+printf %s "$peers" | while read -r peer; do
+    time_for "$peer" || continue
+    echo "$peer:"
+    sh -c "$peer" </dev/null || echo "failed"
+done
+# The schedule's warm-up has to be shorter than the training.
+[ -z "$data" ] || measure mnist-conv nll_nats --data "$data" --set train.schedule.warmup=1

@@ -8,7 +8,7 @@ use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::{Group, Potential, Space, TimeBasis};
 
 use crate::args::Backend;
-use crate::config::{Activation, Precision, RidgePotential, Term, TimeFamily};
+use crate::config::{self, Activation, Precision, RidgePotential, Term, TimeFamily};
 use crate::error::CliError;
 use crate::plan::Compute;
 
@@ -124,7 +124,29 @@ impl<T: Real> Engine for Cpu<T> {
                 let basis = time(term.time_family, term.time_terms, duration)?;
                 Box::new(TwoLayer::new(self.clone(), dim, settings, basis, seed)?)
             }
+            Term::Convolutional(_) => return Err(libtorch_only(term.kind())),
         })
+    }
+}
+
+/// What is said of a term that only libtorch's backends have.
+fn libtorch_only(kind: &str) -> CliError {
+    CliError::Usage(format!(
+        "the term \"{kind}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu (or tch-cuda), \
+         after {} where that was not done",
+        backend_tch::SET_UP
+    ))
+}
+
+/// Checks that a backend has the terms of a potential.
+///
+/// # Errors
+/// A sentence with the remedy.
+pub fn require_terms(backend: Backend, potential: &config::Potential) -> Result<(), CliError> {
+    let config::Potential::Sum(sum) = potential else { return Ok(()) };
+    match sum.terms.iter().find(|term| matches!(term, Term::Convolutional(_))) {
+        Some(term) if backend.libtorch_device().is_none() => Err(libtorch_only(term.kind())),
+        _ => Ok(()),
     }
 }
 
@@ -236,6 +258,15 @@ impl Engine for backend_tch::Tch {
             Term::TwoLayer(term) => {
                 let (f, options) = (activation(term.activation), (term.bias, term.probes));
                 Of::two_layer(*self, dim, term.hidden, f, options, basis, seed)?
+            }
+            Term::Convolutional(term) => {
+                let network = backend_tch::Network {
+                    side: crate::problem::SIDE,
+                    channels: term.channels,
+                    hidden: term.hidden,
+                    probes: term.probes,
+                };
+                Of::convolutional(*self, network, basis, seed)?
             }
         }))
     }

@@ -70,6 +70,7 @@ fn report<S: Space>(
         integration_error: found.integration_error / sites,
         converged: found.is_converged(),
         random_in_time: trained.potential.random_in_time(),
+        laplacian_probes: config.potential.probes(),
         sites: sites as usize,
         figures,
     }

@@ -368,6 +368,7 @@ fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
     let of_run = config.run.as_ref().map(|run| run.backend);
     let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
     engine::require(backend)?;
+    engine::require_terms(backend, &config.potential)?;
     if config.train.precision == Precision::Tf32 && backend != Backend::TchCuda {
         return Err(CliError::Usage(format!(
             "the precision tf32 is one of NVIDIA GPUs, and {} has none; choose --backend tch-cuda, or --precision f32",

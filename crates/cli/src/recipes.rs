@@ -33,6 +33,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "mnist",
     "mnist-fast",
     "mnist-deep",
+    "mnist-conv",
     "two-moons",
     "eight-gaussians",
     "rings",

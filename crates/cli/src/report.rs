@@ -24,6 +24,10 @@ pub struct Report {
     /// Whether the field is random in time, so that the change is mostly that of the draws.
     #[serde(skip)]
     pub random_in_time: bool,
+    /// Probes per row that the Laplacian was estimated with; none where it is exact. Each row has its own, so that the standard error has
+    /// their part in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub laplacian_probes: Option<usize>,
     /// Sites of the lattice; 1 for everything else.
     #[serde(skip)]
     pub sites: usize,
@@ -85,6 +89,13 @@ impl Report {
         };
         rows.push(("integration error", format!("{} nats{remedy}", short(nats))));
         rows.push(("", format!("{} samples, {}", self.samples, self.integrator)));
+        if let Some(probes) = self.laplacian_probes {
+            let plural = if probes == 1 { "" } else { "s" };
+            rows.push((
+                "",
+                format!("Laplacian by {probes} probe{plural} per row, whose scatter is in the standard error"),
+            ));
+        }
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let lines: Vec<String> = rows
             .iter()
@@ -194,6 +205,7 @@ mod tests {
             integration_error: 3.2e-5,
             converged: true,
             random_in_time: false,
+            laplacian_probes: None,
             sites: 100,
             figures: Figures::FreeEnergy {
                 free_energy_per_site: -2.3,
@@ -259,6 +271,14 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
         }
+        assert!(!text.contains("probe"), "{text}");
+        let text = Report { laplacian_probes: Some(4), ..report() }.text();
+        assert!(
+            text.ends_with(
+                "                          Laplacian by 4 probes per row, whose scatter is in the standard error"
+            ),
+            "{text}"
+        );
         let text = Report { converged: false, ..report() }.text();
         assert!(text.contains("give more --steps"), "{text}");
     }

@@ -177,6 +177,15 @@ fn what_is_not_a_run_is_refused() {
 }
 
 #[test]
+fn a_term_of_libtorch_alone_is_refused_elsewhere_before_any_work() {
+    let sentence = ["\"convolutional\"", "ndarray", "--backend tch-cpu", "scripts/setup-libtorch.sh"];
+    refuses(&["train", "mnist-conv"], 2, &sentence);
+    let conv = "potential.terms=[{kind = \"convolutional\", channels = [2, 2], hidden = 2}]";
+    refuses(&["train", "--set", conv], 2, &["\"convolutional\"", "pictures as the target"]);
+    refuses(&["train", "mnist-conv", "--set", "potential.terms.2.channels=[0, 2]"], 2, &["channels", "at least 1"]);
+}
+
+#[test]
 #[cfg(not(maflow_tch))]
 fn without_libtorch_its_backends_name_the_set_up() {
     refuses(&["--backend", "tch-cpu"], 1, &["tch-cpu", "`scripts/setup-libtorch.sh`", "`--backend ndarray`"]);
@@ -195,6 +204,18 @@ fn libtorch_is_only_looked_for_where_it_is_asked_for() {
         let sentence = contains("no libtorch in nowhere (named by LIBTORCH)").and(contains("setup-libtorch.sh"));
         maflow(&["--backend", backend]).code(1).stdout(is_empty()).stderr(sentence);
     }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+}
+
+#[test]
+#[cfg(maflow_tch)]
+fn a_missing_c_interface_is_named_with_its_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["--backend", "tch-cpu", "train", "two-moons"];
+    let sentence =
+        contains("nowhere/libtch.so").and(contains("unset MAFLOW_LIBTCH")).and(contains("setup-libtorch.sh"));
+    let refused = maflow(folder.path()).env("MAFLOW_LIBTCH", "nowhere/libtch.so").args(words).assert().code(1);
+    refused.stdout(is_empty()).stderr(sentence);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
 }
 

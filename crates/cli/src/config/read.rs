@@ -85,8 +85,16 @@ fn potential(mut table: Table) -> Result<Potential, ConfigError> {
 
 /// The terms of a sum.
 fn terms(mut table: Table) -> Result<Vec<Term>, ConfigError> {
-    const KINDS: [&str; 7] =
-        ["lattice-quadratic", "lattice-ridge", "quadratic", "full-quadratic", "separable", "ridge", "two-layer"];
+    const KINDS: [&str; 8] = [
+        "lattice-quadratic",
+        "lattice-ridge",
+        "quadratic",
+        "full-quadratic",
+        "separable",
+        "ridge",
+        "two-layer",
+        "convolutional",
+    ];
     let key = "potential.terms";
     let expected = "an array of sections [[potential.terms]]";
     let given = match table.remove("terms") {
@@ -105,7 +113,8 @@ fn terms(mut table: Table) -> Result<Vec<Term>, ConfigError> {
             "full-quadratic" => Term::FullQuadratic(section(&path, rest)?),
             "separable" => Term::Separable(section(&path, rest)?),
             "ridge" => Term::Ridge(section(&path, rest)?),
-            _ => Term::TwoLayer(section(&path, rest)?),
+            "two-layer" => Term::TwoLayer(section(&path, rest)?),
+            _ => Term::Convolutional(section(&path, rest)?),
         })
     };
     given.into_iter().enumerate().map(term).collect()

@@ -87,6 +87,25 @@ impl Config {
                 at_most("potential.terms.probes", term.probes, 1 << 16)?;
                 return time_terms(term.time_terms);
             }
+            Term::Convolutional(term) => {
+                for channels in term.channels {
+                    at_least("potential.terms.channels", channels, 1)?;
+                    at_most("potential.terms.channels", channels, 1 << 12)?;
+                }
+                at_least("potential.terms.hidden", term.hidden, 1)?;
+                at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
+                at_most("potential.terms.probes", term.probes, 1 << 16)?;
+                time_terms(term.time_terms)?;
+                return match self.target {
+                    Target::Mnist(_) => Ok(()),
+                    _ => Err(out_of_range(
+                        "potential.terms.kind",
+                        "\"convolutional\"",
+                        "pictures as the target",
+                        "choose another term or target.kind = \"mnist\"",
+                    )),
+                };
+            }
         }
         match self.target.lattice() {
             Some((_, _, super::Boundary::Periodic)) => Ok(()),

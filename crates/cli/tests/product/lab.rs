@@ -45,6 +45,23 @@ pub const ISING: &[&str] = &[
     "--set=evaluate.samples=300",
 ];
 
+/// A small whitened Ising model that learns by flow matching and is then fine-tuned.
+pub const MATCHED: &[&str] = &[
+    "ising-16",
+    "--set=target.size=4",
+    "--set=potential.terms.1.kernels=3",
+    "--set=flow.steps=4",
+    "--set=train.batch=32",
+    "--set=train.pool=200",
+    "--set=train.steps=8",
+    "--set=train.schedule.warmup=2",
+    "--set=train.checkpoint_every=4",
+    "--set=train.keep=9",
+    "--set=fine_tune.steps=6",
+    "--set=fine_tune.batch=16",
+    "--set=evaluate.samples=300",
+];
+
 /// The backends that were compiled in; that for GPUs where libtorch can use CUDA and there is a driver with a device.
 fn backends() -> Vec<&'static str> {
     let cuda = || backend_tch::libtorch().is_ok_and(|found| found.cuda) && backend_tch::driver().is_ok();
@@ -65,7 +82,6 @@ impl Lab {
     }
 
     /// The name of the backend.
-    #[cfg(maflow_tch)]
     pub fn backend(&self) -> &'static str {
         self.backend
     }

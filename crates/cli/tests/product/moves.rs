@@ -75,7 +75,7 @@ fn a_state_of_pytorch_in_the_papers_ising_model() {
 mod between_backends {
     use std::fs;
 
-    use crate::lab::{ISING, TOY};
+    use crate::lab::{ISING, MATCHED, TOY};
 
     use super::*;
     use crate::lab::Lab;
@@ -100,7 +100,7 @@ mod between_backends {
 
     #[test]
     fn a_run_goes_on_elsewhere() {
-        for model in [TOY, ISING] {
+        for model in [TOY, ISING, MATCHED] {
             on_every_backend(|lab| {
                 lab.trains(model, "whole", &["--precision", "f64"]);
                 let (expected, figures) = (numbers(lab, "whole"), lab.figures("whole", &[]));

@@ -301,6 +301,46 @@ fn pictures_are_trained_on_by_epochs() {
     });
 }
 
+/// The recipe of the convolutional potential, at a size that trains in a moment.
+const CONVOLUTIONAL: &[&str] = &[
+    "mnist-conv",
+    "--data=digits",
+    "--set=target.content=any",
+    "--set=potential.terms.2.channels=[2, 3]",
+    "--set=potential.terms.2.hidden=4",
+    "--set=potential.terms.1.centres=3",
+    "--set=flow.steps=2",
+    "--set=train.batch=8",
+    "--set=train.steps=4",
+    "--set=train.schedule.warmup=1",
+    "--set=evaluate.samples=7",
+    "--set=evaluate.refinements=1",
+];
+
+#[test]
+fn a_convolutional_potential_is_trained_on_libtorch_and_its_probes_are_told() {
+    on_every_backend(|lab| {
+        write_digits(lab, "digits", 24, 7);
+        if lab.backend() == "ndarray" {
+            let words = [&["train"], CONVOLUTIONAL, &["--out", "run"]].concat();
+            let stderr =
+                lab.refuses(&words, 2, &["\"convolutional\"", "--backend tch-cpu", "scripts/setup-libtorch.sh"]);
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            assert!(!lab.path("run").exists());
+            return;
+        }
+        let told = lab.trains(CONVOLUTIONAL, "run", &[]);
+        assert!(told.contains("Laplacian by 1 probe per row"), "{told}");
+        let figures = lab.figures("run", &["--data=digits"]);
+        assert_eq!(figures["laplacian_probes"], 1, "{figures}");
+        // More probes, and other figures within their errors.
+        let more = lab.figures("run", &["--data=digits", "--set=potential.terms.2.probes=3"]);
+        assert_eq!(more["laplacian_probes"], 3, "{more}");
+        let difference = number(&more, "nll_nats") - number(&figures, "nll_nats");
+        assert!(difference != 0.0 && difference.abs() < 5.0 * number(&figures, "standard_error"), "{figures} {more}");
+    });
+}
+
 #[test]
 fn pictures_that_cannot_be_used_are_refused() {
     on_every_backend(|lab| {
