@@ -455,13 +455,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let out = path.to_str().unwrap();
-        RunDir::create(&path, &recipes::load("two-moons", &[]).unwrap()).unwrap();
+        RunDir::create(&path, &recipes::load("rings", &[]).unwrap()).unwrap();
         let longer = train(&["train", "--resume", "--out", out, "--set", "train.steps=9000"]);
         assert_eq!(longer.config.train.steps, Some(9000));
         assert_eq!(longer.start, Start::Resume(path.clone()));
         for (words, key) in [
             (["--set", "potential.hidden=3"], "`potential`"),
-            (["--set", "target.name=rings"], "`target`"),
+            (["--set", "target.name=pinwheel"], "`target`"),
             (["--seed", "77"], "`train.seed`"),
             (["--precision", "f64"], "`train.precision`"),
         ] {
@@ -471,7 +471,7 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
         }
         let error = plan(&["train", "mnist", "--resume", "--out", out]).unwrap_err();
-        assert!(error.to_string().contains("two-moons, not of mnist"), "{error}");
+        assert!(error.to_string().contains("rings, not of mnist"), "{error}");
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn what_is_there_is_not_overwritten() {
         fs::write(&config, text).unwrap();
         assert_eq!(before, content(&lab.path("run")));
         // Without a name the next free one is taken.
-        for run in ["runs/two-moons", "runs/two-moons-2"] {
+        for run in ["runs/rings", "runs/rings-2"] {
             let told = lab.does(&[&["train"], TOY].concat());
             assert!(told.contains(run) && lab.path(run).is_dir(), "{told}");
         }

@@ -20,7 +20,7 @@ pub struct Lab {
 
 /// A density in the plane.
 pub const TOY: &[&str] = &[
-    "two-moons",
+    "rings",
     "--set=potential.hidden=8",
     "--set=flow.steps=4",
     "--set=train.batch=32",
