@@ -13,13 +13,16 @@ use crate::{
 pub(super) const ROWS: usize = 3;
 
 /// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, and, where the field is not
-/// random in time, reversal, adaptive steps, and ln p against the exact log-determinant.
+/// random in time, reversal, adaptive steps, and ln p and its score against differences of the map. In single precision
+/// differences say little: there the adjoint of one method stands for all, and the map is not differenced.
 ///
 /// # Panics
 /// When a check fails, with the numbers.
 pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
-    for method in Method::ALL {
-        let integrator = fixed(method, 2);
+    let double = space.round_off() < 1e-12;
+    let methods = if double { &Method::ALL[..] } else { &[Method::Rk4] };
+    for method in methods {
+        let integrator = fixed(*method, 2);
         for objective in objectives::<S>(potential.dim()) {
             adjoint_is_the_difference(space, potential, &integrator, &*objective);
         }
@@ -37,8 +40,10 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
     if !potential.random_in_time() {
         forward_and_backward_is_the_identity(space, potential);
         adaptive_steps_keep_their_tolerance(space, potential);
-        log_density_is_the_log_determinant(space, potential);
-        score_is_the_difference_of_ln_p(space, potential);
+        if double {
+            log_density_is_the_log_determinant(space, potential);
+            score_is_the_difference_of_ln_p(space, potential);
+        }
     }
 }
 
