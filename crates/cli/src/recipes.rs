@@ -29,6 +29,8 @@ macro_rules! built_in {
 pub const BUILT_IN: &[BuiltIn] = built_in![
     "ising-16",
     "ising-8",
+    "ising-32",
+    "ising-64",
     "ising-16-paper",
     "mnist",
     "mnist-fast",

@@ -108,7 +108,7 @@ impl LossCurve {
         let mut entries = Vec::new();
         if self.training.iter().any(|p| p.error > 0.0) {
             entries.push((BLUE.mix(0.35), 7.0, "batch mean ± standard error".to_owned()));
-        } else {
+        } else if !self.training.is_empty() {
             entries.push((BLUE.mix(0.6), 1.5, "batch mean".to_owned()));
         }
         if self.smoothing > 1 {
