@@ -30,6 +30,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "ising-16",
     "ising-8",
     "ising-16-paper",
+    "phi4-16",
     "mnist",
     "mnist-fast",
     "mnist-deep",
