@@ -68,7 +68,10 @@ pub fn draw<S: Space>(
                     save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
                     save("path", save_png(&plane_path(&flow, config)?, &folder, "path"))?;
                 }
-                TargetEnergy::Ising(_) | TargetEnergy::WhitenedIsing(_) | TargetEnergy::Phi4(_) => {
+                TargetEnergy::Ising(_)
+                | TargetEnergy::WhitenedIsing(_)
+                | TargetEnergy::Phi4(_)
+                | TargetEnergy::WhitenedPhi4(_) => {
                     save("samples", samples(&flow, config, &trained.standardisation, (50, 10), &folder))?;
                     save("path", save_png(&lattice::path(&flow, config, &trained.standardisation)?, &folder, "path"))?;
                 }

@@ -4,7 +4,7 @@ use datasets::Standardisation;
 use datasets::lattice::sample_spins;
 use flow_core::{Direction, Draws, Flow, Purpose, Space, Span};
 
-use crate::config::{Config, IsingCoordinates, Target};
+use crate::config::{Config, Target};
 use crate::error::CliError;
 use crate::plots::{ColumnGroup, Palette, Tiles};
 use crate::problem::{FIGURE_ROWS, SIDE, TargetEnergy};
@@ -26,14 +26,10 @@ pub fn batch<S: Space>(flow: &Flow<'_, S>, seed: u64, i: u64, count: usize) -> R
 /// Parameters that no target has.
 pub fn to_physical(config: &Config, standardisation: &Standardisation, samples: &mut [f64]) -> Result<(), CliError> {
     standardisation.invert(samples);
-    if let Target::Ising(ising) = &config.target
-        && ising.coordinates == IsingCoordinates::Whitened
-    {
-        let TargetEnergy::WhitenedIsing(target) = TargetEnergy::new(&config.target)? else {
-            unreachable!("a whitened target has whitened coordinates")
-        };
-        let mut x = vec![0.0; target.sites()];
-        for row in samples.chunks_exact_mut(target.sites()) {
+    if config.target.whitened() {
+        let target = TargetEnergy::new(&config.target)?;
+        let mut x = vec![0.0; config.dimension()];
+        for row in samples.chunks_exact_mut(config.dimension()) {
             target.to_physical(row, &mut x);
             row.copy_from_slice(&x);
         }

@@ -6,8 +6,8 @@
 //! - [`mnist`]: the four IDX files, read from a folder or fetched into the user's cache; pixels to logits and back with their
 //!   Jacobian and bits per dimension.
 //! - [`plane`]: five densities with samples, `ln p` and entropy; four energies with gradients and `ln Z`.
-//! - [`lattice`]: the Ising model in continuous variables (plain and whitened), its spins by cluster Monte Carlo, the φ⁴ theory, and
-//!   the symmetries of a rectangular lattice.
+//! - [`lattice`]: the Ising model in continuous variables and the φ⁴ theory (both plain and whitened), their spins and fields by cluster
+//!   Monte Carlo, and the symmetries of a rectangular lattice.
 //! - [`Standardisation`]: affine maps to zero mean and unit scale, with their inverse and their Jacobian.
 //!
 //! # From pictures to logits

@@ -133,17 +133,18 @@ pub struct IsingTarget {
     pub boundary: Boundary,
     /// Coordinates that the flow works in; figures are those of x either way.
     #[serde(default)]
-    pub coordinates: IsingCoordinates,
+    pub coordinates: TargetCoordinates,
 }
 
-/// Coordinates of the continuous Ising model with coupling matrix K.
+/// Coordinates of a lattice model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum IsingCoordinates {
-    /// x, as the paper has it.
+pub enum TargetCoordinates {
+    /// x, the model's own.
     #[default]
     X,
-    /// `y = K^(-1/2) x`: spins times `K^(1/2)` plus standard normal noise, what flow matching needs.
+    /// `y = K^(-1/2) x`, what flow matching needs. Of the continuous Ising model K is the coupling matrix, and y is spins times `K^(1/2)`
+    /// plus standard normal noise; of the φ⁴ theory it is the covariance of the Gaussian of least free energy.
     Whitened,
 }
 
@@ -272,6 +273,9 @@ pub struct Phi4Target {
     pub kappa: f64,
     /// Quartic coupling λ.
     pub lambda: f64,
+    /// Coordinates that the flow works in; figures are those of φ, which is x, either way.
+    #[serde(default)]
+    pub coordinates: TargetCoordinates,
 }
 
 /// The scalar potential.
@@ -762,7 +766,7 @@ pub struct Train {
     /// it is; uniformly when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focus: Option<f64>,
-    /// Flow matching to an Ising model: spin configurations sampled once, by cluster Monte Carlo, to train on.
+    /// Flow matching to a lattice model: configurations sampled once, by cluster Monte Carlo, to train on.
     #[serde(default = "Train::default_pool")]
     pub pool: usize,
     /// Floating-point precision.

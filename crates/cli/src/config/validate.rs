@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    Config, ConfigError, Evaluate, FineTune, Flow, Generator, Gradient, IsingCoordinates, Objective, Potential,
-    Schedule, Symmetry, Target, Term, Train,
+    Config, ConfigError, Evaluate, FineTune, Flow, Generator, Gradient, Objective, Potential, Schedule, Symmetry,
+    Target, TargetCoordinates, Term, Train,
 };
 
 impl Config {
@@ -132,13 +132,13 @@ impl Config {
             Objective::FlowMatching => "\"flow-matching\"",
         };
         if self.train.objective == Objective::FlowMatching {
-            let whitened = |ising: &super::IsingTarget| ising.coordinates == IsingCoordinates::Whitened;
             let remedy = match &self.target {
                 Target::Mnist(_) => None,
                 Target::Toy(toy) if !toy.name.is_energy() => None,
-                Target::Ising(ising) if whitened(ising) => None,
+                Target::Ising(_) | Target::Phi4(_) if self.target.whitened() => None,
                 Target::Ising(_) => Some("set target.coordinates = \"whitened\", where samples are spins and noise"),
-                Target::Phi4(_) | Target::Toy(_) => Some("flow matching needs samples, and this target has no sampler"),
+                Target::Phi4(_) => Some("set target.coordinates = \"whitened\", where samples are nearly normal"),
+                Target::Toy(_) => Some("flow matching needs samples, and this target has no sampler"),
             };
             if let Some(remedy) = remedy {
                 return Err(out_of_range("train.objective", word(self.train.objective), word(fits), remedy));
@@ -201,6 +201,15 @@ impl Config {
 }
 
 impl Target {
+    /// Whether the flow works in the whitened coordinates of a lattice model.
+    pub fn whitened(&self) -> bool {
+        match self {
+            Self::Ising(ising) => ising.coordinates == TargetCoordinates::Whitened,
+            Self::Phi4(phi4) => phi4.coordinates == TargetCoordinates::Whitened,
+            Self::Mnist(_) | Self::Toy(_) => false,
+        }
+    }
+
     /// Sites in either direction and the boundary, where it is a lattice.
     pub fn lattice(&self) -> Option<(usize, usize, super::Boundary)> {
         match self {

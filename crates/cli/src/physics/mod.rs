@@ -50,7 +50,7 @@ pub fn study<S: Space>(
     };
     let latent = hybrid(Coordinates::Latent)?;
     let plain = hybrid(Coordinates::Plain)?;
-    let clusters = model.clusters(seed)?;
+    let (clusters, _) = model.clusters(seed)?;
     let row = |(i, observable): (usize, Observable)| {
         let of =
             |walked: &Option<Walked>| walked.as_ref().map(|walked| Figure::plain(observable.of_chains(&walked.chains)));
@@ -59,7 +59,7 @@ pub fn study<S: Space>(
             flow: drawn.flow[i],
             weighted: drawn.weighted[i],
             exact: model.exact(observable),
-            clusters: clusters.map(|(means, _)| Figure::plain(means[i])),
+            clusters: Figure::plain(clusters[i]),
             metropolis: of(&metropolis),
             latent_hybrid: of(&latent),
             plain_hybrid: of(&plain),

@@ -1,6 +1,8 @@
 //! A lattice model as physicists measure it: energy, magnetisation and their fluctuations, with the exact values where there are any.
 
-use datasets::lattice::{Estimate, IsingSamples, IsingStatistics, Lattice, LatticeError, sample_spins};
+use datasets::lattice::{
+    Estimate, IsingSamples, IsingStatistics, Lattice, LatticeError, Phi4Samples, Phi4Statistics, sample_spins,
+};
 use flow_core::{Draws, Mean, Weights};
 
 use crate::config::{Config, Potential, Target, Term};
@@ -155,37 +157,43 @@ impl LatticeModel {
         }
     }
 
-    /// Averages by cluster Monte Carlo in the order of [`LatticeModel::observables`], with the number of configurations; for Ising models.
+    /// Averages by cluster Monte Carlo in the order of [`LatticeModel::observables`], with the number of configurations.
     ///
     /// # Errors
     /// Those of the sampler.
-    pub fn clusters(&self, seed: u64) -> Result<Option<([Mean; 3], usize)>, LatticeError> {
-        /// Spins in all, and least and most configurations.
-        const SPINS: usize = 1 << 22;
-        let Some(temperature) = self.temperature else { return Ok(None) };
-        let count = (SPINS / self.sites()).clamp(1 << 10, 1 << 14);
-        let samples = IsingSamples::generate(&self.lattice, temperature, count, seed)?;
-        let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } = samples.statistics();
-        let means = [energy_per_site, magnetisation_per_site, specific_heat_per_site];
-        Ok(Some((means.map(|e| Mean { mean: e.mean, standard_error: e.standard_error }), count)))
+    pub fn clusters(&self, seed: u64) -> Result<([Mean; 3], usize), LatticeError> {
+        /// Sites in all configurations; they are at least 2¹⁰ and at most 2¹⁴.
+        const SITES: usize = 1 << 22;
+        let count = (SITES / self.sites()).clamp(1 << 10, 1 << 14);
+        let means = match (self.temperature, self.energy.phi4()) {
+            (Some(temperature), _) => {
+                let samples = IsingSamples::generate(&self.lattice, temperature, count, seed)?;
+                let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } =
+                    samples.statistics();
+                [energy_per_site, magnetisation_per_site, specific_heat_per_site]
+            }
+            (None, Some(target)) => {
+                let samples = Phi4Samples::generate(target, count, seed)?;
+                let Phi4Statistics { action_per_site, magnetisation_per_site, susceptibility } = samples.statistics();
+                [action_per_site, magnetisation_per_site, susceptibility]
+            }
+            (None, None) => unreachable!("a lattice model is an Ising model or a φ⁴ theory"),
+        };
+        Ok((means.map(|e| Mean { mean: e.mean, standard_error: e.standard_error }), count))
     }
 
     /// Measures points in the flow's coordinates, row by row. Spins of an Ising model are drawn by `p(s_i = 1 | x) = σ(2x_i)`, one
     /// configuration for each point from its row of `draws`: they carry the weight of their point, and averages over them have no bias.
     pub fn measure(&self, points: &[f64], draws: Draws) -> Measured {
         let n = self.sites();
-        let (mut x, mut spins) = (vec![0.0; n], vec![0i8; n]);
+        let (mut x, mut gradient, mut spins) = (vec![0.0; n], vec![0.0; n], vec![0i8; n]);
         let mut out = Measured::default();
         for (row, point) in points.chunks_exact(n).enumerate() {
-            match &self.energy {
-                TargetEnergy::Phi4(target) => {
-                    out.energy.push(target.energy_and_gradient(point, &mut x));
-                    out.magnetisation.push(point.iter().sum::<f64>().abs());
-                    continue;
-                }
-                TargetEnergy::WhitenedIsing(target) => target.to_physical(point, &mut x),
-                TargetEnergy::Ising(_) => x.copy_from_slice(point),
-                TargetEnergy::Plane(_) => unreachable!("a lattice model is no energy in the plane"),
+            self.energy.to_physical(point, &mut x);
+            if let Some(target) = self.energy.phi4() {
+                out.energy.push(target.energy_and_gradient(&x, &mut gradient));
+                out.magnetisation.push(x.iter().sum::<f64>().abs());
+                continue;
             }
             sample_spins(&x, &mut draws.row(row as u64), &mut spins);
             out.energy.push(self.lattice.spin_energy(&spins));
@@ -255,13 +263,48 @@ mod tests {
     #[test]
     fn clusters_agree_with_the_exact_values() {
         let model = model("ising-8", &["target.size=4"]);
-        let (found, count) = model.clusters(3).unwrap().unwrap();
+        let (found, count) = model.clusters(3).unwrap();
         assert_eq!(count, 1 << 14);
         for (observable, found) in model.observables().into_iter().zip(found) {
             if let Some(exact) = model.exact(observable) {
                 assert!((found.mean - exact).abs() < 4.0 * found.standard_error, "{}: {found:?}", observable.key);
             }
         }
+    }
+
+    #[test]
+    fn a_field_theory_has_the_same_figures_in_either_coordinates() {
+        // Points from unit Gaussians, brought to the target's density by their weights.
+        let rows = 200_000;
+        let draws = Draws::new(2, Purpose::Sample, 0);
+        let points = draws.normals(0..rows, 4);
+        let [plain, whitened] = ["x", "whitened"].map(|coordinates| {
+            let target =
+                format!("target={{kind=\"phi4\", size=2, kappa=0.15, lambda=0.1, coordinates=\"{coordinates}\"}}");
+            let model = model(
+                "ising-16",
+                &[&target, "train.objective=\"free-energy\"", "potential.terms=[{kind=\"quadratic\"}]"],
+            );
+            let loss = |y: &[f64]| {
+                let energy = flow_core::Energy::energy_and_gradient(model.energy(), y, &mut [0.0; 4]);
+                flow_core::standard_normal_log_density(y) + energy
+            };
+            let weights = Weights::new(&points.chunks(4).map(loss).collect::<Vec<_>>());
+            let measured = model.measure(&points, draws);
+            let observables = model.observables().map(|observable| observable.weighted(&weights, &measured));
+            (weights.ess(), weights.log_z(), observables, model.clusters(4).unwrap().0)
+        });
+        let agree = |what: &str, a: Mean, b: Mean| {
+            let error = a.standard_error.hypot(b.standard_error);
+            assert!((a.mean - b.mean).abs() < 4.0 * error && error < 0.02, "{what}: {a:?}, {b:?}");
+        };
+        agree("ln Z", plain.1, whitened.1);
+        for i in 0..3 {
+            agree("observable", plain.2[i], plain.3[i]);
+            agree("observable in whitened coordinates", whitened.2[i], whitened.3[i]);
+        }
+        // In them a unit Gaussian is nearly the target.
+        assert!(whitened.0 > 0.95 && plain.0 < 0.9, "{} {}", whitened.0, plain.0);
     }
 
     #[test]

@@ -92,9 +92,8 @@ pub struct Row {
     /// The exact value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<f64>,
-    /// By cluster Monte Carlo of the spins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clusters: Option<Figure>,
+    /// By cluster Monte Carlo of the model itself.
+    pub clusters: Figure,
     /// By independence Metropolis with the flow as proposal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metropolis: Option<Figure>,
@@ -190,7 +189,7 @@ impl PhysicsReport {
             ("flow", |row| Some(row.flow.text())),
             ("weighted", |row| Some(row.weighted.text())),
             ("exact", |row| row.exact.map(|exact| like_error(exact, row.weighted.standard_error))),
-            ("cluster Monte Carlo", |row| row.clusters.as_ref().map(Figure::text)),
+            ("cluster Monte Carlo", |row| Some(row.clusters.text())),
             ("Metropolis", |row| row.metropolis.as_ref().map(Figure::text)),
             ("hybrid in z", |row| row.latent_hybrid.as_ref().map(Figure::text)),
             ("hybrid in x", |row| row.plain_hybrid.as_ref().map(Figure::text)),

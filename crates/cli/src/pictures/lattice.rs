@@ -1,7 +1,7 @@
-//! Pictures of lattice models: the path from the base to the target, and the flow's spins beside those of cluster Monte Carlo.
+//! Pictures of lattice models: the path from the base to the target, and the flow's samples beside those of cluster Monte Carlo.
 
 use datasets::Standardisation;
-use datasets::lattice::IsingSamples;
+use datasets::lattice::{IsingSamples, Phi4Samples};
 use flow_core::{Direction, Draws, Flow, Purpose, Space};
 
 use super::{STOPS, times};
@@ -55,7 +55,7 @@ pub fn path<S: Space>(
     Ok(Tiles { title, note, groups, height, width, pictures, palette })
 }
 
-/// Spins drawn from the flow beside spins from cluster Monte Carlo; `None` for other models.
+/// Samples of the flow beside those of cluster Monte Carlo; `None` in the plane.
 pub fn beside_clusters<S: Space>(
     flow: &Flow<'_, S>,
     config: &Config,
@@ -63,32 +63,46 @@ pub fn beside_clusters<S: Space>(
     energy: &TargetEnergy,
 ) -> Result<Option<Tiles>, CliError> {
     const SIDE: usize = 5;
-    let model = match energy {
-        TargetEnergy::Ising(model) => model,
-        TargetEnergy::WhitenedIsing(model) => model.physical(),
-        TargetEnergy::Phi4(_) | TargetEnergy::Plane(_) => return Ok(None),
-    };
     let seed = config.train.seed;
-    let (height, width, sites) = (model.lattice().rows(), model.lattice().cols(), model.sites());
+    let [height, width] = sampling::shape(config)[..] else { return Ok(None) };
+    let sites = height * width;
     let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
     sampling::to_physical(config, standardisation, &mut samples)?;
-    let clusters = IsingSamples::generate(model.lattice(), model.temperature(), SIDE * SIDE, seed)?;
-    let draws = Draws::new(seed, Purpose::Spins, u64::MAX - 1);
-    let mut pictures = Vec::with_capacity(2 * SIDE * SIDE);
-    for row in 0..SIDE {
-        let of_row = row * SIDE..(row + 1) * SIDE;
-        pictures.extend(of_row.clone().map(|k| sampling::spins(&samples[k * sites..(k + 1) * sites], draws, k as u64)));
+    let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>);
+    if let Some(model) = energy.ising() {
+        let clusters = IsingSamples::generate(model.lattice(), model.temperature(), SIDE * SIDE, seed)?;
+        let draws = Draws::new(seed, Purpose::Spins, u64::MAX - 1);
         let shade = |spin: &i8| if *spin > 0 { 1.0 } else { 0.0 };
-        pictures.extend(of_row.map(|k| clusters.spins(k).iter().map(shade).collect::<Vec<f32>>()));
+        note = format!("{height}×{width} Ising model at T = {:.4}", model.temperature());
+        palette = Palette::Spins;
+        let rows = samples.chunks_exact(sites).enumerate();
+        learned = rows.map(|(k, x)| sampling::spins(x, draws, k as u64)).collect();
+        sampled = (0..SIDE * SIDE).map(|k| clusters.spins(k).iter().map(shade).collect()).collect();
+    } else if let Some(model) = energy.phi4() {
+        let clusters = Phi4Samples::generate(model, SIDE * SIDE, seed)?;
+        let fields: Vec<f64> = (0..SIDE * SIDE).flat_map(|k| clusters.field(k)).map(|&phi| f64::from(phi)).collect();
+        let reach = samples.iter().chain(&fields).fold(f64::MIN_POSITIVE, |reach, phi| reach.max(phi.abs()));
+        let shades = |fields: &[f64]| fields.chunks_exact(sites).map(|x| sampling::shades(x, reach)).collect();
+        note = format!(
+            "{height}×{width} φ⁴ theory, κ = {}, λ = {}; colours from {:.2} to {reach:.2}",
+            model.kappa(),
+            model.lambda(),
+            -reach
+        );
+        palette = Palette::Viridis;
+        (learned, sampled) = (shades(&samples), shades(&fields));
+    } else {
+        return Ok(None);
     }
+    let rows = learned.chunks(SIDE).zip(sampled.chunks(SIDE));
     let group = |label: &str| ColumnGroup { label: label.to_owned(), ..ColumnGroup::plain(SIDE) };
     Ok(Some(Tiles {
         title: "The flow beside cluster Monte Carlo".to_owned(),
-        note: format!("{height}×{width} Ising model at T = {:.4}", model.temperature()),
+        note,
         groups: vec![group("flow"), group("cluster Monte Carlo")],
         height,
         width,
-        pictures,
-        palette: Palette::Spins,
+        pictures: rows.flat_map(|(learned, sampled)| [learned, sampled].concat()).collect(),
+        palette,
     }))
 }

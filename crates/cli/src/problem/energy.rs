@@ -1,10 +1,10 @@
 //! The energies and densities of `datasets` by the names of a configuration, and their exact values.
 
-use datasets::lattice::{self, IsingTarget, Phi4Target, WhitenedIsing};
+use datasets::lattice::{self, IsingTarget, Phi4Target, WhitenedIsing, WhitenedPhi4};
 use datasets::plane::{PlaneDensity, PlaneEnergy, PlaneTarget};
 use flow_core::Energy;
 
-use crate::config::{Boundary, IsingCoordinates, Target, Toy};
+use crate::config::{Boundary, Target, TargetCoordinates, Toy};
 use crate::error::CliError;
 
 /// An energy to be fitted.
@@ -16,6 +16,8 @@ pub enum TargetEnergy {
     WhitenedIsing(WhitenedIsing),
     /// The φ⁴ theory.
     Phi4(Phi4Target),
+    /// The same in whitened coordinates.
+    WhitenedPhi4(WhitenedPhi4),
     /// In the plane.
     Plane(PlaneEnergy),
 }
@@ -31,13 +33,17 @@ impl TargetEnergy {
                 let (rows, cols) = (ising.size, ising.size_y.unwrap_or(ising.size));
                 let target = IsingTarget::new(rows, cols, boundary(ising.boundary), ising.temperature.value())?;
                 match ising.coordinates {
-                    IsingCoordinates::X => Self::Ising(target),
-                    IsingCoordinates::Whitened => Self::WhitenedIsing(target.whitened()),
+                    TargetCoordinates::X => Self::Ising(target),
+                    TargetCoordinates::Whitened => Self::WhitenedIsing(target.whitened()),
                 }
             }
             Target::Phi4(phi4) => {
                 let periodic = lattice::Boundary::Periodic;
-                Self::Phi4(Phi4Target::new(phi4.size, phi4.size, periodic, phi4.kappa, phi4.lambda)?)
+                let target = Phi4Target::new(phi4.size, phi4.size, periodic, phi4.kappa, phi4.lambda)?;
+                match phi4.coordinates {
+                    TargetCoordinates::X => Self::Phi4(target),
+                    TargetCoordinates::Whitened => Self::WhitenedPhi4(target.whitened()),
+                }
             }
             Target::Toy(toy) => match plane(toy.name) {
                 PlaneTarget::Energy(energy) => Self::Plane(energy),
@@ -45,6 +51,33 @@ impl TargetEnergy {
             },
             Target::Mnist(_) => unreachable!("data are fitted by likelihood"),
         })
+    }
+
+    /// The Ising model, in whichever coordinates.
+    pub fn ising(&self) -> Option<&IsingTarget> {
+        match self {
+            Self::Ising(target) => Some(target),
+            Self::WhitenedIsing(target) => Some(target.physical()),
+            Self::Phi4(_) | Self::WhitenedPhi4(_) | Self::Plane(_) => None,
+        }
+    }
+
+    /// The φ⁴ theory, in whichever coordinates.
+    pub fn phi4(&self) -> Option<&Phi4Target> {
+        match self {
+            Self::Phi4(target) => Some(target),
+            Self::WhitenedPhi4(target) => Some(target.physical()),
+            Self::Ising(_) | Self::WhitenedIsing(_) | Self::Plane(_) => None,
+        }
+    }
+
+    /// From a point in the coordinates that the flow works in to `x`, the same in those of the target's samples.
+    pub fn to_physical(&self, point: &[f64], x: &mut [f64]) {
+        match self {
+            Self::WhitenedIsing(target) => target.to_physical(point, x),
+            Self::WhitenedPhi4(target) => target.to_physical(point, x),
+            Self::Ising(_) | Self::Phi4(_) | Self::Plane(_) => x.copy_from_slice(point),
+        }
     }
 }
 
@@ -54,6 +87,7 @@ impl Energy for TargetEnergy {
             Self::Ising(target) => target.sites(),
             Self::WhitenedIsing(target) => target.sites(),
             Self::Phi4(target) => target.sites(),
+            Self::WhitenedPhi4(target) => target.sites(),
             Self::Plane(_) => 2,
         }
     }
@@ -66,6 +100,7 @@ impl Energy for TargetEnergy {
                 target.energy_and_gradient(x, gradient) - 0.5 * target.physical().log_det_k()
             }
             Self::Phi4(target) => target.energy_and_gradient(x, gradient),
+            Self::WhitenedPhi4(target) => target.energy_and_gradient(x, gradient) - 0.5 * target.log_det_k(),
             Self::Plane(target) => target.energy_and_gradient(x, gradient),
         }
     }

@@ -2,7 +2,7 @@
 
 mod digits;
 mod energy;
-mod spins;
+mod pool;
 
 use std::path::Path as FilePath;
 
@@ -13,7 +13,7 @@ use flow_core::{Draws, Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihoo
 
 pub use digits::{Digits, SIDE};
 pub use energy::{TargetEnergy, boundary};
-pub use spins::SpinPool;
+pub use pool::SamplePool;
 
 use crate::config::{self, Config, Target};
 use crate::error::CliError;
@@ -41,7 +41,7 @@ pub enum Problem {
         /// `−ln Z` where it is known.
         exact: Option<f64>,
         /// Samples of the target, where they are what is trained on.
-        spins: Option<Box<SpinPool>>,
+        samples: Option<Box<SamplePool>>,
     },
 }
 
@@ -59,13 +59,13 @@ impl Problem {
                 let energy = Box::new(TargetEnergy::new(&config.target)?);
                 let exact = energy::exact(&config.target);
                 let sites = if matches!(config.target, Target::Toy(_)) { 1 } else { config.dimension() };
-                let spins = match (&*energy, config.train.objective) {
-                    (TargetEnergy::WhitenedIsing(target), config::Objective::FlowMatching) => {
-                        Some(Box::new(SpinPool::new(target.clone(), config.train.pool, config.train.seed)))
+                let samples = match config.train.objective {
+                    config::Objective::FlowMatching => {
+                        SamplePool::new(&energy, config.train.pool, config.train.seed).map(Box::new)
                     }
-                    _ => None,
+                    config::Objective::Nll | config::Objective::FreeEnergy => None,
                 };
-                Ok(Self::Energy { energy, sites, exact, spins })
+                Ok(Self::Energy { energy, sites, exact, samples })
             }
         }
     }
@@ -82,7 +82,11 @@ impl Problem {
         }
         let path = match self {
             Self::Plane(_) | Self::Digits(_) => Path::Straight,
-            Self::Energy { .. } => Path::Blurred,
+            Self::Energy { energy, .. } => match **energy {
+                // The pool has the centres of unit Gaussians.
+                TargetEnergy::Ising(_) | TargetEnergy::WhitenedIsing(_) => Path::Blurred,
+                TargetEnergy::Phi4(_) | TargetEnergy::WhitenedPhi4(_) | TargetEnergy::Plane(_) => Path::Straight,
+            },
         };
         Box::new(FlowMatching { path, times: train.times, focus: train.focus })
     }
@@ -181,8 +185,8 @@ impl<S: Space> Batches for TrainingRows<'_, S> {
         Ok(match self.problem {
             Problem::Plane(density) => plane_samples(*density, draws, rows),
             Problem::Digits(digits) => digits.training_batch(self.space, draws, rows),
-            Problem::Energy { spins: Some(spins), .. } if self.matching => {
-                spins.batch(draws, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
+            Problem::Energy { samples: Some(samples), .. } if self.matching => {
+                samples.batch(draws, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
             }
             Problem::Energy { energy, .. } => {
                 BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(draws, rows)?

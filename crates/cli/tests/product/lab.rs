@@ -62,6 +62,22 @@ pub const MATCHED: &[&str] = &[
     "--set=evaluate.samples=300",
 ];
 
+/// A small whitened φ⁴ theory that learns likewise.
+pub const FIELD: &[&str] = &[
+    "phi4-16",
+    "--set=target.size=4",
+    "--set=potential.terms.1.kernels=3",
+    "--set=flow.steps=4",
+    "--set=train.batch=64",
+    "--set=train.pool=2000",
+    "--set=train.steps=60",
+    "--set=train.schedule.warmup=10",
+    "--set=train.checkpoint_every=30",
+    "--set=fine_tune.steps=20",
+    "--set=fine_tune.batch=64",
+    "--set=evaluate.samples=2000",
+];
+
 /// The backends that were compiled in; that for GPUs where libtorch can use CUDA and there is a driver with a device.
 fn backends() -> Vec<&'static str> {
     let cuda = || backend_tch::libtorch().is_ok_and(|found| found.cuda) && backend_tch::driver().is_ok();

@@ -1,6 +1,9 @@
-//! Trainings in two phases: flow matching on sampled spins, then fine-tuning by the free energy.
+//! Trainings in two phases: flow matching on sampled spins or fields, then fine-tuning by the free energy.
 
-use crate::lab::{MATCHED, on_every_backend};
+use datasets::lattice::{Boundary, Phi4Samples, Phi4Target};
+use serde_json::Value;
+
+use crate::lab::{FIELD, MATCHED, on_every_backend};
 
 #[test]
 fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
@@ -21,6 +24,41 @@ fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
             assert_eq!(lab.final_bits(&run), lab.final_bits("whole"), "cut after step {kept}");
             assert_eq!(lab.metrics(&run), lab.metrics("whole"), "cut after step {kept}");
         }
+    });
+}
+
+#[test]
+fn a_field_theory_learns_from_samples_and_has_the_figures_of_its_own_coordinates() {
+    on_every_backend(|lab| {
+        lab.trains(FIELD, "run", &[]);
+        let figures = lab.figures("run", &[]);
+        let number = |of: &Value| of.as_f64().unwrap_or_else(|| panic!("no number in {figures}"));
+        assert!(number(&figures["ess"]) > 0.6, "{figures}");
+        assert!(figures["exact_free_energy_per_site"].is_null(), "{figures}");
+        // The bound, and how near it comes, in one: F ≥ −ln Z.
+        let gap = 16.0 * number(&figures["free_energy_per_site"]) + number(&figures["log_z_importance"]);
+        assert!(gap > 0.0 && gap < 0.3, "{gap} in {figures}");
+        let studied = lab.does(&["physics", "run", "--samples", "2000", "--chain", "0", "--json"]);
+        let studied: Value = serde_json::from_str(&studied).unwrap();
+        for name in ["action_per_site", "magnetisation_per_site", "susceptibility"] {
+            let [weighted, clusters] = ["weighted", "clusters"].map(|way| &studied["observables"][name][way]);
+            let error = number(&weighted["standard_error"]).hypot(number(&clusters["standard_error"]));
+            let difference = number(&weighted["value"]) - number(&clusters["value"]);
+            assert!(difference.abs() < 4.0 * error, "{name}: {weighted} {clusters}");
+        }
+        for picture in ["samples", "path", "clusters", "loss", "weights"] {
+            assert!(lab.path("run").join(format!("plots/{picture}.png")).is_file(), "{picture}");
+        }
+        lab.does(&["sample", "run", "--count", "1000", "--out", "fields.npy"]);
+        let fields: ndarray::Array3<f32> = ndarray_npy::read_npy(lab.path("fields.npy")).unwrap();
+        assert_eq!(fields.shape(), [1000, 4, 4]);
+        // Samples are φ, and not y, whose neighbours are hardly correlated.
+        let target = Phi4Target::new(4, 4, Boundary::Periodic, 0.25, 0.022).unwrap();
+        let sampled = Phi4Samples::generate(&target, 4096, 5).unwrap();
+        let neighbours = |field: &[f32]| (0..16).map(|i| field[i] * field[i / 4 * 4 + (i + 1) % 4]).sum::<f32>() / 16.0;
+        let sampled = (0..4096).map(|k| neighbours(sampled.field(k))).sum::<f32>() / 4096.0;
+        let learned = fields.as_slice().unwrap().chunks(16).map(neighbours).sum::<f32>() / 1000.0;
+        assert!((learned - sampled).abs() < 0.1 && sampled > 0.3, "{learned} {sampled}");
     });
 }
 
@@ -62,6 +100,7 @@ fn what_does_not_fit_flow_matching_is_refused() {
     on_every_backend(|lab| {
         for (words, sentence) in [
             (["train", "ising-16", "--set=target.coordinates=x"], "whitened"),
+            (["train", "phi4-16", "--set=target.coordinates=x"], "whitened"),
             (["train", "ising-16", "--set=target.boundary=open"], "periodic lattice"),
             (["train", "ising-16", "--set=potential.terms.1.kernels=0"], "at least 1"),
             (["train", "ising-16", "--set=potential.terms.7.kernels=1"], "`terms` has 2 sections"),

@@ -1,14 +1,17 @@
-//! Lattice models: the bonds of a rectangular lattice, the Boltzmann weights that live on it, and a sampler of its spins.
+//! Lattice models: the bonds of a rectangular lattice, the Boltzmann weights that live on it, and samplers of its spins and fields.
 
 mod autocorrelation;
 mod dense;
 mod geometry;
 mod ising;
 mod phi4;
+mod phi4_chain;
+mod phi4_samples;
 mod samples;
 mod spectral;
 mod symmetry;
 mod whitened;
+mod whitened_phi4;
 mod wolff;
 
 pub use autocorrelation::{AutocorrelationTime, Estimate};
@@ -16,9 +19,12 @@ pub use dense::DenseCoupling;
 pub use geometry::{Boundary, Lattice, UnknownBoundary};
 pub use ising::{CRITICAL_TEMPERATURE, CouplingPower, IsingTarget, SMALLEST_EIGENVALUE, sample_spins, up_probability};
 pub use phi4::Phi4Target;
+pub use phi4_chain::Phi4Chain;
+pub use phi4_samples::{Phi4Samples, Phi4Statistics};
 pub use samples::{IsingSamples, IsingStatistics};
 pub use symmetry::LatticeSymmetry;
 pub use whitened::WhitenedIsing;
+pub use whitened_phi4::WhitenedPhi4;
 pub use wolff::WolffChain;
 
 /// Why a lattice or a model on it cannot be built.
@@ -48,11 +54,11 @@ pub enum LatticeError {
         found: f64,
     },
     /// No samples were asked for, or more than memory holds.
-    #[error("{count} configurations of {sites} spins cannot be held; ask for at least 1 and at most what memory holds")]
+    #[error("{count} configurations of {sites} sites cannot be held; ask for at least 1 and at most what memory holds")]
     SampleCount {
         /// The number asked for.
         count: usize,
-        /// Spins of each.
+        /// Sites of each.
         sites: usize,
     },
     /// A parameter of the φ⁴ action is not finite, or λ is negative.

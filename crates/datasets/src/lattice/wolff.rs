@@ -9,13 +9,13 @@ use super::{Lattice, LatticeError};
 const THERMALISATION_SWEEPS: usize = 50;
 
 /// The most bonds that a site has.
-const BONDS: usize = 4;
+pub(super) const BONDS: usize = 4;
 
 /// Random words drawn at a time.
 const WORDS: usize = 1024;
 
 /// Apart from every other key made of a seed.
-const KEY: u64 = u64::from_le_bytes(*b"wolff   ");
+const KEY: [u8; 8] = *b"wolff   ";
 
 /// A Markov chain whose stationary law is the Ising model `exp(Σ_bonds s_i s_j / T)` on a [`Lattice`].
 ///
@@ -63,11 +63,7 @@ impl WolffChain {
         if !(temperature > 0.0 && temperature.is_finite()) {
             return Err(LatticeError::Temperature { found: temperature });
         }
-        let mut key = [0; 32];
-        for (slot, word) in key.chunks_exact_mut(8).zip([seed, KEY, stream]) {
-            slot.copy_from_slice(&word.to_le_bytes());
-        }
-        let mut rng = ChaCha8Rng::from_seed(key);
+        let mut rng = chain_rng(seed, KEY, stream);
         let sites = lattice.sites();
         let mut spins = vec![1; sites + 1];
         if stream % 2 == 1 {
@@ -175,8 +171,17 @@ impl WolffChain {
     }
 }
 
+/// Random numbers of one stream of a chain, apart from those of chains with another `key`.
+pub(super) fn chain_rng(seed: u64, key: [u8; 8], stream: u64) -> ChaCha8Rng {
+    let mut whole = [0; 32];
+    for (slot, word) in whole.chunks_exact_mut(8).zip([seed.to_le_bytes(), key, stream.to_le_bytes()]) {
+        slot.copy_from_slice(&word);
+    }
+    ChaCha8Rng::from_seed(whole)
+}
+
 /// The other ends of each site's bonds; N where there is no bond.
-fn neighbours(lattice: &Lattice) -> Vec<[u32; BONDS]> {
+pub(super) fn neighbours(lattice: &Lattice) -> Vec<[u32; BONDS]> {
     let n = lattice.sites();
     let mut neighbours = vec![[n as u32; BONDS]; n];
     let mut degree = vec![0u8; n];

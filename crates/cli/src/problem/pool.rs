@@ -1,0 +1,89 @@
+//! Samples of a lattice model to train on: drawn once by cluster Monte Carlo, when the first batch is asked for.
+
+use std::sync::OnceLock;
+
+use datasets::lattice::{IsingSamples, Lattice, LatticeError, Phi4Samples, WhitenedIsing, WhitenedPhi4};
+use flow_core::Draws;
+use rand::RngExt;
+
+use super::TargetEnergy;
+use crate::output;
+
+/// A pool of configurations; batches are some of them in whitened coordinates.
+#[derive(Debug)]
+pub struct SamplePool {
+    model: Model,
+    count: usize,
+    seed: u64,
+}
+
+/// Samples that are there once they were needed.
+type Drawn<T> = OnceLock<Result<T, LatticeError>>;
+
+#[derive(Debug)]
+enum Model {
+    Ising(WhitenedIsing, Drawn<IsingSamples>),
+    Phi4(WhitenedPhi4, Drawn<Phi4Samples>),
+}
+
+impl SamplePool {
+    /// A pool of `count` configurations; `None` for an energy that is no lattice model in whitened coordinates.
+    pub fn new(energy: &TargetEnergy, count: usize, seed: u64) -> Option<Self> {
+        let model = match energy {
+            TargetEnergy::WhitenedIsing(target) => Model::Ising(target.clone(), OnceLock::new()),
+            TargetEnergy::WhitenedPhi4(target) => Model::Phi4(target.clone(), OnceLock::new()),
+            TargetEnergy::Ising(_) | TargetEnergy::Phi4(_) | TargetEnergy::Plane(_) => return None,
+        };
+        Some(Self { model, count, seed })
+    }
+
+    /// Configurations picked at random, row by row: the centres `K^(1/2) s` of spins, or fields `K^(-1/2) φ`.
+    ///
+    /// # Errors
+    /// When the pool is larger than memory.
+    pub fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, LatticeError> {
+        match &self.model {
+            Model::Ising(target, drawn) => {
+                let (lattice, temperature) = (target.physical().lattice(), target.physical().temperature());
+                let generate = || IsingSamples::generate(lattice, temperature, self.count, self.seed);
+                let samples = self.samples(drawn, "spin configurations", lattice, generate)?;
+                Ok(picked(draws, rows, target.sites(), samples.len(), |index, centre| {
+                    target.centre(samples.spins(index), centre);
+                }))
+            }
+            Model::Phi4(target, drawn) => {
+                let generate = || Phi4Samples::generate(target.physical(), self.count, self.seed);
+                let samples = self.samples(drawn, "fields", target.physical().lattice(), generate)?;
+                let mut field = vec![0.0; target.sites()];
+                Ok(picked(draws, rows, target.sites(), samples.len(), |index, y| {
+                    field.iter_mut().zip(samples.field(index)).for_each(|(to, from)| *to = f64::from(*from));
+                    target.to_whitened(&field, y);
+                }))
+            }
+        }
+    }
+
+    fn samples<'a, T>(
+        &self,
+        drawn: &'a Drawn<T>,
+        what: &str,
+        lattice: &Lattice,
+        generate: impl FnOnce() -> Result<T, LatticeError>,
+    ) -> Result<&'a T, LatticeError> {
+        let noted = || {
+            let (rows, cols) = (lattice.rows(), lattice.cols());
+            output::note(&format!("sampling {} {what} of {rows}×{cols} (cluster Monte Carlo)", self.count));
+            generate()
+        };
+        drawn.get_or_init(noted).as_ref().map_err(|error| *error)
+    }
+}
+
+/// Rows of `sites` numbers, each written by `place` for the number of a configuration below `count`.
+fn picked(draws: Draws, rows: usize, sites: usize, count: usize, mut place: impl FnMut(usize, &mut [f64])) -> Vec<f64> {
+    let mut out = vec![0.0; rows * sites];
+    for (row, point) in out.chunks_exact_mut(sites).enumerate() {
+        place(draws.row(row as u64).random_range(0..count), point);
+    }
+    out
+}
