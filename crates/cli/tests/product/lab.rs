@@ -75,7 +75,7 @@ pub const FIELD: &[&str] = &[
     "--set=train.checkpoint_every=30",
     "--set=fine_tune.steps=20",
     "--set=fine_tune.batch=64",
-    "--set=evaluate.samples=2000",
+    "--set=evaluate.samples=1000",
 ];
 
 /// The backends that were compiled in; that for GPUs where libtorch can use CUDA and there is a driver with a device.
