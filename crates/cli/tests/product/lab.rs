@@ -65,6 +65,9 @@ pub const MATCHED: &[&str] = &[
 /// A small whitened φ⁴ theory that learns likewise.
 pub const FIELD: &[&str] = &[
     "phi4-16",
+    "--set=train.objective=flow-matching",
+    "--set=train.gradient=total",
+    "--set=train.watch_every=0",
     "--set=target.size=4",
     "--set=potential.terms.1.kernels=3",
     "--set=flow.steps=4",
@@ -73,8 +76,7 @@ pub const FIELD: &[&str] = &[
     "--set=train.steps=60",
     "--set=train.schedule.warmup=10",
     "--set=train.checkpoint_every=30",
-    "--set=fine_tune.steps=20",
-    "--set=fine_tune.batch=64",
+    "--set=fine_tune={steps=20, batch=64, clip_norm=10}",
     "--set=evaluate.samples=1000",
 ];
 

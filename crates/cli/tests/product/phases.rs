@@ -100,7 +100,7 @@ fn what_does_not_fit_flow_matching_is_refused() {
     on_every_backend(|lab| {
         for (words, sentence) in [
             (["train", "ising-16", "--set=target.coordinates=x"], "whitened"),
-            (["train", "phi4-16", "--set=target.coordinates=x"], "whitened"),
+            (["train", "ising-16", "--set=target={kind=\"phi4\", size=16, kappa=0.2, lambda=0.1}"], "whitened"),
             (["train", "ising-16", "--set=target.boundary=open"], "periodic lattice"),
             (["train", "ising-16", "--set=potential.terms.1.kernels=0"], "at least 1"),
             (["train", "ising-16", "--set=potential.terms.7.kernels=1"], "`terms` has 2 sections"),
