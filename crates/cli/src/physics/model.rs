@@ -5,7 +5,7 @@ use datasets::lattice::{
 };
 use flow_core::{Draws, Mean, Weights};
 
-use crate::config::{Config, Potential, Target, Term};
+use crate::config::{Config, Potential, Target};
 use crate::error::CliError;
 use crate::problem::{self, Problem, TargetEnergy};
 
@@ -64,8 +64,6 @@ impl Observable {
 pub struct LatticeModel {
     energy: TargetEnergy,
     lattice: Lattice,
-    /// Of an Ising model.
-    temperature: Option<f64>,
     exact: Option<ising_exact::Thermodynamics>,
     log_z: Option<f64>,
 }
@@ -82,7 +80,7 @@ impl LatticeModel {
             )))
         };
         if let Potential::Sum(sum) = &config.potential
-            && let Some(k) = sum.terms.iter().position(|term| matches!(term, Term::TwoLayer(t) if t.probes > 0))
+            && let Some(k) = sum.terms.iter().position(|term| term.probes().is_some())
         {
             return Err(CliError::Usage(format!(
                 "importance weights need the exact Laplacian, and potential.terms.{k} estimates it; give --set potential.terms.{k}.probes=0"
@@ -106,12 +104,17 @@ impl LatticeModel {
             ising_exact::Lattice::new(rows, cols).ok()?.boundary(boundary).thermodynamics(temperature).ok()
         });
         let log_z = Problem::load(config, None, None)?.best().map(|least| -least);
-        Ok(Self { energy: TargetEnergy::new(&config.target)?, lattice, temperature, exact, log_z })
+        Ok(Self { energy: TargetEnergy::new(&config.target)?, lattice, exact, log_z })
     }
 
     /// `ising` or `phi4`.
     pub fn name(&self) -> &'static str {
-        if self.temperature.is_some() { "ising" } else { "phi4" }
+        if self.energy.phi4().is_some() { "phi4" } else { "ising" }
+    }
+
+    /// That of an Ising model.
+    fn temperature(&self) -> Option<f64> {
+        self.energy.ising().map(|ising| ising.temperature())
     }
 
     /// The energy whose density the flow fits.
@@ -134,7 +137,7 @@ impl LatticeModel {
         let n = self.sites() as f64;
         let of = |key, words, of_energy, variance, factor| Observable { key, words, of_energy, variance, factor };
         let magnetisation = of("magnetisation_per_site", "|magnetisation| per site", false, false, 1.0 / n);
-        match self.temperature {
+        match self.temperature() {
             Some(t) => [
                 of("energy_per_site", "energy per site", true, false, 1.0 / n),
                 magnetisation,
@@ -165,19 +168,16 @@ impl LatticeModel {
         /// Sites in all configurations; they are at least 2¹⁰ and at most 2¹⁴.
         const SITES: usize = 1 << 22;
         let count = (SITES / self.sites()).clamp(1 << 10, 1 << 14);
-        let means = match (self.temperature, self.energy.phi4()) {
-            (Some(temperature), _) => {
-                let samples = IsingSamples::generate(&self.lattice, temperature, count, seed)?;
-                let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } =
-                    samples.statistics();
-                [energy_per_site, magnetisation_per_site, specific_heat_per_site]
-            }
-            (None, Some(target)) => {
-                let samples = Phi4Samples::generate(target, count, seed)?;
-                let Phi4Statistics { action_per_site, magnetisation_per_site, susceptibility } = samples.statistics();
-                [action_per_site, magnetisation_per_site, susceptibility]
-            }
-            (None, None) => unreachable!("a lattice model is an Ising model or a φ⁴ theory"),
+        let means = if let Some(target) = self.energy.phi4() {
+            let samples = Phi4Samples::generate(target, count, seed)?;
+            let Phi4Statistics { action_per_site, magnetisation_per_site, susceptibility } = samples.statistics();
+            [action_per_site, magnetisation_per_site, susceptibility]
+        } else {
+            let temperature = self.temperature().expect("what is no φ⁴ theory is an Ising model");
+            let samples = IsingSamples::generate(&self.lattice, temperature, count, seed)?;
+            let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } =
+                samples.statistics();
+            [energy_per_site, magnetisation_per_site, specific_heat_per_site]
         };
         Ok((means.map(|e| Mean { mean: e.mean, standard_error: e.standard_error }), count))
     }
@@ -231,7 +231,7 @@ mod tests {
         let weights = Weights::new(&losses);
         let measured = model.measure(&points, Draws::new(1, Purpose::Spins, 0));
         // Four bonds in a square: by enumeration of 16 states.
-        let t = model.temperature.unwrap();
+        let t = model.temperature().unwrap();
         let (mut z, mut sums) = (0.0, [0.0; 3]);
         for state in 0..16 {
             let s: Vec<i8> = (0..4).map(|i| if state >> i & 1 == 1 { 1 } else { -1 }).collect();

@@ -68,32 +68,32 @@ pub fn beside_clusters<S: Space>(
     let sites = height * width;
     let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
     sampling::to_physical(config, standardisation, &mut samples)?;
-    let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>);
-    if let Some(model) = energy.ising() {
+    let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>) = if let Some(model) = energy.ising() {
         let clusters = IsingSamples::generate(model.lattice(), model.temperature(), SIDE * SIDE, seed)?;
         let draws = Draws::new(seed, Purpose::Spins, u64::MAX - 1);
         let shade = |spin: &i8| if *spin > 0 { 1.0 } else { 0.0 };
-        note = format!("{height}×{width} Ising model at T = {:.4}", model.temperature());
-        palette = Palette::Spins;
         let rows = samples.chunks_exact(sites).enumerate();
-        learned = rows.map(|(k, x)| sampling::spins(x, draws, k as u64)).collect();
-        sampled = (0..SIDE * SIDE).map(|k| clusters.spins(k).iter().map(shade).collect()).collect();
+        (
+            format!("{height}×{width} Ising model at T = {:.4}", model.temperature()),
+            Palette::Spins,
+            rows.map(|(k, x)| sampling::spins(x, draws, k as u64)).collect(),
+            (0..SIDE * SIDE).map(|k| clusters.spins(k).iter().map(shade).collect()).collect(),
+        )
     } else if let Some(model) = energy.phi4() {
         let clusters = Phi4Samples::generate(model, SIDE * SIDE, seed)?;
         let fields: Vec<f64> = (0..SIDE * SIDE).flat_map(|k| clusters.field(k)).map(|&phi| f64::from(phi)).collect();
         let reach = samples.iter().chain(&fields).fold(f64::MIN_POSITIVE, |reach, phi| reach.max(phi.abs()));
         let shades = |fields: &[f64]| fields.chunks_exact(sites).map(|x| sampling::shades(x, reach)).collect();
-        note = format!(
+        let note = format!(
             "{height}×{width} φ⁴ theory, κ = {}, λ = {}; colours from {:.2} to {reach:.2}",
             model.kappa(),
             model.lambda(),
             -reach
         );
-        palette = Palette::Viridis;
-        (learned, sampled) = (shades(&samples), shades(&fields));
+        (note, Palette::Viridis, shades(&samples), shades(&fields))
     } else {
         return Ok(None);
-    }
+    };
     let rows = learned.chunks(SIDE).zip(sampled.chunks(SIDE));
     let group = |label: &str| ColumnGroup { label: label.to_owned(), ..ColumnGroup::plain(SIDE) };
     Ok(Some(Tiles {

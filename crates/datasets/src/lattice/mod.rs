@@ -7,6 +7,7 @@ mod ising;
 mod phi4;
 mod phi4_chain;
 mod phi4_samples;
+mod pool;
 mod samples;
 mod spectral;
 mod symmetry;

@@ -140,41 +140,47 @@ impl Phi4Chain {
 
     /// Metropolis steps at every site in turn; the part of them that was accepted.
     fn sweep(&mut self) -> f64 {
-        let Self { field, neighbours, kappa, lambda, mass, step, rng, .. } = self;
         let mut accepted = 0usize;
-        for (site, around) in neighbours.iter().enumerate() {
-            let pull = 2.0 * *kappa * around.iter().map(|&site| field[site as usize]).sum::<f64>();
-            let action = |phi: f64| phi * (phi * (*mass + *lambda * phi * phi) - pull);
-            let (mut phi, mut before) = (field[site], action(field[site]));
+        for site in 0..self.sites() {
+            let pull = self.pull(site);
+            let (mut phi, mut before) = (self.field[site], self.action(self.field[site], pull));
             for _ in 0..HITS {
-                let proposal = phi + *step * (2.0 * rng.random::<f64>() - 1.0);
-                let after = action(proposal);
-                if after <= before || rng.random::<f64>() < (before - after).exp() {
+                let proposal = phi + self.step * (2.0 * self.rng.random::<f64>() - 1.0);
+                let after = self.action(proposal, pull);
+                if after <= before || self.rng.random::<f64>() < (before - after).exp() {
                     (phi, before) = (proposal, after);
                     accepted += 1;
                 }
             }
-            field[site] = phi;
+            self.field[site] = phi;
         }
-        accepted as f64 / (HITS * neighbours.len()) as f64
+        accepted as f64 / (HITS * self.sites()) as f64
     }
 
     /// Proposes at every site in turn to reflect the field about its mean given the neighbours in the Gaussian of least free energy; the
     /// part of these that was accepted.
     fn reflect(&mut self) -> f64 {
-        let Self { field, neighbours, kappa, lambda, mass, gaussian_mass, rng, .. } = self;
         let mut accepted = 0usize;
-        for (site, around) in neighbours.iter().enumerate() {
-            let pull = 2.0 * *kappa * around.iter().map(|&site| field[site as usize]).sum::<f64>();
-            let action = |phi: f64| phi * (phi * (*mass + *lambda * phi * phi) - pull);
-            let proposal = pull / *gaussian_mass - field[site];
-            let change = action(proposal) - action(field[site]);
-            if change <= 0.0 || rng.random::<f64>() < (-change).exp() {
-                field[site] = proposal;
+        for site in 0..self.sites() {
+            let pull = self.pull(site);
+            let proposal = pull / self.gaussian_mass - self.field[site];
+            let change = self.action(proposal, pull) - self.action(self.field[site], pull);
+            if change <= 0.0 || self.rng.random::<f64>() < (-change).exp() {
+                self.field[site] = proposal;
                 accepted += 1;
             }
         }
-        accepted as f64 / neighbours.len() as f64
+        accepted as f64 / self.sites() as f64
+    }
+
+    /// `2κ Σ φ` over the neighbours of a site.
+    fn pull(&self, site: usize) -> f64 {
+        2.0 * self.kappa * self.neighbours[site].iter().map(|&site| self.field[site as usize]).sum::<f64>()
+    }
+
+    /// What the action has of a site with the field `phi` under such a pull.
+    fn action(&self, phi: f64, pull: f64) -> f64 {
+        phi * (phi * (self.mass + self.lambda * phi * phi) - pull)
     }
 
     /// Changes the signs of one cluster and returns its size.

@@ -1,12 +1,9 @@
 //! A pool of Ising configurations for training and for comparison, with its statistics.
 
 use rand::RngExt;
-use rayon::prelude::*;
 
+use super::pool::Pool;
 use super::{Estimate, Lattice, LatticeError, WolffChain};
-
-/// Independent chains that fill a pool. Part of what a seed means: not the number of threads.
-const CHAINS: usize = 32;
 
 /// Sum of the cluster sizes between successive configurations of a chain, in lattices.
 const SEPARATION_SWEEPS: usize = 8;
@@ -41,15 +38,9 @@ const PILOT_SWEEPS: usize = 200;
 /// ```
 #[derive(Debug, Clone)]
 pub struct IsingSamples {
-    sites: usize,
     temperature: f64,
     clusters_between: usize,
-    /// Configurations of each chain; the last one may have fewer.
-    per_chain: usize,
-    /// Row-major, a configuration in each row, chain after chain.
-    spins: Vec<i8>,
-    energies: Vec<f64>,
-    magnetisations: Vec<i64>,
+    pool: Pool<i8, i64>,
 }
 
 impl IsingSamples {
@@ -61,55 +52,42 @@ impl IsingSamples {
         let sites = lattice.sites();
         // The last of the streams, which no chain of the pool reaches.
         let mut pilot = WolffChain::new(lattice, temperature, seed, u64::MAX)?;
-        let mut spins = Vec::new();
-        let held = count.checked_mul(sites).is_some_and(|size| spins.try_reserve_exact(size).is_ok());
-        if count == 0 || !held {
-            return Err(LatticeError::SampleCount { count, sites });
-        }
-        spins.resize(count * sites, 0);
-        let (mut energies, mut magnetisations) = (vec![0.0; count], vec![0; count]);
+        let pool = Pool::new(count, sites)?;
 
         pilot.thermalise();
         let (clusters, sum) = pilot.sweeps(PILOT_SWEEPS);
         let clusters_between = (SEPARATION_SWEEPS * sites * clusters).div_ceil(sum);
-        let per_chain = count.div_ceil(CHAINS);
-        spins
-            .par_chunks_mut(per_chain * sites)
-            .zip(energies.par_chunks_mut(per_chain))
-            .zip(magnetisations.par_chunks_mut(per_chain))
-            .enumerate()
-            .try_for_each(|(stream, ((spins, energies), magnetisations))| {
-                let mut chain = WolffChain::new(lattice, temperature, seed, stream as u64)?;
-                chain.thermalise();
-                for ((row, energy), magnetisation) in spins.chunks_exact_mut(sites).zip(energies).zip(magnetisations) {
-                    (0..clusters_between).for_each(|_| {
-                        chain.update();
-                    });
-                    let sign = if chain.rng().random() { 1 } else { -1 };
-                    for (out, spin) in row.iter_mut().zip(chain.spins()) {
-                        *out = sign * spin;
-                    }
-                    *energy = chain.energy();
-                    *magnetisation = i64::from(sign) * chain.magnetisation();
-                }
-                Ok(())
-            })?;
-        Ok(Self { sites, temperature, clusters_between, per_chain, spins, energies, magnetisations })
+        let start = |stream| {
+            let mut chain = WolffChain::new(lattice, temperature, seed, stream)?;
+            chain.thermalise();
+            Ok(chain)
+        };
+        let next = |chain: &mut WolffChain, row: &mut [i8]| {
+            (0..clusters_between).for_each(|_| {
+                chain.update();
+            });
+            let sign = if chain.rng().random() { 1 } else { -1 };
+            for (out, spin) in row.iter_mut().zip(chain.spins()) {
+                *out = sign * spin;
+            }
+            (chain.energy(), i64::from(sign) * chain.magnetisation())
+        };
+        Ok(Self { temperature, clusters_between, pool: pool.fill(start, next)? })
     }
 
     /// Number of configurations.
     pub fn len(&self) -> usize {
-        self.energies.len()
+        self.pool.energies.len()
     }
 
     /// Never: a pool has at least one configuration.
     pub fn is_empty(&self) -> bool {
-        self.energies.is_empty()
+        self.pool.energies.is_empty()
     }
 
     /// Number of sites N.
     pub fn sites(&self) -> usize {
-        self.sites
+        self.pool.sites
     }
 
     /// The temperature T.
@@ -127,25 +105,25 @@ impl IsingSamples {
     /// # Panics
     /// If there is no such configuration.
     pub fn spins(&self, index: usize) -> &[i8] {
-        &self.spins[index * self.sites..(index + 1) * self.sites]
+        self.pool.row(index)
     }
 
     /// `−Σ_bonds s_i s_j` of each configuration.
     pub fn energies(&self) -> &[f64] {
-        &self.energies
+        &self.pool.energies
     }
 
     /// `Σ_i s_i` of each configuration.
     pub fn magnetisations(&self) -> &[i64] {
-        &self.magnetisations
+        &self.pool.magnetisations
     }
 
     /// Averages over the pool.
     pub fn statistics(&self) -> IsingStatistics {
-        let (n, beta) = (self.sites as f64, 1.0 / self.temperature);
-        let energies: Vec<&[f64]> = self.energies.chunks(self.per_chain).collect();
-        let magnetisations: Vec<f64> = self.magnetisations.iter().map(|m| m.unsigned_abs() as f64 / n).collect();
-        let magnetisations: Vec<&[f64]> = magnetisations.chunks(self.per_chain).collect();
+        let (n, beta) = (self.pool.sites as f64, 1.0 / self.temperature);
+        let energies: Vec<&[f64]> = self.pool.by_chain(&self.pool.energies);
+        let magnetisations: Vec<f64> = self.pool.magnetisations.iter().map(|m| m.unsigned_abs() as f64 / n).collect();
+        let magnetisations: Vec<&[f64]> = self.pool.by_chain(&magnetisations);
         IsingStatistics {
             energy_per_site: Estimate::from_chains(&energies).scaled(1.0 / n),
             specific_heat_per_site: Estimate::variance(&energies).scaled(beta * beta / n),

@@ -12,7 +12,7 @@ fn target(rows: usize, cols: usize, boundary: Boundary, kappa: f64, lambda: f64)
 fn mean(samples: &Phi4Samples, of: impl Fn(&[f64]) -> f64) -> Estimate {
     let field = |index| samples.field(index).iter().map(|&phi| f64::from(phi)).collect::<Vec<f64>>();
     let series: Vec<f64> = (0..samples.len()).map(|index| of(&field(index))).collect();
-    Estimate::from_chains(&series.chunks(samples.per_chain).collect::<Vec<_>>())
+    Estimate::from_chains(&samples.pool.by_chain(&series))
 }
 
 #[track_caller]
@@ -133,7 +133,7 @@ fn a_pool_depends_on_its_seed_and_not_on_threads() {
     let target = target(6, 6, Boundary::Periodic, 0.25, 0.1);
     let with_threads = |threads, seed| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| Phi4Samples::generate(&target, 100, seed)).unwrap().fields
+        pool.install(|| Phi4Samples::generate(&target, 100, seed)).unwrap().pool.rows
     };
     let alone = with_threads(1, 6);
     assert!(alone == with_threads(5, 6));

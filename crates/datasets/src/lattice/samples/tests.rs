@@ -158,7 +158,7 @@ fn a_pool_depends_on_its_seed_and_not_on_threads() {
     let lattice = lattice(6, 6, Boundary::Periodic);
     let with_threads = |threads, seed| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| IsingSamples::generate(&lattice, 2.2, 200, seed)).unwrap().spins
+        pool.install(|| IsingSamples::generate(&lattice, 2.2, 200, seed)).unwrap().pool.rows
     };
     let alone = with_threads(1, 6);
     assert!(alone == with_threads(5, 6));
