@@ -46,6 +46,7 @@ enum Question {
 }
 
 fn main() {
+    cli::memory::keep();
     let arguments = Arguments::parse();
     let configuration = match arguments.model.as_str() {
         "mnist" => MNIST,

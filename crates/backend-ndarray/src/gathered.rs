@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use ndarray::{Array2, s};
 
 use crate::arrays::{numbers, numbers_mut, zeros};
-use crate::packed::{MOST_COLUMNS, TILE_ROWS, Tiles};
+use crate::packed::{Lines, Tiles, lines_of_zeros};
 use crate::real::product;
 use crate::{Cpu, Real};
 
@@ -21,24 +21,27 @@ struct Factors<T> {
     right: Array2<T>,
 }
 
-/// Factors one below the other, and the sum of the products of those that were there before.
+/// At most so many columns of the right factor are multiplied with all of the left one before the next: they stay in the second cache.
+const RIGHT_COLUMNS: usize = 192;
+
+/// Factors one below the other that are not yet multiplied, and the sum of the products of those that were there before.
 struct Many<T: 'static> {
-    sum: Array2<T>,
-    factors: Tall<T>,
+    tall: Tall<T>,
+    capacity: usize,
     filled: usize,
 }
 
-/// The factors that are not yet multiplied.
 enum Tall<T: 'static> {
     /// As matrices, for the general product.
-    Plain(Factors<T>),
-    /// Laid out for tiles of the sum: the left factor in panels of a tile's width, the right one in panels of its height.
-    Tiled { tiles: Tiles<T>, left: Panels<T>, right: Panels<T> },
+    Plain { factors: Factors<T>, sum: Array2<T> },
+    /// Laid out for tiles of the sum: the left factor in panels of a tile's width, the right one in panels of its height, and the sum
+    /// tile after tile in the order in which they are visited.
+    Tiled { tiles: Tiles<T>, left: Panels<T>, right: Panels<T>, sum: Lines<T> },
 }
 
 /// A matrix of at most `most` rows, panel after panel of `width` columns, each row by row.
 struct Panels<T> {
-    numbers: Vec<T>,
+    numbers: Lines<T>,
     width: usize,
     most: usize,
     columns: usize,
@@ -46,19 +49,17 @@ struct Panels<T> {
 
 impl<T: Real> Panels<T> {
     fn new(most: usize, columns: usize, width: usize) -> Self {
-        Self { numbers: vec![T::zero(); most * columns.next_multiple_of(width)], width, most, columns }
+        Self { numbers: lines_of_zeros(most * columns.next_multiple_of(width)), width, most, columns }
     }
 
     /// Writes a matrix into the rows from the `first`.
-    fn put(&mut self, first: usize, matrix: &Array2<T>) {
+    fn put(&mut self, tiles: &Tiles<T>, first: usize, matrix: &Array2<T>) {
         let rows = matrix.nrows();
         assert!(first + rows <= self.most && matrix.ncols() == self.columns, "room for the rows");
         let panels = self.numbers.chunks_exact_mut(self.most * self.width);
-        for (panel, columns) in panels.zip(numbers(matrix).chunks(rows * self.width)) {
-            let panel = &mut panel[first * self.width..];
-            for (c, column) in columns.chunks_exact(rows).enumerate() {
-                panel[c..].iter_mut().step_by(self.width).zip(column).for_each(|(to, from)| *to = *from);
-            }
+        for (panel, columns) in panels.zip(numbers(matrix).chunks((rows * self.width).max(1))) {
+            let shape = (columns.len() / rows, rows);
+            tiles.transpose((columns, rows), (&mut panel[first * self.width..], self.width), shape);
         }
     }
 
@@ -86,9 +87,7 @@ impl<T: Real> Gathered<T> {
                 self.few.push(Factors { left: left.clone(), right: right.clone() });
             }
             None => {
-                let capacity = Self::ROWS.max(left.nrows());
-                let sum = zeros(self.shape.0, self.shape.1);
-                let mut many = Many { sum, factors: Tall::new(T::tiles(), capacity, self.shape), filled: 0 };
+                let mut many = Many::new(T::tiles(), Self::ROWS.max(left.nrows()), self.shape);
                 self.few.drain(..).for_each(|few| many.add(&few.left, &few.right));
                 many.add(left, right);
                 self.many = Some(many);
@@ -100,9 +99,8 @@ impl<T: Real> Gathered<T> {
     /// The block's share of the sum: empty where the block has so few products that all blocks' are better done together,
     /// in [`Collected::finish`]. `row` is the first of the block.
     pub(crate) fn finish(self, row: usize, collected: &Collected<T>) -> Array2<T> {
-        if let Some(mut many) = self.many {
-            many.flush();
-            return many.sum;
+        if let Some(many) = self.many {
+            return many.finish();
         }
         collected
             .0
@@ -114,82 +112,96 @@ impl<T: Real> Gathered<T> {
 }
 
 impl<T: Real> Many<T> {
+    fn new(tiles: Option<Tiles<T>>, capacity: usize, (left, right): (usize, usize)) -> Self {
+        let tall = match tiles {
+            None => {
+                let factors = Factors { left: zeros(capacity, left), right: zeros(capacity, right) };
+                Tall::Plain { factors, sum: zeros(left, right) }
+            }
+            Some(tiles) => {
+                let of_tiles = left.next_multiple_of(tiles.width()) * right.next_multiple_of(tiles.height());
+                Tall::Tiled {
+                    tiles,
+                    left: Panels::new(capacity, left, tiles.width()),
+                    right: Panels::new(capacity, right, tiles.height()),
+                    sum: lines_of_zeros(of_tiles),
+                }
+            }
+        };
+        Self { tall, capacity, filled: 0 }
+    }
+
+    /// Adds `leftᵀ · right`.
     fn add(&mut self, left: &Array2<T>, right: &Array2<T>) {
-        if self.filled + left.nrows() > self.factors.capacity() {
+        if self.filled + left.nrows() > self.capacity {
             self.flush();
         }
-        self.factors.put(self.filled, left, right);
+        match &mut self.tall {
+            Tall::Plain { factors, .. } => {
+                let rows = self.filled..self.filled + left.nrows();
+                factors.left.slice_mut(s![rows.clone(), ..]).assign(left);
+                factors.right.slice_mut(s![rows, ..]).assign(right);
+            }
+            Tall::Tiled { tiles, left: tall_left, right: tall_right, .. } => {
+                tall_left.put(tiles, self.filled, left);
+                tall_right.put(tiles, self.filled, right);
+            }
+        }
         self.filled += left.nrows();
     }
 
+    /// `sum ← sum + leftᵀ · right` of the rows that are there, which then are no longer.
     fn flush(&mut self) {
-        self.factors.add_to(&mut self.sum, self.filled);
-        self.filled = 0;
-    }
-}
-
-impl<T: Real> Tall<T> {
-    /// Columns of the right factor that are multiplied with all of the left one before the next: what stays in the second cache.
-    const RIGHT_COLUMNS: usize = 32 * TILE_ROWS;
-
-    fn new(tiles: Option<Tiles<T>>, capacity: usize, (left, right): (usize, usize)) -> Self {
-        match tiles {
-            None => Self::Plain(Factors { left: zeros(capacity, left), right: zeros(capacity, right) }),
-            Some(tiles) => {
-                let (left, right) =
-                    (Panels::new(capacity, left, tiles.width()), Panels::new(capacity, right, TILE_ROWS));
-                Self::Tiled { tiles, left, right }
+        let rows = std::mem::take(&mut self.filled);
+        match &mut self.tall {
+            Tall::Plain { factors: Factors { left, right }, sum } => {
+                product(sum.view_mut(), 1.0, left.slice(s![..rows, ..]).t(), right.slice(s![..rows, ..]));
             }
-        }
-    }
-
-    fn capacity(&self) -> usize {
-        match self {
-            Self::Plain(factors) => factors.left.nrows(),
-            Self::Tiled { left, .. } => left.most,
-        }
-    }
-
-    /// Writes two factors into the rows from the `first`.
-    fn put(&mut self, first: usize, left: &Array2<T>, right: &Array2<T>) {
-        match self {
-            Self::Plain(factors) => {
-                factors.left.slice_mut(s![first..first + left.nrows(), ..]).assign(left);
-                factors.right.slice_mut(s![first..first + left.nrows(), ..]).assign(right);
-            }
-            Self::Tiled { left: tall_left, right: tall_right, .. } => {
-                tall_left.put(first, left);
-                tall_right.put(first, right);
-            }
-        }
-    }
-
-    /// `sum ← sum + leftᵀ · right` of the first rows.
-    fn add_to(&self, sum: &mut Array2<T>, rows: usize) {
-        let (tiles, left, right) = match self {
-            Self::Plain(Factors { left, right }) => {
-                let (left, right) = (left.slice(s![..rows, ..]), right.slice(s![..rows, ..]));
-                return product(sum.view_mut(), 1.0, left.t(), right);
-            }
-            Self::Tiled { tiles, left, right } => (tiles, left, right),
-        };
-        let (height, width) = (left.columns, tiles.width());
-        let right: Vec<_> = right.panels(rows).collect();
-        let mut tile = [T::zero(); TILE_ROWS * MOST_COLUMNS];
-        // Columns of the sum are those of the right factor; a tile holds a few of them, each over the width of a panel of the left one.
-        let sums = numbers_mut(sum).chunks_mut(height * Self::RIGHT_COLUMNS);
-        for (right, sums) in right.chunks(Self::RIGHT_COLUMNS / TILE_ROWS).zip(sums) {
-            for (p, left) in left.panels(rows).enumerate() {
-                let units = p * width..height.min((p + 1) * width);
-                for (right, sums) in right.iter().zip(sums.chunks_mut(height * TILE_ROWS)) {
-                    tiles.tile(sums.len() / height, right, TILE_ROWS, left, &mut tile);
-                    for (sum, tile) in sums.chunks_exact_mut(height).zip(tile.chunks_exact(width)) {
-                        sum[units.clone()].iter_mut().zip(tile).for_each(|(sum, term)| *sum += *term);
-                    }
+            Tall::Tiled { tiles, left, right, sum } => {
+                let (left, right): (Vec<_>, Vec<_>) = (left.panels(rows).collect(), right.panels(rows).collect());
+                for ((l, r), tile) in tiles_of(tiles, left.len(), right.len(), sum) {
+                    tiles.add(tiles.height(), right[r], tiles.height(), left[l], tile);
                 }
             }
         }
     }
+
+    /// The whole sum.
+    fn finish(mut self) -> Array2<T> {
+        self.flush();
+        match self.tall {
+            Tall::Plain { sum, .. } => sum,
+            Tall::Tiled { tiles, left, right, sum: mut tiled } => {
+                let mut sum = zeros(left.columns, right.columns);
+                let shape = (left.columns.div_ceil(tiles.width()), right.columns.div_ceil(tiles.height()));
+                for ((l, r), tile) in tiles_of(&tiles, shape.0, shape.1, &mut tiled) {
+                    let units = l * tiles.width()..left.columns.min((l + 1) * tiles.width());
+                    // A row of a tile belongs to a column of the right factor.
+                    let columns = numbers_mut(&mut sum).chunks_exact_mut(left.columns).skip(r * tiles.height());
+                    for (column, tile) in columns.zip(tile.chunks_exact(tiles.width())) {
+                        column[units.clone()].copy_from_slice(&tile[..units.len()]);
+                    }
+                }
+                sum
+            }
+        }
+    }
+}
+
+/// The tiles of a sum, with the panels of the left and of the right factor that each belongs to, in the order in which they lie.
+fn tiles_of<'a, T: Real>(
+    tiles: &Tiles<T>,
+    left: usize,
+    right: usize,
+    sum: &'a mut [T],
+) -> impl Iterator<Item = ((usize, usize), &'a mut [T])> {
+    let together = RIGHT_COLUMNS / tiles.height();
+    let of_group = move |first| {
+        let group = first..right.min(first + together);
+        (0..left).flat_map(move |l| group.clone().map(move |r| (l, r)))
+    };
+    let pairs = (0..right).step_by(together).flat_map(of_group);
+    pairs.zip(sum.chunks_exact_mut(tiles.height() * tiles.width()))
 }
 
 /// Factors of the blocks that had few products each, as in a regression, which makes one evaluation per block:
@@ -234,18 +246,22 @@ mod tests {
     #[test]
     fn tiles_give_the_sum_of_the_general_product() {
         for (left, right, heights) in [(5, 70, [3, 2]), (33, 6, [10, 1]), (70, 200, [25, 7]), (1, 1, [1, 1])] {
-            let (mut plain, mut tiled) = (zeros(left, right), zeros(left, right));
-            for (sum, tiles) in [(&mut plain, None), (&mut tiled, f64::tiles())] {
-                let mut many = Tall::new(tiles, 40, (left, right));
-                for round in 0..2 {
-                    many.put(0, &matrix(heights[0], left, round), &matrix(heights[0], right, 3));
-                    many.put(heights[0], &matrix(heights[1], left, 4), &matrix(heights[1], right, round));
-                    many.add_to(sum, heights[0] + heights[1]);
+            let sum = |tiles| {
+                // The second round finds no room, and the last leaves some.
+                let mut many = Many::new(tiles, heights[0] + heights[1], (left, right));
+                for round in 0..3 {
+                    many.add(&matrix(heights[0], left, round), &matrix(heights[0], right, 3));
+                    many.add(&matrix(heights[1], left, 4), &matrix(heights[1], right, round));
                 }
-            }
+                many.add(&matrix(1, left, 2), &matrix(1, right, 8));
+                many.finish()
+            };
+            let plain = sum(None);
             assert!(plain.iter().any(|v| *v != 0.0));
-            // Small integers: sums are exact in any order.
-            assert_eq!(tiled, plain, "{left} × {right}");
+            for tiles in f64::all_tiles() {
+                // Small integers: sums are exact in any order.
+                assert_eq!(sum(Some(tiles)), plain, "{left} × {right}");
+            }
         }
     }
 

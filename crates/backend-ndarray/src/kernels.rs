@@ -1,5 +1,7 @@
 //! Element-wise kernels, compiled for several generations of vector instructions and chosen at run time.
 
+use std::array::{from_mut, from_ref};
+
 use multiversion::multiversion;
 
 use crate::{Activation, Real};
@@ -115,48 +117,61 @@ fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
     }
 }
 
-/// Numbers that are summed side by side: a loop of this length becomes vectors, and its sums stay in registers.
+/// Numbers that are summed side by side: loops of this length become vectors, and their sums stay in registers.
 const LANES: usize = 8;
 
 #[inline(always)]
 fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
     let BackwardBlock { s, v, n, u, rows, l_bar, a_bar, sums } = block;
-    let whole = rows - rows % LANES;
     for (j, (v, n)) in v.iter().zip(n).enumerate() {
         let column = j * rows..(j + 1) * rows;
-        let (s, u, a_bar) = (&s[column.clone()], &u[column.clone()], &mut a_bar[column]);
-        let (mut b_sum, mut v_sum, mut n_sum) = ([T::zero(); LANES], [T::zero(); LANES], [T::zero(); LANES]);
-        for first in (0..whole).step_by(LANES) {
-            let lanes = first..first + LANES;
-            let (s, u, l_bar) = (&s[lanes.clone()], &u[lanes.clone()], &l_bar[lanes.clone()]);
-            let a_bar = &mut a_bar[lanes];
-            for l in 0..LANES {
-                let (a, v_bar, n_bar) = pulled_back::<T, LN_COSH>(s[l], u[l], l_bar[l], *v, *n);
-                a_bar[l] = a;
-                b_sum[l] += a;
-                v_sum[l] += v_bar;
-                n_sum[l] += n_bar;
-            }
+        let (s, s_rest) = s[column.clone()].as_chunks::<LANES>();
+        let (u, u_rest) = u[column.clone()].as_chunks::<LANES>();
+        let (l_bar, l_bar_rest) = l_bar.as_chunks::<LANES>();
+        let (a_bar, a_bar_rest) = a_bar[column].as_chunks_mut::<LANES>();
+        // Sums of ā, of s u and of l̄ f''.
+        let mut lanes = [[T::zero(); LANES]; 3];
+        for (((s, u), l_bar), a_bar) in s.iter().zip(u).zip(l_bar).zip(a_bar) {
+            rows_backward::<T, LN_COSH, LANES>(s, u, l_bar, (*v, *n), a_bar, &mut lanes);
         }
-        for r in whole..rows {
-            let (a, v_bar, n_bar) = pulled_back::<T, LN_COSH>(s[r], u[r], l_bar[r], *v, *n);
-            a_bar[r] = a;
-            b_sum[r - whole] += a;
-            v_sum[r - whole] += v_bar;
-            n_sum[r - whole] += n_bar;
+        let mut rest = [[T::zero(); 1]; 3];
+        for (((s, u), l_bar), a_bar) in s_rest.iter().zip(u_rest).zip(l_bar_rest).zip(a_bar_rest) {
+            let (s, u, l_bar, a_bar) = (from_ref(s), from_ref(u), from_ref(l_bar), from_mut(a_bar));
+            rows_backward::<T, LN_COSH, 1>(s, u, l_bar, (*v, *n), a_bar, &mut rest);
         }
-        (sums.b[j], sums.v[j], sums.n[j]) = (total(b_sum), total(v_sum), total(n_sum));
+        let sum = |i: usize| total(lanes[i]) + rest[i][0];
+        let (a, su, bent) = (sum(0), sum(1), sum(2));
+        (sums.b[j], sums.v[j], sums.n[j]) = (a, su + *n * bent, *v * bent);
     }
 }
 
-/// Cotangents of a, v and n from one row.
+/// Some rows of one hidden unit. Every loop fills one array, which is what the compiler makes vectors of.
 #[inline(always)]
-fn pulled_back<T: Real, const LN_COSH: bool>(s: T, u: T, l_bar: T, v: T, n: T) -> (T, T, T) {
+fn rows_backward<T: Real, const LN_COSH: bool, const ROWS: usize>(
+    s: &[T; ROWS],
+    u: &[T; ROWS],
+    l_bar: &[T; ROWS],
+    (v, n): (T, T),
+    a_bar: &mut [T; ROWS],
+    sums: &mut [[T; ROWS]; 3],
+) {
     let two = T::of(2.0);
-    let f2 = curvature::<T, LN_COSH>(s);
-    let f3 = if LN_COSH { -two * s * f2 } else { f2 * (T::one() - two * s) };
-    let bent = l_bar * n;
-    (v * (f2 * u + bent * f3), s * u + bent * f2, l_bar * v * f2)
+    let mut a = [T::zero(); ROWS];
+    for r in 0..ROWS {
+        let f2 = curvature::<T, LN_COSH>(s[r]);
+        let f3 = if LN_COSH { -two * s[r] * f2 } else { f2 * (T::one() - two * s[r]) };
+        a[r] = v * (f2 * u[r] + l_bar[r] * n * f3);
+    }
+    *a_bar = a;
+    for r in 0..ROWS {
+        sums[0][r] += a[r];
+    }
+    for r in 0..ROWS {
+        sums[1][r] += s[r] * u[r];
+    }
+    for r in 0..ROWS {
+        sums[2][r] += l_bar[r] * curvature::<T, LN_COSH>(s[r]);
+    }
 }
 
 #[inline(always)]

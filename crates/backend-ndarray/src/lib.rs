@@ -21,6 +21,8 @@ mod separable_kernels;
 mod tangents;
 mod timed;
 mod torus;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 mod two_layer;
 
 pub use cpu::Cpu;

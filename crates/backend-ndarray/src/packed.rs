@@ -1,46 +1,71 @@
 //! Products of many short matrices with one that stays the same, laid out once for all of them.
 
+use aligned_vec::{AVec, ConstAlign};
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use std::ops::Range;
 
 use crate::arrays::{column_major, numbers, numbers_mut};
 use crate::real::product;
+#[cfg(target_arch = "x86_64")]
+use crate::transpose::{transpose_f32, transpose_f64};
 use crate::{Cpu, Real};
 
-/// Rows of the greatest tile: with two vectors of columns, twelve sums that stay in registers, two loads and six broadcasts
-/// per twelve multiplications, on processors with 16 registers and with 32.
-pub(crate) const TILE_ROWS: usize = 6;
+/// Bytes of a line of the caches: panels begin with one, as a vector across two of them is read twice.
+const LINE: usize = 64;
 
-/// The most columns of a tile, those of two vectors of 64 bytes of 32-bit numbers.
-pub(crate) const MOST_COLUMNS: usize = 32;
+/// Bytes of a panel that are asked for ahead of their use, as panels come from the second cache or beyond.
+const AHEAD: usize = 4096;
 
-/// Adds `left · panel` of one tile: `depth` rows of the panel, `stride` from one column of the left factor to the next, and the
-/// tile's own numbers, row by row, overwritten.
+/// Numbers from the beginning of a line of the caches on.
+pub(crate) type Lines<T> = AVec<T, ConstAlign<LINE>>;
+
+/// Zeros from the beginning of a line of the caches on.
+pub(crate) fn lines_of_zeros<T: Real>(count: usize) -> Lines<T> {
+    AVec::from_iter(LINE, std::iter::repeat_n(T::zero(), count))
+}
+
+/// Adds `left · panel` to a tile: `depth` rows of the panel, `stride` from one column of the left factor to the next, and the
+/// tile's own numbers, row by row.
 ///
 /// # Safety
 /// `left` is valid for `ROWS` numbers at every of `depth` multiples of the stride, `panel` for `depth` and `tile` for `ROWS` times
 /// the width of a panel; the processor has the instructions.
 pub type Tile<T> = unsafe fn(depth: usize, left: *const T, stride: usize, panel: *const T, tile: *mut T);
 
+/// `to[j · to_stride + i] ← from[i · from_stride + j]` for `i < lines`, `j < length`.
+///
+/// # Safety
+/// `from` is valid for `length` numbers at each of `lines` multiples of its stride, `to` for `lines` numbers at each of `length`
+/// multiples of its own; the processor has AVX.
+pub type Transpose<T> =
+    unsafe fn(from: *const T, from_stride: usize, to: *mut T, to_stride: usize, lines: usize, length: usize);
+
 /// The tiles of 1, 2, ... rows for the instructions of a processor.
 #[derive(Clone, Copy)]
 pub struct Tiles<T: 'static> {
     /// Columns of a panel.
     width: usize,
-    of_rows: [Tile<T>; TILE_ROWS],
+    of_rows: &'static [Tile<T>],
+    transpose: Transpose<T>,
 }
 
 /// The precisions that have tiles.
 pub trait Tiled: Sized + 'static {
-    /// Those for this processor, if it has vector instructions with fused multiplication and addition.
-    fn tiles() -> Option<Tiles<Self>>;
+    /// Those that this processor can compute, the fastest first: none without vectors and fused multiplication and addition.
+    fn all_tiles() -> Vec<Tiles<Self>>;
+
+    /// The fastest for this processor.
+    fn tiles() -> Option<Tiles<Self>> {
+        Self::all_tiles().into_iter().next()
+    }
 }
 
-/// Tiles for one precision and one set of instructions.
+/// Tiles for one precision and one set of instructions: two vectors of columns, and as many rows as leave registers for two loads and
+/// a broadcast, 6 of 16 and 14 of 32.
 #[cfg(target_arch = "x86_64")]
 macro_rules! tile {
-    ($name:ident, $features:literal, $t:ty, $lanes:literal, $zero:ident, $load:ident, $splat:ident, $fused:ident, $store:ident) => {
+    ($name:ident, $features:literal, $t:ty, $lanes:literal, $load:ident, $splat:ident, $fused:ident, $store:ident) => {
         #[target_feature(enable = $features)]
         unsafe fn $name<const ROWS: usize>(
             depth: usize,
@@ -50,11 +75,17 @@ macro_rules! tile {
             tile: *mut $t,
         ) {
             use std::arch::x86_64::*;
-            let mut sums = [[$zero(); 2]; ROWS];
+            // SAFETY: within what the caller promises.
+            let at = |r: usize| unsafe { tile.add(r * 2 * $lanes) };
+            // SAFETY: as above.
+            let mut sums: [_; ROWS] = std::array::from_fn(|r| unsafe { [$load(at(r)), $load(at(r).add($lanes))] });
             for k in 0..depth {
                 // SAFETY: within what the caller promises.
                 unsafe {
                     let (left, panel) = (left.add(k * stride), panel.add(k * 2 * $lanes));
+                    for line in 0..2 * $lanes * size_of::<$t>() / LINE {
+                        _mm_prefetch::<_MM_HINT_T0>(panel.cast::<i8>().wrapping_add(AHEAD + line * LINE));
+                    }
                     let right = [$load(panel), $load(panel.add($lanes))];
                     for (r, sum) in sums.iter_mut().enumerate() {
                         let left = $splat(*left.add(r));
@@ -65,8 +96,8 @@ macro_rules! tile {
             for (r, sum) in sums.iter().enumerate() {
                 // SAFETY: as above.
                 unsafe {
-                    $store(tile.add(r * 2 * $lanes), sum[0]);
-                    $store(tile.add(r * 2 * $lanes + $lanes), sum[1]);
+                    $store(at(r), sum[0]);
+                    $store(at(r).add($lanes), sum[1]);
                 }
             }
         }
@@ -74,88 +105,54 @@ macro_rules! tile {
 }
 
 #[cfg(target_arch = "x86_64")]
-tile!(
-    avx2_f32,
-    "avx2,fma",
-    f32,
-    8,
-    _mm256_setzero_ps,
-    _mm256_loadu_ps,
-    _mm256_set1_ps,
-    _mm256_fmadd_ps,
-    _mm256_storeu_ps
-);
+tile!(avx2_f32, "avx2,fma", f32, 8, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_storeu_ps);
 #[cfg(target_arch = "x86_64")]
-tile!(
-    avx2_f64,
-    "avx2,fma",
-    f64,
-    4,
-    _mm256_setzero_pd,
-    _mm256_loadu_pd,
-    _mm256_set1_pd,
-    _mm256_fmadd_pd,
-    _mm256_storeu_pd
-);
+tile!(avx2_f64, "avx2,fma", f64, 4, _mm256_loadu_pd, _mm256_set1_pd, _mm256_fmadd_pd, _mm256_storeu_pd);
 #[cfg(target_arch = "x86_64")]
-tile!(
-    avx512_f32,
-    "avx512f",
-    f32,
-    16,
-    _mm512_setzero_ps,
-    _mm512_loadu_ps,
-    _mm512_set1_ps,
-    _mm512_fmadd_ps,
-    _mm512_storeu_ps
-);
+tile!(avx512_f32, "avx512f", f32, 16, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps);
 #[cfg(target_arch = "x86_64")]
-tile!(
-    avx512_f64,
-    "avx512f",
-    f64,
-    8,
-    _mm512_setzero_pd,
-    _mm512_loadu_pd,
-    _mm512_set1_pd,
-    _mm512_fmadd_pd,
-    _mm512_storeu_pd
-);
+tile!(avx512_f64, "avx512f", f64, 8, _mm512_loadu_pd, _mm512_set1_pd, _mm512_fmadd_pd, _mm512_storeu_pd);
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! of_rows {
+    ($tile:ident: $($rows:literal)*) => { &[$($tile::<$rows>),*] };
+}
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! tiled {
-    ($t:ty, $avx512:ident, $avx512_width:literal, $avx2:ident, $avx2_width:literal) => {
+    ($t:ty, $avx512:ident, $avx512_width:literal, $avx2:ident, $avx2_width:literal, $transpose:ident) => {
         impl Tiled for $t {
-            fn tiles() -> Option<Tiles<Self>> {
+            fn all_tiles() -> Vec<Tiles<Self>> {
+                let mut all = Vec::new();
                 if is_x86_feature_detected!("avx512f") {
-                    let of_rows = [$avx512::<1>, $avx512::<2>, $avx512::<3>, $avx512::<4>, $avx512::<5>, $avx512::<6>];
-                    return Some(Tiles { width: $avx512_width, of_rows });
+                    let of_rows = of_rows!($avx512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                    all.push(Tiles { width: $avx512_width, of_rows, transpose: $transpose });
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    let of_rows = [$avx2::<1>, $avx2::<2>, $avx2::<3>, $avx2::<4>, $avx2::<5>, $avx2::<6>];
-                    return Some(Tiles { width: $avx2_width, of_rows });
+                    let of_rows = of_rows!($avx2: 1 2 3 4 5 6);
+                    all.push(Tiles { width: $avx2_width, of_rows, transpose: $transpose });
                 }
-                None
+                all
             }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-tiled!(f32, avx512_f32, 32, avx2_f32, 16);
+tiled!(f32, avx512_f32, 32, avx2_f32, 16, transpose_f32);
 #[cfg(target_arch = "x86_64")]
-tiled!(f64, avx512_f64, 16, avx2_f64, 8);
+tiled!(f64, avx512_f64, 16, avx2_f64, 8, transpose_f64);
 
 #[cfg(not(target_arch = "x86_64"))]
 impl Tiled for f32 {
-    fn tiles() -> Option<Tiles<Self>> {
-        None
+    fn all_tiles() -> Vec<Tiles<Self>> {
+        Vec::new()
     }
 }
 #[cfg(not(target_arch = "x86_64"))]
 impl Tiled for f64 {
-    fn tiles() -> Option<Tiles<Self>> {
-        None
+    fn all_tiles() -> Vec<Tiles<Self>> {
+        Vec::new()
     }
 }
 
@@ -171,7 +168,7 @@ pub(crate) struct Packed<T: Real> {
 
 enum Layout<T: 'static> {
     /// Panel after panel of some columns (zeros beyond the last), each row by row.
-    Panels(Tiles<T>, Vec<T>),
+    Panels(Tiles<T>, Lines<T>),
     /// As it is, for the general product.
     Plain(Array2<T>),
 }
@@ -179,9 +176,15 @@ enum Layout<T: 'static> {
 impl<T: Real> Packed<T> {
     /// Lays `right` out, on all threads.
     pub(crate) fn new(space: &Cpu<T>, right: ArrayView2<'_, T>) -> Self {
-        let Some(tiles) = T::tiles() else { return Self::plain(right) };
+        match T::tiles() {
+            Some(tiles) => Self::tiled(space, right, tiles),
+            None => Self::plain(right),
+        }
+    }
+
+    fn tiled(space: &Cpu<T>, right: ArrayView2<'_, T>, tiles: Tiles<T>) -> Self {
         let (depth, columns) = right.dim();
-        let mut panels = vec![T::zero(); depth * columns.next_multiple_of(tiles.width)];
+        let mut panels = lines_of_zeros(depth * columns.next_multiple_of(tiles.width));
         let lay_out = |(panel, right): (&mut [T], ArrayView2<'_, T>)| {
             for (row, from) in panel.chunks_exact_mut(tiles.width).zip(right.rows()) {
                 row.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
@@ -247,8 +250,14 @@ impl<T: Real> Tiles<T> {
         self.width
     }
 
-    /// One tile, `height × width` row by row: `tile_rc ← Σ_k left[k · stride + r] · panel[k · width + c]`, over the whole panel.
-    pub(crate) fn tile(&self, height: usize, left: &[T], stride: usize, panel: &[T], tile: &mut [T]) {
+    /// Rows of the greatest tile.
+    pub(crate) fn height(&self) -> usize {
+        self.of_rows.len()
+    }
+
+    /// One tile, `height × width` row by row: `tile_rc ← tile_rc + Σ_k left[k · stride + r] · panel[k · width + c]`, over the whole
+    /// panel.
+    pub(crate) fn add(&self, height: usize, left: &[T], stride: usize, panel: &[T], tile: &mut [T]) {
         let depth = panel.len() / self.width;
         assert!(depth == 0 || left.len() >= (depth - 1) * stride + height, "a left factor as deep as the panel");
         assert!(tile.len() >= height * self.width, "room for the tile");
@@ -259,24 +268,36 @@ impl<T: Real> Tiles<T> {
         }
     }
 
+    /// `to[j · to_stride + i] ← from[i · from_stride + j]` for `i < lines`, `j < length`.
+    pub(crate) fn transpose(
+        &self,
+        (from, from_stride): (&[T], usize),
+        (to, to_stride): (&mut [T], usize),
+        (lines, length): (usize, usize),
+    ) {
+        if lines == 0 || length == 0 {
+            return;
+        }
+        assert!(from.len() >= (lines - 1) * from_stride + length, "as many lines");
+        assert!(to_stride >= lines && to.len() >= (length - 1) * to_stride + lines, "room for them");
+        // SAFETY: as just checked, all numbers are within the slices. The instructions were found when the tiles were chosen.
+        unsafe { (self.transpose)(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride, lines, length) };
+    }
+
     /// The product with one panel, tile by tile, whose heights differ by one at most. `rowwise` is room for it, row by row.
     fn panel(&self, rows: usize, left: &[T], panel: &[T], base: Option<&[T]>, rowwise: &mut [T], out: &mut [T]) {
-        let count = rows.div_ceil(TILE_ROWS);
+        let count = rows.div_ceil(self.height());
+        rowwise.fill(T::zero());
         for i in 0..count {
             let (first, next) = (i * rows / count, (i + 1) * rows / count);
             // Without columns the left factor is empty.
             let left = left.get(first..).unwrap_or_default();
-            self.tile(next - first, left, rows, panel, &mut rowwise[first * self.width..]);
+            self.add(next - first, left, rows, panel, &mut rowwise[first * self.width..]);
         }
-        let column = |j: usize| rowwise[j..].iter().step_by(self.width);
-        for (j, out) in out.chunks_exact_mut(rows).enumerate() {
-            match base {
-                Some(base) => {
-                    let terms = base[j * rows..(j + 1) * rows].iter().zip(column(j));
-                    out.iter_mut().zip(terms).for_each(|(out, (base, value))| *out = *base + *value);
-                }
-                None => out.iter_mut().zip(column(j)).for_each(|(out, value)| *out = *value),
-            }
+        let columns = out.len() / rows;
+        self.transpose((rowwise, self.width), (out, rows), (rows, columns));
+        if let Some(base) = base {
+            out.iter_mut().zip(base).for_each(|(out, base)| *out += *base);
         }
     }
 }
@@ -308,11 +329,13 @@ mod tests {
         let space = Cpu::<T>::new(2);
         // Small integers: sums are exact in any order.
         let plain = multiplied(&Packed::plain(right.view()), base.as_ref(), &left);
-        let packed = Packed::new(&space, right.view());
-        assert_eq!(packed.is_tiled(), T::tiles().is_some());
-        assert_eq!(multiplied(&packed, base.as_ref(), &left), plain);
+        assert_eq!(Packed::new(&space, right.view()).is_tiled(), T::tiles().is_some());
         let transposed = column_major(right.t());
-        assert_eq!(multiplied(&Packed::new(&space, transposed.t()), base.as_ref(), &left), plain);
+        for tiles in T::all_tiles() {
+            for right in [right.view(), transposed.t()] {
+                assert_eq!(multiplied(&Packed::tiled(&space, right, tiles), base.as_ref(), &left), plain);
+            }
+        }
     }
 
     proptest! {

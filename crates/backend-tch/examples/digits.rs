@@ -30,7 +30,7 @@ mod trained {
     const BATCH: usize = 64;
 
     pub fn main() -> Result<(), Box<dyn std::error::Error>> {
-        let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?;
+        let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?.with_whole_batches();
         let mut potential = potential(tch)?;
         let integrator = FixedStep::new(Method::Rk4.tableau(), 5)?;
         let mut adam = Adam::new(&tch, AdamSettings::default(), &potential.parameters())?;

@@ -37,6 +37,8 @@ mod ridge;
 mod space;
 #[cfg(maflow_tch)]
 mod term;
+#[cfg(maflow_tch)]
+mod workers;
 
 pub use cuda::{Driver, driver};
 pub use device::Device;

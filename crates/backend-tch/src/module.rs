@@ -35,7 +35,8 @@ impl fmt::Display for Laplacian {
 
 /// A potential `φ(x, t)` written with libtorch. Gradient, Laplacian and pullback come from automatic differentiation, so φ has to be
 /// made of operations that can be differentiated three times (softplus, tanh and SiLU can; ReLU has no curvature), row by row
-/// (no batch norm), and the same at every call (no dropout).
+/// (no batch norm), and the same at every call (no dropout). One thread at a time evaluates it: on the CPU, give flows and trainings a
+/// space [with whole batches](Tch::with_whole_batches), which leaves the threads to the operations.
 ///
 /// A small convolutional potential of pictures of 8 × 8:
 ///
@@ -44,7 +45,7 @@ impl fmt::Display for Laplacian {
 /// use backend_tch::{Device, Laplacian, ModulePotential, Options, Tch};
 /// use flow_core::{Potential, Precision};
 /// # if backend_tch::load(Device::Cpu).is_err() { return Ok(()) }
-/// let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?;
+/// let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?.with_whole_batches();
 /// let potential = ModulePotential::new(tch, 64, Laplacian::Hutchinson { probes: 1 }, 0, |path| {
 ///     let same = nn::ConvConfig { padding: 1, ..Default::default() };
 ///     // Two channels come in, the picture and the time.

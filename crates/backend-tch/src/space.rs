@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use flow_core::{Precision, Space};
+use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
+use crate::workers::{self, Workers};
 use crate::{Device, Error, context, load};
 
 /// A `rows × cols` tensor in working precision that takes part in no automatic differentiation, but in the memo of an evaluation.
@@ -47,14 +49,15 @@ impl Clone for Column {
 /// What a user may choose about libtorch. Both settings hold for the whole process: those of the last [`Tch::new`] count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Threads of an operation on the CPU; 0 leaves libtorch its own choice.
+    /// Threads on the CPU; 0 leaves libtorch its own choice.
     pub threads: usize,
     /// Lets CUDA devices round the factors of 32-bit matrix products and convolutions to the 10-bit mantissas of TF32:
     /// several times faster, and wrong in the fourth digit.
     pub allow_tf32: bool,
 }
 
-/// libtorch as a [`Space`]. A batch is one block: the threads, or the device, work inside each operation.
+/// libtorch as a [`Space`]. On a CUDA device a batch is one block; on the CPU there is one for each thread, which works on its rows from
+/// the start of a solve to its end: threads that share every operation lose more time waiting for each other than short matrices take.
 ///
 /// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
 ///
@@ -67,10 +70,12 @@ pub struct Options {
 /// assert_eq!(tch.dot(&a, &a), 25.0);
 /// # Ok::<(), backend_tch::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Tch {
     device: Device,
     precision: Precision,
+    /// Where blocks of rows are worked on at once.
+    workers: Option<Workers>,
 }
 
 impl Tch {
@@ -81,14 +86,20 @@ impl Tch {
     /// Those of [`load`].
     pub fn new(device: Device, precision: Precision, options: Options) -> Result<Self, Error> {
         load(device)?;
-        if options.threads > 0 {
-            tch::set_num_threads(i32::try_from(options.threads).unwrap_or(i32::MAX));
-        }
+        let threads = workers::set_threads(options.threads);
         context::allow_tf32(options.allow_tf32)?;
         if device == Device::Cpu {
             context::flush_denormals()?;
         }
-        Ok(Self { device, precision })
+        let workers = (device == Device::Cpu && threads > 1).then(|| workers::of(threads));
+        Ok(Self { device, precision, workers })
+    }
+
+    /// The same, with whole batches for blocks on the CPU too, and the threads inside each operation: for a potential that is a
+    /// [`ModulePotential`](crate::ModulePotential), which one thread at a time can evaluate.
+    #[must_use]
+    pub fn with_whole_batches(self) -> Self {
+        Self { workers: None, ..self }
     }
 
     /// Where the tensors are.
@@ -147,6 +158,9 @@ pub(crate) fn accumulate<'a>(out: &mut Tensor, keep: f64, mut terms: impl Iterat
 fn tensors<'a, T>(terms: &'a [(f64, &T)], of: impl Fn(&T) -> &Tensor + 'a) -> impl Iterator<Item = (f64, &'a Tensor)> {
     terms.iter().map(move |(c, term)| (*c, of(term)))
 }
+
+/// The fewest rows of one of several blocks.
+const BLOCK_ROWS: usize = 8;
 
 impl Space for Tch {
     type Array = Array;
@@ -273,6 +287,14 @@ impl Space for Tch {
     }
 
     fn map_rows<T: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
-        if rows == 0 { Vec::new() } else { vec![work(0..rows)] }
+        match self.workers {
+            _ if rows == 0 => Vec::new(),
+            None => vec![work(0..rows)],
+            Some(workers) => {
+                let blocks = (rows / BLOCK_ROWS).clamp(1, workers.current_num_threads());
+                let range = |i: usize| i * rows / blocks..(i + 1) * rows / blocks;
+                workers.install(|| (0..blocks).into_par_iter().map(|i| work(range(i))).collect())
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod error;
 pub mod figures;
 pub mod interrupt;
 pub mod listener;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod output;

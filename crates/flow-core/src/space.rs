@@ -114,7 +114,7 @@ pub trait Space: Clone + Send + Sync + 'static {
     fn copy_columns(&self, out: &mut Self::Array, first: usize, from: &Self::Array, columns: Range<usize>);
 
     /// Cuts `rows` rows into blocks, does the work of each (at once where there are threads), and returns the results
-    /// in the order of the rows. The cut depends on `rows` alone, never on the number of threads:
-    /// sums over blocks are the same on every machine.
+    /// in the order of the rows. The cut is always the same for a space and a number of rows, so that a resumed run equals an
+    /// uninterrupted one; whether it depends on the number of threads, the space says.
     fn map_rows<T: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T>;
 }

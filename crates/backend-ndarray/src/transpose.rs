@@ -1,0 +1,117 @@
+//! Transposition of small matrices between the layouts of [`crate::packed`], by vector instructions.
+
+use std::arch::x86_64::*;
+
+/// Square blocks by `$block`, what is left over one by one.
+macro_rules! transpose {
+    ($name:ident, $t:ty, $side:literal, $block:ident) => {
+        #[target_feature(enable = "avx")]
+        pub(crate) unsafe fn $name(
+            from: *const $t,
+            from_stride: usize,
+            to: *mut $t,
+            to_stride: usize,
+            lines: usize,
+            length: usize,
+        ) {
+            let (whole_lines, whole_length) = (lines - lines % $side, length - length % $side);
+            let one_by_one = |i: usize, j: usize| {
+                // SAFETY: within what the caller promises, for i < lines and j < length.
+                unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) }
+            };
+            for i in (0..whole_lines).step_by($side) {
+                for j in (0..whole_length).step_by($side) {
+                    // SAFETY: a whole block is within what the caller promises.
+                    unsafe { $block(from.add(i * from_stride + j), from_stride, to.add(j * to_stride + i), to_stride) };
+                }
+            }
+            for i in 0..lines {
+                let done = if i < whole_lines { whole_length } else { 0 };
+                (done..length).for_each(|j| one_by_one(i, j));
+            }
+        }
+    };
+}
+
+transpose!(transpose_f32, f32, 8, block_f32);
+transpose!(transpose_f64, f64, 4, block_f64);
+
+/// # Safety
+/// Eight numbers at each of eight multiples of either stride.
+#[inline]
+#[target_feature(enable = "avx")]
+unsafe fn block_f32(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    // SAFETY: what the caller promises.
+    let line: [__m256; 8] = std::array::from_fn(|i| unsafe { _mm256_loadu_ps(from.add(i * from_stride)) });
+    // Halves of four lines and four numbers, transposed, from quarters of two and two.
+    let half = |l: [__m256; 4]| {
+        let (low, high) = (_mm256_unpacklo_ps(l[0], l[1]), _mm256_unpackhi_ps(l[0], l[1]));
+        let (next_low, next_high) = (_mm256_unpacklo_ps(l[2], l[3]), _mm256_unpackhi_ps(l[2], l[3]));
+        [
+            _mm256_shuffle_ps::<0x44>(low, next_low),
+            _mm256_shuffle_ps::<0xEE>(low, next_low),
+            _mm256_shuffle_ps::<0x44>(high, next_high),
+            _mm256_shuffle_ps::<0xEE>(high, next_high),
+        ]
+    };
+    let upper = half([line[0], line[1], line[2], line[3]]);
+    let lower = half([line[4], line[5], line[6], line[7]]);
+    for j in 0..4 {
+        // SAFETY: what the caller promises.
+        unsafe {
+            _mm256_storeu_ps(to.add(j * to_stride), _mm256_permute2f128_ps::<0x20>(upper[j], lower[j]));
+            _mm256_storeu_ps(to.add((j + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(upper[j], lower[j]));
+        }
+    }
+}
+
+/// # Safety
+/// Four numbers at each of four multiples of either stride.
+#[inline]
+#[target_feature(enable = "avx")]
+unsafe fn block_f64(from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
+    // SAFETY: what the caller promises.
+    let line: [__m256d; 4] = std::array::from_fn(|i| unsafe { _mm256_loadu_pd(from.add(i * from_stride)) });
+    let upper = [_mm256_unpacklo_pd(line[0], line[1]), _mm256_unpackhi_pd(line[0], line[1])];
+    let lower = [_mm256_unpacklo_pd(line[2], line[3]), _mm256_unpackhi_pd(line[2], line[3])];
+    for j in 0..2 {
+        // SAFETY: what the caller promises.
+        unsafe {
+            _mm256_storeu_pd(to.add(j * to_stride), _mm256_permute2f128_pd::<0x20>(upper[j], lower[j]));
+            _mm256_storeu_pd(to.add((j + 2) * to_stride), _mm256_permute2f128_pd::<0x31>(upper[j], lower[j]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packed::Transpose;
+    use proptest::prelude::*;
+
+    fn every_number_is_where_it_belongs<T: Copy + PartialEq + std::fmt::Debug>(
+        transpose: Transpose<T>,
+        of: impl Fn(usize) -> T,
+        (lines, length, gap): (usize, usize, usize),
+    ) {
+        let (from_stride, to_stride) = (length + gap, lines + gap);
+        let from: Vec<T> = (0..lines * from_stride).map(&of).collect();
+        let nothing = of(usize::MAX);
+        let mut to = vec![nothing; length * to_stride];
+        // SAFETY: matrices of these shapes.
+        unsafe { transpose(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride, lines, length) };
+        for (at, found) in to.iter().enumerate() {
+            let (j, i) = (at / to_stride, at % to_stride);
+            assert_eq!(*found, if i < lines { from[i * from_stride + j] } else { nothing });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn transposition_moves_every_number(lines in 0usize..40, length in 0usize..40, gap in 0usize..3) {
+            prop_assume!(is_x86_feature_detected!("avx"));
+            every_number_is_where_it_belongs(transpose_f32, |i| i as f32, (lines, length, gap));
+            every_number_is_where_it_belongs(transpose_f64, |i| i as f64, (lines, length, gap));
+        }
+    }
+}

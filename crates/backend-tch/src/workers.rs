@@ -1,0 +1,41 @@
+//! Threads that each work on rows of their own, with operations of libtorch that use one thread.
+
+use std::sync::{Mutex, OnceLock};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::context;
+
+/// A pool that lives as long as the process.
+pub(crate) type Workers = &'static ThreadPool;
+
+/// Sets the threads of operations that the calling thread starts (0: libtorch's own choice), and says how many they are.
+pub(crate) fn set_threads(threads: usize) -> usize {
+    static OWN_CHOICE: OnceLock<i32> = OnceLock::new();
+    // Asked once, before the first pool exists: its threads change what libtorch answers to a new thread.
+    let own = *OWN_CHOICE.get_or_init(tch::get_num_threads);
+    let threads = if threads == 0 { own } else { i32::try_from(threads).unwrap_or(i32::MAX) };
+    tch::set_num_threads(threads);
+    threads.max(1) as usize
+}
+
+/// The pool of this many threads; libtorch is loaded.
+///
+/// # Panics
+/// When the system cannot start the threads.
+pub(crate) fn of(threads: usize) -> Workers {
+    static POOLS: Mutex<Vec<Workers>> = Mutex::new(Vec::new());
+    let mut pools = POOLS.lock().expect("nothing panics while it holds this");
+    if let Some(pool) = pools.iter().find(|pool| pool.current_num_threads() == threads) {
+        return pool;
+    }
+    let one_thread_and_no_denormals = |_| {
+        tch::set_num_threads(1);
+        context::flush_denormals().expect("the function was there for the thread that asks for the pool");
+    };
+    let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("maflow-tch-{i}"));
+    let pool = builder.start_handler(one_thread_and_no_denormals).build().expect("the system starts threads");
+    let pool: Workers = Box::leak(Box::new(pool));
+    pools.push(pool);
+    pool
+}
