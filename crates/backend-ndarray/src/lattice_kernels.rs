@@ -103,37 +103,69 @@ fn weigh_back<T: Real, const LN_COSH: bool>(
     u: &mut [Pair<T>],
     l_bar: T,
 ) -> CoefficientSums<T> {
-    const LANES: usize = 4;
-    let (mut slopes, mut curves) = ([[T::zero(); 2]; LANES], [[T::zero(); 2]; LANES]);
-    let (bent, two) = ([l_bar * c.n[0], l_bar * c.n[1]], T::of(2.0));
-    let mut offsets = [[T::zero(); 2]; LANES];
-    for (s, u) in s.chunks(LANES).zip(u.chunks_mut(LANES)) {
-        for l in 0..s.len() {
-            for i in 0..2 {
-                let f2 = curvature::<T, LN_COSH>(s[l][i]);
-                let f3 = if LN_COSH { -two * s[l][i] * f2 } else { f2 * (T::one() - two * s[l][i]) };
-                slopes[l][i] += s[l][i] * u[l][i];
-                curves[l][i] += f2;
-                u[l][i] = c.v[i] * (f2 * u[l][i] + bent[i] * f3);
-                offsets[l][i] += u[l][i];
-            }
+    // Several sites side by side, real and imaginary parts in turn.
+    const LANES: usize = 8;
+    let bent = [l_bar * c.n[0], l_bar * c.n[1]];
+    let (mut sums, mut rest_sums) = ([[T::zero(); LANES]; 4], [[T::zero(); 2]; 4]);
+    {
+        let (s, s_rest) = s.as_flattened().as_chunks::<LANES>();
+        let (u, u_rest) = u.as_flattened_mut().as_chunks_mut::<LANES>();
+        let (a0, a0_rest) = a0.map_or((None, None), |a0| {
+            let (a0, rest) = a0.as_flattened().as_chunks::<LANES>();
+            (Some(a0), Some(rest.as_chunks::<2>().0))
+        });
+        let (v, bent_lanes) = (std::array::from_fn(|l| c.v[l % 2]), std::array::from_fn(|l| bent[l % 2]));
+        for (k, (s, u)) in s.iter().zip(u).enumerate() {
+            sites_back::<T, LN_COSH, LANES>(s, a0.map(|a0| &a0[k]), (&v, &bent_lanes), u, &mut sums);
+        }
+        for (k, (s, u)) in s_rest.as_chunks::<2>().0.iter().zip(u_rest.as_chunks_mut::<2>().0).enumerate() {
+            sites_back::<T, LN_COSH, 2>(s, a0_rest.map(|a0| &a0[k]), (&c.v, &bent), u, &mut rest_sums);
         }
     }
-    let mut gain = [T::zero(); 2];
-    if let Some(a0) = a0 {
-        for (a0, u) in a0.iter().zip(&*u) {
-            gain[0] += a0[0] * u[0];
-            gain[1] += a0[1] * u[1];
-        }
-    }
-    let sum = |lanes: &[[T; 2]; LANES], i: usize| lanes.iter().fold(T::zero(), |sum, lane| sum + lane[i]);
+    let total = |of: usize, part: usize| {
+        sums[of].iter().skip(part).step_by(2).fold(rest_sums[of][part], |sum, lane| sum + *lane)
+    };
     let both = |of: &dyn Fn(usize) -> T| [of(0), of(1)];
     CoefficientSums {
-        v: both(&|i| sum(&slopes, i) + bent[i] * sum(&curves, i)),
-        n: both(&|i| l_bar * c.v[i] * sum(&curves, i)),
-        offset: both(&|i| sum(&offsets, i)),
-        gain,
+        v: both(&|i| total(0, i) + bent[i] * total(1, i)),
+        n: both(&|i| l_bar * c.v[i] * total(1, i)),
+        offset: both(&|i| total(2, i)),
+        gain: both(&|i| total(3, i)),
     }
+}
+
+/// Some sites of [`weigh_back`]; the sums are of `s u`, `f''`, ā and `ā a₀`. Every loop fills one array, which is what the compiler makes
+/// vectors of.
+#[inline(always)]
+fn sites_back<T: Real, const LN_COSH: bool, const LANES: usize>(
+    s: &[T; LANES],
+    a0: Option<&[T; LANES]>,
+    (v, bent): (&[T; LANES], &[T; LANES]),
+    u: &mut [T; LANES],
+    sums: &mut [[T; LANES]; 4],
+) {
+    let two = T::of(2.0);
+    let mut a = [T::zero(); LANES];
+    for l in 0..LANES {
+        let f2 = curvature::<T, LN_COSH>(s[l]);
+        let f3 = if LN_COSH { -two * s[l] * f2 } else { f2 * (T::one() - two * s[l]) };
+        a[l] = v[l] * (f2 * u[l] + bent[l] * f3);
+    }
+    for l in 0..LANES {
+        sums[0][l] += s[l] * u[l];
+    }
+    for l in 0..LANES {
+        sums[1][l] += curvature::<T, LN_COSH>(s[l]);
+    }
+    for l in 0..LANES {
+        sums[2][l] += a[l];
+    }
+    if let Some(a0) = a0 {
+        for l in 0..LANES {
+            sums[3][l] += a0[l] * a[l];
+        }
+    }
+    *u = a;
 }
 
 /// One set of kernels per precision, compiled for each generation of vector instructions.

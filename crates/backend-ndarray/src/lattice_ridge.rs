@@ -326,7 +326,8 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
         let (activation, sites) = (field.of.settings.activation, site.len());
         let moment = field.moment(stage.t);
         // Slopes f'(a) of every row and, for the gains, what they multiply.
-        let mut kept = memo.is_some().then(|| (Vec::new(), Vec::new()));
+        let room = state.nrows() * 2 * fields.len();
+        let mut kept = memo.is_some().then(|| (Vec::with_capacity(room), Vec::with_capacity(room)));
         for r in 0..state.nrows() {
             field.spectrum(state, r, site, work);
             field.correlate(site, fields, work);

@@ -63,6 +63,10 @@ impl<T: Real> Torus<T> {
 
 /// `out[j · rows + i] ← of[i · cols + j]`, in tiles that stay in registers.
 fn transpose<T: Copy>(of: &[T], out: &mut [T], rows: usize, cols: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if crate::transpose::words(of, out, rows, cols) {
+        return;
+    }
     const TILE: usize = 4;
     let (whole_rows, whole_cols) = (rows - rows % TILE, cols - cols % TILE);
     for i in (0..whole_rows).step_by(TILE) {

@@ -83,6 +83,17 @@ unsafe fn block_f64(from: *const f64, from_stride: usize, to: *mut f64, to_strid
     }
 }
 
+/// `to[j · rows + i] ← from[i · cols + j]` of things of eight bytes, as two 32-bit numbers are; says whether it could.
+pub(crate) fn words<T: Copy>(from: &[T], to: &mut [T], rows: usize, cols: usize) -> bool {
+    if size_of::<T>() != size_of::<f64>() || !is_x86_feature_detected!("avx") {
+        return false;
+    }
+    assert!(from.len() == rows * cols && to.len() == rows * cols, "two matrices of {rows} × {cols}");
+    // SAFETY: both are valid for this many things of eight bytes, which are moved as they are; the processor has AVX.
+    unsafe { transpose_f64(from.as_ptr().cast(), cols, to.as_mut_ptr().cast(), rows, rows, cols) };
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +115,17 @@ mod tests {
             let (j, i) = (at / to_stride, at % to_stride);
             assert_eq!(*found, if i < lines { from[i * from_stride + j] } else { nothing });
         }
+    }
+
+    #[test]
+    fn words_are_moved_as_they_are() {
+        // Bits that are no number, and would change as one.
+        let from: Vec<[u32; 2]> = (0..35).map(|i| [0x7fa0_0000 + i, 0xfff4_0000 + i]).collect();
+        let mut to = vec![[0; 2]; 35];
+        if words(&from, &mut to, 5, 7) {
+            assert!((0..35).all(|at| to[at % 7 * 5 + at / 7] == from[at]));
+        }
+        assert!(!words(&[0u8; 4], &mut [0; 4], 2, 2));
     }
 
     proptest! {
