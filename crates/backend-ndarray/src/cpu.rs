@@ -14,7 +14,7 @@ use crate::real::product;
 
 /// The least and the greatest number of rows of a block of a large batch. Each block reads the potential's matrices once per
 /// stage, so high blocks need less of the memory; low ones give work to more threads.
-const BLOCK_ROWS: [usize; 2] = [16, 32];
+const BLOCK_ROWS: [usize; 2] = [8, 32];
 
 /// Blocks of a large batch are a multiple of this many, so that two or four threads have equally much to do.
 const BLOCKS: usize = 4;
