@@ -46,7 +46,8 @@ enum Question {
 }
 
 fn main() {
-    cli::memory::keep();
+    // SAFETY: nothing has started a thread yet.
+    unsafe { cli::memory::keep() };
     let arguments = Arguments::parse();
     let configuration = match arguments.model.as_str() {
         "mnist" => MNIST,

@@ -124,9 +124,10 @@ impl<T: Real> Cpu<T> {
     pub(crate) fn transposed(&self, a: &Array2<T>) -> Array2<T> {
         let mut out = zeros(a.ncols(), a.nrows());
         let from = a.t();
-        let columns = BLOCK_ROWS[0];
+        // Runs of 64 bytes of 32-bit numbers, a line of the caches.
+        const COLUMNS: usize = 16;
         let blocks: Vec<_> =
-            out.axis_chunks_iter_mut(Axis(1), columns).zip(from.axis_chunks_iter(Axis(1), columns)).collect();
+            out.axis_chunks_iter_mut(Axis(1), COLUMNS).zip(from.axis_chunks_iter(Axis(1), COLUMNS)).collect();
         self.pool.install(|| {
             blocks.into_par_iter().for_each(|(mut out, from)| {
                 // Row by row of the block: reads then run along the columns of `a`, and writes stay in the cache.

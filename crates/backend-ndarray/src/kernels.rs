@@ -127,7 +127,7 @@ fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
         let column = j * rows..(j + 1) * rows;
         let (s, s_rest) = s[column.clone()].as_chunks::<LANES>();
         let (u, u_rest) = u[column.clone()].as_chunks::<LANES>();
-        let (l_bar, l_bar_rest) = l_bar.as_chunks::<LANES>();
+        let (l_bar, l_bar_rest) = l_bar[..rows].as_chunks::<LANES>();
         let (a_bar, a_bar_rest) = a_bar[column].as_chunks_mut::<LANES>();
         // Sums of ā, of s u and of l̄ f''.
         let mut lanes = [[T::zero(); LANES]; 3];

@@ -105,6 +105,7 @@ fn weigh_back<T: Real, const LN_COSH: bool>(
 ) -> CoefficientSums<T> {
     // Several sites side by side, real and imaginary parts in turn.
     const LANES: usize = 8;
+    assert!(s.len() == u.len() && a0.is_none_or(|a0| a0.len() == s.len()), "fields of one size");
     let bent = [l_bar * c.n[0], l_bar * c.n[1]];
     let (mut sums, mut rest_sums) = ([[T::zero(); LANES]; 4], [[T::zero(); 2]; 4]);
     {

@@ -15,6 +15,7 @@ use crate::{Cpu, Real};
 const LINE: usize = 64;
 
 /// Bytes of a panel that are asked for ahead of their use, as panels come from the second cache or beyond.
+#[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 4096;
 
 /// Numbers from the beginning of a line of the caches on.

@@ -62,20 +62,20 @@ impl<T: Real> Torus<T> {
 }
 
 /// `out[j · rows + i] ← of[i · cols + j]`, in tiles that stay in registers.
-fn transpose<T: Copy>(of: &[T], out: &mut [T], rows: usize, cols: usize) {
+fn transpose<T: Real>(of: &[Complex<T>], out: &mut [Complex<T>], rows: usize, cols: usize) {
     #[cfg(target_arch = "x86_64")]
-    if crate::transpose::words(of, out, rows, cols) {
+    if crate::transpose::complex(of, out, rows, cols) {
         return;
     }
     const TILE: usize = 4;
     let (whole_rows, whole_cols) = (rows - rows % TILE, cols - cols % TILE);
     for i in (0..whole_rows).step_by(TILE) {
         for j in (0..whole_cols).step_by(TILE) {
-            let line = |k: usize| -> [T; TILE] {
+            let line = |k: usize| -> [Complex<T>; TILE] {
                 let first = (i + k) * cols + j;
                 of[first..first + TILE].try_into().expect("a tile is as wide as its slice")
             };
-            let lines: [[T; TILE]; TILE] = std::array::from_fn(line);
+            let lines: [[Complex<T>; TILE]; TILE] = std::array::from_fn(line);
             for k in 0..TILE {
                 let first = (j + k) * rows + i;
                 out[first..first + TILE].copy_from_slice(&lines.map(|line| line[k]));

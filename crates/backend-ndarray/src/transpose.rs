@@ -1,6 +1,10 @@
-//! Transposition of small matrices between the layouts of [`crate::packed`], by vector instructions.
+//! Transposition by vector instructions: of tiles and panels of [`crate::packed`], and of complex fields.
 
 use std::arch::x86_64::*;
+
+use rustfft::num_complex::Complex;
+
+use crate::Real;
 
 /// Square blocks by `$block`, what is left over one by one.
 macro_rules! transpose {
@@ -17,7 +21,7 @@ macro_rules! transpose {
             let (whole_lines, whole_length) = (lines - lines % $side, length - length % $side);
             let one_by_one = |i: usize, j: usize| {
                 // SAFETY: within what the caller promises, for i < lines and j < length.
-                unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) }
+                unsafe { to.add(j * to_stride + i).write_unaligned(from.add(i * from_stride + j).read_unaligned()) }
             };
             for i in (0..whole_lines).step_by($side) {
                 for j in (0..whole_length).step_by($side) {
@@ -83,13 +87,14 @@ unsafe fn block_f64(from: *const f64, from_stride: usize, to: *mut f64, to_strid
     }
 }
 
-/// `to[j · rows + i] ← from[i · cols + j]` of things of eight bytes, as two 32-bit numbers are; says whether it could.
-pub(crate) fn words<T: Copy>(from: &[T], to: &mut [T], rows: usize, cols: usize) -> bool {
-    if size_of::<T>() != size_of::<f64>() || !is_x86_feature_detected!("avx") {
+/// `to[j · rows + i] ← from[i · cols + j]` of complex numbers of two 32-bit ones; says whether it could.
+pub(crate) fn complex<T: Real>(from: &[Complex<T>], to: &mut [Complex<T>], rows: usize, cols: usize) -> bool {
+    if size_of::<Complex<T>>() != size_of::<f64>() || !is_x86_feature_detected!("avx") {
         return false;
     }
     assert!(from.len() == rows * cols && to.len() == rows * cols, "two matrices of {rows} × {cols}");
-    // SAFETY: both are valid for this many things of eight bytes, which are moved as they are; the processor has AVX.
+    // SAFETY: both are valid for this many pairs of numbers, eight bytes without gaps, which are moved as they are, wherever they
+    // begin; the processor has AVX.
     unsafe { transpose_f64(from.as_ptr().cast(), cols, to.as_mut_ptr().cast(), rows, rows, cols) };
     true
 }
@@ -118,14 +123,16 @@ mod tests {
     }
 
     #[test]
-    fn words_are_moved_as_they_are() {
-        // Bits that are no number, and would change as one.
-        let from: Vec<[u32; 2]> = (0..35).map(|i| [0x7fa0_0000 + i, 0xfff4_0000 + i]).collect();
-        let mut to = vec![[0; 2]; 35];
-        if words(&from, &mut to, 5, 7) {
-            assert!((0..35).all(|at| to[at % 7 * 5 + at / 7] == from[at]));
+    fn complex_numbers_are_moved_as_they_are() {
+        // Pairs whose bits are no 64-bit number, and would change as one.
+        let of = |i: u32| Complex::new(f32::from_bits(i), f32::from_bits(0x7ff4_0000 + i));
+        let bits = |z: Complex<f32>| (z.re.to_bits(), z.im.to_bits());
+        let from: Vec<_> = (0..35).map(of).collect();
+        let mut to = vec![of(0); 35];
+        if complex(&from, &mut to, 5, 7) {
+            assert!((0..35).all(|at| bits(to[at % 7 * 5 + at / 7]) == bits(from[at])));
         }
-        assert!(!words(&[0u8; 4], &mut [0; 4], 2, 2));
+        assert!(!complex(&[Complex::new(0.0f64, 0.0); 4], &mut [Complex::new(0.0, 0.0); 4], 2, 2));
     }
 
     proptest! {

@@ -46,7 +46,7 @@ impl Clone for Column {
     }
 }
 
-/// What a user may choose about libtorch. Both settings hold for the whole process: those of the last [`Tch::new`] count.
+/// What a user may choose about libtorch. TF32 is allowed or not in the whole process, as the last [`Tch::new`] has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     /// Threads on the CPU; 0 leaves libtorch its own choice.
@@ -56,8 +56,8 @@ pub struct Options {
     pub allow_tf32: bool,
 }
 
-/// libtorch as a [`Space`]. On a CUDA device a batch is one block; on the CPU there is one for each thread, which works on its rows from
-/// the start of a solve to its end: threads that share every operation lose more time waiting for each other than short matrices take.
+/// libtorch as a [`Space`]. On a CUDA device a batch is one block; on the CPU there is one for each thread, of eight rows at least, which
+/// works on its rows from the start of a solve to its end: threads that share every operation lose more time waiting for each other than short matrices take.
 ///
 /// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
 ///
@@ -79,11 +79,14 @@ pub struct Tch {
 }
 
 impl Tch {
-    /// Loads libtorch for a device, unless it is loaded. On the CPU this thread, which should be the one that computes, and the threads
-    /// that libtorch starts for it treat denormal numbers as zero from now on.
+    /// Loads libtorch for a device, unless it is loaded. On the CPU this thread, which should be the one that trains, the threads
+    /// that libtorch starts for it and those that work on blocks of rows treat denormal numbers as zero from now on.
     ///
     /// # Errors
     /// Those of [`load`].
+    ///
+    /// # Panics
+    /// When the system cannot start the threads.
     pub fn new(device: Device, precision: Precision, options: Options) -> Result<Self, Error> {
         load(device)?;
         let threads = workers::set_threads(options.threads);
@@ -292,6 +295,10 @@ impl Space for Tch {
             None => vec![work(0..rows)],
             Some(workers) => {
                 let blocks = (rows / BLOCK_ROWS).clamp(1, workers.current_num_threads());
+                if blocks == 1 {
+                    // On this thread, whose operations use the others.
+                    return vec![work(0..rows)];
+                }
                 let range = |i: usize| i * rows / blocks..(i + 1) * rows / blocks;
                 workers.install(|| (0..blocks).into_par_iter().map(|i| work(range(i))).collect())
             }

@@ -4,7 +4,7 @@
 mod common;
 
 use backend_ndarray::{Cpu, Real};
-use backend_tch::{Activation, Tch};
+use backend_tch::{Activation, Device, Network, Options, Tch, Term};
 use common::spaces;
 use flow_core::checkpoint::{Checkpoint, Tensor};
 use flow_core::{
@@ -180,7 +180,6 @@ fn terms_in_double_precision() {
         Centres, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Separable, TwoLayer,
         TwoLayerSettings,
     };
-    use backend_tch::Term;
     let cpu = Cpu::<f64>::new(1);
     let basis = TimeBasis::new(TimeFamily::Cosine, 3, 0.5).unwrap();
     for tch in spaces(Precision::F64) {
@@ -283,4 +282,62 @@ fn checkpoints_move_between_backends() {
         restore(&cpu, &mut third, &back);
         assert_eq!(figures(&cpu, &third, &of, Coordinates::Auto), expected);
     }
+}
+
+/// A batch in several blocks of rows on the CPU, each on a thread of its own, and as one.
+#[test]
+fn blocks_of_rows_on_their_own_threads_give_what_one_gives() {
+    let on = |threads| Tch::new(Device::Cpu, Precision::F64, Options { threads, allow_tf32: false }).unwrap();
+    let (several, one) = (on(3), on(3).with_whole_batches());
+    assert_eq!(several.map_rows(50, |rows| rows.len()), [16, 17, 17]);
+    assert_eq!(one.map_rows(50, |rows| rows.len()), [50]);
+    let basis = TimeBasis::new(TimeFamily::Cosine, 2, 1.0).unwrap();
+    let network = Network { side: 4, channels: [3, 4], hidden: 5, probes: 1 };
+    type Make<'a> = &'a dyn Fn(Tch) -> Box<dyn Potential<Tch>>;
+    let makes: [(usize, Make); 4] = [
+        (6, &|tch| Box::new(backend_tch::Ridge::new(tch, 6, 10, Activation::LnCosh, true, 7).unwrap())),
+        (5, &|tch| Box::new(Term::two_layer(tch, 5, [6, 4], Activation::Softplus, (true, 1), basis, 3).unwrap())),
+        (6, &|tch| Box::new(Term::lattice_ridge(tch, (2, 3), 3, Activation::LnCosh, (true, None), basis, 6).unwrap())),
+        (16, &|tch| Box::new(Term::convolutional(tch, network, basis, 3).unwrap())),
+    ];
+    for (dim, make) in makes {
+        let mut potential = make(one);
+        // Amplitudes that start at zero would hide the rest.
+        for (k, parameter) in potential.parameters_mut().into_iter().enumerate() {
+            let (rows, cols) = one.shape(&parameter.value);
+            parameter.value = one.upload(
+                rows,
+                cols,
+                &(0..rows * cols).map(|i| (i as f64 + k as f64).sin() / 4.0).collect::<Vec<_>>(),
+            );
+        }
+        let found = [several, one].map(|space| {
+            let integrator = FixedStep::new(Method::Rk4.tableau(), 3).unwrap();
+            let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
+            let potential = &*potential;
+            let flow = Flow { space: &space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
+            let draws = Draws::new(4, Purpose::Train, 0);
+            let outcome =
+                NegativeLogLikelihood::default().evaluate(&flow, &draws.normals(0..50, dim), draws, true).unwrap();
+            let gradient: Vec<_> = outcome.gradient.unwrap().iter().flat_map(|g| space.download(g)).collect();
+            assert!(gradient.iter().any(|g| *g != 0.0));
+            [outcome.losses, gradient]
+        });
+        for (several, one) in found[0].iter().zip(&found[1]) {
+            assert_equal(&format!("{dim} numbers"), several, one, 1e-12);
+        }
+    }
+}
+
+#[test]
+fn denormal_numbers_count_as_zero_where_blocks_are_worked_on() {
+    let tch = Tch::new(Device::Cpu, Precision::F32, Options { threads: 2, allow_tf32: false }).unwrap();
+    let survivors = |rows: std::ops::Range<usize>| {
+        let small = tch.upload(rows.len(), 1, &vec![1e-37; rows.len()]);
+        let mut out = tch.zeros(rows.len(), 1);
+        tch.accumulate(&mut out, 0.0, &[(1e-5, &small)]);
+        assert!(tch.download(&small).iter().all(|x| *x > 0.9e-37), "normal numbers stay");
+        tch.download(&out).iter().filter(|x| **x != 0.0).count()
+    };
+    assert_eq!(tch.map_rows(16, survivors), [0, 0]);
 }

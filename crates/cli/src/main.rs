@@ -6,6 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::memory::keep();
+    // SAFETY: nothing has started a thread yet.
+    unsafe { cli::memory::keep() };
     cli::main()
 }

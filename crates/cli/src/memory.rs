@@ -4,11 +4,14 @@
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// Keeps freed memory for the next step of a training instead of giving it back to the kernel, which clears every page before it hands
-/// it out again: a tenth of the time of a step. What the process holds is what it once needed at most. To be called before anything
-/// else by programs whose global allocator is mimalloc.
-pub fn keep() {
-    // SAFETY: no other thread of the program runs yet; the call stores a number.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
+/// it out again: a tenth of the time of a step. What the process holds is what it once needed at most. For programs whose global
+/// allocator is mimalloc; the variable `MIMALLOC_PURGE_DELAY` goes before.
+///
+/// # Safety
+/// No other thread of the program runs yet.
+pub unsafe fn keep() {
+    // SAFETY: mimalloc wants options to be set by one thread at a time, which the caller promises.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, -1) };
 }
 
 #[cfg(test)]
@@ -19,7 +22,8 @@ mod tests {
         let delay = || unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) };
         // mimalloc's own choice, in milliseconds.
         assert_eq!(delay(), 1000);
-        super::keep();
+        // SAFETY: mimalloc is not the allocator of the tests, so no other thread asks it anything.
+        unsafe { super::keep() };
         assert_eq!(delay(), -1);
     }
 }

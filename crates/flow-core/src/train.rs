@@ -1,7 +1,8 @@
 //! The training loop: batches, gradient steps, the watch on the integration error, validation, roll-back, checkpoints.
 //!
 //! Everything random is keyed by (seed, purpose, step), so the state of a training is its parameters, the optimiser's moments and
-//! [`TrainState`]: a resumed training equals an uninterrupted one bit for bit.
+//! [`TrainState`]: a resumed training equals an uninterrupted one bit for bit, where the space
+//! cuts batches into the same blocks.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -69,7 +69,7 @@ struct Layers {
 }
 
 impl TwoLayer {
-    /// Jacobians of at most so many numbers are made at once.
+    /// Jacobians of at most so many numbers are made at once by a thread that works on rows.
     const NUMBERS: i64 = 1 << 25;
 
     /// W₁ and W₂.
