@@ -86,10 +86,16 @@ time_for() {
     [ $(($(date +%s) - start)) -lt $((60 * minutes)) ] || { echo "no time left for $1"; return 1; }
 }
 
+# Whether the process with this id runs; one that has ended stays in the list until it is waited for.
+running() {
+    state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || return 1
+    [ -n "$state" ] && [ "$state" != Z ]
+}
+
 # The most memory that the process with this id used on a device, in MiB, until it ends; "-" where nobody counts.
 memory_of() {
     most=-
-    while kill -0 "$1" 2>/dev/null; do
+    while running "$1"; do
         now=$(nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits 2>/dev/null |
             awk -F', *' -v pid="$1" '$1 == pid { print $2 }')
         if [ -n "$now" ] && { [ "$most" = - ] || [ "$now" -gt "$most" ]; }; then most=$now; fi
