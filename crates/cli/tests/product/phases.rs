@@ -80,7 +80,7 @@ fn a_run_starts_from_the_weights_of_another() {
 #[test]
 fn the_gradient_through_the_path_is_another_estimate_of_the_same() {
     on_every_backend(|lab| {
-        lab.trains(MATCHED, "total", &[]);
+        lab.trains(MATCHED, "total", &["--set=fine_tune.gradient=total"]);
         lab.trains(MATCHED, "path", &["--set=fine_tune.gradient=path"]);
         let column = |run: &str, column: usize| -> Vec<f64> {
             let rows = lab.metrics(run).into_iter().skip(1);
