@@ -81,6 +81,14 @@ pub(crate) fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
     if LN_COSH { (T::one() - s) * (T::one() + s) } else { s * (T::one() - s) }
 }
 
+/// The cotangent `v (f'' u + bent f''')` of an argument of f, from `s = f'`; u is the cotangent of `v s`, `bent` that of `v f''`.
+#[inline(always)]
+pub(crate) fn argument_bar<T: Real, const LN_COSH: bool>(s: T, u: T, bent: T, v: T) -> T {
+    let (f2, two) = (curvature::<T, LN_COSH>(s), T::of(2.0));
+    let f3 = if LN_COSH { -two * s * f2 } else { f2 * (T::one() - two * s) };
+    v * (f2 * u + bent * f3)
+}
+
 #[inline(always)]
 fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
     let ForwardBlock { s, v, vn, out, rows, laplacian } = block;
@@ -155,12 +163,9 @@ fn rows_backward<T: Real, const LN_COSH: bool, const ROWS: usize>(
     a_bar: &mut [T; ROWS],
     sums: &mut [[T; ROWS]; 3],
 ) {
-    let two = T::of(2.0);
     let mut a = [T::zero(); ROWS];
     for r in 0..ROWS {
-        let f2 = curvature::<T, LN_COSH>(s[r]);
-        let f3 = if LN_COSH { -two * s[r] * f2 } else { f2 * (T::one() - two * s[r]) };
-        a[r] = v * (f2 * u[r] + l_bar[r] * n * f3);
+        a[r] = argument_bar::<T, LN_COSH>(s[r], u[r], l_bar[r] * n, v);
     }
     *a_bar = a;
     for r in 0..ROWS {

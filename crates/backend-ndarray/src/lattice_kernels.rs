@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use rustfft::num_complex::Complex;
 
-use crate::kernels::curvature;
+use crate::kernels::{argument_bar, curvature};
 use crate::{Activation, Real};
 
 /// Coefficients of two kernels that share a complex field: of its real and of its imaginary part.
@@ -145,12 +145,9 @@ fn sites_back<T: Real, const LN_COSH: bool, const LANES: usize>(
     u: &mut [T; LANES],
     sums: &mut [[T; LANES]; 4],
 ) {
-    let two = T::of(2.0);
     let mut a = [T::zero(); LANES];
     for l in 0..LANES {
-        let f2 = curvature::<T, LN_COSH>(s[l]);
-        let f3 = if LN_COSH { -two * s[l] * f2 } else { f2 * (T::one() - two * s[l]) };
-        a[l] = v[l] * (f2 * u[l] + bent[l] * f3);
+        a[l] = argument_bar::<T, LN_COSH>(s[l], u[l], bent[l], v[l]);
     }
     for l in 0..LANES {
         sums[0][l] += s[l] * u[l];

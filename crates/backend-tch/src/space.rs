@@ -57,7 +57,8 @@ pub struct Options {
 }
 
 /// libtorch as a [`Space`]. On a CUDA device a batch is one block; on the CPU there is one for each thread, of eight rows at least, which
-/// works on its rows from the start of a solve to its end: threads that share every operation lose more time waiting for each other than short matrices take.
+/// works on its rows from the start of a solve to its end: threads that share every operation lose more time waiting for each other than
+/// short matrices take.
 ///
 /// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
 ///
