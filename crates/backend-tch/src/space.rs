@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use flow_core::{Precision, Space};
 use rayon::prelude::*;
+use tch::kind::Element;
 use tch::{Kind, Tensor};
 
 use crate::workers::{self, Workers};
@@ -159,6 +160,38 @@ pub(crate) fn accumulate<'a>(out: &mut Tensor, keep: f64, mut terms: impl Iterat
     add(out, terms);
 }
 
+/// A tensor of adjacent numbers on the CPU, as its numbers.
+fn slice<T: Element>(of: &Tensor) -> &[T] {
+    assert!(of.is_contiguous() && of.device() == tch::Device::Cpu && of.kind() == T::KIND, "{of:?}");
+    // SAFETY: so many numbers of this kind lie there, and nothing writes to a tensor that is borrowed.
+    unsafe { std::slice::from_raw_parts(of.data_ptr() as *const T, of.numel()) }
+}
+
+/// The same, to write to.
+fn slice_mut<T: Element>(of: &mut Array) -> &mut [T] {
+    let (first, count) = (slice::<T>(&of.0).as_ptr().cast_mut(), of.0.numel());
+    // SAFETY: as above; the array is borrowed alone, and its memory is its own.
+    unsafe { std::slice::from_raw_parts_mut(first, count) }
+}
+
+/// [`Space::permute`] on the CPU: for libtorch this is six operations, each longer than the work itself.
+fn turn<T: Element + Copy + std::ops::Mul<Output = T>>(
+    out: &mut Array,
+    x: &Array,
+    table: &Permutations,
+    elements: &[u32],
+) {
+    let columns = table.source.size()[1] as usize;
+    let (sources, signs) = (slice::<i32>(&table.source), slice::<T>(&table.sign));
+    let rows = slice_mut::<T>(out).chunks_exact_mut(columns).zip(slice::<T>(&x.0).chunks_exact(columns));
+    for ((out, x), g) in rows.zip(elements) {
+        let g = *g as usize;
+        for (out, from) in out.iter_mut().zip(&sources[g * columns..(g + 1) * columns]) {
+            *out = signs[g] * x[*from as usize];
+        }
+    }
+}
+
 fn tensors<'a, T>(terms: &'a [(f64, &T)], of: impl Fn(&T) -> &Tensor + 'a) -> impl Iterator<Item = (f64, &'a Tensor)> {
     terms.iter().map(move |(c, term)| (*c, of(term)))
 }
@@ -278,6 +311,12 @@ impl Space for Tch {
     }
 
     fn permute(&self, out: &mut Array, x: &Array, table: &Permutations, elements: &[u32]) {
+        if self.device == Device::Cpu && out.0.is_contiguous() && x.0.is_contiguous() {
+            return match self.precision {
+                Precision::F32 => turn::<f32>(out, x, table, elements),
+                Precision::F64 => turn::<f64>(out, x, table, elements),
+            };
+        }
         let elements: Vec<i64> = elements.iter().map(|g| i64::from(*g)).collect();
         let elements = Tensor::from_slice(&elements).to_device(self.device.into());
         let index = table.source.index_select(0, &elements).to_kind(Kind::Int64);
