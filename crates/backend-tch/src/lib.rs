@@ -23,6 +23,8 @@ mod context;
 mod cuda;
 mod device;
 mod error;
+#[cfg(maflow_tch)]
+mod factor;
 mod findings;
 mod libtorch;
 #[cfg(maflow_tch)]

@@ -9,9 +9,10 @@ use flow_core::{
 };
 use tch::{Kind, Tensor};
 
+use crate::factor::Factor;
 use crate::orbit::Orbit;
 use crate::space::accumulate;
-use crate::{Array, Column, Tch};
+use crate::{Array, Column, Device, Tch};
 
 /// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
 /// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h);
@@ -49,6 +50,7 @@ pub struct Ridge {
     orbit: Option<Orbit>,
     basis: TimeBasis,
     feature_stages: AtomicU64,
+    packed_stages: AtomicU64,
 }
 
 impl Ridge {
@@ -65,8 +67,9 @@ impl Ridge {
         seed: u64,
     ) -> Result<Self, Error> {
         let parameters = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
-        let (basis, feature_stages) = (TimeBasis::constant(), AtomicU64::new(0));
-        Ok(Self { space, activation, parameters, orbit: None, basis, feature_stages })
+        let (feature_stages, packed_stages) = (AtomicU64::new(0), AtomicU64::new(0));
+        let basis = TimeBasis::constant();
+        Ok(Self { space, activation, parameters, orbit: None, basis, feature_stages, packed_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -107,6 +110,18 @@ impl Ridge {
     /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
     pub fn feature_stages(&self) -> u64 {
         self.feature_stages.load(Ordering::Relaxed)
+    }
+
+    /// Evaluations that blocks of rows made with factors laid out once, which MKL does in 32 bits on the CPU.
+    pub fn packed_stages(&self) -> u64 {
+        self.packed_stages.load(Ordering::Relaxed)
+    }
+
+    /// Counts an evaluation with a factor.
+    fn count(&self, factor: &Factor) {
+        if factor.is_packed() {
+            self.packed_stages.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// One number per ridge function in each row, from one per kernel.
@@ -244,6 +259,11 @@ impl Frozen<'_> {
         }
     }
 
+    /// A right factor for blocks of this many rows.
+    fn factor(&self, of: &Tensor, rows: i64) -> Factor {
+        Factor::new(&self.ridge.space, of, rows)
+    }
+
     /// The amplitudes at time t.
     fn amplitude(&self, t: f64) -> Amplitude {
         match &self.constant {
@@ -255,15 +275,17 @@ impl Frozen<'_> {
 
 impl Field<Tch> for Frozen<'_> {
     fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn Chart<Tch> + '_>, Array) {
-        let work = Work { field: self, rows: rows.len() as i64, share: None };
-        if self.gram.is_none() {
-            return (Box::new(Plain(work)), x);
-        }
+        let rows = rows.len() as i64;
+        let work = Work { field: self, rows, share: None };
+        let Some(gram) = &self.gram else {
+            let (weight, transposed) = (self.factor(&self.weight, rows), self.factor(&self.weight.tr(), rows));
+            return (Box::new(Plain { work, weight, transposed }), x);
+        };
         // Offsets that do not change are part of the origin.
         let moving = self.biases.is_some() && self.ridge.basis.terms() > 1;
         let origin = if moving { x.0.mm(&self.weight.tr()) } else { self.arguments(0.0, &x.0) };
-        let state = Array(origin.zeros_like());
-        (Box::new(Feature { work, origin, moving, x: x.0, leave_bar: None }), state)
+        let (state, gram) = (Array(origin.zeros_like()), self.factor(gram, rows));
+        (Box::new(Feature { work, gram, origin, moving, x: x.0, leave_bar: None }), state)
     }
 
     fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
@@ -447,7 +469,13 @@ fn add_products(sums: &mut [Tensor], c: &[f64], a: &Tensor, b: &Tensor) {
 }
 
 /// Plain coordinates: the state is x.
-struct Plain<'a>(Work<'a>);
+struct Plain<'a> {
+    work: Work<'a>,
+    /// W.
+    weight: Factor,
+    /// Wᵀ.
+    transposed: Factor,
+}
 
 impl Chart<Tch> for Plain<'_> {
     fn evaluate(
@@ -458,13 +486,18 @@ impl Chart<Tch> for Plain<'_> {
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
-        let mut s = self.0.field.arguments(stage.t, &state.0);
+        let field = self.work.field;
+        let mut s = match &field.biases {
+            Some(biases) => self.transposed.product_plus(&field.ridge.at(stage.t, biases), &state.0),
+            None => self.transposed.product_of(&state.0),
+        };
         let mut scaled = s.empty_like();
-        self.0.forward(stage.t, &mut s, &mut scaled, laplacian);
-        let _ = scaled.mm_out(&velocity.0, &self.0.field.weight);
+        self.work.forward(stage.t, &mut s, &mut scaled, laplacian);
+        self.weight.product(&mut velocity.0, &scaled);
         if let Some(memo) = memo {
             memo.push(Array(s));
         }
+        field.ridge.count(&self.weight);
     }
 
     fn pullback(
@@ -476,18 +509,17 @@ impl Chart<Tch> for Plain<'_> {
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
-        let (weight, amplitude) = (&self.0.field.weight, self.0.field.amplitude(stage.t));
+        let (rows, amplitude) = (self.work.rows, self.work.field.amplitude(stage.t));
         let s = &memo[0].0;
-        let u = velocity_bar.0.mm(&weight.tr());
-        let rows = self.0.rows;
-        let (left, mut right) = self.0.share().products.next(rows);
+        let u = self.transposed.product_of(&velocity_bar.0);
+        let (left, mut right) = self.work.share().products.next(rows);
         let _ = s.mul_out(&left, &amplitude.v);
         right.copy_(&velocity_bar.0);
-        let (mut a_bar, mut right) = self.0.share().products.next(rows);
+        let (mut a_bar, mut right) = self.work.share().products.next(rows);
         right.copy_(&state.0);
-        self.0.backward(stage.t, &amplitude, s, &u, laplacian_bar, &mut a_bar);
+        self.work.backward(stage.t, &amplitude, s, &u, laplacian_bar, &mut a_bar);
         if let Some(state_bar) = state_bar {
-            let _ = a_bar.mm_out(&state_bar.0, weight);
+            self.weight.product(&mut state_bar.0, &a_bar);
         }
     }
 
@@ -500,13 +532,15 @@ impl Chart<Tch> for Plain<'_> {
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Array>) {
-        (state_bar, self.0.sums().into())
+        (state_bar, self.work.sums().into())
     }
 }
 
 /// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`.
 struct Feature<'a> {
     work: Work<'a>,
+    /// G.
+    gram: Factor,
     /// `a₀ = Wx₀`, and b where it does not change with time.
     origin: Tensor,
     /// Whether there is a b that does.
@@ -515,12 +549,6 @@ struct Feature<'a> {
     x: Tensor,
     /// `cᵀ x̄` of the end, and the cotangent of x at the end, which is also one of x₀.
     leave_bar: Option<(Tensor, Tensor)>,
-}
-
-impl Feature<'_> {
-    fn gram(&self) -> &Tensor {
-        self.work.field.gram.as_ref().expect("feature space was entered")
-    }
 }
 
 impl Chart<Tch> for Feature<'_> {
@@ -532,7 +560,7 @@ impl Chart<Tch> for Feature<'_> {
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
-        let mut s = self.origin.addmm(&state.0, self.gram());
+        let mut s = self.gram.product_plus(&self.origin, &state.0);
         if let (true, Some(biases)) = (self.moving, &self.work.field.biases) {
             let _ = s.g_add_(&self.work.field.ridge.at(stage.t, biases));
         }
@@ -541,6 +569,16 @@ impl Chart<Tch> for Feature<'_> {
             memo.push(Array(s));
         }
         self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
+        self.work.field.ridge.count(&self.gram);
+    }
+
+    /// On the CPU: a CUDA device has memory to spare, but no time for more kernels.
+    fn recalls(&self) -> bool {
+        self.work.field.ridge.space.device() == Device::Cpu
+    }
+
+    fn recall(&self, stage: Stage, memo: &[Array], velocity: &mut Array) {
+        let _ = memo[0].0.mul_out(&velocity.0, &self.work.field.amplitude(stage.t).v);
     }
 
     fn pullback(
@@ -559,7 +597,7 @@ impl Chart<Tch> for Feature<'_> {
         self.work.backward(stage.t, &amplitude, &memo[0].0, &velocity_bar.0, laplacian_bar, &mut a_bar);
         if let Some(state_bar) = state_bar {
             // G is symmetric: its transpose is itself.
-            let _ = a_bar.mm_out(&state_bar.0, self.gram());
+            self.gram.product(&mut state_bar.0, &a_bar);
         }
     }
 

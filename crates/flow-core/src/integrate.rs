@@ -17,7 +17,7 @@ pub enum Memory {
     /// The argument and memo of every stage: fastest.
     Stages,
     /// Only the start of every step; the adjoint computes the stages again: one more evaluation per stage,
-    /// and memory smaller by about twice the number of stages.
+    /// and memory smaller by once to twice the number of stages.
     Starts,
 }
 
@@ -62,12 +62,13 @@ struct Step<S: Space> {
 #[derive(Debug)]
 enum Kept<S: Space> {
     Start(S::Array),
-    Stages(Vec<StageRecord<S>>),
+    Stages { start: S::Array, records: Vec<StageRecord<S>> },
 }
 
 #[derive(Debug)]
 struct StageRecord<S: Space> {
-    argument: S::Array,
+    /// `None` where it is the start of the step, or made again from it and the velocities that the chart recalls.
+    argument: Option<S::Array>,
     memo: Memo<S>,
     velocity: Option<S::Array>,
 }
@@ -140,6 +141,7 @@ impl<S: Space> Integrator<S> for FixedStep {
     ) -> Result<Passage<S>, Error> {
         let h = (span.to - span.from) / self.steps as f64;
         let mut work = Work::new(space, &self.tableau, &start, wanted);
+        work.keep_argument = !chart.recalls();
         let mut state = start;
         let mut steps = Vec::new();
         for n in 0..self.steps {
@@ -148,9 +150,10 @@ impl<S: Space> Integrator<S> for FixedStep {
             let mut record = (wanted.tape == Some(Memory::Stages)).then(Vec::new);
             work.stages(chart, t, h, first_index, &state, false, record.as_mut());
             if let Some(memory) = wanted.tape {
+                let start = state.clone();
                 let kept = match (memory, record) {
-                    (Memory::Stages, Some(record)) => Kept::Stages(record),
-                    _ => Kept::Start(state.clone()),
+                    (Memory::Stages, Some(records)) => Kept::Stages { start, records },
+                    _ => Kept::Start(start),
                 };
                 steps.push(Step { t, h, first_index, kept });
             }
@@ -308,6 +311,11 @@ fn terms<'a, A>(h: f64, weights: &[f64], arrays: &'a [A]) -> Vec<(f64, &'a A)> {
     weights.iter().zip(arrays).filter(|(w, _)| **w != 0.0).map(|(w, a)| (h * w, a)).collect()
 }
 
+/// Evaluation `i` of the step of length h at t.
+fn stage(tableau: &Tableau, i: usize, t: f64, h: f64, first_index: u64) -> Stage {
+    Stage { t: t + tableau.c()[i] * h, index: first_index + i as u64 }
+}
+
 /// Velocities, Laplacians and scratch of one block of rows.
 struct Work<'a, S: Space> {
     space: &'a S,
@@ -318,6 +326,7 @@ struct Work<'a, S: Space> {
     laplacian: Vec<S::Column>,
     log_density: S::Column,
     squares: Option<(S::Column, S::Column)>,
+    keep_argument: bool,
     keep_velocity: bool,
     first_is_valid: bool,
 }
@@ -334,6 +343,7 @@ impl<'a, S: Space> Work<'a, S> {
             laplacian: (0..tableau.stages()).map(|_| space.column_zeros(rows)).collect(),
             log_density: space.column_zeros(rows),
             squares: wanted.cost.then(|| (space.column_zeros(rows), space.column_zeros(rows))),
+            keep_argument: true,
             keep_velocity: wanted.cost,
             first_is_valid: false,
         }
@@ -358,12 +368,13 @@ impl<'a, S: Space> Work<'a, S> {
                 self.space.combine(&mut self.argument, start, &terms(h, self.tableau.a(i), &self.velocity));
                 &self.argument
             };
-            let stage = Stage { t: t + self.tableau.c()[i] * h, index: first_index + i as u64 };
+            let stage = stage(self.tableau, i, t, h, first_index);
             let mut memo = record.is_some().then(Vec::new);
             chart.evaluate(stage, argument, &mut self.velocity[i], Some(&mut self.laplacian[i]), memo.as_mut());
             if let (Some(record), Some(memo)) = (record.as_deref_mut(), memo) {
                 let velocity = self.keep_velocity.then(|| self.velocity[i].clone());
-                record.push(StageRecord { argument: argument.clone(), memo, velocity });
+                let argument = (i > 0 && self.keep_argument).then(|| argument.clone());
+                record.push(StageRecord { argument, memo, velocity });
             }
         }
         self.first_is_valid = true;
@@ -397,6 +408,38 @@ impl<'a, S: Space> Work<'a, S> {
     }
 }
 
+/// Work space for the arguments of stages that were not kept.
+struct Recalled<'a, S: Space> {
+    space: &'a S,
+    tableau: &'a Tableau,
+    velocity: Vec<S::Array>,
+    argument: Vec<S::Array>,
+}
+
+impl<'a, S: Space> Recalled<'a, S> {
+    fn new(space: &'a S, tableau: &'a Tableau, state: &S::Array) -> Self {
+        let (rows, cols) = space.shape(state);
+        let arrays = || (1..tableau.stages()).map(|_| space.zeros(rows, cols)).collect();
+        Self { space, tableau, velocity: arrays(), argument: arrays() }
+    }
+
+    /// The arguments of all stages of a step, from its start and the velocities that the chart recalls.
+    fn arguments<'b>(
+        &'b mut self,
+        chart: &dyn Chart<S>,
+        (t, h, first_index): (f64, f64, u64),
+        start: &'b S::Array,
+        records: &[StageRecord<S>],
+    ) -> Vec<&'b S::Array> {
+        for (i, argument) in (1..).zip(&mut self.argument) {
+            let stage = stage(self.tableau, i - 1, t, h, first_index);
+            chart.recall(stage, &records[i - 1].memo, &mut self.velocity[i - 1]);
+            self.space.combine(argument, start, &terms(h, self.tableau.a(i), &self.velocity));
+        }
+        std::iter::once(start).chain(&self.argument).collect()
+    }
+}
+
 /// Cotangents of what an integration returned.
 #[derive(Debug)]
 pub struct PassageBar<S: Space> {
@@ -425,17 +468,23 @@ pub fn adjoint<S: Space>(
     let mut velocity_bar = space.zeros(rows, cols);
     let mut laplacian_bar = space.column_zeros(rows);
     let mut argument_bar: Vec<_> = (0..stages).map(|_| space.zeros(rows, cols)).collect();
-    let mut replay = None;
+    let (mut replay, mut recalled) = (None, None);
     for Step { t, h, first_index, kept } in tape.steps.into_iter().rev() {
-        let records = match kept {
-            Kept::Stages(records) => records,
+        let (start, records) = match kept {
+            Kept::Stages { start, records } => (start, records),
             Kept::Start(start) => {
                 let wanted = Wanted { tape: None, cost: cost.is_some() };
                 let work = replay.get_or_insert_with(|| Work::new(space, tableau, &start, wanted));
                 let mut records = Vec::with_capacity(stages);
                 work.stages(chart, t, h, first_index, &start, false, Some(&mut records));
-                records
+                (start, records)
             }
+        };
+        let arguments = if records.iter().skip(1).all(|record| record.argument.is_some()) {
+            records.iter().map(|record| record.argument.as_ref().unwrap_or(&start)).collect()
+        } else {
+            let recalled = recalled.get_or_insert_with(|| Recalled::new(space, tableau, &start));
+            recalled.arguments(chart, (t, h, first_index), &start, &records)
         };
         for i in (0..stages).rev() {
             let b = tableau.b()[i];
@@ -448,9 +497,8 @@ pub fn adjoint<S: Space>(
                 space.accumulate_scaled_rows(&mut velocity_bar, h.abs() * b, cost, velocity);
             }
             space.column_accumulate(&mut laplacian_bar, 0.0, &[(-h * b, &log_density)]);
-            let stage = Stage { t: t + tableau.c()[i] * h, index: first_index + i as u64 };
-            let out = &mut argument_bar[i];
-            chart.pullback(stage, &record.argument, &record.memo, &velocity_bar, Some(&laplacian_bar), Some(out));
+            let (stage, out) = (stage(tableau, i, t, h, first_index), &mut argument_bar[i]);
+            chart.pullback(stage, arguments[i], &record.memo, &velocity_bar, Some(&laplacian_bar), Some(out));
         }
         let all: Vec<_> = argument_bar.iter().map(|a| (1.0, a)).collect();
         space.accumulate(&mut state_bar, 1.0, &all);

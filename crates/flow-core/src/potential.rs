@@ -123,6 +123,20 @@ pub trait Chart<S: Space>: Send {
         memo: Option<&mut Memo<S>>,
     );
 
+    /// Whether [`Chart::recall`] tells velocities from memos. The arguments of stages are then made again from them for the pullback, not
+    /// kept, which halves what an integration remembers: for a chart whose memo is about as large as its state.
+    fn recalls(&self) -> bool {
+        false
+    }
+
+    /// The velocity of an evaluation again, from what it left in `memo`; asked for where [`Chart::recalls`] says so.
+    ///
+    /// # Panics
+    /// Where it does not.
+    fn recall(&self, _stage: Stage, _memo: &[S::Array], _velocity: &mut S::Array) {
+        unimplemented!("this chart recalls nothing");
+    }
+
     /// Pulls cotangents of (velocity, ∇²φ) back: `state_bar` is overwritten with the cotangent of the state where it is wanted;
     /// those of the parameters are added to the block's share.
     fn pullback(

@@ -209,6 +209,14 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedOnce<'_, S, P> {
         self.inner.evaluate(stage, state, velocity, laplacian, memo);
     }
 
+    fn recalls(&self) -> bool {
+        self.inner.recalls()
+    }
+
+    fn recall(&self, stage: Stage, memo: &[S::Array], velocity: &mut S::Array) {
+        self.inner.recall(stage, memo, velocity);
+    }
+
     fn pullback(
         &mut self,
         stage: Stage,
