@@ -60,8 +60,10 @@ impl Term {
         let spacing = (to - from) / (count - 1) as f64;
         let centres: Vec<f64> = (0..count).map(|k| from + k as f64 * spacing).collect();
         let lambda = if activation == Activation::Softplus { 1.0 } else { 2.0 };
+        let gain = sharpness / (lambda * spacing);
+        let centres: Vec<f64> = centres.iter().map(|c| gain * c).collect();
         let centres = space.send(&centres, space.kind(), &[1, 1, count as i64]);
-        let formula = Box::new(Separable { activation, gain: sharpness / (lambda * spacing), centres });
+        let formula = Box::new(Separable { activation, gain, centres });
         let parameters = vec![Parameter::zeros(&space, "amplitude", &[basis.terms(), dim, count])];
         Ok(Self { space, dim, basis, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
     }
@@ -133,7 +135,7 @@ impl Formula for FullQuadratic {
 struct Separable {
     activation: Activation,
     gain: f64,
-    /// 1 × 1 × K.
+    /// `g c_k`, 1 × 1 × K.
     centres: Tensor,
 }
 
@@ -141,24 +143,27 @@ struct Separable {
 unsafe impl Sync for Separable {}
 
 impl Separable {
-    /// `g(x_i − c_k)`, n × N × K, and α, 1 × N × K.
-    fn arguments(&self, at: &At) -> (Tensor, Tensor) {
-        let alpha = at.coefficient(0).reshape([1, at.x.size()[1], -1]);
-        ((at.x.unsqueeze(2) - &self.centres) * self.gain, alpha)
+    /// `g(x_i − c_k)`, N × n × K: every coordinate has a matrix of its own, as a sum over k is a product of it with α_i.
+    fn arguments(&self, at: &At) -> Tensor {
+        (at.x.tr() * self.gain).unsqueeze(2) - &self.centres
+    }
+
+    /// `Σ_k α_ik b_ik`, n × N.
+    fn sum(at: &At, of: &Tensor) -> Tensor {
+        let alpha = at.coefficient(0).reshape([at.x.size()[1], -1, 1]);
+        of.bmm(&alpha).squeeze_dim(2).tr()
     }
 }
 
 impl Formula for Separable {
     fn value(&self, at: &At) -> Tensor {
-        let (z, alpha) = self.arguments(at);
-        sum_of_rows(&(activated(self.activation, &z) * alpha))
+        sum_of_rows(&Self::sum(at, &activated(self.activation, &self.arguments(at))))
     }
 
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
-        let (z, alpha) = self.arguments(at);
-        let s = slope(self.activation, &z);
-        let velocity = (&s * &alpha).sum_dim_intlist(2, false, s.kind()) * self.gain;
-        let trace = || sum_of_rows(&(curvature(self.activation, &s) * alpha)) * (self.gain * self.gain);
+        let s = slope(self.activation, &self.arguments(at));
+        let velocity = Self::sum(at, &s) * self.gain;
+        let trace = || sum_of_rows(&Self::sum(at, &curvature(self.activation, &s))) * (self.gain * self.gain);
         (velocity, laplacian.then(trace))
     }
 }
