@@ -70,20 +70,17 @@ pub fn built_in(name: &str) -> Result<&'static BuiltIn, CliError> {
 /// An unknown recipe, an unreadable file, or the first thing wrong with its content.
 pub fn load(recipe: &str, settings: &[Setting]) -> Result<Config, CliError> {
     let path = Path::new(recipe);
-    let is_file = path.extension().is_some_and(|ext| ext == "toml");
-    if !is_file && path.is_dir() {
-        return Err(CliError::Usage(format!(
-            "{recipe} is a folder, not a recipe; to go on with a run type: maflow train --resume --out {recipe}"
-        )));
-    }
-    let config = if is_file {
+    if path.extension().is_some_and(|ext| ext == "toml") {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        read_file(path, &name.unwrap_or_default(), settings)?
-    } else {
-        let built_in = built_in(recipe)?;
-        parse(built_in.text, &format!("the recipe {recipe}"), built_in.name, settings)?
-    };
-    Ok(config)
+        return read_file(path, &name.unwrap_or_default(), settings);
+    }
+    let built_in = built_in(recipe).map_err(|unknown| match path.is_dir() {
+        true => CliError::Usage(format!(
+            "{recipe} is a folder, not a recipe; to go on with a run type: maflow train --resume --out {recipe}"
+        )),
+        false => unknown,
+    })?;
+    parse(built_in.text, &format!("the recipe {recipe}"), built_in.name, settings)
 }
 
 /// Reads and checks the configuration in `path`, with `settings` applied.

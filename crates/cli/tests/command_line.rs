@@ -160,6 +160,14 @@ fn recipe_files_are_read_and_their_errors_placed() {
 }
 
 #[test]
+fn a_folder_does_not_hide_the_recipe_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("mnist")).unwrap();
+    let words = ["train", "mnist", "--data", "nowhere"];
+    maflow(folder.path()).args(words).assert().code(2).stderr(contains("nowhere is not a folder"));
+}
+
+#[test]
 fn what_is_not_a_run_is_refused() {
     for words in [
         &["evaluate", "nowhere"][..],
