@@ -1,0 +1,318 @@
+//! Blocks of rows of a ridge potential, in plain and in feature-space coordinates, and what they gather for the gradient.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use flow_core::{Chart, Memo, Potential, Stage};
+use ndarray::{Array2, ArrayView1};
+
+use super::Frozen;
+use crate::arrays::{column_dots, numbers, numbers_mut, row_of, times, zeros};
+use crate::gathered::Gathered;
+use crate::kernels::{BackwardBlock, ForwardBlock, Sums};
+use crate::packed::Packed;
+use crate::real::product;
+use crate::timed::{Timed, TimedBar};
+use crate::{Cpu, Real};
+
+/// The chart of a block of rows at x, and its state at the start.
+pub(super) fn enter<'a, T: Real>(
+    field: &'a Frozen<'a, T>,
+    rows: Range<usize>,
+    x: Array2<T>,
+) -> (Box<dyn Chart<Cpu<T>> + 'a>, Array2<T>) {
+    let work = Pointwise::new(field, rows);
+    match &field.gram {
+        None => (Box::new(Plain { work }), x),
+        Some(gram) => {
+            let mut origin = work.matrix();
+            field.transposed.product(&mut origin, None, &x, |_, _| ());
+            let (state, origin_bar) = (work.matrix(), work.matrix());
+            (Box::new(Feature { work, gram, origin, origin_bar, x, leave_bar: None, weight_bar: None }), state)
+        }
+    }
+}
+
+/// What both charts share: everything between the matrix products, and the sums that a block gathers for the gradient.
+struct Pointwise<'a, T: Real> {
+    field: &'a Frozen<'a, T>,
+    rows: Range<usize>,
+    /// Of evaluations without a memo.
+    s: Array2<T>,
+    scratch: Array2<T>,
+    a_bar: Array2<T>,
+    /// `Σ leftᵀ · right` over all stages: of `(ū, x)` and `(v ⊙ g ⊙ s, velocity_bar)` in plain coordinates, of `(c, ū)` in feature space.
+    products: Gathered<T>,
+    norms_bar: Vec<T>,
+    bias_bar: Option<TimedBar<T>>,
+    gain_bar: Option<TimedBar<T>>,
+    amplitude_bar: TimedBar<T>,
+}
+
+impl<'a, T: Real> Pointwise<'a, T> {
+    fn new(field: &'a Frozen<'a, T>, rows: Range<usize>) -> Self {
+        let h = field.ridge.hidden();
+        let matrix = || zeros(rows.len(), h);
+        let right = if field.gram.is_some() { h } else { field.ridge.dim() };
+        Self {
+            field,
+            s: matrix(),
+            scratch: matrix(),
+            a_bar: matrix(),
+            products: Gathered::new(h, right),
+            norms_bar: vec![T::zero(); h],
+            bias_bar: field.bias.as_ref().map(Timed::bar),
+            gain_bar: field.gain.as_ref().map(Timed::bar),
+            amplitude_bar: field.amplitude.bar(),
+            rows,
+        }
+    }
+
+    /// A matrix of `rows × h`.
+    fn matrix(&self) -> Array2<T> {
+        zeros(self.rows.len(), self.field.ridge.hidden())
+    }
+
+    /// From `left · right` plus `origin` to `a = g ⊙ (…) + b`, `s = f'(a)`, `out = v ⊙ g ⊙ s` and the Laplacian, a few hidden units
+    /// at a time. The memo becomes s and, where there are gains, what they are multiplied with.
+    fn evaluate(
+        &mut self,
+        t: f64,
+        factors: (&Array2<T>, &Packed<T>),
+        origin: Option<&Array2<T>>,
+        out: &mut Array2<T>,
+        mut laplacian: Option<&mut Vec<f64>>,
+        memo: Option<&mut Memo<Cpu<T>>>,
+    ) {
+        let (field, rows) = (self.field, self.rows.len());
+        let (bias, gain) = (field.bias.as_ref().map(|bias| bias.at(t)), field.gain.as_ref().map(|gain| gain.at(t)));
+        let v = field.strength(t);
+        let vn = laplacian.as_ref().map(|_| times(&v, &field.weighed_norms(t)));
+        if let Some(laplacian) = &mut laplacian {
+            laplacian.fill(0.0);
+        }
+        let mut kept = memo.as_ref().map(|_| self.matrix());
+        let mut multiplied = memo.as_ref().and(gain.as_ref()).map(|_| self.matrix());
+        let (out, s) = (numbers_mut(out), kept.as_mut().unwrap_or(&mut self.s));
+        factors.1.product(s, origin, factors.0, |units, a| {
+            if let Some(gain) = &gain {
+                if let Some(multiplied) = &mut multiplied {
+                    numbers_mut(multiplied)[units.start * rows..units.end * rows].copy_from_slice(a);
+                }
+                for_columns(a, rows, &gain[units.clone()], |a, gain| *a *= gain);
+            }
+            if let Some(bias) = &bias {
+                for_columns(a, rows, &bias[units.clone()], |a, bias| *a += bias);
+            }
+            T::slope(field.ridge.activation, a);
+            let block = ForwardBlock {
+                s: a,
+                v: &v[units.clone()],
+                vn: vn.as_ref().map_or(&[], |vn| &vn[units.clone()]),
+                out: &mut out[units.start * rows..units.end * rows],
+                rows,
+                laplacian: laplacian.as_mut().map(|laplacian| laplacian.as_mut_slice()),
+            };
+            T::forward(block, field.ridge.activation);
+        });
+        if let Some(memo) = memo {
+            memo.extend(kept.into_iter().chain(multiplied));
+        }
+        if factors.1.is_tiled() {
+            field.ridge.tiled_stages.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Fills `self.a_bar` with the cotangent of what the gains multiply, from those of `v(t) ⊙ g(t) ⊙ s` (`k_bar`) and of the Laplacian;
+    /// gathers those of amplitudes, gains, offsets and norms. `memo` is what the evaluation left: s and, where there are gains, `Wx`.
+    fn backward(&mut self, t: f64, memo: &[Array2<T>], k_bar: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
+        // With v_e = v g and n_e = n g all is as without gains; the chain rule then takes v_e, n_e and a apart.
+        let (field, s, rows) = (self.field, &memo[0], self.rows.len());
+        let v = field.strength(t);
+        let zeros = |n: usize| vec![T::zero(); n];
+        let (n, l_bar) = match laplacian_bar {
+            Some(l_bar) => (field.weighed_norms(t), l_bar.iter().map(|l| T::of(*l)).collect()),
+            None => (Cow::Owned(zeros(v.len())), zeros(rows)),
+        };
+        let (mut offset_bar, mut strength_bar, mut norms_bar) = (zeros(v.len()), zeros(v.len()), zeros(v.len()));
+        let block = BackwardBlock {
+            s: numbers(s),
+            u: numbers(k_bar),
+            v: &v,
+            n: &n,
+            rows,
+            l_bar: &l_bar,
+            a_bar: numbers_mut(&mut self.a_bar),
+            sums: Sums { b: &mut offset_bar, v: &mut strength_bar, n: &mut norms_bar },
+        };
+        T::backward(block, field.ridge.activation);
+        if let Some(bias_bar) = &mut self.bias_bar {
+            bias_bar.add(t, &offset_bar);
+        }
+        if let (Some(gain), Some(gain_bar)) = (&field.gain, &mut self.gain_bar) {
+            let (gain, v) = (gain.at(t), field.amplitude.at(t));
+            let mut bar = column_dots(&self.a_bar, &memo[1]);
+            bar.iter_mut().zip(times(&v, &strength_bar)).for_each(|(bar, term)| *bar += term);
+            if laplacian_bar.is_some() {
+                bar.iter_mut().zip(times(field.norms(), &norms_bar)).for_each(|(bar, term)| *bar += term);
+                norms_bar = times(&norms_bar, &gain);
+            }
+            gain_bar.add(t, &bar);
+            strength_bar = times(&strength_bar, &gain);
+            self.a_bar *= &ArrayView1::from(&gain);
+        }
+        self.amplitude_bar.add(t, &strength_bar);
+        if laplacian_bar.is_some() {
+            self.norms_bar.iter_mut().zip(norms_bar).for_each(|(sum, bar)| *sum += bar);
+        }
+    }
+
+    /// The gathered sums: of the products, then those given, of the norms, and of offsets, gains and amplitudes as far as there are any.
+    fn sums(self, weight_bar: Option<Array2<T>>) -> Vec<Array2<T>> {
+        let products = self.products.finish(self.rows.start, &self.field.collected);
+        let timed = self.bias_bar.into_iter().chain(self.gain_bar).chain([self.amplitude_bar]);
+        let in_x = std::iter::once(products).chain(weight_bar).chain([row_of(self.norms_bar)]);
+        in_x.chain(timed.map(|bar| bar.sum)).collect()
+    }
+}
+
+/// Every column with its own number.
+fn for_columns<T: Real>(matrix: &mut [T], rows: usize, numbers: &[T], mut work: impl FnMut(&mut T, T)) {
+    for (column, number) in matrix.chunks_exact_mut(rows).zip(numbers) {
+        column.iter_mut().for_each(|value| work(value, *number));
+    }
+}
+
+/// Plain coordinates: the state is x.
+struct Plain<'a, T: Real> {
+    work: Pointwise<'a, T>,
+}
+
+impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        velocity: &mut Array2<T>,
+        laplacian: Option<&mut Vec<f64>>,
+        memo: Option<&mut Memo<Cpu<T>>>,
+    ) {
+        let field = self.work.field;
+        let mut scaled = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
+        self.work.evaluate(stage.t, (state, &field.transposed), None, &mut scaled, laplacian, memo);
+        field.rows.product(velocity, None, &scaled, |_, _| ());
+        self.work.scratch = scaled;
+    }
+
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        memo: &[Array2<T>],
+        velocity_bar: &Array2<T>,
+        laplacian_bar: Option<&Vec<f64>>,
+        state_bar: Option<&mut Array2<T>>,
+    ) {
+        let field = self.work.field;
+        let mut k = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
+        field.transposed.product(&mut k, None, velocity_bar, |_, _| ());
+        self.work.backward(stage.t, memo, &k, laplacian_bar);
+        // v ⊙ g ⊙ s, whose product with velocity_bar is one half of the weights' cotangent.
+        k.assign(&memo[0]);
+        k *= &ArrayView1::from(&field.strength(stage.t));
+        self.work.products.add(&k, velocity_bar);
+        self.work.products.add(&self.work.a_bar, state);
+        self.work.scratch = k;
+        if let Some(state_bar) = state_bar {
+            field.rows.product(state_bar, None, &self.work.a_bar, |_, _| ());
+        }
+    }
+
+    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
+        state
+    }
+
+    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
+        x_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+        (state_bar, self.work.sums(None))
+    }
+}
+
+/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `Wx = Wx₀ + Gc`.
+struct Feature<'a, T: Real> {
+    work: Pointwise<'a, T>,
+    gram: &'a Packed<T>,
+    /// `Wx₀`.
+    origin: Array2<T>,
+    origin_bar: Array2<T>,
+    /// x₀.
+    x: Array2<T>,
+    /// Cotangent of x at the end, which is also one of x₀.
+    leave_bar: Option<Array2<T>>,
+    /// `cᵀ x̄` of the end.
+    weight_bar: Option<Array2<T>>,
+}
+
+impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        velocity: &mut Array2<T>,
+        laplacian: Option<&mut Vec<f64>>,
+        memo: Option<&mut Memo<Cpu<T>>>,
+    ) {
+        self.work.evaluate(stage.t, (state, self.gram), Some(&self.origin), velocity, laplacian, memo);
+        self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        memo: &[Array2<T>],
+        velocity_bar: &Array2<T>,
+        laplacian_bar: Option<&Vec<f64>>,
+        state_bar: Option<&mut Array2<T>>,
+    ) {
+        self.work.backward(stage.t, memo, velocity_bar, laplacian_bar);
+        let a_bar = &self.work.a_bar;
+        self.origin_bar += a_bar;
+        self.work.products.add(state, a_bar);
+        if let Some(state_bar) = state_bar {
+            // G is symmetric: its transpose is itself.
+            self.gram.product(state_bar, None, a_bar, |_, _| ());
+        }
+    }
+
+    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
+        let mut x = zeros(self.x.nrows(), self.x.ncols());
+        self.work.field.rows.product(&mut x, Some(&self.x), &state, |_, _| ());
+        x
+    }
+
+    fn leave_pullback(&mut self, state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
+        let weight = &*self.work.field.weight;
+        let mut weight_bar = zeros(weight.nrows(), weight.ncols());
+        product(weight_bar.view_mut(), 0.0, state.t(), x_bar.view());
+        self.weight_bar = Some(weight_bar);
+        let mut state_bar = zeros(state.nrows(), state.ncols());
+        self.work.field.transposed.product(&mut state_bar, None, &x_bar, |_, _| ());
+        self.leave_bar = Some(x_bar);
+        state_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, _state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+        // The state starts at zero whatever x is: its cotangent goes nowhere.
+        let weight = &*self.work.field.weight;
+        let mut weight_bar = self.weight_bar.unwrap_or_else(|| zeros(weight.nrows(), weight.ncols()));
+        product(weight_bar.view_mut(), 1.0, self.origin_bar.t(), self.x.view());
+        let mut x_bar = zeros(self.x.nrows(), self.x.ncols());
+        self.work.field.rows.product(&mut x_bar, self.leave_bar.as_ref(), &self.origin_bar, |_, _| ());
+        (x_bar, self.work.sums(Some(weight_bar)))
+    }
+}
