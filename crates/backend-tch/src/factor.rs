@@ -24,6 +24,11 @@ impl Factor {
         Self { plain: of.shallow_clone(), packed }
     }
 
+    /// For a product or two, which laying out would not pay for.
+    pub(crate) fn plain(of: Tensor) -> Self {
+        Self { plain: of, packed: None }
+    }
+
     /// Whether the factor is laid out.
     pub(crate) fn is_packed(&self) -> bool {
         self.packed.is_some()

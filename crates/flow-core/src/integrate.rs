@@ -1,6 +1,6 @@
 //! Integration of a frozen field: fixed and adaptive explicit Runge-Kutta steps, and what they leave for the adjoint.
 
-use crate::{Chart, Error, Memo, Space, Stage, Tableau};
+use crate::{Chart, Error, Memo, Recall, Space, Stage, Tableau};
 
 /// From where to where in time; backwards where `to < from`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Span {
 /// What an integration keeps for the adjoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// The argument and memo of every stage: fastest.
+    /// The memo of every stage, and its argument unless the chart [recalls](Chart::recall) velocities: fastest.
     Stages,
     /// Only the start of every step; the adjoint computes the stages again: one more evaluation per stage,
     /// and memory smaller by once to twice the number of stages.
@@ -141,7 +141,6 @@ impl<S: Space> Integrator<S> for FixedStep {
     ) -> Result<Passage<S>, Error> {
         let h = (span.to - span.from) / self.steps as f64;
         let mut work = Work::new(space, &self.tableau, &start, wanted);
-        work.keep_argument = !chart.recalls();
         let mut state = start;
         let mut steps = Vec::new();
         for n in 0..self.steps {
@@ -149,11 +148,11 @@ impl<S: Space> Integrator<S> for FixedStep {
             let first_index = (n * self.tableau.stages()) as u64;
             let mut record = (wanted.tape == Some(Memory::Stages)).then(Vec::new);
             work.stages(chart, t, h, first_index, &state, false, record.as_mut());
-            if let Some(memory) = wanted.tape {
+            if wanted.tape.is_some() {
                 let start = state.clone();
-                let kept = match (memory, record) {
-                    (Memory::Stages, Some(records)) => Kept::Stages { start, records },
-                    _ => Kept::Start(start),
+                let kept = match record {
+                    Some(records) => Kept::Stages { start, records },
+                    None => Kept::Start(start),
                 };
                 steps.push(Step { t, h, first_index, kept });
             }
@@ -326,7 +325,6 @@ struct Work<'a, S: Space> {
     laplacian: Vec<S::Column>,
     log_density: S::Column,
     squares: Option<(S::Column, S::Column)>,
-    keep_argument: bool,
     keep_velocity: bool,
     first_is_valid: bool,
 }
@@ -343,7 +341,6 @@ impl<'a, S: Space> Work<'a, S> {
             laplacian: (0..tableau.stages()).map(|_| space.column_zeros(rows)).collect(),
             log_density: space.column_zeros(rows),
             squares: wanted.cost.then(|| (space.column_zeros(rows), space.column_zeros(rows))),
-            keep_argument: true,
             keep_velocity: wanted.cost,
             first_is_valid: false,
         }
@@ -373,7 +370,7 @@ impl<'a, S: Space> Work<'a, S> {
             chart.evaluate(stage, argument, &mut self.velocity[i], Some(&mut self.laplacian[i]), memo.as_mut());
             if let (Some(record), Some(memo)) = (record.as_deref_mut(), memo) {
                 let velocity = self.keep_velocity.then(|| self.velocity[i].clone());
-                let argument = (i > 0 && self.keep_argument).then(|| argument.clone());
+                let argument = (i > 0 && chart.recall().is_none()).then(|| argument.clone());
                 record.push(StageRecord { argument, memo, velocity });
             }
         }
@@ -426,14 +423,14 @@ impl<'a, S: Space> Recalled<'a, S> {
     /// The arguments of all stages of a step, from its start and the velocities that the chart recalls.
     fn arguments<'b>(
         &'b mut self,
-        chart: &dyn Chart<S>,
+        recall: &dyn Recall<S>,
         (t, h, first_index): (f64, f64, u64),
         start: &'b S::Array,
         records: &[StageRecord<S>],
     ) -> Vec<&'b S::Array> {
         for (i, argument) in (1..).zip(&mut self.argument) {
             let stage = stage(self.tableau, i - 1, t, h, first_index);
-            chart.recall(stage, &records[i - 1].memo, &mut self.velocity[i - 1]);
+            recall.velocity(stage, &records[i - 1].memo, &mut self.velocity[i - 1]);
             self.space.combine(argument, start, &terms(h, self.tableau.a(i), &self.velocity));
         }
         std::iter::once(start).chain(&self.argument).collect()
@@ -480,11 +477,14 @@ pub fn adjoint<S: Space>(
                 (start, records)
             }
         };
-        let arguments = if records.iter().skip(1).all(|record| record.argument.is_some()) {
-            records.iter().map(|record| record.argument.as_ref().unwrap_or(&start)).collect()
-        } else {
-            let recalled = recalled.get_or_insert_with(|| Recalled::new(space, tableau, &start));
-            recalled.arguments(chart, (t, h, first_index), &start, &records)
+        let arguments = match chart.recall() {
+            None => records.iter().map(|record| record.argument.as_ref().unwrap_or(&start)).collect(),
+            Some(recall) => recalled.get_or_insert_with(|| Recalled::new(space, tableau, &start)).arguments(
+                recall,
+                (t, h, first_index),
+                &start,
+                &records,
+            ),
         };
         for i in (0..stages).rev() {
             let b = tableau.b()[i];

@@ -40,7 +40,7 @@ pub use objective::{
     converged,
 };
 pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
-pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Solve, Stage};
+pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Recall, Solve, Stage};
 pub use ridge::{Activation, RidgeParameters};
 pub use score::Scored;
 pub use space::{Precision, Space};

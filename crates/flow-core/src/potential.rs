@@ -109,6 +109,12 @@ pub struct Stage {
 /// Arrays that an evaluation leaves for its pullback, so that nothing is computed twice.
 pub type Memo<S> = Vec<<S as Space>::Array>;
 
+/// Tells velocities from memos, see [`Chart::recall`].
+pub trait Recall<S: Space> {
+    /// The velocity of an evaluation again, from what it left in `memo`.
+    fn velocity(&self, stage: Stage, memo: &[S::Array], velocity: &mut S::Array);
+}
+
 /// A block of rows in a frozen field's coordinates, with its work space and its share of the gradient.
 ///
 /// With plain coordinates the state is `x`, the velocity is `∇φ`, and `leave` returns the state.
@@ -123,18 +129,10 @@ pub trait Chart<S: Space>: Send {
         memo: Option<&mut Memo<S>>,
     );
 
-    /// Whether [`Chart::recall`] tells velocities from memos. The arguments of stages are then made again from them for the pullback, not
+    /// What tells velocities from memos, where that is cheap. The arguments of stages are then made again from them for the pullback, not
     /// kept, which halves what an integration remembers: for a chart whose memo is about as large as its state.
-    fn recalls(&self) -> bool {
-        false
-    }
-
-    /// The velocity of an evaluation again, from what it left in `memo`; asked for where [`Chart::recalls`] says so.
-    ///
-    /// # Panics
-    /// Where it does not.
-    fn recall(&self, _stage: Stage, _memo: &[S::Array], _velocity: &mut S::Array) {
-        unimplemented!("this chart recalls nothing");
+    fn recall(&self) -> Option<&dyn Recall<S>> {
+        None
     }
 
     /// Pulls cotangents of (velocity, ∇²φ) back: `state_bar` is overwritten with the cotangent of the state where it is wanted;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rand::RngExt;
 
-use crate::{Chart, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage};
+use crate::{Chart, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Recall, Solve, Space, Stage};
 
 /// A finite group of signed permutations of the coordinates: element `g` sends `x` to `y_i = sign_g · x[source_g[i]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -209,12 +209,8 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedOnce<'_, S, P> {
         self.inner.evaluate(stage, state, velocity, laplacian, memo);
     }
 
-    fn recalls(&self) -> bool {
-        self.inner.recalls()
-    }
-
-    fn recall(&self, stage: Stage, memo: &[S::Array], velocity: &mut S::Array) {
-        self.inner.recall(stage, memo, velocity);
+    fn recall(&self) -> Option<&dyn Recall<S>> {
+        self.inner.recall()
     }
 
     fn pullback(

@@ -58,10 +58,9 @@ impl Term {
             return bad("potential.sharpness", sharpness.to_string(), "a positive number");
         }
         let spacing = (to - from) / (count - 1) as f64;
-        let centres: Vec<f64> = (0..count).map(|k| from + k as f64 * spacing).collect();
         let lambda = if activation == Activation::Softplus { 1.0 } else { 2.0 };
         let gain = sharpness / (lambda * spacing);
-        let centres: Vec<f64> = centres.iter().map(|c| gain * c).collect();
+        let centres: Vec<f64> = (0..count).map(|k| gain * (from + k as f64 * spacing)).collect();
         let centres = space.send(&centres, space.kind(), &[1, 1, count as i64]);
         let formula = Box::new(Separable { activation, gain, centres });
         let parameters = vec![Parameter::zeros(&space, "amplitude", &[basis.terms(), dim, count])];

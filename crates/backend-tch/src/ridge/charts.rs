@@ -1,0 +1,327 @@
+//! Blocks of rows of a ridge potential, in plain and in feature-space coordinates, and what they gather for the gradient.
+
+use std::sync::atomic::Ordering;
+
+use flow_core::{Activation, Chart, Memo, Recall, Stage};
+use tch::Tensor;
+
+use super::{Amplitude, Frozen};
+use crate::factor::Factor;
+use crate::space::accumulate;
+use crate::{Array, Column, Device, Tch};
+
+/// The chart of a block of rows at x, and its state at the start.
+pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn Chart<Tch> + 'a>, Array) {
+    let work = Work { field, rows, share: None };
+    let factor = |of: &Tensor| Factor::new(&field.ridge.space, of, rows);
+    let Some(gram) = &field.gram else {
+        let (weight, transposed) = (factor(&field.weight), factor(&field.weight.tr()));
+        return (Box::new(Plain { work, weight, transposed }), x);
+    };
+    // Offsets that do not change are part of the origin.
+    let moving = field.biases.is_some() && field.ridge.basis.terms() > 1;
+    let transposed = Factor::plain(field.weight.tr());
+    let origin = if moving { transposed.product_of(&x.0) } else { field.arguments(0.0, &x.0, &transposed) };
+    let (state, gram) = (Array(origin.zeros_like()), factor(gram));
+    (Box::new(Feature { work, gram, origin, moving, x: x.0, leave_bar: None }), state)
+}
+
+/// Sums that a block of rows gathers for the gradient, each row's share apart (rows × h) until the end but where it says otherwise.
+struct Share {
+    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time.
+    amplitudes: Vec<Tensor>,
+    /// Of `b_m(t) l̄ f''`, summed over the rows: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
+    curvatures: Vec<Tensor>,
+    /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
+    /// Without offsets only these.
+    arguments: Vec<Tensor>,
+    /// `Σ leftᵀ · right` over all stages: of `(ā, x)` and `(v ⊙ s, velocity_bar)` in plain coordinates, of `(c, ā)` in feature space.
+    products: Gathered,
+}
+
+/// A sum of products `leftᵀ · right` of short matrices, gathered until one product is large enough to be fast.
+struct Gathered {
+    sum: Tensor,
+    left: Tensor,
+    right: Tensor,
+    filled: i64,
+}
+
+impl Gathered {
+    const ROWS: i64 = 1024;
+
+    /// For matrices of at most `rows` rows.
+    fn new(space: &Tch, rows: i64, left: i64, right: i64) -> Self {
+        let capacity = rows.max(Self::ROWS);
+        let zeros = |rows, cols| space.zeros_of(&[rows, cols]);
+        Self { sum: zeros(left, right), left: zeros(capacity, left), right: zeros(capacity, right), filled: 0 }
+    }
+
+    /// Room for the next left and right matrix, to be written to before the next call.
+    fn next(&mut self, rows: i64) -> (Tensor, Tensor) {
+        if self.filled + rows > self.left.size()[0] {
+            self.flush();
+        }
+        let of = |buffer: &Tensor| buffer.narrow(0, self.filled, rows);
+        let room = (of(&self.left), of(&self.right));
+        self.filled += rows;
+        room
+    }
+
+    fn flush(&mut self) {
+        let of = |buffer: &Tensor| buffer.narrow(0, 0, self.filled);
+        let _ = self.sum.addmm_(&of(&self.left).tr(), &of(&self.right));
+        self.filled = 0;
+    }
+
+    fn finish(mut self) -> Tensor {
+        self.flush();
+        self.sum
+    }
+}
+
+/// What both charts share: everything between the matrix products.
+struct Work<'a> {
+    field: &'a Frozen<'a>,
+    rows: i64,
+    /// Made at the first pullback: evaluation without gradient never needs it.
+    share: Option<Share>,
+}
+
+impl Work<'_> {
+    fn share(&mut self) -> &mut Share {
+        self.share.get_or_insert_with(|| {
+            let ridge = self.field.ridge;
+            let hidden = self.field.norms.size()[1];
+            let right = if self.field.gram.is_some() { hidden } else { self.field.weight.size()[1] };
+            let zeros = || ridge.space.zeros_of(&[self.rows, hidden]);
+            let products = Gathered::new(&ridge.space, self.rows, hidden, right);
+            let many = |count: usize| (0..count).map(|_| zeros()).collect();
+            let curvatures = (0..ridge.basis.terms()).map(|_| ridge.space.zeros_of(&[1, hidden])).collect();
+            let terms = ridge.basis.terms();
+            let arguments = many(if self.field.biases.is_some() { terms } else { 1 });
+            Share { amplitudes: many(terms), curvatures, arguments, products }
+        })
+    }
+
+    /// From `a` to `s = f'(a)` in place, `out = v ⊙ s`, and the Laplacian.
+    fn forward(&self, t: f64, s: &mut Tensor, out: &mut Tensor, laplacian: Option<&mut Column>) {
+        let (ridge, Amplitude { v, curved, .. }) = (self.field.ridge, self.field.amplitude(t));
+        ridge.slope(s);
+        let _ = s.mul_out(out, &v);
+        if let Some(laplacian) = laplacian {
+            // libtorch sums pairwise, so short of 64 bits little is lost; asked for a sum in 64 bits, it would first copy all terms.
+            let terms = ridge.curvature(&curved, s);
+            laplacian.0.copy_(&terms.sum_dim_intlist(1, false, terms.kind()));
+        }
+    }
+
+    /// Fills `a_bar` from the cotangents `u` of `v ⊙ s` and `laplacian_bar`:
+    /// `ā = v f'' u + l̄ v n f'''`; gathers what the gradient needs.
+    fn backward(
+        &mut self,
+        t: f64,
+        amplitude: &Amplitude,
+        s: &Tensor,
+        u: &Tensor,
+        laplacian_bar: Option<&Column>,
+        a_bar: &mut Tensor,
+    ) {
+        let (ridge, Amplitude { v, curved, bent }) = (self.field.ridge, amplitude);
+        ridge.curvature_into(a_bar, &u.multiply(v), s);
+        let basis: Vec<f64> = ridge.basis.at(t).collect();
+        let share = self.share();
+        add_products(&mut share.amplitudes, &basis, s, u);
+        if let Some(laplacian_bar) = laplacian_bar {
+            let l_bar = laplacian_bar.0.to_kind(s.kind()).unsqueeze(1);
+            let curvature = ridge.curvature(&l_bar, s);
+            add_each(&mut share.curvatures, &basis, &curvature.sum_dim_intlist(0, true, curvature.kind()));
+            // f''' = −2s f'' (and + f'' for softplus).
+            let _ = a_bar.addcmul_(&curvature.multiply(bent), s);
+            if ridge.activation == Activation::Softplus {
+                let _ = a_bar.addcmul_(&curvature, curved);
+            }
+        }
+        add_each(&mut share.arguments, &basis, a_bar);
+    }
+
+    /// The gathered sums: of the weights' products, of arguments, amplitudes and curvatures.
+    fn sums(mut self) -> [Array; 4] {
+        self.share();
+        let Share { amplitudes, curvatures, arguments, products } = self.share.expect("just made");
+        let sum = |of: &Tensor| of.sum_dim_intlist(0, true, of.kind());
+        let sums = |of: &[Tensor]| Array(Tensor::cat(&of.iter().map(sum).collect::<Vec<_>>(), 0));
+        [Array(products.finish()), sums(&arguments), sums(&amplitudes), sums(&curvatures)]
+    }
+}
+
+/// `sum_m ← sum_m + c_m a`.
+fn add_each(sums: &mut [Tensor], c: &[f64], a: &Tensor) {
+    for (c, sum) in c.iter().zip(sums) {
+        accumulate(sum, 1.0, [(*c, a)].into_iter());
+    }
+}
+
+/// `sum_m ← sum_m + c_m a ⊙ b`; the first c is 1.
+fn add_products(sums: &mut [Tensor], c: &[f64], a: &Tensor, b: &Tensor) {
+    let (first, rest) = sums.split_first_mut().expect("there is one term at least");
+    let _ = first.addcmul_(a, b);
+    if !rest.is_empty() {
+        add_each(rest, &c[1..], &a.multiply(b));
+    }
+}
+
+/// Plain coordinates: the state is x.
+struct Plain<'a> {
+    work: Work<'a>,
+    /// W.
+    weight: Factor,
+    /// Wᵀ.
+    transposed: Factor,
+}
+
+impl Chart<Tch> for Plain<'_> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &Array,
+        velocity: &mut Array,
+        laplacian: Option<&mut Column>,
+        memo: Option<&mut Memo<Tch>>,
+    ) {
+        let field = self.work.field;
+        let mut s = field.arguments(stage.t, &state.0, &self.transposed);
+        let mut scaled = s.empty_like();
+        self.work.forward(stage.t, &mut s, &mut scaled, laplacian);
+        self.weight.product(&mut velocity.0, &scaled);
+        if let Some(memo) = memo {
+            memo.push(Array(s));
+        }
+        field.ridge.count(&self.weight);
+    }
+
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &Array,
+        memo: &[Array],
+        velocity_bar: &Array,
+        laplacian_bar: Option<&Column>,
+        state_bar: Option<&mut Array>,
+    ) {
+        let (rows, amplitude) = (self.work.rows, self.work.field.amplitude(stage.t));
+        let s = &memo[0].0;
+        let u = self.transposed.product_of(&velocity_bar.0);
+        let (left, mut right) = self.work.share().products.next(rows);
+        let _ = s.mul_out(&left, &amplitude.v);
+        right.copy_(&velocity_bar.0);
+        let (mut a_bar, mut right) = self.work.share().products.next(rows);
+        right.copy_(&state.0);
+        self.work.backward(stage.t, &amplitude, s, &u, laplacian_bar, &mut a_bar);
+        if let Some(state_bar) = state_bar {
+            self.weight.product(&mut state_bar.0, &a_bar);
+        }
+    }
+
+    fn leave(&mut self, state: Array) -> Array {
+        state
+    }
+
+    fn leave_pullback(&mut self, _state: &Array, x_bar: Array) -> Array {
+        x_bar
+    }
+
+    fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Array>) {
+        (state_bar, self.work.sums().into())
+    }
+}
+
+/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`.
+struct Feature<'a> {
+    work: Work<'a>,
+    /// G.
+    gram: Factor,
+    /// `a₀ = Wx₀`, and b where it does not change with time.
+    origin: Tensor,
+    /// Whether there is a b that does.
+    moving: bool,
+    /// x₀.
+    x: Tensor,
+    /// `cᵀ x̄` of the end, and the cotangent of x at the end, which is also one of x₀.
+    leave_bar: Option<(Tensor, Tensor)>,
+}
+
+impl Recall<Tch> for Feature<'_> {
+    fn velocity(&self, stage: Stage, memo: &[Array], velocity: &mut Array) {
+        let _ = memo[0].0.mul_out(&velocity.0, &self.work.field.amplitude(stage.t).v);
+    }
+}
+
+impl Chart<Tch> for Feature<'_> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &Array,
+        velocity: &mut Array,
+        laplacian: Option<&mut Column>,
+        memo: Option<&mut Memo<Tch>>,
+    ) {
+        let mut s = self.gram.product_plus(&self.origin, &state.0);
+        if let (true, Some(biases)) = (self.moving, &self.work.field.biases) {
+            let _ = s.g_add_(&self.work.field.ridge.at(stage.t, biases));
+        }
+        self.work.forward(stage.t, &mut s, &mut velocity.0, laplacian);
+        if let Some(memo) = memo {
+            memo.push(Array(s));
+        }
+        self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
+        self.work.field.ridge.count(&self.gram);
+    }
+
+    /// On the CPU: a CUDA device has memory to spare, but no time for more kernels.
+    fn recall(&self) -> Option<&dyn Recall<Tch>> {
+        (self.work.field.ridge.space.device() == Device::Cpu).then_some(self as &dyn Recall<Tch>)
+    }
+
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &Array,
+        memo: &[Array],
+        velocity_bar: &Array,
+        laplacian_bar: Option<&Column>,
+        state_bar: Option<&mut Array>,
+    ) {
+        let rows = self.work.rows;
+        let (mut left, mut a_bar) = self.work.share().products.next(rows);
+        left.copy_(&state.0);
+        let amplitude = self.work.field.amplitude(stage.t);
+        self.work.backward(stage.t, &amplitude, &memo[0].0, &velocity_bar.0, laplacian_bar, &mut a_bar);
+        if let Some(state_bar) = state_bar {
+            // G is symmetric: its transpose is itself.
+            self.gram.product(&mut state_bar.0, &a_bar);
+        }
+    }
+
+    fn leave(&mut self, state: Array) -> Array {
+        Array(self.x.addmm(&state.0, &self.work.field.weight))
+    }
+
+    fn leave_pullback(&mut self, state: &Array, x_bar: Array) -> Array {
+        let state_bar = x_bar.0.mm(&self.work.field.weight.tr());
+        self.leave_bar = Some((state.0.tr().mm(&x_bar.0), x_bar.0));
+        Array(state_bar)
+    }
+
+    fn enter_pullback(mut self: Box<Self>, _state_bar: Array) -> (Array, Vec<Array>) {
+        // The state starts at zero whatever x is: its cotangent goes nowhere.
+        let weight = &self.work.field.weight;
+        let (mut weight_bar, mut x_bar) =
+            self.leave_bar.take().unwrap_or_else(|| (weight.zeros_like(), self.x.zeros_like()));
+        let argument_bar = &self.work.share().arguments[0];
+        let _ = weight_bar.addmm_(&argument_bar.tr(), &self.x);
+        let _ = x_bar.addmm_(argument_bar, weight);
+        let [gram_bar, bias_bar, amplitude_bar, curvature_bar] = self.work.sums();
+        (Array(x_bar), vec![Array(weight_bar), bias_bar, amplitude_bar, curvature_bar, gram_bar])
+    }
+}
