@@ -15,8 +15,9 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
     let work = Work { field, rows, share: None };
     let factor = |of: &Tensor| Factor::new(&field.ridge.space, of, rows);
     let Some(gram) = &field.gram else {
-        let (weight, transposed) = (factor(&field.weight), factor(&field.weight.tr()));
-        return (Box::new(Plain { work, weight, transposed }), x);
+        let layer = |of: &Tensor| Layer { matrix: factor(of), transposed: factor(&of.tr()) };
+        let scaled = field.constant.as_ref().map(|Amplitude { v, .. }| layer(&field.weight.multiply(&v.tr())));
+        return (Box::new(Plain { work, weight: layer(&field.weight), scaled, slopes: None }), x);
     };
     // Offsets that do not change are part of the origin.
     let moving = field.biases.is_some() && field.ridge.basis.terms() > 1;
@@ -28,14 +29,16 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
 
 /// Sums that a block of rows gathers for the gradient, each row's share apart (rows × h) until the end but where it says otherwise.
 struct Share {
-    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time.
+    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time. None in plain coordinates with constant amplitudes, which
+    /// have them from their products.
     amplitudes: Vec<Tensor>,
     /// Of `b_m(t) l̄ f''`, summed over the rows: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
     curvatures: Vec<Tensor>,
     /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
-    /// Without offsets only these.
+    /// Without offsets only these in feature space, and none in plain coordinates.
     arguments: Vec<Tensor>,
-    /// `Σ leftᵀ · right` over all stages: of `(ā, x)` and `(v ⊙ s, velocity_bar)` in plain coordinates, of `(c, ā)` in feature space.
+    /// `Σ leftᵀ · right` over all stages: in plain coordinates of `(ā, x)`, and of `(v ⊙ s, velocity_bar)` where v depends on time; in
+    /// feature space of `(c, ā)`.
     products: Gathered,
 }
 
@@ -97,41 +100,39 @@ impl Work<'_> {
             let zeros = || ridge.space.zeros_of(&[self.rows, hidden]);
             let products = Gathered::new(&ridge.space, self.rows, hidden, right);
             let many = |count: usize| (0..count).map(|_| zeros()).collect();
-            let curvatures = (0..ridge.basis.terms()).map(|_| ridge.space.zeros_of(&[1, hidden])).collect();
-            let terms = ridge.basis.terms();
-            let arguments = many(if self.field.biases.is_some() { terms } else { 1 });
-            Share { amplitudes: many(terms), curvatures, arguments, products }
+            let (terms, in_x) = (ridge.basis.terms(), self.field.gram.is_none());
+            let curvatures = (0..terms).map(|_| ridge.space.zeros_of(&[1, hidden])).collect();
+            let amplitudes = many(if in_x && self.field.constant.is_some() { 0 } else { terms });
+            let arguments = many(if self.field.biases.is_some() { terms } else { usize::from(!in_x) });
+            Share { amplitudes, curvatures, arguments, products }
         })
     }
 
-    /// From `a` to `s = f'(a)` in place, `out = v ⊙ s`, and the Laplacian.
-    fn forward(&self, t: f64, s: &mut Tensor, out: &mut Tensor, laplacian: Option<&mut Column>) {
-        let (ridge, Amplitude { v, curved, .. }) = (self.field.ridge, self.field.amplitude(t));
+    /// From `a` to `s = f'(a)` in place, and the Laplacian.
+    fn forward(&self, amplitude: &Amplitude, s: &mut Tensor, laplacian: Option<&mut Column>) {
+        let ridge = self.field.ridge;
         ridge.slope(s);
-        let _ = s.mul_out(out, &v);
         if let Some(laplacian) = laplacian {
             // libtorch sums pairwise, so short of 64 bits little is lost; asked for a sum in 64 bits, it would first copy all terms.
-            let terms = ridge.curvature(&curved, s);
+            let terms = ridge.curvature(&amplitude.curved, s);
             laplacian.0.copy_(&terms.sum_dim_intlist(1, false, terms.kind()));
         }
     }
 
-    /// Fills `a_bar` from the cotangents `u` of `v ⊙ s` and `laplacian_bar`:
-    /// `ā = v f'' u + l̄ v n f'''`; gathers what the gradient needs.
+    /// Fills `a_bar` from the cotangents of s and `laplacian_bar`: `ā = f'' s̄ + l̄ v n f'''`; gathers what the gradient needs of both.
     fn backward(
         &mut self,
         t: f64,
         amplitude: &Amplitude,
         s: &Tensor,
-        u: &Tensor,
+        s_bar: &Tensor,
         laplacian_bar: Option<&Column>,
         a_bar: &mut Tensor,
     ) {
-        let (ridge, Amplitude { v, curved, bent }) = (self.field.ridge, amplitude);
-        ridge.curvature_into(a_bar, &u.multiply(v), s);
+        let (ridge, Amplitude { curved, bent, .. }) = (self.field.ridge, amplitude);
+        ridge.curvature_into(a_bar, s_bar, s);
         let basis: Vec<f64> = ridge.basis.at(t).collect();
         let share = self.share();
-        add_products(&mut share.amplitudes, &basis, s, u);
         if let Some(laplacian_bar) = laplacian_bar {
             let l_bar = laplacian_bar.0.to_kind(s.kind()).unsqueeze(1);
             let curvature = ridge.curvature(&l_bar, s);
@@ -145,12 +146,24 @@ impl Work<'_> {
         add_each(&mut share.arguments, &basis, a_bar);
     }
 
+    /// From the cotangents `u` of `v ⊙ s` to those of s; gathers what the amplitudes' gradient needs.
+    fn backward_amplitude(&mut self, t: f64, amplitude: &Amplitude, s: &Tensor, u: &Tensor) -> Tensor {
+        let basis: Vec<f64> = self.field.ridge.basis.at(t).collect();
+        add_products(&mut self.share().amplitudes, &basis, s, u);
+        u.multiply(&amplitude.v)
+    }
+
     /// The gathered sums: of the weights' products, of arguments, amplitudes and curvatures.
     fn sums(mut self) -> [Array; 4] {
         self.share();
         let Share { amplitudes, curvatures, arguments, products } = self.share.expect("just made");
         let sum = |of: &Tensor| of.sum_dim_intlist(0, true, of.kind());
-        let sums = |of: &[Tensor]| Array(Tensor::cat(&of.iter().map(sum).collect::<Vec<_>>(), 0));
+        // So that there is something to join where nothing was gathered.
+        let none = curvatures[0].narrow(0, 0, 0);
+        let sums = |of: &[Tensor]| {
+            let sums: Vec<_> = of.iter().map(sum).chain([none.shallow_clone()]).collect();
+            Array(Tensor::cat(&sums, 0))
+        };
         [Array(products.finish()), sums(&arguments), sums(&amplitudes), sums(&curvatures)]
     }
 }
@@ -171,13 +184,42 @@ fn add_products(sums: &mut [Tensor], c: &[f64], a: &Tensor, b: &Tensor) {
     }
 }
 
+/// A matrix and its transpose as factors.
+struct Layer {
+    matrix: Factor,
+    transposed: Factor,
+}
+
 /// Plain coordinates: the state is x.
 struct Plain<'a> {
     work: Work<'a>,
     /// W.
-    weight: Factor,
-    /// Wᵀ.
-    transposed: Factor,
+    weight: Layer,
+    /// `diag(v) W` where v does not depend on time, so that no stage needs to multiply by v.
+    scaled: Option<Layer>,
+    /// With those `Σ sᵀ · velocity_bar` over all stages, made at the first pullback.
+    slopes: Option<Gathered>,
+}
+
+impl Plain<'_> {
+    /// The cotangents of s; gathers the products of slopes and `velocity_bar`.
+    fn backward_velocity(&mut self, t: f64, amplitude: &Amplitude, s: &Tensor, velocity_bar: &Tensor) -> Tensor {
+        let rows = self.work.rows;
+        let Some(scaled) = &self.scaled else {
+            let (left, mut right) = self.work.share().products.next(rows);
+            let _ = s.mul_out(&left, &amplitude.v);
+            right.copy_(velocity_bar);
+            let u = self.weight.transposed.product_of(velocity_bar);
+            return self.work.backward_amplitude(t, amplitude, s, &u);
+        };
+        let [left, right] = [s.size()[1], velocity_bar.size()[1]];
+        let space = &self.work.field.ridge.space;
+        let slopes = self.slopes.get_or_insert_with(|| Gathered::new(space, rows, left, right));
+        let (mut left, mut right) = slopes.next(rows);
+        left.copy_(s);
+        right.copy_(velocity_bar);
+        scaled.transposed.product_of(velocity_bar)
+    }
 }
 
 impl Chart<Tch> for Plain<'_> {
@@ -189,15 +231,17 @@ impl Chart<Tch> for Plain<'_> {
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
-        let field = self.work.field;
-        let mut s = field.arguments(stage.t, &state.0, &self.transposed);
-        let mut scaled = s.empty_like();
-        self.work.forward(stage.t, &mut s, &mut scaled, laplacian);
-        self.weight.product(&mut velocity.0, &scaled);
+        let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
+        let mut s = field.arguments(stage.t, &state.0, &self.weight.transposed);
+        self.work.forward(&amplitude, &mut s, laplacian);
+        match &self.scaled {
+            Some(scaled) => scaled.matrix.product(&mut velocity.0, &s),
+            None => self.weight.matrix.product(&mut velocity.0, &s.multiply(&amplitude.v)),
+        }
         if let Some(memo) = memo {
             memo.push(Array(s));
         }
-        field.ridge.count(&self.weight);
+        field.ridge.count(&self.weight.matrix);
     }
 
     fn pullback(
@@ -211,15 +255,12 @@ impl Chart<Tch> for Plain<'_> {
     ) {
         let (rows, amplitude) = (self.work.rows, self.work.field.amplitude(stage.t));
         let s = &memo[0].0;
-        let u = self.transposed.product_of(&velocity_bar.0);
-        let (left, mut right) = self.work.share().products.next(rows);
-        let _ = s.mul_out(&left, &amplitude.v);
-        right.copy_(&velocity_bar.0);
+        let s_bar = self.backward_velocity(stage.t, &amplitude, s, &velocity_bar.0);
         let (mut a_bar, mut right) = self.work.share().products.next(rows);
         right.copy_(&state.0);
-        self.work.backward(stage.t, &amplitude, s, &u, laplacian_bar, &mut a_bar);
+        self.work.backward(stage.t, &amplitude, s, &s_bar, laplacian_bar, &mut a_bar);
         if let Some(state_bar) = state_bar {
-            self.weight.product(&mut state_bar.0, &a_bar);
+            self.weight.matrix.product(&mut state_bar.0, &a_bar);
         }
     }
 
@@ -232,7 +273,15 @@ impl Chart<Tch> for Plain<'_> {
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Array>) {
-        (state_bar, self.work.sums().into())
+        let field = self.work.field;
+        let [mut weight_bar, bias_bar, mut amplitude_bar, curvature_bar] = self.work.sums();
+        if let Some(Amplitude { v, .. }) = &field.constant {
+            // velocity = s · diag(v) W, of whose second factor this is the cotangent.
+            let scaled_bar = self.slopes.map_or_else(|| field.weight.zeros_like(), Gathered::finish);
+            let _ = weight_bar.0.addcmul_(&scaled_bar, &v.tr());
+            amplitude_bar = Array((scaled_bar * &field.weight).sum_dim_intlist(1, false, v.kind()).unsqueeze(0));
+        }
+        (state_bar, vec![weight_bar, bias_bar, amplitude_bar, curvature_bar])
     }
 }
 
@@ -270,7 +319,9 @@ impl Chart<Tch> for Feature<'_> {
         if let (true, Some(biases)) = (self.moving, &self.work.field.biases) {
             let _ = s.g_add_(&self.work.field.ridge.at(stage.t, biases));
         }
-        self.work.forward(stage.t, &mut s, &mut velocity.0, laplacian);
+        let amplitude = self.work.field.amplitude(stage.t);
+        self.work.forward(&amplitude, &mut s, laplacian);
+        let _ = s.mul_out(&velocity.0, &amplitude.v);
         if let Some(memo) = memo {
             memo.push(Array(s));
         }
@@ -296,7 +347,9 @@ impl Chart<Tch> for Feature<'_> {
         let (mut left, mut a_bar) = self.work.share().products.next(rows);
         left.copy_(&state.0);
         let amplitude = self.work.field.amplitude(stage.t);
-        self.work.backward(stage.t, &amplitude, &memo[0].0, &velocity_bar.0, laplacian_bar, &mut a_bar);
+        let s = &memo[0].0;
+        let s_bar = self.work.backward_amplitude(stage.t, &amplitude, s, &velocity_bar.0);
+        self.work.backward(stage.t, &amplitude, s, &s_bar, laplacian_bar, &mut a_bar);
         if let Some(state_bar) = state_bar {
             // G is symmetric: its transpose is itself.
             self.gram.product(&mut state_bar.0, &a_bar);
