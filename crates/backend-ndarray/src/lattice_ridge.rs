@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use flow_core::{
-    Activation, Chart, Draws, Error, Field, Group, Memo, Parameter, Potential, Purpose, Solve, Space, Stage, TimeBasis,
+    Chart, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Memo, Parameter, Potential, Solve, Stage,
 };
-use ndarray::{Array2, ShapeBuilder};
+use ndarray::{Array1, Array2, ShapeBuilder};
 use rustfft::num_complex::Complex;
 
 use crate::arrays::zeros;
@@ -13,35 +13,18 @@ use crate::lattice_kernels::{CoefficientSums, Coefficients, Pair};
 use crate::torus::Torus;
 use crate::{Cpu, Real};
 
-/// What a [`LatticeRidge`] is made of.
-#[derive(Debug, Clone)]
-pub struct LatticeRidgeSettings {
-    /// Sites in either direction; the lattice is periodic, and site (i, j) is coordinate `i · cols + j`.
-    pub shape: (usize, usize),
-    /// Number of kernels.
-    pub kernels: usize,
-    /// The function f.
-    pub activation: Activation,
-    /// Whether there are offsets b; without them and with ln cosh, φ is even.
-    pub bias: bool,
-    /// Functions of time that amplitudes, gains and offsets are expanded in.
-    pub time: TimeBasis,
-    /// Permutations of the sites that fix the origin; kernels are averaged over them, and φ is then symmetric under them.
-    pub tied: Option<Group>,
-    /// Seed of the first kernels and amplitudes.
-    pub seed: u64,
-}
-
 /// `φ(x, t) = Σ_c v_c(t) Σ_s f(a_cs)`, `a_cs = g_c(t) u_cs + b_c(t)`, `u_cs = (w_c ⋆ x)_s = Σ_i w_ci x_{s+i}`: every kernel
 /// covers the whole periodic lattice and is moved to every site, so φ is exactly symmetric under translations, and under `x → −x`
 /// with ln cosh and no offsets. `∇²φ = Σ_c v_c g_c² ‖w_c‖² Σ_s f''(a_cs)`.
 ///
-/// Parameters: `weight` (kernels × N), `amplitude`, `gain` and, where there is one, `bias` (M × kernels each).
+/// Parameters: `weight` (kernels × N), of which `w = envelope ⊙ weight` is averaged over a group where there is one, `amplitude`, `gain`
+/// and, where there is one, `bias` (M × kernels each).
 /// Products with kernels are made by Fourier transforms, of two kernels at a time: one is the real part of a complex field,
 /// the other its imaginary part.
 pub struct LatticeRidge<T: Real> {
     settings: LatticeRidgeSettings,
     torus: Torus<T>,
+    envelope: Array1<T>,
     weight: Parameter<Cpu<T>>,
     amplitude: Parameter<Cpu<T>>,
     gain: Parameter<Cpu<T>>,
@@ -49,35 +32,15 @@ pub struct LatticeRidge<T: Real> {
 }
 
 impl<T: Real> LatticeRidge<T> {
-    /// First values: weights uniform in `±1/√N`, constant amplitudes uniform in `±1/√(kernels · N)`, gains 1, offsets 0.
+    /// With first values as [`LatticeRidgeParameters::new`] has them.
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero; [`Error::Shape`] when the group acts on another number of sites.
     pub fn new(space: &Cpu<T>, settings: LatticeRidgeSettings) -> Result<Self, Error> {
-        let (sites, kernels, terms) = (settings.shape.0 * settings.shape.1, settings.kernels, settings.time.terms());
-        for (name, value) in [("target.size", sites), ("potential.kernels", kernels)] {
-            if value == 0 {
-                return Err(Error::setting(name, value, "at least 1"));
-            }
-        }
-        settings.tied.as_ref().map_or(Ok(()), |group| group.check_dim(sites))?;
-        let draws = Draws::new(settings.seed, Purpose::Initialise, 0);
-        let uniform = |which: u64, count: usize, bound: f64| -> Vec<f64> {
-            draws.uniform(which, count).into_iter().map(|u| bound * u).collect()
-        };
-        let parameter = |name: &str, rows: usize, cols: usize, first: Vec<f64>| {
-            let mut values = first;
-            values.resize(rows * cols, 0.0);
-            Parameter { name: name.into(), shape: vec![rows, cols], value: space.upload(rows, cols, &values) }
-        };
-        let scale = 1.0 / (sites as f64).sqrt();
-        let weight = parameter("weight", kernels, sites, uniform(0, kernels * sites, scale));
-        let amplitudes = uniform(2, kernels, scale / (kernels as f64).sqrt());
-        let amplitude = parameter("amplitude", terms, kernels, amplitudes);
-        let gain = parameter("gain", terms, kernels, vec![1.0; kernels]);
-        let bias = settings.bias.then(|| parameter("bias", terms, kernels, Vec::new()));
+        let LatticeRidgeParameters { weight, amplitude, gain, bias } = LatticeRidgeParameters::new(space, &settings)?;
         let torus = Torus::new(settings.shape.0, settings.shape.1);
-        Ok(Self { settings, torus, weight, amplitude, gain, bias })
+        let envelope = settings.envelope().into_iter().map(T::of).collect();
+        Ok(Self { settings, torus, envelope, weight, amplitude, gain, bias })
     }
 
     /// Complex fields that hold the kernels, two in each.
@@ -85,7 +48,7 @@ impl<T: Real> LatticeRidge<T> {
         self.settings.kernels.div_ceil(2)
     }
 
-    /// The kernels as they act: averaged over the group where they are tied. Its own adjoint.
+    /// Kernels averaged over the group where they are tied. Its own adjoint.
     fn tied(&self, kernels: &Array2<T>) -> Array2<T> {
         let Some(group) = &self.settings.tied else { return kernels.clone() };
         let mut out = zeros(kernels.nrows(), kernels.ncols());
@@ -125,7 +88,7 @@ impl<T: Real> Potential<Cpu<T>> for LatticeRidge<T> {
     }
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
-        let (sites, kernels) = (self.torus.sites(), self.tied(&self.weight.value));
+        let (sites, kernels) = (self.torus.sites(), self.tied(&(&self.weight.value * &self.envelope)));
         let mut spectra = vec![zero(); self.pairs() * sites];
         let mut norms = vec![[T::zero(); 2]; self.pairs()];
         for (c, kernel) in kernels.rows().into_iter().enumerate() {
@@ -261,7 +224,7 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         for (c, mut bar) in weight_bar.rows_mut().into_iter().enumerate() {
             bar.scaled_add(T::of(2.0) * norms_bar[[0, c]], &self.kernels.row(c));
         }
-        let mut out = vec![self.of.tied(&weight_bar), amplitude, gain];
+        let mut out = vec![self.of.tied(&weight_bar) * &self.of.envelope, amplitude, gain];
         out.extend(self.of.bias.as_ref().map(|_| bias));
         out
     }

@@ -26,9 +26,9 @@ mod transpose;
 mod two_layer;
 
 pub use cpu::Cpu;
-pub use flow_core::Activation;
+pub use flow_core::{Activation, LatticeRidgeSettings};
 pub use lattice_quadratic::LatticeQuadratic;
-pub use lattice_ridge::{LatticeRidge, LatticeRidgeSettings};
+pub use lattice_ridge::LatticeRidge;
 pub use quadratic::{FullQuadratic, Quadratic};
 pub use real::Real;
 pub use ridge::Ridge;

@@ -120,7 +120,8 @@ fn lattice_ridge<T: Real>(kernels: usize, activation: Activation, bias: bool, ti
     // The rotation by 180° about the origin.
     let half_turn = vec![vec![0, 1, 2, 3, 4, 5], vec![0, 2, 1, 3, 5, 4]];
     let tied = tied.then(|| Group::new(half_turn, vec![1.0; 2]).unwrap());
-    let settings = LatticeRidgeSettings { shape: (2, 3), kernels, activation, bias, time, tied, seed: 3 };
+    let settings =
+        LatticeRidgeSettings { shape: (2, 3), kernels, activation, bias, time, tied, fall_off: 1.5, seed: 3 };
     shaken(LatticeRidge::new(&cpu(), settings).unwrap(), 0.4)
 }
 

@@ -49,7 +49,7 @@ pub use findings::Findings;
 pub use libtorch::{CUDA_NEEDED, Libtorch, SET_UP, VERSION_NEEDED, libtorch};
 #[cfg(maflow_tch)]
 pub use {
-    flow_core::Activation,
+    flow_core::{Activation, LatticeRidgeSettings},
     loading::load,
     module::{Laplacian, ModulePotential},
     ridge::Ridge,

@@ -4,7 +4,7 @@
 mod common;
 
 use backend_tch::tch::{Tensor, nn};
-use backend_tch::{Activation, Laplacian, ModulePotential, Network, Ridge, Tch, Term};
+use backend_tch::{Activation, Laplacian, LatticeRidgeSettings, ModulePotential, Network, Ridge, Tch, Term};
 use common::spaces;
 use flow_core::conformance::{
     Gaussian, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
@@ -90,7 +90,10 @@ fn two_layer(on: Tch, hidden: [usize; 2], activation: Activation, bias: bool) ->
 
 /// Kernels of a 2 × 3 lattice.
 fn kernels(on: Tch, activation: Activation, bias: bool, tied: Option<&Group>) -> Term {
-    filled(on, Term::lattice_ridge(on, (2, 3), 3, activation, (bias, tied), basis(TimeFamily::Cosine), 3))
+    let (time, tied) = (basis(TimeFamily::Cosine), tied.cloned());
+    let settings =
+        LatticeRidgeSettings { shape: (2, 3), kernels: 3, activation, bias, time, tied, fall_off: 1.5, seed: 3 };
+    filled(on, Term::lattice_ridge(on, &settings))
 }
 
 /// The point reflection of a 2 × 3 lattice.

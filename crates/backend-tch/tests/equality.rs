@@ -216,19 +216,16 @@ fn terms_in_double_precision() {
         // The reflection of both axes through the origin.
         let reflection = (0..9).map(|i| (3 - i / 3) % 3 * 3 + (3 - i % 3) % 3).collect();
         let tied = Group::new(vec![(0..9).collect(), reflection], vec![1.0; 2]).unwrap();
-        for (shape, kernels, activation, bias, tied) in [
-            ((3, 4), 3, Activation::Softplus, true, None),
-            ((2, 5), 2, Activation::LnCosh, false, None),
-            ((3, 3), 2, Activation::LnCosh, true, Some(&tied)),
+        for (shape, kernels, activation, bias, tied, fall_off) in [
+            ((3, 4), 3, Activation::Softplus, true, None, 1.0),
+            ((2, 5), 2, Activation::LnCosh, false, None, 0.0),
+            ((3, 3), 2, Activation::LnCosh, true, Some(&tied), 2.0),
         ] {
+            let tied = tied.cloned();
             let settings =
-                LatticeRidgeSettings { shape, kernels, activation, bias, time: basis, tied: tied.cloned(), seed: 6 };
-            let reference = LatticeRidge::new(&cpu, settings).unwrap();
-            same(
-                Term::lattice_ridge(tch, shape, kernels, activation, (bias, tied), basis, 6),
-                Box::new(reference),
-                0.2,
-            );
+                LatticeRidgeSettings { shape, kernels, activation, bias, time: basis, tied, fall_off, seed: 6 };
+            let reference = LatticeRidge::new(&cpu, settings.clone()).unwrap();
+            same(Term::lattice_ridge(tch, &settings), Box::new(reference), 0.2);
         }
     }
 }
@@ -295,11 +292,22 @@ fn blocks_of_rows_on_their_own_threads_give_what_one_gives() {
     assert_eq!(one.map_rows(50, |rows| rows.len()), [50]);
     let basis = TimeBasis::new(TimeFamily::Cosine, 2, 1.0).unwrap();
     let network = Network { side: 4, channels: [3, 4], hidden: 5, probes: 1 };
+    let (activation, time) = (Activation::LnCosh, basis);
+    let kernels = backend_tch::LatticeRidgeSettings {
+        shape: (2, 3),
+        kernels: 3,
+        activation,
+        bias: true,
+        time,
+        tied: None,
+        fall_off: 1.0,
+        seed: 6,
+    };
     type Make<'a> = &'a dyn Fn(Tch) -> Box<dyn Potential<Tch>>;
     let makes: [(usize, Make); 4] = [
         (6, &|tch| Box::new(backend_tch::Ridge::new(tch, 6, 10, Activation::LnCosh, true, 7).unwrap())),
         (5, &|tch| Box::new(Term::two_layer(tch, 5, [6, 4], Activation::Softplus, (true, 1), basis, 3).unwrap())),
-        (6, &|tch| Box::new(Term::lattice_ridge(tch, (2, 3), 3, Activation::LnCosh, (true, None), basis, 6).unwrap())),
+        (6, &|tch| Box::new(Term::lattice_ridge(tch, &kernels).unwrap())),
         (16, &|tch| Box::new(Term::convolutional(tch, network, basis, 3).unwrap())),
     ];
     for (dim, make) in makes {

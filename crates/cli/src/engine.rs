@@ -1,14 +1,14 @@
 //! The seam to the backends: each is one implementation of [`Engine`]; all work is written once, generic over it.
 
 use backend_ndarray::{
-    Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real, Ridge,
-    Separable, TwoLayer, TwoLayerSettings,
+    Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Quadratic, Real, Ridge, Separable, TwoLayer,
+    TwoLayerSettings,
 };
 use datasets::lattice::{Lattice, LatticeSymmetry};
-use flow_core::{Group, Potential, Space, TimeBasis};
+use flow_core::{Group, LatticeRidgeSettings, Potential, Space, TimeBasis};
 
 use crate::args::Backend;
-use crate::config::{self, Activation, Precision, RidgePotential, Term, TimeFamily};
+use crate::config::{self, Activation, LatticeRidgeTerm, Precision, RidgePotential, Term, TimeFamily};
 use crate::error::CliError;
 use crate::plan::Compute;
 
@@ -86,17 +86,7 @@ impl<T: Real> Engine for Cpu<T> {
                 Box::new(LatticeQuadratic::new(self, shape(), time(term.time_family, term.time_terms, duration)?)?)
             }
             Term::LatticeRidge(term) => {
-                let (rows, cols) = shape();
-                let settings = LatticeRidgeSettings {
-                    shape: (rows, cols),
-                    kernels: term.kernels,
-                    activation: activation(term.activation),
-                    bias: term.bias,
-                    time: time(term.time_family, term.time_terms, duration)?,
-                    tied: term.d4.then(|| point_group((rows, cols))).transpose()?,
-                    seed,
-                };
-                Box::new(LatticeRidge::new(self, settings)?)
+                Box::new(LatticeRidge::new(self, lattice_ridge(term, shape(), duration, seed)?)?)
             }
             Term::Quadratic(term) => {
                 let basis = time(term.time_family, term.time_terms, duration)?;
@@ -156,6 +146,25 @@ fn point_group((rows, cols): (usize, usize)) -> Result<Group, CliError> {
     let elements = LatticeSymmetry::new(lattice).point_group();
     let signs = vec![1.0; elements.len()];
     Ok(Group::new(elements, signs)?)
+}
+
+/// Kernels of a periodic lattice in the words of flow-core.
+fn lattice_ridge(
+    term: &LatticeRidgeTerm,
+    shape: (usize, usize),
+    duration: f64,
+    seed: u64,
+) -> Result<LatticeRidgeSettings, CliError> {
+    Ok(LatticeRidgeSettings {
+        shape,
+        kernels: term.kernels,
+        activation: activation(term.activation),
+        bias: term.bias,
+        time: time(term.time_family, term.time_terms, duration)?,
+        tied: term.d4.then(|| point_group(shape)).transpose()?,
+        fall_off: term.fall_off,
+        seed,
+    })
 }
 
 /// The function f in the words of flow-core.
@@ -235,11 +244,7 @@ impl Engine for backend_tch::Tch {
         let basis = time(family, terms, duration)?;
         Ok(Box::new(match term {
             Term::LatticeQuadratic(_) => Of::lattice_quadratic(*self, shape(), basis)?,
-            Term::LatticeRidge(term) => {
-                let tied = term.d4.then(|| point_group(shape())).transpose()?;
-                let (f, options) = (activation(term.activation), (term.bias, tied.as_ref()));
-                Of::lattice_ridge(*self, shape(), term.kernels, f, options, basis, seed)?
-            }
+            Term::LatticeRidge(term) => Of::lattice_ridge(*self, &lattice_ridge(term, shape(), duration, seed)?)?,
             Term::Quadratic(term) => Of::quadratic(*self, dim, basis, term.linear)?,
             Term::FullQuadratic(_) => Of::full_quadratic(*self, dim, basis)?,
             Term::Separable(term) => {

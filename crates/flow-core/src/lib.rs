@@ -15,6 +15,7 @@ mod hamiltonian;
 mod importance;
 mod integrate;
 mod latent;
+mod lattice;
 mod matching;
 mod objective;
 mod optimise;
@@ -34,6 +35,7 @@ pub use flow::{Direction, Flow, Transported, standard_normal_log_density};
 pub use hamiltonian::{Energies, Hamiltonian, HamiltonianReport};
 pub use importance::{Independence, Weights};
 pub use integrate::{Adaptive, FixedStep, Integrator, Memory, Passage, PassageBar, Span, Tape, Wanted, adjoint};
+pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
 pub use matching::{FlowMatching, Path};
 pub use objective::{
     Converged, Energy, Estimator, FreeEnergy, Mean, NegativeLogLikelihood, Objective, Outcome, StandardNormal,

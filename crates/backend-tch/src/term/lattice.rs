@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use flow_core::{Activation, Draws, Error, Group, Parameter, Purpose, Space, TimeBasis};
+use flow_core::{Activation, Error, Group, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, TimeBasis};
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, activated, at_least_1, curvature, slope, sum_of_rows};
@@ -74,48 +74,23 @@ impl Term {
     }
 
     /// `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`, `(w ⋆ x)_s = Σ_i w_i x_{s+i}`, on a periodic lattice of `shape`:
-    /// exactly symmetric under translations; also under a group that fixes the origin where kernels are `tied`, that is averaged over it.
-    /// Weights start uniform in `±1/√N`, amplitudes constant and uniform in `±1/√(kernels · N)`, gains at 1, offsets at 0.
-    /// Parameters: `weight` (kernels × N), `amplitude`, `gain` and, where asked for, `bias` (M × kernels each).
+    /// exactly symmetric under translations; also under a group that fixes the origin where kernels are tied, that is averaged over it.
+    /// Parameters and their first values are those of [`LatticeRidgeParameters`].
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero; [`Error::Shape`] when the group acts on another number of sites.
-    pub fn lattice_ridge(
-        space: Tch,
-        shape: (usize, usize),
-        kernels: usize,
-        activation: Activation,
-        (bias, tied): (bool, Option<&Group>),
-        basis: TimeBasis,
-        seed: u64,
-    ) -> Result<Self, Error> {
-        let torus = Torus::new(shape)?;
-        at_least_1("potential.kernels", kernels)?;
-        let sites = torus.sites();
-        let mean = match tied {
-            Some(group) => {
-                group.check_dim(sites)?;
-                Some(average(&space, group))
-            }
-            None => None,
-        };
-        let draws = Draws::new(seed, Purpose::Initialise, 0);
-        let scale = 1.0 / (sites as f64).sqrt();
-        let uniform = |which, count, bound: f64| draws.uniform(which, count).into_iter().map(move |u| bound * u);
-        let parameter = |name: &str, rows: usize, cols: usize, first: Vec<f64>| {
-            let mut values = first;
-            values.resize(rows * cols, 0.0);
-            Parameter { name: name.into(), shape: vec![rows, cols], value: space.upload(rows, cols, &values) }
-        };
-        let amplitudes = uniform(2, kernels, scale / (kernels as f64).sqrt()).collect();
-        let mut parameters = vec![
-            parameter("weight", kernels, sites, uniform(0, kernels * sites, scale).collect()),
-            parameter("amplitude", basis.terms(), kernels, amplitudes),
-            parameter("gain", basis.terms(), kernels, vec![1.0; kernels]),
-        ];
-        parameters.extend(bias.then(|| parameter("bias", basis.terms(), kernels, Vec::new())));
-        let formula = Box::new(LatticeRidge { torus, activation, bias, mean });
-        Ok(Self { space, dim: sites, basis, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
+    pub fn lattice_ridge(space: Tch, settings: &LatticeRidgeSettings) -> Result<Self, Error> {
+        let (torus, sites) = (Torus::new(settings.shape)?, settings.sites());
+        let LatticeRidgeParameters { weight, amplitude, gain, bias } = LatticeRidgeParameters::new(&space, settings)?;
+        let parameters = [weight, amplitude, gain].into_iter().chain(bias).collect();
+        let formula = Box::new(LatticeRidge {
+            torus,
+            activation: settings.activation,
+            bias: settings.bias,
+            envelope: space.send(&settings.envelope(), space.kind(), &[1, sites as i64]),
+            mean: settings.tied.as_ref().map(|group| average(&space, group)),
+        });
+        Ok(Self { space, dim: sites, basis: settings.time, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
     }
 }
 
@@ -165,19 +140,22 @@ struct LatticeRidge {
     torus: Torus,
     activation: Activation,
     bias: bool,
+    /// 1 × N: how kernels fall off.
+    envelope: Tensor,
     /// N × N: averages kernels where they are tied.
     mean: Option<Tensor>,
 }
 
-// SAFETY: as for `Array`: the tensor is private and only read.
+// SAFETY: as for `Array`: the tensors are private and only read.
 unsafe impl Sync for LatticeRidge {}
 
 impl LatticeRidge {
     /// The kernels as they act.
     fn kernels(&self, at: &At) -> Tensor {
+        let kernels = &at.parameters[0] * &self.envelope;
         match &self.mean {
-            Some(mean) => at.parameters[0].mm(mean),
-            None => at.parameters[0].shallow_clone(),
+            Some(mean) => kernels.mm(mean),
+            None => kernels,
         }
     }
 

@@ -108,6 +108,10 @@ pub struct LatticeRidgeTerm {
     /// Whether every kernel is symmetric under rotations by 90° and reflections, and the density with it.
     #[serde(default)]
     pub d4: bool,
+    /// Kernels are learned as numbers times `(1 + r)^-fall_off`, r the distance in sites: the larger it is, the more what is near goes
+    /// before what is far; 0: all distances alike.
+    #[serde(default)]
+    pub fall_off: f64,
     /// Functions of time M that each coefficient is expanded in; 1: constant in time.
     #[serde(default = "four")]
     pub time_terms: usize,
