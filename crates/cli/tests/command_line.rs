@@ -122,6 +122,7 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
     refuses(&["train", "--set", "train.learning_rate=nan"], 2, &["NaN", "positive"]);
     refuses(&["train", "--set", "flow.time=inf"], 2, &["`flow.time` = inf"]);
     refuses(&["train", "--set", "flow.method=tsit5"], 2, &["fixed step", "evaluate.method"]);
+    refuses(&["train", "--set", "potential.terms.1.fall_off=-1"], 2, &["fall_off` = -1", "from 0 to 8", "2 is usual"]);
     refuses(&["train", "--set", "target.size=1"], 2, &["`target.size` = 1", "at least 2"]);
     refuses(&["train", "ising-16-paper", "--set", "target.boundary=open"], 2, &["\"translations\"", "periodic"]);
     refuses(

@@ -54,7 +54,7 @@ impl Config {
             Term::LatticeRidge(term) => {
                 at_least("potential.terms.kernels", term.kernels, 1)?;
                 at_most("potential.terms.kernels", term.kernels, 1 << 12)?;
-                within("potential.terms.fall_off", term.fall_off, 0.0, 8.0, "0 is none, 1 is usual on large lattices")?;
+                within("potential.terms.fall_off", term.fall_off, 0.0, 8.0, "0 is none, 2 is usual")?;
                 time_terms(term.time_terms)?;
                 let square = self.target.lattice().is_some_and(|(rows, cols, _)| rows == cols);
                 if term.d4 && !square {
