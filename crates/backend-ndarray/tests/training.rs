@@ -9,8 +9,8 @@ use flow_core::train::{
     BaseSamples, Batches, Finish, Observer, StepMetrics, TrainSettings, TrainState, Trainer, Validation,
 };
 use flow_core::{
-    AdamSettings, Coordinates, Draws, Energy, Error, Estimator, Flow, FreeEnergy, Memory, Method, Objective, Purpose,
-    Schedule, converged,
+    AdamSettings, Coordinates, Draws, Energy, Error, Estimator, Flow, FreeEnergy, Memory, Method, Objective, Outcome,
+    Purpose, Schedule, converged,
 };
 
 const DIM: usize = 2;
@@ -264,6 +264,48 @@ fn the_best_checkpoint_is_the_one_with_the_lowest_validation() {
     let metadata = flow_core::checkpoint::Checkpoint::read(&path).unwrap().metadata;
     let state: serde_json::Value = serde_json::from_str(&metadata["train_state"]).unwrap();
     assert_eq!((state["step"].as_u64(), state["best"].as_f64()), (Some(best.0), Some(best.1)));
+}
+
+/// An objective that is no number wherever no gradient is asked for, as in the watch.
+struct NoNumberWhenWatched<O>(O);
+
+impl<O: Objective<Cpu<f32>>> Objective<Cpu<f32>> for NoNumberWhenWatched<O> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn evaluate(
+        &self,
+        flow: &Flow<'_, Cpu<f32>>,
+        batch: &[f64],
+        draws: Draws,
+        gradient: bool,
+    ) -> Result<Outcome<Cpu<f32>>, Error> {
+        let mut outcome = self.0.evaluate(flow, batch, draws, gradient)?;
+        if !gradient {
+            outcome.losses.fill(f64::NAN);
+        }
+        Ok(outcome)
+    }
+}
+
+#[test]
+fn figures_that_are_no_numbers_raise_the_steps_and_are_never_the_best() {
+    let (folder, cpu) = (tempfile::tempdir().unwrap(), Cpu::<f32>::new(2));
+    let mut ridge = Ridge::new(cpu.clone(), DIM, 24, Activation::LnCosh, false, 1).unwrap();
+    let objective =
+        NoNumberWhenWatched(FreeEnergy { energy: Oscillators, transport_cost: 0.0, gradient: Estimator::Total });
+    let folder = CheckpointFolder::open(folder.path(), 3).unwrap();
+    let settings = TrainSettings { max_flow_steps: 20, ..settings() };
+    let mut trainer = Trainer::new(&cpu, settings, &mut ridge, &objective, &BASE, &folder).unwrap();
+    let mut figures = [f64::NAN, 2.0, 1.0, f64::NAN].into_iter();
+    let mut validate = |_: &Flow<'_, Cpu<f32>>| {
+        let figure = figures.next().expect("20 steps with a validation after every fifth");
+        Ok(Validation { figure, standard_error: 0.0, integration_error: 0.0 })
+    };
+    trainer.run(&mut Listener::default(), &mut validate).unwrap();
+    let state = trainer.state();
+    assert_eq!((state.flow_steps, state.best), (20, Some(1.0)));
 }
 
 #[test]

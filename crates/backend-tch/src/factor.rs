@@ -119,9 +119,12 @@ impl Packed {
     /// `None` where MKL cannot: in 64 bits, in a libtorch without it, for a matrix whose numbers lie apart both ways.
     fn new(of: &Tensor, rows: i64) -> Option<Self> {
         let (inner, columns) = of.size2().expect("factors are matrices");
+        // Of a single row the stride says nothing, and MKL wants one no shorter than the row.
         let (transposition, leading) = match of.stride2().expect("factors are matrices") {
-            (leading, 1) => (NO_TRANSPOSITION, leading),
-            (1, leading) => (TRANSPOSITION, leading),
+            (_, 1) if inner == 1 => (NO_TRANSPOSITION, columns),
+            (1, _) if columns == 1 => (TRANSPOSITION, inner),
+            (leading, 1) if leading >= columns => (NO_TRANSPOSITION, leading),
+            (1, leading) if leading >= inner => (TRANSPOSITION, leading),
             _ => return None,
         };
         let [m, n, k, leading] = [rows, columns, inner, leading].map(|of| c_int::try_from(of).ok());
@@ -134,8 +137,8 @@ impl Packed {
         let bytes = unsafe { (mkl.pack_size)(RIGHT_FACTOR, m, n, k) };
         let numbers = Tensor::empty([bytes.div_ceil(size_of::<f32>()) as i64], (Kind::Float, of.device()));
         let (source, destination) = (of.data_ptr() as *const f32, numbers.data_ptr() as *mut f32);
-        // SAFETY: the source has these sizes and strides, the destination has the size that MKL asks for, and both are 32-bit numbers on
-        // the CPU.
+        // SAFETY: the source has these sizes and strides, of rows that do not overlap, the destination has the size that MKL asks for, and
+        // both are 32-bit numbers on the CPU.
         unsafe { (mkl.pack)(ROW_MAJOR, RIGHT_FACTOR, transposition, m, n, k, 1.0, source, leading, destination) };
         Some(Self { mkl, numbers, rows, inner, columns })
     }
@@ -144,7 +147,9 @@ impl Packed {
     fn product(&self, out: &mut Tensor, keep: f32, left: &Tensor) {
         let stride = |of: &Tensor, columns: i64| {
             let (apart, next) = of.stride2().expect("factors are matrices");
-            assert!(of.size() == [self.rows, columns] && next == 1 && of.kind() == Kind::Float, "{of:?}");
+            let apart = if self.rows == 1 { columns } else { apart };
+            let fits = apart >= columns && (next == 1 || columns == 1);
+            assert!(of.size() == [self.rows, columns] && fits && of.kind() == Kind::Float, "{of:?}");
             apart as c_int
         };
         let (apart, out_apart) = (stride(left, self.inner), stride(out, self.columns));
@@ -177,7 +182,8 @@ mod tests {
         for (precision, tolerance) in [(Precision::F32, 2e-6), (Precision::F64, 1e-14)] {
             let tch = Tch::new(Device::Cpu, precision, Options { threads: 1, allow_tf32: false }).unwrap();
             let kind = tch.kind();
-            for (rows, inner, columns) in [(1, 1, 1), (3, 17, 5), (25, 40, 130), (50, 300, 64)] {
+            let sizes = [(1, 1, 1), (3, 1, 5), (1, 4, 1), (4, 5, 1), (3, 17, 5), (25, 40, 130), (50, 300, 64)];
+            for (rows, inner, columns) in sizes {
                 for of in [wave(inner, columns, kind), wave(columns, inner, kind).tr()] {
                     let factor = Factor::new(&tch, &of, rows);
                     let expected_packed = precision == Precision::F32 && tch::utils::has_mkl();

@@ -9,7 +9,7 @@ use crate::config::{Method, Precision, Setting};
 
 const EXAMPLES: &str = "\
 Examples:
-  maflow                                        train the default recipe (two minutes, no download)
+  maflow                                        train the default recipe (a few minutes, no download)
   maflow train mnist --out runs/mnist           the paper's MNIST model
   maflow train mnist --set train.epochs=10 --set flow.steps=50
   maflow train --resume --out runs/mnist        go on where it stopped
@@ -116,7 +116,7 @@ Examples:
   maflow train ising-16-paper --set train.steps=500 --out runs/short
   maflow train my-model.toml
   maflow train --resume --out runs/short --set train.steps=2000
-  maflow train --from runs/ising-16 --set train.objective=free-energy --set train.steps=500
+  maflow train --from runs/mnist --set train.learning_rate=1e-4 --set train.epochs=2
 
 `maflow recipes NAME > my-model.toml` writes a recipe to start from.")]
 pub struct TrainArgs {
@@ -157,7 +157,7 @@ pub struct EvaluateArgs {
     /// Samples to draw, or data points to use [default: the run's evaluate.samples, or the whole test set]
     #[arg(long, value_name = "N")]
     pub samples: Option<NonZeroUsize>,
-    /// Integration steps to start from; halved until the figure stands still [default: the run's]
+    /// Integration steps to start from; doubled until the figure stands still [default: the run's]
     #[arg(long, value_name = "N")]
     pub steps: Option<NonZeroUsize>,
     /// Halvings of the step at most, until the figure stands still [default: the run's]
@@ -183,7 +183,7 @@ Examples:
   maflow physics runs/ising-16 --chain 500 --leapfrog 6 --json | jq .latent_hybrid
 
 Samples of the flow carry importance weights, which give ln Z and unbiased averages; spins are drawn by
-p(s = 1 | x) = 1/(1 + exp(-2x)), fresh for every sample and every state of a chain. Metropolis proposes
+p(s = 1 | x) = 1/(1 + exp(-2x)), fresh for every sample and every new state of a chain. Metropolis proposes
 these samples; hybrid Monte Carlo walks in the coordinates z of the base density, and in x for comparison,
 32 chains each. τ is the integrated autocorrelation time in states, 0.5 where they are independent.
 
@@ -204,7 +204,7 @@ pub struct PhysicsArgs {
     /// Leapfrog steps of a trajectory of the hybrid Monte Carlo; their size is tuned
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub leapfrog: u32,
-    /// Integration steps to start from; halved until the figures stand still [default: the run's]
+    /// Integration steps to start from; doubled until the figures stand still [default: the run's]
     #[arg(long, value_name = "N")]
     pub steps: Option<NonZeroUsize>,
     /// Change one key of the run's configuration for this once; may be repeated

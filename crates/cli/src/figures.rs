@@ -47,7 +47,7 @@ fn report<S: Space>(
     let method = config.evaluate.method.unwrap_or(config.flow.method);
     let first_steps = config.evaluate.steps.unwrap_or(trained.flow_steps);
     let figures = match problem {
-        Problem::Energy { .. } => free_energy(&found, problem),
+        Problem::Energy { .. } => free_energy(&found, problem, config.potential.probes().is_none()),
         Problem::Digits(digits) => Figures::Nll {
             nll_nats: found.mean.mean,
             bits_per_dim: Some(bits_per_dim(&found.losses, rows, digits)),
@@ -76,17 +76,17 @@ fn report<S: Space>(
     }
 }
 
-fn free_energy(found: &Converged, problem: &Problem) -> Figures {
+fn free_energy(found: &Converged, problem: &Problem, exact_laplacian: bool) -> Figures {
     let sites = problem.sites();
-    let weights = Weights::new(&found.losses);
-    let log_z = weights.log_z();
+    let weights = exact_laplacian.then(|| Weights::new(&found.losses));
+    let log_z = weights.as_ref().map(Weights::log_z);
     Figures::FreeEnergy {
         free_energy_per_site: found.mean.mean / sites,
         exact_free_energy_per_site: problem.best().map(|exact| exact / sites),
         kl_nats: problem.best().map(|exact| found.mean.mean - exact),
-        ess: weights.ess(),
-        log_z_importance: log_z.mean,
-        log_z_importance_error: log_z.standard_error,
+        ess: weights.as_ref().map(Weights::ess),
+        log_z_importance: log_z.map(|log_z| log_z.mean),
+        log_z_importance_error: log_z.map(|log_z| log_z.standard_error),
     }
 }
 

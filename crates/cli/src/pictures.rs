@@ -79,7 +79,9 @@ pub fn draw<S: Space>(
             if let Some(tiles) = lattice::beside_clusters(&flow, config, &trained.standardisation, energy)? {
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
-            save("weights", save_png(&weights::histogram(&flow, config, problem)?, &folder, "weights"))?;
+            if config.potential.probes().is_none() {
+                save("weights", save_png(&weights::histogram(&flow, config, problem)?, &folder, "weights"))?;
+            }
         }
     }
     Ok(drawn)

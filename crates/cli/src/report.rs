@@ -62,12 +62,13 @@ pub enum Figures {
         exact_free_energy_per_site: Option<f64>,
         /// The gap of the whole lattice in nats: `KL(p ‖ Boltzmann)`.
         kl_nats: Option<f64>,
-        /// Effective sample size `(Σw)²/(N Σw²)`, as a fraction of the N samples.
-        ess: f64,
+        /// Effective sample size `(Σw)²/(N Σw²)`, as a fraction of the N samples. None where the Laplacian is estimated, here and below:
+        /// weights made of an estimate of ln p would be too large on average.
+        ess: Option<f64>,
         /// `ln Z` of the whole lattice by importance weights.
-        log_z_importance: f64,
+        log_z_importance: Option<f64>,
         /// Its standard error.
-        log_z_importance_error: f64,
+        log_z_importance_error: Option<f64>,
     },
 }
 
@@ -140,11 +141,14 @@ impl Report {
                 if let Some(kl) = kl_nats {
                     rows.push(("gap (KL divergence)", format!("{} nats", with_error(*kl, nats_error))));
                 }
+                let (Some(ess), Some(log_z), Some(log_z_error)) = (ess, log_z_importance, log_z_importance_error)
+                else {
+                    return rows;
+                };
                 rows.push(("effective sample size", format!("{:.1} %", 100.0 * ess)));
-                rows.push(("ln Z by importance", with_error(*log_z_importance, *log_z_importance_error)));
+                rows.push(("ln Z by importance", with_error(*log_z, *log_z_error)));
                 if let Some(exact) = exact_free_energy_per_site {
-                    let log_z = -exact * self.sites as f64;
-                    rows.push(("ln Z, exact value", like_error(log_z, *log_z_importance_error)));
+                    rows.push(("ln Z, exact value", like_error(-exact * self.sites as f64, *log_z_error)));
                 }
             }
         }
@@ -211,11 +215,26 @@ mod tests {
                 free_energy_per_site: -2.3,
                 exact_free_energy_per_site: Some(-2.315_920_858_819),
                 kl_nats: Some(1.592),
-                ess: 0.031,
-                log_z_importance: 231.4,
-                log_z_importance_error: 0.25,
+                ess: Some(0.031),
+                log_z_importance: Some(231.4),
+                log_z_importance_error: Some(0.25),
             },
         }
+    }
+
+    #[test]
+    fn an_estimated_laplacian_gives_no_importance_weights() {
+        let mut report = report();
+        let Figures::FreeEnergy { ess, log_z_importance, log_z_importance_error, .. } = &mut report.figures else {
+            panic!("another objective")
+        };
+        (*ess, *log_z_importance, *log_z_importance_error) = (None, None, None);
+        let text = report.text();
+        assert!(
+            text.contains("gap (KL divergence)") && !text.contains("ln Z") && !text.contains("sample size"),
+            "{text}"
+        );
+        assert!(report.json().contains("\"ess\":null"));
     }
 
     #[test]

@@ -366,8 +366,10 @@ impl<'a, S: Space> Trainer<'a, S> {
         }
         let found = format!("integration error {error:+.2e} nats at {now} steps passes the tolerance {tolerance:.1e}");
         if now < most {
-            // What the order of the method asks for, but at most twice as many at a time: far from convergence the order says little.
-            let factor = (error.abs() / tolerance).powf(1.0 / self.settings.tableau.order() as f64).clamp(1.1, 2.0);
+            // What the order of the method asks for, but at most twice as many at a time: far from convergence the order says little, and
+            // an error that is no number says nothing.
+            let asked = (error.abs() / tolerance).powf(1.0 / self.settings.tableau.order() as f64);
+            let factor = if asked.is_finite() { asked.clamp(1.1, 2.0) } else { 2.0 };
             self.state.flow_steps = ((now as f64 * factor).ceil() as usize).min(most);
             observer.note(&format!("{found}: from now on {} steps", self.state.flow_steps));
         } else if !self.warned {
@@ -398,7 +400,8 @@ impl<'a, S: Space> Trainer<'a, S> {
         let validation = validator(&flow(self.space, &self.settings, &*self.potential, &integrator));
         self.swap_average();
         let validation = validation?;
-        if self.state.best.is_none_or(|best| validation.figure < best) {
+        // A figure that is no number is never the best: no other would be below it.
+        if validation.figure.is_finite() && self.state.best.is_none_or(|best| validation.figure < best) {
             self.state.best = Some(validation.figure);
             self.folder.save_best(&self.checkpoint())?;
         }
@@ -412,8 +415,10 @@ impl<'a, S: Space> Trainer<'a, S> {
             let learning_rate = self.settings.learning_rate * self.state.learning_rate_scale;
             return Err(Error::TooManyRollbacks { tries, step, learning_rate });
         }
-        let good = std::mem::take(&mut self.good);
+        let (good, best) = (std::mem::take(&mut self.good), self.state.best);
         self.restore(&good, Path::new("in memory"))?;
+        // The file of the best one does not go back.
+        self.state.best = self.state.best.into_iter().chain(best).reduce(f64::min);
         self.state.learning_rate_scale = scale;
         self.state.rollbacks = tries;
         // The state goes back with fewer lives and a lower rate: saved, so that a resumed training knows too.

@@ -130,7 +130,15 @@ impl Phase {
         let (space, config, first, total) = (engine.space(), &plan.config, self.settings.first, self.settings.steps);
         let resumed = matches!(plan.start, Start::Resume(_));
         // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or not.
-        let mut resume = resumed && newest_step(folder)?.is_some_and(|step| first == 0 || step > first);
+        let newest = newest_step(folder)?;
+        if resumed && newest.is_none() && folder.best().is_some() {
+            let path = run.path().display();
+            return Err(CliError::Failed(format!(
+                "{path} has only its best checkpoint, which no training can be resumed from; to start a new run from its weights type: \
+                 maflow train --from {path}"
+            )));
+        }
+        let mut resume = resumed && newest.is_some_and(|step| first == 0 || step > first);
         let mut seconds = 0.0;
         if first > 0 && !resume {
             let newest =

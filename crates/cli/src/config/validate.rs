@@ -7,6 +7,9 @@ use super::{
     Target, TargetCoordinates, Term, Train,
 };
 
+/// More rows, or times all data, than any training has.
+const MOST_ROWS: usize = 1 << 24;
+
 impl Config {
     /// Dimension N of the data.
     pub fn dimension(&self) -> usize {
@@ -313,8 +316,12 @@ impl Flow {
 impl Train {
     fn validate(&self) -> Result<(), ConfigError> {
         at_least("train.batch", self.batch, 1)?;
+        at_most("train.batch", self.batch, MOST_ROWS)?;
         match (self.epochs, self.steps) {
-            (Some(epochs), None) => at_least("train.epochs", epochs, 1)?,
+            (Some(epochs), None) => {
+                at_least("train.epochs", epochs, 1)?;
+                at_most("train.epochs", epochs, MOST_ROWS)?;
+            }
             (None, Some(steps)) => at_least("train.steps", steps, 1)?,
             (found, _) => {
                 return Err(out_of_range(
@@ -362,7 +369,10 @@ impl Train {
         fits_toml("train.seed", self.seed)?;
         at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
         at_least("train.keep", self.keep, 1)?;
-        self.validation_samples.map_or(Ok(()), |samples| at_least("train.validation_samples", samples, 2))?;
+        if let Some(samples) = self.validation_samples {
+            at_least("train.validation_samples", samples, 2)?;
+            at_most("train.validation_samples", samples, MOST_ROWS)?;
+        }
         positive("train.watch_tolerance", self.watch_tolerance, "train.watch_every = 0 turns the watch off")
     }
 }
@@ -370,6 +380,7 @@ impl Train {
 impl FineTune {
     fn validate(&self) -> Result<(), ConfigError> {
         at_least("fine_tune.batch", self.batch, 1)?;
+        at_most("fine_tune.batch", self.batch, MOST_ROWS)?;
         positive("fine_tune.learning_rate", self.learning_rate, "1e-3 is a good start")?;
         if let Some(norm) = self.clip_norm {
             positive("fine_tune.clip_norm", norm, "leave it out to turn clipping off")?;

@@ -7,7 +7,7 @@ use flow_core::{Draws, Mean, Weights};
 
 use crate::config::{Config, Potential, Target};
 use crate::error::CliError;
-use crate::problem::{self, Problem, TargetEnergy};
+use crate::problem::{self, Problem, TargetEnergy, reference_seed};
 
 /// What is measured of configurations, one number each, for the whole lattice.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -169,12 +169,12 @@ impl LatticeModel {
         const SITES: usize = 1 << 22;
         let count = (SITES / self.sites()).clamp(1 << 10, 1 << 14);
         let means = if let Some(target) = self.energy.phi4() {
-            let samples = Phi4Samples::generate(target, count, seed)?;
+            let samples = Phi4Samples::generate(target, count, reference_seed(seed))?;
             let Phi4Statistics { action_per_site, magnetisation_per_site, susceptibility } = samples.statistics();
             [action_per_site, magnetisation_per_site, susceptibility]
         } else {
             let temperature = self.temperature().expect("what is no φ⁴ theory is an Ising model");
-            let samples = IsingSamples::generate(&self.lattice, temperature, count, seed)?;
+            let samples = IsingSamples::generate(&self.lattice, temperature, count, reference_seed(seed))?;
             let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } =
                 samples.statistics();
             [energy_per_site, magnetisation_per_site, specific_heat_per_site]

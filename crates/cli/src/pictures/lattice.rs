@@ -8,7 +8,7 @@ use super::{STOPS, times};
 use crate::config::{Config, Target};
 use crate::error::CliError;
 use crate::plots::{ColumnGroup, Palette, Tiles};
-use crate::problem::TargetEnergy;
+use crate::problem::{TargetEnergy, reference_seed};
 use crate::sampling;
 
 /// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of its spin given x,
@@ -69,7 +69,7 @@ pub fn beside_clusters<S: Space>(
     let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
     sampling::to_physical(config, standardisation, &mut samples)?;
     let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>) = if let Some(model) = energy.ising() {
-        let clusters = IsingSamples::generate(model.lattice(), model.temperature(), SIDE * SIDE, seed)?;
+        let clusters = IsingSamples::generate(model.lattice(), model.temperature(), SIDE * SIDE, reference_seed(seed))?;
         let draws = Draws::new(seed, Purpose::Spins, u64::MAX - 1);
         let shade = |spin: &i8| if *spin > 0 { 1.0 } else { 0.0 };
         let rows = samples.chunks_exact(sites).enumerate();
@@ -80,7 +80,7 @@ pub fn beside_clusters<S: Space>(
             (0..SIDE * SIDE).map(|k| clusters.spins(k).iter().map(shade).collect()).collect(),
         )
     } else if let Some(model) = energy.phi4() {
-        let clusters = Phi4Samples::generate(model, SIDE * SIDE, seed)?;
+        let clusters = Phi4Samples::generate(model, SIDE * SIDE, reference_seed(seed))?;
         let fields: Vec<f64> = (0..SIDE * SIDE).flat_map(|k| clusters.field(k)).map(|&phi| f64::from(phi)).collect();
         let reach = samples.iter().chain(&fields).fold(f64::MIN_POSITIVE, |reach, phi| reach.max(phi.abs()));
         let shades = |fields: &[f64]| fields.chunks_exact(sites).map(|x| sampling::shades(x, reach)).collect();

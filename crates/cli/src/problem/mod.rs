@@ -13,7 +13,7 @@ use flow_core::{Draws, Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihoo
 
 pub use digits::{Digits, SIDE};
 pub use energy::{TargetEnergy, boundary};
-pub use pool::SamplePool;
+pub use pool::{SamplePool, reference_seed};
 
 use crate::config::{self, Config, Target};
 use crate::error::CliError;

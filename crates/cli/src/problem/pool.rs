@@ -17,6 +17,11 @@ pub struct SamplePool {
     seed: u64,
 }
 
+/// The seed of configurations that are compared with the flow: others than those it was trained on.
+pub fn reference_seed(seed: u64) -> u64 {
+    seed ^ u64::from_be_bytes(*b"clusters")
+}
+
 /// Samples that are there once they were needed.
 type Drawn<T> = OnceLock<Result<T, LatticeError>>;
 

@@ -94,6 +94,19 @@ fn a_truncated_checkpoint_gives_way_to_the_one_before() {
 }
 
 #[test]
+fn a_run_with_its_best_checkpoint_alone_is_not_started_again() {
+    on_every_backend(|lab| {
+        lab.trains(TOY, "run", &[]);
+        let mut files = lab.checkpoints("run");
+        fs::rename(files.pop().unwrap(), lab.path("run/checkpoints/best.safetensors")).unwrap();
+        files.iter().for_each(|file| fs::remove_file(file).unwrap());
+        let before = content(&lab.path("run"));
+        lab.refuses(&["train", "--resume", "--out", "run"], 1, &["only its best checkpoint", "train --from run"]);
+        assert_eq!(before, content(&lab.path("run")));
+    });
+}
+
+#[test]
 fn what_is_there_is_not_overwritten() {
     on_every_backend(|lab| {
         lab.trains(TOY, "run", &[]);
