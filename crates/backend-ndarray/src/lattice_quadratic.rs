@@ -29,9 +29,7 @@ impl<T: Real> LatticeQuadratic<T> {
     /// [`Error::Setting`] when there are no sites.
     pub fn new(space: &Cpu<T>, shape: (usize, usize), time: TimeBasis) -> Result<Self, Error> {
         let (rows, cols) = shape;
-        if rows * cols == 0 {
-            return Err(Error::setting("target.size", rows * cols, "at least 1"));
-        }
+        Error::at_least_1([("target.size", rows * cols)])?;
         // The smaller of k and −k stands for both.
         let leader = |k: usize, l: usize| {
             let opposite = (rows - k) % rows * cols + (cols - l) % cols;

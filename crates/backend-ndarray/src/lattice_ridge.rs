@@ -49,8 +49,8 @@ impl<T: Real> LatticeRidge<T> {
     }
 
     /// Kernels averaged over the group where they are tied. Its own adjoint.
-    fn tied(&self, kernels: &Array2<T>) -> Array2<T> {
-        let Some(group) = &self.settings.tied else { return kernels.clone() };
+    fn tied(&self, kernels: Array2<T>) -> Array2<T> {
+        let Some(group) = &self.settings.tied else { return kernels };
         let mut out = zeros(kernels.nrows(), kernels.ncols());
         for g in 0..group.order() {
             let (source, sign) = group.element(g);
@@ -88,7 +88,7 @@ impl<T: Real> Potential<Cpu<T>> for LatticeRidge<T> {
     }
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
-        let (sites, kernels) = (self.torus.sites(), self.tied(&(&self.weight.value * &self.envelope)));
+        let (sites, kernels) = (self.torus.sites(), self.tied(&self.weight.value * &self.envelope));
         let mut spectra = vec![zero(); self.pairs() * sites];
         let mut norms = vec![[T::zero(); 2]; self.pairs()];
         for (c, kernel) in kernels.rows().into_iter().enumerate() {
@@ -224,7 +224,7 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         for (c, mut bar) in weight_bar.rows_mut().into_iter().enumerate() {
             bar.scaled_add(T::of(2.0) * norms_bar[[0, c]], &self.kernels.row(c));
         }
-        let mut out = vec![self.of.tied(&weight_bar) * &self.of.envelope, amplitude, gain];
+        let mut out = vec![self.of.tied(weight_bar) * &self.of.envelope, amplitude, gain];
         out.extend(self.of.bias.as_ref().map(|_| bias));
         out
     }

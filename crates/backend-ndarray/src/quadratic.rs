@@ -45,11 +45,7 @@ impl<T: Real> Quadratic<T> {
 }
 
 pub(crate) fn check_dim(dim: usize) -> Result<(), Error> {
-    if dim == 0 {
-        let (name, value) = ("the dimension of the target", "0".into());
-        return Err(Error::Setting { name, value, expected: "at least 1".into() });
-    }
-    Ok(())
+    Error::at_least_1([("the dimension of the target", dim)])
 }
 
 impl<T: Real> Potential<Cpu<T>> for Quadratic<T> {

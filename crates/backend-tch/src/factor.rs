@@ -121,10 +121,8 @@ impl Packed {
         let (inner, columns) = of.size2().expect("factors are matrices");
         // Of a single row the stride says nothing, and MKL wants one no shorter than the row.
         let (transposition, leading) = match of.stride2().expect("factors are matrices") {
-            (_, 1) if inner == 1 => (NO_TRANSPOSITION, columns),
-            (1, _) if columns == 1 => (TRANSPOSITION, inner),
-            (leading, 1) if leading >= columns => (NO_TRANSPOSITION, leading),
-            (1, leading) if leading >= inner => (TRANSPOSITION, leading),
+            (leading, 1) if inner == 1 || leading >= columns => (NO_TRANSPOSITION, leading.max(columns)),
+            (1, leading) if columns == 1 || leading >= inner => (TRANSPOSITION, leading.max(inner)),
             _ => return None,
         };
         let [m, n, k, leading] = [rows, columns, inner, leading].map(|of| c_int::try_from(of).ok());

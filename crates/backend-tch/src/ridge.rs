@@ -204,7 +204,9 @@ impl Potential<Tch> for Ridge {
         let biases = self.parameters.bias.as_ref().map(|bias| self.all_of(bias));
         let constant = (amplitudes.size()[0] == 1).then(|| Amplitude::new(amplitudes.shallow_clone(), &norms));
         let gram = feature_space.then(|| weight.mm(&weight.tr()));
-        Box::new(Frozen { ridge: self, weight, biases, amplitudes, norms, constant, gram })
+        let in_x = constant.as_ref().filter(|_| !feature_space);
+        let scaled = in_x.map(|Amplitude { v, .. }| weight.multiply(&v.tr()));
+        Box::new(Frozen { ridge: self, weight, scaled, biases, amplitudes, norms, constant, gram })
     }
 }
 
@@ -213,6 +215,8 @@ struct Frozen<'a> {
     ridge: &'a Ridge,
     /// h × N.
     weight: Tensor,
+    /// `diag(v) W` in plain coordinates where v does not depend on time, so that no stage needs to multiply by v.
+    scaled: Option<Tensor>,
     /// b_m, M × h.
     biases: Option<Tensor>,
     /// v_m, M × h.

@@ -118,6 +118,17 @@ impl Error {
         Self::Setting { name, value: value.to_string(), expected: expected.to_string() }
     }
 
+    /// Refuses sizes of zero.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first name whose value is zero.
+    pub fn at_least_1<const N: usize>(sizes: [(&'static str, usize); N]) -> Result<(), Self> {
+        match sizes.into_iter().find(|(_, value)| *value == 0) {
+            Some((name, value)) => Err(Self::setting(name, value, "at least 1")),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }

@@ -77,28 +77,21 @@ impl<S: Space> LatticeRidgeParameters<S> {
     /// [`Error::Setting`] when a size is zero; [`Error::Shape`] when the group acts on another number of sites.
     pub fn new(space: &S, settings: &LatticeRidgeSettings) -> Result<Self, Error> {
         let (sites, kernels, terms) = (settings.sites(), settings.kernels, settings.time.terms());
-        for (name, value) in [("target.size", sites), ("potential.kernels", kernels)] {
-            if value == 0 {
-                return Err(Error::setting(name, value, "at least 1"));
-            }
-        }
+        Error::at_least_1([("target.size", sites), ("potential.kernels", kernels)])?;
         settings.tied.as_ref().map_or(Ok(()), |group| group.check_dim(sites))?;
-        let draws = Draws::new(settings.seed, Purpose::Initialise, 0);
-        let uniform = |which: u64, count: usize, bound: f64| -> Vec<f64> {
-            draws.uniform(which, count).into_iter().map(|u| bound * u).collect()
+        // Unlike `Parameter::in_time`, a matrix for a single function of time too.
+        let in_time = |name: &str, mut first: Vec<f64>| {
+            first.resize(terms * kernels, 0.0);
+            Parameter { name: name.into(), shape: vec![terms, kernels], value: space.upload(terms, kernels, &first) }
         };
-        let parameter = |name: &str, rows: usize, cols: usize, first: Vec<f64>| {
-            let mut values = first;
-            values.resize(rows * cols, 0.0);
-            Parameter { name: name.into(), shape: vec![rows, cols], value: space.upload(rows, cols, &values) }
-        };
-        let scale = 1.0 / (sites as f64).sqrt();
-        let amplitudes = uniform(2, kernels, scale / (kernels as f64).sqrt());
+        let bound = 1.0 / (sites as f64).sqrt() / (kernels as f64).sqrt();
+        let mut amplitudes = Draws::new(settings.seed, Purpose::Initialise, 0).uniform(2, kernels);
+        amplitudes.iter_mut().for_each(|u| *u *= bound);
         Ok(Self {
-            weight: parameter("weight", kernels, sites, uniform(0, kernels * sites, scale)),
-            amplitude: parameter("amplitude", terms, kernels, amplitudes),
-            gain: parameter("gain", terms, kernels, vec![1.0; kernels]),
-            bias: settings.bias.then(|| parameter("bias", terms, kernels, Vec::new())),
+            weight: Parameter::uniform(space, "weight", &[kernels, sites], sites, settings.seed, 0),
+            amplitude: in_time("amplitude", amplitudes),
+            gain: in_time("gain", vec![1.0; kernels]),
+            bias: settings.bias.then(|| in_time("bias", Vec::new())),
         })
     }
 }

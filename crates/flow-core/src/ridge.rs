@@ -1,7 +1,5 @@
 //! What the potentials of all backends share: the function f, and names, shapes and first values of parameters.
 
-use rand::RngExt;
-
 use crate::checkpoint::rows_and_cols;
 use crate::{Draws, Error, Parameter, Purpose, Space};
 
@@ -35,9 +33,9 @@ impl<S: Space> Parameter<S> {
     /// Numbers uniform in `±1/√fan_in`, as PyTorch's linear layers have them. Arrays of one potential differ by `which`;
     /// the same seed gives the same numbers on every backend, to working precision.
     pub fn uniform(space: &S, name: &str, shape: &[usize], fan_in: usize, seed: u64, which: u64) -> Self {
-        let mut rng = Draws::new(seed, Purpose::Initialise, 0).row(which);
         let bound = 1.0 / (fan_in as f64).sqrt();
-        let values: Vec<f64> = (0..shape.iter().product()).map(|_| bound * (2.0 * rng.random::<f64>() - 1.0)).collect();
+        let mut values = Draws::new(seed, Purpose::Initialise, 0).uniform(which, shape.iter().product());
+        values.iter_mut().for_each(|u| *u *= bound);
         let (rows, cols) = rows_and_cols(shape);
         Self { name: name.into(), shape: shape.to_vec(), value: space.upload(rows, cols, &values) }
     }
@@ -72,11 +70,7 @@ impl<S: Space> RidgeParameters<S> {
     /// # Errors
     /// [`Error::Setting`] when a size is zero.
     pub fn new(space: &S, dim: usize, hidden: usize, bias: bool, seed: u64) -> Result<Self, Error> {
-        for (name, value) in [("the dimension of the target", dim), ("potential.hidden", hidden)] {
-            if value == 0 {
-                return Err(Error::setting(name, value, "at least 1"));
-            }
-        }
+        Error::at_least_1([("the dimension of the target", dim), ("potential.hidden", hidden)])?;
         Ok(Self {
             weight: Parameter::uniform(space, "weight", &[hidden, dim], dim, seed, 0),
             bias: bias.then(|| Parameter::uniform(space, "bias", &[hidden], dim, seed, 1)),

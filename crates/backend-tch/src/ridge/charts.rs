@@ -16,8 +16,8 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
     let factor = |of: &Tensor| Factor::new(&field.ridge.space, of, rows);
     let Some(gram) = &field.gram else {
         let layer = |of: &Tensor| Layer { matrix: factor(of), transposed: factor(&of.tr()) };
-        let scaled = field.constant.as_ref().map(|Amplitude { v, .. }| layer(&field.weight.multiply(&v.tr())));
-        return (Box::new(Plain { work, weight: layer(&field.weight), scaled, slopes: None }), x);
+        let (weight, scaled) = (layer(&field.weight), field.scaled.as_ref().map(layer));
+        return (Box::new(Plain { work, weight, scaled, slopes: None }), x);
     };
     // Offsets that do not change are part of the origin.
     let moving = field.biases.is_some() && field.ridge.basis.terms() > 1;
@@ -29,16 +29,16 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
 
 /// Sums that a block of rows gathers for the gradient, each row's share apart (rows × h) until the end but where it says otherwise.
 struct Share {
-    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time. None in plain coordinates with constant amplitudes, which
-    /// have them from their products.
+    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time. None where weights are scaled by v: these have
+    /// them from their products.
     amplitudes: Vec<Tensor>,
     /// Of `b_m(t) l̄ f''`, summed over the rows: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
     curvatures: Vec<Tensor>,
     /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
     /// Without offsets only these in feature space, and none in plain coordinates.
     arguments: Vec<Tensor>,
-    /// `Σ leftᵀ · right` over all stages: in plain coordinates of `(ā, x)`, and of `(v ⊙ s, velocity_bar)` where v depends on time; in
-    /// feature space of `(c, ā)`.
+    /// `Σ leftᵀ · right` over all stages: in plain coordinates of `(ā, x)`, and of `(v ⊙ s, velocity_bar)` where weights are not scaled by
+    /// v; in feature space of `(c, ā)`.
     products: Gathered,
 }
 
@@ -102,7 +102,7 @@ impl Work<'_> {
             let many = |count: usize| (0..count).map(|_| zeros()).collect();
             let (terms, in_x) = (ridge.basis.terms(), self.field.gram.is_none());
             let curvatures = (0..terms).map(|_| ridge.space.zeros_of(&[1, hidden])).collect();
-            let amplitudes = many(if in_x && self.field.constant.is_some() { 0 } else { terms });
+            let amplitudes = many(if self.field.scaled.is_some() { 0 } else { terms });
             let arguments = many(if self.field.biases.is_some() { terms } else { usize::from(!in_x) });
             Share { amplitudes, curvatures, arguments, products }
         })
@@ -195,7 +195,7 @@ struct Plain<'a> {
     work: Work<'a>,
     /// W.
     weight: Layer,
-    /// `diag(v) W` where v does not depend on time, so that no stage needs to multiply by v.
+    /// `diag(v) W`, where the field has it.
     scaled: Option<Layer>,
     /// With those `Σ sᵀ · velocity_bar` over all stages, made at the first pullback.
     slopes: Option<Gathered>,

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use flow_core::{Error, Parameter, Space, TimeBasis};
 use tch::{Kind, Tensor};
 
-use super::{At, Formula, Term, at_least_1, sum_of_rows};
+use super::{At, Formula, Term, sum_of_rows};
 use crate::Tch;
 use crate::module::{gradients_kept, inner};
 
@@ -43,8 +43,8 @@ impl Term {
     /// [`Error::Setting`] when a size is zero or the side is no multiple of 4.
     pub fn convolutional(space: Tch, network: Network, basis: TimeBasis, seed: u64) -> Result<Self, Error> {
         let Network { side, channels: [c1, c2], hidden, probes } = network;
-        at_least_1("potential.channels", c1.min(c2))?;
-        at_least_1("potential.hidden", hidden)?;
+        Error::at_least_1([("potential.channels", c1.min(c2))])?;
+        Error::at_least_1([("potential.hidden", hidden)])?;
         if side == 0 || !side.is_multiple_of(4) {
             let expected = "a multiple of 4".into();
             return Err(Error::Setting { name: "the side of a picture", value: side.to_string(), expected });

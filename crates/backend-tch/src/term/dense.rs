@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
 use tch::{Kind, Tensor};
 
-use super::{At, Formula, Term, activated, at_least_1, curvature, slope, sum_of_rows};
+use super::{At, Formula, Term, activated, curvature, slope, sum_of_rows};
 use crate::Tch;
 
 const DIM: &str = "the dimension of the target";
@@ -16,7 +16,7 @@ impl Term {
     /// # Errors
     /// [`Error::Setting`] when `dim` is zero.
     pub fn quadratic(space: Tch, dim: usize, basis: TimeBasis, linear: bool) -> Result<Self, Error> {
-        at_least_1(DIM, dim)?;
+        Error::at_least_1([(DIM, dim)])?;
         let zeros = |name: &&str| Parameter::zeros(&space, name, &[basis.terms(), dim]);
         let names = if linear { &["quadratic", "linear"][..] } else { &["quadratic"] };
         let parameters = names.iter().map(zeros).collect();
@@ -28,7 +28,7 @@ impl Term {
     /// # Errors
     /// [`Error::Setting`] when `dim` is zero.
     pub fn full_quadratic(space: Tch, dim: usize, basis: TimeBasis) -> Result<Self, Error> {
-        at_least_1(DIM, dim)?;
+        Error::at_least_1([(DIM, dim)])?;
         let parameters = vec![Parameter::zeros(&space, "quadratic", &[basis.terms(), dim, dim])];
         Ok(Self { space, dim, basis, parameters, probes: 0, formula: Box::new(FullQuadratic), kept: AtomicU64::new(0) })
     }
@@ -45,7 +45,7 @@ impl Term {
         activation: Activation,
         basis: TimeBasis,
     ) -> Result<Self, Error> {
-        at_least_1(DIM, dim)?;
+        Error::at_least_1([(DIM, dim)])?;
         let bad = |name, value: String, expected: &str| Err(Error::Setting { name, value, expected: expected.into() });
         let [from, to] = interval;
         if count < 2 {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use flow_core::{Activation, Error, Group, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, TimeBasis};
 use tch::{Kind, Tensor};
 
-use super::{At, Formula, Term, activated, at_least_1, curvature, slope, sum_of_rows};
+use super::{At, Formula, Term, activated, curvature, slope, sum_of_rows};
 use crate::Tch;
 
 /// Fields on a torus and their spectra; of real fields, half of the spectrum says all.
@@ -17,7 +17,7 @@ struct Torus {
 
 impl Torus {
     fn new((rows, cols): (usize, usize)) -> Result<Self, Error> {
-        at_least_1("target.size", rows * cols)?;
+        Error::at_least_1([("target.size", rows * cols)])?;
         Ok(Self { rows: rows as i64, cols: cols as i64 })
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow_core::{Activation, Chart, Draws, Error, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis};
+use flow_core::{Activation, Chart, Draws, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis};
 use tch::{Kind, Tensor};
 
 pub use convolutional::Network;
@@ -135,13 +135,6 @@ fn curvature(f: Activation, s: &Tensor) -> Tensor {
     match f {
         Activation::Softplus => s * (s.ones_like() - s),
         Activation::LnCosh => s.ones_like() - s.square(),
-    }
-}
-
-fn at_least_1(name: &'static str, value: usize) -> Result<(), Error> {
-    match value {
-        0 => Err(Error::Setting { name, value: "0".into(), expected: "at least 1".into() }),
-        _ => Ok(()),
     }
 }
 

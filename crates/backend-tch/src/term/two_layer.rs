@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
 use tch::{Kind, Tensor};
 
-use super::{At, Formula, Term, activated, at_least_1, curvature, slope, sum_of_rows};
+use super::{At, Formula, Term, activated, curvature, slope, sum_of_rows};
 use crate::Tch;
 
 impl Term {
@@ -26,8 +26,8 @@ impl Term {
         basis: TimeBasis,
         seed: u64,
     ) -> Result<Self, Error> {
-        at_least_1("the dimension of the target", dim)?;
-        at_least_1("potential.hidden", h1.min(h2))?;
+        Error::at_least_1([("the dimension of the target", dim)])?;
+        Error::at_least_1([("potential.hidden", h1.min(h2))])?;
         let uniform =
             |which, name, shape: &[usize], fan_in| Parameter::uniform(&space, name, shape, fan_in, seed, which);
         let timed = |which, name, size, fan_in| uniform(which, name, &[size], fan_in).in_time(&space, basis.terms());

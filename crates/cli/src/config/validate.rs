@@ -7,9 +7,6 @@ use super::{
     Target, TargetCoordinates, Term, Train,
 };
 
-/// More rows, or times all data, than any training has.
-const MOST_ROWS: usize = 1 << 24;
-
 impl Config {
     /// Dimension N of the data.
     pub fn dimension(&self) -> usize {
@@ -315,13 +312,9 @@ impl Flow {
 
 impl Train {
     fn validate(&self) -> Result<(), ConfigError> {
-        at_least("train.batch", self.batch, 1)?;
-        at_most("train.batch", self.batch, MOST_ROWS)?;
+        rows("train.batch", self.batch, 1)?;
         match (self.epochs, self.steps) {
-            (Some(epochs), None) => {
-                at_least("train.epochs", epochs, 1)?;
-                at_most("train.epochs", epochs, MOST_ROWS)?;
-            }
+            (Some(epochs), None) => rows("train.epochs", epochs, 1)?,
             (None, Some(steps)) => at_least("train.steps", steps, 1)?,
             (found, _) => {
                 return Err(out_of_range(
@@ -369,18 +362,14 @@ impl Train {
         fits_toml("train.seed", self.seed)?;
         at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
         at_least("train.keep", self.keep, 1)?;
-        if let Some(samples) = self.validation_samples {
-            at_least("train.validation_samples", samples, 2)?;
-            at_most("train.validation_samples", samples, MOST_ROWS)?;
-        }
+        self.validation_samples.map_or(Ok(()), |samples| rows("train.validation_samples", samples, 2))?;
         positive("train.watch_tolerance", self.watch_tolerance, "train.watch_every = 0 turns the watch off")
     }
 }
 
 impl FineTune {
     fn validate(&self) -> Result<(), ConfigError> {
-        at_least("fine_tune.batch", self.batch, 1)?;
-        at_most("fine_tune.batch", self.batch, MOST_ROWS)?;
+        rows("fine_tune.batch", self.batch, 1)?;
         positive("fine_tune.learning_rate", self.learning_rate, "1e-3 is a good start")?;
         if let Some(norm) = self.clip_norm {
             positive("fine_tune.clip_norm", norm, "leave it out to turn clipping off")?;
@@ -430,6 +419,12 @@ fn at_most(key: &'static str, found: usize, most: usize) -> Result<(), ConfigErr
         true => Ok(()),
         false => Err(out_of_range(key, found, format!("at most {most}"), "choose a smaller number")),
     }
+}
+
+/// A number of rows, or of times through all of them, and no more than any training has.
+fn rows(key: &'static str, found: usize, least: usize) -> Result<(), ConfigError> {
+    at_least(key, found, least)?;
+    at_most(key, found, 1 << 24)
 }
 
 fn lattice(key: &'static str, size: usize) -> Result<(), ConfigError> {
