@@ -52,13 +52,13 @@ if [ -n "$pack" ]; then
     mkdir -p "$pack/tests"
     pack=$(cd "$pack" && pwd)
     cd "$here/.."
-    cargo build --locked --release -p cli
-    cp "$target/release/maflow" benches/gpu.sh "$pack/"
+    cargo build --locked --release -p cli -p benches --bins --example measure
+    cp "$target/release/maflow" "$target/release/examples/measure" benches/gpu.sh "$pack/"
     cargo test --locked --release -p backend-tch --tests --no-run --message-format json |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | while read -r program; do cp "$program" "$pack/tests/"; done
     libtch=$(sed -n 's/^MAFLOW_LIBTCH = "\(.*\)"$/\1/p' .cargo/config.toml)
     cp "$libtch" "$pack/libtch.so"
-    strip "$pack/maflow" "$pack"/tests/* || echo "not stripped"
+    strip "$pack/maflow" "$pack/measure" "$pack"/tests/* || echo "not stripped"
     du -sh "$pack"
     exit 0
 fi

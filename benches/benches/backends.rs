@@ -78,7 +78,7 @@ fn measure<S: Space>(
         for (question, gradient) in [("likelihood", false), ("training-step", true)] {
             ask(question, &|| {
                 let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
-                let outcome = configuration.evaluate(space, &*potential, coordinates, memory, gradient);
+                let outcome = configuration.evaluate(space, &*potential, &batch, coordinates, memory, gradient);
                 let outcome = outcome.expect("the solve stays finite");
                 // Waits for the device.
                 outcome.gradient.iter().flatten().for_each(|g| {

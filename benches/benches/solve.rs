@@ -15,7 +15,7 @@ fn ridge(of: &Configuration, cpu: &Cpu<f32>) -> Ridge<f32> {
 fn solve(criterion: &mut Criterion) {
     let cpu = Cpu::<f32>::new(0);
     for configuration in [ISING, MNIST] {
-        let ridge = ridge(&configuration, &cpu);
+        let (ridge, batch) = (ridge(&configuration, &cpu), configuration.batch());
         for (question, gradient) in [("training-step", true), ("likelihood", false)] {
             let mut group = criterion.benchmark_group(question);
             group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(8));
@@ -23,7 +23,8 @@ fn solve(criterion: &mut Criterion) {
                 let id = BenchmarkId::new(format!("{}/ndarray-cpu-f32", configuration.name), way);
                 group.bench_function(id, |bencher| {
                     bencher.iter(|| {
-                        let outcome = configuration.evaluate(&cpu, &ridge, coordinates, Memory::Stages, gradient);
+                        let memory = Memory::Stages;
+                        let outcome = configuration.evaluate(&cpu, &ridge, &batch, coordinates, memory, gradient);
                         outcome.expect("the solve stays finite")
                     });
                 });

@@ -12,14 +12,14 @@ use flow_core::{Adam, AdamSettings, Coordinates, Memory, Potential, Space};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures one question on one backend in 32 bits and prints one line:
+/// Measures one question on one backend and prints one line:
 /// `BACKEND MODEL QUESTION step_s SECONDS cpu_s SECONDS peak_mib MEMORY gflop OPERATIONS` (median seconds, mean seconds of all threads
 /// together, which other programs on the machine disturb less, peak resident memory of the process, billions of operations in the matrix
 /// products).
 #[derive(Parser)]
 #[command(name = "measure")]
 struct Arguments {
-    /// `ndarray`, or `tch-cpu` in a build with libtorch.
+    /// `ndarray`, or `tch-cpu` and `tch-cuda` in a build with libtorch.
     backend: String,
     /// The paper's model: `mnist` or `ising`.
     model: String,
@@ -31,6 +31,9 @@ struct Arguments {
     /// Threads; 0 leaves the choice to the backend.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Numbers of 32 or 64 bits.
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f64"])]
+    precision: String,
 }
 
 #[derive(Clone, Copy, ValueEnum, PartialEq)]
@@ -57,25 +60,29 @@ fn main() {
     if arguments.question == Question::Product {
         return product(&arguments);
     }
-    match arguments.backend.as_str() {
-        "ndarray" => {
-            let cpu = backend_ndarray::Cpu::<f32>::new(arguments.threads);
-            let (activation, bias) = configuration.activation();
-            let Configuration { dim, hidden, .. } = configuration;
-            let ridge = backend_ndarray::Ridge::new(cpu.clone(), dim, hidden, activation, bias, 0);
-            measure(&arguments, &configuration, &cpu, Box::new(ridge.expect("sizes are positive")));
-        }
-        "tch-cpu" => on_libtorch(&arguments, &configuration),
-        other => fail(&format!("there is no backend {other}: ndarray or tch-cpu")),
+    match (arguments.backend.as_str(), arguments.precision.as_str()) {
+        ("ndarray", "f32") => on_ndarray::<f32>(&arguments, &configuration),
+        ("ndarray", _) => on_ndarray::<f64>(&arguments, &configuration),
+        _ => on_libtorch(&arguments, &configuration),
     }
+}
+
+fn on_ndarray<T: backend_ndarray::Real>(arguments: &Arguments, configuration: &Configuration) {
+    let cpu = backend_ndarray::Cpu::<T>::new(arguments.threads);
+    let (activation, bias) = configuration.activation();
+    let Configuration { dim, hidden, .. } = *configuration;
+    let ridge = backend_ndarray::Ridge::new(cpu.clone(), dim, hidden, activation, bias, 0);
+    measure(arguments, configuration, &cpu, Box::new(ridge.expect("sizes are positive")));
 }
 
 #[cfg(maflow_tch)]
 fn on_libtorch(arguments: &Arguments, configuration: &Configuration) {
     use backend_tch::{Device, Options, Ridge, Tch};
+    use flow_core::Precision;
     let options = Options { threads: arguments.threads, allow_tf32: false };
-    let tch =
-        Tch::new(Device::Cpu, flow_core::Precision::F32, options).unwrap_or_else(|error| fail(&error.to_string()));
+    let device: Device = arguments.backend.parse().unwrap_or_else(|error: backend_tch::Error| fail(&error.to_string()));
+    let precision = if arguments.precision == "f32" { Precision::F32 } else { Precision::F64 };
+    let tch = Tch::new(device, precision, options).unwrap_or_else(|error| fail(&error.to_string()));
     let (activation, bias) = configuration.activation();
     let ridge = Ridge::new(tch, configuration.dim, configuration.hidden, activation, bias, 0);
     measure(arguments, configuration, &tch, Box::new(ridge.expect("sizes are positive")));
@@ -96,15 +103,18 @@ fn measure<S: Space>(arguments: &Arguments, configuration: &Configuration, space
     let mut adam =
         Adam::new(space, AdamSettings::default(), &potential.parameters()).expect("the default settings are in range");
     let gradient = arguments.question == Question::TrainingStep;
+    let batch = configuration.batch();
     let seconds = repeated(arguments.repeats, || {
         if arguments.question == Question::Sampling {
             black_box(configuration.sample(space, &*potential).expect("the solve stays finite"));
             return;
         }
-        let outcome = configuration.evaluate(space, &*potential, Coordinates::Auto, Memory::Stages, gradient);
+        let outcome = configuration.evaluate(space, &*potential, &batch, Coordinates::Auto, Memory::Stages, gradient);
         let outcome = outcome.expect("the solve stays finite");
         if let Some(gradient) = outcome.gradient {
             adam.step(space, 1e-3, potential.parameters_mut(), gradient);
+            // Waits for the device: amplitudes are the last and few.
+            potential.parameters().last().map(|amplitude| black_box(space.download(&amplitude.value)));
         }
         black_box(outcome.losses);
     });

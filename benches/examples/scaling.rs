@@ -103,10 +103,10 @@ fn measure(series: Series, repeats: usize) -> Measured {
         let cpu = Cpu::<f32>::new(*threads);
         let (activation, bias) = configuration.activation();
         let ridge = Ridge::new(cpu.clone(), configuration.dim, configuration.hidden, activation, bias, 0);
-        let ridge = ridge.expect("sizes are positive");
+        let (ridge, batch) = (ridge.expect("sizes are positive"), configuration.batch());
         let time = |_| {
             let start = Instant::now();
-            let outcome = configuration.evaluate(&cpu, &ridge, series.coordinates, Memory::Stages, true);
+            let outcome = configuration.evaluate(&cpu, &ridge, &batch, series.coordinates, Memory::Stages, true);
             std::hint::black_box(outcome.expect("the solve stays finite"));
             start.elapsed().as_secs_f64()
         };

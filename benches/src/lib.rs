@@ -105,7 +105,7 @@ impl Configuration {
         Draws::new(0, Purpose::Train, 0)
     }
 
-    /// Loss of the batch and, where asked for, its gradient.
+    /// Loss of a batch and, where asked for, its gradient.
     ///
     /// # Errors
     /// Those of the objective.
@@ -113,6 +113,7 @@ impl Configuration {
         &self,
         space: &S,
         potential: &dyn Potential<S>,
+        batch: &[f64],
         coordinates: Coordinates,
         memory: Memory,
         gradient: bool,
@@ -123,7 +124,7 @@ impl Configuration {
             "mnist" => Box::new(NegativeLogLikelihood::default()),
             _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0, gradient: Estimator::Total }),
         };
-        objective.evaluate(&flow, &self.batch(), self.draws(), gradient)
+        objective.evaluate(&flow, batch, self.draws(), gradient)
     }
 
     /// Samples of the model: as many as a batch has rows.

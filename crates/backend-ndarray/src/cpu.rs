@@ -348,10 +348,11 @@ impl<T: Real> Space for Cpu<T> {
         Permutations { source: source.to_vec(), sign: sign.iter().map(|s| T::of(*s)).collect() }
     }
 
-    fn permute(&self, out: &mut Array2<T>, x: &Array2<T>, table: &Permutations<T>, elements: &[u32]) {
+    fn permute(&self, x: &Array2<T>, table: &Permutations<T>, elements: &[u32]) -> Array2<T> {
         let rows = elements.len();
-        assert!(x.dim() == out.dim() && x.nrows() == rows, "one element for every row of {:?}", x.dim());
-        let (x, out) = (numbers(x), numbers_mut(out));
+        assert!(x.nrows() == rows, "one element for every row of {:?}", x.dim());
+        let mut turned = self.zeros(rows, x.ncols());
+        let (x, out) = (numbers(x), numbers_mut(&mut turned));
         // A few columns at a time: what is written stays in the nearest cache until all rows have written there.
         const COLUMNS: usize = 16;
         for (c, out) in out.chunks_mut(COLUMNS * rows.max(1)).enumerate() {
@@ -362,6 +363,7 @@ impl<T: Real> Space for Cpu<T> {
                 }
             }
         }
+        turned
     }
 
     fn copy_columns(&self, out: &mut Array2<T>, first: usize, from: &Array2<T>, columns: Range<usize>) {

@@ -103,6 +103,14 @@ pub enum Error {
         /// The driver's answer.
         reason: String,
     },
+    /// The kernels for CUDA devices cannot be compiled or loaded.
+    #[error(
+        "the kernels for this CUDA device cannot be made ({reason}): run `{SET_UP} --cuda` again, or use `--backend tch-cpu`"
+    )]
+    NoKernels {
+        /// The loader's, the compiler's or the driver's own words.
+        reason: String,
+    },
 }
 
 /// The loader's own words: `libloading` keeps them behind its own.

@@ -26,6 +26,8 @@ mod error;
 #[cfg(maflow_tch)]
 mod factor;
 mod findings;
+#[cfg(maflow_tch)]
+mod kernels;
 mod libtorch;
 #[cfg(maflow_tch)]
 mod loading;

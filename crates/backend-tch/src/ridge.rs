@@ -102,9 +102,9 @@ impl Ridge {
         if self.basis.terms() == 1 {
             return coefficients.shallow_clone();
         }
-        let terms = coefficients.split(1, 0);
-        let mut now = terms[0].empty_like();
-        accumulate(&mut now, 0.0, self.basis.at(t).zip(&terms));
+        let coefficients = coefficients.split(1, 0);
+        let mut now = coefficients[0].empty_like();
+        accumulate(&mut now, 0.0, &self.basis.at(t).zip(&coefficients).collect::<Vec<_>>());
         now
     }
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use tch::kind::Element;
 use tch::{Kind, Tensor};
 
+use crate::kernels::{self, Kernels};
 use crate::workers::{self, Workers};
 use crate::{Device, Error, context, load};
 
@@ -21,7 +22,7 @@ pub struct Column(pub(crate) Tensor);
 /// Signed permutations of the columns, see [`Space::permutations`].
 #[derive(Debug)]
 pub struct Permutations {
-    /// Element × column: where the number comes from.
+    /// Element × column: where the number comes from, in 32 bits, as there may be thousands of elements.
     source: Tensor,
     /// Element × 1.
     sign: Tensor,
@@ -62,6 +63,7 @@ pub struct Options {
 /// short matrices take.
 ///
 /// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
+/// Sums and permutations are one launch each there, of kernels of this crate.
 ///
 /// ```
 /// use backend_tch::{Device, Options, Tch};
@@ -78,6 +80,8 @@ pub struct Tch {
     precision: Precision,
     /// Where blocks of rows are worked on at once.
     workers: Option<Workers>,
+    /// On a CUDA device.
+    pub(crate) kernels: Option<&'static Kernels>,
 }
 
 impl Tch {
@@ -85,7 +89,7 @@ impl Tch {
     /// that libtorch starts for it and those that work on blocks of rows treat denormal numbers as zero from now on.
     ///
     /// # Errors
-    /// Those of [`load`].
+    /// Those of [`load`]; [`Error::NoKernels`].
     ///
     /// # Panics
     /// When the system cannot start the threads.
@@ -97,7 +101,8 @@ impl Tch {
             context::flush_denormals()?;
         }
         let workers = (device == Device::Cpu && threads > 1).then(|| workers::of(threads));
-        Ok(Self { device, precision, workers })
+        let kernels = (device == Device::Cuda).then(kernels::kernels).transpose()?;
+        Ok(Self { device, precision, workers, kernels })
     }
 
     /// The same, with whole batches for blocks on the CPU too, and the threads inside each operation: for a potential that is a
@@ -110,6 +115,11 @@ impl Tch {
     /// Where the tensors are.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// Launches of this crate's own kernels in this process so far: the proof that a CUDA device has run them.
+    pub fn kernel_launches(&self) -> u64 {
+        self.kernels.map_or(0, Kernels::launches)
     }
 
     /// The working precision, in libtorch's words.
@@ -141,23 +151,35 @@ fn number(value: f64, like: &Tensor) -> Tensor {
 }
 
 /// `out ← out + Σ cᵢ · termᵢ`, one pass per term: libtorch's C interface has no sum with a factor but this one.
-fn add<'a>(out: &mut Tensor, terms: impl Iterator<Item = (f64, &'a Tensor)>) {
+fn add(out: &mut Tensor, terms: &[(f64, &Tensor)]) {
     for (c, term) in terms {
-        let _ = if c == 1.0 { out.g_add_(term) } else { out.addcmul_(term, &number(c, term)) };
+        let _ = if *c == 1.0 { out.g_add_(term) } else { out.addcmul_(term, &number(*c, term)) };
     }
 }
 
+/// `out ← keep · out + base + Σ cᵢ · termᵢ` by a kernel, where there is one for it; says whether.
+fn sum_on_device(out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
+    out.device().is_cuda() && kernels::kernels().is_ok_and(|kernels| kernels.sum(out, base, keep, terms))
+}
+
 /// `out ← keep · out + Σ cᵢ · termᵢ`.
-pub(crate) fn accumulate<'a>(out: &mut Tensor, keep: f64, mut terms: impl Iterator<Item = (f64, &'a Tensor)>) {
-    if keep == 0.0 {
-        let _ = match terms.next() {
-            None => out.zero_(),
-            Some((c, term)) => term.mul_out(out, &number(c, term)),
-        };
-    } else if keep != 1.0 {
-        let _ = out.g_mul_scalar_(keep);
+pub(crate) fn accumulate(out: &mut Tensor, keep: f64, terms: &[(f64, &Tensor)]) {
+    if sum_on_device(out, None, keep, terms) {
+        return;
     }
-    add(out, terms);
+    match terms {
+        [] if keep == 0.0 => drop(out.zero_()),
+        [(c, first), rest @ ..] if keep == 0.0 => {
+            let _ = first.mul_out(out, &number(*c, first));
+            add(out, rest);
+        }
+        _ => {
+            if keep != 1.0 {
+                let _ = out.g_mul_scalar_(keep);
+            }
+            add(out, terms);
+        }
+    }
 }
 
 /// A tensor of adjacent numbers on the CPU, as its numbers.
@@ -192,8 +214,9 @@ fn turn<T: Element + Copy + std::ops::Mul<Output = T>>(
     }
 }
 
-fn tensors<'a, T>(terms: &'a [(f64, &T)], of: impl Fn(&T) -> &Tensor + 'a) -> impl Iterator<Item = (f64, &'a Tensor)> {
-    terms.iter().map(move |(c, term)| (*c, of(term)))
+/// The same terms, as tensors.
+fn tensors<'a, T>(terms: &[(f64, &'a T)], of: impl Fn(&'a T) -> &'a Tensor) -> Vec<(f64, &'a Tensor)> {
+    terms.iter().map(|(c, term)| (*c, of(term))).collect()
 }
 
 /// The fewest rows of one of several blocks.
@@ -227,17 +250,27 @@ impl Space for Tch {
     }
 
     fn combine(&self, out: &mut Array, base: &Array, terms: &[(f64, &Array)]) {
-        match terms {
+        let terms = tensors(terms, |a| &a.0);
+        if sum_on_device(&out.0, Some(&base.0), 0.0, &terms) {
+            return;
+        }
+        match &terms[..] {
             [] => out.0.copy_(&base.0),
             [(c, first), rest @ ..] => {
-                let _ = base.0.addcmul_out(&out.0, &first.0, &number(*c, &first.0));
-                add(&mut out.0, tensors(rest, |a| &a.0));
+                let _ = base.0.addcmul_out(&out.0, first, &number(*c, first));
+                add(&mut out.0, rest);
             }
         }
     }
 
+    fn combined(&self, base: &Array, terms: &[(f64, &Array)]) -> Array {
+        let mut out = Array(base.0.empty_like());
+        self.combine(&mut out, base, terms);
+        out
+    }
+
     fn accumulate(&self, out: &mut Array, keep: f64, terms: &[(f64, &Array)]) {
-        accumulate(&mut out.0, keep, tensors(terms, |a| &a.0));
+        accumulate(&mut out.0, keep, &tensors(terms, |a| &a.0));
     }
 
     fn accumulate_product(&self, out: &mut Array, keep: f64, c: f64, a: &Array, b: &Array) {
@@ -299,29 +332,25 @@ impl Space for Tch {
     }
 
     fn column_accumulate(&self, out: &mut Column, keep: f64, terms: &[(f64, &Column)]) {
-        accumulate(&mut out.0, keep, tensors(terms, |a| &a.0));
+        accumulate(&mut out.0, keep, &tensors(terms, |a| &a.0));
     }
 
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Permutations {
         let columns = source.first().map_or(0, Vec::len) as i64;
-        // 32 bits in the table, which may have thousands of elements; the rows in use are widened to the 64 that `gather` takes.
         let index: Vec<i32> = source.iter().flatten().map(|i| *i as i32).collect();
         let source = Tensor::from_slice(&index).reshape([source.len() as i64, columns]).to_device(self.device.into());
         Permutations { source, sign: self.send(sign, self.kind(), &[sign.len() as i64, 1]) }
     }
 
-    fn permute(&self, out: &mut Array, x: &Array, table: &Permutations, elements: &[u32]) {
-        if self.device == Device::Cpu && out.0.is_contiguous() && x.0.is_contiguous() {
-            return match self.precision {
-                Precision::F32 => turn::<f32>(out, x, table, elements),
-                Precision::F64 => turn::<f64>(out, x, table, elements),
-            };
+    fn permute(&self, x: &Array, table: &Permutations, elements: &[u32]) -> Array {
+        let x = Array(x.0.contiguous());
+        let mut out = Array(x.0.empty_like());
+        match (self.kernels, self.precision) {
+            (Some(kernels), _) => kernels.turn(&out.0, &x.0, &table.source, &table.sign, elements),
+            (None, Precision::F32) => turn::<f32>(&mut out, &x, table, elements),
+            (None, Precision::F64) => turn::<f64>(&mut out, &x, table, elements),
         }
-        let elements: Vec<i64> = elements.iter().map(|g| i64::from(*g)).collect();
-        let elements = Tensor::from_slice(&elements).to_device(self.device.into());
-        let index = table.source.index_select(0, &elements).to_kind(Kind::Int64);
-        let _ = x.0.gather_out(&out.0, 1, &index, false);
-        let _ = out.0.g_mul_(&table.sign.index_select(0, &elements));
+        out
     }
 
     fn copy_columns(&self, out: &mut Array, first: usize, from: &Array, columns: Range<usize>) {

@@ -148,17 +148,19 @@ impl<S: Space> Integrator<S> for FixedStep {
             let first_index = (n * self.tableau.stages()) as u64;
             let mut record = (wanted.tape == Some(Memory::Stages)).then(Vec::new);
             work.stages(chart, t, h, first_index, &state, false, record.as_mut());
+            work.add_figures(h);
+            let terms = terms(h, self.tableau.b(), &work.velocity);
             if wanted.tape.is_some() {
-                let start = state.clone();
+                let next = space.combined(&state, &terms);
+                let start = std::mem::replace(&mut state, next);
                 let kept = match record {
                     Some(records) => Kept::Stages { start, records },
                     None => Kept::Start(start),
                 };
                 steps.push(Step { t, h, first_index, kept });
+            } else {
+                space.accumulate(&mut state, 1.0, &terms);
             }
-            work.add_figures(h);
-            let terms: Vec<_> = terms(h, self.tableau.b(), &work.velocity);
-            space.accumulate(&mut state, 1.0, &terms);
         }
         Ok(work.finish(state, wanted.tape.map(|_| Tape { steps }), self.steps))
     }
@@ -359,19 +361,27 @@ impl<'a, S: Space> Work<'a, S> {
         mut record: Option<&mut Vec<StageRecord<S>>>,
     ) {
         for i in usize::from(reuse)..self.tableau.stages() {
-            let argument = if i == 0 {
-                start
-            } else {
-                self.space.combine(&mut self.argument, start, &terms(h, self.tableau.a(i), &self.velocity));
-                &self.argument
+            // An argument that is kept is made where it stays.
+            let keep = i > 0 && record.is_some() && chart.recall().is_none();
+            let mut kept = None;
+            let argument = match i {
+                0 => start,
+                _ => {
+                    let terms = terms(h, self.tableau.a(i), &self.velocity);
+                    if keep {
+                        kept.insert(self.space.combined(start, &terms))
+                    } else {
+                        self.space.combine(&mut self.argument, start, &terms);
+                        &self.argument
+                    }
+                }
             };
             let stage = stage(self.tableau, i, t, h, first_index);
             let mut memo = record.is_some().then(Vec::new);
             chart.evaluate(stage, argument, &mut self.velocity[i], Some(&mut self.laplacian[i]), memo.as_mut());
             if let (Some(record), Some(memo)) = (record.as_deref_mut(), memo) {
                 let velocity = self.keep_velocity.then(|| self.velocity[i].clone());
-                let argument = (i > 0 && chart.recall().is_none()).then(|| argument.clone());
-                record.push(StageRecord { argument, memo, velocity });
+                record.push(StageRecord { argument: kept, memo, velocity });
             }
         }
         self.first_is_valid = true;
@@ -463,7 +473,9 @@ pub fn adjoint<S: Space>(
     let PassageBar { state: mut state_bar, log_density, cost } = bar;
     let (rows, cols) = space.shape(&state_bar);
     let mut velocity_bar = space.zeros(rows, cols);
-    let mut laplacian_bar = space.column_zeros(rows);
+    // Of every stage of a step, made anew where the length of the step changes.
+    let mut laplacian_bar: Vec<_> = (0..stages).map(|_| space.column_zeros(rows)).collect();
+    let mut length = f64::NAN;
     let mut argument_bar: Vec<_> = (0..stages).map(|_| space.zeros(rows, cols)).collect();
     let (mut replay, mut recalled) = (None, None);
     for Step { t, h, first_index, kept } in tape.steps.into_iter().rev() {
@@ -486,6 +498,12 @@ pub fn adjoint<S: Space>(
                 &records,
             ),
         };
+        if h != length {
+            for (b, bar) in tableau.b().iter().zip(&mut laplacian_bar) {
+                space.column_accumulate(bar, 0.0, &[(-h * b, &log_density)]);
+            }
+            length = h;
+        }
         for i in (0..stages).rev() {
             let b = tableau.b()[i];
             // Velocity i enters the step with weight h·b_i and the argument of every later stage j with h·a_ji.
@@ -496,9 +514,8 @@ pub fn adjoint<S: Space>(
             if let (Some(cost), Some(velocity)) = (&cost, &record.velocity) {
                 space.accumulate_scaled_rows(&mut velocity_bar, h.abs() * b, cost, velocity);
             }
-            space.column_accumulate(&mut laplacian_bar, 0.0, &[(-h * b, &log_density)]);
             let (stage, out) = (stage(tableau, i, t, h, first_index), &mut argument_bar[i]);
-            chart.pullback(stage, arguments[i], &record.memo, &velocity_bar, Some(&laplacian_bar), Some(out));
+            chart.pullback(stage, arguments[i], &record.memo, &velocity_bar, Some(&laplacian_bar[i]), Some(out));
         }
         let all: Vec<_> = argument_bar.iter().map(|a| (1.0, a)).collect();
         space.accumulate(&mut state_bar, 1.0, &all);

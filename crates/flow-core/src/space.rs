@@ -19,7 +19,7 @@ pub enum Precision {
 /// (a Laplacian, a log-density, an energy), always in 64 bits, because figures are accumulated over
 /// hundreds of stages and read by people.
 ///
-/// Results go to out-parameters, so that a solve allocates nothing per stage. Shapes are the caller's duty:
+/// Results go to out-parameters, so that a solve allocates nothing per stage but what it keeps. Shapes are the caller's duty:
 /// an implementation may panic on a mismatch, which is always a bug of the program and never bad input.
 pub trait Space: Clone + Send + Sync + 'static {
     /// A `rows × cols` matrix in working precision.
@@ -54,6 +54,14 @@ pub trait Space: Clone + Send + Sync + 'static {
 
     /// `out ← base + Σ cᵢ · termᵢ` in one pass.
     fn combine(&self, out: &mut Self::Array, base: &Self::Array, terms: &[(f64, &Self::Array)]);
+
+    /// `base + Σ cᵢ · termᵢ`, a new matrix.
+    fn combined(&self, base: &Self::Array, terms: &[(f64, &Self::Array)]) -> Self::Array {
+        let (rows, cols) = self.shape(base);
+        let mut out = self.zeros(rows, cols);
+        self.combine(&mut out, base, terms);
+        out
+    }
 
     /// `out ← keep · out + Σ cᵢ · termᵢ` in one pass; `keep = 0` overwrites whatever `out` held, NaN included.
     fn accumulate(&self, out: &mut Self::Array, keep: f64, terms: &[(f64, &Self::Array)]);
@@ -107,8 +115,8 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// Uploads a table of signed permutations: element `g` sends a row `x` to `y_i = sign_g · x[source_g[i]]`.
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Self::Permutations;
 
-    /// `out_r ← elements[r]` of the table applied to row `x_r`.
-    fn permute(&self, out: &mut Self::Array, x: &Self::Array, table: &Self::Permutations, elements: &[u32]);
+    /// Row r of the result is `elements[r]` of the table applied to row `x_r`.
+    fn permute(&self, x: &Self::Array, table: &Self::Permutations, elements: &[u32]) -> Self::Array;
 
     /// Copies the columns `columns` of `from` to those of `out` that begin with `first`.
     fn copy_columns(&self, out: &mut Self::Array, first: usize, from: &Self::Array, columns: Range<usize>);

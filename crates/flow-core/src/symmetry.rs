@@ -115,10 +115,7 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     }
 
     fn turn(&self, x: &S::Array, elements: &[u32]) -> S::Array {
-        let (rows, cols) = self.space.shape(x);
-        let mut out = self.space.zeros(rows, cols);
-        self.space.permute(&mut out, x, &self.table, elements);
-        out
+        self.space.permute(x, &self.table, elements)
     }
 
     fn turn_back(&self, x: &S::Array, elements: &[u32]) -> S::Array {

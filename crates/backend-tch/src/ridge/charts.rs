@@ -7,6 +7,7 @@ use tch::Tensor;
 
 use super::{Amplitude, Frozen};
 use crate::factor::Factor;
+use crate::kernels::{PullbackOf, SlopesOf};
 use crate::space::accumulate;
 use crate::{Array, Column, Device, Tch};
 
@@ -32,7 +33,7 @@ struct Share {
     /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time. None where weights are scaled by v: these have
     /// them from their products.
     amplitudes: Vec<Tensor>,
-    /// Of `b_m(t) l̄ f''`, summed over the rows: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
+    /// Of `b_m(t) l̄ f''`, without kernels summed over the rows: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
     curvatures: Vec<Tensor>,
     /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
     /// Without offsets only these in feature space, and none in plain coordinates.
@@ -83,6 +84,14 @@ impl Gathered {
     }
 }
 
+/// A cotangent that comes from a matrix product.
+enum Cotangent<'a> {
+    /// Of `v ⊙ s`.
+    OfVelocity(&'a Tensor),
+    /// Of s.
+    OfSlopes(&'a Tensor),
+}
+
 /// What both charts share: everything between the matrix products.
 struct Work<'a> {
     field: &'a Frozen<'a>,
@@ -101,56 +110,97 @@ impl Work<'_> {
             let products = Gathered::new(&ridge.space, self.rows, hidden, right);
             let many = |count: usize| (0..count).map(|_| zeros()).collect();
             let (terms, in_x) = (ridge.basis.terms(), self.field.gram.is_none());
-            let curvatures = (0..terms).map(|_| ridge.space.zeros_of(&[1, hidden])).collect();
+            // A kernel adds to the numbers of every row; libtorch's operations sum over the rows first.
+            let rows = if ridge.space.kernels.is_some() { self.rows } else { 1 };
+            let curvatures = (0..terms).map(|_| ridge.space.zeros_of(&[rows, hidden])).collect();
             let amplitudes = many(if self.field.scaled.is_some() { 0 } else { terms });
             let arguments = many(if self.field.biases.is_some() { terms } else { usize::from(!in_x) });
             Share { amplitudes, curvatures, arguments, products }
         })
     }
 
-    /// From `a` to `s = f'(a)` in place, and the Laplacian.
-    fn forward(&self, amplitude: &Amplitude, s: &mut Tensor, laplacian: Option<&mut Column>) {
+    /// From `left · factor + offsets` to `s = f'` of that, with the Laplacian, and `v ⊙ s` where it is wanted.
+    fn forward(
+        &self,
+        amplitude: &Amplitude,
+        (left, factor): (&Tensor, &Factor),
+        [base, moving]: [Option<&Tensor>; 2],
+        velocity: Option<&mut Tensor>,
+        laplacian: Option<&mut Column>,
+    ) -> Tensor {
         let ridge = self.field.ridge;
-        ridge.slope(s);
+        if let Some(kernels) = ridge.space.kernels {
+            let s = factor.product_of(left);
+            let softplus = ridge.activation == Activation::Softplus;
+            let (v, curved) = (&amplitude.v, &amplitude.curved);
+            let (velocity, laplacian) = (velocity.as_deref(), laplacian.as_deref().map(|laplacian| &laplacian.0));
+            kernels.slopes(&s, &SlopesOf { softplus, base, moving, v, velocity, curved, laplacian });
+            return s;
+        }
+        let mut s = base.map_or_else(|| factor.product_of(left), |base| factor.product_plus(base, left));
+        if let Some(moving) = moving {
+            let _ = s.g_add_(moving);
+        }
+        ridge.slope(&mut s);
+        if let Some(velocity) = velocity {
+            let _ = s.mul_out(velocity, &amplitude.v);
+        }
         if let Some(laplacian) = laplacian {
             // libtorch sums pairwise, so short of 64 bits little is lost; asked for a sum in 64 bits, it would first copy all terms.
-            let terms = ridge.curvature(&amplitude.curved, s);
+            let terms = ridge.curvature(&amplitude.curved, &s);
             laplacian.0.copy_(&terms.sum_dim_intlist(1, false, terms.kind()));
         }
+        s
     }
 
-    /// Fills `a_bar` from the cotangents of s and `laplacian_bar`: `ā = f'' s̄ + l̄ v n f'''`; gathers what the gradient needs of both.
+    /// Fills `a_bar` from the cotangents of s or `v ⊙ s` and of the Laplacian, `ā = f'' s̄ + l̄ v n f'''`, and gathers what the gradient
+    /// needs of both; with `copy`, copies the first to the second, both of the shape of s, on the way.
     fn backward(
         &mut self,
         t: f64,
-        amplitude: &Amplitude,
         s: &Tensor,
-        s_bar: &Tensor,
+        cotangent: Cotangent<'_>,
         laplacian_bar: Option<&Column>,
         a_bar: &mut Tensor,
+        copy: Option<(&Tensor, &mut Tensor)>,
     ) {
-        let (ridge, Amplitude { curved, bent, .. }) = (self.field.ridge, amplitude);
-        ridge.curvature_into(a_bar, s_bar, s);
-        let basis: Vec<f64> = ridge.basis.at(t).collect();
+        let (ridge, amplitude) = (self.field.ridge, self.field.amplitude(t));
+        let b: Vec<f64> = ridge.basis.at(t).collect();
+        let softplus = ridge.activation == Activation::Softplus;
+        let Amplitude { v, curved, bent } = &amplitude;
         let share = self.share();
+        if let Some(kernels) = ridge.space.kernels {
+            let Share { amplitudes, curvatures, arguments, .. } = share;
+            let (u, v, amplitudes) = match cotangent {
+                Cotangent::OfVelocity(u) => (u, Some(v), &amplitudes[..]),
+                Cotangent::OfSlopes(s_bar) => (s_bar, None, &[][..]),
+            };
+            let (laplacian_bar, copy) = (laplacian_bar.map(|l| &l.0), copy.map(|(from, to)| (from, &*to)));
+            #[rustfmt::skip]
+            let of = PullbackOf { softplus, u, v, curved, laplacian_bar, a_bar, copy, b: &b, amplitudes, curvatures, arguments };
+            return kernels.pullback(s, &of);
+        }
+        if let Some((from, to)) = copy {
+            to.copy_(from);
+        }
+        match cotangent {
+            Cotangent::OfVelocity(u) => {
+                add_products(&mut share.amplitudes, &b, s, u);
+                ridge.curvature_into(a_bar, &u.multiply(v), s);
+            }
+            Cotangent::OfSlopes(s_bar) => ridge.curvature_into(a_bar, s_bar, s),
+        }
         if let Some(laplacian_bar) = laplacian_bar {
             let l_bar = laplacian_bar.0.to_kind(s.kind()).unsqueeze(1);
             let curvature = ridge.curvature(&l_bar, s);
-            add_each(&mut share.curvatures, &basis, &curvature.sum_dim_intlist(0, true, curvature.kind()));
+            add_each(&mut share.curvatures, &b, &curvature.sum_dim_intlist(0, true, curvature.kind()));
             // f''' = −2s f'' (and + f'' for softplus).
             let _ = a_bar.addcmul_(&curvature.multiply(bent), s);
-            if ridge.activation == Activation::Softplus {
+            if softplus {
                 let _ = a_bar.addcmul_(&curvature, curved);
             }
         }
-        add_each(&mut share.arguments, &basis, a_bar);
-    }
-
-    /// From the cotangents `u` of `v ⊙ s` to those of s; gathers what the amplitudes' gradient needs.
-    fn backward_amplitude(&mut self, t: f64, amplitude: &Amplitude, s: &Tensor, u: &Tensor) -> Tensor {
-        let basis: Vec<f64> = self.field.ridge.basis.at(t).collect();
-        add_products(&mut self.share().amplitudes, &basis, s, u);
-        u.multiply(&amplitude.v)
+        add_each(&mut share.arguments, &b, a_bar);
     }
 
     /// The gathered sums: of the weights' products, of arguments, amplitudes and curvatures.
@@ -171,7 +221,7 @@ impl Work<'_> {
 /// `sum_m ← sum_m + c_m a`.
 fn add_each(sums: &mut [Tensor], c: &[f64], a: &Tensor) {
     for (c, sum) in c.iter().zip(sums) {
-        accumulate(sum, 1.0, [(*c, a)].into_iter());
+        accumulate(sum, 1.0, &[(*c, a)]);
     }
 }
 
@@ -201,27 +251,6 @@ struct Plain<'a> {
     slopes: Option<Gathered>,
 }
 
-impl Plain<'_> {
-    /// The cotangents of s; gathers the products of slopes and `velocity_bar`.
-    fn backward_velocity(&mut self, t: f64, amplitude: &Amplitude, s: &Tensor, velocity_bar: &Tensor) -> Tensor {
-        let rows = self.work.rows;
-        let Some(scaled) = &self.scaled else {
-            let (left, mut right) = self.work.share().products.next(rows);
-            let _ = s.mul_out(&left, &amplitude.v);
-            right.copy_(velocity_bar);
-            let u = self.weight.transposed.product_of(velocity_bar);
-            return self.work.backward_amplitude(t, amplitude, s, &u);
-        };
-        let [left, right] = [s.size()[1], velocity_bar.size()[1]];
-        let space = &self.work.field.ridge.space;
-        let slopes = self.slopes.get_or_insert_with(|| Gathered::new(space, rows, left, right));
-        let (mut left, mut right) = slopes.next(rows);
-        left.copy_(s);
-        right.copy_(velocity_bar);
-        scaled.transposed.product_of(velocity_bar)
-    }
-}
-
 impl Chart<Tch> for Plain<'_> {
     fn evaluate(
         &mut self,
@@ -232,8 +261,9 @@ impl Chart<Tch> for Plain<'_> {
         memo: Option<&mut Memo<Tch>>,
     ) {
         let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
-        let mut s = field.arguments(stage.t, &state.0, &self.weight.transposed);
-        self.work.forward(&amplitude, &mut s, laplacian);
+        let offsets = field.biases.as_ref().map(|biases| field.ridge.at(stage.t, biases));
+        let product = (&state.0, &self.weight.transposed);
+        let s = self.work.forward(&amplitude, product, [offsets.as_ref(), None], None, laplacian);
         match &self.scaled {
             Some(scaled) => scaled.matrix.product(&mut velocity.0, &s),
             None => self.weight.matrix.product(&mut velocity.0, &s.multiply(&amplitude.v)),
@@ -253,12 +283,32 @@ impl Chart<Tch> for Plain<'_> {
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
-        let (rows, amplitude) = (self.work.rows, self.work.field.amplitude(stage.t));
-        let s = &memo[0].0;
-        let s_bar = self.backward_velocity(stage.t, &amplitude, s, &velocity_bar.0);
-        let (mut a_bar, mut right) = self.work.share().products.next(rows);
-        right.copy_(&state.0);
-        self.work.backward(stage.t, &amplitude, s, &s_bar, laplacian_bar, &mut a_bar);
+        let (rows, s, velocity_bar) = (self.work.rows, &memo[0].0, &velocity_bar.0);
+        let a_bar = match &self.scaled {
+            Some(scaled) => {
+                let [left, right] = [s.size()[1], velocity_bar.size()[1]];
+                let space = &self.work.field.ridge.space;
+                let slopes = self.slopes.get_or_insert_with(|| Gathered::new(space, rows, left, right));
+                let (mut slopes, mut right) = slopes.next(rows);
+                right.copy_(velocity_bar);
+                let s_bar = scaled.transposed.product_of(velocity_bar);
+                let (mut a_bar, mut right) = self.work.share().products.next(rows);
+                right.copy_(&state.0);
+                let copy = Some((s, &mut slopes));
+                self.work.backward(stage.t, s, Cotangent::OfSlopes(&s_bar), laplacian_bar, &mut a_bar, copy);
+                a_bar
+            }
+            None => {
+                let (left, mut right) = self.work.share().products.next(rows);
+                let _ = s.mul_out(&left, &self.work.field.amplitude(stage.t).v);
+                right.copy_(velocity_bar);
+                let u = self.weight.transposed.product_of(velocity_bar);
+                let (mut a_bar, mut right) = self.work.share().products.next(rows);
+                right.copy_(&state.0);
+                self.work.backward(stage.t, s, Cotangent::OfVelocity(&u), laplacian_bar, &mut a_bar, None);
+                a_bar
+            }
+        };
         if let Some(state_bar) = state_bar {
             self.weight.matrix.product(&mut state_bar.0, &a_bar);
         }
@@ -315,13 +365,10 @@ impl Chart<Tch> for Feature<'_> {
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
-        let mut s = self.gram.product_plus(&self.origin, &state.0);
-        if let (true, Some(biases)) = (self.moving, &self.work.field.biases) {
-            let _ = s.g_add_(&self.work.field.ridge.at(stage.t, biases));
-        }
-        let amplitude = self.work.field.amplitude(stage.t);
-        self.work.forward(&amplitude, &mut s, laplacian);
-        let _ = s.mul_out(&velocity.0, &amplitude.v);
+        let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
+        let moving = field.biases.as_ref().filter(|_| self.moving).map(|biases| field.ridge.at(stage.t, biases));
+        let (product, offsets) = ((&state.0, &self.gram), [Some(&self.origin), moving.as_ref()]);
+        let s = self.work.forward(&amplitude, product, offsets, Some(&mut velocity.0), laplacian);
         if let Some(memo) = memo {
             memo.push(Array(s));
         }
@@ -345,11 +392,8 @@ impl Chart<Tch> for Feature<'_> {
     ) {
         let rows = self.work.rows;
         let (mut left, mut a_bar) = self.work.share().products.next(rows);
-        left.copy_(&state.0);
-        let amplitude = self.work.field.amplitude(stage.t);
-        let s = &memo[0].0;
-        let s_bar = self.work.backward_amplitude(stage.t, &amplitude, s, &velocity_bar.0);
-        self.work.backward(stage.t, &amplitude, s, &s_bar, laplacian_bar, &mut a_bar);
+        let (s, u) = (&memo[0].0, Cotangent::OfVelocity(&velocity_bar.0));
+        self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, Some((&state.0, &mut left)));
         if let Some(state_bar) = state_bar {
             // G is symmetric: its transpose is itself.
             self.gram.product(&mut state_bar.0, &a_bar);

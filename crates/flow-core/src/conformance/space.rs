@@ -25,6 +25,7 @@ pub fn space<S: Space>(space: &S) {
         let mut out = array[5].clone();
         space.combine(&mut out, &array[0], &terms);
         close("combine", &out, &|i| host[0][i] + sum(i));
+        close("combined", &space.combined(&array[0], &terms), &|i| host[0][i] + sum(i));
         for keep in [1.0, -0.5] {
             let mut out = array[0].clone();
             space.accumulate(&mut out, keep, &terms);
@@ -101,8 +102,7 @@ fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &C
     let identity: Vec<u32> = (0..cols as u32).collect();
     let table = space.permutations(&[identity, shift], &[1.0, -1.0]);
     let elements = [0, 1, 1, 0, 1];
-    space.permute(&mut out, &array[3], &table, &elements);
-    close("permute", &out, &|i| match elements[i / cols] {
+    close("permute", &space.permute(&array[3], &table, &elements), &|i| match elements[i / cols] {
         0 => host[3][i],
         _ => -row(3, i / cols)[(i % cols + 2) % cols],
     });

@@ -1,0 +1,421 @@
+//! Kernels of our own for CUDA devices: what libtorch would take several operations for, each in one launch.
+//!
+//! At the sizes of a training step the launches take longer than the work. The source `kernels.cu` is compiled by NVRTC, which every
+//! libtorch with CUDA brings, for the device that is there, when the first space on CUDA is made.
+
+mod nvrtc;
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_uint, c_void};
+use std::ptr::null_mut;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libloading::os::unix::Library;
+use tch::{Kind, Tensor};
+
+use crate::{Error, error::loader_reason};
+
+/// The source.
+const SOURCE: &str = include_str!("kernels/kernels.cu");
+/// Threads of a block.
+const THREADS: u32 = 256;
+/// The most terms of a launch that sums, and functions of time of one that pulls back.
+const MOST_TERMS: usize = 8;
+/// The most rows of a launch that turns.
+const MOST_ROWS: usize = 512;
+
+/// `cuLaunchKernel(function, blocks along x, y, z, threads along x, y, z, shared memory, stream, parameters, extra)`.
+#[rustfmt::skip]
+type Launch = unsafe extern "C" fn(
+    *mut c_void, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, *mut c_void, *mut *mut c_void, *mut *mut c_void,
+) -> c_int;
+/// `cuCtxSetCurrent(context)`.
+type SetCurrent = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+/// The kernels for one kind of numbers, as handles of the driver.
+struct Module {
+    sum: *mut c_void,
+    turn: *mut c_void,
+    slopes: *mut c_void,
+    pullback: *mut c_void,
+}
+
+/// The kernels, loaded on the first CUDA device.
+pub(crate) struct Kernels {
+    launch: Launch,
+    set_current: SetCurrent,
+    /// The device's primary context, which libtorch uses too.
+    context: *mut c_void,
+    single: Module,
+    double: Module,
+    launches: AtomicU64,
+}
+
+// SAFETY: handles of the driver may be used from any thread, and are never freed.
+unsafe impl Send for Kernels {}
+// SAFETY: as above.
+unsafe impl Sync for Kernels {}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernels").field("launches", &self.launches()).finish_non_exhaustive()
+    }
+}
+
+/// The kernels of this process; libtorch is loaded for CUDA.
+///
+/// # Errors
+/// [`Error::NoKernels`] when they cannot be compiled or loaded.
+pub(crate) fn kernels() -> Result<&'static Kernels, Error> {
+    static KERNELS: OnceLock<Result<Kernels, Error>> = OnceLock::new();
+    KERNELS.get_or_init(|| Kernels::new().map_err(|reason| Error::NoKernels { reason })).as_ref().map_err(Clone::clone)
+}
+
+/// Turns an answer of the driver other than 0 into words.
+fn checked(function: &str, answer: c_int) -> Result<(), String> {
+    if answer == 0 { Ok(()) } else { Err(format!("{function}: error {answer}")) }
+}
+
+impl Kernels {
+    fn new() -> Result<Self, String> {
+        let words = |error: libloading::Error| loader_reason(&error);
+        // SAFETY: the driver was loaded and initialised before; its initialisers have run.
+        let driver = unsafe { Library::new("libcuda.so.1") }.map_err(words)?;
+        // SAFETY: the types are those of the driver API; `primary` and `attribute` write one value where they are told to.
+        let (context, capability, launch, set_current) = unsafe {
+            let launch = *driver.get::<Launch>("cuLaunchKernel").map_err(words)?;
+            let set_current = *driver.get::<SetCurrent>("cuCtxSetCurrent").map_err(words)?;
+            type Retain = unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int;
+            type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
+            let retain = driver.get::<Retain>("cuDevicePrimaryCtxRetain").map_err(words)?;
+            let attribute = driver.get::<Attribute>("cuDeviceGetAttribute").map_err(words)?;
+            let mut context = null_mut();
+            checked("cuDevicePrimaryCtxRetain", retain(&mut context, 0))?;
+            checked("cuCtxSetCurrent", set_current(context))?;
+            let mut capability = [0; 2];
+            for (of, number) in capability.iter_mut().zip([CAPABILITY_MAJOR, CAPABILITY_MINOR]) {
+                checked("cuDeviceGetAttribute", attribute(of, number, 0))?;
+            }
+            (context, capability, launch, set_current)
+        };
+        let module = |real| Module::load(&driver, &compiled(real, capability)?);
+        let (single, double) = (module("float")?, module("double")?);
+        // The handles stay in use as long as the process lives.
+        std::mem::forget(driver);
+        Ok(Self { launch, set_current, context, single, double, launches: AtomicU64::new(0) })
+    }
+
+    /// Launches so far.
+    pub(crate) fn launches(&self) -> u64 {
+        self.launches.load(Ordering::Relaxed)
+    }
+
+    fn module(&self, kind: Kind) -> &Module {
+        match kind {
+            Kind::Float => &self.single,
+            Kind::Double => &self.double,
+            other => unreachable!("arrays are of 32 or 64 bits, not {other:?}"),
+        }
+    }
+
+    /// Launches a kernel on the stream that libtorch uses by default.
+    ///
+    /// # Panics
+    /// When the driver refuses.
+    fn start<P: Parameters>(&self, function: *mut c_void, blocks: usize, parameters: &P) {
+        thread_local!(static CURRENT: Cell<bool> = const { Cell::new(false) });
+        let blocks = c_uint::try_from(blocks).expect("fewer than 2^32 blocks");
+        if blocks == 0 {
+            return;
+        }
+        let answer = CURRENT.with(|current| {
+            if !current.replace(true) {
+                // SAFETY: the context lives as long as the process.
+                let answer = unsafe { (self.set_current)(self.context) };
+                assert_eq!(answer, 0, "cuCtxSetCurrent");
+            }
+            let mut pointer = std::ptr::from_ref(parameters).cast_mut().cast::<c_void>();
+            // SAFETY: the kernel takes one structure, this one, which the driver copies before it returns; what its pointers lead to, the
+            // caller has looked at, and libtorch gives memory that is let go of to no other stream than this one.
+            unsafe {
+                (self.launch)(function, blocks, 1, 1, THREADS, 1, 1, 0, null_mut(), &mut pointer, null_mut())
+            }
+        });
+        assert_eq!(answer, 0, "cuLaunchKernel: {}", std::any::type_name::<P>());
+        self.launches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `out ← keep · out + base + Σ cᵢ · termᵢ`; `keep = 0` overwrites. Does nothing and says `false` where that is no sum of equally
+    /// many numbers that lie next to each other.
+    pub(crate) fn sum(&self, out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
+        let kind = out.kind();
+        let fits = |of: &Tensor| of.is_contiguous() && of.kind() == kind && of.numel() == out.numel();
+        if !(fits(out) && base.is_none_or(fits) && terms.iter().all(|(_, term)| fits(term))) {
+            return false;
+        }
+        let numbers = |of: &Tensor| of_kind(of, kind, out.numel());
+        let vector = 16 / kind.elt_size_in_bytes();
+        let first = terms.len().min(MOST_TERMS);
+        let mut sum = Sum {
+            out: numbers(out),
+            base: base.map_or(null_mut(), numbers),
+            keep,
+            n: out.numel() as i64,
+            terms: first as c_int,
+            term: [null_mut(); MOST_TERMS],
+            c: [0.0; MOST_TERMS],
+        };
+        for (i, (c, term)) in terms[..first].iter().enumerate() {
+            (sum.c[i], sum.term[i]) = (*c, numbers(term));
+        }
+        let blocks = out.numel().div_ceil(vector * THREADS as usize);
+        self.start(self.module(kind).sum, blocks, &sum);
+        first == terms.len() || self.sum(out, None, 1.0, &terms[first..])
+    }
+
+    /// Row r of `out ← elements[r]` of a table applied to row r of x: element × column of where numbers come from, and a sign for each.
+    pub(crate) fn turn(&self, out: &Tensor, x: &Tensor, source: &Tensor, sign: &Tensor, elements: &[u32]) {
+        let (kind, columns) = (x.kind(), source.size()[1] as usize);
+        let of = |of: &Tensor, start: usize| {
+            let at = of_kind(of, kind, elements.len() * columns).cast::<u8>();
+            at.wrapping_add(start * columns * kind.elt_size_in_bytes()).cast::<c_void>()
+        };
+        for (i, elements) in elements.chunks(MOST_ROWS).enumerate() {
+            let mut turn = Turn {
+                out: of(out, i * MOST_ROWS),
+                x: of(x, i * MOST_ROWS),
+                source: of_kind(source, Kind::Int, source.numel()),
+                sign: of_kind(sign, kind, sign.numel()),
+                columns: int(columns),
+                element: [0; MOST_ROWS],
+            };
+            turn.element[..elements.len()].copy_from_slice(elements);
+            self.start(self.module(kind).turn, elements.len(), &turn);
+        }
+    }
+
+    /// From arguments to slopes in place, with velocities and Laplacians where they are wanted.
+    pub(crate) fn slopes(&self, s: &Tensor, wanted: &SlopesOf<'_>) {
+        let (rows, columns) = shape(s);
+        let of = |of: &Tensor, rows: usize| of_kind(of, s.kind(), rows * columns);
+        let base_rows = wanted.base.map_or(0, |base| shape(base).0);
+        assert!(base_rows <= 1 || base_rows == rows, "{base_rows} rows of offsets for {rows}");
+        let parameters = Slopes {
+            s: of(s, rows),
+            base: wanted.base.map_or(null_mut(), |base| of(base, base_rows)),
+            moving: wanted.moving.map_or(null_mut(), |moving| of(moving, 1)),
+            velocity: wanted.velocity.map_or(null_mut(), |velocity| of(velocity, rows)),
+            v: of(wanted.v, 1),
+            curved: of(wanted.curved, 1),
+            laplacian: wanted.laplacian.map_or(null_mut(), |laplacian| of_kind(laplacian, Kind::Double, rows)),
+            columns: int(columns),
+            base_rows: int(base_rows),
+            softplus: wanted.softplus.into(),
+        };
+        self.start(self.module(s.kind()).slopes, rows, &parameters);
+    }
+
+    /// The cotangents of arguments from those of slopes and Laplacians; adds what the gradient needs.
+    pub(crate) fn pullback(&self, s: &Tensor, of: &PullbackOf<'_>) {
+        let (rows, columns) = shape(s);
+        let numbers = |tensor: &Tensor| of_kind(tensor, s.kind(), rows * columns);
+        let row = |tensor: &Tensor| of_kind(tensor, s.kind(), columns);
+        for start in (0..of.b.len()).step_by(MOST_TERMS) {
+            let functions = (of.b.len() - start).min(MOST_TERMS);
+            let room = |sums: &[Tensor]| {
+                let mut out = [null_mut(); MOST_TERMS];
+                for (out, sum) in out.iter_mut().zip(sums.iter().skip(start).take(functions)) {
+                    *out = numbers(sum);
+                }
+                out
+            };
+            let mut parameters = Pullback {
+                s: numbers(s),
+                u: numbers(of.u),
+                v: of.v.map_or(null_mut(), row),
+                curved: row(of.curved),
+                l: of.laplacian_bar.map_or(null_mut(), |l| of_kind(l, Kind::Double, rows)),
+                a_bar: numbers(of.a_bar),
+                from: of.copy.map_or(null_mut(), |(from, _)| numbers(from)),
+                copy: of.copy.map_or(null_mut(), |(_, to)| numbers(to)),
+                columns: int(columns),
+                functions: int(functions),
+                softplus: of.softplus.into(),
+                b: [0.0; MOST_TERMS],
+                amplitude: room(of.amplitudes),
+                curvature: room(of.curvatures),
+                argument: room(of.arguments),
+            };
+            parameters.b[..functions].copy_from_slice(&of.b[start..start + functions]);
+            self.start(self.module(s.kind()).pullback, rows, &parameters);
+        }
+    }
+}
+
+/// What [`Kernels::slopes`] adds to its arguments, rows × columns, and what else is wanted.
+pub(crate) struct SlopesOf<'a> {
+    /// Softplus, or else ln cosh.
+    pub softplus: bool,
+    /// Offsets: one row, or one for every row.
+    pub base: Option<&'a Tensor>,
+    /// One more row of them.
+    pub moving: Option<&'a Tensor>,
+    /// v, one row, and where `v ⊙ s` goes.
+    pub v: &'a Tensor,
+    pub velocity: Option<&'a Tensor>,
+    /// `v_j ‖w_j‖²`, and where `Σ_j v_j ‖w_j‖² f''_j` goes, one number per row.
+    pub curved: &'a Tensor,
+    pub laplacian: Option<&'a Tensor>,
+}
+
+/// What [`Kernels::pullback`] reads beside the slopes, and writes; all matrices are rows × columns.
+pub(crate) struct PullbackOf<'a> {
+    /// Softplus, or else ln cosh.
+    pub softplus: bool,
+    /// The cotangents of `v ⊙ s`, or of s where there is no v.
+    pub u: &'a Tensor,
+    pub v: Option<&'a Tensor>,
+    /// `v_j ‖w_j‖²`.
+    pub curved: &'a Tensor,
+    /// The cotangents of the Laplacians.
+    pub laplacian_bar: Option<&'a Tensor>,
+    /// `ā`, overwritten.
+    pub a_bar: &'a Tensor,
+    /// What is copied on the way, and to where.
+    pub copy: Option<(&'a Tensor, &'a Tensor)>,
+    /// The functions of time now, and their sums: none, or one for each.
+    pub b: &'a [f64],
+    pub amplitudes: &'a [Tensor],
+    pub curvatures: &'a [Tensor],
+    pub arguments: &'a [Tensor],
+}
+
+/// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `_MINOR`.
+const CAPABILITY_MAJOR: c_int = 75;
+const CAPABILITY_MINOR: c_int = 76;
+
+/// The machine code for a kind of numbers and a compute capability.
+fn compiled(real: &str, [major, minor]: [c_int; 2]) -> Result<Vec<u8>, String> {
+    let options = [
+        format!("--gpu-architecture=sm_{major}{minor}"),
+        format!("-DREAL={real}"),
+        format!("-DTHREADS={THREADS}"),
+        format!("-DMOST_TERMS={MOST_TERMS}"),
+        format!("-DMOST_ROWS={MOST_ROWS}"),
+    ];
+    nvrtc::compile(SOURCE, &options)
+}
+
+impl Module {
+    fn load(driver: &Library, image: &[u8]) -> Result<Self, String> {
+        type Load = unsafe extern "C" fn(*mut *mut c_void, *const c_void) -> c_int;
+        type Find = unsafe extern "C" fn(*mut *mut c_void, *mut c_void, *const std::ffi::c_char) -> c_int;
+        let words = |error: libloading::Error| loader_reason(&error);
+        // SAFETY: the types are those of the driver API.
+        let (load, find) = unsafe {
+            (
+                driver.get::<Load>("cuModuleLoadData").map_err(words)?,
+                driver.get::<Find>("cuModuleGetFunction").map_err(words)?,
+            )
+        };
+        let mut module = null_mut();
+        // SAFETY: the image is whole machine code, from the compiler.
+        checked("cuModuleLoadData", unsafe { load(&mut module, image.as_ptr().cast()) })?;
+        let function = |name: &std::ffi::CStr| {
+            let mut function = null_mut();
+            // SAFETY: the module was just loaded; the name ends with a zero.
+            checked("cuModuleGetFunction", unsafe { find(&mut function, module, name.as_ptr()) }).map(|()| function)
+        };
+        Ok(Self {
+            sum: function(c"sum")?,
+            turn: function(c"turn")?,
+            slopes: function(c"slopes")?,
+            pullback: function(c"pullback")?,
+        })
+    }
+}
+
+/// The numbers of a tensor that has so many, of this kind, next to each other on a CUDA device.
+fn of_kind(of: &Tensor, kind: Kind, count: usize) -> *mut c_void {
+    let fits = of.is_contiguous() && of.device().is_cuda() && of.kind() == kind && of.numel() == count;
+    assert!(fits, "{of:?}: {count} of {kind:?}");
+    of.data_ptr()
+}
+
+fn shape(of: &Tensor) -> (usize, usize) {
+    let (rows, columns) = of.size2().expect("a matrix");
+    (rows as usize, columns as usize)
+}
+
+fn int(count: usize) -> c_int {
+    c_int::try_from(count).expect("fewer than 2^31 numbers in a row")
+}
+
+/// A structure of `kernels.cu`.
+///
+/// # Safety
+/// It has the same fields, of the same sizes, in the same order.
+unsafe trait Parameters {}
+
+#[repr(C)]
+struct Sum {
+    out: *mut c_void,
+    base: *mut c_void,
+    keep: f64,
+    n: i64,
+    terms: c_int,
+    term: [*mut c_void; MOST_TERMS],
+    c: [f64; MOST_TERMS],
+}
+// SAFETY: as the trait says.
+unsafe impl Parameters for Sum {}
+
+#[repr(C)]
+struct Turn {
+    out: *mut c_void,
+    x: *mut c_void,
+    source: *mut c_void,
+    sign: *mut c_void,
+    columns: c_int,
+    element: [u32; MOST_ROWS],
+}
+// SAFETY: as the trait says.
+unsafe impl Parameters for Turn {}
+
+#[repr(C)]
+struct Slopes {
+    s: *mut c_void,
+    base: *mut c_void,
+    moving: *mut c_void,
+    velocity: *mut c_void,
+    v: *mut c_void,
+    curved: *mut c_void,
+    laplacian: *mut c_void,
+    columns: c_int,
+    base_rows: c_int,
+    softplus: c_int,
+}
+// SAFETY: as the trait says.
+unsafe impl Parameters for Slopes {}
+
+#[repr(C)]
+struct Pullback {
+    s: *mut c_void,
+    u: *mut c_void,
+    v: *mut c_void,
+    curved: *mut c_void,
+    l: *mut c_void,
+    a_bar: *mut c_void,
+    from: *mut c_void,
+    copy: *mut c_void,
+    columns: c_int,
+    functions: c_int,
+    softplus: c_int,
+    b: [f64; MOST_TERMS],
+    amplitude: [*mut c_void; MOST_TERMS],
+    curvature: [*mut c_void; MOST_TERMS],
+    argument: [*mut c_void; MOST_TERMS],
+}
+// SAFETY: as the trait says.
+unsafe impl Parameters for Pullback {}

@@ -1,0 +1,191 @@
+// The pointwise work of a solve on a CUDA device, one launch per operation. Compiled while the program runs, by kernels.rs, which has the
+// same structures, field by field, and says what REAL, THREADS, MOST_TERMS and MOST_ROWS are.
+
+typedef REAL T;
+constexpr int W = 16 / sizeof(T);
+struct alignas(16) V {
+    T at[W];
+};
+
+__device__ __forceinline__ bool aligned(const void *p) { return (reinterpret_cast<unsigned long long>(p) & 15) == 0; }
+
+// The first `count` numbers at `from`, zeros after them; all of them at once where they may be.
+__device__ __forceinline__ V load(const T *from, int count) {
+    V out = {};
+    if (count == W && aligned(from)) return *reinterpret_cast<const V *>(from);
+    for (int w = 0; w < W; ++w)
+        if (w < count) out.at[w] = from[w];
+    return out;
+}
+
+__device__ __forceinline__ void store(T *to, const V &value, int count) {
+    if (count == W && aligned(to)) {
+        *reinterpret_cast<V *>(to) = value;
+        return;
+    }
+    for (int w = 0; w < W; ++w)
+        if (w < count) to[w] = value.at[w];
+}
+
+// out <- keep out + base + sum_i c_i term_i, of n numbers; base may be missing, and keep = 0 overwrites.
+struct Sum {
+    T *out;
+    const T *base;
+    double keep;
+    long long n;
+    int terms;
+    const T *term[MOST_TERMS];
+    double c[MOST_TERMS];
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS) sum(const __grid_constant__ Sum p) {
+    const long long i = (blockIdx.x * (long long)THREADS + threadIdx.x) * W;
+    if (i >= p.n) return;
+    const int count = min((long long)W, p.n - i);
+    V out = {};
+    if (p.keep != 0) {
+        out = load(p.out + i, count);
+        for (int w = 0; w < W; ++w) out.at[w] *= T(p.keep);
+    }
+    if (p.base) {
+        const V base = load(p.base + i, count);
+        for (int w = 0; w < W; ++w) out.at[w] += base.at[w];
+    }
+    for (int m = 0; m < p.terms; ++m) {
+        const V term = load(p.term[m] + i, count);
+        for (int w = 0; w < W; ++w) out.at[w] += T(p.c[m]) * term.at[w];
+    }
+    store(p.out + i, out, count);
+}
+
+// Row r of out <- element[r] of the table applied to row r of x. The elements travel with the launch: a copy to the device would
+// wait for it.
+struct Turn {
+    T *out;
+    const T *x;
+    const int *source;
+    const T *sign;
+    int columns;
+    unsigned element[MOST_ROWS];
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS) turn(const __grid_constant__ Turn p) {
+    const long long row = blockIdx.x, element = p.element[blockIdx.x];
+    const T sign = p.sign[element];
+    for (int i = threadIdx.x; i < p.columns; i += THREADS)
+        p.out[row * p.columns + i] = sign * p.x[row * p.columns + p.source[element * p.columns + i]];
+}
+
+// f'' from s = f'.
+__device__ __forceinline__ T curvature(T s, bool softplus) { return softplus ? s * (T(1) - s) : T(1) - s * s; }
+
+// The sum over the threads of a block, for its first thread, always in the same order.
+__device__ __forceinline__ double block_sum(double value) {
+    __shared__ double parts[THREADS / 32];
+    for (int distance = 16; distance; distance /= 2) value += __shfl_down_sync(~0u, value, distance);
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+    __syncthreads();
+    value = 0;
+    for (int i = 0; i < THREADS / 32; ++i) value += parts[i];
+    return value;
+}
+
+// s <- f'(s + base + moving) of one row per block, velocity <- v s, laplacian <- sum_j curved_j f''_j; base (one row, or one for every
+// row), moving (one row), velocity and laplacian may be missing.
+struct Slopes {
+    T *s;
+    const T *base;
+    const T *moving;
+    T *velocity;
+    const T *v;
+    const T *curved;
+    double *laplacian;
+    int columns, base_rows, softplus;
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS) slopes(const __grid_constant__ Slopes p) {
+    const long long start = blockIdx.x * (long long)p.columns;
+    double laplacian = 0;
+    for (int i = threadIdx.x * W; i < p.columns; i += THREADS * W) {
+        const int count = min(W, p.columns - i);
+        V s = load(p.s + start + i, count);
+        if (p.base) {
+            const V base = load(p.base + (p.base_rows == 1 ? 0 : start) + i, count);
+            for (int w = 0; w < W; ++w) s.at[w] += base.at[w];
+        }
+        if (p.moving) {
+            const V moving = load(p.moving + i, count);
+            for (int w = 0; w < W; ++w) s.at[w] += moving.at[w];
+        }
+        for (int w = 0; w < W; ++w) s.at[w] = p.softplus ? T(1) / (T(1) + exp(-s.at[w])) : tanh(s.at[w]);
+        store(p.s + start + i, s, count);
+        if (p.velocity) {
+            V velocity = load(p.v + i, count);
+            for (int w = 0; w < W; ++w) velocity.at[w] *= s.at[w];
+            store(p.velocity + start + i, velocity, count);
+        }
+        if (p.laplacian) {
+            // Zeros of `curved` keep what lies after the row out.
+            const V curved = load(p.curved + i, count);
+            for (int w = 0; w < W; ++w) laplacian += curved.at[w] * curvature(s.at[w], p.softplus);
+        }
+    }
+    if (!p.laplacian) return;
+    laplacian = block_sum(laplacian);
+    if (threadIdx.x == 0) p.laplacian[blockIdx.x] = laplacian;
+}
+
+// Of slopes s = f' (columns numbers per row, one row per block), with cotangents u of v s (of s where v is missing) and l of the
+// Laplacian: a_bar <- f'' s_bar + l curved f''', copy <- from where there is something to copy, and for every function of time, of value
+// b_m: amplitude_m += b_m s u, curvature_m += b_m l f'', argument_m += b_m a_bar, where there is room for them.
+struct Pullback {
+    const T *s;
+    const T *u;
+    const T *v;
+    const T *curved;
+    const double *l;
+    T *a_bar;
+    const T *from;
+    T *copy;
+    int columns, functions, softplus;
+    double b[MOST_TERMS];
+    T *amplitude[MOST_TERMS];
+    T *curvature[MOST_TERMS];
+    T *argument[MOST_TERMS];
+};
+
+__device__ __forceinline__ void add(T *to, double b, const V &value, int count) {
+    V sum = load(to, count);
+    for (int w = 0; w < W; ++w) sum.at[w] += T(b) * value.at[w];
+    store(to, sum, count);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) pullback(const __grid_constant__ Pullback p) {
+    const long long start = blockIdx.x * (long long)p.columns;
+    const T l = p.l ? T(p.l[blockIdx.x]) : T(0);
+    for (int i = threadIdx.x * W; i < p.columns; i += THREADS * W) {
+        const int count = min(W, p.columns - i);
+        const long long at = start + i;
+        const V s = load(p.s + at, count), u = load(p.u + at, count), curved = load(p.curved + i, count);
+        if (p.copy) store(p.copy + at, load(p.from + at, count), count);
+        V s_bar = u, product, bent, a_bar;
+        if (p.v) {
+            const V v = load(p.v + i, count);
+            for (int w = 0; w < W; ++w) s_bar.at[w] *= v.at[w];
+        }
+        for (int w = 0; w < W; ++w) {
+            const T second = curvature(s.at[w], p.softplus);
+            // f''' = f'' (1 - 2s) for softplus and -2s f'' for ln cosh.
+            const T third = second * (p.softplus ? T(1) - 2 * s.at[w] : -2 * s.at[w]);
+            product.at[w] = s.at[w] * u.at[w];
+            bent.at[w] = l * second;
+            a_bar.at[w] = second * s_bar.at[w] + l * curved.at[w] * third;
+        }
+        store(p.a_bar + at, a_bar, count);
+        for (int m = 0; m < p.functions; ++m) {
+            if (p.amplitude[m]) add(p.amplitude[m] + at, p.b[m], product, count);
+            if (p.curvature[m] && p.l) add(p.curvature[m] + at, p.b[m], bent, count);
+            if (p.argument[m]) add(p.argument[m] + at, p.b[m], a_bar, count);
+        }
+    }
+}
