@@ -63,6 +63,16 @@ impl std::fmt::Debug for Kernels {
     }
 }
 
+thread_local! {
+    /// The stream that this thread launches on; null is the one that libtorch uses by default.
+    static STREAM: Cell<*mut c_void> = const { Cell::new(null_mut()) };
+}
+
+/// Lets this thread launch on a stream from now on.
+pub(crate) fn launch_on(stream: *mut c_void) {
+    STREAM.set(stream);
+}
+
 /// The kernels of this process; libtorch is loaded for CUDA.
 ///
 /// # Errors
@@ -119,7 +129,7 @@ impl Kernels {
         }
     }
 
-    /// Launches a kernel on the stream that libtorch uses by default.
+    /// Launches a kernel on this thread's stream.
     ///
     /// # Panics
     /// When the driver refuses.
@@ -138,9 +148,7 @@ impl Kernels {
             let mut pointer = std::ptr::from_ref(parameters).cast_mut().cast::<c_void>();
             // SAFETY: the kernel takes one structure, this one, which the driver copies before it returns; what its pointers lead to, the
             // caller has looked at, and libtorch gives memory that is let go of to no other stream than this one.
-            unsafe {
-                (self.launch)(function, blocks, 1, 1, THREADS, 1, 1, 0, null_mut(), &mut pointer, null_mut())
-            }
+            unsafe { (self.launch)(function, blocks, 1, 1, THREADS, 1, 1, 0, STREAM.get(), &mut pointer, null_mut()) }
         });
         assert_eq!(answer, 0, "cuLaunchKernel: {}", std::any::type_name::<P>());
         self.launches.fetch_add(1, Ordering::Relaxed);

@@ -27,6 +27,8 @@ mod error;
 mod factor;
 mod findings;
 #[cfg(maflow_tch)]
+mod graph;
+#[cfg(maflow_tch)]
 mod kernels;
 mod libtorch;
 #[cfg(maflow_tch)]

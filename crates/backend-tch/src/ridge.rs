@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
-    Activation, Chart, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Stage, TimeBasis,
+    Activation, Chart, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Stage,
+    TimeBasis, new_identity,
 };
 use tch::{Kind, Tensor};
 
@@ -50,6 +51,7 @@ pub struct Ridge {
     parameters: RidgeParameters<Tch>,
     orbit: Option<Orbit>,
     basis: TimeBasis,
+    identity: u64,
     feature_stages: AtomicU64,
     packed_stages: AtomicU64,
 }
@@ -70,7 +72,8 @@ impl Ridge {
         let parameters = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
         let (feature_stages, packed_stages) = (AtomicU64::new(0), AtomicU64::new(0));
         let basis = TimeBasis::constant();
-        Ok(Self { space, activation, parameters, orbit: None, basis, feature_stages, packed_stages })
+        let identity = new_identity();
+        Ok(Self { space, activation, parameters, orbit: None, basis, identity, feature_stages, packed_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -84,6 +87,7 @@ impl Ridge {
         // As many terms as before should start with the same variance.
         let _ = self.parameters.amplitude.value.0.g_div_scalar_((group.order() as f64).sqrt());
         self.orbit = Some(Orbit::new(&self.space, &group));
+        self.identity = new_identity();
         Ok(self)
     }
 
@@ -94,6 +98,7 @@ impl Ridge {
         let in_time = |parameter: Parameter<Tch>| parameter.in_time(&self.space, basis.terms());
         self.parameters = RidgeParameters { weight, bias: bias.map(in_time), amplitude: in_time(amplitude) };
         self.basis = basis;
+        self.identity = new_identity();
         self
     }
 
@@ -185,6 +190,10 @@ impl Potential<Tch> for Ridge {
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Tch>> {
         let RidgeParameters { weight, bias, amplitude } = &mut self.parameters;
         std::iter::once(weight).chain(bias).chain([amplitude]).collect()
+    }
+
+    fn identity(&self) -> Option<u64> {
+        Some(self.identity)
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<Tch> + '_> {

@@ -1,12 +1,14 @@
 //! Tensors of libtorch as a space of flow-core, on the CPU or on a CUDA device, in 32 or 64 bits.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
-use flow_core::{Precision, Space};
+use flow_core::{Precision, Recorder, Space};
 use rayon::prelude::*;
 use tch::kind::Element;
 use tch::{Kind, Tensor};
 
+use crate::graph::Graphs;
 use crate::kernels::{self, Kernels};
 use crate::workers::{self, Workers};
 use crate::{Device, Error, context, load};
@@ -63,18 +65,19 @@ pub struct Options {
 /// short matrices take.
 ///
 /// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
-/// Sums and permutations are one launch each there, of kernels of this crate.
+/// Sums and permutations are one launch each there, of kernels of this crate, and solves that draw nothing are recorded when they come a
+/// second time and repeated from then on (CUDA graphs).
 ///
 /// ```
 /// use backend_tch::{Device, Options, Tch};
-/// use flow_core::{Precision, Space};
+/// use flow_core::{Precision, Recorder, Space};
 /// # if backend_tch::load(Device::Cpu).is_err() { return Ok(()) }
 /// let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?;
 /// let a = tch.upload(1, 2, &[3.0, 4.0]);
 /// assert_eq!(tch.dot(&a, &a), 25.0);
 /// # Ok::<(), backend_tch::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Tch {
     device: Device,
     precision: Precision,
@@ -82,6 +85,20 @@ pub struct Tch {
     workers: Option<Workers>,
     /// On a CUDA device.
     pub(crate) kernels: Option<&'static Kernels>,
+    recorder: Option<&'static Recorder<Self>>,
+}
+
+/// The solves recorded on the first CUDA device.
+fn recorder() -> Result<&'static Recorder<Tch>, Error> {
+    static RECORDER: OnceLock<Result<Recorder<Tch>, Error>> = OnceLock::new();
+    RECORDER.get_or_init(|| Ok(Recorder::new(Box::new(Graphs::new()?)))).as_ref().map_err(Clone::clone)
+}
+
+impl std::fmt::Debug for Tch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { device, precision, .. } = self;
+        f.debug_struct("Tch").field("device", device).field("precision", precision).finish_non_exhaustive()
+    }
 }
 
 impl Tch {
@@ -102,7 +119,8 @@ impl Tch {
         }
         let workers = (device == Device::Cpu && threads > 1).then(|| workers::of(threads));
         let kernels = (device == Device::Cuda).then(kernels::kernels).transpose()?;
-        Ok(Self { device, precision, workers, kernels })
+        let recorder = (device == Device::Cuda).then(recorder).transpose()?;
+        Ok(Self { device, precision, workers, kernels, recorder })
     }
 
     /// The same, with whole batches for blocks on the CPU too, and the threads inside each operation: for a potential that is a
@@ -115,6 +133,12 @@ impl Tch {
     /// Where the tensors are.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// The same, with every solve asked for operation by operation, on a CUDA device too: the plain way, to compare with.
+    #[must_use]
+    pub fn without_recordings(self) -> Self {
+        Self { recorder: None, ..self }
     }
 
     /// Launches of this crate's own kernels in this process so far: the proof that a CUDA device has run them.
@@ -351,6 +375,10 @@ impl Space for Tch {
             (None, Precision::F64) => turn::<f64>(&mut out, &x, table, elements),
         }
         out
+    }
+
+    fn recorder(&self) -> Option<&Recorder<Self>> {
+        self.recorder
     }
 
     fn copy_columns(&self, out: &mut Array, first: usize, from: &Array, columns: Range<usize>) {

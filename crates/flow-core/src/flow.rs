@@ -81,7 +81,14 @@ impl<'a, S: Space> Flow<'a, S> {
     pub fn transport(&self, x: &[f64], span: Span, draws: Draws) -> Result<Transported, Error> {
         let dim = self.potential.dim();
         let rows = x.len() / dim;
-        let field = self.potential.freeze(&self.solve(rows, draws)?);
+        let solve = self.solve(rows, draws)?;
+        if let Some(recorder) = self.space.recorder()
+            && let Some(arrived) = recorder.carry(self, x, span, &solve)?
+        {
+            all_finite(arrived.x.iter().chain(&arrived.log_density))?;
+            return Ok(Transported { x: arrived.x, log_density: arrived.log_density });
+        }
+        let field = self.potential.freeze(&solve);
         let blocks = self.space.map_rows(rows, |range| {
             let block = self.space.upload(range.len(), dim, &x[range.start * dim..range.end * dim]);
             let (mut chart, state) = field.enter(range, block);

@@ -20,6 +20,7 @@ mod matching;
 mod objective;
 mod optimise;
 mod potential;
+mod recorded;
 mod ridge;
 mod score;
 mod space;
@@ -42,7 +43,8 @@ pub use objective::{
     converged,
 };
 pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
-pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Recall, Solve, Stage};
+pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Recall, Solve, Stage, new_identity};
+pub use recorded::{Record, Recorder, Repeat};
 pub use ridge::{Activation, RidgeParameters};
 pub use score::Scored;
 pub use space::{Precision, Space};

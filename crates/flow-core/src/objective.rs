@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::flow::standard_normal_log_density;
+use crate::recorded::Arrived;
 use crate::score::base_score;
 use crate::{Direction, Draws, Error, Field, Flow, Integrator, PassageBar, Space, Wanted, adjoint};
 
@@ -161,6 +162,21 @@ pub(crate) struct Ends<'a> {
     pub score: Option<&'a [f64]>,
 }
 
+impl Ends<'_> {
+    /// Losses of rows that started from `start` (`rows × dim`), and the cotangents of where they arrived for the weight of a row.
+    pub fn meet(&self, start: &[f64], arrived: &Arrived, weight: f64) -> (Vec<f64>, Vec<f64>) {
+        let (dim, mut x_bar) = (self.end.dim(), vec![0.0; start.len()]);
+        let points = start.chunks_exact(dim).zip(arrived.x.chunks_exact(dim)).zip(x_bar.chunks_exact_mut(dim));
+        let figures = arrived.log_density.iter().zip(&arrived.cost);
+        let losses = points.zip(figures).map(|(((start, x), x_bar), (change, cost))| {
+            let end = self.end.energy_and_gradient(x, x_bar);
+            x_bar.iter_mut().for_each(|g| *g *= weight);
+            (self.start)(start) + change + end + self.transport_cost * cost
+        });
+        (losses.collect(), x_bar)
+    }
+}
+
 /// The one body of all objectives that integrate.
 fn simulate<S: Space>(
     flow: &Flow<'_, S>,
@@ -175,6 +191,11 @@ fn simulate<S: Space>(
     if ends.transport_cost != 0.0 {
         // The cost is a norm of ∇φ, which only plain coordinates have as their velocity.
         solve.coordinates = crate::Coordinates::X;
+    }
+    if let Some(recorder) = flow.space.recorder()
+        && let Some(outcome) = recorder.simulate(flow, batch, &solve, gradient, ends)?
+    {
+        return Ok(outcome);
     }
     let field = flow.potential.freeze(&solve);
     let blocks = flow.space.map_rows(rows, |range| {
@@ -237,17 +258,9 @@ impl<S: Space> Block<'_, '_, S> {
         let (mut chart, state) = field.enter(self.range, space.upload(rows, dim, self.start));
         let wanted = Wanted { tape: self.gradient.then_some(flow.memory), cost: ends.transport_cost != 0.0 };
         let passage = flow.integrator.flow(space, &mut *chart, state, flow.span(ends.direction), wanted)?;
-        let x = space.download(&chart.leave(passage.state.clone()));
-        let change = space.download_column(&passage.log_density);
-        let cost = passage.cost.as_ref().map_or(vec![0.0; rows], |cost| space.download_column(cost));
-        let mut x_bar = vec![0.0; rows * dim];
-        let points = self.start.chunks_exact(dim).zip(x.chunks_exact(dim)).zip(x_bar.chunks_exact_mut(dim));
-        let losses = points.zip(change.iter().zip(&cost)).map(|(((start, x), x_bar), (change, cost))| {
-            let end = ends.end.energy_and_gradient(x, x_bar);
-            x_bar.iter_mut().for_each(|g| *g *= self.weight);
-            (ends.start)(start) + change + end + ends.transport_cost * cost
-        });
-        let losses = losses.collect();
+        let x = chart.leave(passage.state.clone());
+        let arrived = Arrived::fetch(space, &x, &passage.log_density, passage.cost.as_ref());
+        let (losses, mut x_bar) = ends.meet(self.start, &arrived, self.weight);
         let Some(tape) = passage.tape else { return Ok((losses, None)) };
         let mut log_density_bar = self.weight;
         if let Some(score) = ends.score {

@@ -1,6 +1,7 @@
 //! The seam: a potential, its field frozen for one solve, and a block of rows in the field's own coordinates.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Draws, Space};
 
@@ -37,6 +38,18 @@ pub trait Potential<S: Space>: Send + Sync {
     fn random_in_time(&self) -> bool {
         false
     }
+
+    /// A number of this potential alone ([`new_identity`]), where the operations of a solve depend on nothing but the potential, the
+    /// number of rows and the integrator: nothing is drawn, and no numbers come from the host. Such solves can be [recorded](crate::Recorder).
+    fn identity(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// A number that no other potential of this process has.
+pub fn new_identity() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
@@ -58,6 +71,10 @@ impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
 
     fn random_in_time(&self) -> bool {
         (**self).random_in_time()
+    }
+
+    fn identity(&self) -> Option<u64> {
+        (**self).identity()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
+use crate::Recorder;
+
 /// Working precision of the arrays of a [`Space`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -125,4 +127,9 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// in the order of the rows. The cut is always the same for a space and a number of rows, so that a resumed run equals an
     /// uninterrupted one; whether it depends on the number of threads, the space says.
     fn map_rows<T: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T>;
+
+    /// What records solves, on a device that repeats them faster than the host can ask for them.
+    fn recorder(&self) -> Option<&Recorder<Self>> {
+        None
+    }
 }

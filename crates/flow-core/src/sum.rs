@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::{Chart, Coordinates, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage};
+use crate::{Chart, Coordinates, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage, new_identity};
 
 /// `φ(x, t) = Σ_k φ_k(x, t)`, integrated in x.
 pub struct Sum<S: Space> {
     space: S,
     dim: usize,
     terms: Vec<Box<dyn Potential<S>>>,
+    identity: u64,
 }
 
 impl<S: Space> Sum<S> {
@@ -34,7 +35,7 @@ impl<S: Space> Sum<S> {
             term.parameters_mut().into_iter().for_each(|p| p.name = format!("{name}.{}", p.name));
             term
         };
-        Ok(Self { space, dim, terms: terms.into_iter().map(named).collect() })
+        Ok(Self { space, dim, terms: terms.into_iter().map(named).collect(), identity: new_identity() })
     }
 }
 
@@ -59,6 +60,10 @@ impl<S: Space> Potential<S> for Sum<S> {
 
     fn random_in_time(&self) -> bool {
         self.terms.iter().any(|term| term.random_in_time())
+    }
+
+    fn identity(&self) -> Option<u64> {
+        self.terms.iter().all(|term| term.identity().is_some()).then_some(self.identity)
     }
 }
 

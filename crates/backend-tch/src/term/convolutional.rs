@@ -1,7 +1,5 @@
 //! The term of a small U-shaped convolutional network.
 
-use std::sync::atomic::AtomicU64;
-
 use flow_core::{Error, Parameter, Space, TimeBasis};
 use tch::{Kind, Tensor};
 
@@ -74,15 +72,7 @@ impl Term {
         layer("up1", &[c1, 1, 4, 4], 4 * c1, &[("gain", c1)]);
         let last = parameters.len() - 2;
         space.accumulate(&mut parameters[last].value, 0.0, &[]);
-        Ok(Self {
-            space,
-            dim: side * side,
-            basis,
-            parameters,
-            probes,
-            formula: Box::new(Convolutional(network)),
-            kept: AtomicU64::new(0),
-        })
+        Ok(Self::new(space, side * side, basis, parameters, probes, Box::new(Convolutional(network))))
     }
 }
 

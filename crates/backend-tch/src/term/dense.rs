@@ -1,7 +1,5 @@
 //! Terms of all coordinates alike: quadratic, separable, and one hidden layer with gains.
 
-use std::sync::atomic::AtomicU64;
-
 use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
 use tch::{Kind, Tensor};
 
@@ -20,7 +18,7 @@ impl Term {
         let zeros = |name: &&str| Parameter::zeros(&space, name, &[basis.terms(), dim]);
         let names = if linear { &["quadratic", "linear"][..] } else { &["quadratic"] };
         let parameters = names.iter().map(zeros).collect();
-        Ok(Self { space, dim, basis, parameters, probes: 0, formula: Box::new(Quadratic), kept: AtomicU64::new(0) })
+        Ok(Self::new(space, dim, basis, parameters, 0, Box::new(Quadratic)))
     }
 
     /// `φ(x, t) = ½ xᵀ A(t) x`, zero at first. Parameter: `quadratic`, M × N × N, of which the symmetric part counts.
@@ -30,7 +28,7 @@ impl Term {
     pub fn full_quadratic(space: Tch, dim: usize, basis: TimeBasis) -> Result<Self, Error> {
         Error::at_least_1([(DIM, dim)])?;
         let parameters = vec![Parameter::zeros(&space, "quadratic", &[basis.terms(), dim, dim])];
-        Ok(Self { space, dim, basis, parameters, probes: 0, formula: Box::new(FullQuadratic), kept: AtomicU64::new(0) })
+        Ok(Self::new(space, dim, basis, parameters, 0, Box::new(FullQuadratic)))
     }
 
     /// `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`, zero at first, with `count` centres c equally spaced in `interval`, both ends included,
@@ -64,7 +62,7 @@ impl Term {
         let centres = space.send(&centres, space.kind(), &[1, 1, count as i64]);
         let formula = Box::new(Separable { activation, gain, centres });
         let parameters = vec![Parameter::zeros(&space, "amplitude", &[basis.terms(), dim, count])];
-        Ok(Self { space, dim, basis, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
+        Ok(Self::new(space, dim, basis, parameters, 0, formula))
     }
 
     /// `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`; first values as [`RidgeParameters::new`] has them, gains at one.
@@ -88,7 +86,7 @@ impl Term {
         if let Some(bias) = bias {
             parameters.insert(1, bias.in_time(&space, basis.terms()));
         }
-        Ok(Self { space, dim, basis, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
+        Ok(Self::new(space, dim, basis, parameters, 0, formula))
     }
 }
 

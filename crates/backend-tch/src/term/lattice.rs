@@ -1,7 +1,5 @@
 //! Terms of a periodic lattice, the same at every site, by Fourier transforms.
 
-use std::sync::atomic::AtomicU64;
-
 use flow_core::{Activation, Error, Group, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, TimeBasis};
 use tch::{Kind, Tensor};
 
@@ -70,7 +68,7 @@ impl Term {
             .into_iter()
             .map(|p| Parameter { shape: vec![basis.terms(), classes], ..p })
             .collect();
-        Ok(Self { space, dim: torus.sites(), basis, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
+        Ok(Self::new(space, torus.sites(), basis, parameters, 0, formula))
     }
 
     /// `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`, `(w ⋆ x)_s = Σ_i w_i x_{s+i}`, on a periodic lattice of `shape`:
@@ -90,7 +88,7 @@ impl Term {
             envelope: space.send(&settings.envelope(), space.kind(), &[1, sites as i64]),
             mean: settings.tied.as_ref().map(|group| average(&space, group)),
         });
-        Ok(Self { space, dim: sites, basis: settings.time, parameters, probes: 0, formula, kept: AtomicU64::new(0) })
+        Ok(Self::new(space, sites, settings.time, parameters, 0, formula))
     }
 }
 

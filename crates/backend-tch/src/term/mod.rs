@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow_core::{Activation, Chart, Draws, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis};
+use flow_core::{Activation, Chart, Draws, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis, new_identity};
 use tch::{Kind, Tensor};
 
 pub use convolutional::Network;
@@ -50,10 +50,23 @@ pub struct Term {
     /// Vectors of random signs that every row needs for its Laplacian.
     probes: usize,
     formula: Box<dyn Formula>,
+    identity: u64,
     kept: AtomicU64,
 }
 
 impl Term {
+    fn new(
+        space: Tch,
+        dim: usize,
+        basis: TimeBasis,
+        parameters: Vec<Parameter<Tch>>,
+        probes: usize,
+        formula: Box<dyn Formula>,
+    ) -> Self {
+        let (identity, kept) = (new_identity(), AtomicU64::new(0));
+        Self { space, dim, basis, parameters, probes, formula, identity, kept }
+    }
+
     /// Pullbacks that went back over the graph of their evaluation so far: the proof that nothing was computed twice.
     pub fn kept_graphs(&self) -> u64 {
         self.kept.load(Ordering::Relaxed)
@@ -149,6 +162,10 @@ impl Potential<Tch> for Term {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Tch>> {
         self.parameters.iter_mut().collect()
+    }
+
+    fn identity(&self) -> Option<u64> {
+        (self.probes == 0).then_some(self.identity)
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<Tch> + '_> {

@@ -1,7 +1,5 @@
 //! The term of two hidden layers.
 
-use std::sync::atomic::AtomicU64;
-
 use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
 use tch::{Kind, Tensor};
 
@@ -39,15 +37,7 @@ impl Term {
         parameters.push(uniform(2, "layer2.weight", &[h2, h1], h1));
         parameters.push(timed(3, "layer2.bias", h2, h1));
         parameters.push(timed(4, "amplitude", h2, h2));
-        Ok(Self {
-            space,
-            dim,
-            basis,
-            parameters,
-            probes,
-            formula: Box::new(TwoLayer { activation, bias }),
-            kept: AtomicU64::new(0),
-        })
+        Ok(Self::new(space, dim, basis, parameters, probes, Box::new(TwoLayer { activation, bias })))
     }
 }
 

@@ -1,0 +1,78 @@
+//! Solves that a CUDA device repeats on its own: in a program apart, as solves of other threads are not recorded meanwhile.
+#![cfg(maflow_tch)]
+
+mod common;
+
+use backend_tch::{Activation, Network, Tch, Term};
+use common::{assert_equal, spaces};
+use flow_core::{
+    Coordinates, Draws, FixedStep, Flow, Memory, Method, NegativeLogLikelihood, Objective, Potential, Precision,
+    Purpose, Space, TimeBasis, TimeFamily,
+};
+
+const ROWS: usize = 6;
+
+/// A device that records solves, against the same device asked for every operation: losses, gradients and densities, while parameters
+/// and batches change.
+#[test]
+fn recorded_solves_are_those_asked_for_operation_by_operation() {
+    let basis = TimeBasis::new(TimeFamily::Cosine, 2, 1.0).unwrap();
+    let network = Network { side: 4, channels: [3, 4], hidden: 5, probes: 0 };
+    let kernels = backend_tch::LatticeRidgeSettings {
+        shape: (4, 4),
+        kernels: 3,
+        activation: Activation::LnCosh,
+        bias: true,
+        time: basis,
+        tied: None,
+        fall_off: 1.0,
+        seed: 6,
+    };
+    type Make<'a> = &'a dyn Fn(Tch) -> Box<dyn Potential<Tch>>;
+    let ridge = |tch| backend_tch::Ridge::new(tch, 16, 10, Activation::Softplus, true, 7).unwrap();
+    let makes: [Make; 5] = [
+        &|tch| Box::new(ridge(tch)),
+        &|tch| Box::new(ridge(tch).with_time(basis)),
+        &|tch| Box::new(Term::lattice_ridge(tch, &kernels).unwrap()),
+        &|tch| Box::new(Term::convolutional(tch, network, basis, 3).unwrap()),
+        &|tch| {
+            let quadratic = Term::quadratic(tch, 16, basis, true).unwrap();
+            let terms: Vec<(String, Box<dyn Potential<Tch>>)> =
+                vec![("ridge".into(), Box::new(ridge(tch))), ("quadratic".into(), Box::new(quadratic))];
+            Box::new(flow_core::Sum::new(tch, terms).unwrap())
+        },
+    ];
+    for tch in spaces(Precision::F64) {
+        let Some(recorder) = tch.recorder() else { continue };
+        let plain = tch.without_recordings();
+        for (make, coordinates) in makes.iter().flat_map(|make| [(make, Coordinates::X), (make, Coordinates::Own)]) {
+            let (mut potential, mut reference) = (make(tch), make(plain));
+            let before = recorder.repeated();
+            for step in 0..5 {
+                let integrator = FixedStep::new(Method::Rk4.tableau(), 3).unwrap();
+                let memory = if step < 4 { Memory::Stages } else { Memory::Starts };
+                let draws = Draws::new(4, Purpose::Train, step);
+                let batch = draws.normals(0..ROWS, 16);
+                let objective = NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0 };
+                let found = |space: &Tch, potential: &dyn Potential<Tch>| {
+                    let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
+                    let outcome = objective.evaluate(&flow, &batch, draws, true).unwrap();
+                    let free = NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, false).unwrap();
+                    (outcome, free.losses, flow.log_density(&batch, draws).unwrap())
+                };
+                let (ours, theirs) = (found(&tch, &*potential), found(&plain, &*reference));
+                assert_equal("losses", &ours.0.losses, &theirs.0.losses, 1e-13);
+                assert_equal("losses without gradient", &ours.1, &theirs.1, 1e-13);
+                assert_equal("densities", &ours.2, &theirs.2, 1e-13);
+                let gradients = ours.0.gradient.unwrap().into_iter().zip(theirs.0.gradient.unwrap());
+                for (i, (ours, theirs)) in gradients.enumerate() {
+                    assert_equal("a gradient", &tch.download(&ours), &plain.download(&theirs), 1e-11);
+                    tch.accumulate(&mut potential.parameters_mut()[i].value, 1.0, &[(-0.1, &ours)]);
+                    plain.accumulate(&mut reference.parameters_mut()[i].value, 1.0, &[(-0.1, &theirs)]);
+                }
+            }
+            // The third solve of a kind and later ones: two with gradient, as the last keeps something else for it, and eight of ten without.
+            assert_eq!(recorder.repeated() - before, 2 + 8, "{coordinates:?}");
+        }
+    }
+}
