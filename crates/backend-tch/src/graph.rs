@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use flow_core::{Record, Repeat};
 use libloading::os::unix::Library;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::loader_reason;
 use crate::{Array, Error, Tch, kernels, libtorch};
@@ -75,6 +75,8 @@ pub(crate) struct Graphs {
     functions: &'static Functions,
     /// The stream that work is recorded on.
     stream: Stream,
+    /// A number to be overwritten, so that no graph is empty: libtorch complains of those.
+    number: Array,
 }
 
 impl Graphs {
@@ -92,7 +94,7 @@ impl Graphs {
         let functions = FUNCTIONS.get_or_init(|| Functions::find().map_err(missing)).as_ref().map_err(Clone::clone)?;
         // SAFETY: the first device exists.
         let stream = unsafe { (functions.from_pool)(false, 0) };
-        Ok(Self { functions, stream })
+        Ok(Self { functions, stream, number: Array(Tensor::zeros([1], (Kind::Float, tch::Device::Cuda(0)))) })
     }
 }
 
@@ -135,6 +137,7 @@ impl Record<Tch> for Graphs {
                 (self.functions.construct)(&mut *graph.object, false);
                 (self.functions.begin)(&mut *graph.object, 0, 0, RELAXED);
             }
+            let _ = self.number.0.shallow_clone().zero_();
             work();
             // SAFETY: the object is recording.
             unsafe { (self.functions.end)(&mut *graph.object) };

@@ -49,6 +49,9 @@ pub(crate) struct Kernels {
     context: *mut c_void,
     single: Module,
     double: Module,
+    /// Numbers of 32 bits, but factors of products of 64.
+    mixed: Module,
+    capability: [c_int; 2],
     launches: AtomicU64,
 }
 
@@ -109,11 +112,12 @@ impl Kernels {
             }
             (context, capability, launch, set_current)
         };
-        let module = |real| Module::load(&driver, &compiled(real, capability)?);
-        let (single, double) = (module("float")?, module("double")?);
+        let module = |real, wide| Module::load(&driver, &compiled(real, wide, capability)?);
+        let (single, double, mixed) =
+            (module("float", "float")?, module("double", "double")?, module("float", "double")?);
         // The handles stay in use as long as the process lives.
         std::mem::forget(driver);
-        Ok(Self { launch, set_current, context, single, double, launches: AtomicU64::new(0) })
+        Ok(Self { launch, set_current, context, single, double, mixed, capability, launches: AtomicU64::new(0) })
     }
 
     /// Launches so far.
@@ -121,10 +125,18 @@ impl Kernels {
         self.launches.load(Ordering::Relaxed)
     }
 
-    fn module(&self, kind: Kind) -> &Module {
-        match kind {
-            Kind::Float => &self.single,
-            Kind::Double => &self.double,
+    /// Whether this device's products of short matrices take no longer in 64 bits than in 32: on those whose matrix units do both in 64 bits
+    /// at the full rate and have nothing for 32 (compute capabilities 8.0 and 9.0).
+    pub(crate) fn products_are_better_in_64_bits(&self) -> bool {
+        matches!(self.capability, [8 | 9, 0])
+    }
+
+    /// The kernels for numbers of a kind, with factors of products of another.
+    fn module(&self, kind: Kind, wide: Kind) -> &Module {
+        match (kind, wide) {
+            (Kind::Float, Kind::Float) => &self.single,
+            (Kind::Double, Kind::Double) => &self.double,
+            (Kind::Float, Kind::Double) => &self.mixed,
             other => unreachable!("arrays are of 32 or 64 bits, not {other:?}"),
         }
     }
@@ -157,29 +169,41 @@ impl Kernels {
     /// `out ← keep · out + base + Σ cᵢ · termᵢ`; `keep = 0` overwrites. Does nothing and says `false` where that is no sum of equally
     /// many numbers that lie next to each other.
     pub(crate) fn sum(&self, out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
-        let kind = out.kind();
-        let fits = |of: &Tensor| of.is_contiguous() && of.kind() == kind && of.numel() == out.numel();
-        if !(fits(out) && base.is_none_or(fits) && terms.iter().all(|(_, term)| fits(term))) {
+        let (terms, more) = terms.split_at(terms.len().min(MOST_TERMS));
+        let tensors = || std::iter::once(out).chain(base).chain(terms.iter().map(|(_, term)| *term));
+        let is = |of: &Tensor, kind| of.kind() == kind;
+        let fits = |of: &Tensor| {
+            let known = is(of, Kind::Float) || is(of, Kind::Double);
+            of.is_contiguous() && of.device().is_cuda() && known && of.numel() == out.numel()
+        };
+        if !tensors().all(fits) {
             return false;
         }
-        let numbers = |of: &Tensor| of_kind(of, kind, out.numel());
-        let vector = 16 / kind.elt_size_in_bytes();
-        let first = terms.len().min(MOST_TERMS);
+        let any = |kind| tensors().any(|of| is(of, kind));
+        let [narrow, wide] = match [any(Kind::Float), any(Kind::Double)] {
+            [true, true] => [Kind::Float, Kind::Double],
+            [true, false] => [Kind::Float; 2],
+            _ => [Kind::Double; 2],
+        };
+        let bit = |of: &Tensor, bit: c_int| if is(of, wide) { bit } else { 0 };
         let mut sum = Sum {
-            out: numbers(out),
-            base: base.map_or(null_mut(), numbers),
+            out: out.data_ptr(),
+            base: base.map_or(null_mut(), Tensor::data_ptr),
             keep,
             n: out.numel() as i64,
-            terms: first as c_int,
+            terms: terms.len() as c_int,
+            wide: bit(out, 1) | base.map_or(0, |base| bit(base, 2)),
             term: [null_mut(); MOST_TERMS],
             c: [0.0; MOST_TERMS],
         };
-        for (i, (c, term)) in terms[..first].iter().enumerate() {
-            (sum.c[i], sum.term[i]) = (*c, numbers(term));
+        for (i, (c, term)) in terms.iter().enumerate() {
+            (sum.c[i], sum.term[i]) = (*c, term.data_ptr());
+            sum.wide |= bit(term, 4 << i);
         }
+        let vector = 16 / narrow.elt_size_in_bytes();
         let blocks = out.numel().div_ceil(vector * THREADS as usize);
-        self.start(self.module(kind).sum, blocks, &sum);
-        first == terms.len() || self.sum(out, None, 1.0, &terms[first..])
+        self.start(self.module(narrow, wide).sum, blocks, &sum);
+        more.is_empty() || self.sum(out, None, 1.0, more)
     }
 
     /// Row r of `out ← elements[r]` of a table applied to row r of x: element × column of where numbers come from, and a sign for each.
@@ -199,17 +223,18 @@ impl Kernels {
                 element: [0; MOST_ROWS],
             };
             turn.element[..elements.len()].copy_from_slice(elements);
-            self.start(self.module(kind).turn, elements.len(), &turn);
+            self.start(self.module(kind, kind).turn, elements.len(), &turn);
         }
     }
 
-    /// From arguments to slopes in place, with velocities and Laplacians where they are wanted.
-    pub(crate) fn slopes(&self, s: &Tensor, wanted: &SlopesOf<'_>) {
+    /// From arguments a to slopes s, which may lie in the same place, with velocities and Laplacians where they are wanted.
+    pub(crate) fn slopes(&self, a: &Tensor, s: &Tensor, wanted: &SlopesOf<'_>) {
         let (rows, columns) = shape(s);
         let of = |of: &Tensor, rows: usize| of_kind(of, s.kind(), rows * columns);
         let base_rows = wanted.base.map_or(0, |base| shape(base).0);
         assert!(base_rows <= 1 || base_rows == rows, "{base_rows} rows of offsets for {rows}");
         let parameters = Slopes {
+            a: of_kind(a, a.kind(), rows * columns),
             s: of(s, rows),
             base: wanted.base.map_or(null_mut(), |base| of(base, base_rows)),
             moving: wanted.moving.map_or(null_mut(), |moving| of(moving, 1)),
@@ -221,7 +246,7 @@ impl Kernels {
             base_rows: int(base_rows),
             softplus: wanted.softplus.into(),
         };
-        self.start(self.module(s.kind()).slopes, rows, &parameters);
+        self.start(self.module(s.kind(), a.kind()).slopes, rows, &parameters);
     }
 
     /// The cotangents of arguments from those of slopes and Laplacians; adds what the gradient needs.
@@ -229,6 +254,8 @@ impl Kernels {
         let (rows, columns) = shape(s);
         let numbers = |tensor: &Tensor| of_kind(tensor, s.kind(), rows * columns);
         let row = |tensor: &Tensor| of_kind(tensor, s.kind(), columns);
+        let wide = of.a_bar.kind();
+        let factor = |tensor: &Tensor| of_kind(tensor, wide, rows * columns);
         for start in (0..of.b.len()).step_by(MOST_TERMS) {
             let functions = (of.b.len() - start).min(MOST_TERMS);
             let room = |sums: &[Tensor]| {
@@ -244,9 +271,9 @@ impl Kernels {
                 v: of.v.map_or(null_mut(), row),
                 curved: row(of.curved),
                 l: of.laplacian_bar.map_or(null_mut(), |l| of_kind(l, Kind::Double, rows)),
-                a_bar: numbers(of.a_bar),
-                from: of.copy.map_or(null_mut(), |(from, _)| numbers(from)),
-                copy: of.copy.map_or(null_mut(), |(_, to)| numbers(to)),
+                a_bar: factor(of.a_bar),
+                from: of.copy.map_or(null_mut(), |(from, _)| factor(from)),
+                copy: of.copy.map_or(null_mut(), |(_, to)| factor(to)),
                 columns: int(columns),
                 functions: int(functions),
                 softplus: of.softplus.into(),
@@ -256,7 +283,7 @@ impl Kernels {
                 argument: room(of.arguments),
             };
             parameters.b[..functions].copy_from_slice(&of.b[start..start + functions]);
-            self.start(self.module(s.kind()).pullback, rows, &parameters);
+            self.start(self.module(s.kind(), wide).pullback, rows, &parameters);
         }
     }
 }
@@ -277,7 +304,8 @@ pub(crate) struct SlopesOf<'a> {
     pub laplacian: Option<&'a Tensor>,
 }
 
-/// What [`Kernels::pullback`] reads beside the slopes, and writes; all matrices are rows × columns.
+/// What [`Kernels::pullback`] reads beside the slopes, and writes; all matrices are rows × columns. `ā` and what is copied may be of
+/// another kind than the rest.
 pub(crate) struct PullbackOf<'a> {
     /// Softplus, or else ln cosh.
     pub softplus: bool,
@@ -303,11 +331,12 @@ pub(crate) struct PullbackOf<'a> {
 const CAPABILITY_MAJOR: c_int = 75;
 const CAPABILITY_MINOR: c_int = 76;
 
-/// The machine code for a kind of numbers and a compute capability.
-fn compiled(real: &str, [major, minor]: [c_int; 2]) -> Result<Vec<u8>, String> {
+/// The machine code for two kinds of numbers, those of factors of products the second, and a compute capability.
+fn compiled(real: &str, wide: &str, [major, minor]: [c_int; 2]) -> Result<Vec<u8>, String> {
     let options = [
         format!("--gpu-architecture=sm_{major}{minor}"),
         format!("-DREAL={real}"),
+        format!("-DWIDE={wide}"),
         format!("-DTHREADS={THREADS}"),
         format!("-DMOST_TERMS={MOST_TERMS}"),
         format!("-DMOST_ROWS={MOST_ROWS}"),
@@ -373,6 +402,7 @@ struct Sum {
     keep: f64,
     n: i64,
     terms: c_int,
+    wide: c_int,
     term: [*mut c_void; MOST_TERMS],
     c: [f64; MOST_TERMS],
 }
@@ -393,6 +423,7 @@ unsafe impl Parameters for Turn {}
 
 #[repr(C)]
 struct Slopes {
+    a: *mut c_void,
     s: *mut c_void,
     base: *mut c_void,
     moving: *mut c_void,

@@ -212,7 +212,10 @@ impl Potential<Tch> for Ridge {
         let amplitudes = self.all_of(&self.parameters.amplitude);
         let biases = self.parameters.bias.as_ref().map(|bias| self.all_of(bias));
         let constant = (amplitudes.size()[0] == 1).then(|| Amplitude::new(amplitudes.shallow_clone(), &norms));
-        let gram = feature_space.then(|| weight.mm(&weight.tr()));
+        let gram = feature_space.then(|| {
+            let weight = weight.to_kind(self.space.product_kind());
+            weight.mm(&weight.tr())
+        });
         let in_x = constant.as_ref().filter(|_| !feature_space);
         let scaled = in_x.map(|Amplitude { v, .. }| weight.multiply(&v.tr()));
         Box::new(Frozen { ridge: self, weight, scaled, biases, amplitudes, norms, constant, gram })

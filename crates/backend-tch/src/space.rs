@@ -86,6 +86,8 @@ pub struct Tch {
     /// On a CUDA device.
     pub(crate) kernels: Option<&'static Kernels>,
     recorder: Option<&'static Recorder<Self>>,
+    /// What long chains of products of short matrices are best in.
+    product_kind: Kind,
 }
 
 /// The solves recorded on the first CUDA device.
@@ -120,7 +122,9 @@ impl Tch {
         let workers = (device == Device::Cpu && threads > 1).then(|| workers::of(threads));
         let kernels = (device == Device::Cuda).then(kernels::kernels).transpose()?;
         let recorder = (device == Device::Cuda).then(recorder).transpose()?;
-        Ok(Self { device, precision, workers, kernels, recorder })
+        let wide = kernels.is_some_and(Kernels::products_are_better_in_64_bits) && !options.allow_tf32;
+        let product_kind = if wide { Kind::Double } else { kind(precision) };
+        Ok(Self { device, precision, workers, kernels, recorder, product_kind })
     }
 
     /// The same, with whole batches for blocks on the CPU too, and the threads inside each operation: for a potential that is a
@@ -148,19 +152,32 @@ impl Tch {
 
     /// The working precision, in libtorch's words.
     pub(crate) fn kind(&self) -> Kind {
-        match self.precision {
-            Precision::F32 => Kind::Float,
-            Precision::F64 => Kind::Double,
-        }
+        kind(self.precision)
+    }
+
+    /// The kind of numbers in which a solve best makes its products: on some CUDA devices 64 bits in 32-bit working precision too.
+    pub(crate) fn product_kind(&self) -> Kind {
+        self.product_kind
     }
 
     pub(crate) fn zeros_of(&self, size: &[i64]) -> Tensor {
         Tensor::zeros(size, (self.kind(), self.device.into()))
     }
 
+    pub(crate) fn empty_of(&self, size: &[i64]) -> Tensor {
+        Tensor::empty(size, (self.kind(), self.device.into()))
+    }
+
     /// Host numbers on the device, in a kind; rounded here, so that no more than needed is sent.
     pub(crate) fn send(&self, values: &[f64], kind: Kind, size: &[i64]) -> Tensor {
         Tensor::from_slice(values).to_kind(kind).to_device(self.device.into()).reshape(size)
+    }
+}
+
+fn kind(precision: Precision) -> Kind {
+    match precision {
+        Precision::F32 => Kind::Float,
+        Precision::F64 => Kind::Double,
     }
 }
 

@@ -338,7 +338,7 @@ impl<'a, S: Space> Work<'a, S> {
             space,
             tableau,
             rows,
-            argument: space.zeros(rows, cols),
+            argument: state.clone(),
             velocity: (0..tableau.stages()).map(|_| space.zeros(rows, cols)).collect(),
             laplacian: (0..tableau.stages()).map(|_| space.column_zeros(rows)).collect(),
             log_density: space.column_zeros(rows),

@@ -1,7 +1,8 @@
 // The pointwise work of a solve on a CUDA device, one launch per operation. Compiled while the program runs, by kernels.rs, which has the
-// same structures, field by field, and says what REAL, THREADS, MOST_TERMS and MOST_ROWS are.
+// same structures, field by field, and says what REAL, WIDE, THREADS, MOST_TERMS and MOST_ROWS are.
 
-typedef REAL T;
+typedef REAL T;  // of most numbers
+typedef WIDE A;  // of the factors of products and what comes of them
 constexpr int W = 16 / sizeof(T);
 struct alignas(16) V {
     T at[W];
@@ -27,35 +28,72 @@ __device__ __forceinline__ void store(T *to, const V &value, int count) {
         if (w < count) to[w] = value.at[w];
 }
 
-// out <- keep out + base + sum_i c_i term_i, of n numbers; base may be missing, and keep = 0 overwrites.
+// W numbers that may be wider, 32 bytes at most.
+struct alignas(16) U {
+    A at[W];
+};
+
+__device__ __forceinline__ U load_wide(const A *from, int count) {
+    U out = {};
+    if (count == W && aligned(from)) return *reinterpret_cast<const U *>(from);
+    for (int w = 0; w < W; ++w)
+        if (w < count) out.at[w] = from[w];
+    return out;
+}
+
+__device__ __forceinline__ void store_wide(A *to, const U &value, int count) {
+    if (count == W && aligned(to)) {
+        *reinterpret_cast<U *>(to) = value;
+        return;
+    }
+    for (int w = 0; w < W; ++w)
+        if (w < count) to[w] = value.at[w];
+}
+
+// out <- keep out + base + sum_i c_i term_i, of n numbers; base may be missing, and keep = 0 overwrites. Each is of A where its bit is set
+// (out 1, base 2, the terms 4, 8, ...), else of T.
 struct Sum {
-    T *out;
-    const T *base;
+    void *out;
+    const void *base;
     double keep;
     long long n;
-    int terms;
-    const T *term[MOST_TERMS];
+    int terms, wide;
+    const void *term[MOST_TERMS];
     double c[MOST_TERMS];
 };
+
+__device__ __forceinline__ U load_either(const void *from, long long i, int count, bool wide) {
+    if (wide) return load_wide(static_cast<const A *>(from) + i, count);
+    const V narrow = load(static_cast<const T *>(from) + i, count);
+    U out;
+    for (int w = 0; w < W; ++w) out.at[w] = narrow.at[w];
+    return out;
+}
 
 extern "C" __global__ void __launch_bounds__(THREADS) sum(const __grid_constant__ Sum p) {
     const long long i = (blockIdx.x * (long long)THREADS + threadIdx.x) * W;
     if (i >= p.n) return;
     const int count = min((long long)W, p.n - i);
-    V out = {};
+    U out = {};
     if (p.keep != 0) {
-        out = load(p.out + i, count);
-        for (int w = 0; w < W; ++w) out.at[w] *= T(p.keep);
+        out = load_either(p.out, i, count, p.wide & 1);
+        for (int w = 0; w < W; ++w) out.at[w] *= A(p.keep);
     }
     if (p.base) {
-        const V base = load(p.base + i, count);
+        const U base = load_either(p.base, i, count, p.wide & 2);
         for (int w = 0; w < W; ++w) out.at[w] += base.at[w];
     }
     for (int m = 0; m < p.terms; ++m) {
-        const V term = load(p.term[m] + i, count);
-        for (int w = 0; w < W; ++w) out.at[w] += T(p.c[m]) * term.at[w];
+        const U term = load_either(p.term[m], i, count, p.wide >> m & 4);
+        for (int w = 0; w < W; ++w) out.at[w] += A(p.c[m]) * term.at[w];
     }
-    store(p.out + i, out, count);
+    if (p.wide & 1) {
+        store_wide(static_cast<A *>(p.out) + i, out, count);
+        return;
+    }
+    V narrow;
+    for (int w = 0; w < W; ++w) narrow.at[w] = T(out.at[w]);
+    store(static_cast<T *>(p.out) + i, narrow, count);
 }
 
 // Row r of out <- element[r] of the table applied to row r of x. The elements travel with the launch: a copy to the device would
@@ -90,9 +128,10 @@ __device__ __forceinline__ double block_sum(double value) {
     return value;
 }
 
-// s <- f'(s + base + moving) of one row per block, velocity <- v s, laplacian <- sum_j curved_j f''_j; base (one row, or one for every
+// s <- f'(a + base + moving) of one row per block, velocity <- v s, laplacian <- sum_j curved_j f''_j; base (one row, or one for every
 // row), moving (one row), velocity and laplacian may be missing.
 struct Slopes {
+    const A *a;
     T *s;
     const T *base;
     const T *moving;
@@ -108,16 +147,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) slopes(const __grid_consta
     double laplacian = 0;
     for (int i = threadIdx.x * W; i < p.columns; i += THREADS * W) {
         const int count = min(W, p.columns - i);
-        V s = load(p.s + start + i, count);
+        U a = load_wide(p.a + start + i, count);
         if (p.base) {
             const V base = load(p.base + (p.base_rows == 1 ? 0 : start) + i, count);
-            for (int w = 0; w < W; ++w) s.at[w] += base.at[w];
+            for (int w = 0; w < W; ++w) a.at[w] += base.at[w];
         }
         if (p.moving) {
             const V moving = load(p.moving + i, count);
-            for (int w = 0; w < W; ++w) s.at[w] += moving.at[w];
+            for (int w = 0; w < W; ++w) a.at[w] += moving.at[w];
         }
-        for (int w = 0; w < W; ++w) s.at[w] = p.softplus ? T(1) / (T(1) + exp(-s.at[w])) : tanh(s.at[w]);
+        V s;
+        for (int w = 0; w < W; ++w) s.at[w] = p.softplus ? T(1) / (T(1) + exp(-T(a.at[w]))) : tanh(T(a.at[w]));
         store(p.s + start + i, s, count);
         if (p.velocity) {
             V velocity = load(p.v + i, count);
@@ -144,9 +184,9 @@ struct Pullback {
     const T *v;
     const T *curved;
     const double *l;
-    T *a_bar;
-    const T *from;
-    T *copy;
+    A *a_bar;
+    const A *from;
+    A *copy;
     int columns, functions, softplus;
     double b[MOST_TERMS];
     T *amplitude[MOST_TERMS];
@@ -167,8 +207,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) pullback(const __grid_cons
         const int count = min(W, p.columns - i);
         const long long at = start + i;
         const V s = load(p.s + at, count), u = load(p.u + at, count), curved = load(p.curved + i, count);
-        if (p.copy) store(p.copy + at, load(p.from + at, count), count);
+        if (p.copy) store_wide(p.copy + at, load_wide(p.from + at, count), count);
         V s_bar = u, product, bent, a_bar;
+        U wide_bar;
         if (p.v) {
             const V v = load(p.v + i, count);
             for (int w = 0; w < W; ++w) s_bar.at[w] *= v.at[w];
@@ -180,8 +221,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) pullback(const __grid_cons
             product.at[w] = s.at[w] * u.at[w];
             bent.at[w] = l * second;
             a_bar.at[w] = second * s_bar.at[w] + l * curved.at[w] * third;
+            wide_bar.at[w] = a_bar.at[w];
         }
-        store(p.a_bar + at, a_bar, count);
+        store_wide(p.a_bar + at, wide_bar, count);
         for (int m = 0; m < p.functions; ++m) {
             if (p.amplitude[m]) add(p.amplitude[m] + at, p.b[m], product, count);
             if (p.curvature[m] && p.l) add(p.curvature[m] + at, p.b[m], bent, count);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use flow_core::{Activation, Chart, Memo, Recall, Stage};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Amplitude, Frozen};
 use crate::factor::Factor;
@@ -24,7 +24,8 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
     let moving = field.biases.is_some() && field.ridge.basis.terms() > 1;
     let transposed = Factor::plain(field.weight.tr());
     let origin = if moving { transposed.product_of(&x.0) } else { field.arguments(0.0, &x.0, &transposed) };
-    let (state, gram) = (Array(origin.zeros_like()), factor(gram));
+    let state = Array(Tensor::zeros(origin.size(), (gram.kind(), gram.device())));
+    let gram = factor(gram);
     (Box::new(Feature { work, gram, origin, moving, x: x.0, leave_bar: None }), state)
 }
 
@@ -52,13 +53,13 @@ struct Gathered {
 }
 
 impl Gathered {
-    const ROWS: i64 = 1024;
-
-    /// For matrices of at most `rows` rows.
-    fn new(space: &Tch, rows: i64, left: i64, right: i64) -> Self {
-        let capacity = rows.max(Self::ROWS);
-        let zeros = |rows, cols| space.zeros_of(&[rows, cols]);
-        Self { sum: zeros(left, right), left: zeros(capacity, left), right: zeros(capacity, right), filled: 0 }
+    /// For matrices of a kind, of at most `rows` rows.
+    fn new(space: &Tch, kind: Kind, rows: i64, left: i64, right: i64) -> Self {
+        // A CUDA device has more to fill, and the memory for it.
+        let least = if space.device() == Device::Cpu { 1024 } else { 4096 };
+        let options = (kind, space.device().into());
+        let empty = |columns| Tensor::empty([rows.max(least), columns], options);
+        Self { sum: Tensor::zeros([left, right], options), left: empty(left), right: empty(right), filled: 0 }
     }
 
     /// Room for the next left and right matrix, to be written to before the next call.
@@ -105,9 +106,9 @@ impl Work<'_> {
         self.share.get_or_insert_with(|| {
             let ridge = self.field.ridge;
             let hidden = self.field.norms.size()[1];
-            let right = if self.field.gram.is_some() { hidden } else { self.field.weight.size()[1] };
+            let factor = self.field.gram.as_ref().unwrap_or(&self.field.weight);
             let zeros = || ridge.space.zeros_of(&[self.rows, hidden]);
-            let products = Gathered::new(&ridge.space, self.rows, hidden, right);
+            let products = Gathered::new(&ridge.space, factor.kind(), self.rows, hidden, factor.size()[1]);
             let many = |count: usize| (0..count).map(|_| zeros()).collect();
             let (terms, in_x) = (ridge.basis.terms(), self.field.gram.is_none());
             // A kernel adds to the numbers of every row; libtorch's operations sum over the rows first.
@@ -130,11 +131,12 @@ impl Work<'_> {
     ) -> Tensor {
         let ridge = self.field.ridge;
         if let Some(kernels) = ridge.space.kernels {
-            let s = factor.product_of(left);
+            let a = factor.product_of(left);
+            let s = if a.kind() == ridge.space.kind() { a.shallow_clone() } else { ridge.space.empty_of(&a.size()) };
             let softplus = ridge.activation == Activation::Softplus;
             let (v, curved) = (&amplitude.v, &amplitude.curved);
             let (velocity, laplacian) = (velocity.as_deref(), laplacian.as_deref().map(|laplacian| &laplacian.0));
-            kernels.slopes(&s, &SlopesOf { softplus, base, moving, v, velocity, curved, laplacian });
+            kernels.slopes(&a, &s, &SlopesOf { softplus, base, moving, v, velocity, curved, laplacian });
             return s;
         }
         let mut s = base.map_or_else(|| factor.product_of(left), |base| factor.product_plus(base, left));
@@ -288,7 +290,8 @@ impl Chart<Tch> for Plain<'_> {
             Some(scaled) => {
                 let [left, right] = [s.size()[1], velocity_bar.size()[1]];
                 let space = &self.work.field.ridge.space;
-                let slopes = self.slopes.get_or_insert_with(|| Gathered::new(space, rows, left, right));
+                let new = || Gathered::new(space, s.kind(), rows, left, right);
+                let slopes = self.slopes.get_or_insert_with(new);
                 let (mut slopes, mut right) = slopes.next(rows);
                 right.copy_(velocity_bar);
                 let s_bar = scaled.transposed.product_of(velocity_bar);
@@ -335,7 +338,7 @@ impl Chart<Tch> for Plain<'_> {
     }
 }
 
-/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`.
+/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`. States, G and ā are of the kind that products are best in.
 struct Feature<'a> {
     work: Work<'a>,
     /// G.
@@ -395,18 +398,24 @@ impl Chart<Tch> for Feature<'_> {
         let (s, u) = (&memo[0].0, Cotangent::OfVelocity(&velocity_bar.0));
         self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, Some((&state.0, &mut left)));
         if let Some(state_bar) = state_bar {
+            if state_bar.0.kind() != a_bar.kind() {
+                *state_bar = Array(a_bar.empty_like());
+            }
             // G is symmetric: its transpose is itself.
             self.gram.product(&mut state_bar.0, &a_bar);
         }
     }
 
     fn leave(&mut self, state: Array) -> Array {
-        Array(self.x.addmm(&state.0, &self.work.field.weight))
+        let wide = |of: &Tensor| of.to_kind(state.0.kind());
+        Array(wide(&self.x).addmm(&state.0, &wide(&self.work.field.weight)).to_kind(self.x.kind()))
     }
 
     fn leave_pullback(&mut self, state: &Array, x_bar: Array) -> Array {
-        let state_bar = x_bar.0.mm(&self.work.field.weight.tr());
-        self.leave_bar = Some((state.0.tr().mm(&x_bar.0), x_bar.0));
+        let (wide, narrow) = (state.0.kind(), self.x.kind());
+        let bar = x_bar.0.to_kind(wide);
+        let state_bar = bar.mm(&self.work.field.weight.to_kind(wide).tr());
+        self.leave_bar = Some((state.0.tr().mm(&bar).to_kind(narrow), x_bar.0));
         Array(state_bar)
     }
 
@@ -418,7 +427,9 @@ impl Chart<Tch> for Feature<'_> {
         let argument_bar = &self.work.share().arguments[0];
         let _ = weight_bar.addmm_(&argument_bar.tr(), &self.x);
         let _ = x_bar.addmm_(argument_bar, weight);
+        let narrow = self.x.kind();
         let [gram_bar, bias_bar, amplitude_bar, curvature_bar] = self.work.sums();
+        let gram_bar = Array(gram_bar.0.to_kind(narrow));
         (Array(x_bar), vec![Array(weight_bar), bias_bar, amplitude_bar, curvature_bar, gram_bar])
     }
 }
