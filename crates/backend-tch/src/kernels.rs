@@ -21,7 +21,7 @@ const SOURCE: &str = include_str!("kernels/kernels.cu");
 /// Threads of a block.
 const THREADS: u32 = 256;
 /// The most terms of a launch that sums, and functions of time of one that pulls back.
-const MOST_TERMS: usize = 8;
+pub(crate) const MOST_TERMS: usize = 8;
 /// The most rows of a launch that turns.
 const MOST_ROWS: usize = 512;
 
@@ -36,6 +36,7 @@ type SetCurrent = unsafe extern "C" fn(*mut c_void) -> c_int;
 /// The kernels for one kind of numbers, as handles of the driver.
 struct Module {
     sum: *mut c_void,
+    pointwise: *mut c_void,
     turn: *mut c_void,
     slopes: *mut c_void,
     pullback: *mut c_void,
@@ -171,39 +172,63 @@ impl Kernels {
     pub(crate) fn sum(&self, out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
         let (terms, more) = terms.split_at(terms.len().min(MOST_TERMS));
         let tensors = || std::iter::once(out).chain(base).chain(terms.iter().map(|(_, term)| *term));
-        let is = |of: &Tensor, kind| of.kind() == kind;
-        let fits = |of: &Tensor| {
-            let known = is(of, Kind::Float) || is(of, Kind::Double);
-            of.is_contiguous() && of.device().is_cuda() && known && of.numel() == out.numel()
-        };
-        if !tensors().all(fits) {
+        if !tensors().all(|of| summable(of, out.numel())) {
             return false;
         }
-        let any = |kind| tensors().any(|of| is(of, kind));
+        let any = |kind| tensors().any(|of| of.kind() == kind);
         let [narrow, wide] = match [any(Kind::Float), any(Kind::Double)] {
             [true, true] => [Kind::Float, Kind::Double],
             [true, false] => [Kind::Float; 2],
             _ => [Kind::Double; 2],
         };
-        let bit = |of: &Tensor, bit: c_int| if is(of, wide) { bit } else { 0 };
-        let mut sum = Sum {
+        let is_wide = |of: &Tensor| c_int::from(of.kind() == wide);
+        let sum = Sum {
             out: out.data_ptr(),
             base: base.map_or(null_mut(), Tensor::data_ptr),
             keep,
             n: out.numel() as i64,
-            terms: terms.len() as c_int,
-            wide: bit(out, 1) | base.map_or(0, |base| bit(base, 2)),
-            term: [null_mut(); MOST_TERMS],
-            c: [0.0; MOST_TERMS],
+            out_wide: is_wide(out),
+            base_wide: base.map_or(0, is_wide),
+            terms: Terms::new(terms, wide),
         };
-        for (i, (c, term)) in terms.iter().enumerate() {
-            (sum.c[i], sum.term[i]) = (*c, term.data_ptr());
-            sum.wide |= bit(term, 4 << i);
-        }
         let vector = 16 / narrow.elt_size_in_bytes();
         let blocks = out.numel().div_ceil(vector * THREADS as usize);
         self.start(self.module(narrow, wide).sum, blocks, &sum);
         more.is_empty() || self.sum(out, None, 1.0, more)
+    }
+
+    /// `out ← keep · out + c · a ⊙ b`; `keep = 0` overwrites. Does nothing and says `false` as [`Kernels::sum`] does.
+    pub(crate) fn product(&self, out: &Tensor, keep: f64, c: f64, a: &Tensor, b: &Tensor) -> bool {
+        self.pointwise([out, a, b], keep, c, None)
+    }
+
+    /// `out ← out + c · a / (√(scale · b) + ε)`. Does nothing and says `false` as [`Kernels::sum`] does.
+    pub(crate) fn quotient(&self, out: &Tensor, c: f64, a: &Tensor, b: &Tensor, (scale, epsilon): (f64, f64)) -> bool {
+        self.pointwise([out, a, b], 1.0, c, Some((scale, epsilon)))
+    }
+
+    fn pointwise(&self, [out, a, b]: [&Tensor; 3], keep: f64, c: f64, quotient: Option<(f64, f64)>) -> bool {
+        let (kind, count) = (out.kind(), out.numel());
+        let fits =
+            |of: &Tensor| of.is_contiguous() && of.device().is_cuda() && of.kind() == kind && of.numel() == count;
+        if ![out, a, b].into_iter().all(fits) {
+            return false;
+        }
+        let (scale, epsilon) = quotient.unwrap_or_default();
+        let parameters = Pointwise {
+            out: out.data_ptr(),
+            a: a.data_ptr(),
+            b: b.data_ptr(),
+            n: count as i64,
+            keep,
+            c,
+            scale,
+            epsilon,
+            quotient: quotient.is_some().into(),
+        };
+        let blocks = count.div_ceil(16 / kind.elt_size_in_bytes() * THREADS as usize);
+        self.start(self.module(kind, kind).pointwise, blocks, &parameters);
+        true
     }
 
     /// Row r of `out ← elements[r]` of a table applied to row r of x: element × column of where numbers come from, and a sign for each.
@@ -233,6 +258,14 @@ impl Kernels {
         let of = |of: &Tensor, rows: usize| of_kind(of, s.kind(), rows * columns);
         let base_rows = wanted.base.map_or(0, |base| shape(base).0);
         assert!(base_rows <= 1 || base_rows == rows, "{base_rows} rows of offsets for {rows}");
+        let (wide, known) =
+            (a.kind(), |of: &Tensor| summable(of, rows * columns) && [s.kind(), a.kind()].contains(&of.kind()));
+        let is_wide = |of: &Tensor| c_int::from(of.kind() == wide);
+        if let Some(toward) = &wanted.toward {
+            let mut tensors = [toward.out, toward.base].into_iter().chain(toward.terms.iter().map(|(_, term)| *term));
+            assert!(toward.terms.len() <= MOST_TERMS && tensors.all(known), "{:?}", toward.base);
+        }
+        let toward = wanted.toward.as_ref();
         let parameters = Slopes {
             a: of_kind(a, a.kind(), rows * columns),
             s: of(s, rows),
@@ -245,6 +278,12 @@ impl Kernels {
             columns: int(columns),
             base_rows: int(base_rows),
             softplus: wanted.softplus.into(),
+            out_wide: toward.map_or(0, |toward| is_wide(toward.out)),
+            start_wide: toward.map_or(0, |toward| is_wide(toward.base)),
+            out: toward.map_or(null_mut(), |toward| toward.out.data_ptr()),
+            start: toward.map_or(null_mut(), |toward| toward.base.data_ptr()),
+            terms: Terms::new(toward.map_or(&[], |toward| toward.terms), wide),
+            c: toward.map_or(0.0, |toward| toward.c),
         };
         self.start(self.module(s.kind(), a.kind()).slopes, rows, &parameters);
     }
@@ -255,6 +294,8 @@ impl Kernels {
         let numbers = |tensor: &Tensor| of_kind(tensor, s.kind(), rows * columns);
         let row = |tensor: &Tensor| of_kind(tensor, s.kind(), columns);
         let wide = of.a_bar.kind();
+        let known = |term: &Tensor| summable(term, rows * columns) && [s.kind(), wide].contains(&term.kind());
+        assert!(of.u.len() <= MOST_TERMS && of.u.iter().all(|(_, term)| known(term)), "{:?}", of.u);
         let factor = |tensor: &Tensor| of_kind(tensor, wide, rows * columns);
         for start in (0..of.b.len()).step_by(MOST_TERMS) {
             let functions = (of.b.len() - start).min(MOST_TERMS);
@@ -267,7 +308,7 @@ impl Kernels {
             };
             let mut parameters = Pullback {
                 s: numbers(s),
-                u: numbers(of.u),
+                u: Terms::new(of.u, wide),
                 v: of.v.map_or(null_mut(), row),
                 curved: row(of.curved),
                 l: of.laplacian_bar.map_or(null_mut(), |l| of_kind(l, Kind::Double, rows)),
@@ -302,6 +343,16 @@ pub(crate) struct SlopesOf<'a> {
     /// `v_j ‖w_j‖²`, and where `Σ_j v_j ‖w_j‖² f''_j` goes, one number per row.
     pub curved: &'a Tensor,
     pub laplacian: Option<&'a Tensor>,
+    /// Where the velocity leads; only with a velocity.
+    pub toward: Option<Leads<'a>>,
+}
+
+/// `out ← base + Σ cᵢ · termᵢ + c · velocity`, of at most [`MOST_TERMS`] terms; matrices of either kind.
+pub(crate) struct Leads<'a> {
+    pub out: &'a Tensor,
+    pub base: &'a Tensor,
+    pub terms: &'a [(f64, &'a Tensor)],
+    pub c: f64,
 }
 
 /// What [`Kernels::pullback`] reads beside the slopes, and writes; all matrices are rows × columns. `ā` and what is copied may be of
@@ -309,8 +360,8 @@ pub(crate) struct SlopesOf<'a> {
 pub(crate) struct PullbackOf<'a> {
     /// Softplus, or else ln cosh.
     pub softplus: bool,
-    /// The cotangents of `v ⊙ s`, or of s where there is no v.
-    pub u: &'a Tensor,
+    /// The cotangents of `v ⊙ s`, or of s where there is no v: a sum of at most [`MOST_TERMS`] matrices.
+    pub u: &'a [(f64, &'a Tensor)],
     pub v: Option<&'a Tensor>,
     /// `v_j ‖w_j‖²`.
     pub curved: &'a Tensor,
@@ -366,6 +417,7 @@ impl Module {
         };
         Ok(Self {
             sum: function(c"sum")?,
+            pointwise: function(c"pointwise")?,
             turn: function(c"turn")?,
             slopes: function(c"slopes")?,
             pullback: function(c"pullback")?,
@@ -378,6 +430,12 @@ fn of_kind(of: &Tensor, kind: Kind, count: usize) -> *mut c_void {
     let fits = of.is_contiguous() && of.device().is_cuda() && of.kind() == kind && of.numel() == count;
     assert!(fits, "{of:?}: {count} of {kind:?}");
     of.data_ptr()
+}
+
+/// Whether a tensor is so many numbers of a known kind, next to each other on a CUDA device.
+fn summable(of: &Tensor, count: usize) -> bool {
+    let known = matches!(of.kind(), Kind::Float | Kind::Double);
+    of.is_contiguous() && of.device().is_cuda() && known && of.numel() == count
 }
 
 fn shape(of: &Tensor) -> (usize, usize) {
@@ -395,19 +453,55 @@ fn int(count: usize) -> c_int {
 /// It has the same fields, of the same sizes, in the same order.
 unsafe trait Parameters {}
 
+/// A part of others.
+#[repr(C)]
+struct Terms {
+    count: c_int,
+    wide: c_int,
+    term: [*mut c_void; MOST_TERMS],
+    c: [f64; MOST_TERMS],
+}
+
+impl Terms {
+    /// At most [`MOST_TERMS`], which the caller has looked at.
+    fn new(terms: &[(f64, &Tensor)], wide: Kind) -> Self {
+        let mut out =
+            Self { count: terms.len() as c_int, wide: 0, term: [null_mut(); MOST_TERMS], c: [0.0; MOST_TERMS] };
+        for (i, (c, term)) in terms.iter().enumerate() {
+            (out.c[i], out.term[i]) = (*c, term.data_ptr());
+            out.wide |= c_int::from(term.kind() == wide) << i;
+        }
+        out
+    }
+}
+
 #[repr(C)]
 struct Sum {
     out: *mut c_void,
     base: *mut c_void,
     keep: f64,
     n: i64,
-    terms: c_int,
-    wide: c_int,
-    term: [*mut c_void; MOST_TERMS],
-    c: [f64; MOST_TERMS],
+    out_wide: c_int,
+    base_wide: c_int,
+    terms: Terms,
 }
 // SAFETY: as the trait says.
 unsafe impl Parameters for Sum {}
+
+#[repr(C)]
+struct Pointwise {
+    out: *mut c_void,
+    a: *mut c_void,
+    b: *mut c_void,
+    n: i64,
+    keep: f64,
+    c: f64,
+    scale: f64,
+    epsilon: f64,
+    quotient: c_int,
+}
+// SAFETY: as the trait says.
+unsafe impl Parameters for Pointwise {}
 
 #[repr(C)]
 struct Turn {
@@ -434,6 +528,12 @@ struct Slopes {
     columns: c_int,
     base_rows: c_int,
     softplus: c_int,
+    out_wide: c_int,
+    start_wide: c_int,
+    out: *mut c_void,
+    start: *mut c_void,
+    terms: Terms,
+    c: f64,
 }
 // SAFETY: as the trait says.
 unsafe impl Parameters for Slopes {}
@@ -441,7 +541,7 @@ unsafe impl Parameters for Slopes {}
 #[repr(C)]
 struct Pullback {
     s: *mut c_void,
-    u: *mut c_void,
+    u: Terms,
     v: *mut c_void,
     curved: *mut c_void,
     l: *mut c_void,

@@ -276,6 +276,10 @@ impl Space for Tch {
         Array(self.zeros_of(&[rows as i64, cols as i64]))
     }
 
+    fn room(&self, like: &Array) -> Array {
+        Array(like.0.empty_like())
+    }
+
     fn shape(&self, array: &Array) -> (usize, usize) {
         let (rows, cols) = array.0.size2().expect("arrays are matrices");
         (rows as usize, cols as usize)
@@ -304,17 +308,14 @@ impl Space for Tch {
         }
     }
 
-    fn combined(&self, base: &Array, terms: &[(f64, &Array)]) -> Array {
-        let mut out = Array(base.0.empty_like());
-        self.combine(&mut out, base, terms);
-        out
-    }
-
     fn accumulate(&self, out: &mut Array, keep: f64, terms: &[(f64, &Array)]) {
         accumulate(&mut out.0, keep, &tensors(terms, |a| &a.0));
     }
 
     fn accumulate_product(&self, out: &mut Array, keep: f64, c: f64, a: &Array, b: &Array) {
+        if self.kernels.is_some_and(|kernels| kernels.product(&out.0, keep, c, &a.0, &b.0)) {
+            return;
+        }
         if keep == 0.0 {
             let _ = a.0.mul_out(&out.0, &b.0);
             if c != 1.0 {
@@ -337,6 +338,10 @@ impl Space for Tch {
         scale: f64,
         epsilon: f64,
     ) {
+        let constants = (scale, epsilon);
+        if self.kernels.is_some_and(|kernels| kernels.quotient(&out.0, c, &numerator.0, &square.0, constants)) {
+            return;
+        }
         let denominator = square.0.g_mul_scalar(scale).sqrt_().g_add_scalar_(epsilon);
         let _ = out.0.addcdiv_(&numerator.0.g_mul_scalar(c), &denominator);
     }

@@ -6,8 +6,8 @@ mod common;
 use backend_tch::{Activation, Network, Tch, Term};
 use common::{assert_equal, spaces};
 use flow_core::{
-    Coordinates, Draws, FixedStep, Flow, Memory, Method, NegativeLogLikelihood, Objective, Potential, Precision,
-    Purpose, Space, TimeBasis, TimeFamily,
+    Coordinates, Draws, Estimator, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood, Objective,
+    Potential, Precision, Purpose, Space, StandardNormal, TimeBasis, TimeFamily,
 };
 
 const ROWS: usize = 6;
@@ -58,21 +58,27 @@ fn recorded_solves_are_those_asked_for_operation_by_operation() {
                     let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
                     let outcome = objective.evaluate(&flow, &batch, draws, true).unwrap();
                     let free = NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, false).unwrap();
-                    (outcome, free.losses, flow.log_density(&batch, draws).unwrap())
+                    let energy = StandardNormal { dim: 16 };
+                    let path = FreeEnergy { energy, transport_cost: 0.0, gradient: Estimator::Path };
+                    let path = path.evaluate(&flow, &batch, draws, true).unwrap();
+                    let losses = [outcome.losses, free.losses, flow.log_density(&batch, draws).unwrap(), path.losses];
+                    let gradients = outcome.gradient.into_iter().chain(path.gradient).flatten();
+                    (losses.concat(), gradients.collect::<Vec<_>>())
                 };
                 let (ours, theirs) = (found(&tch, &*potential), found(&plain, &*reference));
-                assert_equal("losses", &ours.0.losses, &theirs.0.losses, 1e-13);
-                assert_equal("losses without gradient", &ours.1, &theirs.1, 1e-13);
-                assert_equal("densities", &ours.2, &theirs.2, 1e-13);
-                let gradients = ours.0.gradient.unwrap().into_iter().zip(theirs.0.gradient.unwrap());
-                for (i, (ours, theirs)) in gradients.enumerate() {
-                    assert_equal("a gradient", &tch.download(&ours), &plain.download(&theirs), 1e-11);
-                    tch.accumulate(&mut potential.parameters_mut()[i].value, 1.0, &[(-0.1, &ours)]);
-                    plain.accumulate(&mut reference.parameters_mut()[i].value, 1.0, &[(-0.1, &theirs)]);
+                assert_equal("losses", &ours.0, &theirs.0, 1e-13);
+                for (ours, theirs) in ours.1.iter().zip(&theirs.1) {
+                    assert_equal("a gradient", &tch.download(ours), &plain.download(theirs), 1e-11);
+                }
+                let parameters = potential.parameters_mut().into_iter().zip(reference.parameters_mut());
+                for ((p, q), (ours, theirs)) in parameters.zip(ours.1.iter().zip(&theirs.1)) {
+                    tch.accumulate(&mut p.value, 1.0, &[(-0.1, ours)]);
+                    plain.accumulate(&mut q.value, 1.0, &[(-0.1, theirs)]);
                 }
             }
-            // The third solve of a kind and later ones: two with gradient, as the last keeps something else for it, and eight of ten without.
-            assert_eq!(recorder.repeated() - before, 2 + 8, "{coordinates:?}");
+            // The third solve of a kind and later ones: two with either gradient, as the last keeps something else for it, three of scores,
+            // and eight of ten without either.
+            assert_eq!(recorder.repeated() - before, 2 + 2 + 3 + 8, "{coordinates:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Integration of a frozen field: fixed and adaptive explicit Runge-Kutta steps, and what they leave for the adjoint.
 
-use crate::{Chart, Error, Memo, Recall, Space, Stage, Tableau};
+use crate::{Chart, Error, Memo, Recall, Space, Stage, Tableau, Toward};
 
 /// From where to where in time; backwards where `to < from`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -141,25 +141,24 @@ impl<S: Space> Integrator<S> for FixedStep {
     ) -> Result<Passage<S>, Error> {
         let h = (span.to - span.from) / self.steps as f64;
         let mut work = Work::new(space, &self.tableau, &start, wanted);
-        let mut state = start;
+        let (mut state, mut spare) = (start, None);
         let mut steps = Vec::new();
         for n in 0..self.steps {
             let t = span.from + n as f64 * h;
             let first_index = (n * self.tableau.stages()) as u64;
             let mut record = (wanted.tape == Some(Memory::Stages)).then(Vec::new);
-            work.stages(chart, t, h, first_index, &state, false, record.as_mut());
+            let mut after = spare.take().unwrap_or_else(|| space.room(&state));
+            work.stages(chart, (t, h, first_index), &state, false, Some(&mut after), record.as_mut());
             work.add_figures(h);
-            let terms = terms(h, self.tableau.b(), &work.velocity);
+            let start = std::mem::replace(&mut state, after);
             if wanted.tape.is_some() {
-                let next = space.combined(&state, &terms);
-                let start = std::mem::replace(&mut state, next);
                 let kept = match record {
                     Some(records) => Kept::Stages { start, records },
                     None => Kept::Start(start),
                 };
                 steps.push(Step { t, h, first_index, kept });
             } else {
-                space.accumulate(&mut state, 1.0, &terms);
+                spare = Some(start);
             }
         }
         Ok(work.finish(state, wanted.tape.map(|_| Tape { steps }), self.steps))
@@ -219,8 +218,10 @@ impl Adaptive {
     fn error_norm<S: Space>(&self, work: &mut Work<'_, S>, h: f64, before: &S::Array, after: &S::Array) -> f64 {
         let weights = self.tableau.error().expect("checked when built");
         let (space, mut error) = (work.space, work.space.column_zeros(work.rows));
-        space.accumulate(&mut work.argument, 0.0, &terms(h, weights, &work.velocity));
-        let state = space.scaled_error(&work.argument, before, after, self.absolute, self.relative);
+        let mut difference = work.spare.pop().unwrap_or_else(|| space.room(before));
+        space.accumulate(&mut difference, 0.0, &terms(h, weights, &work.velocity));
+        let state = space.scaled_error(&difference, before, after, self.absolute, self.relative);
+        work.spare.push(difference);
         space.column_accumulate(&mut error, 0.0, &terms(h, weights, &work.laplacian));
         let total = space.download_column(&work.log_density);
         let log_density = space
@@ -269,9 +270,8 @@ impl<S: Space> Integrator<S> for Adaptive {
                 h = span.to - t;
             }
             let first_index = (tried * self.tableau.stages()) as u64;
-            work.stages(chart, t, h, first_index, &state, reuse, None);
+            work.stages(chart, (t, h, first_index), &state, reuse, Some(&mut after), None);
             tried += 1;
-            space.combine(&mut after, &state, &terms(h, self.tableau.b(), &work.velocity));
             let error = self.error_norm(&mut work, h, &state, &after);
             if error <= 1.0 {
                 if wanted.tape.is_some() {
@@ -322,8 +322,9 @@ struct Work<'a, S: Space> {
     space: &'a S,
     tableau: &'a Tableau,
     rows: usize,
-    argument: S::Array,
     velocity: Vec<S::Array>,
+    /// Room for arguments that are not kept.
+    spare: Vec<S::Array>,
     laplacian: Vec<S::Column>,
     log_density: S::Column,
     squares: Option<(S::Column, S::Column)>,
@@ -338,7 +339,7 @@ impl<'a, S: Space> Work<'a, S> {
             space,
             tableau,
             rows,
-            argument: state.clone(),
+            spare: Vec::new(),
             velocity: (0..tableau.stages()).map(|_| space.zeros(rows, cols)).collect(),
             laplacian: (0..tableau.stages()).map(|_| space.column_zeros(rows)).collect(),
             log_density: space.column_zeros(rows),
@@ -348,41 +349,43 @@ impl<'a, S: Space> Work<'a, S> {
         }
     }
 
-    /// Evaluates the stages of one step; with `reuse` the first velocity is already there.
-    #[allow(clippy::too_many_arguments, reason = "one step is this many numbers")]
+    /// Evaluates the stages of one step, and the state `after` it where that is wanted; with `reuse` the first velocity is already there.
     fn stages(
         &mut self,
         chart: &mut dyn Chart<S>,
-        t: f64,
-        h: f64,
-        first_index: u64,
+        (t, h, first_index): (f64, f64, u64),
         start: &S::Array,
         reuse: bool,
+        mut after: Option<&mut S::Array>,
         mut record: Option<&mut Vec<StageRecord<S>>>,
     ) {
-        for i in usize::from(reuse)..self.tableau.stages() {
-            // An argument that is kept is made where it stays.
-            let keep = i > 0 && record.is_some() && chart.recall().is_none();
-            let mut kept = None;
-            let argument = match i {
-                0 => start,
-                _ => {
-                    let terms = terms(h, self.tableau.a(i), &self.velocity);
-                    if keep {
-                        kept.insert(self.space.combined(start, &terms))
-                    } else {
-                        self.space.combine(&mut self.argument, start, &terms);
-                        &self.argument
-                    }
-                }
-            };
-            let stage = stage(self.tableau, i, t, h, first_index);
+        let (space, tableau) = (self.space, self.tableau);
+        let keep = record.is_some() && chart.recall().is_none();
+        let mut argument = None;
+        if reuse && tableau.stages() > 1 {
+            let of_second = terms(h, &tableau.a(1)[..1], &self.velocity);
+            space.combine(argument.insert(self.spare.pop().unwrap_or_else(|| space.room(start))), start, &of_second);
+        }
+        for i in usize::from(reuse)..tableau.stages() {
+            let (earlier, later) = self.velocity.split_at_mut(i);
+            // What comes of this velocity: the argument of the next stage, or the state after the step.
+            let last = i + 1 == tableau.stages();
+            let weights = if last { tableau.b() } else { tableau.a(i + 1) };
+            let spare = if keep { None } else { self.spare.pop() };
+            let mut next = (!last).then(|| spare.unwrap_or_else(|| space.room(start)));
+            let terms = terms(h, &weights[..i], earlier);
+            let toward = |out| Toward { space, out, base: start, terms: &terms, c: h * weights[i] };
+            let toward = if last { after.as_deref_mut() } else { next.as_mut() }.map(toward);
             let mut memo = record.is_some().then(Vec::new);
-            chart.evaluate(stage, argument, &mut self.velocity[i], Some(&mut self.laplacian[i]), memo.as_mut());
+            let (stage, laplacian) = (stage(tableau, i, t, h, first_index), Some(&mut self.laplacian[i]));
+            let from = argument.as_ref().unwrap_or(start);
+            chart.evaluate_toward(stage, from, &mut later[0], laplacian, memo.as_mut(), toward);
+            let mut used = std::mem::replace(&mut argument, next);
             if let (Some(record), Some(memo)) = (record.as_deref_mut(), memo) {
-                let velocity = self.keep_velocity.then(|| self.velocity[i].clone());
-                record.push(StageRecord { argument: kept, memo, velocity });
+                let velocity = self.keep_velocity.then(|| later[0].clone());
+                record.push(StageRecord { argument: used.take_if(|_| keep), memo, velocity });
             }
+            self.spare.extend(used);
         }
         self.first_is_valid = true;
     }
@@ -485,7 +488,7 @@ pub fn adjoint<S: Space>(
                 let wanted = Wanted { tape: None, cost: cost.is_some() };
                 let work = replay.get_or_insert_with(|| Work::new(space, tableau, &start, wanted));
                 let mut records = Vec::with_capacity(stages);
-                work.stages(chart, t, h, first_index, &start, false, Some(&mut records));
+                work.stages(chart, (t, h, first_index), &start, false, None, Some(&mut records));
                 (start, records)
             }
         };
@@ -507,15 +510,18 @@ pub fn adjoint<S: Space>(
         for i in (0..stages).rev() {
             let b = tableau.b()[i];
             // Velocity i enters the step with weight h·b_i and the argument of every later stage j with h·a_ji.
-            let later = (i + 1..stages).map(|j| (h * tableau.a(j)[i], &argument_bar[j]));
+            let (earlier, later) = argument_bar.split_at_mut(i + 1);
+            let later = (i + 1..stages).map(|j| h * tableau.a(j)[i]).zip(&*later);
             let into: Vec<_> = std::iter::once((h * b, &state_bar)).chain(later).filter(|(c, _)| *c != 0.0).collect();
-            space.accumulate(&mut velocity_bar, 0.0, &into);
-            let record = &records[i];
+            let (stage, argument, record) = (stage(tableau, i, t, h, first_index), arguments[i], &records[i]);
+            let (l_bar, room, out) = (Some(&laplacian_bar[i]), &mut velocity_bar, Some(&mut earlier[i]));
             if let (Some(cost), Some(velocity)) = (&cost, &record.velocity) {
-                space.accumulate_scaled_rows(&mut velocity_bar, h.abs() * b, cost, velocity);
+                space.accumulate(room, 0.0, &into);
+                space.accumulate_scaled_rows(room, h.abs() * b, cost, velocity);
+                chart.pullback(stage, argument, &record.memo, room, l_bar, out);
+            } else {
+                chart.pullback_of_sum(space, stage, argument, &record.memo, &into, room, l_bar, out);
             }
-            let (stage, out) = (stage(tableau, i, t, h, first_index), &mut argument_bar[i]);
-            chart.pullback(stage, arguments[i], &record.memo, &velocity_bar, Some(&laplacian_bar[i]), Some(out));
         }
         let all: Vec<_> = argument_bar.iter().map(|a| (1.0, a)).collect();
         space.accumulate(&mut state_bar, 1.0, &all);

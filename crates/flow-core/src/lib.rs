@@ -43,7 +43,9 @@ pub use objective::{
     converged,
 };
 pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
-pub use potential::{Chart, Coordinates, Field, Memo, Parameter, Potential, Recall, Solve, Stage, new_identity};
+pub use potential::{
+    Chart, Coordinates, Field, Memo, Parameter, Potential, Recall, Solve, Stage, Toward, new_identity,
+};
 pub use recorded::{Record, Recorder, Repeat};
 pub use ridge::{Activation, RidgeParameters};
 pub use score::Scored;

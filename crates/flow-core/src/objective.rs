@@ -163,8 +163,9 @@ pub(crate) struct Ends<'a> {
 }
 
 impl Ends<'_> {
-    /// Losses of rows that started from `start` (`rows × dim`), and the cotangents of where they arrived for the weight of a row.
-    pub fn meet(&self, start: &[f64], arrived: &Arrived, weight: f64) -> (Vec<f64>, Vec<f64>) {
+    /// Losses of rows that started from `start` (`rows × dim`, these numbers of the batch), and the cotangents of where they arrived for the
+    /// weight of a row.
+    pub fn meet(&self, start: &[f64], numbers: Range<usize>, arrived: &Arrived, weight: f64) -> (Vec<f64>, Vec<f64>) {
         let (dim, mut x_bar) = (self.end.dim(), vec![0.0; start.len()]);
         let points = start.chunks_exact(dim).zip(arrived.x.chunks_exact(dim)).zip(x_bar.chunks_exact_mut(dim));
         let figures = arrived.log_density.iter().zip(&arrived.cost);
@@ -173,7 +174,16 @@ impl Ends<'_> {
             x_bar.iter_mut().for_each(|g| *g *= weight);
             (self.start)(start) + change + end + self.transport_cost * cost
         });
-        (losses.collect(), x_bar)
+        let losses = losses.collect();
+        if let Some(score) = self.score {
+            x_bar.iter_mut().zip(&score[numbers]).for_each(|(bar, score)| *bar += weight * score);
+        }
+        (losses, x_bar)
+    }
+
+    /// The cotangent of a row's change of ln p: none of what the score stands for.
+    pub fn log_density_bar(&self, weight: f64) -> f64 {
+        if self.score.is_some() { 0.0 } else { weight }
     }
 }
 
@@ -260,13 +270,9 @@ impl<S: Space> Block<'_, '_, S> {
         let passage = flow.integrator.flow(space, &mut *chart, state, flow.span(ends.direction), wanted)?;
         let x = chart.leave(passage.state.clone());
         let arrived = Arrived::fetch(space, &x, &passage.log_density, passage.cost.as_ref());
-        let (losses, mut x_bar) = ends.meet(self.start, &arrived, self.weight);
+        let (losses, x_bar) = ends.meet(self.start, numbers, &arrived, self.weight);
         let Some(tape) = passage.tape else { return Ok((losses, None)) };
-        let mut log_density_bar = self.weight;
-        if let Some(score) = ends.score {
-            x_bar.iter_mut().zip(&score[numbers]).for_each(|(bar, score)| *bar += self.weight * score);
-            log_density_bar = 0.0;
-        }
+        let log_density_bar = ends.log_density_bar(self.weight);
         let state = chart.leave_pullback(&passage.state, space.upload(rows, dim, &x_bar));
         let bar = PassageBar {
             state,

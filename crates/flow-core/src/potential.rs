@@ -123,6 +123,30 @@ pub struct Stage {
     pub index: u64,
 }
 
+/// Where a velocity leads: `out ← base + Σ cᵢ · termᵢ + c · velocity`.
+#[derive(Debug)]
+pub struct Toward<'a, S: Space> {
+    /// The backend.
+    pub space: &'a S,
+    /// Overwritten.
+    pub out: &'a mut S::Array,
+    /// Where the step began.
+    pub base: &'a S::Array,
+    /// Earlier velocities.
+    pub terms: &'a [(f64, &'a S::Array)],
+    /// Factor of the velocity.
+    pub c: f64,
+}
+
+impl<S: Space> Toward<'_, S> {
+    /// Adds up.
+    pub fn add_up(self, velocity: &S::Array) {
+        let mut terms = self.terms.to_vec();
+        terms.extend((self.c != 0.0).then_some((self.c, velocity)));
+        self.space.combine(self.out, self.base, &terms);
+    }
+}
+
 /// Arrays that an evaluation leaves for its pullback, so that nothing is computed twice.
 pub type Memo<S> = Vec<<S as Space>::Array>;
 
@@ -146,6 +170,22 @@ pub trait Chart<S: Space>: Send {
         memo: Option<&mut Memo<S>>,
     );
 
+    /// [`Chart::evaluate`], and where the velocity leads, where that is wanted: for a chart that adds up on the way.
+    fn evaluate_toward(
+        &mut self,
+        stage: Stage,
+        state: &S::Array,
+        velocity: &mut S::Array,
+        laplacian: Option<&mut S::Column>,
+        memo: Option<&mut Memo<S>>,
+        toward: Option<Toward<'_, S>>,
+    ) {
+        self.evaluate(stage, state, velocity, laplacian, memo);
+        if let Some(toward) = toward {
+            toward.add_up(velocity);
+        }
+    }
+
     /// What tells velocities from memos, where that is cheap. The arguments of stages are then made again from them for the pullback, not
     /// kept, which halves what an integration remembers: for a chart whose memo is about as large as its state.
     fn recall(&self) -> Option<&dyn Recall<S>> {
@@ -163,6 +203,23 @@ pub trait Chart<S: Space>: Send {
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     );
+
+    /// [`Chart::pullback`] of the cotangent `Σ cᵢ · termᵢ` of the velocity, for which there is `room`: for a chart that adds up on the way.
+    #[allow(clippy::too_many_arguments, reason = "a pullback has this many, and a sum two more")]
+    fn pullback_of_sum(
+        &mut self,
+        space: &S,
+        stage: Stage,
+        state: &S::Array,
+        memo: &[S::Array],
+        velocity_bar: &[(f64, &S::Array)],
+        room: &mut S::Array,
+        laplacian_bar: Option<&S::Column>,
+        state_bar: Option<&mut S::Array>,
+    ) {
+        space.accumulate(room, 0.0, velocity_bar);
+        self.pullback(stage, state, memo, room, laplacian_bar, state_bar);
+    }
 
     /// From the state at the end to `x` at the end.
     fn leave(&mut self, state: S::Array) -> S::Array;

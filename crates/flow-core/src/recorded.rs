@@ -7,7 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::objective::Ends;
-use crate::{Coordinates, Error, Flow, Memory, Outcome, PassageBar, Solve, Space, Span, Wanted, adjoint};
+use crate::{
+    Coordinates, Error, Flow, Memory, Outcome, Parameter, Passage, PassageBar, Scored, Solve, Space, Span, Wanted,
+    adjoint,
+};
 
 /// Work that a device can do again.
 pub trait Repeat: Send {
@@ -51,29 +54,55 @@ struct Key {
     span: Span,
     coordinates: Coordinates,
     rows: usize,
-    cost: bool,
-    /// What is kept for the gradient, where there is one.
-    tape: Option<Memory>,
+    way: Way,
+}
+
+/// What a solve is for.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// Points, ln p and, where wanted, the transport cost.
+    There { cost: bool },
+    /// The same, and the gradient by way of what is kept, for cotangents of ln p and, where wanted, of the cost.
+    AndBack { tape: Memory, log_density_bar: f64, cost_bar: Option<f64> },
+    /// Points, ln p and scores.
+    Scored,
 }
 
 /// The way there, and back where there is a gradient.
 struct Recorded<S: Space> {
-    start: S::Array,
+    /// Points, and scores where those are carried.
+    start: Vec<S::Array>,
     freeze: Box<dyn Repeat>,
     there: Box<dyn Repeat>,
+    end: End<S>,
+    back: Option<Back<S>>,
+    /// Columns that never change, kept for the recorded work to read.
+    _constant: Vec<S::Column>,
+}
+
+/// What a solve leaves on the device.
+struct End<S: Space> {
     x: S::Array,
     log_density: S::Column,
     cost: Option<S::Column>,
-    back: Option<Back<S>>,
+    score: Option<S::Array>,
 }
 
 struct Back<S: Space> {
     x_bar: S::Array,
-    /// Cotangents that never change, kept for the recorded work to read.
-    _constant: (S::Column, Option<S::Column>),
     back: Box<dyn Repeat>,
     gradient: Vec<S::Array>,
 }
+
+/// A solve, repeated or while it is recorded: losses and cotangents of the end as `meet` finds them, and the gradient.
+struct Found<S: Space> {
+    arrived: Arrived,
+    losses: Vec<f64>,
+    gradient: Option<Vec<S::Array>>,
+}
+
+/// From the end of a solve to losses and cotangents of x.
+type Meet<'a> = &'a dyn Fn(&Arrived) -> (Vec<f64>, Vec<f64>);
 
 /// What a solve found at its end, on the host.
 pub(crate) struct Arrived {
@@ -83,11 +112,13 @@ pub(crate) struct Arrived {
     pub log_density: Vec<f64>,
     /// Transport cost per row, zeros where it was not wanted.
     pub cost: Vec<f64>,
+    /// `rows × dim` where it was carried, or nothing.
+    pub score: Vec<f64>,
 }
 
 impl<S: Space> Recorder<S> {
     /// The most solves that are kept.
-    pub const MOST: usize = 6;
+    pub const MOST: usize = 8;
 
     /// Nothing recorded yet.
     pub fn new(device: Box<dyn Record<S>>) -> Self {
@@ -107,11 +138,23 @@ impl<S: Space> Recorder<S> {
         span: Span,
         solve: &Solve,
     ) -> Result<Option<Arrived>, Error> {
-        let end = |_: &Arrived| (Vec::new(), Vec::new());
-        Ok(self.solve(flow, batch, span, solve, None, end)?.map(|(arrived, ..)| arrived))
+        let found = self.solve(flow, &[batch], span, solve, Way::There { cost: false }, &|_| Default::default())?;
+        Ok(found.map(|found| found.arrived))
     }
 
-    /// Losses and gradient of an objective that integrates; `None` where they have to be found in the ordinary way.
+    /// [`Flow::carry_score`]; `None` as above.
+    pub(crate) fn carry_score(
+        &self,
+        flow: &Flow<'_, S>,
+        points_and_scores: [&[f64]; 2],
+        span: Span,
+        solve: &Solve,
+    ) -> Result<Option<Scored>, Error> {
+        let found = self.solve(flow, &points_and_scores, span, solve, Way::Scored, &|_| Default::default())?;
+        Ok(found.map(|Found { arrived: Arrived { x, log_density, score, .. }, .. }| Scored { x, log_density, score }))
+    }
+
+    /// Losses and gradient of an objective that integrates; `None` as above.
     pub(crate) fn simulate(
         &self,
         flow: &Flow<'_, S>,
@@ -120,43 +163,42 @@ impl<S: Space> Recorder<S> {
         gradient: bool,
         ends: &Ends<'_>,
     ) -> Result<Option<Outcome<S>>, Error> {
-        if ends.score.is_some() {
-            return Ok(None);
-        }
-        let (weight, span) = (1.0 / solve.rows as f64, flow.span(ends.direction));
-        let cost = (ends.transport_cost != 0.0).then_some(ends.transport_cost * weight);
-        let back = Some(Way { cost, gradient, weight });
-        let end = |arrived: &Arrived| ends.meet(batch, arrived, weight);
-        let found = self.solve(flow, batch, span, solve, back, end)?;
-        Ok(found.map(|(_, losses, gradient)| Outcome { losses, gradient }))
+        let (weight, cost) = (1.0 / solve.rows as f64, ends.transport_cost != 0.0);
+        let way = if gradient {
+            let cost_bar = cost.then_some(ends.transport_cost * weight);
+            Way::AndBack { tape: flow.memory, log_density_bar: ends.log_density_bar(weight), cost_bar }
+        } else {
+            Way::There { cost }
+        };
+        let meet = |arrived: &Arrived| ends.meet(batch, 0..batch.len(), arrived, weight);
+        let found = self.solve(flow, &[batch], flow.span(ends.direction), solve, way, &meet)?;
+        Ok(found.map(|Found { losses, gradient, .. }| Outcome { losses, gradient }))
     }
 
-    #[allow(clippy::type_complexity, reason = "named parts would be used once")]
     fn solve(
         &self,
         flow: &Flow<'_, S>,
-        batch: &[f64],
+        start: &[&[f64]],
         span: Span,
         solve: &Solve,
-        way: Option<Way>,
-        end: impl Fn(&Arrived) -> (Vec<f64>, Vec<f64>),
-    ) -> Result<Option<(Arrived, Vec<f64>, Option<Vec<S::Array>>)>, Error> {
-        let way = way.unwrap_or(Way { cost: None, gradient: false, weight: 0.0 });
+        way: Way,
+        meet: Meet<'_>,
+    ) -> Result<Option<Found<S>>, Error> {
         let Some(potential) = flow.potential.identity().filter(|_| !flow.integrator.adaptive() && solve.rows > 0)
         else {
             return Ok(None);
         };
         // Another thread's solve does not wait for this one's.
         let Ok(mut known) = self.known.try_lock() else { return Ok(None) };
+        let address = |p: &Parameter<S>| self.device.address(&p.value);
         let key = Key {
             potential,
-            parameters: flow.potential.parameters().iter().map(|p| self.device.address(&p.value)).collect(),
+            parameters: flow.potential.parameters().into_iter().map(address).collect(),
             integrator: flow.integrator.describe(),
             span,
             coordinates: solve.coordinates,
             rows: solve.rows,
-            cost: way.cost.is_some(),
-            tape: way.gradient.then_some(flow.memory),
+            way,
         };
         let Some(i) = known.iter().position(|known| known.key == key) else {
             if known.len() == Self::MOST {
@@ -170,10 +212,10 @@ impl<S: Space> Recorder<S> {
         let found = match &mut this.recorded {
             Some(recorded) => {
                 self.repeated.fetch_add(1, Ordering::Relaxed);
-                recorded.again(&*self.device, flow.space, batch, end)
+                recorded.again(&*self.device, flow.space, start, meet)
             }
             None => {
-                let (recorded, found) = self.first(flow, batch, span, solve, way, end)?;
+                let (recorded, found) = self.first(flow, start, span, solve, way, meet)?;
                 this.recorded = Some(recorded);
                 found
             }
@@ -183,93 +225,104 @@ impl<S: Space> Recorder<S> {
     }
 
     /// Records a solve while it is done.
-    #[allow(clippy::type_complexity, reason = "as above")]
     fn first(
         &self,
         flow: &Flow<'_, S>,
-        batch: &[f64],
+        start: &[&[f64]],
         span: Span,
         solve: &Solve,
         way: Way,
-        end: impl Fn(&Arrived) -> (Vec<f64>, Vec<f64>),
-    ) -> Result<(Recorded<S>, (Arrived, Vec<f64>, Option<Vec<S::Array>>)), Error> {
+        meet: Meet<'_>,
+    ) -> Result<(Recorded<S>, Found<S>), Error> {
         let (space, rows, dim) = (flow.space, solve.rows, flow.potential.dim());
-        let wanted = Wanted { tape: way.gradient.then_some(flow.memory), cost: way.cost.is_some() };
-        let start = space.upload(rows, dim, batch);
+        let column = |of: f64| space.upload_column(&vec![of; rows]);
+        let start: Vec<_> = start.iter().map(|values| space.upload(rows, dim, values)).collect();
         let mut field = None;
         let freeze = self.device.record(&mut || field = Some(flow.potential.freeze(solve)));
         let field = field.expect("the work was done");
-        let mut found = None;
+        if way == Way::Scored {
+            let (ones, mut end) = (column(1.0), None);
+            let there = self.device.record(&mut || {
+                let start = [start[0].clone(), start[1].clone()];
+                end = Some(flow.carry_scored_block(&*field, 0..rows, start, ones.clone(), span));
+            });
+            let ([x, score], log_density) = end.expect("the work was done")?;
+            let end = End { x, log_density, cost: None, score: Some(score) };
+            let found = Found { arrived: end.fetch(space), losses: Vec::new(), gradient: None };
+            return Ok((Recorded { start, freeze, there, end, back: None, _constant: vec![ones] }, found));
+        }
+        let wanted = match way {
+            Way::AndBack { tape, cost_bar, .. } => Wanted { tape: Some(tape), cost: cost_bar.is_some() },
+            Way::There { cost } => Wanted { tape: None, cost },
+            Way::Scored => unreachable!("returned above"),
+        };
+        let mut end = None;
         let there = self.device.record(&mut || {
-            let (mut chart, state) = field.enter(0..rows, start.clone());
+            let (mut chart, state) = field.enter(0..rows, start[0].clone());
             let passage = flow.integrator.flow(space, &mut *chart, state, span, wanted);
-            found = Some(passage.map(|passage| {
+            end = Some(passage.map(|passage| {
                 let x = chart.leave(passage.state.clone());
                 (chart, passage, x)
             }));
         });
-        let (chart, passage, x) = found.expect("the work was done")?;
-        let arrived = Arrived::fetch(space, &x, &passage.log_density, passage.cost.as_ref());
-        let (losses, x_bar) = end(&arrived);
-        let back = passage.tape.map(|tape| {
-            let column = |of: f64| space.upload_column(&vec![of; rows]);
+        let (chart, Passage { state, log_density, cost, tape, .. }, x) = end.expect("the work was done")?;
+        let end = End { x, log_density, cost, score: None };
+        let arrived = end.fetch(space);
+        let (losses, x_bar) = meet(&arrived);
+        let mut constant = Vec::new();
+        let mut back = None;
+        if let (Some(tape), Way::AndBack { log_density_bar, cost_bar, .. }) = (tape, way) {
             let x_bar = space.upload(rows, dim, &x_bar);
-            let constant = (column(way.weight), way.cost.map(column));
+            constant = std::iter::once(log_density_bar).chain(cost_bar).map(column).collect();
             let (mut rest, mut gradient) = (Some((chart, tape)), Vec::new());
-            let back = self.device.record(&mut || {
+            let recorded = self.device.record(&mut || {
                 let (mut chart, tape) = rest.take().expect("the work is done once");
-                let state = chart.leave_pullback(&passage.state, x_bar.clone());
-                let (log_density, cost) = constant.clone();
-                let bar = PassageBar { state, log_density, cost };
+                let bar = PassageBar {
+                    state: chart.leave_pullback(&state, x_bar.clone()),
+                    log_density: constant[0].clone(),
+                    cost: constant.get(1).cloned(),
+                };
                 let state_bar = adjoint(space, flow.integrator.tableau(), &mut *chart, tape, bar);
                 gradient = field.gradient(chart.enter_pullback(state_bar).1);
             });
-            Back { x_bar, _constant: constant, back, gradient }
-        });
+            back = Some(Back { x_bar, back: recorded, gradient });
+        }
         let gradient = back.as_ref().map(|back| back.gradient.clone());
-        let (log_density, cost) = (passage.log_density, passage.cost);
-        Ok((Recorded { start, freeze, there, x, log_density, cost, back }, (arrived, losses, gradient)))
+        Ok((Recorded { start, freeze, there, end, back, _constant: constant }, Found { arrived, losses, gradient }))
     }
 }
 
-/// What is wanted of a solve, and the cotangents of its figures.
-#[derive(Clone, Copy)]
-struct Way {
-    /// Of the transport cost, where that is wanted.
-    cost: Option<f64>,
-    gradient: bool,
-    /// Of ln p.
-    weight: f64,
-}
-
 impl<S: Space> Recorded<S> {
-    #[allow(clippy::type_complexity, reason = "as above")]
-    fn again(
-        &mut self,
-        device: &dyn Record<S>,
-        space: &S,
-        batch: &[f64],
-        end: impl Fn(&Arrived) -> (Vec<f64>, Vec<f64>),
-    ) -> (Arrived, Vec<f64>, Option<Vec<S::Array>>) {
-        device.refill(&mut self.start, batch);
+    fn again(&mut self, device: &dyn Record<S>, space: &S, start: &[&[f64]], meet: Meet<'_>) -> Found<S> {
+        for (array, values) in self.start.iter_mut().zip(start) {
+            device.refill(array, values);
+        }
         self.freeze.repeat();
         self.there.repeat();
-        let arrived = Arrived::fetch(space, &self.x, &self.log_density, self.cost.as_ref());
-        let (losses, x_bar) = end(&arrived);
+        let arrived = self.end.fetch(space);
+        let (losses, x_bar) = meet(&arrived);
         let gradient = self.back.as_mut().map(|back| {
             device.refill(&mut back.x_bar, &x_bar);
             back.back.repeat();
             back.gradient.clone()
         });
-        (arrived, losses, gradient)
+        Found { arrived, losses, gradient }
+    }
+}
+
+impl<S: Space> End<S> {
+    /// Waits for the device.
+    fn fetch(&self, space: &S) -> Arrived {
+        let arrived = Arrived::fetch(space, &self.x, &self.log_density, self.cost.as_ref());
+        Arrived { score: self.score.as_ref().map_or_else(Vec::new, |score| space.download(score)), ..arrived }
     }
 }
 
 impl Arrived {
-    /// Waits for the device.
+    /// Waits for the device. There is no score.
     pub fn fetch<S: Space>(space: &S, x: &S::Array, log_density: &S::Column, cost: Option<&S::Column>) -> Self {
         let (x, log_density) = (space.download(x), space.download_column(log_density));
         let cost = cost.map_or_else(|| vec![0.0; log_density.len()], |cost| space.download_column(cost));
-        Self { x, log_density, cost }
+        Self { x, log_density, cost, score: Vec::new() }
     }
 }

@@ -1,7 +1,9 @@
 //! The score `∇ ln p` along the flow: carried beside the points by an equation of its own.
 
+use std::ops::Range;
+
 use crate::flow::all_finite;
-use crate::{Chart, Coordinates, Direction, Draws, Error, Flow, Memo, Solve, Space, Span, Stage, Wanted};
+use crate::{Chart, Coordinates, Direction, Draws, Error, Field, Flow, Memo, Solve, Space, Span, Stage, Wanted};
 
 /// Points carried from one time to another, with the score of their density.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,23 +43,18 @@ impl<S: Space> Flow<'_, S> {
     pub(crate) fn carry_score(&self, x: &[f64], score: &[f64], span: Span, draws: Draws) -> Result<Scored, Error> {
         let (space, dim) = (self.space, self.potential.dim());
         let rows = x.len() / dim;
-        let field = self.potential.freeze(&Solve { coordinates: Coordinates::X, ..self.solve(rows, draws)? });
+        let solve = Solve { coordinates: Coordinates::X, ..self.solve(rows, draws)? };
+        if let Some(recorder) = space.recorder()
+            && let Some(scored) = recorder.carry_score(self, [x, score], span, &solve)?
+        {
+            return Ok(scored);
+        }
+        let field = self.potential.freeze(&solve);
         let blocks = space.map_rows(rows, |range| {
             let (n, numbers) = (range.len(), range.start * dim..range.end * dim);
-            let upload = |values: &[f64]| space.upload(n, dim, &values[numbers.clone()]);
-            let (mut inner, state) = field.enter(range, upload(x));
-            // A score is a cotangent of x: it enters and leaves the chart like one.
-            let state_score = inner.leave_pullback(&state, upload(score));
-            let mut both = space.zeros(n, 2 * dim);
-            space.copy_columns(&mut both, 0, &state, 0..dim);
-            space.copy_columns(&mut both, dim, &state_score, 0..dim);
-            let mut chart = ScoreChart::new(space, inner, n, dim);
-            let passage = self.integrator.flow(space, &mut chart, both, span, Wanted::default())?;
-            chart.split(&passage.state);
-            let ScoreChart { mut inner, x, score, .. } = chart;
-            let x = space.download(&inner.leave(x));
-            let (score, _) = inner.enter_pullback(score);
-            Ok::<_, Error>((x, space.download_column(&passage.log_density), space.download(&score)))
+            let start = [x, score].map(|values| space.upload(n, dim, &values[numbers.clone()]));
+            let ([x, score], log_density) = self.carry_scored_block(&*field, range, start, ones(space, n), span)?;
+            Ok::<_, Error>((space.download(&x), space.download_column(&log_density), space.download(&score)))
         });
         let mut out = Scored { x: Vec::new(), log_density: Vec::new(), score: Vec::new() };
         for block in blocks {
@@ -68,6 +65,36 @@ impl<S: Space> Flow<'_, S> {
         }
         Ok(out)
     }
+
+    /// Points and scores of a block of rows at the end, and the change of ln p; `ones` are as many ones as rows.
+    pub(crate) fn carry_scored_block(
+        &self,
+        field: &dyn Field<S>,
+        range: Range<usize>,
+        [x, score]: [S::Array; 2],
+        ones: S::Column,
+        span: Span,
+    ) -> Result<([S::Array; 2], S::Column), Error> {
+        let (space, dim, n) = (self.space, self.potential.dim(), range.len());
+        let (mut inner, state) = field.enter(range, x);
+        // A score is a cotangent of x: it enters and leaves the chart like one.
+        let state_score = inner.leave_pullback(&state, score);
+        let mut both = space.zeros(n, 2 * dim);
+        space.copy_columns(&mut both, 0, &state, 0..dim);
+        space.copy_columns(&mut both, dim, &state_score, 0..dim);
+        let mut chart = ScoreChart::new(space, inner, n, dim, ones);
+        let passage = self.integrator.flow(space, &mut chart, both, span, Wanted::default())?;
+        chart.split(&passage.state);
+        let ScoreChart { mut inner, x, score, .. } = chart;
+        let x = inner.leave(x);
+        let (score, _) = inner.enter_pullback(score);
+        Ok(([x, score], passage.log_density))
+    }
+}
+
+/// The cotangents of the Laplacians of rows that carry a score.
+pub(crate) fn ones<S: Space>(space: &S, rows: usize) -> S::Column {
+    space.upload_column(&vec![1.0; rows])
 }
 
 /// The score of the standard normal density.
@@ -89,10 +116,9 @@ struct ScoreChart<'a, S: Space> {
 }
 
 impl<'a, S: Space> ScoreChart<'a, S> {
-    fn new(space: &'a S, inner: Box<dyn Chart<S> + 'a>, rows: usize, dim: usize) -> Self {
+    fn new(space: &'a S, inner: Box<dyn Chart<S> + 'a>, rows: usize, dim: usize, ones: S::Column) -> Self {
         let zeros = || space.zeros(rows, dim);
         let (x, score, velocity, score_bar) = (zeros(), zeros(), zeros(), zeros());
-        let ones = space.upload_column(&vec![1.0; rows]);
         Self { space, inner, dim, x, score, velocity, score_bar, ones, memo: Vec::new() }
     }
 

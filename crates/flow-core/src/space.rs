@@ -45,6 +45,12 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// A matrix of zeros.
     fn zeros(&self, rows: usize, cols: usize) -> Self::Array;
 
+    /// A matrix like another, to be overwritten before it is read.
+    fn room(&self, like: &Self::Array) -> Self::Array {
+        let (rows, cols) = self.shape(like);
+        self.zeros(rows, cols)
+    }
+
     /// `(rows, cols)` of a matrix.
     fn shape(&self, array: &Self::Array) -> (usize, usize);
 
@@ -56,14 +62,6 @@ pub trait Space: Clone + Send + Sync + 'static {
 
     /// `out ← base + Σ cᵢ · termᵢ` in one pass.
     fn combine(&self, out: &mut Self::Array, base: &Self::Array, terms: &[(f64, &Self::Array)]);
-
-    /// `base + Σ cᵢ · termᵢ`, a new matrix.
-    fn combined(&self, base: &Self::Array, terms: &[(f64, &Self::Array)]) -> Self::Array {
-        let (rows, cols) = self.shape(base);
-        let mut out = self.zeros(rows, cols);
-        self.combine(&mut out, base, terms);
-        out
-    }
 
     /// `out ← keep · out + Σ cᵢ · termᵢ` in one pass; `keep = 0` overwrites whatever `out` held, NaN included.
     fn accumulate(&self, out: &mut Self::Array, keep: f64, terms: &[(f64, &Self::Array)]);

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rand::RngExt;
 
-use crate::{Chart, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Recall, Solve, Space, Stage};
+use crate::{Chart, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Recall, Solve, Space, Stage, Toward};
 
 /// A finite group of signed permutations of the coordinates: element `g` sends `x` to `y_i = sign_g · x[source_g[i]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -206,6 +206,18 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedOnce<'_, S, P> {
         self.inner.evaluate(stage, state, velocity, laplacian, memo);
     }
 
+    fn evaluate_toward(
+        &mut self,
+        stage: Stage,
+        state: &S::Array,
+        velocity: &mut S::Array,
+        laplacian: Option<&mut S::Column>,
+        memo: Option<&mut Memo<S>>,
+        toward: Option<Toward<'_, S>>,
+    ) {
+        self.inner.evaluate_toward(stage, state, velocity, laplacian, memo, toward);
+    }
+
     fn recall(&self) -> Option<&dyn Recall<S>> {
         self.inner.recall()
     }
@@ -220,6 +232,20 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedOnce<'_, S, P> {
         state_bar: Option<&mut S::Array>,
     ) {
         self.inner.pullback(stage, state, memo, velocity_bar, laplacian_bar, state_bar);
+    }
+
+    fn pullback_of_sum(
+        &mut self,
+        space: &S,
+        stage: Stage,
+        state: &S::Array,
+        memo: &[S::Array],
+        velocity_bar: &[(f64, &S::Array)],
+        room: &mut S::Array,
+        laplacian_bar: Option<&S::Column>,
+        state_bar: Option<&mut S::Array>,
+    ) {
+        self.inner.pullback_of_sum(space, stage, state, memo, velocity_bar, room, laplacian_bar, state_bar);
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {

@@ -50,14 +50,9 @@ __device__ __forceinline__ void store_wide(A *to, const U &value, int count) {
         if (w < count) to[w] = value.at[w];
 }
 
-// out <- keep out + base + sum_i c_i term_i, of n numbers; base may be missing, and keep = 0 overwrites. Each is of A where its bit is set
-// (out 1, base 2, the terms 4, 8, ...), else of T.
-struct Sum {
-    void *out;
-    const void *base;
-    double keep;
-    long long n;
-    int terms, wide;
+// sum_i c_i term_i; a term is of A where its bit of `wide` is set (1, 2, 4, ...), else of T.
+struct Terms {
+    int count, wide;
     const void *term[MOST_TERMS];
     double c[MOST_TERMS];
 };
@@ -70,30 +65,75 @@ __device__ __forceinline__ U load_either(const void *from, long long i, int coun
     return out;
 }
 
+__device__ __forceinline__ void store_either(void *to, long long i, const U &value, int count, bool wide) {
+    if (wide) {
+        store_wide(static_cast<A *>(to) + i, value, count);
+        return;
+    }
+    V narrow;
+    for (int w = 0; w < W; ++w) narrow.at[w] = T(value.at[w]);
+    store(static_cast<T *>(to) + i, narrow, count);
+}
+
+__device__ __forceinline__ void add_terms(U &out, const Terms &p, long long i, int count) {
+    for (int m = 0; m < p.count; ++m) {
+        const U term = load_either(p.term[m], i, count, p.wide >> m & 1);
+        for (int w = 0; w < W; ++w) out.at[w] += A(p.c[m]) * term.at[w];
+    }
+}
+
+// out <- keep out + base + the terms, of n numbers; base may be missing, and keep = 0 overwrites.
+struct Sum {
+    void *out;
+    const void *base;
+    double keep;
+    long long n;
+    int out_wide, base_wide;
+    Terms terms;
+};
+
 extern "C" __global__ void __launch_bounds__(THREADS) sum(const __grid_constant__ Sum p) {
     const long long i = (blockIdx.x * (long long)THREADS + threadIdx.x) * W;
     if (i >= p.n) return;
     const int count = min((long long)W, p.n - i);
     U out = {};
     if (p.keep != 0) {
-        out = load_either(p.out, i, count, p.wide & 1);
+        out = load_either(p.out, i, count, p.out_wide);
         for (int w = 0; w < W; ++w) out.at[w] *= A(p.keep);
     }
     if (p.base) {
-        const U base = load_either(p.base, i, count, p.wide & 2);
+        const U base = load_either(p.base, i, count, p.base_wide);
         for (int w = 0; w < W; ++w) out.at[w] += base.at[w];
     }
-    for (int m = 0; m < p.terms; ++m) {
-        const U term = load_either(p.term[m], i, count, p.wide >> m & 4);
-        for (int w = 0; w < W; ++w) out.at[w] += A(p.c[m]) * term.at[w];
+    add_terms(out, p.terms, i, count);
+    store_either(p.out, i, out, count, p.out_wide);
+}
+
+// out <- keep out + c a b (quotient 0), or out + c a / (sqrt(scale b) + epsilon) (quotient 1), of n numbers; keep = 0 overwrites.
+struct Pointwise {
+    T *out;
+    const T *a;
+    const T *b;
+    long long n;
+    double keep, c, scale, epsilon;
+    int quotient;
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS) pointwise(const __grid_constant__ Pointwise p) {
+    const long long i = (blockIdx.x * (long long)THREADS + threadIdx.x) * W;
+    if (i >= p.n) return;
+    const int count = min((long long)W, p.n - i);
+    const V a = load(p.a + i, count), b = load(p.b + i, count);
+    V out = {};
+    if (p.keep != 0) {
+        out = load(p.out + i, count);
+        for (int w = 0; w < W; ++w) out.at[w] *= T(p.keep);
     }
-    if (p.wide & 1) {
-        store_wide(static_cast<A *>(p.out) + i, out, count);
-        return;
+    for (int w = 0; w < W; ++w) {
+        const T by = p.quotient ? T(1) / (sqrt(T(p.scale) * b.at[w]) + T(p.epsilon)) : b.at[w];
+        out.at[w] += T(p.c) * a.at[w] * by;
     }
-    V narrow;
-    for (int w = 0; w < W; ++w) narrow.at[w] = T(out.at[w]);
-    store(static_cast<T *>(p.out) + i, narrow, count);
+    store(p.out + i, out, count);
 }
 
 // Row r of out <- element[r] of the table applied to row r of x. The elements travel with the launch: a copy to the device would
@@ -128,8 +168,8 @@ __device__ __forceinline__ double block_sum(double value) {
     return value;
 }
 
-// s <- f'(a + base + moving) of one row per block, velocity <- v s, laplacian <- sum_j curved_j f''_j; base (one row, or one for every
-// row), moving (one row), velocity and laplacian may be missing.
+// s <- f'(a + base + moving) of one row per block, velocity <- v s, out <- start + terms + c velocity, laplacian <- sum_j curved_j f''_j;
+// base (one row, or one for every row), moving (one row), velocity, out and laplacian may be missing.
 struct Slopes {
     const A *a;
     T *s;
@@ -139,7 +179,11 @@ struct Slopes {
     const T *v;
     const T *curved;
     double *laplacian;
-    int columns, base_rows, softplus;
+    int columns, base_rows, softplus, out_wide, start_wide;
+    void *out;
+    const void *start;
+    Terms terms;
+    double c;
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS) slopes(const __grid_constant__ Slopes p) {
@@ -163,6 +207,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) slopes(const __grid_consta
             V velocity = load(p.v + i, count);
             for (int w = 0; w < W; ++w) velocity.at[w] *= s.at[w];
             store(p.velocity + start + i, velocity, count);
+            if (p.out) {
+                U out = load_either(p.start, start + i, count, p.start_wide);
+                add_terms(out, p.terms, start + i, count);
+                for (int w = 0; w < W; ++w) out.at[w] += A(p.c) * velocity.at[w];
+                store_either(p.out, start + i, out, count, p.out_wide);
+            }
         }
         if (p.laplacian) {
             // Zeros of `curved` keep what lies after the row out.
@@ -175,12 +225,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) slopes(const __grid_consta
     if (threadIdx.x == 0) p.laplacian[blockIdx.x] = laplacian;
 }
 
-// Of slopes s = f' (columns numbers per row, one row per block), with cotangents u of v s (of s where v is missing) and l of the
+// Of slopes s = f' (columns numbers per row, one row per block), with cotangents u of v s (of s where v is missing), a sum, and l of the
 // Laplacian: a_bar <- f'' s_bar + l curved f''', copy <- from where there is something to copy, and for every function of time, of value
 // b_m: amplitude_m += b_m s u, curvature_m += b_m l f'', argument_m += b_m a_bar, where there is room for them.
 struct Pullback {
     const T *s;
-    const T *u;
+    Terms u;
     const T *v;
     const T *curved;
     const double *l;
@@ -206,7 +256,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) pullback(const __grid_cons
     for (int i = threadIdx.x * W; i < p.columns; i += THREADS * W) {
         const int count = min(W, p.columns - i);
         const long long at = start + i;
-        const V s = load(p.s + at, count), u = load(p.u + at, count), curved = load(p.curved + i, count);
+        const V s = load(p.s + at, count), curved = load(p.curved + i, count);
+        U sum = {};
+        add_terms(sum, p.u, at, count);
+        V u;
+        for (int w = 0; w < W; ++w) u.at[w] = T(sum.at[w]);
         if (p.copy) store_wide(p.copy + at, load_wide(p.from + at, count), count);
         V s_bar = u, product, bent, a_bar;
         U wide_bar;

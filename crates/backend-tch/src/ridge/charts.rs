@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use flow_core::{Activation, Chart, Memo, Recall, Stage};
+use flow_core::{Activation, Chart, Memo, Recall, Space, Stage, Toward};
 use tch::{Kind, Tensor};
 
 use super::{Amplitude, Frozen};
 use crate::factor::Factor;
-use crate::kernels::{PullbackOf, SlopesOf};
+use crate::kernels::{Leads, MOST_TERMS, PullbackOf, SlopesOf};
 use crate::space::accumulate;
 use crate::{Array, Column, Device, Tch};
 
@@ -87,8 +87,8 @@ impl Gathered {
 
 /// A cotangent that comes from a matrix product.
 enum Cotangent<'a> {
-    /// Of `v ⊙ s`.
-    OfVelocity(&'a Tensor),
+    /// Of `v ⊙ s`: a sum, of one term where there are no kernels.
+    OfVelocity(&'a [(f64, &'a Tensor)]),
     /// Of s.
     OfSlopes(&'a Tensor),
 }
@@ -120,14 +120,15 @@ impl Work<'_> {
         })
     }
 
-    /// From `left · factor + offsets` to `s = f'` of that, with the Laplacian, and `v ⊙ s` where it is wanted.
+    /// From `left · factor + offsets` to `s = f'` of that, with the Laplacian, and `v ⊙ s`, and where that leads, where they are wanted.
     fn forward(
         &self,
         amplitude: &Amplitude,
         (left, factor): (&Tensor, &Factor),
         [base, moving]: [Option<&Tensor>; 2],
-        velocity: Option<&mut Tensor>,
+        velocity: Option<&mut Array>,
         laplacian: Option<&mut Column>,
+        toward: Option<Toward<'_, Tch>>,
     ) -> Tensor {
         let ridge = self.field.ridge;
         if let Some(kernels) = ridge.space.kernels {
@@ -135,8 +136,28 @@ impl Work<'_> {
             let s = if a.kind() == ridge.space.kind() { a.shallow_clone() } else { ridge.space.empty_of(&a.size()) };
             let softplus = ridge.activation == Activation::Softplus;
             let (v, curved) = (&amplitude.v, &amplitude.curved);
-            let (velocity, laplacian) = (velocity.as_deref(), laplacian.as_deref().map(|laplacian| &laplacian.0));
-            kernels.slopes(&a, &s, &SlopesOf { softplus, base, moving, v, velocity, curved, laplacian });
+            let laplacian = laplacian.as_deref().map(|laplacian| &laplacian.0);
+            let (on_the_way, after) = match toward {
+                Some(toward) if toward.terms.len() <= MOST_TERMS => (Some(toward), None),
+                toward => (None, toward),
+            };
+            let terms: Vec<_> =
+                on_the_way.iter().flat_map(|toward| toward.terms).map(|(c, term)| (*c, &term.0)).collect();
+            let leads = on_the_way.as_ref().map(|toward| Leads {
+                out: &toward.out.0,
+                base: &toward.base.0,
+                terms: &terms,
+                c: toward.c,
+            });
+            let to = velocity.as_deref().map(|velocity| &velocity.0);
+            kernels.slopes(
+                &a,
+                &s,
+                &SlopesOf { softplus, base, moving, v, velocity: to, curved, laplacian, toward: leads },
+            );
+            if let (Some(toward), Some(velocity)) = (after, velocity) {
+                toward.add_up(velocity);
+            }
             return s;
         }
         let mut s = base.map_or_else(|| factor.product_of(left), |base| factor.product_plus(base, left));
@@ -145,7 +166,10 @@ impl Work<'_> {
         }
         ridge.slope(&mut s);
         if let Some(velocity) = velocity {
-            let _ = s.mul_out(velocity, &amplitude.v);
+            let _ = s.mul_out(&velocity.0, &amplitude.v);
+            if let Some(toward) = toward {
+                toward.add_up(velocity);
+            }
         }
         if let Some(laplacian) = laplacian {
             // libtorch sums pairwise, so short of 64 bits little is lost; asked for a sum in 64 bits, it would first copy all terms.
@@ -175,7 +199,7 @@ impl Work<'_> {
             let Share { amplitudes, curvatures, arguments, .. } = share;
             let (u, v, amplitudes) = match cotangent {
                 Cotangent::OfVelocity(u) => (u, Some(v), &amplitudes[..]),
-                Cotangent::OfSlopes(s_bar) => (s_bar, None, &[][..]),
+                Cotangent::OfSlopes(s_bar) => (&[(1.0, s_bar)][..], None, &[][..]),
             };
             let (laplacian_bar, copy) = (laplacian_bar.map(|l| &l.0), copy.map(|(from, to)| (from, &*to)));
             #[rustfmt::skip]
@@ -186,7 +210,8 @@ impl Work<'_> {
             to.copy_(from);
         }
         match cotangent {
-            Cotangent::OfVelocity(u) => {
+            Cotangent::OfVelocity(terms) => {
+                let [(1.0, u)] = terms else { unreachable!("only kernels take sums") };
                 add_products(&mut share.amplitudes, &b, s, u);
                 ridge.curvature_into(a_bar, &u.multiply(v), s);
             }
@@ -265,7 +290,7 @@ impl Chart<Tch> for Plain<'_> {
         let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
         let offsets = field.biases.as_ref().map(|biases| field.ridge.at(stage.t, biases));
         let product = (&state.0, &self.weight.transposed);
-        let s = self.work.forward(&amplitude, product, [offsets.as_ref(), None], None, laplacian);
+        let s = self.work.forward(&amplitude, product, [offsets.as_ref(), None], None, laplacian, None);
         match &self.scaled {
             Some(scaled) => scaled.matrix.product(&mut velocity.0, &s),
             None => self.weight.matrix.product(&mut velocity.0, &s.multiply(&amplitude.v)),
@@ -308,7 +333,8 @@ impl Chart<Tch> for Plain<'_> {
                 let u = self.weight.transposed.product_of(velocity_bar);
                 let (mut a_bar, mut right) = self.work.share().products.next(rows);
                 right.copy_(&state.0);
-                self.work.backward(stage.t, s, Cotangent::OfVelocity(&u), laplacian_bar, &mut a_bar, None);
+                let u = Cotangent::OfVelocity(&[(1.0, &u)]);
+                self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, None);
                 a_bar
             }
         };
@@ -353,6 +379,31 @@ struct Feature<'a> {
     leave_bar: Option<(Tensor, Tensor)>,
 }
 
+impl Feature<'_> {
+    /// The pullback, of a sum of cotangents of the velocity.
+    fn back(
+        &mut self,
+        stage: Stage,
+        state: &Array,
+        memo: &[Array],
+        velocity_bar: &[(f64, &Tensor)],
+        laplacian_bar: Option<&Column>,
+        state_bar: Option<&mut Array>,
+    ) {
+        let rows = self.work.rows;
+        let (mut left, mut a_bar) = self.work.share().products.next(rows);
+        let (s, u) = (&memo[0].0, Cotangent::OfVelocity(velocity_bar));
+        self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, Some((&state.0, &mut left)));
+        if let Some(state_bar) = state_bar {
+            if state_bar.0.kind() != a_bar.kind() {
+                *state_bar = Array(a_bar.empty_like());
+            }
+            // G is symmetric: its transpose is itself.
+            self.gram.product(&mut state_bar.0, &a_bar);
+        }
+    }
+}
+
 impl Recall<Tch> for Feature<'_> {
     fn velocity(&self, stage: Stage, memo: &[Array], velocity: &mut Array) {
         let _ = memo[0].0.mul_out(&velocity.0, &self.work.field.amplitude(stage.t).v);
@@ -368,10 +419,22 @@ impl Chart<Tch> for Feature<'_> {
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
+        self.evaluate_toward(stage, state, velocity, laplacian, memo, None);
+    }
+
+    fn evaluate_toward(
+        &mut self,
+        stage: Stage,
+        state: &Array,
+        velocity: &mut Array,
+        laplacian: Option<&mut Column>,
+        memo: Option<&mut Memo<Tch>>,
+        toward: Option<Toward<'_, Tch>>,
+    ) {
         let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
         let moving = field.biases.as_ref().filter(|_| self.moving).map(|biases| field.ridge.at(stage.t, biases));
         let (product, offsets) = ((&state.0, &self.gram), [Some(&self.origin), moving.as_ref()]);
-        let s = self.work.forward(&amplitude, product, offsets, Some(&mut velocity.0), laplacian);
+        let s = self.work.forward(&amplitude, product, offsets, Some(velocity), laplacian, toward);
         if let Some(memo) = memo {
             memo.push(Array(s));
         }
@@ -393,17 +456,26 @@ impl Chart<Tch> for Feature<'_> {
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
-        let rows = self.work.rows;
-        let (mut left, mut a_bar) = self.work.share().products.next(rows);
-        let (s, u) = (&memo[0].0, Cotangent::OfVelocity(&velocity_bar.0));
-        self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, Some((&state.0, &mut left)));
-        if let Some(state_bar) = state_bar {
-            if state_bar.0.kind() != a_bar.kind() {
-                *state_bar = Array(a_bar.empty_like());
-            }
-            // G is symmetric: its transpose is itself.
-            self.gram.product(&mut state_bar.0, &a_bar);
+        self.back(stage, state, memo, &[(1.0, &velocity_bar.0)], laplacian_bar, state_bar);
+    }
+
+    fn pullback_of_sum(
+        &mut self,
+        space: &Tch,
+        stage: Stage,
+        state: &Array,
+        memo: &[Array],
+        velocity_bar: &[(f64, &Array)],
+        room: &mut Array,
+        laplacian_bar: Option<&Column>,
+        state_bar: Option<&mut Array>,
+    ) {
+        if space.kernels.is_some() && velocity_bar.len() <= MOST_TERMS {
+            let terms: Vec<_> = velocity_bar.iter().map(|(c, term)| (*c, &term.0)).collect();
+            return self.back(stage, state, memo, &terms, laplacian_bar, state_bar);
         }
+        space.accumulate(room, 0.0, velocity_bar);
+        self.pullback(stage, state, memo, room, laplacian_bar, state_bar);
     }
 
     fn leave(&mut self, state: Array) -> Array {

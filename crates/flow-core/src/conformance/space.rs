@@ -25,7 +25,9 @@ pub fn space<S: Space>(space: &S) {
         let mut out = array[5].clone();
         space.combine(&mut out, &array[0], &terms);
         close("combine", &out, &|i| host[0][i] + sum(i));
-        close("combined", &space.combined(&array[0], &terms), &|i| host[0][i] + sum(i));
+        let mut room = space.room(&array[0]);
+        space.combine(&mut room, &array[0], &terms);
+        close("combine into room", &room, &|i| host[0][i] + sum(i));
         for keep in [1.0, -0.5] {
             let mut out = array[0].clone();
             space.accumulate(&mut out, keep, &terms);
