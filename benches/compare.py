@@ -12,6 +12,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = ["mnist", "ising"]
 BACKENDS = ["ndarray", "tch-cpu"]
+ON_CUDA = ["tch-cuda"]
 QUESTIONS = ["training-step", "likelihood", "sampling"]
 LARGE_PRODUCT = """
 import statistics, time, torch
@@ -24,6 +25,18 @@ for _ in range(11):
     seconds.append(time.perf_counter() - start)
 print("libtorch large product step_s", statistics.median(seconds[1:]))
 """
+LARGE_PRODUCT_ON_CUDA = """
+import statistics, torch
+a, b, c = (torch.randn(8192, 8192, device="cuda") for _ in range(3))
+events, seconds = [torch.cuda.Event(enable_timing=True) for _ in range(2)], []
+for _ in range(6):
+    events[0].record()
+    torch.mm(a, b, out=c)
+    events[1].record()
+    torch.cuda.synchronize()
+    seconds.append(events[0].elapsed_time(events[1]) / 1000)
+print("device step_s", statistics.median(seconds[1:]))
+"""
 
 
 def arguments():
@@ -32,7 +45,8 @@ def arguments():
         epilog="""Every figure comes from a process of its own: median seconds after one repetition that does not count, and the peak
         resident memory of the process. The products of a training step are counted in the coordinates that maflow takes; the fraction
         is their count, divided by the seconds and by the rate of a product of two square matrices of 2048 rows, the best median that
-        libtorch or the crate gemm reached at the beginning or the end of the same run. Example:
+        libtorch or the crate gemm reached at the beginning or the end of the same run. With --cuda, maflow's CUDA backend and the other
+        programs on the first CUDA device, the large product of 8192 rows in 32 bits, and no memory, which each counts differently. Example:
         benches/compare.py --peers ../peers --python ~/torch-and-jax/bin/python""",
     )
     parser.add_argument("--peers", type=pathlib.Path, metavar="DIR", help="folder with torch_eager.py and jax_scan.py")
@@ -42,8 +56,14 @@ def arguments():
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (default: one per core)")
     parser.add_argument("--model", choices=MODELS, action="append", help="only this model (may be repeated)")
     parser.add_argument("--backend", choices=BACKENDS, action="append", help="only this backend (may be repeated)")
+    parser.add_argument("--cuda", action="store_true", help="measure a CUDA device in place of the processor")
+    parser.add_argument("--program", type=pathlib.Path, help="the measuring program, where it is built already")
     parser.add_argument("--training-only", action="store_true", help="leave out likelihood and sampling")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.cuda and options.backend:
+        parser.error("--cuda has one backend, so that there is nothing to choose with --backend")
+    options.backend = ON_CUDA if options.cuda else options.backend or BACKENDS
+    return options
 
 
 def build():
@@ -86,6 +106,9 @@ class Measured:
 
 
 def large_product(measured, options, program):
+    if options.cuda:
+        measured.add("product device", ask([options.python, "-c", LARGE_PRODUCT_ON_CUDA]))
+        return
     threads = ["--threads", str(options.threads)]
     gemm = ask([program, "ndarray", "mnist", "product", *threads, "--repeats", "10"])
     measured.add("product gemm", gemm)
@@ -96,7 +119,7 @@ def measure(options, program):
     measured = Measured()
     threads = str(options.threads)
     for_peers = dict(os.environ, OMP_NUM_THREADS=threads)
-    peers = {"torch_eager.py": ["--threads", threads], "jax_scan.py": []}
+    peers = {"torch_eager.py": ["--device", "cuda"] if options.cuda else ["--threads", threads], "jax_scan.py": []}
     if options.peers is None:
         print("left out: the other programs, as --peers names no folder", file=sys.stderr)
         peers = {}
@@ -104,7 +127,7 @@ def measure(options, program):
         large_product(measured, options, program)
         for model in options.model or MODELS:
             for question in QUESTIONS[:1] if options.training_only else QUESTIONS:
-                for backend in options.backend or BACKENDS:
+                for backend in options.backend:
                     command = [program, backend, model, question, "--repeats", str(options.repeats), "--threads", threads]
                     measured.add((backend, model, question), ask(command))
             for peer, more in peers.items():
@@ -115,17 +138,18 @@ def measure(options, program):
 
 
 def table(measured, peers, options):
-    size = 2 * 2048**3 / 1e9
-    rates = {name: measured.median(f"product {name}", "step_s") for name in ("libtorch", "gemm")}
+    size = 2 * (8192 if options.cuda else 2048) ** 3 / 1e9
+    rates = {name: measured.median(f"product {name}", "step_s") for name in ("libtorch", "gemm", "device")}
     rates = {name: size / seconds for name, seconds in rates.items() if seconds}
     rate = max(rates.values(), default=None)
     said = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in rates.items())
-    lines = [f"large product on {options.threads} threads: {said}", ""]
-    heads = ["model", "question", "who", "seconds", *(f"{peer} / it" for peer in peers), "peak MiB", "of the large product"]
+    lines = [f"large product{'' if options.cuda else f' on {options.threads} threads'}: {said}", ""]
+    heads = ["model", "question", "who", "seconds", *(f"{peer} / it" for peer in peers)]
+    heads += ["of the large product"] if options.cuda else ["peak MiB", "of the large product"]
     rows = []
     for model in options.model or MODELS:
         for question in QUESTIONS:
-            for who in [*BACKENDS, *peers]:
+            for who in [*options.backend, *peers]:
                 key = (who, model, question)
                 seconds = measured.median(key, "step_s")
                 if seconds is None:
@@ -134,8 +158,9 @@ def table(measured, peers, options):
                 ratios = [f"{of_peer / seconds:.2f}" if of_peer else "" for of_peer in of_peers]
                 operations = measured.median(key, "gflop")
                 fraction = f"{operations / seconds / rate:.0%}" if operations and rate else ""
-                memory = f"{measured.median(key, 'peak_mib'):.0f}"
-                rows.append([model, question, who, f"{seconds:.3f}", *ratios, memory, fraction])
+                memory = [] if options.cuda else [f"{measured.median(key, 'peak_mib'):.0f}"]
+                digits = 5 if options.cuda else 3
+                rows.append([model, question, who, f"{seconds:.{digits}f}", *ratios, *memory, fraction])
     lines.append("| " + " | ".join(heads) + " |")
     lines.append("|" + "---|" * len(heads))
     lines += ["| " + " | ".join(row) + " |" for row in rows]
@@ -152,11 +177,20 @@ def processor():
     return f"{name}, {'AVX-512' if 'avx512f' in flags else 'AVX2' if 'avx2' in flags else 'no AVX2'}"
 
 
+def device():
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown device"
+    except OSError:
+        return "unknown device"
+
+
 def main():
     options = arguments()
-    program = build()
+    program = options.program or build()
     measured, peers = measure(options, program)
-    print(f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, 32 bits")
+    where = device() if options.cuda else processor()
+    print(f"{datetime.date.today()}, {where}, {os.cpu_count()} cores, 32 bits")
     print(table(measured, peers, options))
 
 

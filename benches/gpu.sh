@@ -53,7 +53,7 @@ if [ -n "$pack" ]; then
     pack=$(cd "$pack" && pwd)
     cd "$here/.."
     cargo build --locked --release -p cli -p benches --bins --example measure
-    cp "$target/release/maflow" "$target/release/examples/measure" benches/gpu.sh "$pack/"
+    cp "$target/release/maflow" "$target/release/examples/measure" benches/gpu.sh benches/compare.py "$pack/"
     cargo test --locked --release -p backend-tch --tests --no-run --message-format json |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | while read -r program; do cp "$program" "$pack/tests/"; done
     libtch=$(sed -n 's/^MAFLOW_LIBTCH = "\(.*\)"$/\1/p' .cargo/config.toml)

@@ -30,26 +30,27 @@ fn recorded_solves_are_those_asked_for_operation_by_operation() {
     };
     type Make<'a> = &'a dyn Fn(Tch) -> Box<dyn Potential<Tch>>;
     let ridge = |tch| backend_tch::Ridge::new(tch, 16, 10, Activation::Softplus, true, 7).unwrap();
-    let makes: [Make; 5] = [
-        &|tch| Box::new(ridge(tch)),
-        &|tch| Box::new(ridge(tch).with_time(basis)),
-        &|tch| Box::new(Term::lattice_ridge(tch, &kernels).unwrap()),
-        &|tch| Box::new(Term::convolutional(tch, network, basis, 3).unwrap()),
-        &|tch| {
+    let makes: [(Coordinates, Make); 6] = [
+        (Coordinates::X, &|tch| Box::new(ridge(tch))),
+        (Coordinates::Own, &|tch| Box::new(ridge(tch))),
+        (Coordinates::Own, &|tch| Box::new(ridge(tch).with_time(basis))),
+        (Coordinates::X, &|tch| Box::new(Term::lattice_ridge(tch, &kernels).unwrap())),
+        (Coordinates::X, &|tch| Box::new(Term::convolutional(tch, network, basis, 3).unwrap())),
+        (Coordinates::X, &|tch| {
             let quadratic = Term::quadratic(tch, 16, basis, true).unwrap();
             let terms: Vec<(String, Box<dyn Potential<Tch>>)> =
                 vec![("ridge".into(), Box::new(ridge(tch))), ("quadratic".into(), Box::new(quadratic))];
             Box::new(flow_core::Sum::new(tch, terms).unwrap())
-        },
+        }),
     ];
     for tch in spaces(Precision::F64) {
         let Some(recorder) = tch.recorder() else { continue };
         let plain = tch.without_recordings();
-        for (make, coordinates) in makes.iter().flat_map(|make| [(make, Coordinates::X), (make, Coordinates::Own)]) {
+        for (coordinates, make) in makes {
             let (mut potential, mut reference) = (make(tch), make(plain));
             let before = recorder.repeated();
             for step in 0..5 {
-                let integrator = FixedStep::new(Method::Rk4.tableau(), 3).unwrap();
+                let integrator = FixedStep::new(Method::Midpoint.tableau(), 2).unwrap();
                 let memory = if step < 4 { Memory::Stages } else { Memory::Starts };
                 let draws = Draws::new(4, Purpose::Train, step);
                 let batch = draws.normals(0..ROWS, 16);
