@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libloading::os::unix::Library;
 use tch::{Kind, Tensor};
 
+use crate::pointwise::{PullbackOf, SlopesOf};
 use crate::{Error, error::loader_reason};
 
 /// The source.
@@ -21,7 +22,7 @@ const SOURCE: &str = include_str!("kernels/kernels.cu");
 /// Threads of a block.
 const THREADS: u32 = 256;
 /// The most terms of a launch that sums, and functions of time of one that pulls back.
-pub(crate) const MOST_TERMS: usize = 8;
+const MOST_TERMS: usize = 8;
 /// The most rows of a launch that turns.
 const MOST_ROWS: usize = 512;
 
@@ -252,22 +253,22 @@ impl Kernels {
         }
     }
 
-    /// From arguments a to slopes s, which may lie in the same place, with velocities and Laplacians where they are wanted.
+    /// From arguments a to slopes s, which may lie in the same place, with what else is wanted. Matrices of `toward` may be of either kind.
     pub(crate) fn slopes(&self, a: &Tensor, s: &Tensor, wanted: &SlopesOf<'_>) {
-        let (rows, columns) = shape(s);
+        let ((rows, columns), wide) = (shape(s), a.kind());
         let of = |of: &Tensor, rows: usize| of_kind(of, s.kind(), rows * columns);
+        let is_wide = |of: &Tensor| c_int::from(of.kind() == wide);
         let base_rows = wanted.base.map_or(0, |base| shape(base).0);
         assert!(base_rows <= 1 || base_rows == rows, "{base_rows} rows of offsets for {rows}");
-        let (wide, known) =
-            (a.kind(), |of: &Tensor| summable(of, rows * columns) && [s.kind(), a.kind()].contains(&of.kind()));
-        let is_wide = |of: &Tensor| c_int::from(of.kind() == wide);
-        if let Some(toward) = &wanted.toward {
-            let mut tensors = [toward.out, toward.base].into_iter().chain(toward.terms.iter().map(|(_, term)| *term));
-            assert!(toward.terms.len() <= MOST_TERMS && tensors.all(known), "{:?}", toward.base);
-        }
         let toward = wanted.toward.as_ref();
+        let terms = toward.map_or(&[][..], |toward| toward.terms);
+        let (terms, more) = terms.split_at(terms.len().min(MOST_TERMS));
+        for of in toward.iter().flat_map(|toward| [toward.out, toward.base]).chain(terms.iter().map(|(_, term)| *term))
+        {
+            assert!(summable(of, rows * columns) && [s.kind(), wide].contains(&of.kind()), "{of:?}");
+        }
         let parameters = Slopes {
-            a: of_kind(a, a.kind(), rows * columns),
+            a: of_kind(a, wide, rows * columns),
             s: of(s, rows),
             base: wanted.base.map_or(null_mut(), |base| of(base, base_rows)),
             moving: wanted.moving.map_or(null_mut(), |moving| of(moving, 1)),
@@ -282,10 +283,13 @@ impl Kernels {
             start_wide: toward.map_or(0, |toward| is_wide(toward.base)),
             out: toward.map_or(null_mut(), |toward| toward.out.data_ptr()),
             start: toward.map_or(null_mut(), |toward| toward.base.data_ptr()),
-            terms: Terms::new(toward.map_or(&[], |toward| toward.terms), wide),
+            terms: Terms::new(terms, wide),
             c: toward.map_or(0.0, |toward| toward.c),
         };
-        self.start(self.module(s.kind(), a.kind()).slopes, rows, &parameters);
+        self.start(self.module(s.kind(), wide).slopes, rows, &parameters);
+        if let Some(toward) = toward.filter(|_| !more.is_empty()) {
+            assert!(self.sum(toward.out, None, 1.0, more), "terms like those before them");
+        }
     }
 
     /// The cotangents of arguments from those of slopes and Laplacians; adds what the gradient needs.
@@ -294,8 +298,14 @@ impl Kernels {
         let numbers = |tensor: &Tensor| of_kind(tensor, s.kind(), rows * columns);
         let row = |tensor: &Tensor| of_kind(tensor, s.kind(), columns);
         let wide = of.a_bar.kind();
+        let added = (of.u.len() > MOST_TERMS).then(|| s.empty_like());
+        let added = added.as_ref().map(|added| {
+            assert!(self.sum(added, None, 0.0, of.u), "cotangents like the slopes");
+            [(1.0, added)]
+        });
+        let u = added.as_ref().map_or(of.u, |added| added);
         let known = |term: &Tensor| summable(term, rows * columns) && [s.kind(), wide].contains(&term.kind());
-        assert!(of.u.len() <= MOST_TERMS && of.u.iter().all(|(_, term)| known(term)), "{:?}", of.u);
+        assert!(u.iter().all(|(_, term)| known(term)), "{u:?}");
         let factor = |tensor: &Tensor| of_kind(tensor, wide, rows * columns);
         for start in (0..of.b.len()).step_by(MOST_TERMS) {
             let functions = (of.b.len() - start).min(MOST_TERMS);
@@ -308,7 +318,7 @@ impl Kernels {
             };
             let mut parameters = Pullback {
                 s: numbers(s),
-                u: Terms::new(of.u, wide),
+                u: Terms::new(u, wide),
                 v: of.v.map_or(null_mut(), row),
                 curved: row(of.curved),
                 l: of.laplacian_bar.map_or(null_mut(), |l| of_kind(l, Kind::Double, rows)),
@@ -327,55 +337,6 @@ impl Kernels {
             self.start(self.module(s.kind(), wide).pullback, rows, &parameters);
         }
     }
-}
-
-/// What [`Kernels::slopes`] adds to its arguments, rows × columns, and what else is wanted.
-pub(crate) struct SlopesOf<'a> {
-    /// Softplus, or else ln cosh.
-    pub softplus: bool,
-    /// Offsets: one row, or one for every row.
-    pub base: Option<&'a Tensor>,
-    /// One more row of them.
-    pub moving: Option<&'a Tensor>,
-    /// v, one row, and where `v ⊙ s` goes.
-    pub v: &'a Tensor,
-    pub velocity: Option<&'a Tensor>,
-    /// `v_j ‖w_j‖²`, and where `Σ_j v_j ‖w_j‖² f''_j` goes, one number per row.
-    pub curved: &'a Tensor,
-    pub laplacian: Option<&'a Tensor>,
-    /// Where the velocity leads; only with a velocity.
-    pub toward: Option<Leads<'a>>,
-}
-
-/// `out ← base + Σ cᵢ · termᵢ + c · velocity`, of at most [`MOST_TERMS`] terms; matrices of either kind.
-pub(crate) struct Leads<'a> {
-    pub out: &'a Tensor,
-    pub base: &'a Tensor,
-    pub terms: &'a [(f64, &'a Tensor)],
-    pub c: f64,
-}
-
-/// What [`Kernels::pullback`] reads beside the slopes, and writes; all matrices are rows × columns. `ā` and what is copied may be of
-/// another kind than the rest.
-pub(crate) struct PullbackOf<'a> {
-    /// Softplus, or else ln cosh.
-    pub softplus: bool,
-    /// The cotangents of `v ⊙ s`, or of s where there is no v: a sum of at most [`MOST_TERMS`] matrices.
-    pub u: &'a [(f64, &'a Tensor)],
-    pub v: Option<&'a Tensor>,
-    /// `v_j ‖w_j‖²`.
-    pub curved: &'a Tensor,
-    /// The cotangents of the Laplacians.
-    pub laplacian_bar: Option<&'a Tensor>,
-    /// `ā`, overwritten.
-    pub a_bar: &'a Tensor,
-    /// What is copied on the way, and to where.
-    pub copy: Option<(&'a Tensor, &'a Tensor)>,
-    /// The functions of time now, and their sums: none, or one for each.
-    pub b: &'a [f64],
-    pub amplitudes: &'a [Tensor],
-    pub curvatures: &'a [Tensor],
-    pub arguments: &'a [Tensor],
 }
 
 /// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `_MINOR`.

@@ -38,6 +38,8 @@ mod module;
 #[cfg(maflow_tch)]
 mod orbit;
 #[cfg(maflow_tch)]
+mod pointwise;
+#[cfg(maflow_tch)]
 mod ridge;
 #[cfg(maflow_tch)]
 mod space;

@@ -148,31 +148,6 @@ impl Ridge {
             None => all_bar,
         })
     }
-
-    /// From `a` to `s = f'(a)`, in place. All further derivatives are functions of s:
-    /// softplus has `f'' = s(1−s)`, `f''' = f''(1−2s)`; ln cosh has `f'' = 1−s²`, `f''' = −2s f''`.
-    fn slope(&self, a: &mut Tensor) {
-        let _ = match self.activation {
-            Activation::Softplus => a.sigmoid_(),
-            Activation::LnCosh => a.tanh_(),
-        };
-    }
-
-    /// `out ← factor ⊙ f''(a)`, from `s = f'(a)`.
-    fn curvature_into(&self, out: &mut Tensor, factor: &Tensor, s: &Tensor) {
-        let _ = match self.activation {
-            Activation::Softplus => Tensor::sigmoid_backward_grad_input(out, factor, s),
-            Activation::LnCosh => Tensor::tanh_backward_grad_input(out, factor, s),
-        };
-    }
-
-    /// `factor ⊙ f''(a)`, from `s = f'(a)`.
-    fn curvature(&self, factor: &Tensor, s: &Tensor) -> Tensor {
-        match self.activation {
-            Activation::Softplus => Tensor::sigmoid_backward(factor, s),
-            Activation::LnCosh => Tensor::tanh_backward(factor, s),
-        }
-    }
 }
 
 impl Potential<Tch> for Ridge {
@@ -250,19 +225,16 @@ struct Amplitude {
     v: Tensor,
     /// `v_j ‖w_j‖²`.
     curved: Tensor,
-    /// `−2 v_j ‖w_j‖²`.
-    bent: Tensor,
 }
 
 impl Amplitude {
     fn new(v: Tensor, norms: &Tensor) -> Self {
         let curved = v.multiply(norms);
-        Self { bent: curved.g_mul_scalar(-2.0), curved, v }
+        Self { curved, v }
     }
 
     fn shallow_clone(&self) -> Self {
-        let Self { v, curved, bent } = self;
-        Self { v: v.shallow_clone(), curved: curved.shallow_clone(), bent: bent.shallow_clone() }
+        Self { v: self.v.shallow_clone(), curved: self.curved.shallow_clone() }
     }
 }
 
@@ -273,6 +245,11 @@ impl Frozen<'_> {
             Some(biases) => transposed.product_plus(&self.ridge.at(t, biases), x),
             None => transposed.product_of(x),
         }
+    }
+
+    /// Whether the activation is softplus, or else ln cosh.
+    fn softplus(&self) -> bool {
+        self.ridge.activation == Activation::Softplus
     }
 
     /// The amplitudes at time t.

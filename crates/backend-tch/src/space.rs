@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 use crate::graph::Graphs;
 use crate::kernels::{self, Kernels};
 use crate::workers::{self, Workers};
-use crate::{Device, Error, context, load};
+use crate::{Device, Error, context, load, pointwise};
 
 /// A `rows × cols` tensor in working precision that takes part in no automatic differentiation, but in the memo of an evaluation.
 #[derive(Debug)]
@@ -164,10 +164,6 @@ impl Tch {
         Tensor::zeros(size, (self.kind(), self.device.into()))
     }
 
-    pub(crate) fn empty_of(&self, size: &[i64]) -> Tensor {
-        Tensor::empty(size, (self.kind(), self.device.into()))
-    }
-
     /// Host numbers on the device, in a kind; rounded here, so that no more than needed is sent.
     pub(crate) fn send(&self, values: &[f64], kind: Kind, size: &[i64]) -> Tensor {
         Tensor::from_slice(values).to_kind(kind).to_device(self.device.into()).reshape(size)
@@ -198,14 +194,17 @@ fn add(out: &mut Tensor, terms: &[(f64, &Tensor)]) {
     }
 }
 
-/// `out ← keep · out + base + Σ cᵢ · termᵢ` by a kernel, where there is one for it; says whether.
-fn sum_on_device(out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
-    out.device().is_cuda() && kernels::kernels().is_ok_and(|kernels| kernels.sum(out, base, keep, terms))
+/// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass or one launch, where there is one for these tensors; says whether.
+fn sum_at_once(out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
+    if out.device().is_cuda() {
+        return kernels::kernels().is_ok_and(|kernels| kernels.sum(out, base, keep, terms));
+    }
+    pointwise::sum(out, base, keep, terms)
 }
 
 /// `out ← keep · out + Σ cᵢ · termᵢ`.
 pub(crate) fn accumulate(out: &mut Tensor, keep: f64, terms: &[(f64, &Tensor)]) {
-    if sum_on_device(out, None, keep, terms) {
+    if sum_at_once(out, None, keep, terms) {
         return;
     }
     match terms {
@@ -224,16 +223,17 @@ pub(crate) fn accumulate(out: &mut Tensor, keep: f64, terms: &[(f64, &Tensor)]) 
 }
 
 /// A tensor of adjacent numbers on the CPU, as its numbers.
-fn slice<T: Element>(of: &Tensor) -> &[T] {
+pub(crate) fn slice<T: Element>(of: &Tensor) -> &[T] {
     assert!(of.is_contiguous() && of.device() == tch::Device::Cpu && of.kind() == T::KIND, "{of:?}");
-    // SAFETY: so many numbers of this kind lie there, and nothing writes to a tensor that is borrowed.
+    // SAFETY: so many numbers of this kind lie there, and nothing writes to a tensor that is borrowed but through `slice_mut`.
     unsafe { std::slice::from_raw_parts(of.data_ptr() as *const T, of.numel()) }
 }
 
-/// The same, to write to.
-fn slice_mut<T: Element>(of: &mut Array) -> &mut [T] {
-    let (first, count) = (slice::<T>(&of.0).as_ptr().cast_mut(), of.0.numel());
-    // SAFETY: as above; the array is borrowed alone, and its memory is its own.
+/// The same, to write to: for a tensor that is the caller's alone to write to, and of which no other slice is in use.
+#[allow(clippy::mut_from_ref, reason = "libtorch's own operations write through shared references just so")]
+pub(crate) fn slice_mut<T: Element>(of: &Tensor) -> &mut [T] {
+    let (first, count) = (slice::<T>(of).as_ptr().cast_mut(), of.numel());
+    // SAFETY: as above, and what the caller answers for.
     unsafe { std::slice::from_raw_parts_mut(first, count) }
 }
 
@@ -246,7 +246,7 @@ fn turn<T: Element + Copy + std::ops::Mul<Output = T>>(
 ) {
     let columns = table.source.size()[1] as usize;
     let (sources, signs) = (slice::<i32>(&table.source), slice::<T>(&table.sign));
-    let rows = slice_mut::<T>(out).chunks_exact_mut(columns).zip(slice::<T>(&x.0).chunks_exact(columns));
+    let rows = slice_mut::<T>(&out.0).chunks_exact_mut(columns).zip(slice::<T>(&x.0).chunks_exact(columns));
     for ((out, x), g) in rows.zip(elements) {
         let g = *g as usize;
         for (out, from) in out.iter_mut().zip(&sources[g * columns..(g + 1) * columns]) {
@@ -296,7 +296,7 @@ impl Space for Tch {
 
     fn combine(&self, out: &mut Array, base: &Array, terms: &[(f64, &Array)]) {
         let terms = tensors(terms, |a| &a.0);
-        if sum_on_device(&out.0, Some(&base.0), 0.0, &terms) {
+        if sum_at_once(&out.0, Some(&base.0), 0.0, &terms) {
             return;
         }
         match &terms[..] {

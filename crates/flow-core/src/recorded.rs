@@ -119,6 +119,8 @@ pub(crate) struct Arrived {
 impl<S: Space> Recorder<S> {
     /// The most solves that are kept.
     pub const MOST: usize = 8;
+    /// The most of them with a gradient, whose memory is many times that of the others.
+    pub const MOST_WITH_GRADIENT: usize = 2;
 
     /// Nothing recorded yet.
     pub fn new(device: Box<dyn Record<S>>) -> Self {
@@ -215,6 +217,9 @@ impl<S: Space> Recorder<S> {
                 recorded.again(&*self.device, flow.space, start, meet)
             }
             None => {
+                if matches!(way, Way::AndBack { .. }) {
+                    make_room(&mut known);
+                }
                 let (recorded, found) = self.first(flow, start, span, solve, way, meet)?;
                 this.recorded = Some(recorded);
                 found
@@ -289,6 +294,15 @@ impl<S: Space> Recorder<S> {
         }
         let gradient = back.as_ref().map(|back| back.gradient.clone());
         Ok((Recorded { start, freeze, there, end, back, _constant: constant }, Found { arrived, losses, gradient }))
+    }
+}
+
+/// Lets go of the oldest solves with a gradient until there may be one more.
+fn make_room<S: Space>(known: &mut Vec<Known<S>>) {
+    let with_gradient = |known: &Known<S>| known.recorded.as_ref().is_some_and(|recorded| recorded.back.is_some());
+    while known.iter().filter(|known| with_gradient(known)).count() >= Recorder::<S>::MOST_WITH_GRADIENT {
+        let oldest = known.iter().position(with_gradient).expect("there are some");
+        known.remove(oldest);
     }
 }
 

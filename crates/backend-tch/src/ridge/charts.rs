@@ -2,13 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use flow_core::{Activation, Chart, Memo, Recall, Space, Stage, Toward};
+use flow_core::{Chart, Memo, Recall, Stage, Toward};
 use tch::{Kind, Tensor};
 
 use super::{Amplitude, Frozen};
 use crate::factor::Factor;
-use crate::kernels::{Leads, MOST_TERMS, PullbackOf, SlopesOf};
-use crate::space::accumulate;
+use crate::pointwise::{Leads, PullbackOf, SlopesOf};
 use crate::{Array, Column, Device, Tch};
 
 /// The chart of a block of rows at x, and its state at the start.
@@ -29,12 +28,13 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
     (Box::new(Feature { work, gram, origin, moving, x: x.0, leave_bar: None }), state)
 }
 
-/// Sums that a block of rows gathers for the gradient, each row's share apart (rows × h) until the end but where it says otherwise.
+/// Sums that a block of rows gathers for the gradient, rows × h, summed over the rows at the end; amplitudes and curvatures 1 × h where
+/// [`Tch::rows_of_sums`] has it so.
 struct Share {
     /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time. None where weights are scaled by v: these have
     /// them from their products.
     amplitudes: Vec<Tensor>,
-    /// Of `b_m(t) l̄ f''`, without kernels summed over the rows: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
+    /// Of `b_m(t) l̄ f''`: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
     curvatures: Vec<Tensor>,
     /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
     /// Without offsets only these in feature space, and none in plain coordinates.
@@ -87,7 +87,7 @@ impl Gathered {
 
 /// A cotangent that comes from a matrix product.
 enum Cotangent<'a> {
-    /// Of `v ⊙ s`: a sum, of one term where there are no kernels.
+    /// Of `v ⊙ s`: a sum.
     OfVelocity(&'a [(f64, &'a Tensor)]),
     /// Of s.
     OfSlopes(&'a Tensor),
@@ -107,15 +107,13 @@ impl Work<'_> {
             let ridge = self.field.ridge;
             let hidden = self.field.norms.size()[1];
             let factor = self.field.gram.as_ref().unwrap_or(&self.field.weight);
-            let zeros = || ridge.space.zeros_of(&[self.rows, hidden]);
             let products = Gathered::new(&ridge.space, factor.kind(), self.rows, hidden, factor.size()[1]);
-            let many = |count: usize| (0..count).map(|_| zeros()).collect();
+            let many = |rows, count: usize| (0..count).map(|_| ridge.space.zeros_of(&[rows, hidden])).collect();
             let (terms, in_x) = (ridge.basis.terms(), self.field.gram.is_none());
-            // A kernel adds to the numbers of every row; libtorch's operations sum over the rows first.
-            let rows = if ridge.space.kernels.is_some() { self.rows } else { 1 };
-            let curvatures = (0..terms).map(|_| ridge.space.zeros_of(&[rows, hidden])).collect();
-            let amplitudes = many(if self.field.scaled.is_some() { 0 } else { terms });
-            let arguments = many(if self.field.biases.is_some() { terms } else { usize::from(!in_x) });
+            let rows = ridge.space.rows_of_sums(self.rows);
+            let curvatures = many(rows, terms);
+            let amplitudes = many(rows, if self.field.scaled.is_some() { 0 } else { terms });
+            let arguments = many(self.rows, if self.field.biases.is_some() { terms } else { usize::from(!in_x) });
             Share { amplitudes, curvatures, arguments, products }
         })
     }
@@ -130,53 +128,24 @@ impl Work<'_> {
         laplacian: Option<&mut Column>,
         toward: Option<Toward<'_, Tch>>,
     ) -> Tensor {
-        let ridge = self.field.ridge;
-        if let Some(kernels) = ridge.space.kernels {
-            let a = factor.product_of(left);
-            let s = if a.kind() == ridge.space.kind() { a.shallow_clone() } else { ridge.space.empty_of(&a.size()) };
-            let softplus = ridge.activation == Activation::Softplus;
-            let (v, curved) = (&amplitude.v, &amplitude.curved);
-            let laplacian = laplacian.as_deref().map(|laplacian| &laplacian.0);
-            let (on_the_way, after) = match toward {
-                Some(toward) if toward.terms.len() <= MOST_TERMS => (Some(toward), None),
-                toward => (None, toward),
-            };
-            let terms: Vec<_> =
-                on_the_way.iter().flat_map(|toward| toward.terms).map(|(c, term)| (*c, &term.0)).collect();
-            let leads = on_the_way.as_ref().map(|toward| Leads {
-                out: &toward.out.0,
-                base: &toward.base.0,
-                terms: &terms,
-                c: toward.c,
-            });
-            let to = velocity.as_deref().map(|velocity| &velocity.0);
-            kernels.slopes(
-                &a,
-                &s,
-                &SlopesOf { softplus, base, moving, v, velocity: to, curved, laplacian, toward: leads },
-            );
-            if let (Some(toward), Some(velocity)) = (after, velocity) {
-                toward.add_up(velocity);
-            }
-            return s;
-        }
-        let mut s = base.map_or_else(|| factor.product_of(left), |base| factor.product_plus(base, left));
-        if let Some(moving) = moving {
-            let _ = s.g_add_(moving);
-        }
-        ridge.slope(&mut s);
-        if let Some(velocity) = velocity {
-            let _ = s.mul_out(&velocity.0, &amplitude.v);
-            if let Some(toward) = toward {
-                toward.add_up(velocity);
-            }
-        }
-        if let Some(laplacian) = laplacian {
-            // libtorch sums pairwise, so short of 64 bits little is lost; asked for a sum in 64 bits, it would first copy all terms.
-            let terms = ridge.curvature(&amplitude.curved, &s);
-            laplacian.0.copy_(&terms.sum_dim_intlist(1, false, terms.kind()));
-        }
-        s
+        let space = &self.field.ridge.space;
+        // A product on the CPU adds to its first offsets on the way.
+        let (a, base) = match base {
+            Some(base) if space.kernels.is_none() => (factor.product_plus(base, left), None),
+            base => (factor.product_of(left), base),
+        };
+        let terms: Vec<_> = toward.iter().flat_map(|toward| toward.terms).map(|(c, term)| (*c, &term.0)).collect();
+        let of = SlopesOf {
+            softplus: self.field.softplus(),
+            base,
+            moving,
+            v: &amplitude.v,
+            velocity: velocity.map(|velocity| &velocity.0),
+            curved: &amplitude.curved,
+            laplacian: laplacian.map(|laplacian| &laplacian.0),
+            toward: toward.as_ref().map(|to| Leads { out: &to.out.0, base: &to.base.0, terms: &terms, c: to.c }),
+        };
+        space.slopes(a, &of)
     }
 
     /// Fills `a_bar` from the cotangents of s or `v ⊙ s` and of the Laplacian, `ā = f'' s̄ + l̄ v n f'''`, and gathers what the gradient
@@ -190,44 +159,27 @@ impl Work<'_> {
         a_bar: &mut Tensor,
         copy: Option<(&Tensor, &mut Tensor)>,
     ) {
-        let (ridge, amplitude) = (self.field.ridge, self.field.amplitude(t));
-        let b: Vec<f64> = ridge.basis.at(t).collect();
-        let softplus = ridge.activation == Activation::Softplus;
-        let Amplitude { v, curved, bent } = &amplitude;
-        let share = self.share();
-        if let Some(kernels) = ridge.space.kernels {
-            let Share { amplitudes, curvatures, arguments, .. } = share;
-            let (u, v, amplitudes) = match cotangent {
-                Cotangent::OfVelocity(u) => (u, Some(v), &amplitudes[..]),
-                Cotangent::OfSlopes(s_bar) => (&[(1.0, s_bar)][..], None, &[][..]),
-            };
-            let (laplacian_bar, copy) = (laplacian_bar.map(|l| &l.0), copy.map(|(from, to)| (from, &*to)));
-            #[rustfmt::skip]
-            let of = PullbackOf { softplus, u, v, curved, laplacian_bar, a_bar, copy, b: &b, amplitudes, curvatures, arguments };
-            return kernels.pullback(s, &of);
-        }
-        if let Some((from, to)) = copy {
-            to.copy_(from);
-        }
-        match cotangent {
-            Cotangent::OfVelocity(terms) => {
-                let [(1.0, u)] = terms else { unreachable!("only kernels take sums") };
-                add_products(&mut share.amplitudes, &b, s, u);
-                ridge.curvature_into(a_bar, &u.multiply(v), s);
-            }
-            Cotangent::OfSlopes(s_bar) => ridge.curvature_into(a_bar, s_bar, s),
-        }
-        if let Some(laplacian_bar) = laplacian_bar {
-            let l_bar = laplacian_bar.0.to_kind(s.kind()).unsqueeze(1);
-            let curvature = ridge.curvature(&l_bar, s);
-            add_each(&mut share.curvatures, &b, &curvature.sum_dim_intlist(0, true, curvature.kind()));
-            // f''' = −2s f'' (and + f'' for softplus).
-            let _ = a_bar.addcmul_(&curvature.multiply(bent), s);
-            if softplus {
-                let _ = a_bar.addcmul_(&curvature, curved);
-            }
-        }
-        add_each(&mut share.arguments, &b, a_bar);
+        let (field, amplitude) = (self.field, self.field.amplitude(t));
+        let b: Vec<f64> = field.ridge.basis.at(t).collect();
+        let Share { amplitudes, curvatures, arguments, .. } = self.share();
+        let (u, v) = match cotangent {
+            Cotangent::OfVelocity(u) => (u, Some(&amplitude.v)),
+            Cotangent::OfSlopes(s_bar) => (&[(1.0, s_bar)][..], None),
+        };
+        let of = PullbackOf {
+            softplus: field.softplus(),
+            u,
+            v,
+            curved: &amplitude.curved,
+            laplacian_bar: laplacian_bar.map(|l_bar| &l_bar.0),
+            a_bar,
+            copy: copy.map(|(from, to)| (from, &*to)),
+            b: &b,
+            amplitudes,
+            curvatures,
+            arguments,
+        };
+        field.ridge.space.pullback(s, &of);
     }
 
     /// The gathered sums: of the weights' products, of arguments, amplitudes and curvatures.
@@ -242,22 +194,6 @@ impl Work<'_> {
             Array(Tensor::cat(&sums, 0))
         };
         [Array(products.finish()), sums(&arguments), sums(&amplitudes), sums(&curvatures)]
-    }
-}
-
-/// `sum_m ← sum_m + c_m a`.
-fn add_each(sums: &mut [Tensor], c: &[f64], a: &Tensor) {
-    for (c, sum) in c.iter().zip(sums) {
-        accumulate(sum, 1.0, &[(*c, a)]);
-    }
-}
-
-/// `sum_m ← sum_m + c_m a ⊙ b`; the first c is 1.
-fn add_products(sums: &mut [Tensor], c: &[f64], a: &Tensor, b: &Tensor) {
-    let (first, rest) = sums.split_first_mut().expect("there is one term at least");
-    let _ = first.addcmul_(a, b);
-    if !rest.is_empty() {
-        add_each(rest, &c[1..], &a.multiply(b));
     }
 }
 
@@ -461,21 +397,17 @@ impl Chart<Tch> for Feature<'_> {
 
     fn pullback_of_sum(
         &mut self,
-        space: &Tch,
+        _space: &Tch,
         stage: Stage,
         state: &Array,
         memo: &[Array],
         velocity_bar: &[(f64, &Array)],
-        room: &mut Array,
+        _room: &mut Array,
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
-        if space.kernels.is_some() && velocity_bar.len() <= MOST_TERMS {
-            let terms: Vec<_> = velocity_bar.iter().map(|(c, term)| (*c, &term.0)).collect();
-            return self.back(stage, state, memo, &terms, laplacian_bar, state_bar);
-        }
-        space.accumulate(room, 0.0, velocity_bar);
-        self.pullback(stage, state, memo, room, laplacian_bar, state_bar);
+        let terms: Vec<_> = velocity_bar.iter().map(|(c, term)| (*c, &term.0)).collect();
+        self.back(stage, state, memo, &terms, laplacian_bar, state_bar);
     }
 
     fn leave(&mut self, state: Array) -> Array {
