@@ -5,9 +5,7 @@
 //! cuts batches into the same blocks.
 
 use std::collections::HashMap;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -87,11 +85,6 @@ pub struct TrainSettings {
 }
 
 impl TrainSettings {
-    /// The key of the batch of a step.
-    fn draws(&self, step: u64) -> Draws {
-        Draws::new(self.seed, Purpose::Train, step)
-    }
-
     fn check(&self) -> Result<(), Error> {
         let positive = |name, value: f64| match value {
             v if v > 0.0 && v.is_finite() => Ok(()),
@@ -215,8 +208,6 @@ pub struct Trainer<'a, S: Space> {
     /// Where a roll-back leads: the last periodic checkpoint.
     good: Checkpoint,
     warned: bool,
-    /// A batch drawn ahead, and its step.
-    ahead: Option<(u64, Vec<f64>)>,
 }
 
 impl<'a, S: Space> Trainer<'a, S> {
@@ -246,9 +237,8 @@ impl<'a, S: Space> Trainer<'a, S> {
         let good = Checkpoint::default();
         let values = || potential.parameters().into_iter().map(|p| p.value.clone()).collect();
         let average = settings.average.map(|_| values());
-        let (warned, ahead) = (false, None);
         let mut trainer =
-            Self { space, settings, potential, objective, batches, folder, adam, average, state, good, warned, ahead };
+            Self { space, settings, potential, objective, batches, folder, adam, average, state, good, warned: false };
         trainer.good = trainer.checkpoint();
         Ok(trainer)
     }
@@ -321,27 +311,13 @@ impl<'a, S: Space> Trainer<'a, S> {
 
     /// One gradient step; `None` when the loss or the gradient is not finite.
     fn gradient_step(&mut self, observer: &mut dyn Observer) -> Result<Option<StepMetrics>, Error> {
-        let Self { space, settings, batches, .. } = self;
+        let Self { space, settings, .. } = self;
         let (step, flow_steps) = (self.state.step, self.state.flow_steps);
-        let (draws, of_next) = (settings.draws(step), settings.draws(step + 1));
-        let batch = match self.ahead.take() {
-            Some((of, batch)) if of == step => batch,
-            _ => batches.batch(draws, settings.batch)?,
-        };
+        let draws = Draws::new(settings.seed, Purpose::Train, step);
+        let batch = self.batches.batch(draws, settings.batch)?;
         let integrator = FixedStep::new(settings.tableau.clone(), flow_steps)?;
         let flow = flow(*space, settings, &*self.potential, &integrator);
-        let objective = self.objective;
-        // While a device works there is time to draw the next batch. Should it fail, it does so again when its turn comes.
-        let outcome = if space.recorder().is_some() && step + 1 < settings.steps {
-            let (outcome, next) = thread::scope(|scope| {
-                let next = scope.spawn(|| batches.batch(of_next, settings.batch));
-                (objective.evaluate(&flow, &batch, draws, true), next.join())
-            });
-            self.ahead = next.unwrap_or_else(|panic| resume_unwind(panic)).ok().map(|batch| (step + 1, batch));
-            outcome?
-        } else {
-            objective.evaluate(&flow, &batch, draws, true)?
-        };
+        let outcome = self.objective.evaluate(&flow, &batch, draws, true)?;
         let loss = Mean::of(&outcome.losses);
         let mut gradient = outcome.gradient.expect("the gradient was asked for");
         let gradient_norm = global_norm(*space, &gradient);
