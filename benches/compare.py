@@ -187,7 +187,7 @@ def device():
 
 def main():
     options = arguments()
-    program = options.program or build()
+    program = options.program.resolve() if options.program else build()
     measured, peers = measure(options, program)
     where = device() if options.cuda else processor()
     print(f"{datetime.date.today()}, {where}, {os.cpu_count()} cores, 32 bits")

@@ -1,4 +1,4 @@
-//! Settings of libtorch that its C interface has no call for, so its C++ functions are asked: TF32 and denormal numbers.
+//! Settings of libtorch that its C interface has no call for, so its C++ functions are asked: TF32, the same bits again, denormal numbers.
 
 use std::ffi::c_void;
 
@@ -8,13 +8,14 @@ use crate::{Error, error::loader_reason, libtorch};
 
 /// `at::Context& at::globalContext()`.
 type GlobalContext = unsafe extern "C" fn() -> *mut c_void;
-/// `void at::Context::setAllowTF32…(bool)` and `bool at::Context::setFlushDenormal(bool)`, whose answer is not looked at: the object
+/// `void at::Context::setAllowTF32…(bool)`, `void at::Context::setDeterministicCuDNN(bool)` and `bool at::Context::setFlushDenormal(bool)`, whose answer is not looked at: the object
 /// is the first argument.
 type Set = unsafe extern "C" fn(context: *mut c_void, on: bool);
 
 /// The names as compilers for Linux write them (Itanium C++ ABI); [`libtorch`] has checked the version they are those of.
 const GLOBAL_CONTEXT: &str = "_ZN2at13globalContextEv";
 const SET_TF32: [&str; 2] = ["_ZN2at7Context18setAllowTF32CuBLASEb", "_ZN2at7Context17setAllowTF32CuDNNEb"];
+const SET_DETERMINISTIC: [&str; 1] = ["_ZN2at7Context21setDeterministicCuDNNEb"];
 const SET_FLUSH_DENORMAL: [&str; 1] = ["_ZN2at7Context16setFlushDenormalEb"];
 
 /// Allows or forbids TF32 in matrix products (libtorch's own default: forbidden) and convolutions (its default: allowed).
@@ -24,6 +25,14 @@ const SET_FLUSH_DENORMAL: [&str; 1] = ["_ZN2at7Context16setFlushDenormalEb"];
 /// [`Error::CannotLoad`] when libtorch lacks the functions.
 pub(crate) fn allow_tf32(allow: bool) -> Result<(), Error> {
     set(&SET_TF32, allow)
+}
+
+/// Lets CUDA devices do convolutions by methods alone that give the same bits for the same numbers. libtorch has to be loaded.
+///
+/// # Errors
+/// [`Error::CannotLoad`] when libtorch lacks the function.
+pub(crate) fn same_bits_again() -> Result<(), Error> {
+    set(&SET_DETERMINISTIC, true)
 }
 
 /// Makes this thread, and the threads of libtorch that it starts, treat denormal numbers as zero: saturated sigmoids produce them by the

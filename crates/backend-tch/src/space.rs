@@ -116,6 +116,7 @@ impl Tch {
         load(device)?;
         let threads = workers::set_threads(options.threads);
         context::allow_tf32(options.allow_tf32)?;
+        context::same_bits_again()?;
         if device == Device::Cpu {
             context::flush_denormals()?;
         }
