@@ -177,6 +177,8 @@ mod tests {
 
     #[test]
     fn products_with_a_packed_factor_are_those_of_libtorch() {
+        // Other tests of this program want CUDA, which has to come first where it can be used.
+        let _ = crate::load(Device::Cuda);
         for (precision, tolerance) in [(Precision::F32, 2e-6), (Precision::F64, 1e-14)] {
             let tch = Tch::new(Device::Cpu, precision, Options { threads: 1, allow_tf32: false }).unwrap();
             let kind = tch.kind();
@@ -203,6 +205,7 @@ mod tests {
 
     #[test]
     fn a_matrix_whose_numbers_lie_apart_both_ways_is_left_to_libtorch() {
+        let _ = crate::load(Device::Cuda);
         let tch = Tch::new(Device::Cpu, Precision::F32, Options { threads: 1, allow_tf32: false }).unwrap();
         let of = wave(8, 6, Kind::Float).as_strided([4, 3], [12, 2], None);
         let factor = Factor::new(&tch, &of, 2);

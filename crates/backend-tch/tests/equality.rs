@@ -75,6 +75,7 @@ fn agree<T: Real>(of: Configuration, tolerance: f64) {
             assert_eq!(ridge.feature_stages() > 0, coordinates == Coordinates::Own);
             let packs = on == Device::Cpu && T::PRECISION == Precision::F32 && backend_tch::tch::utils::has_mkl();
             assert_eq!(ridge.packed_stages() > 0, packs);
+            assert_eq!(tch.kernel_launches() > 0, on == Device::Cuda);
             assert_equal(&format!("{on}, {coordinates:?}: losses"), &found.0, &expected.0, tolerance);
             for (parameter, (found, expected)) in ridge.parameters().iter().zip(found.1.iter().zip(&expected.1)) {
                 assert_equal(&format!("{on}, {coordinates:?}: d/d {}", parameter.name), found, expected, tolerance);
