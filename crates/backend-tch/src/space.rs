@@ -226,6 +226,10 @@ pub(crate) fn accumulate(out: &mut Tensor, keep: f64, terms: &[(f64, &Tensor)]) 
 /// A tensor of adjacent numbers on the CPU, as its numbers.
 pub(crate) fn slice<T: Element>(of: &Tensor) -> &[T] {
     assert!(of.is_contiguous() && of.device() == tch::Device::Cpu && of.kind() == T::KIND, "{of:?}");
+    if of.numel() == 0 {
+        // Without numbers it lies nowhere.
+        return &[];
+    }
     // SAFETY: so many numbers of this kind lie there, and nothing writes to a tensor that is borrowed but through `slice_mut`.
     unsafe { std::slice::from_raw_parts(of.data_ptr() as *const T, of.numel()) }
 }
@@ -234,6 +238,9 @@ pub(crate) fn slice<T: Element>(of: &Tensor) -> &[T] {
 #[allow(clippy::mut_from_ref, reason = "libtorch's own operations write through shared references just so")]
 pub(crate) fn slice_mut<T: Element>(of: &Tensor) -> &mut [T] {
     let (first, count) = (slice::<T>(of).as_ptr().cast_mut(), of.numel());
+    if count == 0 {
+        return &mut [];
+    }
     // SAFETY: as above, and what the caller answers for.
     unsafe { std::slice::from_raw_parts_mut(first, count) }
 }
