@@ -171,6 +171,9 @@ impl Kernels {
     /// `out ← keep · out + base + Σ cᵢ · termᵢ`; `keep = 0` overwrites. Does nothing and says `false` where that is no sum of equally
     /// many numbers that lie next to each other.
     pub(crate) fn sum(&self, out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
+        if !terms.iter().all(|(_, term)| summable(term, out.numel())) {
+            return false;
+        }
         let (terms, more) = terms.split_at(terms.len().min(MOST_TERMS));
         let tensors = || std::iter::once(out).chain(base).chain(terms.iter().map(|(_, term)| *term));
         if !tensors().all(|of| summable(of, out.numel())) {
@@ -298,7 +301,7 @@ impl Kernels {
         let numbers = |tensor: &Tensor| of_kind(tensor, s.kind(), rows * columns);
         let row = |tensor: &Tensor| of_kind(tensor, s.kind(), columns);
         let wide = of.a_bar.kind();
-        let added = (of.u.len() > MOST_TERMS).then(|| s.empty_like());
+        let added = (of.u.len() > MOST_TERMS).then(|| of.a_bar.empty_like());
         let added = added.as_ref().map(|added| {
             assert!(self.sum(added, None, 0.0, of.u), "cotangents like the slopes");
             [(1.0, added)]

@@ -371,7 +371,7 @@ impl<'a, S: Space> Work<'a, S> {
             // What comes of this velocity: the argument of the next stage, or the state after the step.
             let last = i + 1 == tableau.stages();
             let weights = if last { tableau.b() } else { tableau.a(i + 1) };
-            let spare = if keep { None } else { self.spare.pop() };
+            let spare = if keep || last { None } else { self.spare.pop() };
             let mut next = (!last).then(|| spare.unwrap_or_else(|| space.room(start)));
             let terms = terms(h, &weights[..i], earlier);
             let toward = |out| Toward { space, out, base: start, terms: &terms, c: h * weights[i] };

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::objective::Ends;
 use crate::{
-    Coordinates, Error, Flow, Memory, Outcome, Parameter, Passage, PassageBar, Scored, Solve, Space, Span, Wanted,
-    adjoint,
+    Coordinates, Error, Flow, Memory, Outcome, Parameter, Passage, PassageBar, Scored, Solve, Space, Span, Tableau,
+    Wanted, adjoint,
 };
 
 /// Work that a device can do again.
@@ -51,6 +51,7 @@ struct Key {
     /// Addresses of the parameters.
     parameters: Vec<usize>,
     integrator: String,
+    tableau: Tableau,
     span: Span,
     coordinates: Coordinates,
     rows: usize,
@@ -197,6 +198,7 @@ impl<S: Space> Recorder<S> {
             potential,
             parameters: flow.potential.parameters().into_iter().map(address).collect(),
             integrator: flow.integrator.describe(),
+            tableau: flow.integrator.tableau().clone(),
             span,
             coordinates: solve.coordinates,
             rows: solve.rows,
