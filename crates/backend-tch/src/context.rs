@@ -4,15 +4,15 @@ use std::ffi::c_void;
 
 use libloading::os::unix::Library;
 
-use crate::{Error, error::loader_reason, libtorch};
+use crate::{Error, error::lacks};
 
 /// `at::Context& at::globalContext()`.
 type GlobalContext = unsafe extern "C" fn() -> *mut c_void;
-/// `void at::Context::setAllowTF32…(bool)`, `void at::Context::setDeterministicCuDNN(bool)` and `bool at::Context::setFlushDenormal(bool)`, whose answer is not looked at: the object
-/// is the first argument.
+/// `void at::Context::setAllowTF32…(bool)`, `void at::Context::setDeterministicCuDNN(bool)` and
+/// `bool at::Context::setFlushDenormal(bool)`, whose answer is not looked at: the object is the first argument.
 type Set = unsafe extern "C" fn(context: *mut c_void, on: bool);
 
-/// The names as compilers for Linux write them (Itanium C++ ABI); [`libtorch`] has checked the version they are those of.
+/// The names as compilers for Linux write them (Itanium C++ ABI); [`libtorch`](crate::libtorch) has checked the version they are those of.
 const GLOBAL_CONTEXT: &str = "_ZN2at13globalContextEv";
 const SET_TF32: [&str; 2] = ["_ZN2at7Context18setAllowTF32CuBLASEb", "_ZN2at7Context17setAllowTF32CuDNNEb"];
 const SET_DETERMINISTIC: [&str; 1] = ["_ZN2at7Context21setDeterministicCuDNNEb"];
@@ -45,11 +45,7 @@ pub(crate) fn flush_denormals() -> Result<(), Error> {
 }
 
 fn set(names: &[&str], on: bool) -> Result<(), Error> {
-    let missing = |error: libloading::Error| Error::CannotLoad {
-        path: libtorch().map_or_else(|_| "libtorch".into(), |found| found.path),
-        reason: loader_reason(&error),
-        cuda: false,
-    };
+    let missing = |error| lacks(&error, false);
     let loaded = Library::this();
     // SAFETY: the type is that of the function of this name in libtorch's header ATen/Context.h.
     let context = unsafe { loaded.get::<GlobalContext>(GLOBAL_CONTEXT) }.map_err(missing)?;

@@ -113,6 +113,13 @@ pub enum Error {
     },
 }
 
+/// That libtorch, which is loaded, lacks a function; `cuda` says whether its CUDA part should have it.
+#[cfg(maflow_tch)]
+pub(crate) fn lacks(error: &libloading::Error, cuda: bool) -> Error {
+    let path = crate::libtorch().map_or_else(|_| "libtorch".into(), |found| found.path);
+    Error::CannotLoad { path, reason: loader_reason(error), cuda }
+}
+
 /// The loader's own words: `libloading` keeps them behind its own.
 pub(crate) fn loader_reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)

@@ -3,14 +3,13 @@
 //! libtorch's class `at::cuda::CUDAGraph` keeps the memory of what is recorded apart, so its functions are asked: it has no others.
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use flow_core::{Record, Repeat};
 use libloading::os::unix::Library;
 use tch::{Kind, Tensor};
 
-use crate::error::loader_reason;
-use crate::{Array, Error, Tch, kernels, libtorch};
+use crate::error::lacks;
+use crate::{Array, Error, Tch, kernels};
 
 /// `c10::cuda::CUDAStream`: the type and number of a device, and the number of the stream (c10/core/Stream.h).
 #[derive(Clone, Copy)]
@@ -23,8 +22,9 @@ struct Stream {
 /// `at::cuda::CUDAGraph`, of which only the size matters: it has less than 256 bytes (ATen/cuda/CUDAGraph.h).
 type Object = [u128; 64];
 
-/// The functions of libtorch, in the names that compilers for Linux write (Itanium C++ ABI); [`libtorch`] has checked the version
+/// The functions of libtorch, in the names that compilers for Linux write (Itanium C++ ABI); [`libtorch`](crate::libtorch) has checked the version
 /// they are those of.
+#[derive(Clone, Copy)]
 struct Functions {
     /// `getStreamFromPool(bool high_priority, DeviceIndex)`.
     from_pool: unsafe extern "C-unwind" fn(bool, i8) -> Stream,
@@ -72,7 +72,7 @@ impl Functions {
 
 /// The first CUDA device as one that records.
 pub(crate) struct Graphs {
-    functions: &'static Functions,
+    functions: Functions,
     /// The stream that work is recorded on.
     stream: Stream,
     /// A number to be overwritten, so that no graph is empty: libtorch complains of those.
@@ -85,13 +85,7 @@ impl Graphs {
     /// # Errors
     /// [`Error::CannotLoad`] when libtorch lacks the functions.
     pub(crate) fn new() -> Result<Self, Error> {
-        static FUNCTIONS: OnceLock<Result<Functions, Error>> = OnceLock::new();
-        let missing = |error: libloading::Error| Error::CannotLoad {
-            path: libtorch().map_or_else(|_| "libtorch".into(), |found| found.path),
-            reason: loader_reason(&error),
-            cuda: true,
-        };
-        let functions = FUNCTIONS.get_or_init(|| Functions::find().map_err(missing)).as_ref().map_err(Clone::clone)?;
+        let functions = Functions::find().map_err(|error| lacks(&error, true))?;
         // SAFETY: the first device exists.
         let stream = unsafe { (functions.from_pool)(false, 0) };
         Ok(Self { functions, stream, number: Array(Tensor::zeros([1], (Kind::Float, tch::Device::Cuda(0)))) })
@@ -131,7 +125,7 @@ impl Record<Tch> for Graphs {
         tch::Cuda::synchronize(0);
         let mut graph = Graph { functions: self.functions, object: Box::new([0; 64]) };
         {
-            let _on = On::new(self.functions, self.stream);
+            let _on = On::new(&self.functions, self.stream);
             // SAFETY: the memory is large enough and aligned for the object, which lives in it from now on and never moves.
             unsafe {
                 (self.functions.construct)(&mut *graph.object, false);
@@ -158,7 +152,7 @@ impl Record<Tch> for Graphs {
 
 /// A recorded graph.
 struct Graph {
-    functions: &'static Functions,
+    functions: Functions,
     object: Box<Object>,
 }
 

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libloading::os::unix::Library;
 use tch::{Kind, Tensor};
 
+use self::nvrtc::Nvrtc;
 use crate::pointwise::{PullbackOf, SlopesOf};
 use crate::{Error, error::loader_reason};
 
@@ -114,7 +115,8 @@ impl Kernels {
             }
             (context, capability, launch, set_current)
         };
-        let module = |real, wide| Module::load(&driver, &compiled(real, wide, capability)?);
+        let compiler = Nvrtc::open()?;
+        let module = |real, wide| Module::load(&driver, &compiled(&compiler, real, wide, capability)?);
         let (single, double, mixed) =
             (module("float", "float")?, module("double", "double")?, module("float", "double")?);
         // The handles stay in use as long as the process lives.
@@ -171,10 +173,6 @@ impl Kernels {
     /// `out ← keep · out + base + Σ cᵢ · termᵢ`; `keep = 0` overwrites. Does nothing and says `false` where that is no sum of equally
     /// many numbers that lie next to each other.
     pub(crate) fn sum(&self, out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
-        if !terms.iter().all(|(_, term)| summable(term, out.numel())) {
-            return false;
-        }
-        let (terms, more) = terms.split_at(terms.len().min(MOST_TERMS));
         let tensors = || std::iter::once(out).chain(base).chain(terms.iter().map(|(_, term)| *term));
         if !tensors().all(|of| summable(of, out.numel())) {
             return false;
@@ -186,6 +184,7 @@ impl Kernels {
             _ => [Kind::Double; 2],
         };
         let is_wide = |of: &Tensor| c_int::from(of.kind() == wide);
+        let (first, more) = terms.split_at(terms.len().min(MOST_TERMS));
         let sum = Sum {
             out: out.data_ptr(),
             base: base.map_or(null_mut(), Tensor::data_ptr),
@@ -193,11 +192,9 @@ impl Kernels {
             n: out.numel() as i64,
             out_wide: is_wide(out),
             base_wide: base.map_or(0, is_wide),
-            terms: Terms::new(terms, wide),
+            terms: Terms::new(first, wide),
         };
-        let vector = 16 / narrow.elt_size_in_bytes();
-        let blocks = out.numel().div_ceil(vector * THREADS as usize);
-        self.start(self.module(narrow, wide).sum, blocks, &sum);
+        self.start(self.module(narrow, wide).sum, blocks(out.numel(), narrow), &sum);
         more.is_empty() || self.sum(out, None, 1.0, more)
     }
 
@@ -213,9 +210,7 @@ impl Kernels {
 
     fn pointwise(&self, [out, a, b]: [&Tensor; 3], keep: f64, c: f64, quotient: Option<(f64, f64)>) -> bool {
         let (kind, count) = (out.kind(), out.numel());
-        let fits =
-            |of: &Tensor| of.is_contiguous() && of.device().is_cuda() && of.kind() == kind && of.numel() == count;
-        if ![out, a, b].into_iter().all(fits) {
+        if ![out, a, b].into_iter().all(|of| summable(of, count) && of.kind() == kind) {
             return false;
         }
         let (scale, epsilon) = quotient.unwrap_or_default();
@@ -230,8 +225,7 @@ impl Kernels {
             epsilon,
             quotient: quotient.is_some().into(),
         };
-        let blocks = count.div_ceil(16 / kind.elt_size_in_bytes() * THREADS as usize);
-        self.start(self.module(kind, kind).pointwise, blocks, &parameters);
+        self.start(self.module(kind, kind).pointwise, blocks(count, kind), &parameters);
         true
     }
 
@@ -347,7 +341,7 @@ const CAPABILITY_MAJOR: c_int = 75;
 const CAPABILITY_MINOR: c_int = 76;
 
 /// The machine code for two kinds of numbers, those of factors of products the second, and a compute capability.
-fn compiled(real: &str, wide: &str, [major, minor]: [c_int; 2]) -> Result<Vec<u8>, String> {
+fn compiled(compiler: &Nvrtc, real: &str, wide: &str, [major, minor]: [c_int; 2]) -> Result<Vec<u8>, String> {
     let options = [
         format!("--gpu-architecture=sm_{major}{minor}"),
         format!("-DREAL={real}"),
@@ -356,7 +350,7 @@ fn compiled(real: &str, wide: &str, [major, minor]: [c_int; 2]) -> Result<Vec<u8
         format!("-DMOST_TERMS={MOST_TERMS}"),
         format!("-DMOST_ROWS={MOST_ROWS}"),
     ];
-    nvrtc::compile(SOURCE, &options)
+    compiler.compile(SOURCE, &options)
 }
 
 impl Module {
@@ -391,15 +385,23 @@ impl Module {
 
 /// The numbers of a tensor that has so many, of this kind, next to each other on a CUDA device.
 fn of_kind(of: &Tensor, kind: Kind, count: usize) -> *mut c_void {
-    let fits = of.is_contiguous() && of.device().is_cuda() && of.kind() == kind && of.numel() == count;
-    assert!(fits, "{of:?}: {count} of {kind:?}");
+    assert!(adjacent(of, count) && of.kind() == kind, "{of:?}: {count} of {kind:?}");
     of.data_ptr()
 }
 
-/// Whether a tensor is so many numbers of a known kind, next to each other on a CUDA device.
+/// Whether a tensor is so many numbers of 32 or 64 bits, next to each other on a CUDA device.
 fn summable(of: &Tensor, count: usize) -> bool {
-    let known = matches!(of.kind(), Kind::Float | Kind::Double);
-    of.is_contiguous() && of.device().is_cuda() && known && of.numel() == count
+    adjacent(of, count) && matches!(of.kind(), Kind::Float | Kind::Double)
+}
+
+/// Whether a tensor is so many numbers next to each other on a CUDA device.
+fn adjacent(of: &Tensor, count: usize) -> bool {
+    of.is_contiguous() && of.device().is_cuda() && of.numel() == count
+}
+
+/// Blocks for so many numbers, of which each thread takes 16 bytes.
+fn blocks(count: usize, kind: Kind) -> usize {
+    count.div_ceil(16 / kind.elt_size_in_bytes() * THREADS as usize)
 }
 
 fn shape(of: &Tensor) -> (usize, usize) {

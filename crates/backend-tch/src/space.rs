@@ -225,24 +225,22 @@ pub(crate) fn accumulate(out: &mut Tensor, keep: f64, terms: &[(f64, &Tensor)]) 
 
 /// A tensor of adjacent numbers on the CPU, as its numbers.
 pub(crate) fn slice<T: Element>(of: &Tensor) -> &[T] {
-    assert!(of.is_contiguous() && of.device() == tch::Device::Cpu && of.kind() == T::KIND, "{of:?}");
-    if of.numel() == 0 {
-        // Without numbers it lies nowhere.
-        return &[];
-    }
     // SAFETY: so many numbers of this kind lie there, and nothing writes to a tensor that is borrowed but through `slice_mut`.
-    unsafe { std::slice::from_raw_parts(of.data_ptr() as *const T, of.numel()) }
+    unsafe { std::slice::from_raw_parts(first::<T>(of), of.numel()) }
 }
 
 /// The same, to write to: for a tensor that is the caller's alone to write to, and of which no other slice is in use.
 #[allow(clippy::mut_from_ref, reason = "libtorch's own operations write through shared references just so")]
 pub(crate) fn slice_mut<T: Element>(of: &Tensor) -> &mut [T] {
-    let (first, count) = (slice::<T>(of).as_ptr().cast_mut(), of.numel());
-    if count == 0 {
-        return &mut [];
-    }
     // SAFETY: as above, and what the caller answers for.
-    unsafe { std::slice::from_raw_parts_mut(first, count) }
+    unsafe { std::slice::from_raw_parts_mut(first(of), of.numel()) }
+}
+
+/// Where the numbers of such a tensor lie; without any, somewhere that a slice may begin.
+fn first<T: Element>(of: &Tensor) -> *mut T {
+    assert!(of.is_contiguous() && of.device() == tch::Device::Cpu && of.kind() == T::KIND, "{of:?}");
+    let first = of.data_ptr().cast();
+    if of.numel() == 0 { std::ptr::dangling_mut() } else { first }
 }
 
 /// [`Space::permute`] on the CPU: for libtorch this is six operations, each longer than the work itself.

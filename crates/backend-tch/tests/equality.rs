@@ -5,8 +5,9 @@ mod common;
 
 use backend_ndarray::{Cpu, Real};
 use backend_tch::{Activation, Device, Network, Options, Tch, Term};
-use common::{assert_equal, spaces};
+use common::spaces;
 use flow_core::checkpoint::{Checkpoint, Tensor};
+use flow_core::conformance::assert_close;
 use flow_core::{
     Coordinates, Draws, Energy, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood,
     Objective, Potential, Precision, Purpose, Space, TimeBasis, TimeFamily,
@@ -76,9 +77,15 @@ fn agree<T: Real>(of: Configuration, tolerance: f64) {
             let packs = on == Device::Cpu && T::PRECISION == Precision::F32 && backend_tch::tch::utils::has_mkl();
             assert_eq!(ridge.packed_stages() > 0, packs);
             assert_eq!(tch.kernel_launches() > 0, on == Device::Cuda);
-            assert_equal(&format!("{on}, {coordinates:?}: losses"), &found.0, &expected.0, tolerance);
+            assert_close(&format!("{on}, {coordinates:?}: losses"), &found.0, &expected.0, tolerance, 0.0);
             for (parameter, (found, expected)) in ridge.parameters().iter().zip(found.1.iter().zip(&expected.1)) {
-                assert_equal(&format!("{on}, {coordinates:?}: d/d {}", parameter.name), found, expected, tolerance);
+                assert_close(
+                    &format!("{on}, {coordinates:?}: d/d {}", parameter.name),
+                    found,
+                    expected,
+                    tolerance,
+                    0.0,
+                );
             }
         }
     }
@@ -128,9 +135,9 @@ fn coefficients_in_time_in_double_precision() {
                 }
                 let expected = figures(&cpu, &reference, &of, coordinates);
                 let found = figures(&tch, &ridge, &of, coordinates);
-                assert_equal("losses", &found.0, &expected.0, 1e-12);
+                assert_close("losses", &found.0, &expected.0, 1e-12, 0.0);
                 for (found, expected) in found.1.iter().zip(&expected.1) {
-                    assert_equal("a gradient", found, expected, 1e-12);
+                    assert_close("a gradient", found, expected, 1e-12, 0.0);
                 }
             }
         }
@@ -151,7 +158,7 @@ fn same_term(
     for (key, (ours, theirs)) in term.parameters_mut().into_iter().zip(reference.parameters_mut()).enumerate() {
         assert_eq!((&ours.name, &ours.shape), (&theirs.name, &theirs.shape));
         let first = cpu.download(&theirs.value);
-        assert_equal("first values", &tch.download(&ours.value), &first, 1e-15);
+        assert_close("first values", &tch.download(&ours.value), &first, 1e-15, 0.0);
         let wave = |i: usize| strength * ((i * i + 3 * key + 1) as f64).sin();
         let values: Vec<f64> = first.iter().enumerate().map(|(i, v)| v + wave(i)).collect();
         let (rows, cols) = cpu.shape(&theirs.value);
@@ -162,9 +169,9 @@ fn same_term(
         let of = Configuration { dim: term.dim(), width: 1.0, ..configuration };
         let (found, expected) =
             (figures(&tch, &term, &of, Coordinates::Auto), figures(cpu, &*reference, &of, Coordinates::Auto));
-        assert_equal("losses", &found.0, &expected.0, 1e-11);
+        assert_close("losses", &found.0, &expected.0, 1e-11, 0.0);
         for (parameter, (found, expected)) in term.parameters().iter().zip(found.1.iter().zip(&expected.1)) {
-            assert_equal(&parameter.name, found, expected, 1e-11);
+            assert_close(&parameter.name, found, expected, 1e-11, 0.0);
         }
     }
 }
@@ -235,9 +242,9 @@ fn sums_over_orbits_in_double_precision() {
     for tch in spaces(Precision::F64) {
         let ridge = backend_tch::Ridge::new(tch, 6, 3, of.activation, true, 7).unwrap().over_orbit(group()).unwrap();
         let found = figures(&tch, &ridge, &of, Coordinates::Auto);
-        assert_equal("losses", &found.0, &expected.0, 1e-12);
+        assert_close("losses", &found.0, &expected.0, 1e-12, 0.0);
         for (found, expected) in found.1.iter().zip(&expected.1) {
-            assert_equal("a gradient", found, expected, 1e-12);
+            assert_close("a gradient", found, expected, 1e-12, 0.0);
         }
     }
 }
@@ -267,7 +274,7 @@ fn checkpoints_move_between_backends() {
         assert_ne!(figures(&tch, &second, &of, Coordinates::Auto).0, expected.0);
         restore(&tch, &mut second, &there);
         let found = figures(&tch, &second, &of, Coordinates::Auto);
-        assert_equal("losses there", &found.0, &expected.0, 1e-13);
+        assert_close("losses there", &found.0, &expected.0, 1e-13, 0.0);
         save(&tch, &second, &back);
         assert_eq!(Checkpoint::read(&back).unwrap(), Checkpoint::read(&there).unwrap());
         let mut third = ridge(3);
@@ -329,7 +336,7 @@ fn blocks_of_rows_on_their_own_threads_give_what_one_gives() {
             [outcome.losses, gradient]
         });
         for (several, one) in found[0].iter().zip(&found[1]) {
-            assert_equal(&format!("{dim} numbers"), several, one, 1e-12);
+            assert_close(&format!("{dim} numbers"), several, one, 1e-12, 0.0);
         }
     }
 }

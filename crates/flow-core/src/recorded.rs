@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::objective::Ends;
+use crate::score::ones;
 use crate::{
     Coordinates, Error, Flow, Memory, Outcome, Parameter, Passage, PassageBar, Scored, Solve, Space, Span, Tableau,
     Wanted, adjoint,
@@ -248,7 +249,7 @@ impl<S: Space> Recorder<S> {
         let freeze = self.device.record(&mut || field = Some(flow.potential.freeze(solve)));
         let field = field.expect("the work was done");
         if way == Way::Scored {
-            let (ones, mut end) = (column(1.0), None);
+            let (ones, mut end) = (ones(space, rows), None);
             let there = self.device.record(&mut || {
                 let start = [start[0].clone(), start[1].clone()];
                 end = Some(flow.carry_scored_block(&*field, 0..rows, start, ones.clone(), span));

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
@@ -23,54 +24,62 @@ type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
 type Get = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
 type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
 
-/// The machine code of a source in CUDA C++.
-///
-/// # Errors
-/// In words: why there is no compiler, or what it has to say of the source.
-pub(super) fn compile(source: &str, options: &[String]) -> Result<Vec<u8>, String> {
-    let words = |error: libloading::Error| loader_reason(&error);
-    let lib = libtorch().map_err(|error| error.to_string())?.path.join("lib");
-    // NVRTC looks for these by name alone; what is loaded is found.
-    if let Some(builtins) = find(&lib, "libnvrtc-builtins.so") {
-        open(&builtins).map_err(words)?;
+/// The compiler, which stays loaded for the rest of the process.
+pub(super) struct Nvrtc(ManuallyDrop<Library>);
+
+impl Nvrtc {
+    /// # Errors
+    /// In words: why there is no compiler.
+    pub(super) fn open() -> Result<Self, String> {
+        let words = |error: libloading::Error| loader_reason(&error);
+        let lib = libtorch().map_err(|error| error.to_string())?.path.join("lib");
+        // NVRTC looks for these by name alone; what is loaded is found.
+        if let Some(builtins) = find(&lib, "libnvrtc-builtins.so") {
+            std::mem::forget(open(&builtins).map_err(words)?);
+        }
+        // Linked to the NVRTC that this libtorch was built for.
+        Ok(Self(ManuallyDrop::new(open(&lib.join("libcaffe2_nvrtc.so")).map_err(words)?)))
     }
-    // Linked to the NVRTC that this libtorch was built for.
-    let nvrtc = open(&lib.join("libcaffe2_nvrtc.so")).map_err(words)?;
-    let text = |text: &str| CString::new(text).expect("no zeros in sources and options");
-    let (source, options) = (text(source), options.iter().map(|option| text(option)).collect::<Vec<_>>());
-    let options: Vec<_> = options.iter().map(|option| option.as_ptr()).collect();
-    // SAFETY: the types are those of the header nvrtc.h; sizes are asked for before what has them, and all pointers are to
-    // what lives until the call returns.
-    let out = unsafe {
-        let create = nvrtc.get::<Create>("nvrtcCreateProgram").map_err(words)?;
-        let compile = nvrtc.get::<Compile>("nvrtcCompileProgram").map_err(words)?;
-        let destroy = nvrtc.get::<Destroy>("nvrtcDestroyProgram").map_err(words)?;
-        let read = |program, size: &str, get: &str| {
-            let (size, get) = (nvrtc.get::<Size>(size).map_err(words)?, nvrtc.get::<Get>(get).map_err(words)?);
-            let mut bytes = 0;
-            super::checked("the size of what NVRTC made", size(program, &mut bytes))?;
-            let mut out = vec![0; bytes];
-            super::checked("what NVRTC made", get(program, out.as_mut_ptr().cast()))?;
-            Ok::<Vec<u8>, String>(out)
-        };
-        let mut program = null_mut();
-        let name = c"kernels.cu";
-        let answer = create(&mut program, source.as_ptr(), name.as_ptr(), 0, null(), null());
-        super::checked("nvrtcCreateProgram", answer)?;
-        let answer = compile(program, options.len() as c_int, options.as_ptr());
-        let out = if answer == 0 {
-            read(program, "nvrtcGetCUBINSize", "nvrtcGetCUBIN")
-        } else {
-            let log = read(program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog")?;
-            let log = CStr::from_bytes_until_nul(&log).map(CStr::to_string_lossy).unwrap_or_default().into_owned();
-            Err(format!("nvrtcCompileProgram: error {answer}: {}", log.trim()))
-        };
-        super::checked("nvrtcDestroyProgram", destroy(&mut program))?;
-        out
-    };
-    // Loaded once for both kinds of numbers.
-    std::mem::forget(nvrtc);
-    out
+
+    /// The machine code of a source in CUDA C++.
+    ///
+    /// # Errors
+    /// In words: what the compiler has to say of the source.
+    pub(super) fn compile(&self, source: &str, options: &[String]) -> Result<Vec<u8>, String> {
+        let (nvrtc, words) = (&self.0, |error: libloading::Error| loader_reason(&error));
+        let text = |text: &str| CString::new(text).expect("no zeros in sources and options");
+        let (source, options) = (text(source), options.iter().map(|option| text(option)).collect::<Vec<_>>());
+        let options: Vec<_> = options.iter().map(|option| option.as_ptr()).collect();
+        // SAFETY: the types are those of the header nvrtc.h; sizes are asked for before what has them, and all pointers are to
+        // what lives until the call returns.
+        unsafe {
+            let create = nvrtc.get::<Create>("nvrtcCreateProgram").map_err(words)?;
+            let compile = nvrtc.get::<Compile>("nvrtcCompileProgram").map_err(words)?;
+            let destroy = nvrtc.get::<Destroy>("nvrtcDestroyProgram").map_err(words)?;
+            let read = |program, size: &str, get: &str| {
+                let (size, get) = (nvrtc.get::<Size>(size).map_err(words)?, nvrtc.get::<Get>(get).map_err(words)?);
+                let mut bytes = 0;
+                super::checked("the size of what NVRTC made", size(program, &mut bytes))?;
+                let mut out = vec![0; bytes];
+                super::checked("what NVRTC made", get(program, out.as_mut_ptr().cast()))?;
+                Ok::<Vec<u8>, String>(out)
+            };
+            let mut program = null_mut();
+            let name = c"kernels.cu";
+            let answer = create(&mut program, source.as_ptr(), name.as_ptr(), 0, null(), null());
+            super::checked("nvrtcCreateProgram", answer)?;
+            let answer = compile(program, options.len() as c_int, options.as_ptr());
+            let out = if answer == 0 {
+                read(program, "nvrtcGetCUBINSize", "nvrtcGetCUBIN")
+            } else {
+                let log = read(program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog")?;
+                let log = CStr::from_bytes_until_nul(&log).map(CStr::to_string_lossy).unwrap_or_default().into_owned();
+                Err(format!("nvrtcCompileProgram: error {answer}: {}", log.trim()))
+            };
+            super::checked("nvrtcDestroyProgram", destroy(&mut program))?;
+            out
+        }
+    }
 }
 
 fn open(path: &Path) -> Result<Library, libloading::Error> {

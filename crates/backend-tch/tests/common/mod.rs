@@ -1,5 +1,4 @@
-//! What the tests share: the devices of this machine, and how results are compared.
-#![allow(dead_code, reason = "every test program takes what it needs")]
+//! What the tests share: the devices of this machine.
 
 use backend_tch::{Device, Options, Tch};
 use flow_core::Precision;
@@ -19,13 +18,4 @@ pub fn spaces(precision: Precision) -> Vec<Tch> {
     }
     let cpu = of(Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
     [cpu].into_iter().chain(cuda).collect()
-}
-
-/// Compares with what is expected, by the greatest of that.
-#[track_caller]
-pub fn assert_equal(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let worst = found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f - e).abs()));
-    println!("{what}: {:.1e}", worst / scale);
-    assert!(found.len() == expected.len() && worst <= tolerance * scale, "{what}: {worst:e} of {scale:e}");
 }

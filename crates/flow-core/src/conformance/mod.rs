@@ -49,8 +49,11 @@ fn derivative<S: Space>(space: &S, mut f: impl FnMut(f64) -> Vec<f64>) -> Vec<f6
 }
 
 /// Asserts that two lists of numbers agree to `tolerance`, relative to the greatest of them (or to `floor`, if greater).
+///
+/// # Panics
+/// When they do not, or any is no number.
 #[track_caller]
-fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64, floor: f64) {
+pub fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64, floor: f64) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(floor, |m, v| m.max(v.abs()));
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {
