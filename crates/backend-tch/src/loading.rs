@@ -16,6 +16,7 @@ use std::{
 };
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::{Kind, Tensor};
 
 use crate::{Device, Error, driver, error::loader_reason, libtorch};
 
@@ -47,6 +48,7 @@ pub fn load(device: Device) -> Result<(), Error> {
         open(&lib.join("libtorch_cuda.so"), true)?;
     }
     fill_table()?;
+    choose_vector_functions();
     if device == Device::Cuda && !tch::Cuda::is_available() {
         *loaded = Some(Device::Cpu);
         return Err(Error::NoDevice { reason: "libtorch found none it can use".into() });
@@ -64,6 +66,13 @@ fn let_threads_sleep() {
         // the libraries that are loaded next, by this thread.
         unsafe { env::set_var(POLICY, "PASSIVE") };
     }
+}
+
+/// Lets MKL, where libtorch has it, choose its vector functions for this processor now, on one thread. It does so at the first call of any,
+/// and a thread that makes its own first call meanwhile can get a faster kind of the function with half of the digits: seen in one
+/// process of a hundred, as `tanh` in 32 bits wrong by 5e-5.
+fn choose_vector_functions() {
+    let _ = Tensor::ones([64], (Kind::Float, tch::Device::Cpu)).tanh();
 }
 
 /// Whether CUDA can be used, as far as can be said without loading libtorch.
