@@ -348,16 +348,17 @@ impl<T: Real> Space for Cpu<T> {
         Permutations { source: source.to_vec(), sign: sign.iter().map(|s| T::of(*s)).collect() }
     }
 
-    fn permute(&self, x: &Array2<T>, table: &Permutations<T>, elements: &[u32]) -> Array2<T> {
-        let rows = elements.len();
-        assert!(x.nrows() == rows, "one element for every row of {:?}", x.dim());
+    fn permute(&self, x: &Array2<T>, table: &Permutations<T>, elements: &Array2<T>, column: usize) -> Array2<T> {
+        let rows = x.nrows();
+        let elements: Vec<usize> = elements.column(column).iter().map(|g| g.wide() as usize).collect();
+        assert!(elements.len() == rows, "one element for every row of {:?}", x.dim());
         let mut turned = self.zeros(rows, x.ncols());
         let (x, out) = (numbers(x), numbers_mut(&mut turned));
         // A few columns at a time: what is written stays in the nearest cache until all rows have written there.
         const COLUMNS: usize = 16;
         for (c, out) in out.chunks_mut(COLUMNS * rows.max(1)).enumerate() {
             for (r, &g) in elements.iter().enumerate() {
-                let (source, sign) = (&table.source[g as usize][c * COLUMNS..], table.sign[g as usize]);
+                let (source, sign) = (&table.source[g][c * COLUMNS..], table.sign[g]);
                 for (out, &from) in out[r..].iter_mut().step_by(rows).zip(source) {
                     *out = sign * x[from as usize * rows + r];
                 }

@@ -24,8 +24,6 @@ const SOURCE: &str = include_str!("kernels/kernels.cu");
 const THREADS: u32 = 256;
 /// The most terms of a launch that sums, and functions of time of one that pulls back.
 const MOST_TERMS: usize = 8;
-/// The most rows of a launch that turns.
-const MOST_ROWS: usize = 512;
 
 /// `cuLaunchKernel(function, blocks along x, y, z, threads along x, y, z, shared memory, stream, parameters, extra)`.
 #[rustfmt::skip]
@@ -229,25 +227,28 @@ impl Kernels {
         true
     }
 
-    /// Row r of `out ← elements[r]` of a table applied to row r of x: element × column of where numbers come from, and a sign for each.
-    pub(crate) fn turn(&self, out: &Tensor, x: &Tensor, source: &Tensor, sign: &Tensor, elements: &[u32]) {
-        let (kind, columns) = (x.kind(), source.size()[1] as usize);
-        let of = |of: &Tensor, start: usize| {
-            let at = of_kind(of, kind, elements.len() * columns).cast::<u8>();
-            at.wrapping_add(start * columns * kind.elt_size_in_bytes()).cast::<c_void>()
+    /// Row r of `out ← ` that element of a table, applied to row r of x, whose number is in this column of `elements`; the table is
+    /// element × column of where numbers come from, and a sign for each.
+    pub(crate) fn turn(
+        &self,
+        [out, x]: [&Tensor; 2],
+        [source, sign]: [&Tensor; 2],
+        (elements, column): (&Tensor, usize),
+    ) {
+        let (kind, (rows, stride)) = (x.kind(), shape(elements));
+        let columns = source.size()[1] as usize;
+        assert!(column < stride, "column {column} of {stride}");
+        let turn = Turn {
+            out: of_kind(out, kind, rows * columns),
+            x: of_kind(x, kind, rows * columns),
+            source: of_kind(source, Kind::Int, source.numel()),
+            sign: of_kind(sign, kind, sign.numel()),
+            element: of_kind(elements, kind, rows * stride),
+            columns: int(columns),
+            column: int(column),
+            stride: int(stride),
         };
-        for (i, elements) in elements.chunks(MOST_ROWS).enumerate() {
-            let mut turn = Turn {
-                out: of(out, i * MOST_ROWS),
-                x: of(x, i * MOST_ROWS),
-                source: of_kind(source, Kind::Int, source.numel()),
-                sign: of_kind(sign, kind, sign.numel()),
-                columns: int(columns),
-                element: [0; MOST_ROWS],
-            };
-            turn.element[..elements.len()].copy_from_slice(elements);
-            self.start(self.module(kind, kind).turn, elements.len(), &turn);
-        }
+        self.start(self.module(kind, kind).turn, rows, &turn);
     }
 
     /// From arguments a to slopes s, which may lie in the same place, with what else is wanted. Matrices of `toward` may be of either kind.
@@ -348,7 +349,6 @@ fn compiled(compiler: &Nvrtc, real: &str, wide: &str, [major, minor]: [c_int; 2]
         format!("-DWIDE={wide}"),
         format!("-DTHREADS={THREADS}"),
         format!("-DMOST_TERMS={MOST_TERMS}"),
-        format!("-DMOST_ROWS={MOST_ROWS}"),
     ];
     compiler.compile(SOURCE, &options)
 }
@@ -475,8 +475,10 @@ struct Turn {
     x: *mut c_void,
     source: *mut c_void,
     sign: *mut c_void,
+    element: *mut c_void,
     columns: c_int,
-    element: [u32; MOST_ROWS],
+    column: c_int,
+    stride: c_int,
 }
 // SAFETY: as the trait says.
 unsafe impl Parameters for Turn {}

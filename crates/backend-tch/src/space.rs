@@ -65,8 +65,8 @@ pub struct Options {
 /// short matrices take.
 ///
 /// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
-/// Sums and permutations are one launch each there, of kernels of this crate, and solves that draw nothing are recorded when they come a
-/// second time and repeated from then on (CUDA graphs).
+/// Sums and permutations are one launch each there, of kernels of this crate, and most solves are recorded when they come a second time and
+/// repeated from then on (CUDA graphs, see [`Recorder`]).
 ///
 /// ```
 /// use backend_tch::{Device, Options, Tch};
@@ -90,10 +90,13 @@ pub struct Tch {
     product_kind: Kind,
 }
 
-/// The solves recorded on the first CUDA device.
-fn recorder() -> Result<&'static Recorder<Tch>, Error> {
-    static RECORDER: OnceLock<Result<Recorder<Tch>, Error>> = OnceLock::new();
-    RECORDER.get_or_init(|| Ok(Recorder::new(Box::new(Graphs::new()?)))).as_ref().map_err(Clone::clone)
+/// The solves recorded on the first CUDA device, with TF32 or without: what was recorded keeps to it.
+fn recorder(tf32: bool) -> Result<&'static Recorder<Tch>, Error> {
+    static RECORDERS: [OnceLock<Result<Recorder<Tch>, Error>>; 2] = [const { OnceLock::new() }; 2];
+    RECORDERS[usize::from(tf32)]
+        .get_or_init(|| Ok(Recorder::new(Box::new(Graphs::new()?))))
+        .as_ref()
+        .map_err(Clone::clone)
 }
 
 impl std::fmt::Debug for Tch {
@@ -122,7 +125,7 @@ impl Tch {
         }
         let workers = (device == Device::Cpu && threads > 1).then(|| workers::of(threads));
         let kernels = (device == Device::Cuda).then(kernels::kernels).transpose()?;
-        let recorder = (device == Device::Cuda).then(recorder).transpose()?;
+        let recorder = (device == Device::Cuda).then(|| recorder(options.allow_tf32)).transpose()?;
         let wide = kernels.is_some_and(Kernels::products_are_better_in_64_bits) && !options.allow_tf32;
         let product_kind = if wide { Kind::Double } else { kind(precision) };
         Ok(Self { device, precision, workers, kernels, recorder, product_kind })
@@ -244,17 +247,18 @@ fn first<T: Element>(of: &Tensor) -> *mut T {
 }
 
 /// [`Space::permute`] on the CPU: for libtorch this is six operations, each longer than the work itself.
-fn turn<T: Element + Copy + std::ops::Mul<Output = T>>(
+fn turn<T: Element + Copy + Into<f64> + std::ops::Mul<Output = T>>(
     out: &mut Array,
     x: &Array,
     table: &Permutations,
-    elements: &[u32],
+    (elements, column): (&Array, usize),
 ) {
     let columns = table.source.size()[1] as usize;
     let (sources, signs) = (slice::<i32>(&table.source), slice::<T>(&table.sign));
+    let elements = slice::<T>(&elements.0).chunks_exact(elements.0.size()[1] as usize);
     let rows = slice_mut::<T>(&out.0).chunks_exact_mut(columns).zip(slice::<T>(&x.0).chunks_exact(columns));
-    for ((out, x), g) in rows.zip(elements) {
-        let g = *g as usize;
+    for ((out, x), elements) in rows.zip(elements) {
+        let g = elements[column].into() as usize;
         for (out, from) in out.iter_mut().zip(&sources[g * columns..(g + 1) * columns]) {
             *out = signs[g] * x[*from as usize];
         }
@@ -394,13 +398,16 @@ impl Space for Tch {
         Permutations { source, sign: self.send(sign, self.kind(), &[sign.len() as i64, 1]) }
     }
 
-    fn permute(&self, x: &Array, table: &Permutations, elements: &[u32]) -> Array {
+    fn permute(&self, x: &Array, table: &Permutations, elements: &Array, column: usize) -> Array {
         let x = Array(x.0.contiguous());
         let mut out = Array(x.0.empty_like());
+        assert_eq!(x.0.size()[0], elements.0.size()[0], "an element for every row");
         match (self.kernels, self.precision) {
-            (Some(kernels), _) => kernels.turn(&out.0, &x.0, &table.source, &table.sign, elements),
-            (None, Precision::F32) => turn::<f32>(&mut out, &x, table, elements),
-            (None, Precision::F64) => turn::<f64>(&mut out, &x, table, elements),
+            (Some(kernels), _) => {
+                kernels.turn([&out.0, &x.0], [&table.source, &table.sign], (&elements.0, column));
+            }
+            (None, Precision::F32) => turn::<f32>(&mut out, &x, table, (elements, column)),
+            (None, Precision::F64) => turn::<f64>(&mut out, &x, table, (elements, column)),
         }
         out
     }

@@ -7,8 +7,8 @@ use backend_tch::{Activation, Network, Tch, Term};
 use common::spaces;
 use flow_core::conformance::assert_close;
 use flow_core::{
-    Coordinates, Draws, Estimator, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood, Objective,
-    Potential, Precision, Purpose, Space, StandardNormal, TimeBasis, TimeFamily,
+    Coordinates, Draws, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood,
+    Objective, Potential, Precision, Purpose, Space, StandardNormal, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
 };
 
 const ROWS: usize = 6;
@@ -31,7 +31,12 @@ fn recorded_solves_are_those_asked_for_operation_by_operation() {
     };
     type Make<'a> = &'a dyn Fn(Tch) -> Box<dyn Potential<Tch>>;
     let ridge = |tch| backend_tch::Ridge::new(tch, 16, 10, Activation::Softplus, true, 7).unwrap();
-    let makes: [(Coordinates, Make); 6] = [
+    let turned = |tch, draw| {
+        let shift = |s| (0..16u32).map(|i| (i + s) % 16).collect();
+        let group = Group::new((0..16).map(shift).collect(), vec![1.0; 16]).unwrap().with_reflection();
+        Symmetrised::new(tch, ridge(tch), group, draw).unwrap()
+    };
+    let makes: [(Coordinates, Make); 8] = [
         (Coordinates::X, &|tch| Box::new(ridge(tch))),
         (Coordinates::Own, &|tch| Box::new(ridge(tch))),
         (Coordinates::Own, &|tch| Box::new(ridge(tch).with_time(basis))),
@@ -43,6 +48,8 @@ fn recorded_solves_are_those_asked_for_operation_by_operation() {
                 vec![("ridge".into(), Box::new(ridge(tch))), ("quadratic".into(), Box::new(quadratic))];
             Box::new(flow_core::Sum::new(tch, terms).unwrap())
         }),
+        (Coordinates::X, &|tch| Box::new(turned(tch, SymmetryDraw::PerStage))),
+        (Coordinates::Own, &|tch| Box::new(turned(tch, SymmetryDraw::PerSolve))),
     ];
     for tch in spaces(Precision::F64) {
         let Some(recorder) = tch.recorder() else { continue };

@@ -66,11 +66,12 @@ impl<'a, S: Space> Flow<'a, S> {
     /// # Errors
     /// [`Error::AdaptivePerStage`] when the field is random in time and the step adaptive.
     pub fn solve(&self, rows: usize, draws: Draws) -> Result<Solve, Error> {
-        if self.integrator.adaptive() && self.potential.random_in_time() {
+        let adaptive = self.integrator.evaluations().is_none();
+        if adaptive && self.potential.random_in_time() {
             return Err(Error::AdaptivePerStage);
         }
         // Tolerances mean x: an adaptive solve is never in other coordinates.
-        let coordinates = if self.integrator.adaptive() { Coordinates::X } else { self.coordinates };
+        let coordinates = if adaptive { Coordinates::X } else { self.coordinates };
         Ok(Solve { rows, draws, coordinates })
     }
 

@@ -91,8 +91,8 @@ pub trait Integrator<S: Space>: Send + Sync {
         wanted: Wanted,
     ) -> Result<Passage<S>, Error>;
 
-    /// Whether the steps are chosen by an error estimate.
-    fn adaptive(&self) -> bool;
+    /// Evaluations of an integration, where they are the same for every one: none where steps are chosen by an error estimate.
+    fn evaluations(&self) -> Option<usize>;
 
     /// The next finer integrator, for measuring the integration error: half the step, or a tenth of the tolerances.
     fn finer(&self) -> Box<dyn Integrator<S>>;
@@ -164,8 +164,8 @@ impl<S: Space> Integrator<S> for FixedStep {
         Ok(work.finish(state, wanted.tape.map(|_| Tape { steps }), self.steps))
     }
 
-    fn adaptive(&self) -> bool {
-        false
+    fn evaluations(&self) -> Option<usize> {
+        Some(self.steps * self.tableau.stages())
     }
 
     fn finer(&self) -> Box<dyn Integrator<S>> {
@@ -294,8 +294,8 @@ impl<S: Space> Integrator<S> for Adaptive {
         Ok(work.finish(state, wanted.tape.map(|_| Tape { steps }), accepted))
     }
 
-    fn adaptive(&self) -> bool {
-        true
+    fn evaluations(&self) -> Option<usize> {
+        None
     }
 
     fn finer(&self) -> Box<dyn Integrator<S>> {

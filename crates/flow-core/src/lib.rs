@@ -44,7 +44,7 @@ pub use objective::{
 };
 pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
 pub use potential::{
-    Chart, Coordinates, Field, Memo, Parameter, Potential, Recall, Solve, Stage, Toward, new_identity,
+    Chart, Chooses, Coordinates, Field, Memo, Parameter, Potential, Recall, Solve, Stage, Toward, new_identity,
 };
 pub use recorded::{Record, Recorder, Repeat};
 pub use ridge::{Activation, RidgeParameters};

@@ -44,6 +44,23 @@ pub trait Potential<S: Space>: Send + Sync {
     fn identity(&self) -> Option<u64> {
         None
     }
+
+    /// The same potential as one that can be told what to draw, where its solves depend on that beside the above.
+    fn chooses(&self) -> Option<&dyn Chooses<S>> {
+        None
+    }
+}
+
+/// A potential that can be told what to draw, so that its solves can be [recorded](crate::Recorder) too.
+pub trait Chooses<S: Space> {
+    /// As [`Potential::identity`], of solves that are told.
+    fn identity(&self) -> u64;
+
+    /// What the potential draws for a solve of so many evaluations: equally many numbers for every row of the batch, row by row.
+    fn choose(&self, solve: &Solve, evaluations: usize) -> Vec<f64>;
+
+    /// [`Potential::freeze`] with these numbers, for a solve of all rows in one block.
+    fn freeze_with<'a>(&'a self, solve: &Solve, chosen: &'a S::Array) -> Box<dyn Field<S> + 'a>;
 }
 
 /// A number that no other potential of this process has.
@@ -75,6 +92,10 @@ impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
 
     fn identity(&self) -> Option<u64> {
         (**self).identity()
+    }
+
+    fn chooses(&self) -> Option<&dyn Chooses<S>> {
+        (**self).chooses()
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::objective::Ends;
 use crate::score::ones;
 use crate::{
-    Coordinates, Error, Flow, Memory, Outcome, Parameter, Passage, PassageBar, Scored, Solve, Space, Span, Tableau,
-    Wanted, adjoint,
+    Coordinates, Error, Field, Flow, Memory, Outcome, Passage, PassageBar, Scored, Solve, Space, Span, Tableau, Wanted,
+    adjoint,
 };
 
 /// Work that a device can do again.
@@ -74,6 +74,8 @@ enum Way {
 struct Recorded<S: Space> {
     /// Points, and scores where those are carried.
     start: Vec<S::Array>,
+    /// What was drawn for the potential, where it was told.
+    chosen: Option<S::Array>,
     freeze: Box<dyn Repeat>,
     there: Box<dyn Repeat>,
     end: End<S>,
@@ -142,7 +144,8 @@ impl<S: Space> Recorder<S> {
         span: Span,
         solve: &Solve,
     ) -> Result<Option<Arrived>, Error> {
-        let found = self.solve(flow, &[batch], span, solve, Way::There { cost: false }, &|_| Default::default())?;
+        let way = Way::There { cost: false };
+        let found = self.solve(&Asked { flow, start: &[batch], span, solve, way, meet: &|_| Default::default() })?;
         Ok(found.map(|found| found.arrived))
     }
 
@@ -154,7 +157,8 @@ impl<S: Space> Recorder<S> {
         span: Span,
         solve: &Solve,
     ) -> Result<Option<Scored>, Error> {
-        let found = self.solve(flow, &points_and_scores, span, solve, Way::Scored, &|_| Default::default())?;
+        let (start, way) = (&points_and_scores, Way::Scored);
+        let found = self.solve(&Asked { flow, start, span, solve, way, meet: &|_| Default::default() })?;
         Ok(found.map(|Found { arrived: Arrived { x, log_density, score, .. }, .. }| Scored { x, log_density, score }))
     }
 
@@ -175,36 +179,16 @@ impl<S: Space> Recorder<S> {
             Way::There { cost }
         };
         let meet = |arrived: &Arrived| ends.meet(batch, 0..batch.len(), arrived, weight);
-        let found = self.solve(flow, &[batch], flow.span(ends.direction), solve, way, &meet)?;
+        let span = flow.span(ends.direction);
+        let found = self.solve(&Asked { flow, start: &[batch], span, solve, way, meet: &meet })?;
         Ok(found.map(|Found { losses, gradient, .. }| Outcome { losses, gradient }))
     }
 
-    fn solve(
-        &self,
-        flow: &Flow<'_, S>,
-        start: &[&[f64]],
-        span: Span,
-        solve: &Solve,
-        way: Way,
-        meet: Meet<'_>,
-    ) -> Result<Option<Found<S>>, Error> {
-        let Some(potential) = flow.potential.identity().filter(|_| !flow.integrator.adaptive() && solve.rows > 0)
-        else {
-            return Ok(None);
-        };
+    fn solve(&self, asked: &Asked<'_, '_, S>) -> Result<Option<Found<S>>, Error> {
+        let device = &*self.device;
+        let Some((key, chosen)) = asked.key_and_chosen(device) else { return Ok(None) };
         // Another thread's solve does not wait for this one's.
         let Ok(mut known) = self.known.try_lock() else { return Ok(None) };
-        let address = |p: &Parameter<S>| self.device.address(&p.value);
-        let key = Key {
-            potential,
-            parameters: flow.potential.parameters().into_iter().map(address).collect(),
-            integrator: flow.integrator.describe(),
-            tableau: flow.integrator.tableau().clone(),
-            span,
-            coordinates: solve.coordinates,
-            rows: solve.rows,
-            way,
-        };
         let Some(i) = known.iter().position(|known| known.key == key) else {
             if known.len() == Self::MOST {
                 known.remove(0);
@@ -212,18 +196,19 @@ impl<S: Space> Recorder<S> {
             known.push(Known { key, recorded: None });
             return Ok(None);
         };
+        let chosen = chosen.map(|choose| choose());
         // The one used last is the last to go.
         let mut this = known.remove(i);
         let found = match &mut this.recorded {
             Some(recorded) => {
                 self.repeated.fetch_add(1, Ordering::Relaxed);
-                recorded.again(&*self.device, flow.space, start, meet)
+                recorded.again(device, asked, chosen.as_deref())
             }
             None => {
-                if matches!(way, Way::AndBack { .. }) {
+                if matches!(asked.way, Way::AndBack { .. }) {
                     make_room(&mut known);
                 }
-                let (recorded, found) = self.first(flow, start, span, solve, way, meet)?;
+                let (recorded, found) = asked.record(device, chosen.as_deref())?;
                 this.recorded = Some(recorded);
                 found
             }
@@ -231,43 +216,105 @@ impl<S: Space> Recorder<S> {
         known.push(this);
         Ok(Some(found))
     }
+}
 
-    /// Records a solve while it is done.
-    fn first(
-        &self,
-        flow: &Flow<'_, S>,
-        start: &[&[f64]],
-        span: Span,
-        solve: &Solve,
-        way: Way,
-        meet: Meet<'_>,
-    ) -> Result<(Recorded<S>, Found<S>), Error> {
-        let (space, rows, dim) = (flow.space, solve.rows, flow.potential.dim());
-        let column = |of: f64| space.upload_column(&vec![of; rows]);
-        let start: Vec<_> = start.iter().map(|values| space.upload(rows, dim, values)).collect();
-        let mut field = None;
-        let freeze = self.device.record(&mut || field = Some(flow.potential.freeze(solve)));
-        let field = field.expect("the work was done");
-        if way == Way::Scored {
-            let (ones, mut end) = (ones(space, rows), None);
-            let there = self.device.record(&mut || {
-                let start = [start[0].clone(), start[1].clone()];
-                end = Some(flow.carry_scored_block(&*field, 0..rows, start, ones.clone(), span));
-            });
-            let ([x, score], log_density) = end.expect("the work was done")?;
-            let end = End { x, log_density, cost: None, score: Some(score) };
-            let found = Found { arrived: end.fetch(space), losses: Vec::new(), gradient: None };
-            return Ok((Recorded { start, freeze, there, end, back: None, _constant: vec![ones] }, found));
-        }
-        let wanted = match way {
-            Way::AndBack { tape, cost_bar, .. } => Wanted { tape: Some(tape), cost: cost_bar.is_some() },
-            Way::There { cost } => Wanted { tape: None, cost },
-            Way::Scored => unreachable!("returned above"),
+/// A solve that is asked for.
+struct Asked<'a, 'f, S: Space> {
+    flow: &'a Flow<'f, S>,
+    /// Points, and scores where those are carried.
+    start: &'a [&'a [f64]],
+    span: Span,
+    solve: &'a Solve,
+    way: Way,
+    meet: Meet<'a>,
+}
+
+/// Draws what a potential is told.
+type Choose<'a> = Box<dyn Fn() -> Vec<f64> + 'a>;
+
+impl<S: Space> Asked<'_, '_, S> {
+    /// What to know the solve by, and what draws for it where something is drawn; `None` where it cannot be recorded.
+    fn key_and_chosen(&self, device: &dyn Record<S>) -> Option<(Key, Option<Choose<'_>>)> {
+        let Flow { potential, integrator, .. } = *self.flow;
+        let evaluations = integrator.evaluations().filter(|_| self.solve.rows > 0)?;
+        let (identity, chosen) = match (potential.identity(), potential.chooses()) {
+            (Some(identity), _) => (identity, None),
+            (None, Some(chooses)) => {
+                let choose: Choose<'_> = Box::new(move || chooses.choose(self.solve, evaluations));
+                (chooses.identity(), Some(choose))
+            }
+            (None, None) => return None,
         };
+        let key = Key {
+            potential: identity,
+            parameters: potential.parameters().into_iter().map(|p| device.address(&p.value)).collect(),
+            integrator: integrator.describe(),
+            tableau: integrator.tableau().clone(),
+            span: self.span,
+            coordinates: self.solve.coordinates,
+            rows: self.solve.rows,
+            way: self.way,
+        };
+        Some((key, chosen))
+    }
+
+    /// Records the solve while it is done.
+    fn record(&self, device: &dyn Record<S>, chosen: Option<&[f64]>) -> Result<(Recorded<S>, Found<S>), Error> {
+        let (Flow { space, potential, .. }, rows) = (*self.flow, self.solve.rows);
+        let start: Vec<_> = self.start.iter().map(|values| space.upload(rows, potential.dim(), values)).collect();
+        let chosen = chosen.map(|values| space.upload(rows, values.len() / rows, values));
+        let mut field = None;
+        let freeze = device.record(&mut || {
+            field = Some(match (potential.chooses(), &chosen) {
+                (Some(chooses), Some(chosen)) => chooses.freeze_with(self.solve, chosen),
+                _ => potential.freeze(self.solve),
+            });
+        });
+        let field = field.expect("the work was done");
+        let (there, end, back, found, constant) = match self.way {
+            Way::Scored => self.record_scored(device, &*field, &start)?,
+            Way::There { cost } => self.record_solve(device, &*field, &start[0], Wanted { tape: None, cost })?,
+            Way::AndBack { tape, cost_bar, .. } => {
+                let wanted = Wanted { tape: Some(tape), cost: cost_bar.is_some() };
+                self.record_solve(device, &*field, &start[0], wanted)?
+            }
+        };
+        drop(field);
+        Ok((Recorded { start, chosen, freeze, there, end, back, _constant: constant }, found))
+    }
+
+    /// Points with their scores.
+    fn record_scored(
+        &self,
+        device: &dyn Record<S>,
+        field: &dyn Field<S>,
+        start: &[S::Array],
+    ) -> Result<Parts<S>, Error> {
+        let (space, rows) = (self.flow.space, self.solve.rows);
+        let (ones, mut end) = (ones(space, rows), None);
+        let there = device.record(&mut || {
+            let start = [start[0].clone(), start[1].clone()];
+            end = Some(self.flow.carry_scored_block(field, 0..rows, start, ones.clone(), self.span));
+        });
+        let ([x, score], log_density) = end.expect("the work was done")?;
+        let end = End { x, log_density, cost: None, score: Some(score) };
+        let found = Found { arrived: end.fetch(space), losses: Vec::new(), gradient: None };
+        Ok((there, end, None, found, vec![ones]))
+    }
+
+    /// The way there, and back where there is a tape.
+    fn record_solve(
+        &self,
+        device: &dyn Record<S>,
+        field: &dyn Field<S>,
+        start: &S::Array,
+        wanted: Wanted,
+    ) -> Result<Parts<S>, Error> {
+        let (Flow { space, integrator, .. }, rows) = (*self.flow, self.solve.rows);
         let mut end = None;
-        let there = self.device.record(&mut || {
-            let (mut chart, state) = field.enter(0..rows, start[0].clone());
-            let passage = flow.integrator.flow(space, &mut *chart, state, span, wanted);
+        let there = device.record(&mut || {
+            let (mut chart, state) = field.enter(0..rows, start.clone());
+            let passage = integrator.flow(space, &mut *chart, state, self.span, wanted);
             end = Some(passage.map(|passage| {
                 let x = chart.leave(passage.state.clone());
                 (chart, passage, x)
@@ -276,29 +323,32 @@ impl<S: Space> Recorder<S> {
         let (chart, Passage { state, log_density, cost, tape, .. }, x) = end.expect("the work was done")?;
         let end = End { x, log_density, cost, score: None };
         let arrived = end.fetch(space);
-        let (losses, x_bar) = meet(&arrived);
-        let mut constant = Vec::new();
-        let mut back = None;
-        if let (Some(tape), Way::AndBack { log_density_bar, cost_bar, .. }) = (tape, way) {
-            let x_bar = space.upload(rows, dim, &x_bar);
+        let (losses, x_bar) = (self.meet)(&arrived);
+        let (mut constant, mut back) = (Vec::new(), None);
+        if let (Some(tape), Way::AndBack { log_density_bar, cost_bar, .. }) = (tape, self.way) {
+            let x_bar = space.upload(rows, self.flow.potential.dim(), &x_bar);
+            let column = |of: f64| space.upload_column(&vec![of; rows]);
             constant = std::iter::once(log_density_bar).chain(cost_bar).map(column).collect();
             let (mut rest, mut gradient) = (Some((chart, tape)), Vec::new());
-            let recorded = self.device.record(&mut || {
+            let recorded = device.record(&mut || {
                 let (mut chart, tape) = rest.take().expect("the work is done once");
                 let bar = PassageBar {
                     state: chart.leave_pullback(&state, x_bar.clone()),
                     log_density: constant[0].clone(),
                     cost: constant.get(1).cloned(),
                 };
-                let state_bar = adjoint(space, flow.integrator.tableau(), &mut *chart, tape, bar);
+                let state_bar = adjoint(space, integrator.tableau(), &mut *chart, tape, bar);
                 gradient = field.gradient(chart.enter_pullback(state_bar).1);
             });
             back = Some(Back { x_bar, back: recorded, gradient });
         }
         let gradient = back.as_ref().map(|back| back.gradient.clone());
-        Ok((Recorded { start, freeze, there, end, back, _constant: constant }, Found { arrived, losses, gradient }))
+        Ok((there, end, back, Found { arrived, losses, gradient }, constant))
     }
 }
+
+/// Of a solve just recorded: the way there, its end, the way back, what was found, and columns to be kept.
+type Parts<S> = (Box<dyn Repeat>, End<S>, Option<Back<S>>, Found<S>, Vec<<S as Space>::Column>);
 
 /// Lets go of the oldest solves with a gradient until there may be one more.
 fn make_room<S: Space>(known: &mut Vec<Known<S>>) {
@@ -310,14 +360,15 @@ fn make_room<S: Space>(known: &mut Vec<Known<S>>) {
 }
 
 impl<S: Space> Recorded<S> {
-    fn again(&mut self, device: &dyn Record<S>, space: &S, start: &[&[f64]], meet: Meet<'_>) -> Found<S> {
-        for (array, values) in self.start.iter_mut().zip(start) {
+    fn again(&mut self, device: &dyn Record<S>, asked: &Asked<'_, '_, S>, chosen: Option<&[f64]>) -> Found<S> {
+        let arrays = self.start.iter_mut().chain(&mut self.chosen);
+        for (array, values) in arrays.zip(asked.start.iter().copied().chain(chosen)) {
             device.refill(array, values);
         }
         self.freeze.repeat();
         self.there.repeat();
-        let arrived = self.end.fetch(space);
-        let (losses, x_bar) = meet(&arrived);
+        let arrived = self.end.fetch(asked.flow.space);
+        let (losses, x_bar) = (asked.meet)(&arrived);
         let gradient = self.back.as_mut().map(|back| {
             device.refill(&mut back.x_bar, &x_bar);
             back.back.repeat();

@@ -115,8 +115,14 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// Uploads a table of signed permutations: element `g` sends a row `x` to `y_i = sign_g · x[source_g[i]]`.
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Self::Permutations;
 
-    /// Row r of the result is `elements[r]` of the table applied to row `x_r`.
-    fn permute(&self, x: &Self::Array, table: &Self::Permutations, elements: &[u32]) -> Self::Array;
+    /// Row r of the result is an element of the table applied to row `x_r`: that whose number is in this column of row r of `elements`.
+    fn permute(
+        &self,
+        x: &Self::Array,
+        table: &Self::Permutations,
+        elements: &Self::Array,
+        column: usize,
+    ) -> Self::Array;
 
     /// Copies the columns `columns` of `from` to those of `out` that begin with `first`.
     fn copy_columns(&self, out: &mut Self::Array, first: usize, from: &Self::Array, columns: Range<usize>);

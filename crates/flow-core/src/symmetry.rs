@@ -1,11 +1,15 @@
 //! Potentials symmetrised by a drawn element of a finite group: `φ(g x)` instead of `φ(x)`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use rand::RngExt;
 
-use crate::{Chart, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Recall, Solve, Space, Stage, Toward};
+use crate::{
+    Chart, Chooses, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Recall, Solve, Space, Stage, Toward,
+    new_identity,
+};
 
 /// A finite group of signed permutations of the coordinates: element `g` sends `x` to `y_i = sign_g · x[source_g[i]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,6 +105,7 @@ pub struct Symmetrised<S: Space, P> {
     group: Group,
     table: S::Permutations,
     draw: SymmetryDraw,
+    identity: u64,
 }
 
 impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
@@ -111,16 +116,22 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     pub fn new(space: S, inner: P, group: Group, draw: SymmetryDraw) -> Result<Self, Error> {
         group.check_dim(inner.dim())?;
         let table = space.permutations(&group.source, &group.sign);
-        Ok(Self { space, inner, group, table, draw })
+        Ok(Self { space, inner, group, table, draw, identity: new_identity() })
     }
 
-    fn turn(&self, x: &S::Array, elements: &[u32]) -> S::Array {
-        self.space.permute(x, &self.table, elements)
+    /// The element drawn for a row at a stage, and its inverse.
+    fn draw(&self, draws: Draws, row: usize, stage: u64) -> [f64; 2] {
+        let stage = if self.draw == SymmetryDraw::PerStage { stage } else { 0 };
+        let g = draws.symmetry(row as u64, stage).random_range(0..self.group.order() as u32);
+        [g, self.group.inverse[g as usize]].map(f64::from)
     }
 
-    fn turn_back(&self, x: &S::Array, elements: &[u32]) -> S::Array {
-        let inverse: Vec<u32> = elements.iter().map(|&g| self.group.inverse[g as usize]).collect();
-        self.turn(x, &inverse)
+    fn field<'a>(&'a self, solve: &Solve, drawn: Drawn<'a, S>) -> Box<dyn Field<S> + 'a> {
+        // A new element at every stage makes sense in x alone.
+        let anew = self.draw == SymmetryDraw::PerStage || solve.coordinates == Coordinates::X;
+        let coordinates = if anew { Coordinates::X } else { solve.coordinates };
+        let inner = self.inner.freeze(&Solve { coordinates, ..*solve });
+        Box::new(Turned { by: self, inner, drawn, anew })
     }
 }
 
@@ -138,31 +149,82 @@ impl<S: Space, P: Potential<S>> Potential<S> for Symmetrised<S, P> {
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_> {
-        // A new element at every stage makes sense in x alone.
-        let anew = self.draw == SymmetryDraw::PerStage || solve.coordinates == Coordinates::X;
-        let coordinates = if anew { Coordinates::X } else { solve.coordinates };
-        let inner = self.inner.freeze(&Solve { coordinates, ..*solve });
-        Box::new(Turned { by: self, inner, draws: solve.draws, anew })
+        self.field(solve, Drawn::By(solve.draws))
     }
 
     fn random_in_time(&self) -> bool {
         self.draw == SymmetryDraw::PerStage || self.inner.random_in_time()
     }
+
+    fn chooses(&self) -> Option<&dyn Chooses<S>> {
+        self.inner.identity().map(|_| self as &dyn Chooses<S>)
+    }
+}
+
+impl<S: Space, P: Potential<S>> Chooses<S> for Symmetrised<S, P> {
+    fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    fn choose(&self, solve: &Solve, evaluations: usize) -> Vec<f64> {
+        let draws = if self.draw == SymmetryDraw::PerStage { evaluations as u64 } else { 1 };
+        let row = |row| (0..draws).flat_map(move |stage| self.draw(solve.draws, row, stage));
+        (0..solve.rows).flat_map(row).collect()
+    }
+
+    fn freeze_with<'a>(&'a self, solve: &Solve, chosen: &'a S::Array) -> Box<dyn Field<S> + 'a> {
+        self.field(solve, Drawn::Before(chosen))
+    }
+}
+
+/// Where the elements of a solve come from.
+enum Drawn<'a, S: Space> {
+    /// They are drawn when they are needed.
+    By(Draws),
+    /// Of all rows, a pair of columns for every draw, as [`Chooses::choose`] has them.
+    Before(&'a S::Array),
 }
 
 struct Turned<'a, S: Space, P> {
     by: &'a Symmetrised<S, P>,
     inner: Box<dyn Field<S> + 'a>,
-    draws: Draws,
+    drawn: Drawn<'a, S>,
     /// Whether rows are turned at every evaluation, because the state must be x, and not once at either end.
     anew: bool,
 }
 
-impl<S: Space, P> Turned<'_, S, P> {
-    fn elements(&self, rows: Range<usize>, stage: u64) -> Vec<u32> {
-        let draw = if self.by.draw == SymmetryDraw::PerStage { stage } else { 0 };
-        let order = self.by.group.order() as u32;
-        rows.map(|row| self.draws.symmetry(row as u64, draw).random_range(0..order)).collect()
+impl<S: Space, P: Potential<S>> Turned<'_, S, P> {
+    fn elements(&self, rows: Range<usize>, stage: u64) -> Elements<'_, S> {
+        let (space, table) = (&self.by.space, &self.by.table);
+        let (pairs, column) = match self.drawn {
+            Drawn::By(draws) => {
+                let pairs: Vec<f64> = rows.clone().flat_map(|row| self.by.draw(draws, row, stage)).collect();
+                (Cow::Owned(space.upload(rows.len(), 2, &pairs)), 0)
+            }
+            Drawn::Before(pairs) => {
+                let draw = if self.by.draw == SymmetryDraw::PerStage { 2 * stage as usize } else { 0 };
+                (Cow::Borrowed(pairs), draw)
+            }
+        };
+        Elements { space, table, pairs, column }
+    }
+}
+
+/// An element for each of some rows, beside its inverse.
+struct Elements<'a, S: Space> {
+    space: &'a S,
+    table: &'a S::Permutations,
+    pairs: Cow<'a, S::Array>,
+    column: usize,
+}
+
+impl<S: Space> Elements<'_, S> {
+    fn turn(&self, x: &S::Array) -> S::Array {
+        self.space.permute(x, self.table, &self.pairs, self.column)
+    }
+
+    fn turn_back(&self, x: &S::Array) -> S::Array {
+        self.space.permute(x, self.table, &self.pairs, self.column + 1)
     }
 }
 
@@ -173,13 +235,13 @@ impl<S: Space, P: Potential<S>> Field<S> for Turned<'_, S, P> {
             return (Box::new(TurnedAnew { field: self, inner, rows }), state);
         }
         let elements = self.elements(rows.clone(), 0);
-        let (inner, state) = self.inner.enter(rows, self.by.turn(&x, &elements));
-        (Box::new(TurnedOnce { by: self.by, inner, elements }), state)
+        let (inner, state) = self.inner.enter(rows, elements.turn(&x));
+        (Box::new(TurnedOnce { inner, elements }), state)
     }
 
     fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column {
         let elements = self.elements(rows.clone(), stage.index);
-        self.inner.value(rows, stage, &self.by.turn(x, &elements))
+        self.inner.value(rows, stage, &elements.turn(x))
     }
 
     fn gradient(&self, sums: Vec<S::Array>) -> Vec<S::Array> {
@@ -188,13 +250,12 @@ impl<S: Space, P: Potential<S>> Field<S> for Turned<'_, S, P> {
 }
 
 /// Drawn once per solve: the inner potential's coordinates, entered and left through a turn.
-struct TurnedOnce<'a, S: Space, P> {
-    by: &'a Symmetrised<S, P>,
+struct TurnedOnce<'a, S: Space> {
     inner: Box<dyn Chart<S> + 'a>,
-    elements: Vec<u32>,
+    elements: Elements<'a, S>,
 }
 
-impl<S: Space, P: Potential<S>> Chart<S> for TurnedOnce<'_, S, P> {
+impl<S: Space> Chart<S> for TurnedOnce<'_, S> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -249,16 +310,16 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedOnce<'_, S, P> {
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {
-        self.by.turn_back(&self.inner.leave(state), &self.elements)
+        self.elements.turn_back(&self.inner.leave(state))
     }
 
     fn leave_pullback(&mut self, state: &S::Array, x_bar: S::Array) -> S::Array {
-        self.inner.leave_pullback(state, self.by.turn(&x_bar, &self.elements))
+        self.inner.leave_pullback(state, self.elements.turn(&x_bar))
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
         let (x_bar, share) = self.inner.enter_pullback(state_bar);
-        (self.by.turn_back(&x_bar, &self.elements), share)
+        (self.elements.turn_back(&x_bar), share)
     }
 }
 
@@ -279,9 +340,9 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedAnew<'_, S, P> {
         memo: Option<&mut Memo<S>>,
     ) {
         let elements = self.field.elements(self.rows.clone(), stage.index);
-        let turned = self.field.by.turn(state, &elements);
+        let turned = elements.turn(state);
         self.inner.evaluate(stage, &turned, velocity, laplacian, memo);
-        *velocity = self.field.by.turn_back(velocity, &elements);
+        *velocity = elements.turn_back(velocity);
     }
 
     fn pullback(
@@ -294,13 +355,13 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedAnew<'_, S, P> {
         state_bar: Option<&mut S::Array>,
     ) {
         let elements = self.field.elements(self.rows.clone(), stage.index);
-        let turned = self.field.by.turn(state, &elements);
-        let velocity_bar = self.field.by.turn(velocity_bar, &elements);
+        let turned = elements.turn(state);
+        let velocity_bar = elements.turn(velocity_bar);
         let Some(state_bar) = state_bar else {
             return self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, None);
         };
         self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, Some(state_bar));
-        *state_bar = self.field.by.turn_back(state_bar, &elements);
+        *state_bar = elements.turn_back(state_bar);
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {

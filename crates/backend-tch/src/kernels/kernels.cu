@@ -1,5 +1,5 @@
 // The pointwise work of a solve on a CUDA device, one launch per operation. Compiled while the program runs, by kernels.rs, which has the
-// same structures, field by field, and says what REAL, WIDE, THREADS, MOST_TERMS and MOST_ROWS are.
+// same structures, field by field, and says what REAL, WIDE, THREADS and MOST_TERMS are.
 
 typedef REAL T;  // of most numbers
 typedef WIDE A;  // of the factors of products and what comes of them
@@ -143,12 +143,12 @@ struct Turn {
     const T *x;
     const int *source;
     const T *sign;
-    int columns;
-    unsigned element[MOST_ROWS];
+    const T *element;
+    int columns, column, stride;
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS) turn(const __grid_constant__ Turn p) {
-    const long long row = blockIdx.x, element = p.element[blockIdx.x];
+    const long long row = blockIdx.x, element = (long long)p.element[row * p.stride + p.column];
     const T sign = p.sign[element];
     for (int i = threadIdx.x; i < p.columns; i += THREADS)
         p.out[row * p.columns + i] = sign * p.x[row * p.columns + p.source[element * p.columns + i]];

@@ -1,10 +1,12 @@
 //! One evaluation of a potential against differences.
 
+use std::ops::Range;
+
 use super::{
     COORDINATES, STAGE, a_solve, assert_close, derivative, difference_tolerance, inner, move_parameters, moved,
     parameter_directions, points,
 };
-use crate::{Coordinates, Potential, Space};
+use crate::{Coordinates, Field, Potential, Space};
 
 const ROWS: usize = 3;
 
@@ -19,6 +21,7 @@ pub fn potential<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
     rows_are_independent(space, potential, &x);
     for coordinates in COORDINATES {
         same_key_same_bits(space, potential, &x, coordinates);
+        told_what_it_would_draw_it_is_the_same(space, potential, &x, coordinates);
         pullback_is_the_difference(space, potential, &x, coordinates);
     }
 }
@@ -33,7 +36,12 @@ fn field<S: Space>(
 ) -> (Vec<f64>, Vec<f64>) {
     let (dim, rows) = (potential.dim(), x.len() / potential.dim());
     let frozen = potential.freeze(&a_solve(ROWS, coordinates));
-    let (mut chart, state) = frozen.enter(first..first + rows, space.upload(rows, dim, x));
+    field_of(space, &*frozen, first..first + rows, space.upload(rows, dim, x))
+}
+
+fn field_of<S: Space>(space: &S, frozen: &dyn Field<S>, range: Range<usize>, x: S::Array) -> (Vec<f64>, Vec<f64>) {
+    let rows = range.len();
+    let (mut chart, state) = frozen.enter(range, x);
     let (r, c) = space.shape(&state);
     let (mut velocity, mut laplacian) = (space.zeros(r, c), space.column_zeros(rows));
     chart.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), None);
@@ -95,6 +103,24 @@ fn rows_are_independent<S: Space>(space: &S, potential: &dyn Potential<S>, x: &[
 fn same_key_same_bits<S: Space>(space: &S, potential: &dyn Potential<S>, x: &[f64], coordinates: Coordinates) {
     let first = field(space, potential, x, 0, coordinates);
     assert_eq!(first, field(space, potential, x, 0, coordinates), "the same key gave other numbers");
+}
+
+fn told_what_it_would_draw_it_is_the_same<S: Space>(
+    space: &S,
+    potential: &dyn Potential<S>,
+    x: &[f64],
+    coordinates: Coordinates,
+) {
+    let Some(chooses) = potential.chooses() else { return };
+    let solve = a_solve(ROWS, coordinates);
+    let chosen = chooses.choose(&solve, STAGE.index as usize + 1);
+    let chosen = space.upload(ROWS, chosen.len() / ROWS, &chosen);
+    let told = chooses.freeze_with(&solve, &chosen);
+    let x_array = || space.upload(ROWS, potential.dim(), x);
+    let found = field_of(space, &*told, 0..ROWS, x_array());
+    assert_eq!(found, field(space, potential, x, 0, coordinates), "told what to draw, a field is another");
+    let value = |frozen: &dyn Field<S>| space.download_column(&frozen.value(0..ROWS, STAGE, &x_array()));
+    assert_eq!(value(&*told), value(&*potential.freeze(&solve)), "told what to draw, a value is another");
 }
 
 /// `⟨cotangents, (velocity, ∇²φ)⟩` at the entry state of x, with its cotangents of x and of the parameters where asked for.

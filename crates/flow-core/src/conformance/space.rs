@@ -104,7 +104,9 @@ fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &C
     let identity: Vec<u32> = (0..cols as u32).collect();
     let table = space.permutations(&[identity, shift], &[1.0, -1.0]);
     let elements = [0, 1, 1, 0, 1];
-    close("permute", &space.permute(&array[3], &table, &elements), &|i| match elements[i / cols] {
+    let beside: Vec<f64> = elements.iter().flat_map(|g| [1.0 - f64::from(*g), f64::from(*g), 0.0]).collect();
+    let beside = space.upload(rows, 3, &beside);
+    close("permute", &space.permute(&array[3], &table, &beside, 1), &|i| match elements[i / cols] {
         0 => host[3][i],
         _ => -row(3, i / cols)[(i % cols + 2) % cols],
     });
