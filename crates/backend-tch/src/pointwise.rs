@@ -19,17 +19,17 @@ pub(crate) struct SlopesOf<'a> {
     pub moving: Option<&'a Tensor>,
     /// v, one row, and where `v ⊙ s` goes.
     pub v: &'a Tensor,
-    pub velocity: Option<&'a Tensor>,
+    pub velocity: Option<&'a mut Tensor>,
     /// `v_j ‖w_j‖²`, and where `Σ_j v_j ‖w_j‖² f''_j` goes, one number per row.
     pub curved: &'a Tensor,
-    pub laplacian: Option<&'a Tensor>,
+    pub laplacian: Option<&'a mut Tensor>,
     /// Where the velocity leads; only with a velocity.
     pub toward: Option<Leads<'a>>,
 }
 
 /// `out ← base + Σ cᵢ · termᵢ + c · velocity`.
 pub(crate) struct Leads<'a> {
-    pub out: &'a Tensor,
+    pub out: &'a mut Tensor,
     pub base: &'a Tensor,
     pub terms: &'a [(f64, &'a Tensor)],
     pub c: f64,
@@ -47,28 +47,28 @@ pub(crate) struct PullbackOf<'a> {
     /// The cotangents of the Laplacians.
     pub laplacian_bar: Option<&'a Tensor>,
     /// `ā = f'' s̄ + l̄ v ‖w‖² f'''`, overwritten.
-    pub a_bar: &'a Tensor,
+    pub a_bar: &'a mut Tensor,
     /// What is copied on the way, and to where.
-    pub copy: Option<(&'a Tensor, &'a Tensor)>,
+    pub copy: Option<(&'a Tensor, &'a mut Tensor)>,
     /// The functions of time now, and what they are the factors of in these sums, where there is room for them: `s ⊙ u`, `l̄ f''` and ā.
     /// The first two are summed over the rows too where they have but one.
     pub b: &'a [f64],
-    pub amplitudes: &'a [Tensor],
-    pub curvatures: &'a [Tensor],
-    pub arguments: &'a [Tensor],
+    pub amplitudes: &'a mut [Tensor],
+    pub curvatures: &'a mut [Tensor],
+    pub arguments: &'a mut [Tensor],
 }
 
 impl Tch {
     /// From arguments to slopes `s = f'`, with velocities and Laplacians where they are wanted; the arguments' memory may be used again.
-    pub(crate) fn slopes(&self, a: Tensor, of: &SlopesOf<'_>) -> Tensor {
+    pub(crate) fn slopes(&self, a: Tensor, of: SlopesOf<'_>) -> Tensor {
         match self.kernels {
             Some(kernels) if a.kind() == self.kind() => {
-                kernels.slopes(&a, &a, of);
+                kernels.slopes(&a, &a, &of);
                 a
             }
             Some(kernels) => {
                 let s = Tensor::empty(a.size(), (self.kind(), a.device()));
-                kernels.slopes(&a, &s, of);
+                kernels.slopes(&a, &s, &of);
                 s
             }
             None => cpu::slopes(a, of),
@@ -76,9 +76,9 @@ impl Tch {
     }
 
     /// From the cotangents of velocities and Laplacians to those of the arguments; adds what the gradient needs.
-    pub(crate) fn pullback(&self, s: &Tensor, of: &PullbackOf<'_>) {
+    pub(crate) fn pullback(&self, s: &Tensor, of: PullbackOf<'_>) {
         match self.kernels {
-            Some(kernels) => kernels.pullback(s, of),
+            Some(kernels) => kernels.pullback(s, &of),
             None => cpu::pullback(s, of),
         }
     }
@@ -147,19 +147,19 @@ mod tests {
                         // More than a kernel takes at a time.
                         let terms: Vec<_> = (0..10).map(|key| matrix(6 + key)).collect();
                         let of_terms: Vec<_> = terms.iter().map(|(term, _)| (0.1, &term.0)).collect();
-                        let (velocity, out) = (space.zeros(rows, columns), space.zeros(rows, columns));
-                        let laplacian = space.column_zeros(rows);
+                        let (mut velocity, mut out) = (space.zeros(rows, columns), space.zeros(rows, columns));
+                        let mut laplacian = space.column_zeros(rows);
                         let s = space.slopes(
                             a.0,
-                            &SlopesOf {
+                            SlopesOf {
                                 softplus,
                                 base: (base_rows > 0).then_some(&base.0),
                                 moving: Some(&moving.0),
                                 v: &v.0,
-                                velocity: Some(&velocity.0),
+                                velocity: Some(&mut velocity.0),
                                 curved: &curved.0,
-                                laplacian: Some(&laplacian.0),
-                                toward: Some(Leads { out: &out.0, base: &start.0, terms: &of_terms, c: 0.3 }),
+                                laplacian: Some(&mut laplacian.0),
+                                toward: Some(Leads { out: &mut out.0, base: &start.0, terms: &of_terms, c: 0.3 }),
                             },
                         );
                         let argument = |i: usize| {
@@ -203,27 +203,28 @@ mod tests {
                     let u: Vec<_> = terms.iter().map(|(term, _)| (0.5, &term.0)).collect();
                     let l_values: Vec<f64> = (0..rows).map(|r| 0.3 - 0.2 * r as f64).collect();
                     let l = space.upload_column(&l_values);
-                    let (a_bar, copy) = (space.zeros(rows, columns), space.zeros(rows, columns));
+                    let (mut a_bar, mut copy) = (space.zeros(rows, columns), space.zeros(rows, columns));
                     let b = [1.0, 0.5, -0.3];
                     let sums = |rows: i64| b.map(|_| space.zeros_of(&[rows, columns as i64]));
                     let own = space.rows_of_sums(rows as i64);
-                    let (amplitudes, curvatures, arguments) = (sums(own), sums(own), sums(rows as i64));
-                    let of = PullbackOf {
-                        softplus,
-                        u: &u,
-                        v: of_velocity.then_some(&v.0),
-                        curved: &curved.0,
-                        laplacian_bar: with_laplacian.then_some(&l.0),
-                        a_bar: &a_bar.0,
-                        copy: Some((&from.0, &copy.0)),
-                        b: &b,
-                        amplitudes: if of_velocity { &amplitudes } else { &[] },
-                        curvatures: &curvatures,
-                        arguments: &arguments,
-                    };
-                    // Sums are added to.
-                    space.pullback(&s.0, &of);
-                    space.pullback(&s.0, &of);
+                    let (mut amplitudes, mut curvatures, mut arguments) = (sums(own), sums(own), sums(rows as i64));
+                    // Twice, as sums are added to.
+                    for _ in 0..2 {
+                        let of = PullbackOf {
+                            softplus,
+                            u: &u,
+                            v: of_velocity.then_some(&v.0),
+                            curved: &curved.0,
+                            laplacian_bar: with_laplacian.then_some(&l.0),
+                            a_bar: &mut a_bar.0,
+                            copy: Some((&from.0, &mut copy.0)),
+                            b: &b,
+                            amplitudes: if of_velocity { &mut amplitudes } else { &mut [] },
+                            curvatures: &mut curvatures,
+                            arguments: &mut arguments,
+                        };
+                        space.pullback(&s.0, of);
+                    }
                     let u = |i: usize| terms.iter().map(|(_, values)| 0.5 * values[i]).sum::<f64>();
                     let l = |i: usize| if with_laplacian { l_values[i / columns] } else { 0.0 };
                     let second = |s: f64| if softplus { s * (1.0 - s) } else { 1.0 - s * s };

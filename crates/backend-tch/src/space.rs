@@ -199,7 +199,7 @@ fn add(out: &mut Tensor, terms: &[(f64, &Tensor)]) {
 }
 
 /// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass or one launch, where there is one for these tensors; says whether.
-fn sum_at_once(out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
+fn sum_at_once(out: &mut Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
     if out.device().is_cuda() {
         return kernels::kernels().is_ok_and(|kernels| kernels.sum(out, base, keep, terms));
     }
@@ -232,10 +232,9 @@ pub(crate) fn slice<T: Element>(of: &Tensor) -> &[T] {
     unsafe { std::slice::from_raw_parts(first::<T>(of), of.numel()) }
 }
 
-/// The same, to write to: for a tensor that is the caller's alone to write to, and of which no other slice is in use.
-#[allow(clippy::mut_from_ref, reason = "libtorch's own operations write through shared references just so")]
-pub(crate) fn slice_mut<T: Element>(of: &Tensor) -> &mut [T] {
-    // SAFETY: as above, and what the caller answers for.
+/// The same, to write to; views of the same numbers are not in use meanwhile.
+pub(crate) fn slice_mut<T: Element>(of: &mut Tensor) -> &mut [T] {
+    // SAFETY: as above.
     unsafe { std::slice::from_raw_parts_mut(first(of), of.numel()) }
 }
 
@@ -256,7 +255,7 @@ fn turn<T: Element + Copy + Into<f64> + std::ops::Mul<Output = T>>(
     let columns = table.source.size()[1] as usize;
     let (sources, signs) = (slice::<i32>(&table.source), slice::<T>(&table.sign));
     let elements = slice::<T>(&elements.0).chunks_exact(elements.0.size()[1] as usize);
-    let rows = slice_mut::<T>(&out.0).chunks_exact_mut(columns).zip(slice::<T>(&x.0).chunks_exact(columns));
+    let rows = slice_mut::<T>(&mut out.0).chunks_exact_mut(columns).zip(slice::<T>(&x.0).chunks_exact(columns));
     for ((out, x), elements) in rows.zip(elements) {
         let g = elements[column].into() as usize;
         for (out, from) in out.iter_mut().zip(&sources[g * columns..(g + 1) * columns]) {
@@ -306,7 +305,7 @@ impl Space for Tch {
 
     fn combine(&self, out: &mut Array, base: &Array, terms: &[(f64, &Array)]) {
         let terms = tensors(terms, |a| &a.0);
-        if sum_at_once(&out.0, Some(&base.0), 0.0, &terms) {
+        if sum_at_once(&mut out.0, Some(&base.0), 0.0, &terms) {
             return;
         }
         match &terms[..] {

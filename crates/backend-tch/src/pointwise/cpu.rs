@@ -227,7 +227,7 @@ fn backward<T: Real, const SOFTPLUS: bool>(pass: Backward<'_, T>) {
     }
 }
 
-pub(super) fn slopes(mut a: Tensor, of: &SlopesOf<'_>) -> Tensor {
+pub(super) fn slopes(mut a: Tensor, of: SlopesOf<'_>) -> Tensor {
     for offsets in of.base.into_iter().chain(of.moving) {
         let _ = a.g_add_(offsets);
     }
@@ -239,7 +239,7 @@ pub(super) fn slopes(mut a: Tensor, of: &SlopesOf<'_>) -> Tensor {
     a
 }
 
-fn forward_of<T: Real>(s: &Tensor, of: &SlopesOf<'_>) {
+fn forward_of<T: Real>(s: &Tensor, of: SlopesOf<'_>) {
     let terms = of.toward.as_ref().map_or(Vec::new(), |toward| numbers::<T>(toward.terms));
     let pass = Forward {
         s: slice(s),
@@ -247,7 +247,7 @@ fn forward_of<T: Real>(s: &Tensor, of: &SlopesOf<'_>) {
         curved: slice(of.curved),
         velocity: of.velocity.map(slice_mut),
         laplacian: of.laplacian.map(slice_mut),
-        toward: of.toward.as_ref().map(|to| Leads {
+        toward: of.toward.map(|to| Leads {
             out: slice_mut(to.out),
             base: slice(to.base),
             terms: &terms,
@@ -257,16 +257,16 @@ fn forward_of<T: Real>(s: &Tensor, of: &SlopesOf<'_>) {
     T::forward(pass, of.softplus);
 }
 
-pub(super) fn pullback(s: &Tensor, of: &PullbackOf<'_>) {
+pub(super) fn pullback(s: &Tensor, of: PullbackOf<'_>) {
     match s.kind() {
         Kind::Float => backward_of::<f32>(s, of),
         _ => backward_of::<f64>(s, of),
     }
 }
 
-fn backward_of<T: Real>(s: &Tensor, of: &PullbackOf<'_>) {
-    fn sums<T: Real>(of: &[Tensor]) -> Vec<&mut [T]> {
-        of.iter().map(slice_mut).collect()
+fn backward_of<T: Real>(s: &Tensor, of: PullbackOf<'_>) {
+    fn sums<T: Real>(of: &mut [Tensor]) -> Vec<&mut [T]> {
+        of.iter_mut().map(slice_mut).collect()
     }
     let (u, b) = (numbers(of.u), of.b.iter().map(|b| T::of(*b)).collect::<Vec<_>>());
     let pass = Backward {
@@ -291,7 +291,7 @@ fn numbers<'a, T: Real>(terms: &[(f64, &'a Tensor)]) -> Vec<(T, &'a [T])> {
 
 /// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass. Does nothing and says `false` where that is no sum of equally many numbers of one
 /// kind that lie next to each other on the CPU.
-pub(crate) fn sum(out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
+pub(crate) fn sum(out: &mut Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
     let (kind, count) = (out.kind(), out.numel());
     let fits =
         |of: &Tensor| of.is_contiguous() && of.device() == tch::Device::Cpu && of.kind() == kind && of.numel() == count;

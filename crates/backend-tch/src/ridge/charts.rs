@@ -140,12 +140,12 @@ impl Work<'_> {
             base,
             moving,
             v: &amplitude.v,
-            velocity: velocity.map(|velocity| &velocity.0),
+            velocity: velocity.map(|velocity| &mut velocity.0),
             curved: &amplitude.curved,
-            laplacian: laplacian.map(|laplacian| &laplacian.0),
-            toward: toward.as_ref().map(|to| Leads { out: &to.out.0, base: &to.base.0, terms: &terms, c: to.c }),
+            laplacian: laplacian.map(|laplacian| &mut laplacian.0),
+            toward: toward.map(|to| Leads { out: &mut to.out.0, base: &to.base.0, terms: &terms, c: to.c }),
         };
-        space.slopes(a, &of)
+        space.slopes(a, of)
     }
 
     /// Fills `a_bar` from the cotangents of s or `v ⊙ s` and of the Laplacian, `ā = f'' s̄ + l̄ v n f'''`, and gathers what the gradient
@@ -173,13 +173,13 @@ impl Work<'_> {
             curved: &amplitude.curved,
             laplacian_bar: laplacian_bar.map(|l_bar| &l_bar.0),
             a_bar,
-            copy: copy.map(|(from, to)| (from, &*to)),
+            copy,
             b: &b,
             amplitudes,
             curvatures,
             arguments,
         };
-        field.ridge.space.pullback(s, &of);
+        field.ridge.space.pullback(s, of);
     }
 
     /// The gathered sums: of the weights' products, of arguments, amplitudes and curvatures.
