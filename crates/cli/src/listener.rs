@@ -18,15 +18,22 @@ pub struct Listener<'a> {
     progress: Option<Progress>,
     /// What nats are divided by: sites of a lattice.
     sites: f64,
-    /// Rows of a batch and of the training set, where that is finite.
-    epoch: Option<(u64, u64)>,
+    /// Rows of the training set, where that is finite.
+    training_rows: Option<usize>,
+    /// Rows of a batch.
+    batch: usize,
     validation: Option<f64>,
 }
 
 impl<'a> Listener<'a> {
-    /// Listens for the run; figures are nats divided by `sites`, an epoch is (rows of a batch, rows of the training set).
-    pub fn new(run: &'a RunDir, sites: f64, epoch: Option<(u64, u64)>) -> Self {
-        Self { run, metrics: None, progress: None, sites, epoch, validation: None }
+    /// Listens for the run; figures are nats divided by `sites`, and an epoch is so many rows, where the training set is finite.
+    pub fn new(run: &'a RunDir, sites: f64, training_rows: Option<usize>) -> Self {
+        Self { run, metrics: None, progress: None, sites, training_rows, batch: 0, validation: None }
+    }
+
+    /// From now on batches have so many rows.
+    pub fn begin(&mut self, batch: usize) {
+        self.batch = batch;
     }
 
     /// Shows progress from `first` to `total` steps; `best` is the least value the loss can reach, in nats, and what it is.
@@ -46,7 +53,7 @@ impl<'a> Listener<'a> {
         let validation = metrics.validation;
         Row {
             step: metrics.step,
-            epoch: self.epoch.map(|(batch, rows)| (metrics.step - 1) * batch / rows),
+            epoch: self.training_rows.map(|rows| (metrics.step - 1) * self.batch as u64 / rows as u64),
             loss: per_site(metrics.loss.mean),
             loss_error: per_site(metrics.loss.standard_error),
             learning_rate: metrics.learning_rate,

@@ -48,13 +48,14 @@ impl RunDir {
         Self::fill(path, config)
     }
 
-    /// Makes a new run in the first free one of `base/NAME`, `base/NAME-2`, ...
+    /// Makes a new run in the first free one of `base/NAME`, `base/NAME-2`, ... after all runs of that name.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn create_free(base: &Path, config: &Config) -> Result<Self, CliError> {
         fs::create_dir_all(base).map_err(|e| CliError::file("create", base, e))?;
-        for path in numbered(base, &config.name) {
+        let first = numbers(base, &config.name).max().map_or(1, |latest| latest + 1);
+        for path in (first..).map(|number| numbered(base, &config.name, number)) {
             // Making the folder is what claims the name: two processes never get the same one.
             match fs::create_dir(&path) {
                 Ok(()) => return Self::fill(&path, config),
@@ -191,12 +192,12 @@ pub fn read_config(path: &Path, settings: &[Setting]) -> Result<Config, CliError
     recipes::read_file(&config_file(path), "run", settings)
 }
 
-/// The latest run of a recipe among `base/NAME`, `base/NAME-2`, ...
+/// The latest run of a recipe among `base/NAME`, `base/NAME-2`, ...: that with the greatest number, whichever are gone.
 ///
 /// # Errors
 /// When there is none.
 pub fn latest(base: &Path, name: &str) -> Result<PathBuf, CliError> {
-    numbered(base, name).take_while(|path| path.exists()).filter(|path| is_run(path)).last().ok_or_else(|| {
+    numbers(base, name).max().map(|number| numbered(base, name, number)).ok_or_else(|| {
         CliError::Usage(format!(
             "there is no run of {name} in {}; name the run directory with --out, or start one without --resume",
             base.display()
@@ -204,11 +205,22 @@ pub fn latest(base: &Path, name: &str) -> Result<PathBuf, CliError> {
     })
 }
 
-fn numbered(base: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
-    let (base, name) = (base.to_owned(), name.to_owned());
-    (1_u64..).map(move |k| match k {
-        1 => base.join(&name),
-        _ => base.join(format!("{name}-{k}")),
+fn numbered(base: &Path, name: &str, number: u64) -> PathBuf {
+    if number == 1 { base.join(name) } else { base.join(format!("{name}-{number}")) }
+}
+
+/// The numbers of the runs of this name, in any order. A run of `ising-8` is none of a recipe named `ising`.
+fn numbers(base: &Path, name: &str) -> impl Iterator<Item = u64> {
+    let name = name.to_owned();
+    fs::read_dir(base).into_iter().flatten().flatten().filter_map(move |entry| {
+        let folder = entry.file_name().into_string().ok()?;
+        let number = match folder.strip_prefix(&name)? {
+            "" => 1,
+            rest => rest.strip_prefix('-')?.parse().ok()?,
+        };
+        let config: toml::Table = fs::read_to_string(config_file(&entry.path())).ok()?.parse().ok()?;
+        (numbered(Path::new(""), &name, number).as_os_str() == &*folder && config.get("name")?.as_str()? == name)
+            .then_some(number)
     })
 }
 
@@ -275,6 +287,13 @@ mod tests {
             assert_eq!(run.path(), base.join(expected));
             assert_eq!(latest(&base, "ising-8").unwrap(), run.path());
         }
+        // Neither a gap nor the run of another recipe confuses the two.
+        fs::remove_dir_all(base.join("ising-8-2")).unwrap();
+        let other = Config { name: "ising".into(), ..config() };
+        assert!(latest(&base, "ising").is_err());
+        assert_eq!(RunDir::create_free(&base, &other).unwrap().path(), base.join("ising"));
+        assert_eq!(latest(&base, "ising-8").unwrap(), base.join("ising-8-3"));
+        assert_eq!(RunDir::create_free(&base, &config()).unwrap().path(), base.join("ising-8-4"));
     }
 
     #[test]

@@ -243,10 +243,11 @@ impl<'a, S: Space> Trainer<'a, S> {
         Ok(trainer)
     }
 
-    /// Counts the seconds from those of the trainings that this one goes on from.
+    /// Goes on from the end of another training that is validated on the same figure: seconds are counted from its own, and its best
+    /// parameters stay the best until there are better ones.
     #[must_use]
-    pub fn after(mut self, seconds: f64) -> Self {
-        self.state.seconds = seconds;
+    pub fn after(mut self, before: &TrainState) -> Self {
+        (self.state.seconds, self.state.best) = (before.seconds, before.best);
         self.good = self.checkpoint();
         self
     }

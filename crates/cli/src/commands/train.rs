@@ -75,8 +75,7 @@ fn train<E: Engine>(
 ) -> Result<Finish, CliError> {
     let (config, total) = (&plan.config, phases.last().map_or(0, |phase| phase.settings.steps));
     let folder = CheckpointFolder::open(&run.checkpoints(), config.train.keep)?;
-    let epoch = problem.training_rows().map(|rows| (config.train.batch as u64, rows as u64));
-    let mut listener = Listener::new(run, problem.sites(), epoch);
+    let mut listener = Listener::new(run, problem.sites(), problem.training_rows());
     let mut first = None;
     if let Start::Resume(_) = plan.start {
         first = newest_step(&folder)?;
@@ -139,16 +138,20 @@ impl Phase {
             )));
         }
         let mut resume = resumed && newest.is_some_and(|step| first == 0 || step > first);
-        let mut seconds = 0.0;
+        let mut before = None;
         if first > 0 && !resume {
             let newest =
                 folder.newest(None)?.ok_or_else(|| CliError::Failed("the first training left no checkpoint".into()))?;
             newest.checkpoint.load_trained(space, potential.parameters_mut(), &newest.path)?;
-            seconds = newest.checkpoint.train_state(&newest.path)?.map_or(0.0, |state| state.seconds);
+            before = newest.checkpoint.train_state(&newest.path)?;
         }
         let objective = problem.training_objective::<E::Space>(&config.train, self.matching, self.gradient);
         let batches = TrainingRows { problem, matching: self.matching, space };
-        let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?.after(seconds);
+        listener.begin(self.settings.batch);
+        let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?;
+        if let Some(before) = before {
+            trainer = trainer.after(&before);
+        }
         if resume {
             resume = trainer.resume(listener)?.is_some();
         }

@@ -1,6 +1,7 @@
 //! Trainings in two phases: flow matching on sampled spins or fields, then fine-tuning by the free energy.
 
 use datasets::lattice::{Boundary, Phi4Samples, Phi4Target};
+use flow_core::checkpoint::Checkpoint;
 use serde_json::Value;
 
 use crate::lab::{FIELD, MATCHED, on_every_backend};
@@ -92,6 +93,23 @@ fn the_gradient_through_the_path_is_another_estimate_of_the_same() {
         assert_eq!(column("total", norms)[..8], column("path", norms)[..8]);
         let [total, path] = ["total", "path"].map(|run| column(run, norms)[8]);
         assert!(total != path && (0.2..5.0).contains(&(path / total)), "{total} {path}");
+    });
+}
+
+#[test]
+fn the_best_of_the_first_phase_stays_where_the_second_finds_no_better() {
+    on_every_backend(|lab| {
+        let validated = ["--set=train.validate_every=4", "--set=train.validation_samples=64"];
+        // At such a rate the free energy grows.
+        let settings = [&validated[..], &["--set=fine_tune.learning_rate=3"]].concat();
+        lab.trains(MATCHED, "run", &settings);
+        let figures: Vec<f64> =
+            lab.metrics("run").iter().skip(1).filter_map(|row| row.split(',').nth(8)?.parse().ok()).collect();
+        let [first, second] = [&figures[..2], &figures[2..]].map(|of| of.iter().copied().fold(f64::INFINITY, f64::min));
+        assert!(first < second, "{figures:?}");
+        let best = Checkpoint::read(&lab.path("run/checkpoints/best.safetensors")).unwrap();
+        let state = best.train_state(&lab.path("run")).unwrap().unwrap();
+        assert!(state.step <= 8 && (state.best.unwrap() / 16.0 - first).abs() < 1e-6, "{state:?} {figures:?}");
     });
 }
 
