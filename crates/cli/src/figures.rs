@@ -1,7 +1,7 @@
 //! The figures of a trained flow, converged in the integration step: what `evaluate` prints and a training ends with.
 
 use datasets::mnist::LogitTransform;
-use flow_core::{Converged, Space, Weights, converged};
+use flow_core::{Converged, Mean, Space, Weights, converged};
 
 use crate::config::Config;
 use crate::error::CliError;
@@ -48,15 +48,20 @@ fn report<S: Space>(
     let first_steps = config.evaluate.steps.unwrap_or(trained.flow_steps);
     let figures = match problem {
         Problem::Energy { .. } => free_energy(&found, problem, config.potential.probes().is_none()),
-        Problem::Digits(digits) => Figures::Nll {
-            nll_nats: found.mean.mean,
-            bits_per_dim: Some(bits_per_dim(&found.losses, rows, digits)),
-            entropy_nats: None,
-            kl_nats: None,
-        },
+        Problem::Digits(digits) => {
+            let bits = bits_per_dim(&found.losses, rows, digits);
+            Figures::Nll {
+                nll_nats: found.mean.mean,
+                bits_per_dim: Some(bits.mean),
+                bits_per_dim_error: Some(bits.standard_error),
+                entropy_nats: None,
+                kl_nats: None,
+            }
+        }
         Problem::Plane(density) => Figures::Nll {
             nll_nats: found.mean.mean,
             bits_per_dim: None,
+            bits_per_dim_error: None,
             entropy_nats: Some(density.entropy()),
             kl_nats: Some(found.mean.mean - density.entropy()),
         },
@@ -90,17 +95,17 @@ fn free_energy(found: &Converged, problem: &Problem, exact_laplacian: bool) -> F
     }
 }
 
-/// Mean over pictures of the bits that each takes, with its own Jacobian.
-fn bits_per_dim(losses: &[f64], rows: &FigureRows<'_>, digits: &Digits) -> f64 {
+/// Mean over pictures of the bits per pixel that each takes, with its own Jacobian.
+fn bits_per_dim(losses: &[f64], rows: &FigureRows<'_>, digits: &Digits) -> Mean {
     let dimension = SIDE * SIDE;
     let mut losses_left = losses.iter();
-    let mut sum = 0.0;
+    let mut bits = Vec::with_capacity(losses.len());
     for i in 0..rows.batches() {
         let (mut batch, _) = rows.batch(i);
         digits.standardisation().invert(&mut batch);
         for (x, loss) in batch.chunks_exact(dimension).zip(&mut losses_left) {
-            sum += LogitTransform::bits_per_dim(*loss, digits.transform().log_jacobian(x), dimension);
+            bits.push(LogitTransform::bits_per_dim(*loss, digits.transform().log_jacobian(x), dimension));
         }
     }
-    sum / losses.len() as f64
+    Mean::of(&bits)
 }

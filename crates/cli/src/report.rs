@@ -47,6 +47,9 @@ pub enum Figures {
         /// Mean over pictures of the bits per pixel.
         #[serde(skip_serializing_if = "Option::is_none")]
         bits_per_dim: Option<f64>,
+        /// Their standard error.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bits_per_dim_error: Option<f64>,
         /// Entropy of the data's density in nats, where it is known.
         #[serde(skip)]
         entropy_nats: Option<f64>,
@@ -113,10 +116,10 @@ impl Report {
         let nats_error = self.sites as f64 * self.standard_error;
         let mut rows = Vec::new();
         match &self.figures {
-            Figures::Nll { nll_nats, bits_per_dim, entropy_nats, kl_nats } => {
+            Figures::Nll { nll_nats, bits_per_dim, bits_per_dim_error, entropy_nats, kl_nats } => {
                 rows.push(("negative log-likelihood", format!("{} nats", with_error(*nll_nats, self.standard_error))));
-                if let Some(bits) = bits_per_dim {
-                    rows.push(("bits per pixel", format!("{bits:.4}")));
+                if let (Some(bits), Some(error)) = (bits_per_dim, bits_per_dim_error) {
+                    rows.push(("bits per pixel", with_error(*bits, *error)));
                 }
                 if let Some(entropy) = entropy_nats {
                     rows.push(("entropy of the data", format!("{} nats", like_error(*entropy, self.standard_error))));
@@ -257,12 +260,19 @@ mod tests {
                 "steps"
             ]
         );
-        let figures = Figures::Nll { nll_nats: 1255.5, bits_per_dim: Some(1.66), entropy_nats: None, kl_nats: None };
+        let figures = Figures::Nll {
+            nll_nats: 1255.5,
+            bits_per_dim: Some(1.66),
+            bits_per_dim_error: Some(0.0021),
+            entropy_nats: None,
+            kl_nats: None,
+        };
         let nll = Report { objective: Objective::Nll, figures, ..report() };
         assert_eq!(
             keys(&nll),
             [
                 "bits_per_dim",
+                "bits_per_dim_error",
                 "converged",
                 "integration_error",
                 "integrator",
