@@ -18,8 +18,9 @@ figures of one run evaluated in every precision.
   --tests DIR     folder with the programs of the conformance suite, as --pack leaves them
   --peer COMMAND  a program to be measured in the same minutes, which prints its own seconds per step; may be repeated
   --minutes N     starts nothing more after N minutes (default 8)
-  --pack DIR      builds the program and the tests and puts all that a GPU machine without Rust needs into DIR:
-                  there, LIBTORCH=... DIR/gpu.sh --tests DIR/tests ... does the rest
+  --pack DIR      builds the program, the tests and what compare.py runs, and puts all that a GPU machine without Rust needs into DIR:
+                  there, LIBTORCH=... DIR/gpu.sh --tests DIR/tests ... does the rest, and
+                  DIR/compare.py --cuda --program DIR/measure ... the comparison with the peers
 
 The program is built with --release, unless the variable MAFLOW names one or one lies beside this script.
 EOF
@@ -137,7 +138,11 @@ if [ -n "$tests" ]; then
     for program in "$tests"/*; do
         name=$(basename "$program")
         time_for "$name" || break
-        "$program" >"$out/$name.txt" 2>&1 || echo "$name failed: see $out/$name.txt"
+        # What a check found is told at once, should there be no time for the end.
+        "$program" --nocapture >"$out/$name.txt" 2>&1 || {
+            echo "$name failed: see $out/$name.txt"
+            grep -A 2 'panicked at' "$out/$name.txt" || true
+        }
         grep '^test result' "$out/$name.txt" | sed "s/^/$name: /"
     done
 fi
