@@ -312,6 +312,23 @@ fn orders() {
 }
 
 #[test]
+fn what_draws_in_secret_is_not_recorded() {
+    for on in spaces(Precision::F64) {
+        let known = |of: &dyn Potential<Tch>| [of.identity().is_some(), of.chooses().is_some()];
+        assert_eq!(known(&ridge(on, 5, 7, Activation::Softplus, true)), [true, false]);
+        for draw in [SymmetryDraw::PerSolve, SymmetryDraw::PerStage] {
+            assert_eq!(known(&symmetrised(on, draw)), [false, true]);
+            let twice = Symmetrised::new(on, symmetrised(on, draw), shifts(5), draw).unwrap();
+            assert_eq!(known(&twice), [false, false]);
+            let sum = flow_core::Sum::new(on, vec![("turned".into(), Box::new(symmetrised(on, draw)))]).unwrap();
+            assert_eq!(known(&sum), [false, false]);
+        }
+        assert_eq!(known(&u_shaped(on, 0)), [true, false]);
+        assert_eq!(known(&u_shaped(on, 2)), [false, false]);
+    }
+}
+
+#[test]
 fn feature_space_is_taken_where_it_pays() {
     for (dim, hidden, pays) in [(4, 7, true), (4, 8, false), (4, 9, false)] {
         for on in spaces(Precision::F64) {
