@@ -1,6 +1,7 @@
 //! Settings of libtorch that its C interface has no call for, so its C++ functions are asked: TF32, the same bits again, denormal numbers.
 
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libloading::os::unix::Library;
 
@@ -24,7 +25,17 @@ const SET_FLUSH_DENORMAL: [&str; 1] = ["_ZN2at7Context16setFlushDenormalEb"];
 /// # Errors
 /// [`Error::CannotLoad`] when libtorch lacks the functions.
 pub(crate) fn allow_tf32(allow: bool) -> Result<(), Error> {
-    set(&SET_TF32, allow)
+    set(&SET_TF32, allow)?;
+    TF32.store(allow, Ordering::Relaxed);
+    Ok(())
+}
+
+/// What [`allow_tf32`] was last told.
+static TF32: AtomicBool = AtomicBool::new(false);
+
+/// Whether TF32 is allowed.
+pub(crate) fn tf32() -> bool {
+    TF32.load(Ordering::Relaxed)
 }
 
 /// Lets CUDA devices do convolutions by methods alone that give the same bits for the same numbers. libtorch has to be loaded.

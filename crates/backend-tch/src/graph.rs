@@ -9,7 +9,7 @@ use libloading::os::unix::Library;
 use tch::{Kind, Tensor};
 
 use crate::error::lacks;
-use crate::{Array, Error, Tch, kernels};
+use crate::{Array, Error, Tch, context, kernels};
 
 /// `c10::cuda::CUDAStream`: the type and number of a device, and the number of the stream (c10/core/Stream.h).
 #[derive(Clone, Copy)]
@@ -147,6 +147,10 @@ impl Record<Tch> for Graphs {
 
     fn address(&self, array: &Array) -> usize {
         array.0.data_ptr().addr()
+    }
+
+    fn mode(&self) -> u64 {
+        context::tf32().into()
     }
 }
 

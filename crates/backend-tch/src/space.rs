@@ -31,7 +31,7 @@ pub struct Permutations {
 }
 
 // SAFETY: constant operations of libtorch on one tensor are safe from several threads. The tensors are private to this crate, and
-// nothing that writes to one (in place, as an out-parameter, or to its gradient) is called here through a shared reference.
+// nothing that writes to one (in place, as an out-parameter, by a kernel, or to its gradient) is called here but by who has the array alone.
 unsafe impl Sync for Array {}
 // SAFETY: as for `Array`.
 unsafe impl Sync for Column {}
@@ -90,13 +90,10 @@ pub struct Tch {
     product_kind: Kind,
 }
 
-/// The solves recorded on the first CUDA device, with TF32 or without: what was recorded keeps to it.
-fn recorder(tf32: bool) -> Result<&'static Recorder<Tch>, Error> {
-    static RECORDERS: [OnceLock<Result<Recorder<Tch>, Error>>; 2] = [const { OnceLock::new() }; 2];
-    RECORDERS[usize::from(tf32)]
-        .get_or_init(|| Ok(Recorder::new(Box::new(Graphs::new()?))))
-        .as_ref()
-        .map_err(Clone::clone)
+/// The solves recorded on the first CUDA device.
+fn recorder() -> Result<&'static Recorder<Tch>, Error> {
+    static RECORDER: OnceLock<Result<Recorder<Tch>, Error>> = OnceLock::new();
+    RECORDER.get_or_init(|| Ok(Recorder::new(Box::new(Graphs::new()?)))).as_ref().map_err(Clone::clone)
 }
 
 impl std::fmt::Debug for Tch {
@@ -125,7 +122,7 @@ impl Tch {
         }
         let workers = (device == Device::Cpu && threads > 1).then(|| workers::of(threads));
         let kernels = (device == Device::Cuda).then(kernels::kernels).transpose()?;
-        let recorder = (device == Device::Cuda).then(|| recorder(options.allow_tf32)).transpose()?;
+        let recorder = (device == Device::Cuda).then(recorder).transpose()?;
         let wide = kernels.is_some_and(Kernels::products_are_better_in_64_bits) && !options.allow_tf32;
         let product_kind = if wide { Kind::Double } else { kind(precision) };
         Ok(Self { device, precision, workers, kernels, recorder, product_kind })

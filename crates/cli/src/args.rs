@@ -129,7 +129,7 @@ pub struct TrainArgs {
     /// Change one key of the recipe, e.g. train.learning_rate=3e-4; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<Setting>,
-    /// Run directory to make [default: the first free one of runs/RECIPE, runs/RECIPE-2, ...]
+    /// Run directory to make [default: runs/RECIPE, or the next of runs/RECIPE-2, ...]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on from the newest checkpoint of the run [default: the latest run of the recipe]

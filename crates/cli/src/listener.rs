@@ -20,20 +20,22 @@ pub struct Listener<'a> {
     sites: f64,
     /// Rows of the training set, where that is finite.
     training_rows: Option<usize>,
-    /// Rows of a batch.
-    batch: usize,
+    /// Where the training of now began: its first step, the rows seen before, and the rows of its batches.
+    first: u64,
+    seen: u64,
+    batch: u64,
     validation: Option<f64>,
 }
 
 impl<'a> Listener<'a> {
     /// Listens for the run; figures are nats divided by `sites`, and an epoch is so many rows, where the training set is finite.
     pub fn new(run: &'a RunDir, sites: f64, training_rows: Option<usize>) -> Self {
-        Self { run, metrics: None, progress: None, sites, training_rows, batch: 0, validation: None }
+        Self { run, metrics: None, progress: None, sites, training_rows, first: 0, seen: 0, batch: 0, validation: None }
     }
 
-    /// From now on batches have so many rows.
-    pub fn begin(&mut self, batch: usize) {
-        self.batch = batch;
+    /// Hears of a training that begins at step `first` after so many rows were `seen`, in batches of so many.
+    pub fn begin(&mut self, first: u64, seen: u64, batch: u64) {
+        (self.first, self.seen, self.batch) = (first, seen, batch);
     }
 
     /// Shows progress from `first` to `total` steps; `best` is the least value the loss can reach, in nats, and what it is.
@@ -53,7 +55,9 @@ impl<'a> Listener<'a> {
         let validation = metrics.validation;
         Row {
             step: metrics.step,
-            epoch: self.training_rows.map(|rows| (metrics.step - 1) * self.batch as u64 / rows as u64),
+            epoch: self
+                .training_rows
+                .map(|rows| (self.seen + (metrics.step - 1 - self.first) * self.batch) / rows as u64),
             loss: per_site(metrics.loss.mean),
             loss_error: per_site(metrics.loss.standard_error),
             learning_rate: metrics.learning_rate,

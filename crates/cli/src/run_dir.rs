@@ -48,11 +48,11 @@ impl RunDir {
         Self::fill(path, config)
     }
 
-    /// Makes a new run in the first free one of `base/NAME`, `base/NAME-2`, ... after all runs of that name.
+    /// Makes a new run in `base/NAME`, or in the first free one of `base/NAME-2`, ... after all runs of that name.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn create_free(base: &Path, config: &Config) -> Result<Self, CliError> {
+    pub fn create_next(base: &Path, config: &Config) -> Result<Self, CliError> {
         fs::create_dir_all(base).map_err(|e| CliError::file("create", base, e))?;
         let first = numbers(base, &config.name).max().map_or(1, |latest| latest + 1);
         for path in (first..).map(|number| numbered(base, &config.name, number)) {
@@ -218,9 +218,11 @@ fn numbers(base: &Path, name: &str) -> impl Iterator<Item = u64> {
             "" => 1,
             rest => rest.strip_prefix('-')?.parse().ok()?,
         };
-        let config: toml::Table = fs::read_to_string(config_file(&entry.path())).ok()?.parse().ok()?;
-        (numbered(Path::new(""), &name, number).as_os_str() == &*folder && config.get("name")?.as_str()? == name)
-            .then_some(number)
+        let of_that_name = numbered(Path::new(""), &name, number).as_os_str() == &*folder && is_run(&entry.path());
+        // A damaged configuration is no reason to take another run: that of its folder's name is told of when it is read.
+        let config = || fs::read_to_string(config_file(&entry.path())).ok()?.parse::<toml::Table>().ok();
+        let another = || config().is_some_and(|config| config.get("name").and_then(|of| of.as_str()) != Some(&name));
+        (of_that_name && !another()).then_some(number)
     })
 }
 
@@ -283,7 +285,7 @@ mod tests {
         let base = dir.path().join("runs");
         assert!(latest(&base, "ising-8").is_err());
         for expected in ["ising-8", "ising-8-2", "ising-8-3"] {
-            let run = RunDir::create_free(&base, &config()).unwrap();
+            let run = RunDir::create_next(&base, &config()).unwrap();
             assert_eq!(run.path(), base.join(expected));
             assert_eq!(latest(&base, "ising-8").unwrap(), run.path());
         }
@@ -291,9 +293,11 @@ mod tests {
         fs::remove_dir_all(base.join("ising-8-2")).unwrap();
         let other = Config { name: "ising".into(), ..config() };
         assert!(latest(&base, "ising").is_err());
-        assert_eq!(RunDir::create_free(&base, &other).unwrap().path(), base.join("ising"));
+        assert_eq!(RunDir::create_next(&base, &other).unwrap().path(), base.join("ising"));
         assert_eq!(latest(&base, "ising-8").unwrap(), base.join("ising-8-3"));
-        assert_eq!(RunDir::create_free(&base, &config()).unwrap().path(), base.join("ising-8-4"));
+        assert_eq!(RunDir::create_next(&base, &config()).unwrap().path(), base.join("ising-8-4"));
+        fs::write(base.join("ising-8-4/config.toml"), "name = ").unwrap();
+        assert_eq!(latest(&base, "ising-8").unwrap(), base.join("ising-8-4"));
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub trait Potential<S: Space>: Send + Sync {
         None
     }
 
-    /// The same potential as one that can be told what to draw, where its solves depend on that beside the above.
+    /// The same potential as one that can be told what to draw, where its solves depend on that too, but on nothing else that
+    /// [`Potential::identity`] leaves out.
     fn chooses(&self) -> Option<&dyn Chooses<S>> {
         None
     }
@@ -53,8 +54,8 @@ pub trait Potential<S: Space>: Send + Sync {
 
 /// A potential that can be told what to draw, so that its solves can be [recorded](crate::Recorder) too.
 pub trait Chooses<S: Space> {
-    /// As [`Potential::identity`], of solves that are told.
-    fn identity(&self) -> u64;
+    /// What [`Potential::identity`] is to others.
+    fn told_identity(&self) -> u64;
 
     /// What the potential draws for a solve of so many evaluations: equally many numbers for every row of the batch, row by row.
     fn choose(&self, solve: &Solve, evaluations: usize) -> Vec<f64>;

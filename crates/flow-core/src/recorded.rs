@@ -30,6 +30,9 @@ pub trait Record<S: Space>: Send + Sync {
 
     /// Where an array lies: no two that exist at a time share an address.
     fn address(&self, array: &S::Array) -> usize;
+
+    /// A number for what else is set in the process that operations depend on, and that recorded ones keep to.
+    fn mode(&self) -> u64;
 }
 
 /// The solves recorded on a device, the last [`Recorder::MOST`] of them.
@@ -48,6 +51,7 @@ struct Known<S: Space> {
 /// What has to be the same for a solve to be the same but for its numbers.
 #[derive(PartialEq)]
 struct Key {
+    mode: u64,
     potential: u64,
     /// Addresses of the parameters.
     parameters: Vec<usize>,
@@ -77,6 +81,11 @@ struct Recorded<S: Space> {
     /// What was drawn for the potential, where it was told.
     chosen: Option<S::Array>,
     freeze: Box<dyn Repeat>,
+    way: RecordedWay<S>,
+}
+
+/// What follows the freezing of the potential.
+struct RecordedWay<S: Space> {
     there: Box<dyn Repeat>,
     end: End<S>,
     back: Option<Back<S>>,
@@ -241,11 +250,12 @@ impl<S: Space> Asked<'_, '_, S> {
             (Some(identity), _) => (identity, None),
             (None, Some(chooses)) => {
                 let choose: Choose<'_> = Box::new(move || chooses.choose(self.solve, evaluations));
-                (chooses.identity(), Some(choose))
+                (chooses.told_identity(), Some(choose))
             }
             (None, None) => return None,
         };
         let key = Key {
+            mode: device.mode(),
             potential: identity,
             parameters: potential.parameters().into_iter().map(|p| device.address(&p.value)).collect(),
             integrator: integrator.describe(),
@@ -271,7 +281,7 @@ impl<S: Space> Asked<'_, '_, S> {
             });
         });
         let field = field.expect("the work was done");
-        let (there, end, back, found, constant) = match self.way {
+        let (way, found) = match self.way {
             Way::Scored => self.record_scored(device, &*field, &start)?,
             Way::There { cost } => self.record_solve(device, &*field, &start[0], Wanted { tape: None, cost })?,
             Way::AndBack { tape, cost_bar, .. } => {
@@ -280,7 +290,7 @@ impl<S: Space> Asked<'_, '_, S> {
             }
         };
         drop(field);
-        Ok((Recorded { start, chosen, freeze, there, end, back, _constant: constant }, found))
+        Ok((Recorded { start, chosen, freeze, way }, found))
     }
 
     /// Points with their scores.
@@ -289,7 +299,7 @@ impl<S: Space> Asked<'_, '_, S> {
         device: &dyn Record<S>,
         field: &dyn Field<S>,
         start: &[S::Array],
-    ) -> Result<Parts<S>, Error> {
+    ) -> Result<(RecordedWay<S>, Found<S>), Error> {
         let (space, rows) = (self.flow.space, self.solve.rows);
         let (ones, mut end) = (ones(space, rows), None);
         let there = device.record(&mut || {
@@ -299,7 +309,7 @@ impl<S: Space> Asked<'_, '_, S> {
         let ([x, score], log_density) = end.expect("the work was done")?;
         let end = End { x, log_density, cost: None, score: Some(score) };
         let found = Found { arrived: end.fetch(space), losses: Vec::new(), gradient: None };
-        Ok((there, end, None, found, vec![ones]))
+        Ok((RecordedWay { there, end, back: None, _constant: vec![ones] }, found))
     }
 
     /// The way there, and back where there is a tape.
@@ -309,7 +319,7 @@ impl<S: Space> Asked<'_, '_, S> {
         field: &dyn Field<S>,
         start: &S::Array,
         wanted: Wanted,
-    ) -> Result<Parts<S>, Error> {
+    ) -> Result<(RecordedWay<S>, Found<S>), Error> {
         let (Flow { space, integrator, .. }, rows) = (*self.flow, self.solve.rows);
         let mut end = None;
         let there = device.record(&mut || {
@@ -343,16 +353,13 @@ impl<S: Space> Asked<'_, '_, S> {
             back = Some(Back { x_bar, back: recorded, gradient });
         }
         let gradient = back.as_ref().map(|back| back.gradient.clone());
-        Ok((there, end, back, Found { arrived, losses, gradient }, constant))
+        Ok((RecordedWay { there, end, back, _constant: constant }, Found { arrived, losses, gradient }))
     }
 }
 
-/// Of a solve just recorded: the way there, its end, the way back, what was found, and columns to be kept.
-type Parts<S> = (Box<dyn Repeat>, End<S>, Option<Back<S>>, Found<S>, Vec<<S as Space>::Column>);
-
 /// Lets go of the oldest solves with a gradient until there may be one more.
 fn make_room<S: Space>(known: &mut Vec<Known<S>>) {
-    let with_gradient = |known: &Known<S>| known.recorded.as_ref().is_some_and(|recorded| recorded.back.is_some());
+    let with_gradient = |known: &Known<S>| known.recorded.as_ref().is_some_and(|recorded| recorded.way.back.is_some());
     while known.iter().filter(|known| with_gradient(known)).count() >= Recorder::<S>::MOST_WITH_GRADIENT {
         let oldest = known.iter().position(with_gradient).expect("there are some");
         known.remove(oldest);
@@ -361,15 +368,16 @@ fn make_room<S: Space>(known: &mut Vec<Known<S>>) {
 
 impl<S: Space> Recorded<S> {
     fn again(&mut self, device: &dyn Record<S>, asked: &Asked<'_, '_, S>, chosen: Option<&[f64]>) -> Found<S> {
+        debug_assert_eq!(self.chosen.is_some(), chosen.is_some(), "the key says whether something is drawn");
         let arrays = self.start.iter_mut().chain(&mut self.chosen);
         for (array, values) in arrays.zip(asked.start.iter().copied().chain(chosen)) {
             device.refill(array, values);
         }
         self.freeze.repeat();
-        self.there.repeat();
-        let arrived = self.end.fetch(asked.flow.space);
+        self.way.there.repeat();
+        let arrived = self.way.end.fetch(asked.flow.space);
         let (losses, x_bar) = (asked.meet)(&arrived);
-        let gradient = self.back.as_mut().map(|back| {
+        let gradient = self.way.back.as_mut().map(|back| {
             device.refill(&mut back.x_bar, &x_bar);
             back.back.repeat();
             back.gradient.clone()

@@ -112,18 +112,30 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     /// Symmetrises a potential.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the group acts on another number of coordinates than the potential.
+    /// [`Error::Shape`] when the group acts on another number of coordinates than the potential; [`Error::Setting`] when it has more than 2²⁴ elements.
     pub fn new(space: S, inner: P, group: Group, draw: SymmetryDraw) -> Result<Self, Error> {
         group.check_dim(inner.dim())?;
+        // Numbers of elements are sent in working precision.
+        if group.order() > 1 << f32::MANTISSA_DIGITS {
+            return Err(Error::setting("potential.symmetry.group", group.order(), "a group of at most 2^24 elements"));
+        }
         let table = space.permutations(&group.source, &group.sign);
         Ok(Self { space, inner, group, table, draw, identity: new_identity() })
     }
 
-    /// The element drawn for a row at a stage, and its inverse.
-    fn draw(&self, draws: Draws, row: usize, stage: u64) -> [f64; 2] {
-        let stage = if self.draw == SymmetryDraw::PerStage { stage } else { 0 };
-        let g = draws.symmetry(row as u64, stage).random_range(0..self.group.order() as u32);
-        [g, self.group.inverse[g as usize]].map(f64::from)
+    /// The number of the draw that a stage needs.
+    fn draw_of(&self, stage: u64) -> u64 {
+        if self.draw == SymmetryDraw::PerStage { stage } else { 0 }
+    }
+
+    /// Elements that are drawn for some rows, each beside its inverse, for one draw after the other; row by row.
+    fn pairs(&self, draws: Draws, rows: Range<usize>, numbers: Range<u64>) -> Vec<f64> {
+        let order = self.group.order() as u32;
+        let pair = |row, number| {
+            let g = draws.symmetry(row, number).random_range(0..order);
+            [g, self.group.inverse[g as usize]].map(f64::from)
+        };
+        rows.flat_map(|row| numbers.clone().flat_map(move |number| pair(row as u64, number))).collect()
     }
 
     fn field<'a>(&'a self, solve: &Solve, drawn: Drawn<'a, S>) -> Box<dyn Field<S> + 'a> {
@@ -162,14 +174,13 @@ impl<S: Space, P: Potential<S>> Potential<S> for Symmetrised<S, P> {
 }
 
 impl<S: Space, P: Potential<S>> Chooses<S> for Symmetrised<S, P> {
-    fn identity(&self) -> u64 {
+    fn told_identity(&self) -> u64 {
         self.identity
     }
 
     fn choose(&self, solve: &Solve, evaluations: usize) -> Vec<f64> {
-        let draws = if self.draw == SymmetryDraw::PerStage { evaluations as u64 } else { 1 };
-        let row = |row| (0..draws).flat_map(move |stage| self.draw(solve.draws, row, stage));
-        (0..solve.rows).flat_map(row).collect()
+        let last = self.draw_of((evaluations as u64).saturating_sub(1));
+        self.pairs(solve.draws, 0..solve.rows, 0..last + 1)
     }
 
     fn freeze_with<'a>(&'a self, solve: &Solve, chosen: &'a S::Array) -> Box<dyn Field<S> + 'a> {
@@ -193,55 +204,65 @@ struct Turned<'a, S: Space, P> {
     anew: bool,
 }
 
+/// Draws that are made at once where a row needs one for every stage: each upload takes as long as many numbers.
+const AT_ONCE: u64 = 16;
+
 impl<S: Space, P: Potential<S>> Turned<'_, S, P> {
+    /// The elements of a stage, and of those around it.
     fn elements(&self, rows: Range<usize>, stage: u64) -> Elements<'_, S> {
         let (space, table) = (&self.by.space, &self.by.table);
-        let (pairs, column) = match self.drawn {
-            Drawn::By(draws) => {
-                let pairs: Vec<f64> = rows.clone().flat_map(|row| self.by.draw(draws, row, stage)).collect();
-                (Cow::Owned(space.upload(rows.len(), 2, &pairs)), 0)
-            }
+        let draws = match self.drawn {
             Drawn::Before(pairs) => {
-                let draw = if self.by.draw == SymmetryDraw::PerStage { 2 * stage as usize } else { 0 };
-                (Cow::Borrowed(pairs), draw)
+                return Elements { space, table, pairs: Cow::Borrowed(pairs), numbers: 0..u64::MAX };
             }
+            Drawn::By(draws) => draws,
         };
-        Elements { space, table, pairs, column }
+        let number = self.by.draw_of(stage);
+        let first = number - number % AT_ONCE;
+        let numbers = first..if self.by.draw == SymmetryDraw::PerStage { first + AT_ONCE } else { 1 };
+        let (n, columns) = (rows.len(), 2 * (numbers.end - numbers.start) as usize);
+        let pairs = Cow::Owned(space.upload(n, columns, &self.by.pairs(draws, rows, numbers.clone())));
+        Elements { space, table, pairs, numbers }
     }
 }
 
-/// An element for each of some rows, beside its inverse.
+/// Elements for each of some rows, each beside its inverse.
 struct Elements<'a, S: Space> {
     space: &'a S,
     table: &'a S::Permutations,
     pairs: Cow<'a, S::Array>,
-    column: usize,
+    /// Of the draws that there are.
+    numbers: Range<u64>,
 }
 
 impl<S: Space> Elements<'_, S> {
-    fn turn(&self, x: &S::Array) -> S::Array {
-        self.space.permute(x, self.table, &self.pairs, self.column)
+    fn turn(&self, x: &S::Array, number: u64) -> S::Array {
+        self.space.permute(x, self.table, &self.pairs, self.column(number))
     }
 
-    fn turn_back(&self, x: &S::Array) -> S::Array {
-        self.space.permute(x, self.table, &self.pairs, self.column + 1)
+    fn turn_back(&self, x: &S::Array, number: u64) -> S::Array {
+        self.space.permute(x, self.table, &self.pairs, self.column(number) + 1)
+    }
+
+    fn column(&self, number: u64) -> usize {
+        2 * (number - self.numbers.start) as usize
     }
 }
 
 impl<S: Space, P: Potential<S>> Field<S> for Turned<'_, S, P> {
     fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array) {
+        let elements = self.elements(rows.clone(), 0);
         if self.anew {
             let (inner, state) = self.inner.enter(rows.clone(), x);
-            return (Box::new(TurnedAnew { field: self, inner, rows }), state);
+            return (Box::new(TurnedAnew { field: self, inner, rows, elements }), state);
         }
-        let elements = self.elements(rows.clone(), 0);
-        let (inner, state) = self.inner.enter(rows, elements.turn(&x));
+        let (inner, state) = self.inner.enter(rows, elements.turn(&x, 0));
         (Box::new(TurnedOnce { inner, elements }), state)
     }
 
     fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column {
         let elements = self.elements(rows.clone(), stage.index);
-        self.inner.value(rows, stage, &elements.turn(x))
+        self.inner.value(rows, stage, &elements.turn(x, self.by.draw_of(stage.index)))
     }
 
     fn gradient(&self, sums: Vec<S::Array>) -> Vec<S::Array> {
@@ -310,16 +331,16 @@ impl<S: Space> Chart<S> for TurnedOnce<'_, S> {
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {
-        self.elements.turn_back(&self.inner.leave(state))
+        self.elements.turn_back(&self.inner.leave(state), 0)
     }
 
     fn leave_pullback(&mut self, state: &S::Array, x_bar: S::Array) -> S::Array {
-        self.inner.leave_pullback(state, self.elements.turn(&x_bar))
+        self.inner.leave_pullback(state, self.elements.turn(&x_bar, 0))
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
         let (x_bar, share) = self.inner.enter_pullback(state_bar);
-        (self.elements.turn_back(&x_bar), share)
+        (self.elements.turn_back(&x_bar, 0), share)
     }
 }
 
@@ -328,6 +349,19 @@ struct TurnedAnew<'a, S: Space, P> {
     field: &'a Turned<'a, S, P>,
     inner: Box<dyn Chart<S> + 'a>,
     rows: Range<usize>,
+    /// Of the last stage.
+    elements: Elements<'a, S>,
+}
+
+impl<S: Space, P: Potential<S>> TurnedAnew<'_, S, P> {
+    /// The draw of a stage, whose elements are there from now on.
+    fn draw(&mut self, stage: Stage) -> u64 {
+        let number = self.field.by.draw_of(stage.index);
+        if !self.elements.numbers.contains(&number) {
+            self.elements = self.field.elements(self.rows.clone(), stage.index);
+        }
+        number
+    }
 }
 
 impl<S: Space, P: Potential<S>> Chart<S> for TurnedAnew<'_, S, P> {
@@ -339,10 +373,10 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedAnew<'_, S, P> {
         laplacian: Option<&mut S::Column>,
         memo: Option<&mut Memo<S>>,
     ) {
-        let elements = self.field.elements(self.rows.clone(), stage.index);
-        let turned = elements.turn(state);
+        let draw = self.draw(stage);
+        let turned = self.elements.turn(state, draw);
         self.inner.evaluate(stage, &turned, velocity, laplacian, memo);
-        *velocity = elements.turn_back(velocity);
+        *velocity = self.elements.turn_back(velocity, draw);
     }
 
     fn pullback(
@@ -354,14 +388,14 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedAnew<'_, S, P> {
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     ) {
-        let elements = self.field.elements(self.rows.clone(), stage.index);
-        let turned = elements.turn(state);
-        let velocity_bar = elements.turn(velocity_bar);
+        let draw = self.draw(stage);
+        let turned = self.elements.turn(state, draw);
+        let velocity_bar = self.elements.turn(velocity_bar, draw);
         let Some(state_bar) = state_bar else {
             return self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, None);
         };
         self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, Some(state_bar));
-        *state_bar = elements.turn_back(state_bar);
+        *state_bar = self.elements.turn_back(state_bar, draw);
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {

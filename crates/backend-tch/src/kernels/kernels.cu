@@ -136,8 +136,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) pointwise(const __grid_con
     store(p.out + i, out, count);
 }
 
-// Row r of out <- element[r] of the table applied to row r of x. The elements travel with the launch: a copy to the device would
-// wait for it.
+// Row r of out <- that element of the table, applied to row r of x, whose number is in this column of row r of `element`.
 struct Turn {
     T *out;
     const T *x;

@@ -38,7 +38,7 @@ impl Work for Train {
         self.config.run = Some(self.compute.run_info());
         let run = match &self.start {
             Start::New(path) => RunDir::create(path, &self.config)?,
-            Start::NewNumbered(base) => RunDir::create_free(base, &self.config)?,
+            Start::NewNumbered(base) => RunDir::create_next(base, &self.config)?,
             Start::Resume(path) => RunDir::resume(path)?,
         };
         if let (Problem::Digits(digits), Start::New(_) | Start::NewNumbered(_)) = (&problem, &self.start) {
@@ -147,7 +147,7 @@ impl Phase {
         }
         let objective = problem.training_objective::<E::Space>(&config.train, self.matching, self.gradient);
         let batches = TrainingRows { problem, matching: self.matching, space };
-        listener.begin(self.settings.batch);
+        listener.begin(first, first * config.train.batch as u64, self.settings.batch as u64);
         let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?;
         if let Some(before) = before {
             trainer = trainer.after(&before);

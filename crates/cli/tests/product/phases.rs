@@ -9,11 +9,13 @@ use crate::lab::{FIELD, MATCHED, on_every_backend};
 #[test]
 fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
     on_every_backend(|lab| {
-        lab.trains(MATCHED, "whole", &[]);
+        let validated = ["--set=train.validate_every=4", "--set=train.validation_samples=16"];
+        lab.trains(MATCHED, "whole", &validated);
+        let best = |run: &str| Checkpoint::read(&lab.path(run).join("checkpoints/best.safetensors")).unwrap().tensors;
         // What an end in the first phase, at its very end, or in the second leaves behind.
         for kept in [4, 8, 12] {
             let run = format!("cut-{kept}");
-            lab.trains(MATCHED, &run, &[]);
+            lab.trains(MATCHED, &run, &validated);
             for path in lab.checkpoints(&run) {
                 let digits: String =
                     path.file_name().unwrap().to_str().unwrap().chars().filter(char::is_ascii_digit).collect();
@@ -24,6 +26,7 @@ fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
             lab.does(&["train", "--resume", "--out", &run]);
             assert_eq!(lab.final_bits(&run), lab.final_bits("whole"), "cut after step {kept}");
             assert_eq!(lab.metrics(&run), lab.metrics("whole"), "cut after step {kept}");
+            assert_eq!(best(&run), best("whole"), "cut after step {kept}");
         }
     });
 }

@@ -120,7 +120,19 @@ fn told_what_it_would_draw_it_is_the_same<S: Space>(
     let found = field_of(space, &*told, 0..ROWS, x_array());
     assert_eq!(found, field(space, potential, x, 0, coordinates), "told what to draw, a field is another");
     let value = |frozen: &dyn Field<S>| space.download_column(&frozen.value(0..ROWS, STAGE, &x_array()));
-    assert_eq!(value(&*told), value(&*potential.freeze(&solve)), "told what to draw, a value is another");
+    let frozen = potential.freeze(&solve);
+    assert_eq!(value(&*told), value(&*frozen), "told what to draw, a value is another");
+    let pairing = Pairing::new(space, potential, coordinates);
+    let pullback = |of: &dyn Field<S>| {
+        let (x_bar, gradient) = pairing.pullback_of(space, of, x_array());
+        (x_bar, gradient.iter().map(|array| space.download(array)).collect::<Vec<_>>())
+    };
+    assert_eq!(pullback(&*told), pullback(&*frozen), "told what to draw, a pullback is another");
+    let leave_bar = |of: &dyn Field<S>| {
+        let (mut chart, state) = of.enter(0..ROWS, x_array());
+        space.download(&chart.leave_pullback(&state, x_array()))
+    };
+    assert_eq!(leave_bar(&*told), leave_bar(&*frozen), "told what to draw, the end is another");
 }
 
 /// `⟨cotangents, (velocity, ∇²φ)⟩` at the entry state of x, with its cotangents of x and of the parameters where asked for.
@@ -151,7 +163,11 @@ impl Pairing {
 
     fn pullback<S: Space>(&self, space: &S, potential: &dyn Potential<S>, x: &[f64]) -> (Vec<f64>, Vec<S::Array>) {
         let frozen = potential.freeze(&a_solve(ROWS, self.coordinates));
-        let (mut chart, state) = frozen.enter(0..ROWS, space.upload(ROWS, potential.dim(), x));
+        self.pullback_of(space, &*frozen, space.upload(ROWS, potential.dim(), x))
+    }
+
+    fn pullback_of<S: Space>(&self, space: &S, frozen: &dyn Field<S>, x: S::Array) -> (Vec<f64>, Vec<S::Array>) {
+        let (mut chart, state) = frozen.enter(0..ROWS, x);
         let (rows, width) = space.shape(&state);
         let (mut velocity, mut laplacian) = (space.zeros(rows, width), space.column_zeros(rows));
         let mut memo = Vec::new();
