@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod exhaustion;
 pub mod figures;
 pub mod interrupt;
 pub mod listener;
@@ -37,7 +38,7 @@ use crate::error::CliError;
 pub fn main() -> ExitCode {
     // Help, version and wrong words end here, with clap's messages and exit codes 0 and 2.
     let cli = args::Cli::parse();
-    match plan::resolve(cli).and_then(commands::execute) {
+    match exhaustion::caught(|| plan::resolve(cli).and_then(commands::execute)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,0 +1,68 @@
+//! A backend that runs out of memory can only panic: here that becomes an error like the others.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use crate::error::CliError;
+
+/// Does the work. What panics for another reason than a lack of memory still panics, with its message.
+///
+/// # Errors
+/// Those of the work; [`CliError::Failed`] when the backend ran out of memory.
+pub fn caught(work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if wanted(info.payload()).is_none() {
+                usual(info);
+            }
+        }));
+    });
+    // What the work has changed is on the disk, where every file is whole; nothing else is looked at afterwards.
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| match wanted(&*payload) {
+        Some(wanted) => Err(CliError::Failed(format!(
+            "the backend ran out of memory when it wanted {wanted} more; try a smaller batch or potential, or let training keep less with \
+             --set flow.memory=recompute"
+        ))),
+        None => panic::resume_unwind(payload),
+    })
+}
+
+/// How much memory libtorch could not get, in its own words, where that is why it panicked: `CUDA out of memory. Tried to allocate 2.00 GiB. ...`
+/// or `DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. ...`
+fn wanted(payload: &(dyn Any + Send)) -> Option<&str> {
+    let message = payload.downcast_ref::<String>()?;
+    let (_, rest) = ["out of memory. Tried to allocate ", "can't allocate memory: you tried to allocate "]
+        .iter()
+        .find_map(|words| message.split_once(words))?;
+    let end = rest.find(['B', 's']).filter(|end| *end < 40)?;
+    Some(&rest[..=end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_memory_is_an_error_and_nothing_else_is() {
+        for (message, amount) in [
+            (
+                "Torch(\"CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB\")",
+                "2.00 GiB",
+            ),
+            (
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. Error code 12",
+                "4096 bytes",
+            ),
+        ] {
+            let error = caught(|| panic!("called `Result::unwrap()` on an `Err` value: {message}")).unwrap_err();
+            assert!(error.to_string().contains(&format!("wanted {amount} more;")), "{error}");
+            assert_eq!(error.exit_code(), 1);
+        }
+        let other = panic::catch_unwind(|| caught(|| panic::panic_any("odd".to_owned()))).unwrap_err();
+        assert_eq!(*other.downcast::<String>().unwrap(), "odd");
+        caught(|| Ok(())).unwrap();
+    }
+}
