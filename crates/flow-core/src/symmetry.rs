@@ -112,7 +112,8 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     /// Symmetrises a potential.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the group acts on another number of coordinates than the potential; [`Error::Setting`] when it has more than 2²⁴ elements.
+    /// [`Error::Shape`] when the group acts on another number of coordinates than the potential; [`Error::Setting`] when it has more than
+    /// 2²⁴ elements.
     pub fn new(space: S, inner: P, group: Group, draw: SymmetryDraw) -> Result<Self, Error> {
         group.check_dim(inner.dim())?;
         // Numbers of elements are sent in working precision.
