@@ -113,3 +113,35 @@ impl Observer for Listener<'_> {
         interrupt::requested()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_core::Mean;
+
+    use super::*;
+    use crate::recipes;
+
+    #[test]
+    fn epochs_go_on_from_one_training_to_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run"), &recipes::load("mnist", &[]).unwrap()).unwrap();
+        let mut listener = Listener::new(&run, 1.0, Some(100));
+        let epoch = |listener: &Listener<'_>, step| {
+            let metrics = StepMetrics {
+                step,
+                loss: Mean::of(&[1.0, 2.0]),
+                learning_rate: 1e-3,
+                gradient_norm: 1.0,
+                flow_steps: 10,
+                integration_error: None,
+                validation: None,
+                seconds: 0.0,
+            };
+            listener.row(&metrics).epoch
+        };
+        listener.begin(0, 0, 10);
+        assert_eq!([1, 10, 11, 20].map(|step| epoch(&listener, step)), [0, 0, 1, 1].map(Some));
+        listener.begin(20, 200, 25);
+        assert_eq!([21, 24, 25].map(|step| epoch(&listener, step)), [2, 2, 3].map(Some));
+    }
+}
