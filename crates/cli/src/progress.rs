@@ -1,6 +1,7 @@
 //! Progress on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -157,6 +158,19 @@ impl Task {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Shows how many of `parts` are done while work goes on that tells of them from any thread.
+pub fn shown<T>(name: &'static str, parts: usize, work: impl FnOnce(&(dyn Fn(usize) + Sync)) -> T) -> T {
+    let task = Mutex::new(Task::start(name, parts as u64));
+    let out = work(&|done| {
+        // Whoever finds another thread at it has nothing newer to tell.
+        if let Ok(mut task) = task.try_lock() {
+            task.update(done as u64, "");
+        }
+    });
+    task.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+    out
 }
 
 /// Running mean over about [`SMOOTHING`] steps, exact from the first one on.

@@ -86,6 +86,10 @@ fn train<E: Engine>(
     // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure alone.
     let comparable = !phases[0].matching || phases.len() > 1 || config.train.validate_every > 0;
     let best = problem.best().filter(|_| comparable).map(|best| (problem.best_is(), best));
+    if phases.iter().any(|phase| phase.matching && first.is_none_or(|first| first < phase.settings.steps)) {
+        // Before the first step, with a display of their own.
+        problem.draw_samples()?;
+    }
     listener.show(first.unwrap_or(0), total, best);
     let mut potential = plan.first_potential(engine)?;
     let last = phases.len() - 1;

@@ -8,6 +8,7 @@ use flow_core::{Draws, Mean, Weights};
 use crate::config::{Config, Potential, Target};
 use crate::error::CliError;
 use crate::problem::{self, Problem, TargetEnergy, reference_seed};
+use crate::progress::shown;
 
 /// What is measured of configurations, one number each, for the whole lattice.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -169,12 +170,16 @@ impl LatticeModel {
         const SITES: usize = 1 << 22;
         let count = (SITES / self.sites()).clamp(1 << 10, 1 << 14);
         let means = if let Some(target) = self.energy.phi4() {
-            let samples = Phi4Samples::generate(target, count, reference_seed(seed))?;
+            let samples = shown("sampling", count, |progress| {
+                Phi4Samples::generate_with_progress(target, count, reference_seed(seed), progress)
+            })?;
             let Phi4Statistics { action_per_site, magnetisation_per_site, susceptibility } = samples.statistics();
             [action_per_site, magnetisation_per_site, susceptibility]
         } else {
             let temperature = self.temperature().expect("what is no φ⁴ theory is an Ising model");
-            let samples = IsingSamples::generate(&self.lattice, temperature, count, reference_seed(seed))?;
+            let samples = shown("sampling", count, |progress| {
+                IsingSamples::generate_with_progress(&self.lattice, temperature, count, reference_seed(seed), progress)
+            })?;
             let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } =
                 samples.statistics();
             [energy_per_site, magnetisation_per_site, specific_heat_per_site]

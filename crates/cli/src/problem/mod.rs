@@ -70,6 +70,17 @@ impl Problem {
         }
     }
 
+    /// Draws the samples that matching learns from now, where they are not data.
+    ///
+    /// # Errors
+    /// When they are more than memory holds.
+    pub fn draw_samples(&self) -> Result<(), CliError> {
+        match self {
+            Self::Energy { samples: Some(pool), .. } => Ok(pool.draw()?),
+            Self::Energy { .. } | Self::Plane(_) | Self::Digits(_) => Ok(()),
+        }
+    }
+
     /// What is minimised by one training of a run: by flow matching, or by the target's own objective.
     pub fn training_objective<S: Space>(
         &self,

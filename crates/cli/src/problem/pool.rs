@@ -1,4 +1,4 @@
-//! Samples of a lattice model to train on: drawn once by cluster Monte Carlo, when the first batch is asked for.
+//! Samples of a lattice model to train on: drawn once by cluster Monte Carlo, when they are first needed.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use flow_core::Draws;
 use rand::RngExt;
 
 use super::TargetEnergy;
-use crate::output;
+use crate::{output, progress};
 
 /// A pool of configurations; batches are some of them in whitened coordinates.
 #[derive(Debug)]
@@ -49,16 +49,13 @@ impl SamplePool {
     pub fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, LatticeError> {
         match &self.model {
             Model::Ising(target, drawn) => {
-                let (lattice, temperature) = (target.physical().lattice(), target.physical().temperature());
-                let generate = || IsingSamples::generate(lattice, temperature, self.count, self.seed);
-                let samples = self.samples(drawn, "spin configurations", lattice, generate)?;
+                let samples = self.ising(target, drawn)?;
                 Ok(picked(draws, rows, target.sites(), samples.len(), |index, centre| {
                     target.centre(samples.spins(index), centre);
                 }))
             }
             Model::Phi4(target, drawn) => {
-                let generate = || Phi4Samples::generate(target.physical(), self.count, self.seed);
-                let samples = self.samples(drawn, "fields", target.physical().lattice(), generate)?;
+                let samples = self.phi4(target, drawn)?;
                 let mut field = vec![0.0; target.sites()];
                 Ok(picked(draws, rows, target.sites(), samples.len(), |index, y| {
                     field.iter_mut().zip(samples.field(index)).for_each(|(to, from)| *to = f64::from(*from));
@@ -68,17 +65,46 @@ impl SamplePool {
         }
     }
 
+    /// Draws the configurations now, unless they are there.
+    ///
+    /// # Errors
+    /// When the pool is larger than memory.
+    pub fn draw(&self) -> Result<(), LatticeError> {
+        match &self.model {
+            Model::Ising(target, drawn) => self.ising(target, drawn).map(drop),
+            Model::Phi4(target, drawn) => self.phi4(target, drawn).map(drop),
+        }
+    }
+
+    fn ising<'a>(
+        &self,
+        target: &WhitenedIsing,
+        drawn: &'a Drawn<IsingSamples>,
+    ) -> Result<&'a IsingSamples, LatticeError> {
+        let (lattice, temperature) = (target.physical().lattice(), target.physical().temperature());
+        self.samples(drawn, "spin configurations", lattice, |progress| {
+            IsingSamples::generate_with_progress(lattice, temperature, self.count, self.seed, progress)
+        })
+    }
+
+    fn phi4<'a>(&self, target: &WhitenedPhi4, drawn: &'a Drawn<Phi4Samples>) -> Result<&'a Phi4Samples, LatticeError> {
+        let physical = target.physical();
+        self.samples(drawn, "fields", physical.lattice(), |progress| {
+            Phi4Samples::generate_with_progress(physical, self.count, self.seed, progress)
+        })
+    }
+
     fn samples<'a, T>(
         &self,
         drawn: &'a Drawn<T>,
         what: &str,
         lattice: &Lattice,
-        generate: impl FnOnce() -> Result<T, LatticeError>,
+        generate: impl FnOnce(&(dyn Fn(usize) + Sync)) -> Result<T, LatticeError>,
     ) -> Result<&'a T, LatticeError> {
         let noted = || {
             let (rows, cols) = (lattice.rows(), lattice.cols());
             output::note(&format!("sampling {} {what} of {rows}×{cols} (cluster Monte Carlo)", self.count));
-            generate()
+            progress::shown("sampling", self.count, generate)
         };
         drawn.get_or_init(noted).as_ref().map_err(|error| *error)
     }

@@ -38,6 +38,19 @@ impl Phi4Samples {
     /// # Errors
     /// [`LatticeError::SampleCount`] for 0 or more than memory holds.
     pub fn generate(target: &Phi4Target, count: usize, seed: u64) -> Result<Self, LatticeError> {
+        Self::generate_with_progress(target, count, seed, &|_| {})
+    }
+
+    /// The same; `progress` hears, from any thread, how many configurations there are.
+    ///
+    /// # Errors
+    /// As [`Phi4Samples::generate`].
+    pub fn generate_with_progress(
+        target: &Phi4Target,
+        count: usize,
+        seed: u64,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Self, LatticeError> {
         let start = |stream| {
             let mut chain = Phi4Chain::new(target, seed, stream);
             chain.thermalise();
@@ -52,7 +65,7 @@ impl Phi4Samples {
             let action = target.energy_and_gradient(chain.field(), gradient);
             (action, sign * chain.field().iter().sum::<f64>())
         };
-        Ok(Self { pool: Pool::new(count, target.sites())?.fill(start, next)? })
+        Ok(Self { pool: Pool::new(count, target.sites())?.fill(start, next, progress)? })
     }
 
     /// Number of configurations.

@@ -1,5 +1,7 @@
 //! Configurations of many independent Markov chains, filled on all threads.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rayon::prelude::*;
 
 use super::LatticeError;
@@ -36,7 +38,8 @@ impl<T: Copy + Default + Send, M: Copy + Default + Send> Pool<T, M> {
         Ok(Self { sites, per_chain: count.div_ceil(CHAINS), rows, energies, magnetisations })
     }
 
-    /// Fills it: `start` makes the chain of a stream, `next` writes its next configuration and returns energy and magnetisation.
+    /// Fills it: `start` makes the chain of a stream, `next` writes its next configuration and returns energy and magnetisation, and
+    /// `progress` hears how many configurations there are.
     ///
     /// # Errors
     /// Those of `start`.
@@ -44,8 +47,9 @@ impl<T: Copy + Default + Send, M: Copy + Default + Send> Pool<T, M> {
         mut self,
         start: impl Fn(u64) -> Result<C, LatticeError> + Sync,
         next: impl Fn(&mut C, &mut [T]) -> (f64, M) + Sync,
+        progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Self, LatticeError> {
-        let (sites, per_chain) = (self.sites, self.per_chain);
+        let (sites, per_chain, done) = (self.sites, self.per_chain, AtomicUsize::new(0));
         self.rows
             .par_chunks_mut(per_chain * sites)
             .zip(self.energies.par_chunks_mut(per_chain))
@@ -55,6 +59,7 @@ impl<T: Copy + Default + Send, M: Copy + Default + Send> Pool<T, M> {
                 let mut chain = start(stream as u64)?;
                 for ((row, energy), magnetisation) in rows.chunks_exact_mut(sites).zip(energies).zip(magnetisations) {
                     (*energy, *magnetisation) = next(&mut chain, row);
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
                 }
                 Ok(())
             })?;

@@ -49,6 +49,20 @@ impl IsingSamples {
     /// # Errors
     /// [`LatticeError::Temperature`] when it is not positive and finite; [`LatticeError::SampleCount`] for 0 or more than memory holds.
     pub fn generate(lattice: &Lattice, temperature: f64, count: usize, seed: u64) -> Result<Self, LatticeError> {
+        Self::generate_with_progress(lattice, temperature, count, seed, &|_| {})
+    }
+
+    /// The same; `progress` hears, from any thread, how many configurations there are.
+    ///
+    /// # Errors
+    /// As [`IsingSamples::generate`].
+    pub fn generate_with_progress(
+        lattice: &Lattice,
+        temperature: f64,
+        count: usize,
+        seed: u64,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Self, LatticeError> {
         let sites = lattice.sites();
         // The last of the streams, which no chain of the pool reaches.
         let mut pilot = WolffChain::new(lattice, temperature, seed, u64::MAX)?;
@@ -72,7 +86,7 @@ impl IsingSamples {
             }
             (chain.energy(), i64::from(sign) * chain.magnetisation())
         };
-        Ok(Self { temperature, clusters_between, pool: pool.fill(start, next)? })
+        Ok(Self { temperature, clusters_between, pool: pool.fill(start, next, progress)? })
     }
 
     /// Number of configurations.

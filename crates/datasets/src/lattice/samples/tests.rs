@@ -176,3 +176,15 @@ fn impossible_pools_are_refused() {
     assert_eq!(error, LatticeError::Temperature { found: 0.0 });
     assert_eq!(IsingSamples::generate(&lattice, 2.0, 1, 1).unwrap().len(), 1);
 }
+
+#[test]
+fn progress_hears_of_every_configuration() {
+    let lattice = Lattice::new(4, 4, Boundary::Periodic).unwrap();
+    let heard = std::sync::Mutex::new(Vec::new());
+    let told =
+        IsingSamples::generate_with_progress(&lattice, 2.2, 70, 1, &|done| heard.lock().unwrap().push(done)).unwrap();
+    let mut heard = heard.into_inner().unwrap();
+    heard.sort_unstable();
+    assert_eq!(heard, (1..=70).collect::<Vec<_>>());
+    assert_eq!(told.energies(), IsingSamples::generate(&lattice, 2.2, 70, 1).unwrap().energies());
+}
