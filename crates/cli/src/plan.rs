@@ -76,7 +76,7 @@ pub struct Train {
 pub enum Start {
     /// In the directory named.
     New(PathBuf),
-    /// In the first free directory of that name.
+    /// In the next directory of that name.
     NewNumbered(PathBuf),
     /// From the newest checkpoint of the run there.
     Resume(PathBuf),
