@@ -211,14 +211,14 @@ fn numbered(base: &Path, name: &str, number: u64) -> PathBuf {
 
 /// The numbers of the runs of this name, in any order. A run of `ising-8` is none of a recipe named `ising`.
 fn numbers(base: &Path, name: &str) -> impl Iterator<Item = u64> {
-    let name = name.to_owned();
-    fs::read_dir(base).into_iter().flatten().flatten().filter_map(move |entry| {
+    let (base, name) = (base.to_owned(), name.to_owned());
+    fs::read_dir(&base).into_iter().flatten().flatten().filter_map(move |entry| {
         let folder = entry.file_name().into_string().ok()?;
         let number = match folder.strip_prefix(&name)? {
             "" => 1,
             rest => rest.strip_prefix('-')?.parse().ok()?,
         };
-        let of_that_name = numbered(Path::new(""), &name, number).as_os_str() == &*folder && is_run(&entry.path());
+        let of_that_name = entry.path() == numbered(&base, &name, number) && is_run(&entry.path());
         // A damaged configuration is no reason to take another run: that of its folder's name is told of when it is read.
         let config = || fs::read_to_string(config_file(&entry.path())).ok()?.parse::<toml::Table>().ok();
         let another = || config().is_some_and(|config| config.get("name").and_then(|of| of.as_str()) != Some(&name));

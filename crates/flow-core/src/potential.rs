@@ -46,7 +46,7 @@ pub trait Potential<S: Space>: Send + Sync {
     }
 
     /// The same potential as one that can be told what to draw, where its solves depend on that too, but on nothing else that
-    /// [`Potential::identity`] leaves out.
+    /// [`Potential::identity`] leaves out: only of a potential that has none.
     fn chooses(&self) -> Option<&dyn Chooses<S>> {
         None
     }

@@ -195,7 +195,7 @@ impl<S: Space> Recorder<S> {
 
     fn solve(&self, asked: &Asked<'_, '_, S>) -> Result<Option<Found<S>>, Error> {
         let device = &*self.device;
-        let Some((key, chosen)) = asked.key_and_chosen(device) else { return Ok(None) };
+        let Some(key) = asked.key(device) else { return Ok(None) };
         // Another thread's solve does not wait for this one's.
         let Ok(mut known) = self.known.try_lock() else { return Ok(None) };
         let Some(i) = known.iter().position(|known| known.key == key) else {
@@ -205,19 +205,18 @@ impl<S: Space> Recorder<S> {
             known.push(Known { key, recorded: None });
             return Ok(None);
         };
-        let chosen = chosen.map(|choose| choose());
         // The one used last is the last to go.
         let mut this = known.remove(i);
         let found = match &mut this.recorded {
             Some(recorded) => {
                 self.repeated.fetch_add(1, Ordering::Relaxed);
-                recorded.again(device, asked, chosen.as_deref())
+                recorded.again(device, asked)
             }
             None => {
                 if matches!(asked.way, Way::AndBack { .. }) {
                     make_room(&mut known);
                 }
-                let (recorded, found) = asked.record(device, chosen.as_deref())?;
+                let (recorded, found) = asked.record(device)?;
                 this.recorded = Some(recorded);
                 found
             }
@@ -238,25 +237,14 @@ struct Asked<'a, 'f, S: Space> {
     meet: Meet<'a>,
 }
 
-/// Draws what a potential is told.
-type Choose<'a> = Box<dyn Fn() -> Vec<f64> + 'a>;
-
 impl<S: Space> Asked<'_, '_, S> {
-    /// What to know the solve by, and what draws for it where something is drawn; `None` where it cannot be recorded.
-    fn key_and_chosen(&self, device: &dyn Record<S>) -> Option<(Key, Option<Choose<'_>>)> {
+    /// What to know the solve by; `None` where it cannot be recorded.
+    fn key(&self, device: &dyn Record<S>) -> Option<Key> {
         let Flow { potential, integrator, .. } = *self.flow;
-        let evaluations = integrator.evaluations().filter(|_| self.solve.rows > 0)?;
-        let (identity, chosen) = match (potential.identity(), potential.chooses()) {
-            (Some(identity), _) => (identity, None),
-            (None, Some(chooses)) => {
-                let choose: Choose<'_> = Box::new(move || chooses.choose(self.solve, evaluations));
-                (chooses.told_identity(), Some(choose))
-            }
-            (None, None) => return None,
-        };
-        let key = Key {
+        integrator.evaluations().filter(|_| self.solve.rows > 0)?;
+        Some(Key {
             mode: device.mode(),
-            potential: identity,
+            potential: potential.identity().or_else(|| Some(potential.chooses()?.told_identity()))?,
             parameters: potential.parameters().into_iter().map(|p| device.address(&p.value)).collect(),
             integrator: integrator.describe(),
             tableau: integrator.tableau().clone(),
@@ -264,20 +252,24 @@ impl<S: Space> Asked<'_, '_, S> {
             coordinates: self.solve.coordinates,
             rows: self.solve.rows,
             way: self.way,
-        };
-        Some((key, chosen))
+        })
+    }
+
+    /// What the potential draws, where it can be told.
+    fn chosen(&self) -> Option<Vec<f64>> {
+        Some(self.flow.potential.chooses()?.choose(self.solve, self.flow.integrator.evaluations()?))
     }
 
     /// Records the solve while it is done.
-    fn record(&self, device: &dyn Record<S>, chosen: Option<&[f64]>) -> Result<(Recorded<S>, Found<S>), Error> {
+    fn record(&self, device: &dyn Record<S>) -> Result<(Recorded<S>, Found<S>), Error> {
         let (Flow { space, potential, .. }, rows) = (*self.flow, self.solve.rows);
         let start: Vec<_> = self.start.iter().map(|values| space.upload(rows, potential.dim(), values)).collect();
-        let chosen = chosen.map(|values| space.upload(rows, values.len() / rows, values));
+        let chosen = self.chosen().map(|values| space.upload(rows, values.len() / rows, &values));
         let mut field = None;
         let freeze = device.record(&mut || {
-            field = Some(match (potential.chooses(), &chosen) {
-                (Some(chooses), Some(chosen)) => chooses.freeze_with(self.solve, chosen),
-                _ => potential.freeze(self.solve),
+            field = Some(match potential.chooses().zip(chosen.as_ref()) {
+                Some((chooses, chosen)) => chooses.freeze_with(self.solve, chosen),
+                None => potential.freeze(self.solve),
             });
         });
         let field = field.expect("the work was done");
@@ -367,10 +359,11 @@ fn make_room<S: Space>(known: &mut Vec<Known<S>>) {
 }
 
 impl<S: Space> Recorded<S> {
-    fn again(&mut self, device: &dyn Record<S>, asked: &Asked<'_, '_, S>, chosen: Option<&[f64]>) -> Found<S> {
+    fn again(&mut self, device: &dyn Record<S>, asked: &Asked<'_, '_, S>) -> Found<S> {
+        let chosen = asked.chosen();
         debug_assert_eq!(self.chosen.is_some(), chosen.is_some(), "the key says whether something is drawn");
         let arrays = self.start.iter_mut().chain(&mut self.chosen);
-        for (array, values) in arrays.zip(asked.start.iter().copied().chain(chosen)) {
+        for (array, values) in arrays.zip(asked.start.iter().copied().chain(chosen.as_deref())) {
             device.refill(array, values);
         }
         self.freeze.repeat();

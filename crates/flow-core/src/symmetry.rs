@@ -129,6 +129,11 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
         if self.draw == SymmetryDraw::PerStage { stage } else { 0 }
     }
 
+    /// The numbers of the draws that some stages need, at least one.
+    fn draws_of(&self, stages: Range<u64>) -> Range<u64> {
+        self.draw_of(stages.start)..self.draw_of(stages.end.saturating_sub(1)) + 1
+    }
+
     /// Elements that are drawn for some rows, each beside its inverse, for one draw after the other; row by row.
     fn pairs(&self, draws: Draws, rows: Range<usize>, numbers: Range<u64>) -> Vec<f64> {
         let order = self.group.order() as u32;
@@ -180,8 +185,7 @@ impl<S: Space, P: Potential<S>> Chooses<S> for Symmetrised<S, P> {
     }
 
     fn choose(&self, solve: &Solve, evaluations: usize) -> Vec<f64> {
-        let last = self.draw_of((evaluations as u64).saturating_sub(1));
-        self.pairs(solve.draws, 0..solve.rows, 0..last + 1)
+        self.pairs(solve.draws, 0..solve.rows, self.draws_of(0..evaluations as u64))
     }
 
     fn freeze_with<'a>(&'a self, solve: &Solve, chosen: &'a S::Array) -> Box<dyn Field<S> + 'a> {
@@ -218,9 +222,8 @@ impl<S: Space, P: Potential<S>> Turned<'_, S, P> {
             }
             Drawn::By(draws) => draws,
         };
-        let number = self.by.draw_of(stage);
-        let first = number - number % AT_ONCE;
-        let numbers = first..if self.by.draw == SymmetryDraw::PerStage { first + AT_ONCE } else { 1 };
+        let first = stage - stage % AT_ONCE;
+        let numbers = self.by.draws_of(first..first + AT_ONCE);
         let (n, columns) = (rows.len(), 2 * (numbers.end - numbers.start) as usize);
         let pairs = Cow::Owned(space.upload(n, columns, &self.by.pairs(draws, rows, numbers.clone())));
         Elements { space, table, pairs, numbers }

@@ -86,7 +86,8 @@ fn train<E: Engine>(
     // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure alone.
     let comparable = !phases[0].matching || phases.len() > 1 || config.train.validate_every > 0;
     let best = problem.best().filter(|_| comparable).map(|best| (problem.best_is(), best));
-    if phases.iter().any(|phase| phase.matching && first.is_none_or(|first| first < phase.settings.steps)) {
+    let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
+    if phases.iter().any(|phase| phase.matching && unfinished(phase)) {
         // Before the first step, with a display of their own.
         problem.draw_samples()?;
     }
@@ -95,7 +96,7 @@ fn train<E: Engine>(
     let last = phases.len() - 1;
     let mut finish = Finish::Completed;
     for (k, phase) in phases.into_iter().enumerate() {
-        if k < last && first.is_some_and(|first| first >= phase.settings.steps) {
+        if k < last && !unfinished(&phase) {
             continue;
         }
         finish = phase.run(engine, plan, problem, &mut *potential, &folder, run, &mut listener)?;

@@ -179,7 +179,7 @@ fn impossible_pools_are_refused() {
 
 #[test]
 fn progress_hears_of_every_configuration() {
-    let lattice = Lattice::new(4, 4, Boundary::Periodic).unwrap();
+    let lattice = lattice(4, 4, Boundary::Periodic);
     let heard = std::sync::Mutex::new(Vec::new());
     let told =
         IsingSamples::generate_with_progress(&lattice, 2.2, 70, 1, &|done| heard.lock().unwrap().push(done)).unwrap();
