@@ -5,12 +5,14 @@
 
 mod gaussian;
 mod potential;
+mod recorded;
 mod score;
 mod solve;
 mod space;
 
 pub use gaussian::{Gaussian, gaussian_stays_gaussian};
 pub use potential::potential;
+pub use recorded::recorded;
 pub use score::{path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target};
 pub use solve::{methods_have_their_order, solves};
 pub use space::space;

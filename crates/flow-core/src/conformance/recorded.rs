@@ -1,0 +1,69 @@
+//! Solves that a device repeats, against the same solves asked for operation by operation.
+
+use super::assert_close;
+use crate::{
+    Coordinates, Draws, Estimator, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood, Objective,
+    Potential, Purpose, Space, StandardNormal,
+};
+
+const STEPS: u64 = 5;
+
+/// Of a space `on` that records and the same space `plain` that does not: losses, densities and gradients of batches of so many rows,
+/// while batches and parameters change, and how many of the solves were repetitions. `potential` is on the one, `reference` the same
+/// potential on the other.
+///
+/// # Panics
+/// When a check fails, with the numbers.
+pub fn recorded<S: Space>(
+    (on, potential): (&S, &mut dyn Potential<S>),
+    (plain, reference): (&S, &mut dyn Potential<S>),
+    coordinates: Coordinates,
+    rows: usize,
+) {
+    assert!(plain.recorder().is_none(), "the reference records too");
+    let recorder = on.recorder().expect("a space that records");
+    let before = recorder.repeated();
+    for step in 0..STEPS {
+        let draws = Draws::new(4, Purpose::Train, step);
+        let batch = draws.normals(0..rows, potential.dim());
+        // The last step keeps something else for its gradients.
+        let memory = if step + 1 < STEPS { Memory::Stages } else { Memory::Starts };
+        let ours = figures(on, potential, coordinates, memory, &batch, draws);
+        let theirs = figures(plain, reference, coordinates, memory, &batch, draws);
+        assert_close("losses and densities", &ours.0, &theirs.0, 1e3 * on.round_off(), 0.0);
+        for (ours, theirs) in ours.1.iter().zip(&theirs.1) {
+            assert_close("a gradient", &on.download(ours), &plain.download(theirs), 1e4 * on.round_off(), 0.0);
+        }
+        let parameters = potential.parameters_mut().into_iter().zip(reference.parameters_mut());
+        for ((p, q), (ours, theirs)) in parameters.zip(ours.1.iter().zip(&theirs.1)) {
+            on.accumulate(&mut p.value, 1.0, &[(-0.1, ours)]);
+            plain.accumulate(&mut q.value, 1.0, &[(-0.1, theirs)]);
+        }
+    }
+    // Every third solve of a kind and later ones: of five with either gradient the last is of a kind of its own, five carry scores, and ten
+    // want neither.
+    assert_eq!(recorder.repeated() - before, 2 + 2 + 3 + 8, "{coordinates:?}");
+}
+
+/// Losses and densities of the kinds of solves, and both kinds of gradients one after the other.
+fn figures<S: Space>(
+    space: &S,
+    potential: &dyn Potential<S>,
+    coordinates: Coordinates,
+    memory: Memory,
+    batch: &[f64],
+    draws: Draws,
+) -> (Vec<f64>, Vec<S::Array>) {
+    let integrator = FixedStep::new(Method::Midpoint.tableau(), 2).expect("steps");
+    let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
+    let evaluate = |objective: &dyn Objective<S>, gradient| {
+        objective.evaluate(&flow, batch, draws, gradient).expect("fixed steps do not fail")
+    };
+    let costly = evaluate(&NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0 }, true);
+    let free = evaluate(&NegativeLogLikelihood::default(), false);
+    let density = flow.log_density(batch, draws).expect("fixed steps do not fail");
+    let energy = StandardNormal { dim: potential.dim() };
+    let path = evaluate(&FreeEnergy { energy, transport_cost: 0.0, gradient: Estimator::Path }, true);
+    let gradients = costly.gradient.into_iter().chain(path.gradient).flatten();
+    ([costly.losses, free.losses, density, path.losses].concat(), gradients.collect())
+}
