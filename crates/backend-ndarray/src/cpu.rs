@@ -26,6 +26,11 @@ fn blocks(rows: usize) -> usize {
     if most <= BLOCKS { most } else { BLOCKS * rows.div_ceil(BLOCKS * BLOCK_ROWS[1]) }
 }
 
+/// The height of the highest block of so many rows.
+pub(crate) fn block_rows(rows: usize) -> usize {
+    rows.div_ceil(blocks(rows).max(1))
+}
+
 /// Columns per thread's share of one large product.
 const PRODUCT_COLUMNS: usize = 64;
 

@@ -2,10 +2,11 @@
 
 use std::sync::Mutex;
 
+use matrix_units::{Left, Order, Right, Start};
 use ndarray::{Array2, s};
 
 use crate::arrays::{numbers, numbers_mut, zeros};
-use crate::packed::{Lines, Tiles, lines_of_zeros};
+use crate::packed::{InUnits, Lines, Tiles, UNITS_FROM, lines_of_zeros};
 use crate::real::product;
 use crate::{Cpu, Real};
 
@@ -37,6 +38,9 @@ enum Tall<T: 'static> {
     /// Laid out for tiles of the sum: the left factor in panels of a tile's width, the right one in panels of its height, and the sum
     /// tile after tile in the order in which they are visited.
     Tiled { tiles: Tiles<T>, left: Panels<T>, right: Panels<T>, sum: Lines<T> },
+    /// For matrix units, whose left factor are the columns of the right one here, as our matrices lie column by column; the other factor in
+    /// rows, as they take it.
+    Pieces { tiles: Tiles<T>, of: InUnits<T>, pieces: (Left, Right), left: Array2<T>, right: Array2<T>, sum: Array2<T> },
 }
 
 /// A matrix of at most `most` rows, panel after panel of `width` columns, each row by row.
@@ -87,7 +91,7 @@ impl<T: Real> Gathered<T> {
                 self.few.push(Factors { left: left.clone(), right: right.clone() });
             }
             None => {
-                let mut many = Many::new(T::tiles(), Self::ROWS.max(left.nrows()), self.shape);
+                let mut many = Many::of_this_processor(Self::ROWS.max(left.nrows()), self.shape);
                 self.few.drain(..).for_each(|few| many.add(&few.left, &few.right));
                 many.add(left, right);
                 self.many = Some(many);
@@ -112,23 +116,30 @@ impl<T: Real> Gathered<T> {
 }
 
 impl<T: Real> Many<T> {
-    fn new(tiles: Option<Tiles<T>>, capacity: usize, (left, right): (usize, usize)) -> Self {
-        let tall = match tiles {
-            None => {
-                let factors = Factors { left: zeros(capacity, left), right: zeros(capacity, right) };
-                Tall::Plain { factors, sum: zeros(left, right) }
+    fn of_this_processor(capacity: usize, shape @ (left, right): (usize, usize)) -> Self {
+        match (T::tiles(), T::units()) {
+            (Some(tiles), Some(units)) if left.min(right) >= UNITS_FROM => {
+                Self::in_pieces(tiles, units, capacity, shape)
             }
-            Some(tiles) => {
-                let of_tiles = left.next_multiple_of(tiles.width()) * right.next_multiple_of(tiles.height());
-                Tall::Tiled {
-                    tiles,
-                    left: Panels::new(capacity, left, tiles.width()),
-                    right: Panels::new(capacity, right, tiles.height()),
-                    sum: lines_of_zeros(of_tiles),
-                }
-            }
-        };
-        Self { tall, capacity, filled: 0 }
+            (Some(tiles), _) => Self::tiled(tiles, capacity, shape),
+            (None, _) => Self::plain(capacity, shape),
+        }
+    }
+
+    fn plain(capacity: usize, (left, right): (usize, usize)) -> Self {
+        let factors = Factors { left: zeros(capacity, left), right: zeros(capacity, right) };
+        Self { tall: Tall::Plain { factors, sum: zeros(left, right) }, capacity, filled: 0 }
+    }
+
+    fn tiled(tiles: Tiles<T>, capacity: usize, (left, right): (usize, usize)) -> Self {
+        let sum = lines_of_zeros(left.next_multiple_of(tiles.width()) * right.next_multiple_of(tiles.height()));
+        let [left, right] = [(left, tiles.width()), (right, tiles.height())].map(|(n, w)| Panels::new(capacity, n, w));
+        Self { tall: Tall::Tiled { tiles, left, right, sum }, capacity, filled: 0 }
+    }
+
+    fn in_pieces(tiles: Tiles<T>, of: InUnits<T>, capacity: usize, (left, right): (usize, usize)) -> Self {
+        let (sum, left, right) = (zeros(left, right), zeros(left, capacity), zeros(capacity, right));
+        Self { tall: Tall::Pieces { tiles, of, pieces: Default::default(), left, right, sum }, capacity, filled: 0 }
     }
 
     /// Adds `leftᵀ · right`.
@@ -145,6 +156,19 @@ impl<T: Real> Many<T> {
             Tall::Tiled { tiles, left: tall_left, right: tall_right, .. } => {
                 tall_left.put(tiles, self.filled, left);
                 tall_right.put(tiles, self.filled, right);
+            }
+            Tall::Pieces { tiles, left: tall_left, right: tall_right, .. } => {
+                let (height, columns) = left.dim();
+                assert!(
+                    (columns, right.ncols()) == (tall_left.nrows(), tall_right.ncols()),
+                    "factors of the shape of the sum"
+                );
+                let rows = self.filled..self.filled + height;
+                let to = &mut numbers_mut(tall_left)[rows.start * columns..];
+                tiles.transpose((numbers(left), height), (to, columns), (columns, height));
+                let to = numbers_mut(tall_right).chunks_exact_mut(self.capacity);
+                to.zip(numbers(right).chunks_exact(height.max(1)))
+                    .for_each(|(to, from)| to[rows.clone()].copy_from_slice(from));
             }
         }
         self.filled += left.nrows();
@@ -163,6 +187,14 @@ impl<T: Real> Many<T> {
                     tiles.add(tiles.height(), right[r], tiles.height(), left[l], tile);
                 }
             }
+            Tall::Pieces { of, pieces: (columns, panels), left, right, sum, .. } => {
+                let (left_columns, right_columns) = sum.dim();
+                columns.lay_out((of.singles)(numbers(right)), self.capacity, (right_columns, rows));
+                panels.lay_out((of.singles)(numbers(left)), left_columns, (rows, left_columns));
+                let sum = (of.singles_mut)(numbers_mut(sum));
+                let (columns, panels) = ((&*columns, 0..columns.groups()), (&*panels, 0..panels.panels()));
+                of.units.multiply(columns, panels, Order::ByGroup, Start::There, (sum, left_columns));
+            }
         }
     }
 
@@ -170,7 +202,7 @@ impl<T: Real> Many<T> {
     fn finish(mut self) -> Array2<T> {
         self.flush();
         match self.tall {
-            Tall::Plain { sum, .. } => sum,
+            Tall::Plain { sum, .. } | Tall::Pieces { sum, .. } => sum,
             Tall::Tiled { tiles, left, right, sum: mut tiled } => {
                 let mut sum = zeros(left.columns, right.columns);
                 let shape = (left.columns.div_ceil(tiles.width()), right.columns.div_ceil(tiles.height()));
@@ -234,21 +266,18 @@ impl<T: Real> Collected<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packed::Tiled;
     use flow_core::Space;
 
-    fn matrix(rows: usize, cols: usize, key: usize) -> Array2<f64> {
+    fn matrix<T: Real>(rows: usize, cols: usize, key: usize) -> Array2<T> {
         let mut out = zeros(rows, cols);
-        out.indexed_iter_mut().for_each(|((i, j), v)| *v = ((i * 7 + j * 3 + key * 5) % 11) as f64 - 5.0);
+        out.indexed_iter_mut().for_each(|((i, j), v)| *v = T::of(((i * 7 + j * 3 + key * 5) % 11) as f64 - 5.0));
         out
     }
 
-    #[test]
-    fn tiles_give_the_sum_of_the_general_product() {
+    fn tiles_give_the_sum_of_the_general_product<T: Real>() {
         for (left, right, heights) in [(5, 70, [3, 2]), (33, 6, [10, 1]), (70, 200, [25, 7]), (1, 1, [1, 1])] {
-            let sum = |tiles| {
+            let sum = |mut many: Many<T>| {
                 // The second round finds no room, and the last leaves some.
-                let mut many = Many::new(tiles, heights[0] + heights[1], (left, right));
                 for round in 0..3 {
                     many.add(&matrix(heights[0], left, round), &matrix(heights[0], right, 3));
                     many.add(&matrix(heights[1], left, 4), &matrix(heights[1], right, round));
@@ -256,13 +285,21 @@ mod tests {
                 many.add(&matrix(1, left, 2), &matrix(1, right, 8));
                 many.finish()
             };
-            let plain = sum(None);
-            assert!(plain.iter().any(|v| *v != 0.0));
-            for tiles in f64::all_tiles() {
-                // Small integers: sums are exact in any order.
-                assert_eq!(sum(Some(tiles)), plain, "{left} × {right}");
-            }
+            let (capacity, shape) = (heights[0] + heights[1], (left, right));
+            let plain = sum(Many::plain(capacity, shape));
+            assert!(plain.iter().any(|v| *v != T::zero()));
+            let tiled = T::all_tiles().into_iter().map(|tiles| Many::tiled(tiles, capacity, shape));
+            let in_pieces =
+                T::tiles().zip(T::units()).map(|(tiles, units)| Many::in_pieces(tiles, units, capacity, shape));
+            // Small integers: sums are exact in any order.
+            tiled.chain(in_pieces).for_each(|many| assert_eq!(sum(many), plain, "{left} × {right}"));
         }
+    }
+
+    #[test]
+    fn tiles_give_the_sum_of_the_general_product_in_either_precision() {
+        tiles_give_the_sum_of_the_general_product::<f32>();
+        tiles_give_the_sum_of_the_general_product::<f64>();
     }
 
     #[test]
@@ -270,7 +307,7 @@ mod tests {
         let space = Cpu::<f64>::new(2);
         for stages in [0, 1, 2, 3, 60] {
             let collected = Collected::new();
-            let mut expected = zeros(5, 70);
+            let mut expected: Array2<f64> = zeros(5, 70);
             let mut shares: Option<Array2<f64>> = None;
             for (block, rows) in [16, 16, 3].into_iter().enumerate() {
                 let mut gathered = Gathered::new(5, 70);

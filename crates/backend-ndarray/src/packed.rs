@@ -1,6 +1,9 @@
 //! Products of many short matrices with one that stays the same, laid out once for all of them.
 
+use std::cell::Cell;
+
 use aligned_vec::{AVec, ConstAlign};
+use matrix_units::{Left, Order, Right, Start, Units};
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -60,6 +63,24 @@ pub trait Tiled: Sized + 'static {
     fn tiles() -> Option<Tiles<Self>> {
         Self::all_tiles().into_iter().next()
     }
+
+    /// The matrix units of this processor, if it has any for this precision.
+    fn units() -> Option<InUnits<Self>>;
+}
+
+/// Matrix units, whose numbers are of 32 bits, for one precision.
+#[derive(Clone, Copy)]
+pub struct InUnits<T: 'static> {
+    pub(crate) units: Units,
+    /// The same numbers.
+    pub(crate) singles: fn(&[T]) -> &[f32],
+    /// The same numbers.
+    pub(crate) singles_mut: fn(&mut [T]) -> &mut [f32],
+}
+
+#[cfg(target_arch = "x86_64")]
+fn units_of_32_bits() -> Option<InUnits<f32>> {
+    Units::of_this_processor().map(|units| InUnits { units, singles: |of| of, singles_mut: |of| of })
 }
 
 /// Tiles for one precision and one set of instructions: two vectors of columns, and as many rows as leave registers for two loads and
@@ -121,7 +142,7 @@ macro_rules! of_rows {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! tiled {
-    ($t:ty, $avx512:ident, $avx512_width:literal, $avx2:ident, $avx2_width:literal, $transpose:ident) => {
+    ($t:ty, $avx512:ident, $avx512_width:literal, $avx2:ident, $avx2_width:literal, $transpose:ident, $units:expr) => {
         impl Tiled for $t {
             fn all_tiles() -> Vec<Tiles<Self>> {
                 let mut all = Vec::new();
@@ -135,19 +156,27 @@ macro_rules! tiled {
                 }
                 all
             }
+
+            fn units() -> Option<InUnits<Self>> {
+                $units
+            }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-tiled!(f32, avx512_f32, 32, avx2_f32, 16, transpose_f32);
+tiled!(f32, avx512_f32, 32, avx2_f32, 16, transpose_f32, units_of_32_bits());
 #[cfg(target_arch = "x86_64")]
-tiled!(f64, avx512_f64, 16, avx2_f64, 8, transpose_f64);
+tiled!(f64, avx512_f64, 16, avx2_f64, 8, transpose_f64, None);
 
 #[cfg(not(target_arch = "x86_64"))]
 impl Tiled for f32 {
     fn all_tiles() -> Vec<Tiles<Self>> {
         Vec::new()
+    }
+
+    fn units() -> Option<InUnits<Self>> {
+        None
     }
 }
 #[cfg(not(target_arch = "x86_64"))]
@@ -155,13 +184,18 @@ impl Tiled for f64 {
     fn all_tiles() -> Vec<Tiles<Self>> {
         Vec::new()
     }
+
+    fn units() -> Option<InUnits<Self>> {
+        None
+    }
 }
 
 /// A right factor laid out for products with many short left ones.
 ///
 /// Blocks of rows are cut so that a core can take any number of them, which leaves heights that vectors do not divide (25 of a batch
 /// of 100). So vectors run along the columns, which belong to the right factor and whose count is large, and the rows of a tile are
-/// broadcast. Where the processor has no such tiles, the general product serves.
+/// broadcast. Where the processor has no such tiles, the general product serves; where it has matrix units too, they do what is large
+/// enough for them.
 pub(crate) struct Packed<T: Real> {
     layout: Layout<T>,
     shape: (usize, usize),
@@ -170,17 +204,27 @@ pub(crate) struct Packed<T: Real> {
 enum Layout<T: 'static> {
     /// Panel after panel of some columns (zeros beyond the last), each row by row.
     Panels(Tiles<T>, Lines<T>),
+    /// For matrix units, as their left factor: our matrices lie column by column, theirs row by row.
+    Pieces(InUnits<T>, Left),
     /// As it is, for the general product.
     Plain(Array2<T>),
 }
 
 impl<T: Real> Packed<T> {
-    /// Lays `right` out, on all threads.
-    pub(crate) fn new(space: &Cpu<T>, right: ArrayView2<'_, T>) -> Self {
-        match T::tiles() {
-            Some(tiles) => Self::tiled(space, right, tiles),
-            None => Self::plain(right),
+    /// Lays `right` out for left factors of so many rows.
+    pub(crate) fn new(space: &Cpu<T>, right: ArrayView2<'_, T>, rows: usize) -> Self {
+        let (depth, columns) = right.dim();
+        match T::units() {
+            Some(units) if depth.min(columns) >= UNITS_FROM && rows >= ROWS_FROM => Self::in_pieces(right, units),
+            _ => T::tiles().map_or_else(|| Self::plain(right), |tiles| Self::tiled(space, right, tiles)),
         }
+    }
+
+    fn in_pieces(right: ArrayView2<'_, T>, units: InUnits<T>) -> Self {
+        let (depth, columns) = right.dim();
+        let mut pieces = Left::default();
+        pieces.lay_out((units.singles)(numbers(&column_major(right))), depth, (columns, depth));
+        Self { layout: Layout::Pieces(units, pieces), shape: (depth, columns) }
     }
 
     fn tiled(space: &Cpu<T>, right: ArrayView2<'_, T>, tiles: Tiles<T>) -> Self {
@@ -201,9 +245,14 @@ impl<T: Real> Packed<T> {
         Self { layout: Layout::Plain(column_major(right)), shape: right.dim() }
     }
 
-    /// Whether the processor has tiles for it.
-    pub(crate) fn is_tiled(&self) -> bool {
-        matches!(self.layout, Layout::Panels(..))
+    /// Whether the processor has tiles for it, or matrix units.
+    pub(crate) fn is_laid_out(&self) -> bool {
+        !matches!(self.layout, Layout::Plain(_))
+    }
+
+    /// Whether its products are those of matrix units.
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        matches!(self.layout, Layout::Pieces(..))
     }
 
     /// `out ← base + left · right` (`base` zero where there is none), the columns of `out` a few at a time: after them `then` is called
@@ -231,6 +280,7 @@ impl<T: Real> Packed<T> {
                 product(out.view_mut(), 1.0, left.view(), right.view());
                 return then(0..columns, numbers_mut(out));
             }
+            Layout::Pieces(units, right) => return product_in_pieces(*units, out, base, left, right, then),
         };
         let (left, base, out) = (numbers(left), base.map(numbers), numbers_mut(out));
         let mut rowwise = vec![T::zero(); rows * tiles.width];
@@ -243,6 +293,42 @@ impl<T: Real> Packed<T> {
             then(range, out);
         }
     }
+}
+
+/// Least inner dimension and columns for matrix units: at 256, laying out the other factor takes what products gain.
+pub(crate) const UNITS_FROM: usize = 512;
+
+/// Least rows for matrix units, which take as long for any number up to 32.
+const ROWS_FROM: usize = 20;
+
+thread_local! {
+    /// Room for the changing factor of this thread's products.
+    static PIECES: Cell<Right> = Cell::default();
+}
+
+/// [`Packed::product`] by matrix units.
+fn product_in_pieces<T: Real>(
+    InUnits { units, singles, singles_mut }: InUnits<T>,
+    out: &mut Array2<T>,
+    base: Option<&Array2<T>>,
+    left: &Array2<T>,
+    right: &Left,
+    mut then: impl FnMut(Range<usize>, &mut [T]),
+) {
+    let (rows, depth) = left.dim();
+    let mut pieces = PIECES.take();
+    pieces.lay_out(singles(numbers(left)), rows, (depth, rows));
+    let (out, base) = (numbers_mut(out), base.map(|base| singles(numbers(base))));
+    for group in 0..right.groups() {
+        let columns = right.rows_of(group..group + 1);
+        let all = columns.start * rows..columns.end * rows;
+        let start = base.map_or(Start::Zeros, |base| Start::Of(&base[all.clone()]));
+        let out = &mut out[all];
+        let factors = ((right, group..group + 1), (&pieces, 0..pieces.panels()));
+        units.multiply(factors.0, factors.1, Order::ByGroup, start, (singles_mut(out), rows));
+        then(columns, out);
+    }
+    PIECES.set(pieces);
 }
 
 impl<T: Real> Tiles<T> {
@@ -330,11 +416,14 @@ mod tests {
         let space = Cpu::<T>::new(2);
         // Small integers: sums are exact in any order.
         let plain = multiplied(&Packed::plain(right.view()), base.as_ref(), &left);
-        assert_eq!(Packed::new(&space, right.view()).is_tiled(), T::tiles().is_some());
+        assert_eq!(Packed::new(&space, right.view(), rows).is_laid_out(), T::tiles().is_some());
         let transposed = column_major(right.t());
-        for tiles in T::all_tiles() {
-            for right in [right.view(), transposed.t()] {
+        for right in [right.view(), transposed.t()] {
+            for tiles in T::all_tiles() {
                 assert_eq!(multiplied(&Packed::tiled(&space, right, tiles), base.as_ref(), &left), plain);
+            }
+            if let Some(units) = T::units() {
+                assert_eq!(multiplied(&Packed::in_pieces(right, units), base.as_ref(), &left), plain);
             }
         }
     }
@@ -350,7 +439,10 @@ mod tests {
     #[test]
     fn every_column_is_handed_on_once_and_finished() {
         let (left, right) = (matrix::<f32>(13, 20, 0), matrix::<f32>(20, 100, 2));
-        for packed in [Packed::new(&Cpu::new(1), right.view()), Packed::plain(right.view())] {
+        let in_pieces = f32::units().map(|units| Packed::in_pieces(right.view(), units));
+        for packed in
+            [Packed::new(&Cpu::new(1), right.view(), 13), Packed::plain(right.view())].into_iter().chain(in_pieces)
+        {
             let expected = multiplied(&packed, None, &left);
             let (mut out, mut next) = (zeros(13, 100), 0);
             packed.product(&mut out, None, &left, |columns, numbers| {

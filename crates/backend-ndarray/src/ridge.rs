@@ -11,9 +11,10 @@ use flow_core::{
     Activation, Chart, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Space, Stage,
     TimeBasis,
 };
-use ndarray::{Array2, ArrayView1, s};
+use ndarray::{Array2, ArrayView1, ArrayView2, s};
 
 use crate::arrays::{times, zeros};
+use crate::cpu::block_rows;
 use crate::gathered::Collected;
 use crate::packed::Packed;
 use crate::timed::{Timed, coefficients_bar};
@@ -59,6 +60,7 @@ pub struct Ridge<T: Real> {
     orbit: Option<Group>,
     feature_stages: AtomicU64,
     tiled_stages: AtomicU64,
+    unit_stages: AtomicU64,
 }
 
 impl<T: Real> Ridge<T> {
@@ -76,9 +78,21 @@ impl<T: Real> Ridge<T> {
     ) -> Result<Self, Error> {
         let RidgeParameters { weight, bias, amplitude } = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
         let basis = TimeBasis::constant();
-        let (feature_stages, tiled_stages) = (AtomicU64::new(0), AtomicU64::new(0));
+        let [feature_stages, tiled_stages, unit_stages] = [0; 3].map(AtomicU64::new);
         let (gain, orbit) = (None, None);
-        Ok(Self { space, activation, weight, bias, gain, amplitude, basis, orbit, feature_stages, tiled_stages })
+        Ok(Self {
+            space,
+            activation,
+            weight,
+            bias,
+            gain,
+            amplitude,
+            basis,
+            orbit,
+            feature_stages,
+            tiled_stages,
+            unit_stages,
+        })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -122,6 +136,12 @@ impl<T: Real> Ridge<T> {
     /// their numbers were at hand. Stays zero on processors that have no layout of their own (no AVX2).
     pub fn tiled_stages(&self) -> u64 {
         self.tiled_stages.load(Ordering::Relaxed)
+    }
+
+    /// Those of the [tiled stages](Ridge::tiled_stages) whose products were [matrix units'](matrix_units); sums gathered for the gradient may
+    /// be theirs where there are none.
+    pub fn unit_stages(&self) -> u64 {
+        self.unit_stages.load(Ordering::Relaxed)
     }
 
     /// Ridge functions that a solve works with, whole orbits counted.
@@ -201,12 +221,13 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
             Coordinates::X => false,
             Coordinates::Own => true,
         };
+        let packed = |right: ArrayView2<'_, T>| Packed::new(&self.space, right, block_rows(solve.rows));
         let gram = feature_space.then(|| {
             let mut gram = zeros(weight.nrows(), weight.nrows());
             self.space.product(gram.view_mut(), 0.0, weight.view(), weight.t());
-            Packed::new(&self.space, gram.view())
+            packed(gram.view())
         });
-        let (rows, transposed) = (Packed::new(&self.space, weight.view()), Packed::new(&self.space, weight.t()));
+        let (rows, transposed) = (packed(weight.view()), packed(weight.t()));
         Box::new(Frozen {
             ridge: self,
             weight,

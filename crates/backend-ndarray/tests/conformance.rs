@@ -5,7 +5,7 @@ use backend_ndarray::{
     Ridge, Separable, TwoLayer, TwoLayerSettings,
 };
 use flow_core::conformance::{
-    Gaussian, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
+    Gaussian, assert_close, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
     path_gradient_vanishes_at_the_target, potential, solves, space,
 };
 use flow_core::{
@@ -233,13 +233,13 @@ fn orders() {
 }
 
 /// Loss and gradient of one batch of each objective.
-fn outcomes(threads: usize) -> Vec<(Vec<f64>, Vec<ndarray::Array2<f32>>)> {
+fn outcomes(threads: usize, (dim, hidden): (usize, usize)) -> Vec<(Vec<f64>, Vec<ndarray::Array2<f32>>)> {
     use flow_core::{Coordinates, Draws, Flow, Memory, NegativeLogLikelihood, Objective, Purpose};
     let space = Cpu::<f32>::new(threads);
-    let ridge = Ridge::new(space.clone(), 12, 20, Activation::Softplus, true, 1).unwrap();
+    let ridge = Ridge::new(space.clone(), dim, hidden, Activation::Softplus, true, 1).unwrap();
     let integrator = FixedStep::new(Method::Rk4.tableau(), 4).unwrap();
     let draws = Draws::new(1, Purpose::Train, 0);
-    let batch = draws.normals(0..100, 12);
+    let batch = draws.normals(0..100, dim);
     let outcome = |coordinates| {
         let memory = Memory::Stages;
         let flow =
@@ -248,7 +248,7 @@ fn outcomes(threads: usize) -> Vec<(Vec<f64>, Vec<ndarray::Array2<f32>>)> {
         (outcome.losses, outcome.gradient.unwrap())
     };
     let out = [Coordinates::X, Coordinates::Auto].map(outcome).to_vec();
-    assert!(ridge.feature_stages() > 0, "20 < 2 · 12, but the solve did not run in feature space");
+    assert!(ridge.feature_stages() > 0, "{hidden} < 2 · {dim}, but the solve did not run in feature space");
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         // In either coordinates 4 steps of 4 stages of 4 blocks.
@@ -257,11 +257,41 @@ fn outcomes(threads: usize) -> Vec<(Vec<f64>, Vec<ndarray::Array2<f32>>)> {
     out
 }
 
+/// The processor's matrix units, where it has any, against 64 bits, which never are theirs.
+#[test]
+fn matrix_units_give_what_64_bits_give() {
+    use flow_core::{Coordinates, Draws, Flow, Memory, NegativeLogLikelihood, Objective, Purpose};
+    const ROWS: usize = 100;
+    fn figures<T: Real>(coordinates: Coordinates) -> (Vec<Vec<f64>>, u64) {
+        let (space, of) = (cpu::<T>(), ridge::<T>(520, 530, Activation::Softplus, true));
+        let integrator = FixedStep::new(Method::Rk4.tableau(), 5).unwrap();
+        let memory = Memory::Stages;
+        let flow = Flow { space: &space, potential: &of, integrator: &integrator, duration: 0.5, coordinates, memory };
+        let draws = Draws::new(1, Purpose::Train, 0);
+        let outcome =
+            NegativeLogLikelihood::default().evaluate(&flow, &draws.normals(0..ROWS, 520), draws, true).unwrap();
+        let gradient = outcome.gradient.unwrap().iter().map(|array| space.download(array)).collect();
+        ([vec![outcome.losses], gradient].concat(), of.unit_stages())
+    }
+    let units = matrix_units::Units::of_this_processor().is_some();
+    for coordinates in [Coordinates::X, Coordinates::Own] {
+        let (ours, (exact, none)) = (figures::<f32>(coordinates), figures::<f64>(coordinates));
+        // 5 steps of 4 stages of 4 blocks.
+        assert_eq!((ours.1, none), (if units { 5 * 4 * 4 } else { 0 }, 0), "{coordinates:?}");
+        for (ours, exact) in ours.0.iter().zip(&exact) {
+            assert_close("losses and gradient", ours, exact, 2e-5, 0.0);
+        }
+    }
+}
+
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
-    let one = outcomes(1);
-    assert_eq!(one, outcomes(2));
-    assert_eq!(one, outcomes(5));
+    // The second shape is one for matrix units.
+    for shape in [(12, 20), (520, 530)] {
+        let one = outcomes(1, shape);
+        assert_eq!(one, outcomes(2, shape));
+        assert_eq!(one, outcomes(5, shape));
+    }
 }
 
 /// Loss and gradient of a regression with a sum of terms: products of all blocks are done together.

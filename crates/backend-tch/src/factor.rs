@@ -1,65 +1,150 @@
-//! The right factor of many products of short matrices, laid out once where libtorch brings MKL.
+//! The right factor of many products of short matrices, laid out once for the processor's matrix units or where libtorch brings MKL.
 
+use std::cell::Cell;
 use std::ffi::c_int;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use libloading::os::unix::Library;
+use matrix_units::{Left, Order, Right, Start, Units};
 use tch::{Kind, Tensor};
 
+use crate::space::{slice, slice_mut};
 use crate::{Device, Tch};
 
 /// A `k × n` matrix that many matrices of the same few rows are multiplied by from the left.
 ///
 /// MKL lays a factor out anew in every product, which for short matrices takes a third of the time; in 32 bits it can be told to do
-/// so once. libtorch exports these functions of MKL, but no operation that calls them.
+/// so once. libtorch exports these functions of MKL, but no operation that calls them. What is large enough for the processor's matrix
+/// units, where it has any, is laid out for them.
 pub(crate) struct Factor {
     plain: Tensor,
-    packed: Option<Packed>,
+    laid_out: Option<LaidOut>,
 }
+
+enum LaidOut {
+    ByMkl(Packed),
+    InPieces(Arc<Pieces>),
+}
+
+/// What blocks of rows share of the same factor: its layout for matrix units, once one of them wants it.
+pub(crate) type Shared = OnceLock<Option<Arc<Pieces>>>;
 
 impl Factor {
     /// For left factors of `rows` rows.
-    pub(crate) fn new(space: &Tch, of: &Tensor, rows: i64) -> Self {
-        let packed = if space.device() == Device::Cpu { Packed::new(of, rows) } else { None };
-        Self { plain: of.shallow_clone(), packed }
+    pub(crate) fn new(space: &Tch, of: &Tensor, rows: i64, shared: &Shared) -> Self {
+        // A thread whose operations use others too is better served by libtorch.
+        let alone = rows >= ROWS_FROM && tch::get_num_threads() == 1;
+        let in_pieces = || shared.get_or_init(|| Pieces::new(of).map(Arc::new)).clone().map(LaidOut::InPieces);
+        let by_mkl = || Packed::new(of, rows).map(LaidOut::ByMkl);
+        let laid_out = match space.device() {
+            Device::Cpu if alone => in_pieces().or_else(by_mkl),
+            Device::Cpu => by_mkl(),
+            Device::Cuda => None,
+        };
+        Self { plain: of.shallow_clone(), laid_out }
     }
 
     /// For a product or two, which laying out would not pay for.
     pub(crate) fn plain(of: Tensor) -> Self {
-        Self { plain: of, packed: None }
+        Self { plain: of, laid_out: None }
     }
 
     /// Whether the factor is laid out.
     pub(crate) fn is_packed(&self) -> bool {
-        self.packed.is_some()
+        self.laid_out.is_some()
+    }
+
+    /// Whether it is for matrix units.
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        matches!(self.laid_out, Some(LaidOut::InPieces(_)))
     }
 
     /// `out ← left · self`.
     pub(crate) fn product(&self, out: &mut Tensor, left: &Tensor) {
-        match &self.packed {
-            Some(packed) => packed.product(out, 0.0, left),
+        match &self.laid_out {
+            Some(LaidOut::ByMkl(packed)) => packed.product(out, 0.0, left),
+            Some(LaidOut::InPieces(pieces)) => pieces.product(out, Start::Zeros, left),
             None => drop(left.mm_out(out, &self.plain)),
         }
     }
 
     /// `left · self`.
     pub(crate) fn product_of(&self, left: &Tensor) -> Tensor {
-        let mut out = Tensor::empty([left.size()[0], self.plain.size()[1]], (left.kind(), left.device()));
+        let mut out = self.room(left);
         self.product(&mut out, left);
         out
     }
 
     /// `base + left · self`; a base of one row is the same for all.
     pub(crate) fn product_plus(&self, base: &Tensor, left: &Tensor) -> Tensor {
-        match &self.packed {
-            Some(packed) => {
-                let mut out = Tensor::empty([packed.rows, packed.columns], (base.kind(), base.device()));
-                out.copy_(base);
-                packed.product(&mut out, 1.0, left);
-                out
-            }
-            None => base.addmm(left, &self.plain),
+        let Some(laid_out) = &self.laid_out else { return base.addmm(left, &self.plain) };
+        let mut out = self.room(left);
+        out.copy_(base);
+        match laid_out {
+            LaidOut::ByMkl(packed) => packed.product(&mut out, 1.0, left),
+            LaidOut::InPieces(pieces) => pieces.product(&mut out, Start::There, left),
         }
+        out
+    }
+
+    fn room(&self, left: &Tensor) -> Tensor {
+        Tensor::empty([left.size()[0], self.plain.size()[1]], (left.kind(), left.device()))
+    }
+}
+
+/// Numbers from one row of a 32-bit matrix of this shape to the next, whose numbers lie one after the other.
+fn row_stride(of: &Tensor, rows: i64, columns: i64) -> i64 {
+    let (apart, next) = of.stride2().expect("factors are matrices");
+    let apart = if rows == 1 { columns } else { apart };
+    let fits = apart >= columns && (next == 1 || columns == 1);
+    assert!(of.size() == [rows, columns] && fits && of.kind() == Kind::Float, "{of:?}");
+    apart
+}
+
+/// A factor for matrix units.
+pub(crate) struct Pieces {
+    units: Units,
+    right: Right,
+    inner: i64,
+    columns: i64,
+}
+
+/// Least inner dimension and columns for matrix units: at 256, laying out the other factor takes what products gain.
+const UNITS_FROM: i64 = 512;
+/// Least rows for them, which read half as many bytes again as MKL.
+const ROWS_FROM: i64 = 16;
+
+thread_local! {
+    /// Room for the changing factor of this thread's products.
+    static LEFT: Cell<Left> = Cell::default();
+}
+
+impl Pieces {
+    /// `None` where there are no units for it.
+    fn new(of: &Tensor) -> Option<Self> {
+        let (inner, columns) = of.size2().expect("factors are matrices");
+        if of.kind() != Kind::Float || inner.min(columns) < UNITS_FROM {
+            return None;
+        }
+        let (units, of, mut right) = (Units::of_this_processor()?, of.contiguous(), Right::default());
+        right.lay_out(slice(&of), columns as usize, (inner as usize, columns as usize));
+        Some(Self { units, right, inner, columns })
+    }
+
+    /// `out ← start + left · self`.
+    fn product(&self, out: &mut Tensor, start: Start<'_>, left: &Tensor) {
+        let rows = left.size()[0];
+        assert!(rows > 0 && out.size() == [rows, self.columns], "a product of {left:?} in {out:?}");
+        let apart = row_stride(left, rows, self.inner);
+        // SAFETY: so many numbers of 32 bits lie from the first to the last of a matrix whose rows are so far apart, as just checked.
+        let from = unsafe {
+            std::slice::from_raw_parts(left.data_ptr().cast::<f32>(), ((rows - 1) * apart + self.inner) as usize)
+        };
+        let mut pieces = LEFT.take();
+        pieces.lay_out(from, apart as usize, (rows as usize, self.inner as usize));
+        let (left, right) = ((&pieces, 0..pieces.groups()), (&self.right, 0..self.right.panels()));
+        self.units.multiply(left, right, Order::ByPanel, start, (slice_mut(out), self.columns as usize));
+        LEFT.set(pieces);
     }
 }
 
@@ -143,13 +228,7 @@ impl Packed {
 
     /// `out ← keep · out + left · self`.
     fn product(&self, out: &mut Tensor, keep: f32, left: &Tensor) {
-        let stride = |of: &Tensor, columns: i64| {
-            let (apart, next) = of.stride2().expect("factors are matrices");
-            let apart = if self.rows == 1 { columns } else { apart };
-            let fits = apart >= columns && (next == 1 || columns == 1);
-            assert!(of.size() == [self.rows, columns] && fits && of.kind() == Kind::Float, "{of:?}");
-            apart as c_int
-        };
+        let stride = |of: &Tensor, columns| row_stride(of, self.rows, columns) as c_int;
         let (apart, out_apart) = (stride(left, self.inner), stride(out, self.columns));
         let [m, n, k] = [self.rows, self.columns, self.inner].map(|of| of as c_int);
         let (a, b, c) =
@@ -182,12 +261,25 @@ mod tests {
         for (precision, tolerance) in [(Precision::F32, 2e-6), (Precision::F64, 1e-14)] {
             let tch = Tch::new(Device::Cpu, precision, Options { threads: 1, allow_tf32: false }).unwrap();
             let kind = tch.kind();
-            let sizes = [(1, 1, 1), (3, 1, 5), (1, 4, 1), (4, 5, 1), (3, 17, 5), (25, 40, 130), (50, 300, 64)];
+            let sizes = [
+                (1, 1, 1),
+                (3, 1, 5),
+                (1, 4, 1),
+                (4, 5, 1),
+                (3, 17, 5),
+                (25, 40, 130),
+                (50, 300, 64),
+                (50, 520, 515),
+                (10, 520, 515),
+            ];
             for (rows, inner, columns) in sizes {
                 for of in [wave(inner, columns, kind), wave(columns, inner, kind).tr()] {
-                    let factor = Factor::new(&tch, &of, rows);
-                    let expected_packed = precision == Precision::F32 && tch::utils::has_mkl();
-                    assert_eq!(factor.is_packed(), expected_packed);
+                    let factor = Factor::new(&tch, &of, rows, &Shared::new());
+                    let for_units =
+                        Units::of_this_processor().is_some() && inner.min(columns) >= UNITS_FROM && rows >= ROWS_FROM;
+                    assert_eq!(factor.is_in_pieces(), precision == Precision::F32 && for_units);
+                    let expected_packed = for_units || tch::utils::has_mkl();
+                    assert_eq!(factor.is_packed(), precision == Precision::F32 && expected_packed);
                     // A view of wider rows, as gathered products have.
                     let left = wave(rows, inner + 3, kind).narrow(1, 2, inner);
                     let expected = left.to_kind(Kind::Double).mm(&of.to_kind(Kind::Double));
@@ -208,7 +300,7 @@ mod tests {
         let _ = crate::load(Device::Cuda);
         let tch = Tch::new(Device::Cpu, Precision::F32, Options { threads: 1, allow_tf32: false }).unwrap();
         let of = wave(8, 6, Kind::Float).as_strided([4, 3], [12, 2], None);
-        let factor = Factor::new(&tch, &of, 2);
+        let factor = Factor::new(&tch, &of, 2, &Shared::new());
         assert!(!factor.is_packed());
         let left = wave(2, 4, Kind::Float);
         assert_eq!(factor.product_of(&left), left.mm(&of));

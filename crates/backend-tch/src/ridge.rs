@@ -11,7 +11,7 @@ use flow_core::{
 };
 use tch::{Kind, Tensor};
 
-use crate::factor::Factor;
+use crate::factor::{Factor, Shared};
 use crate::orbit::Orbit;
 use crate::space::accumulate;
 use crate::{Array, Column, Tch};
@@ -54,6 +54,7 @@ pub struct Ridge {
     identity: u64,
     feature_stages: AtomicU64,
     packed_stages: AtomicU64,
+    unit_stages: AtomicU64,
 }
 
 impl Ridge {
@@ -70,10 +71,11 @@ impl Ridge {
         seed: u64,
     ) -> Result<Self, Error> {
         let parameters = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
-        let (feature_stages, packed_stages) = (AtomicU64::new(0), AtomicU64::new(0));
+        let [feature_stages, packed_stages, unit_stages] = [0; 3].map(AtomicU64::new);
         let basis = TimeBasis::constant();
         let identity = new_identity();
-        Ok(Self { space, activation, parameters, orbit: None, basis, identity, feature_stages, packed_stages })
+        let orbit = None;
+        Ok(Self { space, activation, parameters, orbit, basis, identity, feature_stages, packed_stages, unit_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -118,15 +120,23 @@ impl Ridge {
         self.feature_stages.load(Ordering::Relaxed)
     }
 
-    /// Evaluations that blocks of rows made with factors laid out once, which MKL does in 32 bits on the CPU.
+    /// Evaluations that blocks of rows made with factors laid out once, which MKL does in 32 bits on the CPU, as are those for matrix units.
     pub fn packed_stages(&self) -> u64 {
         self.packed_stages.load(Ordering::Relaxed)
+    }
+
+    /// Those of the [packed stages](Ridge::packed_stages) whose products were [matrix units'](matrix_units).
+    pub fn unit_stages(&self) -> u64 {
+        self.unit_stages.load(Ordering::Relaxed)
     }
 
     /// Counts an evaluation with a factor.
     fn count(&self, factor: &Factor) {
         if factor.is_packed() {
             self.packed_stages.fetch_add(1, Ordering::Relaxed);
+        }
+        if factor.is_in_pieces() {
+            self.unit_stages.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -193,7 +203,8 @@ impl Potential<Tch> for Ridge {
         });
         let in_x = constant.as_ref().filter(|_| !feature_space);
         let scaled = in_x.map(|Amplitude { v, .. }| weight.multiply(&v.tr()));
-        Box::new(Frozen { ridge: self, weight, scaled, biases, amplitudes, norms, constant, gram })
+        let laid_out = Default::default();
+        Box::new(Frozen { ridge: self, weight, scaled, biases, amplitudes, norms, constant, gram, laid_out })
     }
 }
 
@@ -214,6 +225,8 @@ struct Frozen<'a> {
     constant: Option<Amplitude>,
     /// `WWᵀ` where the solve runs in feature space.
     gram: Option<Tensor>,
+    /// What blocks share of the factors that are made of these matrices.
+    laid_out: [Shared; 4],
 }
 
 // SAFETY: as for `Array`: the tensors are private and only read.

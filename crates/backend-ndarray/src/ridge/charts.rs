@@ -119,8 +119,11 @@ impl<'a, T: Real> Pointwise<'a, T> {
         if let Some(memo) = memo {
             memo.extend(kept.into_iter().chain(multiplied));
         }
-        if factors.1.is_tiled() {
+        if factors.1.is_laid_out() {
             field.ridge.tiled_stages.fetch_add(1, Ordering::Relaxed);
+        }
+        if factors.1.is_in_pieces() {
+            field.ridge.unit_stages.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -6,17 +6,22 @@ use flow_core::{Chart, Memo, Recall, Stage, Toward};
 use tch::{Kind, Tensor};
 
 use super::{Amplitude, Frozen};
-use crate::factor::Factor;
+use crate::factor::{Factor, Shared};
 use crate::pointwise::{Leads, PullbackOf, SlopesOf};
 use crate::{Array, Column, Device, Tch};
 
 /// The chart of a block of rows at x, and its state at the start.
 pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn Chart<Tch> + 'a>, Array) {
     let work = Work { field, rows, share: None };
-    let factor = |of: &Tensor| Factor::new(&field.ridge.space, of, rows);
+    let factor = |of: &Tensor, shared: &Shared| Factor::new(&field.ridge.space, of, rows, shared);
+    let [first, second, third, fourth] = &field.laid_out;
     let Some(gram) = &field.gram else {
-        let layer = |of: &Tensor| Layer { matrix: factor(of), transposed: factor(&of.tr()) };
-        let (weight, scaled) = (layer(&field.weight), field.scaled.as_ref().map(layer));
+        let layer = |of: &Tensor, [matrix, transposed]: [&Shared; 2]| Layer {
+            matrix: factor(of, matrix),
+            transposed: factor(&of.tr(), transposed),
+        };
+        let weight = layer(&field.weight, [first, second]);
+        let scaled = field.scaled.as_ref().map(|scaled| layer(scaled, [third, fourth]));
         return (Box::new(Plain { work, weight, scaled, slopes: None }), x);
     };
     // Offsets that do not change are part of the origin.
@@ -24,7 +29,7 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
     let transposed = Factor::plain(field.weight.tr());
     let origin = if moving { transposed.product_of(&x.0) } else { field.arguments(0.0, &x.0, &transposed) };
     let state = Array(Tensor::zeros(origin.size(), (gram.kind(), gram.device())));
-    let gram = factor(gram);
+    let gram = factor(gram, first);
     (Box::new(Feature { work, gram, origin, moving, x: x.0, leave_bar: None }), state)
 }
 
