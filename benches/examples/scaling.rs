@@ -126,10 +126,17 @@ where
     root.fill(&WHITE)?;
     for (area, measured) in root.split_evenly((2, all.len().div_ceil(2))).iter().zip(all) {
         let points = &measured.points;
-        let range = |of: fn(&(f64, f64)) -> f64| {
-            let values = points.iter().map(of);
-            values.clone().fold(f64::INFINITY, f64::min) / 1.3..values.fold(0.0, f64::max) * 1.3
+        // The expected slope, through the last point.
+        let (last_x, last_y) = points[points.len() - 1];
+        let line = points.iter().map(|p| (p.0, last_y * (p.0 / last_x).powf(measured.series.expected)));
+        let range = |values: Vec<f64>| {
+            values.iter().copied().fold(f64::INFINITY, f64::min) / 1.3..values.into_iter().fold(0.0, f64::max) * 1.3
         };
+        let x = range(points.iter().map(|p| p.0).collect());
+        let y = range(points.iter().copied().chain(line.clone()).map(|p| p.1).collect());
+        // Without a power of ten in its range an axis has no labels.
+        let below = 10f64.powf(y.end.log10().floor());
+        let y = y.start.min(0.9 * below)..y.end;
         let (exponent, _) = measured.exponent();
         let title = format!("{}: {exponent:.2} ({})", measured.series.name, measured.series.expected);
         let mut chart = ChartBuilder::on(area)
@@ -137,7 +144,7 @@ where
             .margin(8)
             .x_label_area_size(24)
             .y_label_area_size(56)
-            .build_cartesian_2d(range(|p| p.0).log_scale(), range(|p| p.1).log_scale())?;
+            .build_cartesian_2d(x.log_scale(), y.log_scale())?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
@@ -145,9 +152,6 @@ where
             .x_label_formatter(&|x| format!("{x:.0}"))
             .y_label_formatter(&|y| format!("{y:.3} s"))
             .draw()?;
-        // The expected slope, through the last point.
-        let (x, y) = points[points.len() - 1];
-        let line = points.iter().map(|p| (p.0, y * (p.0 / x).powf(measured.series.expected)));
         chart.draw_series(LineSeries::new(line, RGBColor(150, 150, 150)))?;
         chart.draw_series(points.iter().map(|p| Circle::new(*p, 4, BLUE.filled())))?;
     }
