@@ -2,11 +2,11 @@
 
 use std::sync::Mutex;
 
-use matrix_units::{Left, Order, Right, Start};
+use matrix_units::{Left, Order, Right, Start, WORTH_FROM};
 use ndarray::{Array2, s};
 
 use crate::arrays::{numbers, numbers_mut, zeros};
-use crate::packed::{InUnits, Lines, Tiles, UNITS_FROM, lines_of_zeros};
+use crate::packed::{InUnits, Lines, Tiles, lines_of_zeros};
 use crate::real::product;
 use crate::{Cpu, Real};
 
@@ -118,7 +118,7 @@ impl<T: Real> Gathered<T> {
 impl<T: Real> Many<T> {
     fn of_this_processor(capacity: usize, shape @ (left, right): (usize, usize)) -> Self {
         match (T::tiles(), T::units()) {
-            (Some(tiles), Some(units)) if left.min(right) >= UNITS_FROM => {
+            (Some(tiles), Some(units)) if left.min(right) >= WORTH_FROM => {
                 Self::in_pieces(tiles, units, capacity, shape)
             }
             (Some(tiles), _) => Self::tiled(tiles, capacity, shape),

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use aligned_vec::{AVec, ConstAlign};
-use matrix_units::{Left, Order, Right, Start, Units};
+use matrix_units::{Left, Order, Right, Start, Units, WORTH_FROM};
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -63,9 +63,6 @@ pub trait Tiled: Sized + 'static {
     fn tiles() -> Option<Tiles<Self>> {
         Self::all_tiles().into_iter().next()
     }
-
-    /// The matrix units of this processor, if it has any for this precision.
-    fn units() -> Option<InUnits<Self>>;
 }
 
 /// Matrix units, whose numbers are of 32 bits, for one precision.
@@ -76,11 +73,6 @@ pub struct InUnits<T: 'static> {
     pub(crate) singles: fn(&[T]) -> &[f32],
     /// The same numbers.
     pub(crate) singles_mut: fn(&mut [T]) -> &mut [f32],
-}
-
-#[cfg(target_arch = "x86_64")]
-fn units_of_32_bits() -> Option<InUnits<f32>> {
-    Units::of_this_processor().map(|units| InUnits { units, singles: |of| of, singles_mut: |of| of })
 }
 
 /// Tiles for one precision and one set of instructions: two vectors of columns, and as many rows as leave registers for two loads and
@@ -142,7 +134,7 @@ macro_rules! of_rows {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! tiled {
-    ($t:ty, $avx512:ident, $avx512_width:literal, $avx2:ident, $avx2_width:literal, $transpose:ident, $units:expr) => {
+    ($t:ty, $avx512:ident, $avx512_width:literal, $avx2:ident, $avx2_width:literal, $transpose:ident) => {
         impl Tiled for $t {
             fn all_tiles() -> Vec<Tiles<Self>> {
                 let mut all = Vec::new();
@@ -156,37 +148,25 @@ macro_rules! tiled {
                 }
                 all
             }
-
-            fn units() -> Option<InUnits<Self>> {
-                $units
-            }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-tiled!(f32, avx512_f32, 32, avx2_f32, 16, transpose_f32, units_of_32_bits());
+tiled!(f32, avx512_f32, 32, avx2_f32, 16, transpose_f32);
 #[cfg(target_arch = "x86_64")]
-tiled!(f64, avx512_f64, 16, avx2_f64, 8, transpose_f64, None);
+tiled!(f64, avx512_f64, 16, avx2_f64, 8, transpose_f64);
 
 #[cfg(not(target_arch = "x86_64"))]
 impl Tiled for f32 {
     fn all_tiles() -> Vec<Tiles<Self>> {
         Vec::new()
     }
-
-    fn units() -> Option<InUnits<Self>> {
-        None
-    }
 }
 #[cfg(not(target_arch = "x86_64"))]
 impl Tiled for f64 {
     fn all_tiles() -> Vec<Tiles<Self>> {
         Vec::new()
-    }
-
-    fn units() -> Option<InUnits<Self>> {
-        None
     }
 }
 
@@ -215,7 +195,7 @@ impl<T: Real> Packed<T> {
     pub(crate) fn new(space: &Cpu<T>, right: ArrayView2<'_, T>, rows: usize) -> Self {
         let (depth, columns) = right.dim();
         match T::units() {
-            Some(units) if depth.min(columns) >= UNITS_FROM && rows >= ROWS_FROM => Self::in_pieces(right, units),
+            Some(units) if depth.min(columns) >= WORTH_FROM && rows >= ROWS_FROM => Self::in_pieces(right, units),
             _ => T::tiles().map_or_else(|| Self::plain(right), |tiles| Self::tiled(space, right, tiles)),
         }
     }
@@ -294,9 +274,6 @@ impl<T: Real> Packed<T> {
         }
     }
 }
-
-/// Least inner dimension and columns for matrix units: at 256, laying out the other factor takes what products gain.
-pub(crate) const UNITS_FROM: usize = 512;
 
 /// Least rows for matrix units, which take as long for any number up to 32.
 const ROWS_FROM: usize = 20;

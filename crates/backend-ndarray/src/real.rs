@@ -1,7 +1,10 @@
 //! The two working precisions, and matrix products in them.
 
 use flow_core::Precision;
+use matrix_units::Units;
 use ndarray::{ArrayView2, ArrayViewMut2};
+
+use crate::packed::InUnits;
 
 /// A working precision: `f32` or `f64`.
 pub trait Real:
@@ -20,6 +23,9 @@ pub trait Real:
 
     /// The number in 64 bits.
     fn wide(self) -> f64;
+
+    /// The matrix units of this processor, if it has any for this precision.
+    fn units() -> Option<InUnits<Self>>;
 }
 
 impl Real for f32 {
@@ -32,6 +38,10 @@ impl Real for f32 {
     fn wide(self) -> f64 {
         f64::from(self)
     }
+
+    fn units() -> Option<InUnits<Self>> {
+        Units::of_this_processor().map(|units| InUnits { units, singles: |of| of, singles_mut: |of| of })
+    }
 }
 
 impl Real for f64 {
@@ -43,6 +53,10 @@ impl Real for f64 {
 
     fn wide(self) -> f64 {
         self
+    }
+
+    fn units() -> Option<InUnits<Self>> {
+        None
     }
 }
 

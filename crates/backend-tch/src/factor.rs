@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::sync::{Arc, OnceLock};
 
 use libloading::os::unix::Library;
-use matrix_units::{Left, Order, Right, Start, Units};
+use matrix_units::{Left, Order, Right, Start, Units, WORTH_FROM};
 use tch::{Kind, Tensor};
 
 use crate::space::{slice, slice_mut};
@@ -109,9 +109,7 @@ pub(crate) struct Pieces {
     columns: i64,
 }
 
-/// Least inner dimension and columns for matrix units: at 256, laying out the other factor takes what products gain.
-const UNITS_FROM: i64 = 512;
-/// Least rows for them, which read half as many bytes again as MKL.
+/// Least rows for matrix units, which read half as many bytes again as MKL.
 const ROWS_FROM: i64 = 16;
 
 thread_local! {
@@ -123,7 +121,7 @@ impl Pieces {
     /// `None` where there are no units for it.
     fn new(of: &Tensor) -> Option<Self> {
         let (inner, columns) = of.size2().expect("factors are matrices");
-        if of.kind() != Kind::Float || inner.min(columns) < UNITS_FROM {
+        if of.kind() != Kind::Float || inner.min(columns) < WORTH_FROM as i64 {
             return None;
         }
         let (units, of, mut right) = (Units::of_this_processor()?, of.contiguous(), Right::default());
@@ -275,8 +273,9 @@ mod tests {
             for (rows, inner, columns) in sizes {
                 for of in [wave(inner, columns, kind), wave(columns, inner, kind).tr()] {
                     let factor = Factor::new(&tch, &of, rows, &Shared::new());
-                    let for_units =
-                        Units::of_this_processor().is_some() && inner.min(columns) >= UNITS_FROM && rows >= ROWS_FROM;
+                    let for_units = Units::of_this_processor().is_some()
+                        && inner.min(columns) >= WORTH_FROM as i64
+                        && rows >= ROWS_FROM;
                     assert_eq!(factor.is_in_pieces(), precision == Precision::F32 && for_units);
                     let expected_packed = for_units || tch::utils::has_mkl();
                     assert_eq!(factor.is_packed(), precision == Precision::F32 && expected_packed);

@@ -81,6 +81,10 @@ pub enum Order {
 /// Parts of the factor in the inner loop: with a depth of 384, as many as stay in the second cache beside the parts of the other.
 const FEW: usize = 6;
 
+/// The least inner dimension and number of columns (or rows) of a factor that is worth its pieces: at 256, laying out the other factor
+/// takes what products gain.
+pub const WORTH_FROM: usize = 512;
+
 impl Units {
     /// Those of this processor, where it has any and the system lets this process use them.
     ///
@@ -183,19 +187,18 @@ fn one(
     sums: Sums<'_>,
 ) {
     let length = left.depth.div_ceil(DEPTH) * STEP;
-    let of = |pieces, number| part_of(pieces, number, length);
     // After the last part comes the first one.
     let next = match order {
-        Order::ByGroup => of(&left.pieces, (group + 1) % left.groups()),
-        Order::ByPanel => of(&right.pieces, (panel + 1) % right.panels()),
+        Order::ByGroup => part_of(&left.pieces, (group + 1) % left.groups(), length),
+        Order::ByPanel => part_of(&right.pieces, (panel + 1) % right.panels(), length),
     };
     let share = length / count;
     let (height, width) = (left.rows_of(group..group + 1).len(), right.columns_of(panel..panel + 1).len());
     let factors = Factors {
         height: left.height,
         widths: [width.div_ceil(2), (width / 2).max(1)],
-        left: of(&left.pieces, group),
-        right: of(&right.pieces, panel),
+        left: part_of(&left.pieces, group, length),
+        right: part_of(&right.pieces, panel, length),
         next: &next[number * share..(number + 1) * share],
     };
     if height == 2 * left.height && width > 1 {
@@ -205,6 +208,7 @@ fn one(
     }
 }
 
+/// A group or a panel, of so many numbers each.
 fn part_of(pieces: &Pieces, number: usize, length: usize) -> &[u16] {
     &pieces[number * length..(number + 1) * length]
 }
