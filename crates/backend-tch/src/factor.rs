@@ -8,8 +8,8 @@ use libloading::os::unix::Library;
 use matrix_units::{Left, Order, Right, Start, Units, WORTH_FROM};
 use tch::{Kind, Tensor};
 
+use crate::Tch;
 use crate::space::{slice, slice_mut};
-use crate::{Device, Tch};
 
 /// A `k × n` matrix that many matrices of the same few rows are multiplied by from the left.
 ///
@@ -36,10 +36,10 @@ impl Factor {
         let alone = rows >= ROWS_FROM && tch::get_num_threads() == 1;
         let in_pieces = || shared.get_or_init(|| Pieces::new(of).map(Arc::new)).clone().map(LaidOut::InPieces);
         let by_mkl = || Packed::new(of, rows).map(LaidOut::ByMkl);
-        let laid_out = match space.device() {
-            Device::Cpu if alone => in_pieces().or_else(by_mkl),
-            Device::Cpu => by_mkl(),
-            Device::Cuda => None,
+        let laid_out = match space.kernels {
+            None if alone => in_pieces().or_else(by_mkl),
+            None => by_mkl(),
+            Some(_) => None,
         };
         Self { plain: of.shallow_clone(), laid_out }
     }
@@ -244,7 +244,7 @@ mod tests {
     use flow_core::Precision;
 
     use super::*;
-    use crate::Options;
+    use crate::{Device, Options};
 
     /// Numbers that differ and have both signs.
     fn wave(rows: i64, columns: i64, kind: Kind) -> Tensor {

@@ -3,6 +3,8 @@
 //! At the sizes of a training step the launches take longer than the work. The source `kernels.cu` is compiled by NVRTC, which every
 //! libtorch with CUDA brings, for the device that is there, when the first space on CUDA is made.
 
+#[cfg(feature = "emulation")]
+pub(crate) mod emulated;
 mod nvrtc;
 
 use std::cell::Cell;
@@ -20,7 +22,7 @@ use crate::{Error, error::loader_reason};
 
 /// The source.
 const SOURCE: &str = include_str!("kernels/kernels.cu");
-/// Threads of a block.
+/// Threads of a block on a CUDA device.
 const THREADS: u32 = 256;
 /// The most terms of a launch that sums, and functions of time of one that pulls back.
 const MOST_TERMS: usize = 8;
@@ -42,12 +44,16 @@ struct Module {
     pullback: *mut c_void,
 }
 
-/// The kernels, loaded on the first CUDA device.
+/// The kernels, loaded on the first CUDA device, or in tests for the processor.
 pub(crate) struct Kernels {
     launch: Launch,
     set_current: SetCurrent,
     /// The device's primary context, which libtorch uses too.
     context: *mut c_void,
+    /// Where its tensors are.
+    device: tch::Device,
+    /// Of a block.
+    threads: u32,
     single: Module,
     double: Module,
     /// Numbers of 32 bits, but factors of products of 64.
@@ -119,7 +125,8 @@ impl Kernels {
             (module("float", "float")?, module("double", "double")?, module("float", "double")?);
         // The handles stay in use as long as the process lives.
         std::mem::forget(driver);
-        Ok(Self { launch, set_current, context, single, double, mixed, capability, launches: AtomicU64::new(0) })
+        let (device, threads, launches) = (tch::Device::Cuda(0), THREADS, AtomicU64::new(0));
+        Ok(Self { launch, set_current, context, device, threads, single, double, mixed, capability, launches })
     }
 
     /// Launches so far.
@@ -162,17 +169,40 @@ impl Kernels {
             let mut pointer = std::ptr::from_ref(parameters).cast_mut().cast::<c_void>();
             // SAFETY: the kernel takes one structure, this one, which the driver copies before it returns; what its pointers lead to, the
             // caller has looked at, and libtorch gives memory that is let go of to no other stream than this one.
-            unsafe { (self.launch)(function, blocks, 1, 1, THREADS, 1, 1, 0, STREAM.get(), &mut pointer, null_mut()) }
+            unsafe {
+                (self.launch)(function, blocks, 1, 1, self.threads, 1, 1, 0, STREAM.get(), &mut pointer, null_mut())
+            }
         });
         assert_eq!(answer, 0, "cuLaunchKernel: {}", std::any::type_name::<P>());
         self.launches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The numbers of a tensor that has so many, of this kind, next to each other on the device.
+    fn of_kind(&self, of: &Tensor, kind: Kind, count: usize) -> *mut c_void {
+        assert!(self.adjacent(of, count) && of.kind() == kind, "{of:?}: {count} of {kind:?}");
+        of.data_ptr()
+    }
+
+    /// Whether a tensor is so many numbers of 32 or 64 bits, next to each other on the device.
+    fn summable(&self, of: &Tensor, count: usize) -> bool {
+        self.adjacent(of, count) && matches!(of.kind(), Kind::Float | Kind::Double)
+    }
+
+    /// Whether a tensor is so many numbers next to each other on the device.
+    fn adjacent(&self, of: &Tensor, count: usize) -> bool {
+        of.is_contiguous() && of.device() == self.device && of.numel() == count
+    }
+
+    /// Blocks for so many numbers, of which each thread takes 16 bytes.
+    fn blocks(&self, count: usize, kind: Kind) -> usize {
+        count.div_ceil(16 / kind.elt_size_in_bytes() * self.threads as usize)
     }
 
     /// `out ← keep · out + base + Σ cᵢ · termᵢ`; `keep = 0` overwrites. Does nothing and says `false` where that is no sum of equally
     /// many numbers that lie next to each other.
     pub(crate) fn sum(&self, out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
         let tensors = || std::iter::once(out).chain(base).chain(terms.iter().map(|(_, term)| *term));
-        if !tensors().all(|of| summable(of, out.numel())) {
+        if !tensors().all(|of| self.summable(of, out.numel())) {
             return false;
         }
         let any = |kind| tensors().any(|of| of.kind() == kind);
@@ -192,7 +222,7 @@ impl Kernels {
             base_wide: base.map_or(0, is_wide),
             terms: Terms::new(first, wide),
         };
-        self.start(self.module(narrow, wide).sum, blocks(out.numel(), narrow), &sum);
+        self.start(self.module(narrow, wide).sum, self.blocks(out.numel(), narrow), &sum);
         more.is_empty() || self.sum(out, None, 1.0, more)
     }
 
@@ -208,7 +238,7 @@ impl Kernels {
 
     fn pointwise(&self, [out, a, b]: [&Tensor; 3], keep: f64, c: f64, quotient: Option<(f64, f64)>) -> bool {
         let (kind, count) = (out.kind(), out.numel());
-        if ![out, a, b].into_iter().all(|of| summable(of, count) && of.kind() == kind) {
+        if ![out, a, b].into_iter().all(|of| self.summable(of, count) && of.kind() == kind) {
             return false;
         }
         let (scale, epsilon) = quotient.unwrap_or_default();
@@ -223,7 +253,7 @@ impl Kernels {
             epsilon,
             quotient: quotient.is_some().into(),
         };
-        self.start(self.module(kind, kind).pointwise, blocks(count, kind), &parameters);
+        self.start(self.module(kind, kind).pointwise, self.blocks(count, kind), &parameters);
         true
     }
 
@@ -239,11 +269,11 @@ impl Kernels {
         let columns = source.size()[1] as usize;
         assert!(column < stride, "column {column} of {stride}");
         let turn = Turn {
-            out: of_kind(out, kind, rows * columns),
-            x: of_kind(x, kind, rows * columns),
-            source: of_kind(source, Kind::Int, source.numel()),
-            sign: of_kind(sign, kind, sign.numel()),
-            element: of_kind(elements, kind, rows * stride),
+            out: self.of_kind(out, kind, rows * columns),
+            x: self.of_kind(x, kind, rows * columns),
+            source: self.of_kind(source, Kind::Int, source.numel()),
+            sign: self.of_kind(sign, kind, sign.numel()),
+            element: self.of_kind(elements, kind, rows * stride),
             columns: int(columns),
             column: int(column),
             stride: int(stride),
@@ -254,7 +284,7 @@ impl Kernels {
     /// From arguments a to slopes s, which may lie in the same place, with what else is wanted. Matrices of `toward` may be of either kind.
     pub(crate) fn slopes(&self, a: &Tensor, s: &Tensor, wanted: &SlopesOf<'_>) {
         let ((rows, columns), wide) = (shape(s), a.kind());
-        let of = |of: &Tensor, rows: usize| of_kind(of, s.kind(), rows * columns);
+        let of = |of: &Tensor, rows: usize| self.of_kind(of, s.kind(), rows * columns);
         let is_wide = |of: &Tensor| c_int::from(of.kind() == wide);
         let base_rows = wanted.base.map_or(0, |base| shape(base).0);
         assert!(base_rows <= 1 || base_rows == rows, "{base_rows} rows of offsets for {rows}");
@@ -263,17 +293,20 @@ impl Kernels {
         let (terms, more) = terms.split_at(terms.len().min(MOST_TERMS));
         for of in toward.iter().flat_map(|toward| [toward.out, toward.base]).chain(terms.iter().map(|(_, term)| *term))
         {
-            assert!(summable(of, rows * columns) && [s.kind(), wide].contains(&of.kind()), "{of:?}");
+            assert!(self.summable(of, rows * columns) && [s.kind(), wide].contains(&of.kind()), "{of:?}");
         }
         let parameters = Slopes {
-            a: of_kind(a, wide, rows * columns),
+            a: self.of_kind(a, wide, rows * columns),
             s: of(s, rows),
             base: wanted.base.map_or(null_mut(), |base| of(base, base_rows)),
             moving: wanted.moving.map_or(null_mut(), |moving| of(moving, 1)),
             velocity: wanted.velocity.as_ref().map_or(null_mut(), |velocity| of(velocity, rows)),
             v: of(wanted.v, 1),
             curved: of(wanted.curved, 1),
-            laplacian: wanted.laplacian.as_ref().map_or(null_mut(), |laplacian| of_kind(laplacian, Kind::Double, rows)),
+            laplacian: wanted
+                .laplacian
+                .as_ref()
+                .map_or(null_mut(), |laplacian| self.of_kind(laplacian, Kind::Double, rows)),
             columns: int(columns),
             base_rows: int(base_rows),
             softplus: wanted.softplus.into(),
@@ -293,8 +326,8 @@ impl Kernels {
     /// The cotangents of arguments from those of slopes and Laplacians; adds what the gradient needs.
     pub(crate) fn pullback(&self, s: &Tensor, of: &PullbackOf<'_>) {
         let (rows, columns) = shape(s);
-        let numbers = |tensor: &Tensor| of_kind(tensor, s.kind(), rows * columns);
-        let row = |tensor: &Tensor| of_kind(tensor, s.kind(), columns);
+        let numbers = |tensor: &Tensor| self.of_kind(tensor, s.kind(), rows * columns);
+        let row = |tensor: &Tensor| self.of_kind(tensor, s.kind(), columns);
         let wide = of.a_bar.kind();
         let added = (of.u.len() > MOST_TERMS).then(|| of.a_bar.empty_like());
         let added = added.as_ref().map(|added| {
@@ -302,9 +335,9 @@ impl Kernels {
             [(1.0, added)]
         });
         let u = added.as_ref().map_or(of.u, |added| added);
-        let known = |term: &Tensor| summable(term, rows * columns) && [s.kind(), wide].contains(&term.kind());
+        let known = |term: &Tensor| self.summable(term, rows * columns) && [s.kind(), wide].contains(&term.kind());
         assert!(u.iter().all(|(_, term)| known(term)), "{u:?}");
-        let factor = |tensor: &Tensor| of_kind(tensor, wide, rows * columns);
+        let factor = |tensor: &Tensor| self.of_kind(tensor, wide, rows * columns);
         for start in (0..of.b.len()).step_by(MOST_TERMS) {
             let functions = (of.b.len() - start).min(MOST_TERMS);
             let room = |sums: &[Tensor]| {
@@ -319,7 +352,7 @@ impl Kernels {
                 u: Terms::new(u, wide),
                 v: of.v.map_or(null_mut(), row),
                 curved: row(of.curved),
-                l: of.laplacian_bar.map_or(null_mut(), |l| of_kind(l, Kind::Double, rows)),
+                l: of.laplacian_bar.map_or(null_mut(), |l| self.of_kind(l, Kind::Double, rows)),
                 a_bar: factor(of.a_bar),
                 from: of.copy.as_ref().map_or(null_mut(), |(from, _)| factor(from)),
                 copy: of.copy.as_ref().map_or(null_mut(), |(_, to)| factor(to)),
@@ -381,27 +414,6 @@ impl Module {
             pullback: function(c"pullback")?,
         })
     }
-}
-
-/// The numbers of a tensor that has so many, of this kind, next to each other on a CUDA device.
-fn of_kind(of: &Tensor, kind: Kind, count: usize) -> *mut c_void {
-    assert!(adjacent(of, count) && of.kind() == kind, "{of:?}: {count} of {kind:?}");
-    of.data_ptr()
-}
-
-/// Whether a tensor is so many numbers of 32 or 64 bits, next to each other on a CUDA device.
-fn summable(of: &Tensor, count: usize) -> bool {
-    adjacent(of, count) && matches!(of.kind(), Kind::Float | Kind::Double)
-}
-
-/// Whether a tensor is so many numbers next to each other on a CUDA device.
-fn adjacent(of: &Tensor, count: usize) -> bool {
-    of.is_contiguous() && of.device().is_cuda() && of.numel() == count
-}
-
-/// Blocks for so many numbers, of which each thread takes 16 bytes.
-fn blocks(count: usize, kind: Kind) -> usize {
-    count.div_ceil(16 / kind.elt_size_in_bytes() * THREADS as usize)
 }
 
 fn shape(of: &Tensor) -> (usize, usize) {

@@ -13,7 +13,6 @@ use tch::{Kind, Tensor};
 
 use crate::factor::{Factor, Shared};
 use crate::orbit::Orbit;
-use crate::space::accumulate;
 use crate::{Array, Column, Tch};
 
 /// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
@@ -111,7 +110,7 @@ impl Ridge {
         }
         let coefficients = coefficients.split(1, 0);
         let mut now = coefficients[0].empty_like();
-        accumulate(&mut now, 0.0, &self.basis.at(t).zip(&coefficients).collect::<Vec<_>>());
+        self.space.accumulate_tensors(&mut now, 0.0, &self.basis.at(t).zip(&coefficients).collect::<Vec<_>>());
         now
     }
 

@@ -146,9 +146,25 @@ impl Tch {
         Self { recorder: None, ..self }
     }
 
-    /// Launches of this crate's own kernels in this process so far: the proof that a CUDA device has run them.
-    pub fn kernel_launches(&self) -> u64 {
-        self.kernels.map_or(0, Kernels::launches)
+    /// libtorch on the CPU that is used as a CUDA device is: whole batches, and the kernels of this crate, which the system's C++ compiler
+    /// makes for the processor. Products of feature space are of the precision that such a device would make them in; nothing is recorded.
+    /// For tests.
+    ///
+    /// # Errors
+    /// Those of [`load`].
+    ///
+    /// # Panics
+    /// When the kernels cannot be compiled, with what the compiler says.
+    #[cfg(feature = "emulation")]
+    pub fn emulated(precision: Precision, products: Precision) -> Result<Self, Error> {
+        let on_the_cpu = Self::new(Device::Cpu, precision, Options { threads: 1, allow_tf32: false })?;
+        let kernels = Some(kernels::emulated::kernels());
+        Ok(Self { workers: None, kernels, product_kind: kind(products), ..on_the_cpu })
+    }
+
+    /// Launches of this crate's own kernels in this process so far, the proof that a CUDA device has run them; none where there is none.
+    pub fn kernel_launches(&self) -> Option<u64> {
+        self.kernels.map(Kernels::launches)
     }
 
     /// The working precision, in libtorch's words.
@@ -159,6 +175,34 @@ impl Tch {
     /// The kind of numbers in which a solve best makes its products: on some CUDA devices 64 bits in 32-bit working precision too.
     pub(crate) fn product_kind(&self) -> Kind {
         self.product_kind
+    }
+
+    /// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass or one launch, where there is one for these tensors; says whether.
+    fn sum_at_once(&self, out: &mut Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
+        match self.kernels {
+            Some(kernels) => kernels.sum(out, base, keep, terms),
+            None => pointwise::sum(out, base, keep, terms),
+        }
+    }
+
+    /// `out ← keep · out + Σ cᵢ · termᵢ`.
+    pub(crate) fn accumulate_tensors(&self, out: &mut Tensor, keep: f64, terms: &[(f64, &Tensor)]) {
+        if self.sum_at_once(out, None, keep, terms) {
+            return;
+        }
+        match terms {
+            [] if keep == 0.0 => drop(out.zero_()),
+            [(c, first), rest @ ..] if keep == 0.0 => {
+                let _ = first.mul_out(out, &number(*c, first));
+                add(out, rest);
+            }
+            _ => {
+                if keep != 1.0 {
+                    let _ = out.g_mul_scalar_(keep);
+                }
+                add(out, terms);
+            }
+        }
     }
 
     pub(crate) fn zeros_of(&self, size: &[i64]) -> Tensor {
@@ -192,34 +236,6 @@ fn number(value: f64, like: &Tensor) -> Tensor {
 fn add(out: &mut Tensor, terms: &[(f64, &Tensor)]) {
     for (c, term) in terms {
         let _ = if *c == 1.0 { out.g_add_(term) } else { out.addcmul_(term, &number(*c, term)) };
-    }
-}
-
-/// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass or one launch, where there is one for these tensors; says whether.
-fn sum_at_once(out: &mut Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
-    if out.device().is_cuda() {
-        return kernels::kernels().is_ok_and(|kernels| kernels.sum(out, base, keep, terms));
-    }
-    pointwise::sum(out, base, keep, terms)
-}
-
-/// `out ← keep · out + Σ cᵢ · termᵢ`.
-pub(crate) fn accumulate(out: &mut Tensor, keep: f64, terms: &[(f64, &Tensor)]) {
-    if sum_at_once(out, None, keep, terms) {
-        return;
-    }
-    match terms {
-        [] if keep == 0.0 => drop(out.zero_()),
-        [(c, first), rest @ ..] if keep == 0.0 => {
-            let _ = first.mul_out(out, &number(*c, first));
-            add(out, rest);
-        }
-        _ => {
-            if keep != 1.0 {
-                let _ = out.g_mul_scalar_(keep);
-            }
-            add(out, terms);
-        }
     }
 }
 
@@ -302,7 +318,7 @@ impl Space for Tch {
 
     fn combine(&self, out: &mut Array, base: &Array, terms: &[(f64, &Array)]) {
         let terms = tensors(terms, |a| &a.0);
-        if sum_at_once(&mut out.0, Some(&base.0), 0.0, &terms) {
+        if self.sum_at_once(&mut out.0, Some(&base.0), 0.0, &terms) {
             return;
         }
         match &terms[..] {
@@ -315,7 +331,7 @@ impl Space for Tch {
     }
 
     fn accumulate(&self, out: &mut Array, keep: f64, terms: &[(f64, &Array)]) {
-        accumulate(&mut out.0, keep, &tensors(terms, |a| &a.0));
+        self.accumulate_tensors(&mut out.0, keep, &tensors(terms, |a| &a.0));
     }
 
     fn accumulate_product(&self, out: &mut Array, keep: f64, c: f64, a: &Array, b: &Array) {
@@ -384,7 +400,7 @@ impl Space for Tch {
     }
 
     fn column_accumulate(&self, out: &mut Column, keep: f64, terms: &[(f64, &Column)]) {
-        accumulate(&mut out.0, keep, &tensors(terms, |a| &a.0));
+        self.accumulate_tensors(&mut out.0, keep, &tensors(terms, |a| &a.0));
     }
 
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Permutations {

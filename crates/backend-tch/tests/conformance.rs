@@ -5,7 +5,7 @@ mod common;
 
 use backend_tch::tch::{Tensor, nn};
 use backend_tch::{Activation, Laplacian, LatticeRidgeSettings, ModulePotential, Network, Ridge, Tch, Term};
-use common::spaces;
+use common::{devices, spaces};
 use flow_core::conformance::{
     Gaussian, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
     path_gradient_vanishes_at_the_target, potential, solves, space,
@@ -226,11 +226,12 @@ conformance! {
 }
 
 // Convolutions cost milliseconds where other potentials cost microseconds: one evaluation of two layers is checked in both
-// precisions, whole solves of one layer in double precision, and those of two layers in single precision against double.
+// precisions, whole solves of one layer in double precision, and those of two layers in single precision against double. libtorch does
+// them, on its devices.
 #[test]
 fn convolutions_evaluated() {
     for precision in [Precision::F64, Precision::F32] {
-        for on in spaces(precision) {
+        for on in devices(precision) {
             potential(&on, &mut convolutional(on));
             potential(&on, &mut u_shaped(on, 0));
         }
@@ -239,7 +240,7 @@ fn convolutions_evaluated() {
 
 #[test]
 fn a_convolution_solved() {
-    spaces(Precision::F64).iter().for_each(|on| solves(on, &mut shallow(*on)));
+    devices(Precision::F64).iter().for_each(|on| solves(on, &mut shallow(*on)));
 }
 
 #[test]
@@ -263,7 +264,7 @@ fn convolutions_solved_in_single_precision() {
     type Model = fn(Tch) -> Box<dyn Potential<Tch>>;
     let models: [Model; 2] = [|on| Box::new(convolutional(on)), |on| Box::new(u_shaped(on, 2))];
     for model in models {
-        for (single, double) in spaces(Precision::F32).into_iter().zip(spaces(Precision::F64)) {
+        for (single, double) in devices(Precision::F32).into_iter().zip(devices(Precision::F64)) {
             for (found, expected) in outcome(single, &*model(single)).iter().zip(&outcome(double, &*model(double))) {
                 let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
                 let worst = found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f - e).abs()));
@@ -399,7 +400,7 @@ fn matching_pullback(on: &Tch, of: &dyn Potential<Tch>, remembers: bool) -> Vec<
 
 #[test]
 fn a_pullback_shares_the_graph_of_its_evaluation() {
-    for on in [spaces(Precision::F64), spaces(Precision::F32)].concat() {
+    for on in [devices(Precision::F64), devices(Precision::F32)].concat() {
         let (term, module, wide) = (u_shaped(on, 1), dense(on, Laplacian::Exact), wide(on));
         let tolerance = 1e3 * on.round_off();
         let of: [&dyn Potential<Tch>; 3] = [&term, &module, &wide];

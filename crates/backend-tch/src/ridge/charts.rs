@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use super::{Amplitude, Frozen};
 use crate::factor::{Factor, Shared};
 use crate::pointwise::{Leads, PullbackOf, SlopesOf};
-use crate::{Array, Column, Device, Tch};
+use crate::{Array, Column, Tch};
 
 /// The chart of a block of rows at x, and its state at the start.
 pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn Chart<Tch> + 'a>, Array) {
@@ -61,7 +61,7 @@ impl Gathered {
     /// For matrices of a kind, of at most `rows` rows.
     fn new(space: &Tch, kind: Kind, rows: i64, left: i64, right: i64) -> Self {
         // A CUDA device has more to fill, and the memory for it.
-        let least = if space.device() == Device::Cpu { 1024 } else { 4096 };
+        let least = if space.kernels.is_none() { 1024 } else { 4096 };
         let options = (kind, space.device().into());
         let empty = |columns| Tensor::empty([rows.max(least), columns], options);
         Self { sum: Tensor::zeros([left, right], options), left: empty(left), right: empty(right), filled: 0 }
@@ -385,7 +385,7 @@ impl Chart<Tch> for Feature<'_> {
 
     /// On the CPU: a CUDA device has memory to spare, but no time for more kernels.
     fn recall(&self) -> Option<&dyn Recall<Tch>> {
-        (self.work.field.ridge.space.device() == Device::Cpu).then_some(self as &dyn Recall<Tch>)
+        self.work.field.ridge.space.kernels.is_none().then_some(self as &dyn Recall<Tch>)
     }
 
     fn pullback(

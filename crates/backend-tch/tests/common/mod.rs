@@ -3,11 +3,24 @@
 use backend_tch::{Device, Options, Tch};
 use flow_core::Precision;
 
-/// The spaces to test in a precision: on the CPU, and on CUDA where it can be used.
+/// The spaces to test in a precision: those of [`devices`], and the one [`as_a_device`] that makes its products in 64 bits.
+pub fn spaces(precision: Precision) -> Vec<Tch> {
+    let mut spaces = devices(precision);
+    spaces.extend(as_a_device(precision, Precision::F64));
+    spaces
+}
+
+/// The CPU in place of a CUDA device that makes its products in such a precision; none where there has to be a CUDA device.
+pub fn as_a_device(precision: Precision, products: Precision) -> Option<Tch> {
+    let wanted = std::env::var_os("MAFLOW_TEST_CUDA").is_none();
+    wanted.then(|| Tch::emulated(precision, products).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// The devices to test in a precision: the CPU, and CUDA where it can be used.
 ///
 /// # Panics
 /// When the program was built with libtorch, but it cannot be used; with the variable `MAFLOW_TEST_CUDA`, when CUDA cannot.
-pub fn spaces(precision: Precision) -> Vec<Tch> {
+pub fn devices(precision: Precision) -> Vec<Tch> {
     let options = Options { threads: 1, allow_tf32: false };
     let of = |device| Tch::new(device, precision, options);
     // CUDA first: once loaded for the CPU alone, libtorch cannot be given CUDA in the same process.
