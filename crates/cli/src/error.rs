@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use datasets::lattice::LatticeError;
+
 use crate::config::ConfigError;
 
 /// What ends a command before its work is done.
@@ -97,9 +99,13 @@ impl From<datasets::mnist::MnistError> for CliError {
     }
 }
 
-impl From<datasets::lattice::LatticeError> for CliError {
-    fn from(error: datasets::lattice::LatticeError) -> Self {
-        Self::Usage(format!("{error}; change [target]"))
+impl From<LatticeError> for CliError {
+    fn from(error: LatticeError) -> Self {
+        match error {
+            // Only the user stops the samplers.
+            LatticeError::Stopped { .. } => Self::interrupted(),
+            error => Self::Usage(format!("{error}; change [target]")),
+        }
     }
 }
 

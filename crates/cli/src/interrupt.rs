@@ -16,7 +16,7 @@ pub fn listen() -> Result<(), CliError> {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        output::note("stopping after this step, with a checkpoint; Ctrl-C again stops at once, without one");
+        output::note("stopping, with a checkpoint where steps were made; Ctrl-C again stops at once, without one");
     })
     .map_err(|error| CliError::Failed(format!("cannot listen for Ctrl-C: {error}; try again")))
 }

@@ -1,12 +1,13 @@
 //! Progress on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output;
+use crate::{interrupt, output};
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -160,14 +161,19 @@ impl Task {
     }
 }
 
-/// Shows how many of `parts` are done while work goes on that tells of them from any thread.
-pub fn shown<T>(name: &'static str, parts: usize, work: impl FnOnce(&(dyn Fn(usize) + Sync)) -> T) -> T {
+/// Shows how many of `parts` are done while work goes on that tells of them from any thread, and hears whether the user wants it to go on.
+pub fn shown<T>(
+    name: &'static str,
+    parts: usize,
+    work: impl FnOnce(&(dyn Fn(usize) -> ControlFlow<()> + Sync)) -> T,
+) -> T {
     let task = Mutex::new(Task::start(name, parts as u64));
     let out = work(&|done| {
         // Whoever finds another thread at it has nothing newer to tell.
         if let Ok(mut task) = task.try_lock() {
             task.update(done as u64, "");
         }
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     task.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     out

@@ -47,7 +47,7 @@ impl Work for Train {
         let finish = train(engine, &self, &problem, phases, &run)?;
         if finish == Finish::Interrupted {
             return Err(CliError::Interrupted(format!(
-                "interrupted after a checkpoint; to go on type: maflow train --resume --out {}",
+                "interrupted; to go on type: maflow train --resume --out {}",
                 run.path().display()
             )));
         }
@@ -89,7 +89,10 @@ fn train<E: Engine>(
     let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
     if phases.iter().any(|phase| phase.matching && unfinished(phase)) {
         // Before the first step, with a display of their own.
-        problem.draw_samples()?;
+        match problem.draw_samples() {
+            Err(CliError::Interrupted(_)) => return Ok(Finish::Interrupted),
+            drawn => drawn?,
+        }
     }
     listener.show(first.unwrap_or(0), total, best);
     let mut potential = plan.first_potential(engine)?;

@@ -73,7 +73,7 @@ impl Problem {
     /// Draws the samples that matching learns from now, where they are not data.
     ///
     /// # Errors
-    /// When they are more than memory holds.
+    /// When they are more than memory holds, or the user interrupts.
     pub fn draw_samples(&self) -> Result<(), CliError> {
         match self {
             Self::Energy { samples: Some(pool), .. } => Ok(pool.draw()?),

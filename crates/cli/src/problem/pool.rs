@@ -1,5 +1,6 @@
 //! Samples of a lattice model to train on: drawn once by cluster Monte Carlo, when they are first needed.
 
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use datasets::lattice::{IsingSamples, Lattice, LatticeError, Phi4Samples, WhitenedIsing, WhitenedPhi4};
@@ -68,7 +69,7 @@ impl SamplePool {
     /// Draws the configurations now, unless they are there.
     ///
     /// # Errors
-    /// When the pool is larger than memory.
+    /// When the pool is larger than memory, or the user interrupts.
     pub fn draw(&self) -> Result<(), LatticeError> {
         match &self.model {
             Model::Ising(target, drawn) => self.ising(target, drawn).map(drop),
@@ -99,7 +100,7 @@ impl SamplePool {
         drawn: &'a Drawn<T>,
         what: &str,
         lattice: &Lattice,
-        generate: impl FnOnce(&(dyn Fn(usize) + Sync)) -> Result<T, LatticeError>,
+        generate: impl FnOnce(&(dyn Fn(usize) -> ControlFlow<()> + Sync)) -> Result<T, LatticeError>,
     ) -> Result<&'a T, LatticeError> {
         let noted = || {
             let (rows, cols) = (lattice.rows(), lattice.cols());

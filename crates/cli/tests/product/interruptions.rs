@@ -1,7 +1,11 @@
 //! Runs that are killed, interrupted or damaged go on as if nothing had happened, and nothing is lost.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Command as Process;
+use std::time::{Duration, Instant};
+
+use cli::args::Backend;
 
 use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
 
@@ -61,6 +65,28 @@ fn ctrl_c_saves_the_state_and_says_how_to_go_on() {
         resumed(lab, "stopped");
         same(lab, "whole", "stopped");
     });
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_ends_the_drawing_of_samples_too() {
+    let lab = Lab::on(Backend::Ndarray);
+    let short = ["--set=train.steps=101", "--set=fine_tune.steps=1", "--set=evaluate.samples=50"];
+    // Minutes of it.
+    let mut child =
+        lab.starts(&[&["train", "ising-16", "--set=train.pool=3000000", "--out", "run"], &short[..]].concat());
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("cluster Monte Carlo") {
+        assert!(stderr.read_line(&mut told).unwrap() > 0, "{told}");
+    }
+    let asked = Instant::now();
+    assert!(Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    stderr.read_to_string(&mut told).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{told}");
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert!(told.contains("maflow train --resume --out run"), "{told}");
+    lab.does(&["train", "--resume", "--out", "run", "--set=train.pool=100"]);
 }
 
 #[test]

@@ -62,6 +62,12 @@ pub enum LatticeError {
         /// Sites of each.
         sites: usize,
     },
+    /// Whoever hears of the progress wanted no more samples.
+    #[error("stopped after {done} configurations, as it was told to")]
+    Stopped {
+        /// How many there were, of at least one thread.
+        done: usize,
+    },
     /// A parameter of the φ⁴ action is not finite, or λ is negative.
     #[error("the φ⁴ action has kappa = {kappa}, lambda = {lambda}; both must be finite and lambda not negative")]
     Phi4 {

@@ -1,8 +1,10 @@
 //! A pool of φ⁴ fields for training and for comparison, with its statistics.
 
+use std::ops::ControlFlow;
+
 use rand::RngExt;
 
-use super::pool::Pool;
+use super::pool::{Heard, Pool};
 use super::{Estimate, LatticeError, Phi4Chain, Phi4Target};
 
 /// Rounds between successive configurations of a chain.
@@ -38,18 +40,18 @@ impl Phi4Samples {
     /// # Errors
     /// [`LatticeError::SampleCount`] for 0 or more than memory holds.
     pub fn generate(target: &Phi4Target, count: usize, seed: u64) -> Result<Self, LatticeError> {
-        Self::generate_with_progress(target, count, seed, &|_| {})
+        Self::generate_with_progress(target, count, seed, &|_| ControlFlow::Continue(()))
     }
 
-    /// The same; `progress` hears, from any thread, how many configurations there are.
+    /// The same; `progress` hears, from any thread, how many configurations there are, and breaks off where no more are wanted.
     ///
     /// # Errors
-    /// As [`Phi4Samples::generate`].
+    /// [`LatticeError::Stopped`] after that; else as [`Phi4Samples::generate`].
     pub fn generate_with_progress(
         target: &Phi4Target,
         count: usize,
         seed: u64,
-        progress: &(dyn Fn(usize) + Sync),
+        progress: &Heard<'_>,
     ) -> Result<Self, LatticeError> {
         let start = |stream| {
             let mut chain = Phi4Chain::new(target, seed, stream);

@@ -1,5 +1,6 @@
 //! Configurations of many independent Markov chains, filled on all threads.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -8,6 +9,9 @@ use super::LatticeError;
 
 /// Independent chains that fill a pool. Part of what a seed means: not the number of threads.
 const CHAINS: usize = 32;
+
+/// What hears, from any thread, how many configurations there are, and breaks off where no more are wanted.
+pub type Heard<'a> = dyn Fn(usize) -> ControlFlow<()> + Sync + 'a;
 
 /// Configurations of T at each site, chain after chain, with an energy and a magnetisation M each.
 #[derive(Debug, Clone)]
@@ -39,15 +43,15 @@ impl<T: Copy + Default + Send, M: Copy + Default + Send> Pool<T, M> {
     }
 
     /// Fills it: `start` makes the chain of a stream, `next` writes its next configuration and returns energy and magnetisation, and
-    /// `progress` hears how many configurations there are.
+    /// `progress` hears how many configurations there are, and breaks off where no more are wanted.
     ///
     /// # Errors
-    /// Those of `start`.
+    /// Those of `start`; [`LatticeError::Stopped`].
     pub fn fill<C>(
         mut self,
         start: impl Fn(u64) -> Result<C, LatticeError> + Sync,
         next: impl Fn(&mut C, &mut [T]) -> (f64, M) + Sync,
-        progress: &(dyn Fn(usize) + Sync),
+        progress: &Heard<'_>,
     ) -> Result<Self, LatticeError> {
         let (sites, per_chain, done) = (self.sites, self.per_chain, AtomicUsize::new(0));
         self.rows
@@ -59,7 +63,10 @@ impl<T: Copy + Default + Send, M: Copy + Default + Send> Pool<T, M> {
                 let mut chain = start(stream as u64)?;
                 for ((row, energy), magnetisation) in rows.chunks_exact_mut(sites).zip(energies).zip(magnetisations) {
                     (*energy, *magnetisation) = next(&mut chain, row);
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if progress(done).is_break() {
+                        return Err(LatticeError::Stopped { done });
+                    }
                 }
                 Ok(())
             })?;

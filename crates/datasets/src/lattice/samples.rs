@@ -1,8 +1,10 @@
 //! A pool of Ising configurations for training and for comparison, with its statistics.
 
+use std::ops::ControlFlow;
+
 use rand::RngExt;
 
-use super::pool::Pool;
+use super::pool::{Heard, Pool};
 use super::{Estimate, Lattice, LatticeError, WolffChain};
 
 /// Sum of the cluster sizes between successive configurations of a chain, in lattices.
@@ -49,19 +51,19 @@ impl IsingSamples {
     /// # Errors
     /// [`LatticeError::Temperature`] when it is not positive and finite; [`LatticeError::SampleCount`] for 0 or more than memory holds.
     pub fn generate(lattice: &Lattice, temperature: f64, count: usize, seed: u64) -> Result<Self, LatticeError> {
-        Self::generate_with_progress(lattice, temperature, count, seed, &|_| {})
+        Self::generate_with_progress(lattice, temperature, count, seed, &|_| ControlFlow::Continue(()))
     }
 
-    /// The same; `progress` hears, from any thread, how many configurations there are.
+    /// The same; `progress` hears, from any thread, how many configurations there are, and breaks off where no more are wanted.
     ///
     /// # Errors
-    /// As [`IsingSamples::generate`].
+    /// [`LatticeError::Stopped`] after that; else as [`IsingSamples::generate`].
     pub fn generate_with_progress(
         lattice: &Lattice,
         temperature: f64,
         count: usize,
         seed: u64,
-        progress: &(dyn Fn(usize) + Sync),
+        progress: &Heard<'_>,
     ) -> Result<Self, LatticeError> {
         let sites = lattice.sites();
         // The last of the streams, which no chain of the pool reaches.

@@ -1,5 +1,7 @@
 //! Pools of configurations against exact thermodynamics and against the whole distribution of small lattices.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::super::{Boundary, CRITICAL_TEMPERATURE};
 use super::*;
 
@@ -181,10 +183,26 @@ fn impossible_pools_are_refused() {
 fn progress_hears_of_every_configuration() {
     let lattice = lattice(4, 4, Boundary::Periodic);
     let heard = std::sync::Mutex::new(Vec::new());
-    let told =
-        IsingSamples::generate_with_progress(&lattice, 2.2, 70, 1, &|done| heard.lock().unwrap().push(done)).unwrap();
+    let hear = |done| {
+        heard.lock().unwrap().push(done);
+        ControlFlow::Continue(())
+    };
+    let told = IsingSamples::generate_with_progress(&lattice, 2.2, 70, 1, &hear).unwrap();
     let mut heard = heard.into_inner().unwrap();
     heard.sort_unstable();
     assert_eq!(heard, (1..=70).collect::<Vec<_>>());
     assert_eq!(told.energies(), IsingSamples::generate(&lattice, 2.2, 70, 1).unwrap().energies());
+}
+
+#[test]
+fn sampling_stops_when_no_more_is_wanted() {
+    let lattice = lattice(4, 4, Boundary::Periodic);
+    let heard = AtomicUsize::new(0);
+    let enough = |done| {
+        heard.fetch_add(1, Ordering::Relaxed);
+        if done < 40 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let error = IsingSamples::generate_with_progress(&lattice, 2.2, 100_000, 1, &enough).unwrap_err();
+    assert!(matches!(error, LatticeError::Stopped { done: 40.. }), "{error}");
+    assert!(heard.into_inner() < 1000, "every thread stops");
 }
