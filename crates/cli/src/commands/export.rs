@@ -39,5 +39,11 @@ pub fn run(plan: Export) -> Result<(), CliError> {
     }
     let names: Vec<String> = tensors.iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
     Checkpoint { tensors, ..Checkpoint::default() }.write(&plan.out)?;
+    if ridge.symmetry.is_some() {
+        output::note(&format!(
+            "the density of {} is that of these weights with the symmetry in [potential.symmetry] of its config.toml, which weights do not hold",
+            plan.run.display()
+        ));
+    }
     output::line(&format!("{}: {} of {}", plan.out.display(), names.join(", "), file.display()))
 }

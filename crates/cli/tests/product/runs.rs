@@ -194,6 +194,13 @@ fn weights_go_out_and_come_back() {
         lab.does(&import("ours.safetensors", "ours"));
         assert_eq!(lab.figures("run", &[]), lab.figures("ours", &[]));
 
+        // A symmetry is no weight, and is told of.
+        let told =
+            |run| String::from_utf8(lab.maflow(&["export", run, "--out", "w"]).output().unwrap().stderr).unwrap();
+        assert_eq!(told("run"), "");
+        lab.trains(TOY, "even", &["--set=potential.symmetry.group=[\"z2\"]"]);
+        assert!(told("even").contains("[potential.symmetry]"), "{}", told("even"));
+
         // Amplitudes that depend on time are one output of the second layer for each term.
         lab.trains(TOY, "timed", &["--set=potential.time_terms=3"]);
         lab.does(&["export", "timed", "--out", "timed.safetensors"]);
