@@ -32,5 +32,5 @@ pub use lattice_ridge::LatticeRidge;
 pub use quadratic::{FullQuadratic, Quadratic};
 pub use real::Real;
 pub use ridge::Ridge;
-pub use separable::{Centres, Separable};
+pub use separable::Separable;
 pub use two_layer::{TwoLayer, TwoLayerSettings};

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use flow_core::{Activation, Chart, Error, Field, Memo, Parameter, Potential, Precision, Solve, Stage, TimeBasis};
+use flow_core::{
+    Activation, Centres, Chart, Error, Field, Memo, Parameter, Potential, Precision, Solve, Stage, TimeBasis,
+};
 use ndarray::Array2;
 
 use crate::arrays::{numbers, numbers_mut};
@@ -11,90 +13,13 @@ use crate::separable_kernels::{GROUP, Group, Points};
 use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
 
-/// The centres of a [`Separable`] potential: `count` equally spaced ones from `from` to `to`, both included, the same for all coordinates.
-///
-/// f'' is a bump around every centre, of a shape that is the same for softplus and ln cosh; `sharpness` is the ratio of the spacing to
-/// its width: the gain is `g = sharpness / (λ · spacing)`, λ = 1 for softplus and 2 for ln cosh. At the default, 2, equal coefficients
-/// make a curvature that is constant between the centres to half a percent; sharper bumps leave gaps, blunter ones all look alike.
-///
-/// ```
-/// let centres = backend_ndarray::Centres::default();
-/// assert_eq!((centres.count, centres.from, centres.to, centres.sharpness), (16, -3.0, 3.0, 2.0));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Centres {
-    /// Their number K, at least 2.
-    pub count: usize,
-    /// The first.
-    pub from: f64,
-    /// The last.
-    pub to: f64,
-    /// Ratio of their spacing to the width of f'', at most 4.
-    pub sharpness: f64,
-}
-
-/// 16 centres in [−3, 3]: for data standardised per coordinate.
-impl Default for Centres {
-    fn default() -> Self {
-        Self { count: 16, from: -3.0, to: 3.0, sharpness: 2.0 }
-    }
-}
-
-impl Centres {
-    fn check(&self) -> Result<(), Error> {
-        let bad = |name, value: String, expected: &str| Err(Error::Setting { name, value, expected: expected.into() });
-        if self.count < 2 {
-            return bad("potential.centres", self.count.to_string(), "at least 2");
-        }
-        if !(self.to > self.from && (self.to - self.from).is_finite()) {
-            return bad(
-                "potential.interval",
-                format!("[{}, {}]", self.from, self.to),
-                "two finite numbers, the lower first",
-            );
-        }
-        if !(self.sharpness > 0.0 && self.sharpness <= 4.0) {
-            return bad("potential.sharpness", self.sharpness.to_string(), "above 0 and at most 4");
-        }
-        Ok(())
-    }
-
-    fn spacing(&self) -> f64 {
-        (self.to - self.from) / (self.count - 1) as f64
-    }
-
-    fn centre(&self, k: usize) -> f64 {
-        self.from + k as f64 * self.spacing()
-    }
-
-    /// `λg`.
-    fn rate(&self) -> f64 {
-        self.sharpness / self.spacing()
-    }
-
-    /// Centres that share an exponential.
-    fn groups<T: Real>(&self) -> Vec<Group<T>> {
-        let group = |first: usize| {
-            let count = GROUP.min(self.count - first);
-            let middle = T::of(0.5 * (self.centre(first) + self.centre(first + count - 1)));
-            let mut factors = [T::zero(); GROUP];
-            for (k, factor) in factors[..count].iter_mut().enumerate() {
-                // From the middle as rounded.
-                *factor = T::of((self.rate() * (self.centre(first + k) - middle.wide())).exp());
-            }
-            Group { middle, factors, count }
-        };
-        (0..self.count).step_by(GROUP).map(group).collect()
-    }
-}
-
 /// `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`, `∂_i φ = g Σ_k α_ik f'(g(x_i − c_k))`, `∇²φ = g² Σ_ik α_ik f''(g(x_i − c_k))`.
 ///
 /// Parameter: `amplitude`, coefficients α of functions of time, M × N × K. It starts at zero. The [`Centres`] are fixed.
 ///
 /// ```
-/// use backend_ndarray::{Activation, Centres, Cpu, Separable};
-/// use flow_core::{Potential, TimeBasis, TimeFamily};
+/// use backend_ndarray::{Activation, Cpu, Separable};
+/// use flow_core::{Centres, Potential, TimeBasis, TimeFamily};
 /// let basis = TimeBasis::new(TimeFamily::Cosine, 4, 1.0)?;
 /// let separable = Separable::new(Cpu::<f32>::new(1), 784, Centres::default(), Activation::Softplus, basis)?;
 /// assert_eq!(separable.parameters()[0].shape, [4, 784, 16]);
@@ -126,17 +51,24 @@ impl<T: Real> Separable<T> {
         Ok(Self { centres, activation, basis, amplitude })
     }
 
-    /// λ: derivatives of f are functions of `e^{−λz}`.
-    fn lambda(&self) -> f64 {
-        match self.activation {
-            Activation::Softplus => 1.0,
-            Activation::LnCosh => 2.0,
-        }
-    }
-
     fn gain(&self) -> f64 {
-        self.centres.rate() / self.lambda()
+        self.centres.gain(self.activation)
     }
+}
+
+/// Centres that share an exponential.
+fn groups<T: Real>(of: &Centres) -> Vec<Group<T>> {
+    let group = |first: usize| {
+        let count = GROUP.min(of.count - first);
+        let middle = T::of(0.5 * (of.centre(first) + of.centre(first + count - 1)));
+        let mut factors = [T::zero(); GROUP];
+        for (k, factor) in factors[..count].iter_mut().enumerate() {
+            // From the middle as rounded.
+            *factor = T::of((of.rate() * (of.centre(first + k) - middle.wide())).exp());
+        }
+        Group { middle, factors, count }
+    };
+    (0..of.count).step_by(GROUP).map(group).collect()
 }
 
 impl<T: Real> Potential<Cpu<T>> for Separable<T> {
@@ -153,7 +85,7 @@ impl<T: Real> Potential<Cpu<T>> for Separable<T> {
     }
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
-        let groups = self.centres.groups();
+        let groups = groups(&self.centres);
         Box::new(Frozen { of: self, groups, amplitude: Timed::new(self.basis, &self.amplitude.value) })
     }
 }
@@ -271,23 +203,6 @@ mod tests {
     use flow_core::{Draws, Purpose, Space};
     use proptest::prelude::*;
 
-    #[test]
-    fn bad_centres_are_refused() {
-        let good = Centres::default();
-        let new = |centres| Separable::new(Cpu::<f64>::new(1), 2, centres, Activation::Softplus, TimeBasis::constant());
-        assert!(new(good).is_ok());
-        for bad in [
-            Centres { count: 1, ..good },
-            Centres { to: -3.0, ..good },
-            Centres { from: f64::NAN, ..good },
-            Centres { to: f64::INFINITY, ..good },
-            Centres { sharpness: 0.0, ..good },
-            Centres { sharpness: 4.1, ..good },
-        ] {
-            assert!(new(bad).is_err(), "{bad:?}");
-        }
-    }
-
     /// `Σ_k α_ik f^{(order)}(z_k)` the plain way.
     fn plain<T: Real>(of: &Separable<T>, order: usize, i: usize, x: f64) -> f64 {
         let derivative = |z: f64| {
@@ -317,7 +232,7 @@ mod tests {
         let mut of = Separable::new(cpu.clone(), dim, centres, activation, TimeBasis::constant()).unwrap();
         let alpha = Draws::new(3, Purpose::Sample, 0).normals(0..dim, centres.count);
         of.amplitude.value = cpu.upload(1, dim * centres.count, &alpha);
-        let groups = centres.groups();
+        let groups = groups(&centres);
         let frozen = Frozen { of: &of, groups, amplitude: Timed::new(of.basis, &of.amplitude.value) };
         let (x, alpha) = (cpu.upload(rows, dim, x), frozen.amplitude.at(0.0));
         let ones = cpu.upload(rows, dim, &vec![1.0; rows * dim]);

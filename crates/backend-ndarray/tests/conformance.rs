@@ -1,15 +1,16 @@
 //! The conformance suite of flow-core on this backend: one line per precision and potential.
 
 use backend_ndarray::{
-    Activation, Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real,
-    Ridge, Separable, TwoLayer, TwoLayerSettings,
+    Activation, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real, Ridge,
+    Separable, TwoLayer, TwoLayerSettings,
 };
 use flow_core::conformance::{
     Gaussian, assert_close, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
     path_gradient_vanishes_at_the_target, potential, solves, space,
 };
 use flow_core::{
-    Adaptive, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
+    Adaptive, Centres, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis,
+    TimeFamily,
 };
 
 fn cpu<T: Real>() -> Cpu<T> {

@@ -11,8 +11,8 @@ use flow_core::conformance::{
     path_gradient_vanishes_at_the_target, potential, solves, space,
 };
 use flow_core::{
-    Adaptive, Coordinates, Draws, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective, Potential,
-    Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
+    Adaptive, Centres, Coordinates, Draws, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective,
+    Potential, Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -70,7 +70,8 @@ fn filled(on: Tch, of: Result<Term, flow_core::Error>) -> Term {
 }
 
 fn separable_term(on: Tch, activation: Activation, family: TimeFamily) -> Term {
-    let mut of = filled(on, Term::separable(on, 3, (5, [-2.0, 2.5], 0.8), activation, basis(family)));
+    let centres = Centres { count: 5, from: -2.0, to: 2.5, sharpness: 0.8 };
+    let mut of = filled(on, Term::separable(on, 3, centres, activation, basis(family)));
     on.accumulate(&mut of.parameters_mut()[0].value, 0.5, &[]);
     of
 }

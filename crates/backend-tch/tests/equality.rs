@@ -9,8 +9,8 @@ use common::{as_a_device, spaces};
 use flow_core::checkpoint::{Checkpoint, Tensor};
 use flow_core::conformance::assert_close;
 use flow_core::{
-    Coordinates, Draws, Energy, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood,
-    Objective, Potential, Precision, Purpose, Space, TimeBasis, TimeFamily,
+    Centres, Coordinates, Draws, Energy, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method,
+    NegativeLogLikelihood, Objective, Potential, Precision, Purpose, Space, TimeBasis, TimeFamily,
 };
 
 /// The sizes of one of the paper's two experiments (its Table 2), with fewer rows and steps of the same length.
@@ -192,7 +192,7 @@ fn same_term(
 #[test]
 fn terms_in_double_precision() {
     use backend_ndarray::{
-        Centres, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Separable, TwoLayer,
+        FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Separable, TwoLayer,
         TwoLayerSettings,
     };
     let cpu = Cpu::<f64>::new(1);
@@ -209,7 +209,7 @@ fn terms_in_double_precision() {
         for activation in [Activation::Softplus, Activation::LnCosh] {
             let centres = Centres { count: 6, from: -2.0, to: 2.5, sharpness: 1.5 };
             let reference = Separable::new(cpu.clone(), 3, centres, activation, basis).unwrap();
-            same(Term::separable(tch, 3, (6, [-2.0, 2.5], 1.5), activation, basis), Box::new(reference), 0.1);
+            same(Term::separable(tch, 3, centres, activation, basis), Box::new(reference), 0.1);
 
             let bias = activation == Activation::Softplus;
             let reference = backend_ndarray::Ridge::new(cpu.clone(), 4, 7, activation, bias, 2).unwrap();

@@ -1,14 +1,13 @@
 //! The seam to the backends: each is one implementation of [`Engine`]; all work is written once, generic over it.
 
 use backend_ndarray::{
-    Centres, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Quadratic, Real, Ridge, Separable, TwoLayer,
-    TwoLayerSettings,
+    Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Quadratic, Real, Ridge, Separable, TwoLayer, TwoLayerSettings,
 };
 use datasets::lattice::{Lattice, LatticeSymmetry};
-use flow_core::{Group, LatticeRidgeSettings, Potential, Space, TimeBasis};
+use flow_core::{Centres, Group, LatticeRidgeSettings, Potential, Space, TimeBasis};
 
 use crate::args::Backend;
-use crate::config::{self, Activation, LatticeRidgeTerm, Precision, RidgePotential, Term, TimeFamily};
+use crate::config::{self, Activation, LatticeRidgeTerm, Precision, RidgePotential, SeparableTerm, Term, TimeFamily};
 use crate::error::CliError;
 use crate::plan::Compute;
 
@@ -97,10 +96,8 @@ impl<T: Real> Engine for Cpu<T> {
                 Box::new(FullQuadratic::new(self.clone(), dim, basis)?)
             }
             Term::Separable(term) => {
-                let [from, to] = term.interval;
-                let centres = Centres { count: term.centres, from, to, sharpness: term.sharpness };
                 let basis = time(term.time_family, term.time_terms, duration)?;
-                Box::new(Separable::new(self.clone(), dim, centres, activation(term.activation), basis)?)
+                Box::new(Separable::new(self.clone(), dim, centres(term), activation(term.activation), basis)?)
             }
             Term::Ridge(term) => {
                 let ridge = Ridge::new(self.clone(), dim, term.hidden, activation(term.activation), term.bias, seed)?
@@ -165,6 +162,12 @@ fn lattice_ridge(
         fall_off: term.fall_off,
         seed,
     })
+}
+
+/// The centres of a separable term in the words of flow-core.
+fn centres(term: &SeparableTerm) -> Centres {
+    let [from, to] = term.interval;
+    Centres { count: term.centres, from, to, sharpness: term.sharpness }
 }
 
 /// The function f in the words of flow-core.
@@ -247,10 +250,7 @@ impl Engine for backend_tch::Tch {
             Term::LatticeRidge(term) => Of::lattice_ridge(*self, &lattice_ridge(term, shape(), duration, seed)?)?,
             Term::Quadratic(term) => Of::quadratic(*self, dim, basis, term.linear)?,
             Term::FullQuadratic(_) => Of::full_quadratic(*self, dim, basis)?,
-            Term::Separable(term) => {
-                let centres = (term.centres, term.interval, term.sharpness);
-                Of::separable(*self, dim, centres, activation(term.activation), basis)?
-            }
+            Term::Separable(term) => Of::separable(*self, dim, centres(term), activation(term.activation), basis)?,
             Term::Ridge(term) => {
                 let (hidden, f) = (term.hidden, activation(term.activation));
                 let ridge: Box<dyn Potential<Self>> = if term.gains {

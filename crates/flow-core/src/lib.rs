@@ -5,6 +5,7 @@
 //! ([`Potential`]); an [`Integrator`] carries points; an [`Objective`] turns a batch into a loss with its exact gradient;
 //! [`train::Trainer`] does the rest.
 
+mod centres;
 pub mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -30,6 +31,7 @@ mod tableau;
 mod time;
 pub mod train;
 
+pub use centres::Centres;
 pub use draws::{Draws, Purpose};
 pub use error::Error;
 pub use flow::{Direction, Flow, Transported, standard_normal_log_density};

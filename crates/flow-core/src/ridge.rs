@@ -20,6 +20,14 @@ impl Activation {
             Self::LnCosh => a.abs() + (-2.0 * a.abs()).exp().ln_1p() - std::f64::consts::LN_2,
         }
     }
+
+    /// λ: the derivatives of f are functions of `e^{−λa}`.
+    pub fn decay(self) -> f64 {
+        match self {
+            Self::Softplus => 1.0,
+            Self::LnCosh => 2.0,
+        }
+    }
 }
 
 /// First values of learnable arrays.

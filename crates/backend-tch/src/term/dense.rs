@@ -1,6 +1,6 @@
 //! Terms of all coordinates alike: quadratic, separable, and one hidden layer with gains.
 
-use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
+use flow_core::{Activation, Centres, Error, Parameter, RidgeParameters, TimeBasis};
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, activated, curvature, slope, sum_of_rows};
@@ -31,36 +31,23 @@ impl Term {
         Ok(Self::new(space, dim, basis, parameters, 0, Box::new(FullQuadratic)))
     }
 
-    /// `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`, zero at first, with `count` centres c equally spaced in `interval`, both ends included,
-    /// and `g = sharpness / (λ · spacing)`, λ = 1 for softplus and 2 for ln cosh. Parameter: `amplitude`, M × N × `count`.
+    /// `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`, zero at first. Parameter: `amplitude`, M × N × K for K centres.
     ///
     /// # Errors
-    /// [`Error::Setting`] when `dim` is zero, there are fewer than two centres, or the interval or the sharpness is not positive.
+    /// [`Error::Setting`] when `dim` is zero or the centres are out of range.
     pub fn separable(
         space: Tch,
         dim: usize,
-        (count, interval, sharpness): (usize, [f64; 2], f64),
+        centres: Centres,
         activation: Activation,
         basis: TimeBasis,
     ) -> Result<Self, Error> {
         Error::at_least_1([(DIM, dim)])?;
-        let bad = |name, value: String, expected: &str| Err(Error::Setting { name, value, expected: expected.into() });
-        let [from, to] = interval;
-        if count < 2 {
-            return bad("potential.centres", count.to_string(), "at least 2");
-        }
-        if !(to > from && (to - from).is_finite()) {
-            return bad("potential.interval", format!("{interval:?}"), "two finite numbers, the lower first");
-        }
-        if !(sharpness > 0.0 && sharpness.is_finite()) {
-            return bad("potential.sharpness", sharpness.to_string(), "a positive number");
-        }
-        let spacing = (to - from) / (count - 1) as f64;
-        let lambda = if activation == Activation::Softplus { 1.0 } else { 2.0 };
-        let gain = sharpness / (lambda * spacing);
-        let centres: Vec<f64> = (0..count).map(|k| gain * (from + k as f64 * spacing)).collect();
-        let centres = space.send(&centres, space.kind(), &[1, 1, count as i64]);
-        let formula = Box::new(Separable { activation, gain, centres });
+        centres.check()?;
+        let (gain, count) = (centres.gain(activation), centres.count);
+        let scaled: Vec<f64> = (0..count).map(|k| gain * centres.centre(k)).collect();
+        let scaled = space.send(&scaled, space.kind(), &[1, 1, count as i64]);
+        let formula = Box::new(Separable { activation, gain, centres: scaled });
         let parameters = vec![Parameter::zeros(&space, "amplitude", &[basis.terms(), dim, count])];
         Ok(Self::new(space, dim, basis, parameters, 0, formula))
     }
