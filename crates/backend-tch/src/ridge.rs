@@ -278,6 +278,11 @@ impl Field<Tch> for Frozen<'_> {
         charts::enter(self, rows.len() as i64, x)
     }
 
+    /// Where the field is the same at all times.
+    fn enter_at(&self, rows: Range<usize>, x: &Array, _times: &[f64]) -> Option<(Box<dyn Chart<Tch> + '_>, Array)> {
+        (self.ridge.basis.terms() == 1 && self.gram.is_none()).then(|| self.enter(rows, Array(x.0.shallow_clone())))
+    }
+
     fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
         let a = self.arguments(stage.t, &x.0, &Factor::plain(self.weight.tr())).to_kind(Kind::Double);
         // As `Activation::value`, free of overflow.

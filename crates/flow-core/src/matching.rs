@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::objective::{BlockResult, add_share, gather};
-use crate::{Coordinates, Draws, Error, Field, Flow, Objective, Outcome, Solve, Space, Stage};
+use crate::{Chart, Coordinates, Draws, Error, Field, Flow, Objective, Outcome, Solve, Space, Stage};
 
 /// How a point of the base, ξ ~ N(0, I), is joined to a point x₁ of the target, at `τ = t/T` from 0 to 1.
 ///
@@ -91,42 +91,67 @@ impl<S: Space> Regression<'_, '_, S> {
         row * self.taus.len() / self.rows()
     }
 
-    /// A block, cut where the time changes.
+    /// A block at once, where the field can have rows at times of their own, or cut where the time changes.
     fn block(&self, range: Range<usize>) -> BlockResult<S> {
+        let times: Vec<f64> = range.clone().map(|row| self.taus[self.time_of(row)] * self.flow.duration).collect();
+        let Points { x, velocity } = self.points(range.clone());
+        let (space, dim) = (self.flow.space, self.flow.potential.dim());
+        let uploaded = space.upload(range.len(), dim, &x);
+        if let Some(entered) = self.field.enter_at(range.clone(), &uploaded, &times) {
+            return Ok(self.at(times[0], entered, &velocity));
+        }
         let mut losses = Vec::with_capacity(range.len());
         let mut sums: Option<Vec<S::Array>> = None;
-        let mut start = range.start;
-        while start < range.end {
-            let time = self.time_of(start);
-            let end = (start..range.end).find(|row| self.time_of(*row) != time).unwrap_or(range.end);
-            let (found, share) = self.at(self.taus[time], start..end);
+        let mut first = 0;
+        for group in times.chunk_by(|a, b| a == b) {
+            let rows = first..first + group.len();
+            let of = |numbers: &[f64]| numbers[rows.start * dim..rows.end * dim].to_vec();
+            let x = space.upload(rows.len(), dim, &of(&x));
+            let entered = self.field.enter(range.start + rows.start..range.start + rows.end, x);
+            let (found, share) = self.at(group[0], entered, &of(&velocity));
             losses.extend(found);
             match (&mut sums, share) {
-                (Some(sums), Some(share)) => add_share(self.flow.space, sums, &share),
+                (Some(sums), Some(share)) => add_share(space, sums, &share),
                 (sums, share) => *sums = share,
             }
-            start = end;
+            first = rows.end;
         }
         Ok((losses, sums))
     }
 
-    /// Rows that share a time.
-    fn at(&self, tau: f64, range: Range<usize>) -> (Vec<f64>, Option<Vec<S::Array>>) {
-        let (space, rows, dim) = (self.flow.space, range.len(), self.flow.potential.dim());
-        let base = self.draws.noise(range.clone(), dim);
-        let target = &self.batch[range.start * dim..range.end * dim];
-        // Velocities are per unit of t, and t runs T times as far as τ.
-        let (mut x, mut wanted) = (vec![0.0; target.len()], vec![0.0; target.len()]);
-        for ((target, base), (x, wanted)) in target.iter().zip(&base).zip(x.iter_mut().zip(&mut wanted)) {
-            let (point, velocity) = self.path.at(tau, *target, *base);
-            (*x, *wanted) = (point, velocity / self.flow.duration);
-        }
-        let stage = Stage { t: tau * self.flow.duration, index: 0 };
-        let (mut chart, state) = self.field.enter(range, space.upload(rows, dim, &x));
+    /// Points of the paths of some rows.
+    fn points(&self, rows: Range<usize>) -> Points {
+        let dim = self.flow.potential.dim();
+        let base = self.draws.noise(rows.clone(), dim);
+        let target = &self.batch[rows.start * dim..rows.end * dim];
+        let taus = rows.flat_map(|row| std::iter::repeat_n(self.taus[self.time_of(row)], dim));
+        let (x, velocity) = target
+            .iter()
+            .zip(&base)
+            .zip(taus)
+            .map(|((target, base), tau)| {
+                let (x, velocity) = self.path.at(tau, *target, *base);
+                // Per unit of t, which runs T times as far as τ.
+                (x, velocity / self.flow.duration)
+            })
+            .unzip();
+        Points { x, velocity }
+    }
+
+    /// Losses of rows that entered, and the share of the gradient where it is wanted.
+    fn at(
+        &self,
+        t: f64,
+        (mut chart, state): (Box<dyn Chart<S> + '_>, S::Array),
+        velocity: &[f64],
+    ) -> (Vec<f64>, Option<Vec<S::Array>>) {
+        let space = self.flow.space;
+        let (rows, dim) = space.shape(&state);
+        let stage = Stage { t, index: 0 };
         let mut residual = space.zeros(rows, dim);
         let mut memo = Vec::new();
         chart.evaluate(stage, &state, &mut residual, None, self.gradient.then_some(&mut memo));
-        space.accumulate(&mut residual, 1.0, &[(-1.0, &space.upload(rows, dim, &wanted))]);
+        space.accumulate(&mut residual, 1.0, &[(-1.0, &space.upload(rows, dim, velocity))]);
         let mut squares = space.column_zeros(rows);
         space.row_dot(&mut squares, &residual, &residual);
         let losses = space.download_column(&squares);
@@ -138,6 +163,12 @@ impl<S: Space> Regression<'_, '_, S> {
         chart.pullback(stage, &state, &memo, &velocity_bar, None, None);
         (losses, Some(chart.enter_pullback(space.zeros(rows, dim)).1))
     }
+}
+
+/// Points of a [`Path`] and its velocity there, row by row.
+struct Points {
+    x: Vec<f64>,
+    velocity: Vec<f64>,
 }
 
 #[cfg(test)]

@@ -128,6 +128,17 @@ pub trait Field<S: Space>: Sync {
     /// Returns the block's chart and its state at the start.
     fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array);
 
+    /// [`Field::enter`] in plain coordinates, for rows that are each at a time of their own, `times`, whatever the time of a stage: for a
+    /// regression, which evaluates every row but once. The chart gives no Laplacians. `None` where rows have to share their time.
+    fn enter_at(
+        &self,
+        _rows: Range<usize>,
+        _x: &S::Array,
+        _times: &[f64],
+    ) -> Option<(Box<dyn Chart<S> + '_>, S::Array)> {
+        None
+    }
+
     /// `φ(x_r, t)` of the frozen potential for a block of rows of `x` (`rows.len() × dim`): the judge of everything else.
     fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column;
 

@@ -74,12 +74,25 @@ struct Frozen<'a, S: Space> {
     shares: OnceLock<Vec<usize>>,
 }
 
+impl<'a, S: Space> Frozen<'a, S> {
+    /// The chart of a block of rows like x, from those of the terms.
+    fn block(&'a self, x: &S::Array, terms: Vec<Box<dyn Chart<S> + 'a>>) -> Box<dyn Chart<S> + 'a> {
+        let (n, dim) = self.space.shape(x);
+        let (array, column) = (self.space.zeros(n, dim), self.space.column_zeros(n));
+        Box::new(Block { field: self, terms, memo_ends: Vec::new(), array, column })
+    }
+}
+
 impl<S: Space> Field<S> for Frozen<'_, S> {
     fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array) {
-        let (n, dim) = self.space.shape(&x);
         let terms = self.terms.iter().map(|term| term.enter(rows.clone(), x.clone()).0).collect();
-        let (array, column) = (self.space.zeros(n, dim), self.space.column_zeros(n));
-        (Box::new(Block { field: self, terms, memo_ends: Vec::new(), array, column }), x)
+        (self.block(&x, terms), x)
+    }
+
+    fn enter_at(&self, rows: Range<usize>, x: &S::Array, times: &[f64]) -> Option<(Box<dyn Chart<S> + '_>, S::Array)> {
+        let terms = self.terms.iter().map(|term| Some(term.enter_at(rows.clone(), x, times)?.0));
+        let terms = terms.collect::<Option<Vec<_>>>()?;
+        Some((self.block(x, terms), x.clone()))
     }
 
     fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column {

@@ -78,17 +78,17 @@ impl Term {
 
 struct Convolutional(Network);
 
-/// The network at one time, gains multiplied into the weights of convolutions.
+/// The network at the time of its rows.
 struct Layers {
-    down1: Tensor,
-    down2: Tensor,
+    down1: Gained,
+    down2: Gained,
     dense1: Tensor,
     dense2: Tensor,
     dense_gain: Tensor,
-    middle: Tensor,
-    up2: Tensor,
-    skip: Tensor,
-    up1: Tensor,
+    middle: Gained,
+    up2: Gained,
+    skip: Gained,
+    up1: Gained,
     /// Before the five activations, from left to right.
     offsets: [Tensor; 5],
 }
@@ -108,24 +108,46 @@ impl Activated {
     }
 }
 
-/// A convolution with padding 1.
-fn down(x: &Tensor, weight: &Tensor, stride: i64) -> Tensor {
-    x.conv2d(weight, None::<&Tensor>, [stride; 2], [1, 1], [1, 1], 1)
+/// The weight of convolutions with padding 1, the channels on its low side times gains.
+struct Gained {
+    /// With the gains in it, where these are the same for all rows.
+    weight: Tensor,
+    /// n × channels × 1 × 1, where they are not.
+    gain: Option<Tensor>,
 }
 
-/// The transpose of [`down`] with the same weight.
-fn up(x: &Tensor, weight: &Tensor, stride: i64) -> Tensor {
-    x.conv_transpose2d(weight, None::<&Tensor>, [stride; 2], [1, 1], [0, 0], 1, [1, 1])
+impl Gained {
+    fn new(weight: Tensor, gain: Tensor) -> Self {
+        match gain.size()[0] {
+            1 => Self { weight: weight * gain.view([-1, 1, 1, 1]), gain: None },
+            _ => Self { weight, gain: Some(for_pixels(&gain)) },
+        }
+    }
+
+    fn down(&self, x: &Tensor, stride: i64) -> Tensor {
+        let out = x.conv2d(&self.weight, None::<&Tensor>, [stride; 2], [1, 1], [1, 1], 1);
+        self.gain.as_ref().map_or_else(|| out.shallow_clone(), |gain| &out * gain)
+    }
+
+    /// The transpose of [`Gained::down`].
+    fn up(&self, x: &Tensor, stride: i64) -> Tensor {
+        let x = self.gain.as_ref().map_or_else(|| x.shallow_clone(), |gain| x * gain);
+        x.conv_transpose2d(&self.weight, None::<&Tensor>, [stride; 2], [1, 1], [0, 0], 1, [1, 1])
+    }
+}
+
+/// Numbers of channels, the same for all pixels.
+fn for_pixels(of: &Tensor) -> Tensor {
+    of.unsqueeze(2).unsqueeze(3)
 }
 
 impl Convolutional {
     /// The parameters at the time of `at`; numbers are places in the order of [`Term::convolutional`].
     fn layers(&self, at: &At) -> Layers {
         let [c1, c2] = self.0.channels.map(|c| c as i64);
-        let gained = |weight: usize, size: [i64; 4]| {
-            at.parameters[weight].view(size) * at.coefficient(weight + 1).view([size[0], 1, 1, 1])
-        };
-        let offset = |place: usize| at.coefficient(place).view([1, -1, 1, 1]);
+        let gained =
+            |weight: usize, size: [i64; 4]| Gained::new(at.parameters[weight].view(size), at.coefficient(weight + 1));
+        let offset = |place: usize| for_pixels(&at.coefficient(place));
         Layers {
             down1: gained(0, [c1, 1, 4, 4]),
             down2: gained(3, [c2, c1, 4, 4]),
@@ -143,13 +165,13 @@ impl Convolutional {
     /// U, as pictures of one channel, and the five activations.
     fn network(&self, layers: &Layers, pictures: &Tensor) -> (Tensor, [Activated; 5]) {
         let (l, [o1, o2, o3, o4, o5]) = (layers, &layers.offsets);
-        let first = Activated::new(&(down(pictures, &l.down1, 2) + o1));
-        let second = Activated::new(&(down(&first.f, &l.down2, 2) + o2));
+        let first = Activated::new(&(l.down1.down(pictures, 2) + o1));
+        let second = Activated::new(&(l.down2.down(&first.f, 2) + o2));
         let dense = Activated::new(&(second.f.flatten(1, -1).mm(&l.dense1.tr()) + o3));
         let seen = (&dense.f * &l.dense_gain).mm(&l.dense2.tr()).view_as(&second.f);
-        let third = Activated::new(&(down(&second.f, &l.middle, 1) + seen + o4));
-        let fourth = Activated::new(&(up(&third.f, &l.up2, 2) + down(&first.f, &l.skip, 1) + o5));
-        let u = up(&fourth.f, &l.up1, 2);
+        let third = Activated::new(&(l.middle.down(&second.f, 1) + seen + o4));
+        let fourth = Activated::new(&(l.up2.up(&third.f, 2) + l.skip.down(&first.f, 1) + o5));
+        let u = l.up1.up(&fourth.f, 2);
         (u, [first, second, dense, third, fourth])
     }
 
@@ -162,13 +184,13 @@ impl Convolutional {
     fn velocity(&self, at: &At, x: &Tensor) -> Tensor {
         let (l, pictures) = (self.layers(at), self.pictures(x));
         let (u, [first, second, dense, third, fourth]) = self.network(&l, &pictures);
-        let fourth_bar = down(&pictures, &l.up1, 2) * fourth.slope;
-        let third_bar = down(&fourth_bar, &l.up2, 2) * third.slope;
+        let fourth_bar = l.up1.down(&pictures, 2) * fourth.slope;
+        let third_bar = l.up2.down(&fourth_bar, 2) * third.slope;
         let dense_bar = third_bar.flatten(1, -1).mm(&l.dense2) * &l.dense_gain * dense.slope;
         let seen = dense_bar.mm(&l.dense1).view_as(&third_bar);
-        let second_bar = (up(&third_bar, &l.middle, 1) + seen) * second.slope;
-        let first_bar = (up(&second_bar, &l.down2, 2) + up(&fourth_bar, &l.skip, 1)) * first.slope;
-        (u + up(&first_bar, &l.down1, 2)).flatten(1, -1)
+        let second_bar = (l.middle.up(&third_bar, 1) + seen) * second.slope;
+        let first_bar = (l.down2.up(&second_bar, 2) + l.skip.up(&fourth_bar, 1)) * first.slope;
+        (u + l.down1.up(&first_bar, 2)).flatten(1, -1)
     }
 
     /// `Σ z·Hz` over the probes or the unit vectors, H the Jacobian of the velocity.

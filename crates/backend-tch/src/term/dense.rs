@@ -3,7 +3,7 @@
 use flow_core::{Activation, Centres, Error, Parameter, RidgeParameters, TimeBasis};
 use tch::{Kind, Tensor};
 
-use super::{At, Formula, Term, activated, curvature, slope, sum_of_rows};
+use super::{At, Formula, Term, Time, activated, curvature, slope, sum_of_rows};
 use crate::Tch;
 
 const DIM: &str = "the dimension of the target";
@@ -103,6 +103,14 @@ impl FullQuadratic {
         let a = at.coefficient(0).reshape([n, n]);
         (&a + a.tr()) * 0.5
     }
+
+    /// `A(t) x` of rows at times of their own: a product for every function of time, then their sum.
+    fn apply_each(at: &At, b: &Tensor) -> Tensor {
+        let n = at.x.size()[1];
+        let a = at.parameters[0].reshape([-1, n, n]);
+        let products = at.x.matmul(&((&a + a.transpose(1, 2)) * 0.5));
+        (products * b.tr().unsqueeze(2)).sum_dim_intlist(0, false, at.x.kind())
+    }
 }
 
 impl Formula for FullQuadratic {
@@ -111,6 +119,9 @@ impl Formula for FullQuadratic {
     }
 
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
+        if let Time::OfEach(b) = at.time {
+            return (Self::apply_each(at, b), None);
+        }
         let a = Self::matrix(at);
         (at.x.mm(&a), laplacian.then(|| at.for_every_row(&a.diag(0).sum(Kind::Double))))
     }
@@ -132,10 +143,17 @@ impl Separable {
         (at.x.tr() * self.gain).unsqueeze(2) - &self.centres
     }
 
-    /// `Σ_k α_ik b_ik`, n × N.
+    /// `Σ_k α_ik c_ik`, n × N, of c, N × n × K.
     fn sum(at: &At, of: &Tensor) -> Tensor {
-        let alpha = at.coefficient(0).reshape([at.x.size()[1], -1, 1]);
-        of.bmm(&alpha).squeeze_dim(2).tr()
+        let n = at.x.size()[1];
+        match at.time {
+            Time::OfAll(_) => of.bmm(&at.coefficient(0).reshape([n, -1, 1])).squeeze_dim(2).tr(),
+            // For every function of time, then their sum.
+            Time::OfEach(b) => {
+                let alpha = at.parameters[0].reshape([at.basis.terms() as i64, n, -1]).permute([1, 2, 0]);
+                (of.bmm(&alpha) * b).sum_dim_intlist(2, false, of.kind()).tr()
+            }
+        }
     }
 }
 

@@ -117,7 +117,7 @@ unsafe impl Sync for LatticeQuadratic {}
 impl LatticeQuadratic {
     /// `C x`, from the eigenvalues.
     fn apply(&self, at: &At, eigenvalues: &Tensor) -> Tensor {
-        let factor = eigenvalues.mm(&self.spread).reshape([1, self.torus.rows, -1]);
+        let factor = eigenvalues.mm(&self.spread).reshape([eigenvalues.size()[0], self.torus.rows, -1]);
         self.torus.transform_back(&(self.torus.transform(at.x) * factor))
     }
 }
@@ -157,9 +157,9 @@ impl LatticeRidge {
         }
     }
 
-    /// v, g or b as kernels × 1.
+    /// v, g or b, 1 or n × kernels × 1.
     fn coefficient(at: &At, parameter: usize) -> Tensor {
-        at.coefficient(parameter).reshape([-1, 1])
+        at.coefficient(parameter).unsqueeze(2)
     }
 
     /// `a = g (w ⋆ x) + b`, n × kernels × N, from the spectra of the kernels.
@@ -170,6 +170,10 @@ impl LatticeRidge {
 }
 
 impl Formula for LatticeRidge {
+    fn fills_caches(&self) -> bool {
+        true
+    }
+
     fn value(&self, at: &At) -> Tensor {
         let a = self.arguments(at, &self.torus.transform(&self.kernels(at)), &Self::coefficient(at, 2));
         sum_of_rows(&(activated(self.activation, &a) * Self::coefficient(at, 1)))

@@ -85,15 +85,30 @@ trait Formula: Send + Sync {
     /// φ of every row, in 64 bits.
     fn value(&self, at: &At) -> Tensor;
 
-    /// ∇φ, and ∇²φ of every row in 64 bits where asked for.
+    /// ∇φ, and ∇²φ of every row in 64 bits where asked for, which it is where rows share their time alone.
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>);
+
+    /// Whether a few rows fill the caches of a processor, so that it is better not given all rows of a batch at once.
+    fn fills_caches(&self) -> bool {
+        false
+    }
 }
+
+/// The time of rows.
+enum Time {
+    OfAll(f64),
+    /// Of each row its own: the functions of time there, n × M.
+    OfEach(Tensor),
+}
+
+// SAFETY: as for `Array`: the tensor is private and only read.
+unsafe impl Sync for Time {}
 
 /// Where a formula is evaluated.
 struct At<'a> {
     /// n × N.
     x: &'a Tensor,
-    t: f64,
+    time: &'a Time,
     basis: TimeBasis,
     /// In the order of [`Term::parameters`], as matrices.
     parameters: &'a [Tensor],
@@ -108,11 +123,18 @@ impl At<'_> {
         self.x.size()[0]
     }
 
-    /// `c(t) = Σ_m c_m b_m(t)` (1 × n) of the parameter of this number (M × n).
+    /// `c(t) = Σ_m c_m b_m(t)` of the parameter of this number (M × c): 1 × c where it is the same for all rows, else n × c.
     fn coefficient(&self, parameter: usize) -> Tensor {
-        let terms = self.parameters[parameter].split(1, 0);
-        let first = terms[0].shallow_clone();
-        self.basis.at(self.t).zip(&terms).skip(1).fold(first, |sum, (b, term)| sum + term * b)
+        let coefficients = &self.parameters[parameter];
+        match self.time {
+            Time::OfEach(b) if self.basis.terms() > 1 => b.mm(coefficients),
+            Time::OfEach(_) => coefficients.shallow_clone(),
+            Time::OfAll(t) => {
+                let terms = coefficients.split(1, 0);
+                let first = terms[0].shallow_clone();
+                self.basis.at(*t).zip(&terms).skip(1).fold(first, |sum, (b, term)| sum + term * b)
+            }
+        }
     }
 
     /// A number that is the same for every row.
@@ -186,8 +208,8 @@ struct Frozen<'a> {
 unsafe impl Sync for Frozen<'_> {}
 
 impl Frozen<'_> {
-    fn at<'a>(&'a self, stage: Stage, x: &'a Tensor, probes: Option<&'a Tensor>, differentiable: bool) -> At<'a> {
-        At { x, t: stage.t, basis: self.of.basis, parameters: &self.parameters, probes, differentiable }
+    fn at<'a>(&'a self, time: &'a Time, x: &'a Tensor, probes: Option<&'a Tensor>, differentiable: bool) -> At<'a> {
+        At { x, time, basis: self.of.basis, parameters: &self.parameters, probes, differentiable }
     }
 }
 
@@ -198,11 +220,23 @@ impl Field<Tch> for Frozen<'_> {
             let signs = self.draws.signs(rows, count * dim);
             self.of.space.send(&signs, self.of.space.kind(), &[n as i64, count as i64, dim as i64])
         });
-        (Box::new(Block { field: self, probes, share: None }), x)
+        (Box::new(Block { field: self, probes, times: None, share: None }), x)
+    }
+
+    fn enter_at(&self, _rows: Range<usize>, x: &Array, times: &[f64]) -> Option<(Box<dyn Chart<Tch> + '_>, Array)> {
+        let Term { space, basis, formula, .. } = self.of;
+        if space.kernels.is_none() && formula.fills_caches() {
+            return None;
+        }
+        let b: Vec<f64> = times.iter().flat_map(|t| basis.at(*t)).collect();
+        let b = space.send(&b, space.kind(), &[times.len() as i64, basis.terms() as i64]);
+        let block = Block { field: self, probes: None, times: Some(Time::OfEach(b)), share: None };
+        Some((Box::new(block), Array(x.0.shallow_clone())))
     }
 
     fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
-        Column(tch::no_grad(|| self.of.formula.value(&self.at(stage, &x.0, None, false))))
+        let time = Time::OfAll(stage.t);
+        Column(tch::no_grad(|| self.of.formula.value(&self.at(&time, &x.0, None, false))))
     }
 
     fn gradient(&self, sums: Vec<Array>) -> Vec<Array> {
@@ -214,6 +248,8 @@ impl Field<Tch> for Frozen<'_> {
 struct Block<'a> {
     field: &'a Frozen<'a>,
     probes: Option<Tensor>,
+    /// Where rows have times of their own.
+    times: Option<Time>,
     /// Sums of the cotangents of the parameters, once there are any.
     share: Option<Vec<Tensor>>,
 }
@@ -227,18 +263,20 @@ impl Chart<Tch> for Block<'_> {
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
-        let formula = &self.field.of.formula;
+        let (formula, of_all) = (&self.field.of.formula, Time::OfAll(stage.t));
+        let time = self.times.as_ref().unwrap_or(&of_all);
+        assert!(laplacian.is_none() || self.times.is_none(), "no Laplacian of rows at times of their own");
         if let (None, Some(memo)) = (&laplacian, memo) {
             // The pullback goes back over the graph of this evaluation. With a Laplacian it makes a graph of its own: a solve has
             // hundreds of stages, and their graphs would not fit into memory.
             let x = state.0.detach_copy().set_requires_grad(true);
-            let (found, _) = tch::with_grad(|| formula.field(&self.field.at(stage, &x, None, true), false));
+            let (found, _) = tch::with_grad(|| formula.field(&self.field.at(time, &x, None, true), false));
             velocity.0.copy_(&found.detach());
             memo.extend([Array(x), Array(found)]);
             return;
         }
         tch::no_grad(|| {
-            let at = self.field.at(stage, &state.0, self.probes.as_ref(), false);
+            let at = self.field.at(time, &state.0, self.probes.as_ref(), false);
             let (found, trace) = formula.field(&at, laplacian.is_some());
             velocity.0.copy_(&found.detach());
             if let (Some(laplacian), Some(trace)) = (laplacian, trace) {
@@ -269,7 +307,9 @@ impl Chart<Tch> for Block<'_> {
             }
             _ => tch::with_grad(|| {
                 let x = state.0.detach().set_requires_grad(state_bar.is_some());
-                let at = self.field.at(stage, &x, self.probes.as_ref(), true);
+                let of_all = Time::OfAll(stage.t);
+                let time = self.times.as_ref().unwrap_or(&of_all);
+                let at = self.field.at(time, &x, self.probes.as_ref(), true);
                 let (velocity, laplacian) = self.field.of.formula.field(&at, laplacian_bar.is_some());
                 let mut pairing = inner(&velocity, &velocity_bar.0).to_kind(Kind::Double);
                 if let (Some(laplacian), Some(bar)) = (laplacian, laplacian_bar) {

@@ -6,7 +6,7 @@ use super::{
     COORDINATES, STAGE, a_solve, assert_close, derivative, difference_tolerance, inner, move_parameters, moved,
     parameter_directions, points,
 };
-use crate::{Coordinates, Field, Potential, Space};
+use crate::{Chart, Coordinates, Field, Potential, Space, Stage};
 
 const ROWS: usize = 3;
 
@@ -19,6 +19,7 @@ pub fn potential<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
     gradient_is_the_difference_of_the_value(space, potential, &x);
     laplacian_is_the_trace_of_the_differenced_gradient(space, potential, &x);
     rows_are_independent(space, potential, &x);
+    rows_at_times_of_their_own_are_those_alone(space, potential, &x);
     for coordinates in COORDINATES {
         same_key_same_bits(space, potential, &x, coordinates);
         told_what_it_would_draw_it_is_the_same(space, potential, &x, coordinates);
@@ -97,6 +98,40 @@ fn rows_are_independent<S: Space>(space: &S, potential: &dyn Potential<S>, x: &[
         let tolerance = 64.0 * space.round_off();
         assert_close("a row alone", &alone, &gradient[r * dim..(r + 1) * dim], tolerance, 1.0);
         assert_close("a row's Laplacian alone", &laplacian_alone, &laplacian[r..=r], tolerance, 1.0);
+    }
+}
+
+fn rows_at_times_of_their_own_are_those_alone<S: Space>(space: &S, potential: &dyn Potential<S>, x: &[f64]) {
+    let (dim, times) = (potential.dim(), [0.0, 0.3, 0.7]);
+    let frozen = potential.freeze(&a_solve(ROWS, Coordinates::X));
+    let bar = points(ROWS, dim, 2);
+    let found = |(mut chart, state): (Box<dyn Chart<S> + '_>, S::Array), t: f64, bar: &[f64]| {
+        let (rows, dim) = space.shape(&state);
+        let (mut velocity, mut memo) = (space.zeros(rows, dim), Vec::new());
+        let stage = Stage { t, index: 0 };
+        chart.evaluate(stage, &state, &mut velocity, None, Some(&mut memo));
+        let mut state_bar = space.zeros(rows, dim);
+        chart.pullback(stage, &state, &memo, &space.upload(rows, dim, bar), None, Some(&mut state_bar));
+        let (x_bar, share) = chart.enter_pullback(state_bar);
+        [vec![velocity, x_bar], frozen.gradient(share)].concat().iter().map(|of| space.download(of)).collect::<Vec<_>>()
+    };
+    // At a time that is none of theirs.
+    let Some(entered) = frozen.enter_at(0..ROWS, &space.upload(ROWS, dim, x), &times) else { return };
+    let together = found(entered, -9.0, &bar);
+    let mut alone = vec![Vec::new(); together.len()];
+    for (r, t) in times.into_iter().enumerate() {
+        let of = |numbers: &'_ [f64]| numbers[r * dim..(r + 1) * dim].to_vec();
+        let row = found(frozen.enter(r..r + 1, space.upload(1, dim, &of(x))), t, &of(&bar));
+        for (i, (all, row)) in alone.iter_mut().zip(row).enumerate() {
+            if i < 2 || all.is_empty() {
+                all.extend(row);
+            } else {
+                all.iter_mut().zip(row).for_each(|(sum, row)| *sum += row);
+            }
+        }
+    }
+    for (together, alone) in together.iter().zip(&alone) {
+        assert_close("rows at times of their own", together, alone, 256.0 * space.round_off(), 1.0);
     }
 }
 
