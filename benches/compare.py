@@ -44,8 +44,8 @@ def arguments():
         description=__doc__,
         epilog="""Every figure comes from a process of its own: median seconds after one repetition that does not count, and the peak
         resident memory of the process. The products of a training step are counted in the coordinates that maflow takes; the fraction
-        is their count, divided by the seconds and by the rate of a product of two square matrices of 2048 rows, the best median that
-        libtorch or the crate gemm reached at the beginning or the end of the same run. With --cuda, maflow's CUDA backend and the other
+        is their count, divided by the seconds and by the rate of a product of two square matrices of 2048 rows, the better median
+        of libtorch and the crate gemm, measured at the beginning and at the end of the same run. With --cuda, maflow's CUDA backend and the other
         programs on the first CUDA device, the large product of 8192 rows in 32 bits, and no memory, which each counts differently. Example:
         benches/compare.py --peers ../peers --python ~/torch-and-jax/bin/python""",
     )
@@ -118,6 +118,9 @@ def large_product(measured, options, program):
 def measure(options, program):
     measured = Measured()
     threads = str(options.threads)
+    if not options.cuda and options.threads < (os.cpu_count() or 1):
+        # JAX has no option for it: every program gets so many cores.
+        os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: options.threads]))
     for_peers = dict(os.environ, OMP_NUM_THREADS=threads)
     peers = {"torch_eager.py": ["--device", "cuda"] if options.cuda else ["--threads", threads], "jax_scan.py": []}
     if options.peers is None:

@@ -26,7 +26,7 @@ The program is built with --release, unless the variable MAFLOW names one or one
 EOF
 }
 
-backend=tch-cuda steps=100 data='' out=runs/gpu tests='' minutes=8 pack='' peers=''
+backend=tch-cuda steps=100 data='' out=runs/gpu tests='' minutes=8 pack='' peers='' failed=0
 while [ $# -gt 0 ]; do
     case $1 in
     --backend | --steps | --data | --out | --tests | --minutes | --pack)
@@ -60,6 +60,7 @@ if [ -n "$pack" ]; then
     libtch=$(sed -n 's/^MAFLOW_LIBTCH = "\(.*\)"$/\1/p' .cargo/config.toml)
     cp "$libtch" "$pack/libtch.so"
     strip "$pack/maflow" "$pack/measure" "$pack"/tests/* || echo "not stripped"
+    ls "$pack"/tests/* >/dev/null
     du -sh "$pack"
     exit 0
 fi
@@ -125,8 +126,8 @@ measure() { # RECIPE KEY_OF_THE_FIGURE ARGUMENTS...
     done
     for precision in $precisions; do
         time_for "the figure of $recipe in $precision" || return 0
-        figure=$("$MAFLOW" --backend "$backend" --precision "$precision" evaluate "$out/$recipe-f32" "$@" --samples 100 --json |
-            sed -n "s/.*\"$key\": *\([-+.0-9e]*\).*/\1/p")
+        "$MAFLOW" --backend "$backend" --precision "$precision" evaluate "$out/$recipe-f32" "$@" --samples 100 --json >"$out/figures.json"
+        figure=$(sed -n "s/.*\"$key\": *\([-+.0-9e]*\).*/\1/p" "$out/figures.json")
         echo "$recipe $backend: $key in $precision: $figure"
     done
 }
@@ -140,6 +141,7 @@ if [ -n "$tests" ]; then
         time_for "$name" || break
         # What a check found is told at once, should there be no time for the end.
         "$program" --nocapture >"$out/$name.txt" 2>&1 || {
+            failed=1
             echo "$name failed: see $out/$name.txt"
             grep -A 2 'panicked at' "$out/$name.txt" || true
         }
@@ -151,7 +153,8 @@ measure ising-16-paper free_energy_per_site
 printf %s "$peers" | while read -r peer; do
     time_for "$peer" || continue
     echo "$peer:"
-    sh -c "$peer" </dev/null || echo "failed"
+    sh -c "$peer" </dev/null || echo "$peer failed" >&2
 done
 # The schedule's warm-up has to be shorter than the training.
 [ -z "$data" ] || measure mnist-conv nll_nats --data "$data" --set train.schedule.warmup=1
+exit "$failed"

@@ -123,7 +123,7 @@ impl Record<Tch> for Graphs {
     fn record(&self, work: &mut dyn FnMut()) -> Box<dyn Repeat> {
         // What the work reads is made before it is recorded.
         tch::Cuda::synchronize(0);
-        let mut graph = Graph { functions: self.functions, object: Box::new([0; 64]) };
+        let mut graph = Graph { functions: self.functions, object: Box::new([0; 64]), ended: false };
         {
             let _on = On::new(&self.functions, self.stream);
             // SAFETY: the memory is large enough and aligned for the object, which lives in it from now on and never moves.
@@ -136,6 +136,7 @@ impl Record<Tch> for Graphs {
             // SAFETY: the object is recording.
             unsafe { (self.functions.end)(&mut *graph.object) };
         }
+        graph.ended = true;
         graph.repeat();
         Box::new(graph)
     }
@@ -158,6 +159,8 @@ impl Record<Tch> for Graphs {
 struct Graph {
     functions: Functions,
     object: Box<Object>,
+    /// Whether its recording has ended.
+    ended: bool,
 }
 
 // SAFETY: the object belongs to no thread; it is used by one at a time, as it has no method for a shared reference but `replay`, which
@@ -174,6 +177,12 @@ impl Repeat for Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
+        if !self.ended {
+            // The work panicked, for want of memory perhaps. A device that is recording can neither be waited for nor let go of what it
+            // records: whoever catches the panic ends the program.
+            std::mem::forget(std::mem::replace(&mut self.object, Box::new([0; 64])));
+            return;
+        }
         // The device may still be at it, and the object gives its memory back.
         tch::Cuda::synchronize(0);
         // SAFETY: the object was constructed, and nothing uses it any more.

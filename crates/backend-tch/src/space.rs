@@ -13,7 +13,9 @@ use crate::kernels::{self, Kernels};
 use crate::workers::{self, Workers};
 use crate::{Device, Error, context, load, pointwise};
 
-/// A `rows × cols` tensor in working precision that takes part in no automatic differentiation, but in the memo of an evaluation.
+/// A `rows × cols` tensor that takes part in no automatic differentiation, but in the memo of an evaluation. Its numbers are in working
+/// precision; on devices whose products are better in 64 bits, so are the states and cotangents of feature space, which sums take together
+/// with others.
 #[derive(Debug)]
 pub struct Array(pub(crate) Tensor);
 
@@ -227,6 +229,11 @@ fn fetch(of: &Tensor) -> Vec<f64> {
     Vec::try_from(of.to_device(tch::Device::Cpu).to_kind(Kind::Double).reshape([-1])).expect("a row of 64-bit numbers")
 }
 
+/// The same numbers in 64 bits; products with them are too.
+fn wide(of: &Tensor) -> Tensor {
+    of.to_kind(Kind::Double)
+}
+
 /// A number as libtorch's operations take it with tensors of any device: without dimensions, on the CPU.
 fn number(value: f64, like: &Tensor) -> Tensor {
     if like.kind() == Kind::Float { Tensor::from(value as f32) } else { Tensor::from(value) }
@@ -373,11 +380,11 @@ impl Space for Tch {
     }
 
     fn row_dot(&self, out: &mut Column, a: &Array, b: &Array) {
-        let _ = a.0.multiply(&b.0).sum_intlist_out(&out.0, 1, false, Kind::Double);
+        let _ = wide(&a.0).multiply(&b.0).sum_intlist_out(&out.0, 1, false, Kind::Double);
     }
 
     fn dot(&self, a: &Array, b: &Array) -> f64 {
-        a.0.multiply(&b.0).sum(Kind::Double).double_value(&[])
+        wide(&a.0).multiply(&b.0).sum(Kind::Double).double_value(&[])
     }
 
     fn scaled_error(&self, error: &Array, before: &Array, after: &Array, absolute: f64, relative: f64) -> f64 {

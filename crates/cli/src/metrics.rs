@@ -45,13 +45,14 @@ pub struct Metrics {
 
 impl Metrics {
     /// Opens `path` to go on after `step`: later rows, of a past that a checkpoint has taken back, are dropped.
-    /// Step 0 begins a new file.
+    /// Step 0 begins a new file, as does one that is gone.
     ///
     /// # Errors
     /// When the file cannot be read or written.
     pub fn open(path: &Path, step: u64) -> Result<Self, CliError> {
         let mut kept = match step {
             0 => Vec::new(),
+            _ if !path.exists() => Vec::new(),
             _ => read(path)?,
         };
         kept.retain(|row| row.step <= step);

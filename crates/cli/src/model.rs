@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use datasets::Standardisation;
 use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::checkpoint::{Checkpoint, CheckpointFolder};
-use flow_core::train::TrainState;
 use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, Sum, Symmetrised, SymmetryDraw};
 
 use crate::config::{self, Config, Draw, Generator, Symmetry, Target};
@@ -171,9 +170,7 @@ pub fn load<E: Engine>(engine: &E, config: &Config, path: &Path) -> Result<Train
     let (checkpoint, file) = checkpoint(path)?;
     let mut potential = potential(engine, config)?;
     checkpoint.load_trained(engine.space(), potential.parameters_mut(), &file)?;
-    let state = checkpoint.metadata.get("train_state");
-    let state: Option<TrainState> = state.and_then(|text| serde_json::from_str(text).ok());
-    let flow_steps = state.map_or(config.flow.steps, |state| state.flow_steps);
+    let flow_steps = checkpoint.train_state(&file)?.map_or(config.flow.steps, |state| state.flow_steps);
     let standardisation = standard::read(path, config)?;
     Ok(Trained { potential, flow_steps, standardisation, file })
 }

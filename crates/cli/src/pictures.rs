@@ -114,7 +114,7 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
     let comparable: Vec<_> =
         rows.iter().filter(|row| row.step > matched || row.validation.is_some()).cloned().collect();
     if regression && comparable.is_empty() {
-        return Ok(Some(regression_curve(config, &rows)));
+        return Ok(Some(regression_curve(config, &rows, problem.sites())));
     }
     // The loss of a regression has no place beside likelihoods and free energies; validations during it do.
     let rows = if regression { comparable } else { rows };
@@ -143,7 +143,6 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
         smoothing: (training.len() / 40).max(1),
         training,
         validation: validation.collect(),
-        published: None,
         references,
     }))
 }
@@ -160,32 +159,32 @@ fn bundled(rows: &[metrics::Row], x: impl Fn(u64) -> f64) -> Vec<Point> {
 }
 
 /// The loss of a training by flow matching alone.
-fn regression_curve(config: &Config, rows: &[metrics::Row]) -> LossCurve {
+fn regression_curve(config: &Config, rows: &[metrics::Row], sites: f64) -> LossCurve {
     let training = bundled(rows, |step| step as f64);
     LossCurve {
         title: format!("Flow matching: {}", config.name),
         x_label: "step".to_owned(),
-        y_label: "mean square error of the velocity, per site".to_owned(),
+        y_label: format!("mean square error of the velocity{}", if sites == 1.0 { "" } else { ", per site" }),
         smoothing: (training.len() / 40).max(1),
         training,
         validation: Vec::new(),
-        published: None,
         references: Vec::new(),
     }
 }
 
 /// Test pictures on their way to the Gaussian, and fresh numbers from the Gaussian on their way to pictures.
 fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<Tiles, CliError> {
-    const ROWS: usize = 6;
+    const MOST: usize = 6;
+    let rows = digits.held_out_rows(Purpose::Evaluate).min(MOST);
     let draws = Draws::new(seed, Purpose::Sample, u64::MAX - 1);
-    let data = digits.held_out(Purpose::Evaluate, 0..ROWS, draws);
-    let base = draws.normals(0..ROWS, SIDE * SIDE);
+    let data = digits.held_out(Purpose::Evaluate, 0..rows, draws);
+    let base = draws.normals(0..rows, SIDE * SIDE);
     let mut inference = sampling::journey(flow, &data, Direction::Backward, STOPS, draws)?;
     let mut generation = sampling::journey(flow, &base, Direction::Forward, STOPS, draws)?;
     inference.iter_mut().chain(&mut generation).for_each(|x| digits.standardisation().invert(x));
     let lambda = digits.transform().lambda();
     let mut pictures = Vec::new();
-    for row in 0..ROWS {
+    for row in 0..rows {
         let place = row * SIDE * SIDE..(row + 1) * SIDE * SIDE;
         pictures.extend(inference.iter().chain(&generation).map(|x| sampling::pixels(&x[place.clone()], lambda)));
     }

@@ -7,7 +7,7 @@ use crate::args::{
     Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PhysicsArgs, PlotArgs, SampleArgs,
     TrainArgs,
 };
-use crate::config::{Config, Precision, RunInfo, Setting, Standardise};
+use crate::config::{self, Config, MOST_SAMPLES, Precision, RunInfo, Setting, Standardise};
 use crate::error::CliError;
 use crate::physics::Amounts;
 use crate::problem::DEFAULT_ROWS;
@@ -255,7 +255,8 @@ fn require_same_model(before: &Config, after: &Config, path: &Path) -> Result<()
         // Where the second training begins is where the first ended.
         ("train.steps", before.fine_tune.is_some() && (b.steps, b.epochs) != (a.steps, a.epochs)),
         ("train.seed", b.seed != a.seed),
-        ("train.precision", b.precision != a.precision),
+        // TF32 rounds factors of products, on devices that have it; what is kept is of 32 bits either way.
+        ("train.precision", (b.precision == config::Precision::F64) != (a.precision == config::Precision::F64)),
         ("name", before.name != after.name),
     ];
     match changed.iter().find(|(_, changed)| *changed) {
@@ -275,20 +276,27 @@ fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     figures.samples = args.samples.map(NonZeroUsize::get).or(figures.samples);
     figures.refinements = args.refinements.map_or(figures.refinements, NonZeroUsize::get);
     figures.steps = args.steps.map(NonZeroUsize::get).or(figures.steps);
-    if args.steps.is_some() && figures.method.is_some_and(|method| method.is_adaptive()) {
-        return Err(CliError::Usage(
-            "an adaptive method chooses its own steps; leave --steps out, or choose --method rk4".to_owned(),
-        ));
-    }
+    steps_are_fixed(args.steps, &config, "--method rk4")?;
     config.validate()?;
     let compute = compute(global, &config)?;
     let EvaluateArgs { run, data, json, .. } = args;
     Ok(Plan::Evaluate(Box::new(Evaluate { run, config, data, json, compute })))
 }
 
+/// Refuses steps for a method that chooses its own.
+fn steps_are_fixed(steps: Option<NonZeroUsize>, config: &Config, other: &str) -> Result<(), CliError> {
+    if steps.is_some() && config.evaluate.method.is_some_and(|method| method.is_adaptive()) {
+        return Err(CliError::Usage(format!(
+            "an adaptive method chooses its own steps; leave --steps out, or choose {other}"
+        )));
+    }
+    Ok(())
+}
+
 fn physics(args: PhysicsArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let mut config = run_config(&args.run, &args.settings, global)?;
     config.evaluate.steps = args.steps.map(NonZeroUsize::get).or(config.evaluate.steps);
+    steps_are_fixed(args.steps, &config, "--set evaluate.method=rk4")?;
     config.validate()?;
     let compute = compute(global, &config)?;
     let samples = args.samples.map(|samples| samples as usize).or(config.evaluate.samples).unwrap_or(DEFAULT_ROWS);
@@ -309,6 +317,12 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
             )));
         }
     };
+    if args.count.get() > MOST_SAMPLES {
+        return Err(CliError::Usage(format!(
+            "--count {} is more than can be counted; give at most {MOST_SAMPLES}",
+            args.count
+        )));
+    }
     require_parent(&args.out)?;
     let compute = compute(global, &config)?;
     let SampleArgs { run, count, out, .. } = args;
@@ -487,6 +501,10 @@ mod tests {
         assert!(evaluate.json);
         let error = plan(&["evaluate", run, "--method", "tsit5", "--steps", "9"]).unwrap_err();
         assert!(error.to_string().contains("chooses its own steps"), "{error}");
+        let error = plan(&["physics", run, "--set", "evaluate.method=tsit5", "--steps", "9"]).unwrap_err();
+        assert!(error.to_string().contains("chooses its own steps"), "{error}");
+        let error = plan(&["sample", run, "--count", "9223372036854775807", "--out", "a.npy"]).unwrap_err();
+        assert!(error.to_string().contains("at most 68719476736"), "{error}");
         let error = plan(&["sample", run, "--count", "3", "--out", "a.jpg"]).unwrap_err();
         assert!(error.to_string().contains(".npy"), "{error}");
     }

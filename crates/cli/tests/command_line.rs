@@ -32,7 +32,7 @@ fn refuses(words: &[&str], code: i32, sentence: &[&str]) {
 fn help_of_every_command_comes_with_examples() {
     let folder = tempfile::tempdir().unwrap();
     maflow(folder.path()).arg("--help").assert().success().stdout(contains("Exit codes: 0 done"));
-    for command in ["train", "evaluate", "sample", "plot", "import", "export", "recipes"] {
+    for command in ["train", "evaluate", "sample", "plot", "import", "export", "recipes", "physics", "doctor"] {
         let words = [command, "--help"];
         maflow(folder.path()).args(words).assert().success().stdout(contains("Example"));
     }
@@ -87,6 +87,24 @@ fn wrong_words_end_with_code_2() {
     ] {
         maflow(folder.path()).args(words).assert().code(2).stdout(is_empty()).stderr(contains("error:"));
     }
+}
+
+#[test]
+fn sizes_beyond_all_measure_are_refused_before_any_work() {
+    let toy = |settings: &[&'static str]| {
+        let words = settings.iter().flat_map(|set| ["--set", set]);
+        ["train", "two-moons"].into_iter().chain(words).collect::<Vec<_>>()
+    };
+    refuses(&toy(&["evaluate.steps=9000000000000000000"]), 2, &["evaluate.steps", "at most 1000000"]);
+    refuses(&toy(&["evaluate.samples=9000000000000000000"]), 2, &["evaluate.samples", "at most"]);
+    refuses(&toy(&["potential.terms.1.hidden=[1000000, 1000000]"]), 2, &["potential.terms.hidden", "at most 2147"]);
+    let large =
+        ["train", "ising-16", "--set", "target.size=1024", "--set", "potential.terms=[{kind=\"full-quadratic\"}]"];
+    refuses(&large, 2, &["full-quadratic", "1048576 by 1048576"]);
+    let separable = |term: &str| format!("potential.terms=[{{kind=\"separable\", {term}}}]");
+    let refused = |term: &str, words: &[&str]| refuses(&["train", "two-moons", "--set", &separable(term)], 2, words);
+    refused("sharpness=5.0", &["potential.terms.sharpness", "4"]);
+    refused("interval=[1.0, 1.0]", &["potential.terms.interval", "the lower first"]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Hamiltonian {
     /// trajectory, those of the warm-up included.
     ///
     /// Step sizes vary by a fifth from trajectory to trajectory, lest a period of the motion be met. A trajectory whose energy is not
-    /// finite is rejected.
+    /// finite, or cannot be had by an adaptive integrator, is rejected.
     ///
     /// # Errors
     /// Those of the energies and of `visit`; [`Error::Setting`] when an energy at the start is not finite.
@@ -97,7 +97,11 @@ impl Hamiltonian {
         kick(&mut momentum, &new.gradient, 0.5 * step);
         for k in 0..self.leapfrog {
             new.x.iter_mut().zip(&momentum).for_each(|(x, p)| *x += step * p);
-            (new.energy, new.gradient) = energies(&new.x)?;
+            (new.energy, new.gradient) = match energies(&new.x) {
+                // As where fixed steps end in numbers that are none.
+                Err(Error::Adaptive { .. } | Error::NonFinite { .. }) => (vec![f64::NAN; rows], new.gradient),
+                found => found?,
+            };
             kick(&mut momentum, &new.gradient, if k + 1 < self.leapfrog { step } else { 0.5 * step });
         }
         let after = kinetic(&momentum);

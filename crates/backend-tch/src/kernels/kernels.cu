@@ -154,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) turn(const __grid_constant
 }
 
 // f'' from s = f'.
-__device__ __forceinline__ T curvature(T s, bool softplus) { return softplus ? s * (T(1) - s) : T(1) - s * s; }
+__device__ __forceinline__ T curvature(T s, bool softplus) { return softplus ? s * (T(1) - s) : (T(1) - s) * (T(1) + s); }
 
 // The sum over the threads of a block, for its first thread, always in the same order.
 __device__ __forceinline__ double block_sum(double value) {

@@ -10,6 +10,7 @@ mod validate;
 pub use read::from_table;
 pub use schema::*;
 pub use set::Setting;
+pub use validate::MOST_SAMPLES;
 
 /// What is wrong with a configuration: where, what was found, what is expected and how to go on.
 #[derive(Debug, thiserror::Error)]

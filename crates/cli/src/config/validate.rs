@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    Config, ConfigError, Evaluate, FineTune, Flow, Generator, Gradient, Objective, Potential, Schedule, Symmetry,
-    Target, TargetCoordinates, Term, Train,
+    Config, ConfigError, ConvolutionalTerm, Evaluate, FineTune, Flow, Generator, Gradient, LatticeRidgeTerm, Objective,
+    Potential, Schedule, SeparableTerm, Symmetry, Target, TargetCoordinates, Term, Train,
 };
 
 impl Config {
@@ -27,7 +27,7 @@ impl Config {
         match &self.potential {
             Potential::Ridge(ridge) => {
                 at_least("potential.hidden", ridge.hidden, 1)?;
-                at_most("potential.hidden", ridge.hidden, 1 << 20)?;
+                at_most("potential.hidden", ridge.hidden, self.most_hidden())?;
                 within("potential.sharpness", ridge.sharpness, 1e-3, 1e3, "1 is the start of PyTorch's linear layers")?;
                 time_terms(ridge.time_terms)?;
                 if let Some(symmetry) = &ridge.symmetry {
@@ -47,67 +47,87 @@ impl Config {
         self.watch_fits()
     }
 
+    /// The most hidden units whose weights can be held.
+    fn most_hidden(&self) -> usize {
+        (MOST_NUMBERS / self.dimension().max(1)).min(1 << 20)
+    }
+
     /// The sizes of a term, and whether the target has what it needs.
     fn term_fits(&self, term: &Term) -> Result<(), ConfigError> {
+        time_terms(term.time().1)?;
         match term {
-            Term::LatticeQuadratic(term) => time_terms(term.time_terms)?,
-            Term::LatticeRidge(term) => {
-                at_least("potential.terms.kernels", term.kernels, 1)?;
-                at_most("potential.terms.kernels", term.kernels, 1 << 12)?;
-                within("potential.terms.fall_off", term.fall_off, 0.0, 8.0, "0 is none, 2 is usual")?;
-                time_terms(term.time_terms)?;
-                let square = self.target.lattice().is_some_and(|(rows, cols, _)| rows == cols);
-                if term.d4 && !square {
-                    return Err(out_of_range(
-                        "potential.terms.d4",
-                        true,
-                        "a square lattice as the target",
-                        "set it to false: this target doesn't have that symmetry",
-                    ));
-                }
-            }
-            Term::Quadratic(term) => return time_terms(term.time_terms),
-            Term::FullQuadratic(term) => return time_terms(term.time_terms),
-            Term::Separable(term) => {
-                at_least("potential.terms.centres", term.centres, 2)?;
-                at_most("potential.terms.centres", term.centres, 1 << 10)?;
-                return time_terms(term.time_terms);
-            }
+            Term::Quadratic(_) => Ok(()),
+            Term::FullQuadratic(term) => self.full_quadratic_fits(term.time_terms),
+            Term::Separable(term) => term.validate(),
             Term::Ridge(term) => {
                 at_least("potential.terms.hidden", term.hidden, 1)?;
-                at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
+                at_most("potential.terms.hidden", term.hidden, self.most_hidden())?;
                 within("potential.terms.sharpness", term.sharpness, 1e-3, 1e3, "1 is usual")?;
-                within("potential.terms.reach", term.reach, 0.0, 1e3, "1 is usual")?;
-                return time_terms(term.time_terms);
+                within("potential.terms.reach", term.reach, 0.0, 1e3, "1 is usual")
             }
             Term::TwoLayer(term) => {
                 for hidden in term.hidden {
                     at_least("potential.terms.hidden", hidden, 1)?;
-                    at_most("potential.terms.hidden", hidden, 1 << 20)?;
+                    at_most("potential.terms.hidden", hidden, self.most_hidden())?;
                 }
-                at_most("potential.terms.probes", term.probes, 1 << 16)?;
-                return time_terms(term.time_terms);
+                at_most("potential.terms.hidden", term.hidden[1], MOST_NUMBERS / term.hidden[0])?;
+                at_most("potential.terms.probes", term.probes, 1 << 16)
             }
-            Term::Convolutional(term) => {
-                for channels in term.channels {
-                    at_least("potential.terms.channels", channels, 1)?;
-                    at_most("potential.terms.channels", channels, 1 << 12)?;
-                }
-                at_least("potential.terms.hidden", term.hidden, 1)?;
-                at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
-                at_most("potential.terms.probes", term.probes, 1 << 16)?;
-                time_terms(term.time_terms)?;
-                return match self.target {
-                    Target::Mnist(_) => Ok(()),
-                    _ => Err(out_of_range(
-                        "potential.terms.kind",
-                        "\"convolutional\"",
-                        "pictures as the target",
-                        "choose another term or target.kind = \"mnist\"",
-                    )),
-                };
-            }
+            Term::Convolutional(term) => self.convolutional_fits(term),
+            Term::LatticeQuadratic(_) => self.is_on_a_torus(term),
+            Term::LatticeRidge(of) => self.lattice_ridge_fits(of).and_then(|()| self.is_on_a_torus(term)),
         }
+    }
+
+    fn full_quadratic_fits(&self, time_terms: usize) -> Result<(), ConfigError> {
+        let dimension = self.dimension();
+        match dimension.saturating_mul(dimension).saturating_mul(time_terms) {
+            ..=MOST_NUMBERS => Ok(()),
+            _ => Err(out_of_range(
+                "potential.terms.kind",
+                "\"full-quadratic\"",
+                format!("at most {MOST_NUMBERS} numbers, not {time_terms} matrices of {dimension} by {dimension}"),
+                "choose another term, or a smaller target",
+            )),
+        }
+    }
+
+    fn convolutional_fits(&self, term: &ConvolutionalTerm) -> Result<(), ConfigError> {
+        for channels in term.channels {
+            at_least("potential.terms.channels", channels, 1)?;
+            at_most("potential.terms.channels", channels, 1 << 12)?;
+        }
+        at_least("potential.terms.hidden", term.hidden, 1)?;
+        at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
+        at_most("potential.terms.probes", term.probes, 1 << 16)?;
+        match self.target {
+            Target::Mnist(_) => Ok(()),
+            _ => Err(out_of_range(
+                "potential.terms.kind",
+                "\"convolutional\"",
+                "pictures as the target",
+                "choose another term or target.kind = \"mnist\"",
+            )),
+        }
+    }
+
+    fn lattice_ridge_fits(&self, term: &LatticeRidgeTerm) -> Result<(), ConfigError> {
+        at_least("potential.terms.kernels", term.kernels, 1)?;
+        at_most("potential.terms.kernels", term.kernels, 1 << 12)?;
+        within("potential.terms.fall_off", term.fall_off, 0.0, 8.0, "0 is none, 2 is usual")?;
+        let square = self.target.lattice().is_some_and(|(rows, cols, _)| rows == cols);
+        if term.d4 && !square {
+            return Err(out_of_range(
+                "potential.terms.d4",
+                true,
+                "a square lattice as the target",
+                "set it to false: this target doesn't have that symmetry",
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_on_a_torus(&self, term: &Term) -> Result<(), ConfigError> {
         match self.target.lattice() {
             Some((_, _, super::Boundary::Periodic)) => Ok(()),
             _ => Err(out_of_range(
@@ -297,7 +317,7 @@ impl Flow {
     fn validate(&self) -> Result<(), ConfigError> {
         positive("flow.time", self.time, "the paper uses 10 (MNIST) and 5 (Ising)")?;
         at_least("flow.steps", self.steps, 1)?;
-        at_most("flow.steps", self.steps, 1_000_000)?;
+        at_most("flow.steps", self.steps, MOST_STEPS)?;
         if self.method.is_adaptive() {
             return Err(out_of_range(
                 "flow.method",
@@ -382,9 +402,11 @@ impl Evaluate {
     fn validate(&self) -> Result<(), ConfigError> {
         if let Some(samples) = self.samples {
             at_least("evaluate.samples", samples, 2)?;
+            at_most("evaluate.samples", samples, MOST_SAMPLES)?;
         }
         if let Some(steps) = self.steps {
             at_least("evaluate.steps", steps, 1)?;
+            at_most("evaluate.steps", steps, MOST_STEPS)?;
         }
         at_least("evaluate.refinements", self.refinements, 1)?;
         at_most("evaluate.refinements", self.refinements, 10)?;
@@ -406,6 +428,31 @@ fn out_of_range(
 ) -> ConfigError {
     ConfigError::OutOfRange { key, found: found.to_string(), expected: expected.into(), remedy: remedy.into() }
 }
+
+impl SeparableTerm {
+    fn validate(&self) -> Result<(), ConfigError> {
+        at_least("potential.terms.centres", self.centres, 2)?;
+        at_most("potential.terms.centres", self.centres, 1 << 10)?;
+        within("potential.terms.sharpness", self.sharpness, 1e-3, 4.0, "2 is usual")?;
+        let [from, to] = self.interval;
+        if to > from && (to - from).is_finite() {
+            return Ok(());
+        }
+        Err(out_of_range(
+            "potential.terms.interval",
+            format!("[{from}, {to}]"),
+            "two finite numbers, the lower first",
+            "[-3.0, 3.0] is usual",
+        ))
+    }
+}
+
+/// The most integration steps that figures and trainings start from.
+const MOST_STEPS: usize = 1_000_000;
+/// The most samples that a command draws: their numbers are counted by 64 bits.
+pub const MOST_SAMPLES: usize = 1 << 36;
+/// The most numbers that one array of parameters has.
+const MOST_NUMBERS: usize = 1 << 31;
 
 fn at_least(key: &'static str, found: usize, least: usize) -> Result<(), ConfigError> {
     match found >= least {

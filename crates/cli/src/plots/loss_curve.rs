@@ -45,8 +45,6 @@ pub struct LossCurve {
     pub smoothing: usize,
     /// Validation figures, in order of x.
     pub validation: Vec<Point>,
-    /// A published curve to compare with, and its name.
-    pub published: Option<(String, Vec<(f64, f64)>)>,
     /// Values to be compared with.
     pub references: Vec<ReferenceLine>,
 }
@@ -117,9 +115,6 @@ impl LossCurve {
         if !self.validation.is_empty() {
             entries.push((GREEN.mix(1.0), 5.0, "validation".to_owned()));
         }
-        if let Some((name, _)) = &self.published {
-            entries.push((FAINT_INK.mix(1.0), 2.0, name.clone()));
-        }
         let style = anchored(text(LABEL, scale, INK), HPos::Left, VPos::Center);
         let y = scale.px(HEAD - 14.0);
         let mut x = scale.px(LEFT + MARGIN);
@@ -156,7 +151,7 @@ impl LossCurve {
     }
 
     fn draw_training<DB: DrawingBackend>(&self, chart: &mut Chart<DB>, scale: Scale) -> Drawn<DB> {
-        let (x, y) = self.ranges();
+        let (_, y) = self.ranges();
         let training = finite(&self.training);
         let upper = training.iter().map(|p| (p.x, p.mean + p.error));
         let lower = training.iter().rev().map(|p| (p.x, p.mean - p.error));
@@ -166,10 +161,6 @@ impl LossCurve {
         let (opacity, width) = if is_smoothed { (0.4, 0.75) } else { (1.0, 1.75) };
         let means = training.iter().map(|p| (p.x, p.mean)).collect();
         let mut curves = vec![(means, BLUE.mix(opacity), width)];
-        if let Some((_, points)) = &self.published {
-            let points = points.iter().copied().filter(|p| (x.0..=x.1).contains(&p.0)).collect();
-            curves.push((points, FAINT_INK.mix(1.0), 1.25));
-        }
         if is_smoothed {
             curves.push((running_mean(&training, self.smoothing), BLUE.mix(1.0), 2.0));
         }

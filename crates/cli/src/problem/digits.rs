@@ -111,7 +111,7 @@ impl Digits {
     }
 
     /// Pictures set apart for a purpose.
-    pub(super) fn held_out_rows(&self, purpose: Purpose) -> usize {
+    pub fn held_out_rows(&self, purpose: Purpose) -> usize {
         self.set(purpose).len()
     }
 

@@ -120,6 +120,16 @@ fn a_truncated_checkpoint_gives_way_to_the_one_before() {
 }
 
 #[test]
+fn a_run_without_its_metrics_goes_on_all_the_same() {
+    let lab = Lab::on(Backend::Ndarray);
+    lab.trains(TOY, "run", &[]);
+    let rows = lab.metrics("run").len();
+    fs::remove_file(lab.path("run/metrics.csv")).unwrap();
+    lab.does(&["train", "--resume", "--out", "run", "--set=train.steps=20"]);
+    assert!((2..rows + 20).contains(&lab.metrics("run").len()), "{:?}", lab.metrics("run"));
+}
+
+#[test]
 fn a_run_with_its_best_checkpoint_alone_is_not_started_again() {
     on_every_backend(|lab| {
         lab.trains(TOY, "run", &[]);

@@ -105,13 +105,16 @@ mod between_backends {
                 lab.trains(model, "whole", &["--precision", "f64"]);
                 let (expected, figures) = (numbers(lab, "whole"), lab.figures("whole", &[]));
                 lab.does(&["sample", "whole", "--count", "3", "--out", "here.npy"]);
-                let samples = fs::read(lab.path("here.npy")).unwrap();
+                let read = |name: &str| ndarray_npy::read_npy::<_, ndarray::ArrayD<f64>>(lab.path(name)).unwrap();
+                let samples = read("here.npy");
                 let mut others = 0;
                 for other in lab.on_the_others() {
                     others += 1;
                     agree(&other.figures("whole", &[]), &figures, 1e-10);
                     other.does(&["sample", "whole", "--count", "3", "--out", "there.npy"]);
-                    assert_eq!(fs::read(lab.path("there.npy")).unwrap().len(), samples.len());
+                    let there = read("there.npy");
+                    assert_eq!(there.shape(), samples.shape());
+                    assert!(there.iter().zip(&samples).all(|(a, b)| (a - b).abs() <= 1e-10 * (1.0 + b.abs())));
 
                     // From the first checkpoint on, trained there.
                     let moved = format!("moved-{}", other.backend());

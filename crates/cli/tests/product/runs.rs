@@ -321,14 +321,15 @@ const CONVOLUTIONAL: &[&str] = &[
     "--set=train.batch=8",
     "--set=train.steps=4",
     "--set=train.schedule.warmup=1",
-    "--set=evaluate.samples=7",
+    "--set=evaluate.samples=5",
     "--set=evaluate.refinements=1",
 ];
 
 #[test]
 fn a_convolutional_potential_is_trained_on_libtorch_and_its_probes_are_told() {
     on_every_backend(|lab| {
-        write_digits(lab, "digits", 24, 7);
+        // Fewer test pictures than a figure has room for.
+        write_digits(lab, "digits", 24, 5);
         if lab.backend() == "ndarray" {
             let words = [&["train"], CONVOLUTIONAL, &["--out", "run"]].concat();
             let stderr =
