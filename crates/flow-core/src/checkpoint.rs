@@ -292,9 +292,11 @@ impl CheckpointFolder {
         let path = self.path.join(format!("{kind}-{step:08}.safetensors"));
         checkpoint.write(&path)?;
         if occasion == Occasion::Periodic {
+            // Whatever its step: later ones may be damaged, or of a past that was given up.
+            let others = self.list()?.into_iter().filter(|(_, _, other)| *other != path);
             let (periodic, interrupts): (Vec<_>, Vec<_>) =
-                self.list()?.into_iter().partition(|(_, occasion, _)| *occasion == Occasion::Periodic);
-            let old = periodic.len().saturating_sub(self.keep);
+                others.partition(|(_, occasion, _)| *occasion == Occasion::Periodic);
+            let old = (periodic.len() + 1).saturating_sub(self.keep);
             let obsolete = periodic[..old].iter().chain(&interrupts);
             for (_, _, path) in obsolete {
                 fs::remove_file(path).map_err(Error::io("delete", path))?;
@@ -400,5 +402,9 @@ mod tests {
         store.save(6, Occasion::Periodic, &example(6)).unwrap();
         assert_eq!(store.list().unwrap().len(), 2);
         assert!(CheckpointFolder::open(folder.path(), 0).is_err());
+        // One that was just written stays, whatever steps others claim.
+        let store = CheckpointFolder::open(folder.path(), 1).unwrap();
+        store.save(2, Occasion::Periodic, &example(2)).unwrap();
+        assert_eq!(store.list().unwrap().iter().map(|(n, _, _)| *n).collect::<Vec<_>>(), [2]);
     }
 }

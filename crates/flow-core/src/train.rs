@@ -265,10 +265,10 @@ impl<'a, S: Space> Trainer<'a, S> {
         let Some(newest) = self.folder.newest(None)? else { return Ok(None) };
         newest.warnings.iter().for_each(|warning| observer.note(warning));
         if newest.occasion == Occasion::Interrupt {
-            // A roll-back must lead where it would have led without the interrupt.
-            if let Some(periodic) = self.folder.newest(Some(Occasion::Periodic))? {
-                self.good = periodic.checkpoint;
-            }
+            // A roll-back must lead where it would have led without the interrupt, unless nothing is left of that.
+            let periodic = self.folder.newest(Some(Occasion::Periodic)).ok().flatten();
+            periodic.iter().flat_map(|periodic| &periodic.warnings).for_each(|warning| observer.note(warning));
+            self.good = periodic.map_or_else(|| newest.checkpoint.clone(), |periodic| periodic.checkpoint);
         } else {
             self.good = newest.checkpoint.clone();
         }

@@ -154,8 +154,9 @@ impl Phase {
             before = newest.checkpoint.train_state(&newest.path)?;
         }
         let objective = problem.training_objective::<E::Space>(&config.train, self.matching, self.gradient);
-        let batches = TrainingRows { problem, matching: self.matching, space };
-        listener.begin(first, first * config.train.batch as u64, self.settings.batch as u64);
+        let seen = first * config.train.batch as u64;
+        let batches = TrainingRows { problem, matching: self.matching, space, first, seen };
+        listener.begin(first, seen, self.settings.batch as u64);
         let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?;
         if let Some(before) = before {
             trainer = trainer.after(&before);

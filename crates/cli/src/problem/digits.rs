@@ -89,25 +89,24 @@ impl Digits {
         &self.standardisation
     }
 
-    /// Row r of step s is picture number `s · rows + r` of an endless sequence of epochs, each a permutation of its own,
-    /// with fresh dequantisation noise.
-    pub(super) fn training_batch<S: Space>(&self, space: &S, draws: Draws, rows: usize) -> Vec<f64> {
-        let indices = self.training_indices(draws, rows);
+    /// The `rows` pictures after so many were `seen` of an endless sequence of epochs, each a permutation of its own, with fresh
+    /// dequantisation noise.
+    pub(super) fn training_batch<S: Space>(&self, space: &S, draws: Draws, seen: u64, rows: usize) -> Vec<f64> {
+        let indices = self.training_indices(draws.seed(), seen, rows);
         let blocks = space.map_rows(rows, |range| self.rows(&self.mnist.train, &indices, range, draws));
         blocks.concat()
     }
 
-    fn training_indices(&self, draws: Draws, rows: usize) -> Vec<u32> {
+    fn training_indices(&self, seed: u64, seen: u64, rows: usize) -> Vec<u32> {
         let count = self.training_rows() as u64;
-        let first = draws.step() * rows as u64;
         let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
         let index = |position: u64| {
             if epoch.0 != position / count {
-                *epoch = (position / count, epoch_order(count as usize, draws.seed(), position / count));
+                *epoch = (position / count, epoch_order(count as usize, seed, position / count));
             }
             epoch.1[(position % count) as usize]
         };
-        (first..first + rows as u64).map(index).collect()
+        (seen..seen + rows as u64).map(index).collect()
     }
 
     /// Pictures set apart for a purpose.
@@ -188,7 +187,10 @@ fn shuffled(count: usize, draws: Draws) -> Vec<u32> {
 mod tests {
     use backend_ndarray::Cpu;
 
+    use flow_core::train::Batches;
+
     use super::*;
+    use crate::problem::{Problem, TrainingRows};
 
     /// 24 training and 7 test pictures of random pixels.
     fn digits(standardise: Standardise) -> Digits {
@@ -209,12 +211,29 @@ mod tests {
         let digits = digits(Standardise::PerCoordinate);
         // The second of these batches runs over the end of an epoch.
         for step in [0, 1] {
-            let draws = Draws::new(7, Purpose::Train, step);
-            let batch = digits.training_batch(&Cpu::<f32>::new(1), draws, 18);
-            assert_eq!(batch, digits.training_batch(&Cpu::<f32>::new(3), draws, 18));
-            let indices = digits.training_indices(draws, 18);
+            let (draws, seen) = (Draws::new(7, Purpose::Train, step), 18 * step);
+            let batch = digits.training_batch(&Cpu::<f32>::new(1), draws, seen, 18);
+            assert_eq!(batch, digits.training_batch(&Cpu::<f32>::new(3), draws, seen, 18));
+            let indices = digits.training_indices(7, seen, 18);
             assert_eq!(batch, digits.rows(&digits.mnist.train, &indices, 0..18, draws));
         }
+    }
+
+    #[test]
+    fn a_second_training_goes_on_in_the_epoch_of_the_first() {
+        let problem = Problem::Digits(Box::new(digits(Standardise::None)));
+        let space = Cpu::<f64>::new(1);
+        let batch = |first, seen, step, rows| {
+            let rows_of = TrainingRows { problem: &problem, matching: false, space: &space, first, seen };
+            let logits = rows_of.batch(Draws::new(7, Purpose::Train, step), rows).unwrap();
+            // Without the noise, which is of the step.
+            logits.chunks(784).map(|row| (256.0 / (1.0 + (-row[400]).exp())).floor()).collect::<Vec<_>>()
+        };
+        let at_once = batch(0, 0, 0, 18);
+        // Three batches of four pictures, then two of three.
+        let split: Vec<f64> =
+            (0..3).flat_map(|s| batch(0, 0, s, 4)).chain((3..5).flat_map(|s| batch(3, 12, s, 3))).collect();
+        assert_eq!(split, at_once);
     }
 
     #[test]

@@ -189,13 +189,20 @@ pub struct TrainingRows<'a, S> {
     pub matching: bool,
     /// Whose threads prepare the rows.
     pub space: &'a S,
+    /// The step that it begins at.
+    pub first: u64,
+    /// Rows seen before, which pictures go on after.
+    pub seen: u64,
 }
 
 impl<S: Space> Batches for TrainingRows<'_, S> {
     fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, flow_core::Error> {
         Ok(match self.problem {
             Problem::Plane(density) => plane_samples(*density, draws, rows),
-            Problem::Digits(digits) => digits.training_batch(self.space, draws, rows),
+            Problem::Digits(digits) => {
+                let seen = self.seen + (draws.step() - self.first) * rows as u64;
+                digits.training_batch(self.space, draws, seen, rows)
+            }
             Problem::Energy { samples: Some(samples), .. } if self.matching => {
                 samples.batch(draws, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
             }
