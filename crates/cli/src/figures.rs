@@ -11,12 +11,32 @@ use crate::problem::{Digits, FigureRows, Problem, SIDE};
 use crate::progress::Task;
 use crate::report::{Figures, Report};
 
-/// Takes the figures.
+/// Takes the figures; with the losses that they are made of.
 ///
 /// # Errors
 /// More samples than there are, an integration that fails, or an interrupt.
-pub fn take<S: Space>(space: &S, config: &Config, problem: &Problem, trained: &Trained<S>) -> Result<Report, CliError> {
+pub fn take<S: Space>(
+    space: &S,
+    config: &Config,
+    problem: &Problem,
+    trained: &Trained<S>,
+) -> Result<(Report, Converged), CliError> {
     let rows = FigureRows::evaluation(problem, config.train.seed, config.evaluate.samples)?;
+    let found = converge(space, config, problem, trained, &rows)?;
+    Ok((report(config, problem, trained, &rows, &found), found))
+}
+
+/// The losses of rows, converged in the integration step.
+///
+/// # Errors
+/// An integration that fails, or an interrupt.
+pub fn converge<S: Space>(
+    space: &S,
+    config: &Config,
+    problem: &Problem,
+    trained: &Trained<S>,
+    rows: &FigureRows<'_>,
+) -> Result<Converged, CliError> {
     let integrator = trained.integrator(config)?;
     let flow = trained.flow(space, config, &*integrator);
     let objective = problem.objective::<S>();
@@ -32,8 +52,7 @@ pub fn take<S: Space>(space: &S, config: &Config, problem: &Problem, trained: &T
         );
     });
     task.finish();
-    let found = found.map_err(|error| if interrupt::requested() { CliError::interrupted() } else { error.into() })?;
-    Ok(report(config, problem, trained, &rows, found))
+    found.map_err(|error| if interrupt::requested() { CliError::interrupted() } else { error.into() })
 }
 
 fn report<S: Space>(
@@ -41,13 +60,13 @@ fn report<S: Space>(
     problem: &Problem,
     trained: &Trained<S>,
     rows: &FigureRows<'_>,
-    found: Converged,
+    found: &Converged,
 ) -> Report {
     let sites = problem.sites();
     let method = config.evaluate.method.unwrap_or(config.flow.method);
     let first_steps = config.evaluate.steps.unwrap_or(trained.flow_steps);
     let figures = match problem {
-        Problem::Energy { .. } => free_energy(&found, problem, config.potential.probes().is_none()),
+        Problem::Energy { .. } => free_energy(found, problem, config.potential.probes().is_none()),
         Problem::Digits(digits) => {
             let bits = bits_per_dim(&found.losses, rows, digits);
             Figures::Nll {

@@ -16,7 +16,7 @@ pub fn listen() -> Result<(), CliError> {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        output::note("stopping, with a checkpoint where steps were made; Ctrl-C again stops at once, without one");
+        output::note("stopping; Ctrl-C again stops at once, with nothing saved");
     })
     .map_err(|error| CliError::Failed(format!("cannot listen for Ctrl-C: {error}; try again")))
 }

@@ -6,7 +6,7 @@ mod weights;
 use std::path::Path;
 
 use datasets::Standardisation;
-use flow_core::{Direction, Draws, Flow, Purpose, Space};
+use flow_core::{Converged, Direction, Draws, Flow, Purpose, Space};
 
 use crate::config::{Config, Objective};
 use crate::error::CliError;
@@ -14,8 +14,8 @@ use crate::model::Trained;
 use crate::plots::{
     ColumnGroup, Content, Densities, LossCurve, Palette, Panel, Point, ReferenceLine, Tiles, save_both, save_png,
 };
-use crate::problem::{Digits, Problem, SIDE, TargetEnergy};
-use crate::{metrics, run_dir, sampling};
+use crate::problem::{Digits, FigureRows, Problem, SIDE, TargetEnergy};
+use crate::{figures, metrics, run_dir, sampling};
 
 /// Test NLL of others on MNIST in logit space, in nats (arXiv:1809.10188, table 1).
 const QUOTED: [(&str, f64); 4] =
@@ -29,7 +29,8 @@ const STOPS: usize = 5;
 /// The part of the plane that is shown.
 const RANGE: (f64, f64) = (-4.5, 4.5);
 
-/// Draws all figures of a run into its folder `plots/` and returns the names of the files.
+/// Draws all figures of a run into its folder `plots/` and returns the names of the files. `found` are the losses of its figures, where
+/// they were taken before.
 ///
 /// # Errors
 /// An integration that fails, or a folder that cannot be written; figures drawn before that are there.
@@ -38,9 +39,11 @@ pub fn draw<S: Space>(
     config: &Config,
     problem: &Problem,
     trained: &Trained<S>,
+    found: Option<&Converged>,
     run: &Path,
 ) -> Result<Vec<String>, CliError> {
     let folder = run_dir::plots(run);
+    std::fs::create_dir_all(&folder).map_err(|error| CliError::file("create", &folder, error))?;
     let mut drawn = Vec::new();
     if let Some(curve) = loss_curve(config, problem, run)? {
         save_both(&curve, &folder, "loss")?;
@@ -80,7 +83,11 @@ pub fn draw<S: Space>(
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
             if config.potential.probes().is_none() {
-                save("weights", save_png(&weights::histogram(&flow, config, problem)?, &folder, "weights"))?;
+                let rows = FigureRows::evaluation(problem, seed, config.evaluate.samples)?;
+                let again = found.is_none().then(|| figures::converge(space, config, problem, trained, &rows));
+                let again = again.transpose()?;
+                let found = found.or(again.as_ref()).expect("one of them is there");
+                save("weights", save_png(&weights::histogram(found, config, problem), &folder, "weights"))?;
             }
         }
     }

@@ -75,6 +75,9 @@ pub enum Figures {
     },
 }
 
+/// Weights that are worth fewer samples than this tell little, and their errors less.
+pub const FEW: f64 = 100.0;
+
 impl Report {
     /// One JSON object.
     pub fn json(&self) -> String {
@@ -148,7 +151,10 @@ impl Report {
                 else {
                     return rows;
                 };
-                rows.push(("effective sample size", format!("{:.1} %", 100.0 * ess)));
+                let worth = ess * self.samples as f64;
+                let few =
+                    if worth < FEW { ": too few samples' worth for ln Z and its error to be relied on" } else { "" };
+                rows.push(("effective sample size", format!("{:.1} %{few}", 100.0 * ess)));
                 rows.push(("ln Z by importance", with_error(*log_z, *log_z_error)));
                 if let Some(exact) = exact_free_energy_per_site {
                     rows.push(("ln Z, exact value", like_error(-exact * self.sites as f64, *log_z_error)));
@@ -292,7 +298,7 @@ mod tests {
             "  free energy per site   -2.3000 ± 0.0012",
             "  exact value            -2.3159",
             "  gap (KL divergence)     1.59 ± 0.12 nats",
-            "  effective sample size   3.1 %",
+            "  effective sample size   3.1 %: too few samples' worth for ln Z and its error to be relied on",
             "  ln Z by importance      231.40 ± 0.25",
             "  ln Z, exact value       231.59",
             "  integration error       0.0032 nats",

@@ -122,7 +122,7 @@ fn main() -> ExitCode {
     let report = match report(&arguments) {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&format!("{error}"));
             return ExitCode::from(if is_usage(&error) { 2 } else { 1 });
         }
     };
@@ -131,10 +131,15 @@ fn main() -> ExitCode {
         // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: cannot write to standard output: {error}");
+            complain(&format!("cannot write to standard output: {error}"));
             ExitCode::from(1)
         }
     }
+}
+
+/// Tells of an error, wherever standard error may lead.
+fn complain(error: &str) {
+    let _ = writeln!(io::stderr(), "error: {error}");
 }
 
 /// Whether other arguments are the remedy, rather than other physics.

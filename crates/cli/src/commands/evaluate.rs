@@ -20,7 +20,7 @@ impl Work for Evaluate {
         let trained = model::load(engine, &self.config, &self.run)?;
         let kept = Some(trained.standardisation.clone());
         let problem = Problem::load(&self.config, self.data.as_deref(), kept)?;
-        let report = figures::take(engine.space(), &self.config, &problem, &trained)?;
+        let (report, _) = figures::take(engine.space(), &self.config, &problem, &trained)?;
         output::line(&if self.json { report.json() } else { report.text() })
     }
 }

@@ -26,7 +26,14 @@ impl Work for Import {
     fn run<E: Engine>(mut self, engine: &E) -> Result<(), CliError> {
         let mut potential = model::potential(engine, &self.config)?;
         // All is read and checked before the run directory is made.
-        let weights = renamed(Checkpoint::read(&self.file)?, &potential.parameters(), &self.file)?;
+        let weights = Checkpoint::read(&self.file).map_err(|error| match error {
+            Error::Checkpoint { path, reason } => CliError::Failed(format!(
+                "{} has no weights that can be imported ({reason}); write them anew, as finite numbers of 32 or 64 bits in safetensors",
+                path.display()
+            )),
+            error => error.into(),
+        })?;
+        let weights = renamed(weights, &potential.parameters(), &self.file)?;
         weights.load_parameters(engine.space(), potential.parameters_mut(), &self.file)?;
         self.config.run = Some(self.compute.run_info());
         let run = RunDir::create(&self.out, &self.config)?;

@@ -20,7 +20,7 @@ impl Work for Plot {
         let trained = model::load(engine, &self.config, &self.run)?;
         let kept = Some(trained.standardisation.clone());
         let problem = Problem::load(&self.config, self.data.as_deref(), kept)?;
-        let drawn = pictures::draw(engine.space(), &self.config, &problem, &trained, &self.run)?;
+        let drawn = pictures::draw(engine.space(), &self.config, &problem, &trained, None, &self.run)?;
         let folder = run_dir::plots(&self.run);
         let lines: Vec<String> = drawn.iter().map(|name| folder.join(name).display().to_string()).collect();
         output::line(&lines.join("\n"))

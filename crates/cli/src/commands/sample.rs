@@ -12,7 +12,7 @@ use crate::engine::{self, Engine, Work};
 use crate::error::CliError;
 use crate::plan::{Sample, SampleFormat};
 use crate::progress::Task;
-use crate::{model, output, pictures, plots, sampling, write};
+use crate::{interrupt, model, output, pictures, plots, sampling, write};
 
 /// Pictures that one PNG can show.
 const MOST_TILES: usize = 1024;
@@ -21,6 +21,7 @@ const MOST_POINTS: usize = 1_000_000;
 
 /// Samples as planned.
 pub fn run(plan: Sample) -> Result<(), CliError> {
+    interrupt::listen()?;
     let compute = plan.compute;
     let precision = plan.config.train.precision;
     engine::run(&compute, precision, plan)
@@ -53,6 +54,9 @@ impl Sample {
             let mut file = BufWriter::new(file);
             let mut task = Task::start("sampling", sampling::batches(self.count));
             for i in 0..sampling::batches(self.count) {
+                if interrupt::requested() {
+                    return Err(CliError::interrupted());
+                }
                 let mut samples = sampling::batch(flow, self.config.train.seed, i, self.count)?;
                 sampling::to_physical(&self.config, map, &mut samples)?;
                 for value in samples {

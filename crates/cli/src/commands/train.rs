@@ -79,6 +79,12 @@ fn train<E: Engine>(
     let mut first = None;
     if let Start::Resume(_) = plan.start {
         first = newest_step(&folder)?;
+        if let Some(made) = first.filter(|made| *made > total) {
+            return Err(CliError::Usage(format!(
+                "{} has made {made} steps, more than the {total} that are asked for; a training is not taken back, so leave that out",
+                run.path().display()
+            )));
+        }
     } else {
         output::note(&format!("training {} in {}", config.name, run.path().display()));
         run.log(&format!("started: {total} steps"))?;
@@ -210,21 +216,23 @@ fn validate<S: Space>(
 fn summarise<E: Engine>(engine: &E, config: &Config, problem: &Problem, run: &RunDir) -> Result<(), CliError> {
     let path = run.path().display();
     let trained = model::load(engine, config, run.path())?;
-    let report = match figures::take(engine.space(), config, problem, &trained) {
+    let taken = match figures::take(engine.space(), config, problem, &trained) {
         Err(CliError::Interrupted(_)) => {
             return Err(CliError::Interrupted(format!(
                 "interrupted, but the training is complete; for its figures type: maflow evaluate {path}"
             )));
         }
-        report => report?,
+        taken => taken?,
     };
-    let report = report.text();
+    let (report, found) = (taken.0.text(), taken.1);
     let rows = metrics::read(&run.metrics())?;
     let seconds = rows.last().map_or(0.0, |row| row.seconds);
     let trained_for = format!("{} steps in {}", rows.last().map_or(0, |row| row.step), duration(seconds));
     run.log(&format!("trained: {trained_for}\n{report}"))?;
-    output::line(&format!("\n{} · {trained_for}\n\n{report}\n", title(config)))?;
-    let drawn = pictures::draw(engine.space(), config, problem, &trained, run.path())?;
+    // Pictures are there even where nobody reads on.
+    let told = output::line(&format!("\n{} · {trained_for}\n\n{report}\n", title(config)));
+    let drawn = pictures::draw(engine.space(), config, problem, &trained, Some(&found), run.path())?;
+    told?;
     output::line(&format!("  {path}/plots/  {}", drawn.join("  ")))?;
     output::line(&format!("  next: maflow sample {path} --count 64 --out samples.png"))
 }

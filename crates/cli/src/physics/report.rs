@@ -5,7 +5,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::model::Observable;
-use crate::report::{like_error, short, with_error};
+use crate::report::{FEW, like_error, short, with_error};
 
 /// A figure with its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -146,9 +146,6 @@ fn by_name<S: Serializer>(rows: &[Row], serializer: S) -> Result<S::Ok, S::Error
     }
     map.end()
 }
-
-/// Weights that are worth fewer samples than this tell little, and their errors less.
-const FEW: f64 = 100.0;
 
 impl PhysicsReport {
     /// One JSON object.

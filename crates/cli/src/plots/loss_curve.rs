@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::{
-    BLUE, CENTER, Drawn, FAINT_INK, Figure, GREEN, GRID, INK, LABEL, ORANGE, PURPLE, RED, Scale, anchored, text,
+    BLUE, CENTER, Drawn, FAINT_INK, Figure, GREEN, GRID, INK, LABEL, ORANGE, PAPER, PURPLE, RED, Scale, anchored, text,
     text_width, title_text,
 };
 
@@ -62,8 +62,6 @@ impl Figure for LossCurve {
     }
 
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: Scale) -> Drawn<DB> {
-        area.draw_text(&self.title, &title_text(scale), (scale.px(MARGIN), scale.px(MARGIN)))?;
-        self.draw_legend(area, scale)?;
         let labels: Vec<String> = self.references.iter().map(ReferenceLine::text).collect();
         let style = text(LABEL, scale, INK);
         let mut right = 2.0 * MARGIN;
@@ -79,6 +77,11 @@ impl Figure for LossCurve {
             .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
         self.draw_axes(&mut chart, scale)?;
         self.draw_training(&mut chart, scale)?;
+        // Corners of lines that are cut at the top may stand out above it.
+        let (width, _) = area.dim_in_pixel();
+        area.draw(&Rectangle::new([(0, 0), (width as i32, scale.px(HEAD) - 1)], PAPER.filled()))?;
+        area.draw_text(&self.title, &title_text(scale), (scale.px(MARGIN), scale.px(MARGIN)))?;
+        self.draw_legend(area, scale)?;
         self.draw_validation(&mut chart, scale)?;
         let mut marks = Vec::new();
         for (reference, color) in self.references.iter().zip(REFERENCE_COLORS.iter().cycle()) {

@@ -90,6 +90,34 @@ fn ctrl_c_ends_the_drawing_of_samples_too() {
 }
 
 #[test]
+#[cfg(unix)]
+fn ctrl_c_leaves_nothing_of_samples_that_were_not_all_drawn() {
+    let lab = Lab::on(Backend::Ndarray);
+    lab.trains(TOY, "run", &[]);
+    let files = || fs::read_dir(lab.path(".")).unwrap().count();
+    let before = files();
+    let mut child = lab.starts(&["sample", "run", "--count", "500000000", "--out", "samples.npy"]);
+    let start = Instant::now();
+    while files() == before {
+        assert!(start.elapsed() < Duration::from_secs(20) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(files(), before);
+}
+
+#[test]
+fn a_training_is_not_taken_back() {
+    let lab = Lab::on(Backend::Ndarray);
+    lab.trains(TOY, "run", &[]);
+    let before = content(&lab.path("run"));
+    lab.refuses(&["train", "--resume", "--out", "run", "--set=train.steps=4"], 2, &["has made 12 steps", "the 4 that"]);
+    assert_eq!(before, content(&lab.path("run")));
+}
+
+#[test]
 fn a_truncated_checkpoint_gives_way_to_the_one_before() {
     on_every_backend(|lab| {
         lab.trains(TOY, "run", &[]);
