@@ -21,7 +21,10 @@ const MOST_POINTS: usize = 1_000_000;
 
 /// Samples as planned.
 pub fn run(plan: Sample) -> Result<(), CliError> {
-    interrupt::listen()?;
+    if matches!(plan.format, SampleFormat::Npy) {
+        // So that no part of a file is left behind; a picture has none before its end.
+        interrupt::listen()?;
+    }
     let compute = plan.compute;
     let precision = plan.config.train.precision;
     engine::run(&compute, precision, plan)
