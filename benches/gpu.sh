@@ -143,6 +143,7 @@ if [ -n "$tests" ]; then
         "$program" --nocapture >"$out/$name.txt" 2>&1 || {
             failed=1
             echo "$name failed: see $out/$name.txt"
+            # One that was killed has none, and the others are still to be run.
             grep -A 2 'panicked at' "$out/$name.txt" || true
         }
         grep '^test result' "$out/$name.txt" | sed "s/^/$name: /"

@@ -3,6 +3,7 @@
 //! libtorch's class `at::cuda::CUDAGraph` keeps the memory of what is recorded apart, so its functions are asked: it has no others.
 
 use std::ffi::{c_int, c_void};
+use std::mem::ManuallyDrop;
 
 use flow_core::{Record, Repeat};
 use libloading::os::unix::Library;
@@ -123,20 +124,22 @@ impl Record<Tch> for Graphs {
     fn record(&self, work: &mut dyn FnMut()) -> Box<dyn Repeat> {
         // What the work reads is made before it is recorded.
         tch::Cuda::synchronize(0);
-        let mut graph = Graph { functions: self.functions, object: Box::new([0; 64]), ended: false };
+        // Should the work panic, for want of memory perhaps, the object stays: a device that is recording can neither be waited for nor let
+        // go of what it records, and whoever catches the panic ends the program.
+        let mut object: ManuallyDrop<Box<Object>> = ManuallyDrop::new(Box::new([0; 64]));
         {
             let _on = On::new(&self.functions, self.stream);
             // SAFETY: the memory is large enough and aligned for the object, which lives in it from now on and never moves.
             unsafe {
-                (self.functions.construct)(&mut *graph.object, false);
-                (self.functions.begin)(&mut *graph.object, 0, 0, RELAXED);
+                (self.functions.construct)(&mut **object, false);
+                (self.functions.begin)(&mut **object, 0, 0, RELAXED);
             }
             let _ = self.number.0.shallow_clone().zero_();
             work();
             // SAFETY: the object is recording.
-            unsafe { (self.functions.end)(&mut *graph.object) };
+            unsafe { (self.functions.end)(&mut **object) };
         }
-        graph.ended = true;
+        let graph = Graph { functions: self.functions, object: ManuallyDrop::into_inner(object) };
         graph.repeat();
         Box::new(graph)
     }
@@ -159,8 +162,6 @@ impl Record<Tch> for Graphs {
 struct Graph {
     functions: Functions,
     object: Box<Object>,
-    /// Whether its recording has ended.
-    ended: bool,
 }
 
 // SAFETY: the object belongs to no thread; it is used by one at a time, as it has no method for a shared reference but `replay`, which
@@ -177,12 +178,6 @@ impl Repeat for Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        if !self.ended {
-            // The work panicked, for want of memory perhaps. A device that is recording can neither be waited for nor let go of what it
-            // records: whoever catches the panic ends the program.
-            std::mem::forget(std::mem::replace(&mut self.object, Box::new([0; 64])));
-            return;
-        }
         // The device may still be at it, and the object gives its memory back.
         tch::Cuda::synchronize(0);
         // SAFETY: the object was constructed, and nothing uses it any more.

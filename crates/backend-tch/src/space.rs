@@ -14,8 +14,8 @@ use crate::workers::{self, Workers};
 use crate::{Device, Error, context, load, pointwise};
 
 /// A `rows × cols` tensor that takes part in no automatic differentiation, but in the memo of an evaluation. Its numbers are in working
-/// precision; on devices whose products are better in 64 bits, so are the states and cotangents of feature space, which sums take together
-/// with others.
+/// precision, but for states and cotangents of feature space: on devices whose products are better in 64 bits they have these, and sums take
+/// both kinds together.
 #[derive(Debug)]
 pub struct Array(pub(crate) Tensor);
 

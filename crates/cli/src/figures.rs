@@ -22,21 +22,6 @@ pub fn take<S: Space>(
     trained: &Trained<S>,
 ) -> Result<(Report, Converged), CliError> {
     let rows = FigureRows::evaluation(problem, config.train.seed, config.evaluate.samples)?;
-    let found = converge(space, config, problem, trained, &rows)?;
-    Ok((report(config, problem, trained, &rows, &found), found))
-}
-
-/// The losses of rows, converged in the integration step.
-///
-/// # Errors
-/// An integration that fails, or an interrupt.
-pub fn converge<S: Space>(
-    space: &S,
-    config: &Config,
-    problem: &Problem,
-    trained: &Trained<S>,
-    rows: &FigureRows<'_>,
-) -> Result<Converged, CliError> {
     let integrator = trained.integrator(config)?;
     let flow = trained.flow(space, config, &*integrator);
     let objective = problem.objective::<S>();
@@ -52,7 +37,8 @@ pub fn converge<S: Space>(
         );
     });
     task.finish();
-    found.map_err(|error| if interrupt::requested() { CliError::interrupted() } else { error.into() })
+    let found = found.map_err(|error| if interrupt::requested() { CliError::interrupted() } else { error.into() })?;
+    Ok((report(config, problem, trained, &rows, &found), found))
 }
 
 fn report<S: Space>(

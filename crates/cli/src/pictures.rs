@@ -14,7 +14,7 @@ use crate::model::Trained;
 use crate::plots::{
     ColumnGroup, Content, Densities, LossCurve, Palette, Panel, Point, ReferenceLine, Tiles, save_both, save_png,
 };
-use crate::problem::{Digits, FigureRows, Problem, SIDE, TargetEnergy};
+use crate::problem::{Digits, Problem, SIDE, TargetEnergy};
 use crate::{figures, metrics, run_dir, sampling};
 
 /// Test NLL of others on MNIST in logit space, in nats (arXiv:1809.10188, table 1).
@@ -83,11 +83,13 @@ pub fn draw<S: Space>(
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
             if config.potential.probes().is_none() {
-                let rows = FigureRows::evaluation(problem, seed, config.evaluate.samples)?;
-                let again = found.is_none().then(|| figures::converge(space, config, problem, trained, &rows));
-                let again = again.transpose()?;
-                let found = found.or(again.as_ref()).expect("one of them is there");
-                save("weights", save_png(&weights::histogram(found, config, problem), &folder, "weights"))?;
+                let drawn =
+                    |found: &Converged| save_png(&weights::histogram(found, config, problem), &folder, "weights");
+                let saved = match found {
+                    Some(found) => drawn(found),
+                    None => drawn(&figures::take(space, config, problem, trained)?.1),
+                };
+                save("weights", saved)?;
             }
         }
     }

@@ -105,10 +105,10 @@ impl<S: Space> Regression<'_, '_, S> {
         let mut first = 0;
         for group in times.chunk_by(|a, b| a == b) {
             let rows = first..first + group.len();
-            let of = |numbers: &[f64]| numbers[rows.start * dim..rows.end * dim].to_vec();
-            let x = space.upload(rows.len(), dim, &of(&x));
+            let place = rows.start * dim..rows.end * dim;
+            let x = space.upload(rows.len(), dim, &x[place.clone()]);
             let entered = self.field.enter(range.start + rows.start..range.start + rows.end, x);
-            let (found, share) = self.at(group[0], entered, &of(&velocity));
+            let (found, share) = self.at(group[0], entered, &velocity[place]);
             losses.extend(found);
             match (&mut sums, share) {
                 (Some(sums), Some(share)) => add_share(space, sums, &share),

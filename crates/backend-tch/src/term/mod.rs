@@ -101,9 +101,6 @@ enum Time {
     OfEach(Tensor),
 }
 
-// SAFETY: as for `Array`: the tensor is private and only read.
-unsafe impl Sync for Time {}
-
 /// Where a formula is evaluated.
 struct At<'a> {
     /// n × N.
@@ -230,7 +227,7 @@ impl Field<Tch> for Frozen<'_> {
         }
         let b: Vec<f64> = times.iter().flat_map(|t| basis.at(*t)).collect();
         let b = space.send(&b, space.kind(), &[times.len() as i64, basis.terms() as i64]);
-        let block = Block { field: self, probes: None, times: Some(Time::OfEach(b)), share: None };
+        let block = Block { field: self, probes: None, times: Some(b), share: None };
         Some((Box::new(block), Array(x.0.shallow_clone())))
     }
 
@@ -248,10 +245,16 @@ impl Field<Tch> for Frozen<'_> {
 struct Block<'a> {
     field: &'a Frozen<'a>,
     probes: Option<Tensor>,
-    /// Where rows have times of their own.
-    times: Option<Time>,
+    /// Where rows have times of their own: the functions of time there, n × M.
+    times: Option<Tensor>,
     /// Sums of the cotangents of the parameters, once there are any.
     share: Option<Vec<Tensor>>,
+}
+
+impl Block<'_> {
+    fn time(&self, stage: Stage) -> Time {
+        self.times.as_ref().map_or(Time::OfAll(stage.t), |b| Time::OfEach(b.shallow_clone()))
+    }
 }
 
 impl Chart<Tch> for Block<'_> {
@@ -263,20 +266,19 @@ impl Chart<Tch> for Block<'_> {
         laplacian: Option<&mut Column>,
         memo: Option<&mut Memo<Tch>>,
     ) {
-        let (formula, of_all) = (&self.field.of.formula, Time::OfAll(stage.t));
-        let time = self.times.as_ref().unwrap_or(&of_all);
+        let (formula, time) = (&self.field.of.formula, self.time(stage));
         assert!(laplacian.is_none() || self.times.is_none(), "no Laplacian of rows at times of their own");
         if let (None, Some(memo)) = (&laplacian, memo) {
             // The pullback goes back over the graph of this evaluation. With a Laplacian it makes a graph of its own: a solve has
             // hundreds of stages, and their graphs would not fit into memory.
             let x = state.0.detach_copy().set_requires_grad(true);
-            let (found, _) = tch::with_grad(|| formula.field(&self.field.at(time, &x, None, true), false));
+            let (found, _) = tch::with_grad(|| formula.field(&self.field.at(&time, &x, None, true), false));
             velocity.0.copy_(&found.detach());
             memo.extend([Array(x), Array(found)]);
             return;
         }
         tch::no_grad(|| {
-            let at = self.field.at(time, &state.0, self.probes.as_ref(), false);
+            let at = self.field.at(&time, &state.0, self.probes.as_ref(), false);
             let (found, trace) = formula.field(&at, laplacian.is_some());
             velocity.0.copy_(&found.detach());
             if let (Some(laplacian), Some(trace)) = (laplacian, trace) {
@@ -307,9 +309,8 @@ impl Chart<Tch> for Block<'_> {
             }
             _ => tch::with_grad(|| {
                 let x = state.0.detach().set_requires_grad(state_bar.is_some());
-                let of_all = Time::OfAll(stage.t);
-                let time = self.times.as_ref().unwrap_or(&of_all);
-                let at = self.field.at(time, &x, self.probes.as_ref(), true);
+                let time = self.time(stage);
+                let at = self.field.at(&time, &x, self.probes.as_ref(), true);
                 let (velocity, laplacian) = self.field.of.formula.field(&at, laplacian_bar.is_some());
                 let mut pairing = inner(&velocity, &velocity_bar.0).to_kind(Kind::Double);
                 if let (Some(laplacian), Some(bar)) = (laplacian, laplacian_bar) {
