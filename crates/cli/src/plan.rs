@@ -7,7 +7,7 @@ use crate::args::{
     Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PhysicsArgs, PlotArgs, SampleArgs,
     TrainArgs,
 };
-use crate::config::{self, Config, MOST_SAMPLES, Precision, RunInfo, Setting, Standardise};
+use crate::config::{self, Config, MOST_SAMPLES, Precision, RunInfo, Setting, Standardise, Target};
 use crate::error::CliError;
 use crate::physics::Amounts;
 use crate::problem::DEFAULT_ROWS;
@@ -196,7 +196,6 @@ pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
 }
 
 fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    require_folder(args.data.as_deref())?;
     let base = Path::new(run_dir::RUNS);
     let (config, start) = if args.resume {
         let path = match (&args.out, &args.recipe) {
@@ -226,6 +225,7 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         };
         (config, start)
     };
+    require_data(args.data.as_deref(), &config)?;
     let compute = compute(global, &config)?;
     Ok(Plan::Train(Box::new(Train { config, start, from: args.from, data: args.data, compute })))
 }
@@ -269,8 +269,8 @@ fn require_same_model(before: &Config, after: &Config, path: &Path) -> Result<()
 }
 
 fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    require_folder(args.data.as_deref())?;
     let mut config = run_config(&args.run, &args.settings, global)?;
+    require_data(args.data.as_deref(), &config)?;
     let figures = &mut config.evaluate;
     figures.method = args.method.or(figures.method);
     figures.samples = args.samples.map(NonZeroUsize::get).or(figures.samples);
@@ -330,8 +330,8 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
 }
 
 fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    require_folder(args.data.as_deref())?;
     let config = run_config(&args.run, &[], global)?;
+    require_data(args.data.as_deref(), &config)?;
     let compute = compute(global, &config)?;
     Ok(Plan::Plot(Box::new(Plot { run: args.run, config, data: args.data, compute })))
 }
@@ -409,13 +409,22 @@ fn require_plain_data(config: &Config, why: &str) -> Result<(), CliError> {
     }
 }
 
-fn require_folder(path: Option<&Path>) -> Result<(), CliError> {
-    match path {
-        Some(path) if !path.is_dir() => Err(CliError::Usage(format!(
+/// `--data` is a folder, and the target is one that is read from files.
+fn require_data(folder: Option<&Path>, config: &Config) -> Result<(), CliError> {
+    let Some(folder) = folder else { return Ok(()) };
+    if !folder.is_dir() {
+        return Err(CliError::Usage(format!(
             "--data {} is not a folder; give the folder that holds the data set's files",
-            path.display()
+            folder.display()
+        )));
+    }
+    match config.target {
+        Target::Mnist(_) => Ok(()),
+        Target::Ising(_) | Target::Phi4(_) | Target::Toy(_) => Err(CliError::Usage(format!(
+            "--data {} would not be read: the target of {} has no files; leave --data out",
+            folder.display(),
+            config.name
         ))),
-        _ => Ok(()),
     }
 }
 

@@ -204,6 +204,16 @@ fn what_is_not_a_run_is_refused() {
 }
 
 #[test]
+fn data_are_refused_where_the_target_has_no_files() {
+    for recipe in ["two-moons", "energy-2", "ising-16", "phi4-16"] {
+        let folder = tempfile::tempdir().unwrap();
+        let sentence = contains("--data .").and(contains(recipe)).and(contains("no files; leave --data out"));
+        maflow(folder.path()).args(["train", recipe, "--data", "."]).assert().code(2).stderr(sentence);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+    }
+}
+
+#[test]
 fn a_term_of_libtorch_alone_is_refused_elsewhere_before_any_work() {
     let sentence = ["\"convolutional\"", "ndarray", "--backend tch-cpu", "scripts/setup-libtorch.sh"];
     refuses(&["train", "mnist-conv"], 2, &sentence);

@@ -43,6 +43,13 @@ fn a_density_in_the_plane_from_training_to_pictures() {
         let nll = format!("{:.3}", number(&figures, "nll_nats"));
         assert!(told.contains(&nll[..4]), "{nll} is not in\n{told}");
 
+        // The target has no files.
+        for words in [&["evaluate", "run"][..], &["plot", "run"], &["train", "--resume", "--out", "run"]] {
+            let before = content(&lab.path("run"));
+            lab.refuses(&[words, &["--data", "."]].concat(), 2, &["rings has no files", "leave --data out"]);
+            assert_eq!(content(&lab.path("run")), before);
+        }
+
         let drawn = lab.does(&["plot", "run"]);
         assert!(["loss.png", "density.png", "path.png"].iter().all(|name| drawn.contains(name)), "{drawn}");
         assert!(drawn.lines().all(|name| lab.path(name).is_file()), "{drawn}");
