@@ -253,7 +253,8 @@ pub struct PlotArgs {
 Example:
   maflow import weights.safetensors --recipe mnist --out runs/published
 
-The file holds fc1.weight [h, N], optionally fc1.bias [h], and fc2.weight [1, h].")]
+The file holds fc1.weight [h, N], optionally fc1.bias [h], and fc2.weight [1, h], of 16, 32 or 64 bits. A prefix
+before all of these names (module., _orig_mod., net.net.) is left off; integers and fc2.bias are left out.")]
 pub struct ImportArgs {
     /// The weights
     #[arg(value_name = "FILE.safetensors")]

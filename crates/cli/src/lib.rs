@@ -26,6 +26,7 @@ pub mod sampling;
 pub mod settings;
 pub mod standard;
 pub mod torch_names;
+pub mod weights;
 pub mod write;
 
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! `maflow export`: the weights of a run with PyTorch's names.
 
+use std::path::Path;
+
 use flow_core::Error;
 use flow_core::checkpoint::{Checkpoint, Tensor};
 
@@ -25,6 +27,7 @@ pub fn run(plan: Export) -> Result<(), CliError> {
         let found = named(&format!("average.{ours}")).or_else(|| named(ours));
         match found {
             Some(tensor) => {
+                require_finite(tensor, &file, &plan.run)?;
                 let shape = torch_shape(ours, &tensor.shape);
                 tensors.push(Tensor { name: torch.to_owned(), shape, ..tensor.clone() });
             }
@@ -46,4 +49,18 @@ pub fn run(plan: Export) -> Result<(), CliError> {
         ));
     }
     output::line(&format!("{}: {} of {}", plan.out.display(), names.join(", "), file.display()))
+}
+
+/// Weights that are not finite are of no use to anyone.
+fn require_finite(tensor: &Tensor, file: &Path, run: &Path) -> Result<(), CliError> {
+    match tensor.values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(CliError::Failed(format!(
+            "the weights of {} are not exported: `{}` in {} has {value}; delete that checkpoint if there is \
+             an older one, or train anew with a lower train.learning_rate",
+            run.display(),
+            tensor.name,
+            file.display()
+        ))),
+    }
 }

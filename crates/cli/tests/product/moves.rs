@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
-use crate::lab::on_every_backend;
-use crate::runs::write_digits;
+use cli::args::Backend;
 use flow_core::Precision;
 use flow_core::checkpoint::{Checkpoint, Tensor};
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::Value;
+
+use crate::lab::{Lab, TOY, content, on_every_backend};
+use crate::runs::{import, write_digits};
 
 /// Asserts that two reports say the same, numbers to a tolerance relative to the greater of them and 1.
 #[track_caller]
@@ -71,14 +76,140 @@ fn a_state_of_pytorch_in_the_papers_ising_model() {
     import_agrees("ising-16-paper", (256, 512, false), &[], &evaluate);
 }
 
+/// A tensor of a file as others write it.
+struct Raw {
+    name: String,
+    shape: Vec<usize>,
+    dtype: Dtype,
+    bytes: Vec<u8>,
+}
+
+impl Raw {
+    fn new<const N: usize>(name: &str, shape: &[usize], dtype: Dtype, bytes: impl Fn(f64) -> [u8; N]) -> Self {
+        // Numbers that 16 bits of either kind hold, others for other names.
+        let value = |i: usize| ((7 * i + name.len()) % 17) as f64 / 16.0 - 0.5;
+        let bytes = (0..shape.iter().product()).flat_map(|i| bytes(value(i))).collect();
+        Self { name: name.to_owned(), shape: shape.to_vec(), dtype, bytes }
+    }
+
+    fn single(name: &str, shape: &[usize]) -> Self {
+        Self::new(name, shape, Dtype::F32, |value| (value as f32).to_le_bytes())
+    }
+
+    fn under(self, prefix: &str) -> Self {
+        Self { name: format!("{prefix}{}", self.name), ..self }
+    }
+}
+
+/// Two linear layers of the shape of [`TOY`].
+fn layers<const N: usize>(dtype: Dtype, bytes: impl Fn(f64) -> [u8; N]) -> Vec<Raw> {
+    let layer = |name, shape: &[usize]| Raw::new(name, shape, dtype, &bytes);
+    vec![layer("fc1.weight", &[8, 2]), layer("fc1.bias", &[8]), layer("fc2.weight", &[1, 8])]
+}
+
+fn singles() -> Vec<Raw> {
+    layers(Dtype::F32, |value| (value as f32).to_le_bytes())
+}
+
+fn write_raw(lab: &Lab, tensors: &[Raw]) {
+    let views = tensors.iter().map(|raw| {
+        let view = TensorView::new(raw.dtype, raw.shape.clone(), &raw.bytes).unwrap();
+        (&raw.name, view)
+    });
+    let file = safetensors::serialize(views, None).unwrap();
+    std::fs::write(lab.path("w.safetensors"), file).unwrap();
+}
+
+#[test]
+fn weights_come_in_16_bits_behind_a_prefix_and_beside_what_is_no_weight() {
+    let lab = Lab::on(Backend::Ndarray);
+    write_raw(&lab, &singles());
+    lab.does(&import("w.safetensors", "plain"));
+    let expected = lab.figures("plain", &[]);
+    let halves = layers(Dtype::F16, |value| f16::from_f64(value).to_le_bytes());
+    let brains = layers(Dtype::BF16, |value| bf16::from_f64(value).to_le_bytes());
+    let doubles = layers(Dtype::F64, f64::to_le_bytes);
+    for (out, prefix, tensors) in
+        [("a", "", halves), ("b", "module.", brains), ("c", "net.net.", doubles), ("d", "module._orig_mod.", singles())]
+    {
+        let counter = Raw::new("counter", &[], Dtype::I64, |_| 300_i64.to_le_bytes());
+        let others = [Raw::single("fc2.bias", &[1]), counter];
+        let tensors = tensors.into_iter().chain(others).map(|tensor| tensor.under(prefix));
+        write_raw(&lab, &tensors.collect::<Vec<_>>());
+        let output = lab.maflow(&import("w.safetensors", out)).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{told}");
+        assert_eq!(told.contains(&format!("prefix `{prefix}`")), !prefix.is_empty(), "{told}");
+        for part in [format!("`{prefix}fc2.bias` (a constant"), format!("`{prefix}counter` (of type I64)")] {
+            assert!(told.contains(&part), "{told}");
+        }
+        assert_eq!(lab.figures(out, &[]), expected, "{prefix}");
+    }
+}
+
+#[test]
+fn weights_under_other_names_are_answered_with_those_looked_for() {
+    let lab = Lab::on(Backend::Ndarray);
+    let words = import("w.safetensors", "run");
+    let refused = |tensors: Vec<Raw>, parts: &[&str]| {
+        write_raw(&lab, &tensors);
+        let stderr = lab.refuses(&words, 1, parts);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(!lab.path("run").exists());
+    };
+    let looked_for =
+        "looked for are fc1.weight [8, 2], fc1.bias [8], fc2.weight [1, 8] or weight [8, 2], bias [8], amplitude [8]";
+    let others =
+        || vec![Raw::single("0.weight", &[8, 2]), Raw::single("0.bias", &[8]), Raw::single("2.weight", &[1, 8])];
+    refused(others(), &["none of the names", "it has 0.bias, 0.weight, 2.weight", looked_for]);
+    refused(Vec::new(), &["none of the names", "no tensors", looked_for]);
+    let without_bias =
+        |prefix: &str| singles().into_iter().filter(|t| t.name != "fc1.bias").map(|t| t.under(prefix)).collect();
+    refused(without_bias("module."), &["no tensor `module.fc1.bias`", looked_for]);
+    let two = singles().into_iter().map(|t| t.under("a.")).chain(singles().into_iter().map(|t| t.under("b.")));
+    refused(two.collect(), &["several models", "`a.` and `b.`"]);
+    let more = |extra| singles().into_iter().chain([extra]).map(|t| t.under("module.")).collect::<Vec<_>>();
+    refused(more(Raw::single("fc3.weight", &[1])), &["`module.fc3.weight`", "only module.fc1.weight"]);
+    refused(more(Raw::single("fc2.bias", &[8])), &["`module.fc2.bias`"]);
+    let whole = layers(Dtype::I32, |value| (value as i32).to_le_bytes());
+    refused(whole, &["`fc1.weight`", "type I32", "F16, BF16, F32 or F64"]);
+}
+
+#[test]
+fn numbers_that_are_not_finite_neither_come_in_nor_go_out() {
+    let lab = Lab::on(Backend::Ndarray);
+    let words = import("w.safetensors", "run");
+    for (value, wrong) in [(f16::NAN, "NaN"), (f16::NEG_INFINITY, "-inf")] {
+        write_raw(&lab, &layers(Dtype::F16, |v| if v == 0.5 { value } else { f16::from_f64(v) }.to_le_bytes()));
+        let told = lab.refuses(&words, 1, &["fc1.", wrong, "position", "earlier point of their training"]);
+        assert!(!told.contains("resume"), "{told}");
+    }
+    // More than single precision holds, and no more than double precision does.
+    write_raw(&lab, &layers(Dtype::F64, |value| (1e200 * value).to_le_bytes()));
+    lab.refuses(&words, 1, &["e199", "32 bits", "--precision f64"]);
+    assert!(!lab.path("run").exists());
+    lab.does(&[&words[..], &["--precision", "f64"]].concat());
+
+    lab.trains(TOY, "broken", &[]);
+    for path in lab.checkpoints("broken") {
+        let mut checkpoint = Checkpoint::read(&path).unwrap();
+        let weight = checkpoint.tensors.iter_mut().find(|tensor| tensor.name == "amplitude").unwrap();
+        weight.values[3] = f64::NAN;
+        checkpoint.write(&path).unwrap();
+    }
+    let before = content(&lab.path("broken"));
+    lab.refuses(&["export", "broken", "--out", "out.safetensors"], 1, &["not exported", "`amplitude`", "NaN"]);
+    assert!(!lab.path("out.safetensors").exists());
+    assert_eq!(content(&lab.path("broken")), before);
+}
+
 #[cfg(maflow_tch)]
 mod between_backends {
     use std::fs;
 
-    use crate::lab::{ISING, MATCHED, TOY};
+    use crate::lab::{ISING, MATCHED};
 
     use super::*;
-    use crate::lab::Lab;
 
     fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(to).unwrap();

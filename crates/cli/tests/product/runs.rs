@@ -170,7 +170,7 @@ fn samples_come_as_numbers_and_as_pictures() {
 }
 
 /// The words that import weights of the shape of [`TOY`].
-fn import<'a>(file: &'a str, out: &'a str) -> Vec<&'a str> {
+pub fn import<'a>(file: &'a str, out: &'a str) -> Vec<&'a str> {
     [&["import", file, "--recipe"], TOY, &["--out", out]].concat()
 }
 
