@@ -123,7 +123,7 @@ pub struct TrainArgs {
     /// A built-in recipe (see `maflow recipes`) or a recipe file [default: ising-16]
     #[arg(value_name = "RECIPE|FILE.toml")]
     pub recipe: Option<String>,
-    /// Folder with the data set's files, instead of fetching them
+    /// Folder with the data set's files (or with torchvision's MNIST/raw), instead of fetching them
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Change one key of the recipe, e.g. train.learning_rate=3e-4; may be repeated
@@ -151,7 +151,7 @@ Examples:
 pub struct EvaluateArgs {
     /// A run directory
     pub run: PathBuf,
-    /// Folder with the data set's files, instead of fetching them
+    /// Folder with the data set's files (or with torchvision's MNIST/raw), instead of fetching them
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Samples to draw, or data points to use [default: the run's evaluate.samples, or the whole test set]
@@ -242,7 +242,7 @@ pub struct SampleArgs {
 pub struct PlotArgs {
     /// A run directory
     pub run: PathBuf,
-    /// Folder with the data set's files, instead of fetching them
+    /// Folder with the data set's files (or with torchvision's MNIST/raw), instead of fetching them
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }

@@ -262,17 +262,14 @@ fn weights_that_do_not_fit_are_refused() {
     });
 }
 
-/// Four IDX files of random pictures.
+/// Two IDX files of random pictures.
 pub fn write_digits(lab: &Lab, folder: &str, training: usize, test: usize) {
     let folder = lab.path(folder);
     fs::create_dir_all(&folder).unwrap();
     for (name, count) in [("train", training), ("t10k", test)] {
         let mut pictures = [0x803_u32, count as u32, 28, 28].map(u32::to_be_bytes).concat();
         pictures.extend((0..count * 784).map(|k| (k.wrapping_mul(2_654_435_761) >> 9) as u8));
-        let mut labels = [0x801_u32, count as u32].map(u32::to_be_bytes).concat();
-        labels.extend((0..count).map(|k| (k % 10) as u8));
         fs::write(folder.join(format!("{name}-images-idx3-ubyte")), pictures).unwrap();
-        fs::write(folder.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
     }
 }
 
@@ -304,6 +301,9 @@ fn pictures_are_trained_on_by_epochs() {
         assert!(lab.path("run/checkpoints/best.safetensors").is_file());
         let figures = lab.figures("run", &["--data", "digits"]);
         assert_eq!(figures["samples"], 7);
+        // The same files where torchvision puts them.
+        write_digits(lab, "data/MNIST/raw", 24, 7);
+        assert_eq!(lab.figures("run", &["--data", "data"]), figures);
         // Uniform pixels cannot be told in fewer than 8 bits.
         assert!(number(&figures, "bits_per_dim") > 8.0, "{figures}");
         for picture in ["loss", "samples", "journey"] {

@@ -10,7 +10,7 @@ use ureq::Agent;
 use super::idx::{Decompression, IdxFile, decompress};
 use super::{FILES, MnistError, Published, find, verify};
 
-/// Public places that hold the four files under their usual names, asked in this order.
+/// Public places that hold the files under their usual names, asked in this order.
 pub const MIRRORS: [&str; 4] = [
     "https://ossci-datasets.s3.amazonaws.com/mnist",
     "https://storage.googleapis.com/cvdf-datasets/mnist",
@@ -21,7 +21,7 @@ pub const MIRRORS: [&str; 4] = [
 /// Where to fetch from and to.
 #[derive(Debug, Clone)]
 pub struct Download {
-    /// Folder that receives the four files, decompressed; made when absent.
+    /// Folder that receives the files, decompressed; made when absent.
     pub folder: PathBuf,
     /// Addresses that are completed with `/train-images-idx3-ubyte.gz` and so on; asked in order.
     pub mirrors: Vec<String>,
@@ -46,7 +46,7 @@ impl Download {
         })
     }
 
-    /// Makes sure that [`folder`](Self::folder) holds the four published files; those already there and intact are not
+    /// Makes sure that [`folder`](Self::folder) holds the published pictures; those already there and intact are not
     /// fetched again. `report` gets one line for each file about to be fetched.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Download {
     fn holds(&self, published: &Published) -> bool {
         find(&self.folder, published.name)
             .and_then(|path| {
-                let file = IdxFile::read(&path, published.magic)?;
+                let file = IdxFile::read(&path)?;
                 verify(&path, &file.bytes, published)
             })
             .is_ok()

@@ -8,7 +8,11 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum MnistError {
     /// A file is not in the folder.
-    #[error("{name} (plain or .gz) is not in {}; pass --data DIR with the folder that holds the four MNIST files", directory.display())]
+    #[error(
+        "{name} (plain or .gz) is not in {}, nor in MNIST/raw below it; pass --data DIR with the folder that holds the \
+         MNIST pictures",
+        directory.display()
+    )]
     Missing {
         /// Name of the file without `.gz`.
         name: String,
@@ -45,7 +49,8 @@ pub enum MnistError {
     },
     /// A file is not IDX of the wanted kind.
     #[error(
-        "{} starts with the magic number {found:#010x} instead of {expected:#010x}: it is another kind of file, or pictures and labels are exchanged",
+        "{} starts with the magic number {found:#010x} instead of {expected:#010x}: it holds no pictures, but labels or \
+         something else",
         path.display()
     )]
     Magic {
@@ -103,7 +108,8 @@ pub enum MnistError {
     },
     /// No mirror delivered the file.
     #[error(
-        "{name} could not be fetched from any mirror ({tried}); check the network, or pass --data DIR with the folder that holds the four MNIST files"
+        "{name} could not be fetched from any mirror ({tried}); check the network, or pass --data DIR with the folder \
+         that holds the MNIST pictures"
     )]
     Unreachable {
         /// Name of the file without `.gz`.
@@ -113,11 +119,14 @@ pub enum MnistError {
     },
     /// The system does not say where caches go.
     #[error(
-        "this user has no cache folder to fetch MNIST into; pass --data DIR with the folder that holds the four MNIST files"
+        "this user has no cache folder to fetch MNIST into; pass --data DIR with the folder that holds the MNIST pictures"
     )]
     NoCacheFolder,
     /// The cache folder cannot be written.
-    #[error("cannot write {}: {source}; make room or pass --data DIR with the folder that holds the four MNIST files", path.display())]
+    #[error(
+        "cannot write {}: {source}; make room or pass --data DIR with the folder that holds the MNIST pictures",
+        path.display()
+    )]
     Write {
         /// The file or folder.
         path: PathBuf,

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn pictures_have_the_moments_of_their_levels() {
         let pixels: Vec<u8> = vec![0, 255, 7, 0, 10, 7, 3, 0, 7, 3, 200, 7];
-        let pictures = Pictures { pixels, labels: vec![0; 4], pixels_per_picture: 3 };
+        let pictures = Pictures { pixels, pixels_per_picture: 3 };
         let levels = LogitTransform::MNIST.level_moments();
         let (mean, variance) = pictures.logit_moments(LogitTransform::MNIST);
         let (same_mean, covariance) = pictures.logit_covariance(LogitTransform::MNIST);

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tempfile::TempDir;
 
+use super::idx::MAGIC;
 use super::*;
 
 fn idx(magic: u32, shape: &[u32], values: &[u8]) -> Vec<u8> {
@@ -23,16 +24,17 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// 60 training and 9 test pictures of 2×3 pixels; picture i has all pixels i and label i mod 10. Two files are gzip.
+/// 60 training and 9 test pictures of 2×3 pixels; picture i has all pixels i. One file is gzip, one has a dot in its name.
+fn write_synthetic(folder: &Path) {
+    let pixels = |count: u8| (0..count).flat_map(|i| [i; 6]).collect::<Vec<_>>();
+    let (train, test) = (idx(MAGIC, &[60, 2, 3], &pixels(60)), idx(MAGIC, &[9, 2, 3], &pixels(9)));
+    std::fs::write(folder.join("train-images-idx3-ubyte.gz"), gzip(&train)).unwrap();
+    std::fs::write(folder.join("t10k-images.idx3-ubyte"), test).unwrap();
+}
+
 fn synthetic() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
-    let pixels = |count: u8| (0..count).flat_map(|i| [i; 6]).collect::<Vec<_>>();
-    let labels = |count: u8| (0..count).map(|i| i % 10).collect::<Vec<_>>();
-    write("train-images-idx3-ubyte.gz", &gzip(&idx(PICTURES_MAGIC, &[60, 2, 3], &pixels(60))));
-    write("train-labels.idx1-ubyte", &idx(LABELS_MAGIC, &[60], &labels(60)));
-    write("t10k-images-idx3-ubyte", &idx(PICTURES_MAGIC, &[9, 2, 3], &pixels(9)));
-    write("t10k-labels.idx1-ubyte.gz", &gzip(&idx(LABELS_MAGIC, &[9], &labels(9))));
+    write_synthetic(folder.path());
     folder
 }
 
@@ -60,7 +62,6 @@ fn the_split_is_a_permutation_fixed_by_the_generator() {
         for i in 0..part.len() {
             let picture = part.picture(i);
             assert!(picture.iter().all(|&pixel| pixel == picture[0]));
-            assert_eq!(part.label(i), picture[0] % 10, "labels move with their pictures");
             seen[usize::from(picture[0])] += 1;
         }
     }
@@ -73,60 +74,87 @@ fn the_split_is_a_permutation_fixed_by_the_generator() {
 #[test]
 fn a_missing_file_is_named() {
     let folder = synthetic();
-    std::fs::remove_file(folder.path().join("t10k-labels.idx1-ubyte.gz")).unwrap();
+    std::fs::remove_file(folder.path().join("t10k-images.idx3-ubyte")).unwrap();
     let error = load(&folder, 0).unwrap_err();
     assert!(matches!(error, MnistError::Missing { .. }));
-    assert!(
-        error.to_string().contains("t10k-labels-idx1-ubyte") && error.to_string().contains("--data DIR"),
-        "{error}"
-    );
+    for part in ["t10k-images-idx3-ubyte", "MNIST/raw", "--data DIR"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn torchvision_s_layout_is_found() {
+    let expected = load(&synthetic(), 5).unwrap();
+    for below in ["MNIST/raw", "raw"] {
+        let folder = TempDir::new().unwrap();
+        let raw = folder.path().join(below);
+        std::fs::create_dir_all(&raw).unwrap();
+        write_synthetic(&raw);
+        // Labels, whole or not, are not looked at.
+        std::fs::write(raw.join("train-labels-idx1-ubyte"), "cut short").unwrap();
+        assert_eq!(load(&folder, 5).unwrap(), expected);
+        // What is in the folder itself comes first.
+        std::fs::write(folder.path().join("train-images-idx3-ubyte"), "no pictures").unwrap();
+        assert!(matches!(load(&folder, 5).unwrap_err(), MnistError::Magic { .. }));
+    }
+}
+
+#[test]
+fn other_pictures_have_another_digest() {
+    let folder = synthetic();
+    let digest = |seed| load(&folder, seed).unwrap().digest();
+    let before = digest(5);
+    assert_eq!((before.len(), &before), (64, &digest(5)));
+    assert_ne!(before, digest(6), "another split");
+    let mut pixels: Vec<u8> = (0..9).flat_map(|i| [i; 6]).collect();
+    pixels[20] += 1;
+    std::fs::write(folder.path().join("t10k-images.idx3-ubyte"), idx(MAGIC, &[9, 2, 3], &pixels)).unwrap();
+    assert_ne!(before, digest(5), "another pixel");
 }
 
 #[test]
 fn cut_files_say_how_much_is_there() {
-    let whole = idx(LABELS_MAGIC, &[60], &[0; 60]);
-    for length in [0, 3, 7, 8, 67] {
-        match with_file("train-labels-idx1-ubyte", &whole[..length]) {
+    let whole = idx(MAGIC, &[60, 1, 1], &[0; 60]);
+    for length in [0, 3, 7, 15, 16, 75] {
+        match with_file("train-images-idx3-ubyte", &whole[..length]) {
             MnistError::Truncated { expected, found, .. } => {
-                assert_eq!((expected, found), (if length < 8 { 8 } else { 68 }, length as u64));
+                assert_eq!((expected, found), (if length < 16 { 16 } else { 76 }, length as u64));
             }
             other => panic!("{other}"),
         }
     }
     let noise: Vec<u8> = (0u32..60).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let compressed = gzip(&idx(LABELS_MAGIC, &[60], &noise));
-    match with_file("train-labels-idx1-ubyte.gz", &compressed[..60]) {
-        MnistError::Truncated { expected: 68, found, .. } => assert!((8..68).contains(&found), "{found}"),
+    let compressed = gzip(&idx(MAGIC, &[60, 1, 1], &noise));
+    match with_file("train-images-idx3-ubyte.gz", &compressed[..60]) {
+        MnistError::Truncated { expected: 76, found, .. } => assert!((16..76).contains(&found), "{found}"),
         other => panic!("{other}"),
     }
     // Only the checksum at the end is missing: still not a whole file.
-    let error = with_file("train-labels-idx1-ubyte.gz", &compressed[..compressed.len() - 3]);
-    assert!(matches!(error, MnistError::Truncated { expected: 68, found: 68, .. }), "{error}");
+    let error = with_file("train-images-idx3-ubyte.gz", &compressed[..compressed.len() - 3]);
+    assert!(matches!(error, MnistError::Truncated { expected: 76, found: 76, .. }), "{error}");
 }
 
 #[test]
 fn other_bad_content_is_told_apart() {
-    let error = with_file("train-labels-idx1-ubyte", &idx(LABELS_MAGIC, &[60], &[0; 61]));
-    assert!(matches!(error, MnistError::Overlong { expected: 68, found: 69, .. }), "{error}");
+    let error = with_file("train-images-idx3-ubyte", &idx(MAGIC, &[60, 1, 1], &[0; 61]));
+    assert!(matches!(error, MnistError::Overlong { expected: 76, found: 77, .. }), "{error}");
 
-    let error = with_file("train-labels-idx1-ubyte", &idx(PICTURES_MAGIC, &[60, 2, 3], &[0; 360]));
-    assert!(matches!(error, MnistError::Magic { expected: 0x801, found: 0x803, .. }), "{error}");
+    let error = with_file("train-images-idx3-ubyte", &idx(0x801, &[60], &[0; 60]));
+    assert!(matches!(error, MnistError::Magic { expected: 0x803, found: 0x801, .. }), "{error}");
+    assert!(error.to_string().contains("labels"), "{error}");
 
-    let error = with_file("train-labels-idx1-ubyte", &idx(LABELS_MAGIC, &[59], &[0; 59]));
-    assert!(matches!(error, MnistError::Count { expected: 60, found: 59, .. }), "{error}");
-
-    let mut corrupt = gzip(&idx(LABELS_MAGIC, &[60], &[0; 60]));
+    let mut corrupt = gzip(&idx(MAGIC, &[60, 1, 1], &[0; 60]));
     let crc = corrupt.len() - 8;
     corrupt[crc] ^= 1;
-    let error = with_file("train-labels-idx1-ubyte.gz", &corrupt);
+    let error = with_file("train-images-idx3-ubyte.gz", &corrupt);
     assert!(matches!(error, MnistError::Read { .. }), "{error}");
 
     // Sides whose product does not fit anywhere must not overflow.
-    let error = with_file("t10k-images-idx3-ubyte", &idx(PICTURES_MAGIC, &[u32::MAX; 3], &[0; 8]));
+    let error = with_file("t10k-images-idx3-ubyte", &idx(MAGIC, &[u32::MAX; 3], &[0; 8]));
     assert!(matches!(error, MnistError::Truncated { expected: u64::MAX, found: 24, .. }), "{error}");
 
     let folder = synthetic();
-    std::fs::write(folder.path().join("t10k-images-idx3-ubyte"), idx(PICTURES_MAGIC, &[9, 3, 2], &[0; 54])).unwrap();
+    std::fs::write(folder.path().join("t10k-images-idx3-ubyte"), idx(MAGIC, &[9, 3, 2], &[0; 54])).unwrap();
     let error = load(&folder, 0).unwrap_err();
     assert!(matches!(error, MnistError::Shape { expected: (2, 3), found: (3, 2), .. }), "{error}");
 }
@@ -135,10 +163,13 @@ fn other_bad_content_is_told_apart() {
 fn too_few_pictures_to_split_are_refused() {
     let folder = synthetic();
     let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();
-    write("train-images-idx3-ubyte", idx(PICTURES_MAGIC, &[5, 2, 3], &[0; 30]));
-    write("train-labels-idx1-ubyte", idx(LABELS_MAGIC, &[5], &[0; 5]));
+    write("train-images-idx3-ubyte", idx(MAGIC, &[5, 2, 3], &[0; 30]));
     let error = load(&folder, 0).unwrap_err();
     assert!(matches!(error, MnistError::TooFew { train: 5, test: 9, pixels: 6, .. }), "{error}");
+    write("train-images-idx3-ubyte", idx(MAGIC, &[60, 0, 3], &[]));
+    write("t10k-images-idx3-ubyte", idx(MAGIC, &[9, 0, 3], &[]));
+    let error = load(&folder, 0).unwrap_err();
+    assert!(matches!(error, MnistError::TooFew { train: 60, test: 9, pixels: 0, .. }), "{error}");
 }
 
 #[test]
@@ -148,11 +179,11 @@ fn published_content_is_insisted_on() {
     let error = Mnist::load(folder.path(), Content::Published, &mut rng).unwrap_err();
     assert!(matches!(error, MnistError::Count { expected: 60_000, found: 60, .. }), "{error}");
 
-    let labels = idx(LABELS_MAGIC, &[60_000], &[0; 60_000]);
-    std::fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).unwrap();
-    let error = read_file(folder.path(), &TRAIN_LABELS, Content::Published).err().unwrap();
+    let pictures = idx(MAGIC, &[10_000, 28, 28], &vec![0; 7_840_000]);
+    std::fs::write(folder.path().join("t10k-images-idx3-ubyte"), pictures).unwrap();
+    let error = read_file(folder.path(), &TEST_PICTURES, Content::Published).err().unwrap();
     assert!(matches!(error, MnistError::Hash { .. }), "{error}");
-    assert!(error.to_string().contains(TRAIN_LABELS.sha256));
+    assert!(error.to_string().contains(TEST_PICTURES.sha256));
 }
 
 #[test]
@@ -160,13 +191,12 @@ fn the_real_files_load_where_they_are_at_hand() {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/mnist");
     let folder = std::env::var_os("MAFLOW_MNIST").map_or_else(beside, PathBuf::from);
     if !folder.is_dir() {
-        println!("skipped: set MAFLOW_MNIST to the folder with the four MNIST files");
+        println!("skipped: set MAFLOW_MNIST to the folder with the MNIST files");
         return;
     }
     let mnist = Mnist::load(&folder, Content::Published, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
     assert_eq!((mnist.train.len(), mnist.validation.len(), mnist.test.len()), (50_000, 10_000, 10_000));
     assert_eq!((mnist.shape, mnist.dimension()), ((28, 28), 784));
-    assert_eq!((mnist.test.label(0), mnist.test.label(1)), (7, 2));
     let all = [&mnist.train, &mnist.validation].map(|part| part.pixels.iter().map(|&p| u64::from(p)).sum::<u64>());
     // The mean pixel of the training file is the well-known 0.1307 of normalisation recipes.
     assert!((all.iter().sum::<u64>() as f64 / (60_000.0 * 784.0 * 255.0) - 0.1307).abs() < 5e-5);

@@ -10,20 +10,14 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::super::idx::LABELS_MAGIC;
 use super::*;
 
-const CONTENT: &[u8] = &[0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1];
+/// Three pictures of one pixel.
+const CONTENT: &[u8] = &[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 1, 7, 2, 1];
 
 fn published() -> Published {
     let sha256: String = Sha256::digest(CONTENT).iter().map(|byte| format!("{byte:02x}")).collect();
-    Published {
-        name: "some-labels-idx1-ubyte",
-        magic: LABELS_MAGIC,
-        count: 3,
-        bytes: CONTENT.len() as u64,
-        sha256: sha256.leak(),
-    }
+    Published { name: "some-images-idx3-ubyte", count: 3, bytes: CONTENT.len() as u64, sha256: sha256.leak() }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -51,7 +45,7 @@ fn mirror(response: Vec<u8>) -> (String, Arc<AtomicUsize>) {
             let mut stream = stream.unwrap();
             let head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
             let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
-            assert!(head[0].starts_with("GET /mnist/some-labels-idx1-ubyte.gz "), "{head:?}");
+            assert!(head[0].starts_with("GET /mnist/some-images-idx3-ubyte.gz "), "{head:?}");
             counter.fetch_add(1, Ordering::SeqCst);
             if response.is_empty() {
                 silent.push(stream);
@@ -85,7 +79,7 @@ fn fetch(folder: &Path, mirrors: &[String]) -> Result<Vec<String>, MnistError> {
 }
 
 fn stored(folder: &TempDir) -> Vec<u8> {
-    std::fs::read(folder.path().join("some-labels-idx1-ubyte")).unwrap()
+    std::fs::read(folder.path().join("some-images-idx3-ubyte")).unwrap()
 }
 
 #[test]
@@ -119,7 +113,7 @@ fn what_is_there_and_intact_is_not_fetched_again() {
     assert!(fetch(folder.path(), std::slice::from_ref(&address)).unwrap().is_empty());
     assert_eq!(requests.load(Ordering::SeqCst), 1);
 
-    std::fs::write(folder.path().join("some-labels-idx1-ubyte"), b"bad").unwrap();
+    std::fs::write(folder.path().join("some-images-idx3-ubyte"), b"bad").unwrap();
     fetch(folder.path(), &[address]).unwrap();
     assert_eq!(requests.load(Ordering::SeqCst), 2);
     assert_eq!(stored(&folder), CONTENT);
@@ -128,12 +122,12 @@ fn what_is_there_and_intact_is_not_fetched_again() {
 #[test]
 fn without_a_network_the_sentence_names_mirrors_and_remedy_and_nothing_is_lost() {
     let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("some-labels-idx1-ubyte"), b"old").unwrap();
+    std::fs::write(folder.path().join("some-images-idx3-ubyte"), b"old").unwrap();
     let mirrors = [closed(), mirror(ok(b"other")).0];
     let error = fetch(folder.path(), &mirrors).unwrap_err();
     assert!(matches!(error, MnistError::Unreachable { .. }));
     let sentence = error.to_string();
-    for part in [host(&mirrors[0]), host(&mirrors[1]), "not that of MNIST", "--data DIR", "some-labels"] {
+    for part in [host(&mirrors[0]), host(&mirrors[1]), "not that of MNIST", "--data DIR", "some-images"] {
         assert!(sentence.contains(part), "{part:?} in {sentence:?}");
     }
     assert_eq!(stored(&folder), b"old");
