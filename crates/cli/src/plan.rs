@@ -46,10 +46,10 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// What a run remembers of it.
+    /// What a run remembers of it, without data.
     pub fn run_info(&self) -> RunInfo {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        RunInfo { version, backend: self.backend, threads: self.threads.get() }
+        RunInfo { version, backend: self.backend, threads: self.threads.get(), data: None }
     }
 }
 

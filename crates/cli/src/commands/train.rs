@@ -1,10 +1,12 @@
 //! `maflow train`: from a recipe or a run's last checkpoint to a trained flow, its figures and its pictures.
 
+use std::path::Path;
+
 use flow_core::checkpoint::CheckpointFolder;
 use flow_core::train::{Finish, Observer, Trainer, Validation};
 use flow_core::{Flow, Mean, Potential, Space};
 
-use crate::config::Config;
+use crate::config::{Config, RunInfo};
 use crate::engine::{self, Engine, Work};
 use crate::error::CliError;
 use crate::listener::Listener;
@@ -33,9 +35,11 @@ impl Work for Train {
             _ => None,
         };
         let problem = Problem::load(&self.config, self.data.as_deref(), before)?;
+        let data = problem.data_digest();
+        self.require_same_data(data.as_deref())?;
         let phases = settings::phases(&self.config, &problem);
         self.first_potential(engine)?;
-        self.config.run = Some(self.compute.run_info());
+        self.config.run = Some(RunInfo { data, ..self.compute.run_info() });
         let run = match &self.start {
             Start::New(path) => RunDir::create(path, &self.config)?,
             Start::NewNumbered(base) => RunDir::create_next(base, &self.config)?,
@@ -56,6 +60,24 @@ impl Work for Train {
 }
 
 impl Train {
+    /// A run goes on with the data that it was begun with; one of an earlier version has not written down which.
+    fn require_same_data(&self, found: Option<&str>) -> Result<(), CliError> {
+        let Start::Resume(run) = &self.start else { return Ok(()) };
+        let before = self.config.run.as_ref().and_then(|run| run.data.as_deref());
+        if before.is_none() || before == found {
+            return Ok(());
+        }
+        let (run, data) = (run.display(), self.data.as_deref().map(Path::display));
+        let (place, again) = match data {
+            Some(folder) => (format!("in {folder}"), format!(" --data {folder}")),
+            None => ("of the cache folder".to_owned(), String::new()),
+        };
+        Err(CliError::Usage(format!(
+            "the pictures {place} are not those that {run} was begun with; give the folder of those with --data, or begin a \
+             new run from its weights: maflow train --from {run}{again}"
+        )))
+    }
+
     /// The potential that the training starts from.
     fn first_potential<E: Engine>(&self, engine: &E) -> Result<Box<dyn Potential<E::Space>>, CliError> {
         match &self.from {

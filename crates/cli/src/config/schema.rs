@@ -45,6 +45,9 @@ pub struct RunInfo {
     pub backend: crate::args::Backend,
     /// Threads it was made with.
     pub threads: usize,
+    /// SHA-256 of the data it is trained on, where they come from files; runs of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 /// How `dx/dt = ∇φ` is solved in training.

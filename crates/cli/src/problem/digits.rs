@@ -74,6 +74,11 @@ impl Digits {
         Ok(Self { mnist, transform, standardisation, test_order, epoch: Mutex::new(epoch) })
     }
 
+    /// What tells these pictures from others.
+    pub fn digest(&self) -> String {
+        self.mnist.digest()
+    }
+
     /// Pictures to train on.
     pub fn training_rows(&self) -> usize {
         self.mnist.train.len()

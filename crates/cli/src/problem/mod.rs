@@ -158,6 +158,14 @@ impl Problem {
         }
     }
 
+    /// What tells the data from others, where they come from files.
+    pub fn data_digest(&self) -> Option<String> {
+        match self {
+            Self::Digits(digits) => Some(digits.digest()),
+            Self::Plane(_) | Self::Energy { .. } => None,
+        }
+    }
+
     /// Rows of the finite training set.
     pub fn training_rows(&self) -> Option<usize> {
         match self {

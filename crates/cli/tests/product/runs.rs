@@ -2,10 +2,12 @@
 
 use std::fs;
 
-use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
+use cli::args::Backend;
 use flow_core::Precision;
 use flow_core::checkpoint::{Checkpoint, Tensor};
 use serde_json::Value;
+
+use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
 
 fn keys(figures: &Value) -> Vec<&str> {
     figures.as_object().unwrap().keys().map(String::as_str).collect()
@@ -314,6 +316,42 @@ fn pictures_are_trained_on_by_epochs() {
         assert_eq!(digits.shape(), [2, 28, 28]);
         lab.refuses(&["evaluate", "run", "--data", "digits", "--samples", "8"], 2, &["7 pictures", "--samples"]);
     });
+}
+
+#[test]
+fn a_training_is_not_resumed_with_other_pictures() {
+    let lab = Lab::on(Backend::Ndarray);
+    write_digits(&lab, "digits", 24, 7);
+    lab.trains(DIGITS, "whole", &["--set=train.checkpoint_every=4"]);
+    // The same number of other pictures: of one picture, another pixel.
+    write_digits(&lab, "others", 24, 7);
+    let file = lab.path("others/train-images-idx3-ubyte");
+    let mut pictures = fs::read(&file).unwrap();
+    pictures[5000] ^= 1;
+    fs::write(&file, pictures).unwrap();
+    let config = fs::read_to_string(lab.path("whole/config.toml")).unwrap();
+    for (run, remembers) in [("now", true), ("before", false)] {
+        lab.trains(DIGITS, run, &["--set=train.checkpoint_every=4"]);
+        fs::remove_file(lab.checkpoints(run).last().unwrap()).unwrap();
+        if !remembers {
+            // A run of an earlier version.
+            let without: Vec<&str> = config.lines().filter(|line| !line.starts_with("data = ")).collect();
+            assert_eq!(without.len() + 1, config.lines().count(), "{config}");
+            fs::write(lab.path(run).join("config.toml"), without.join("\n")).unwrap();
+        }
+        let resume = |data| ["train", "--resume", "--out", run, "--data", data];
+        if remembers {
+            let before = content(&lab.path(run));
+            lab.refuses(&resume("others"), 2, &["in others are not those", "maflow train --from now --data others"]);
+            assert_eq!(content(&lab.path(run)), before);
+        }
+        lab.does(&resume("digits"));
+        assert_eq!((lab.final_bits(run), lab.metrics(run)), (lab.final_bits("whole"), lab.metrics("whole")));
+        assert_eq!(fs::read_to_string(lab.path(run).join("config.toml")).unwrap(), config);
+    }
+    // A new run may begin from the weights with any data, and remembers these.
+    lab.does(&["train", "--from", "now", "--data", "others", "--out", "further"]);
+    lab.refuses(&["train", "--resume", "--out", "further", "--data", "digits"], 2, &["--data digits"]);
 }
 
 /// The recipe of the convolutional potential, at a size that trains in a moment.
