@@ -7,6 +7,7 @@ use crate::interrupt;
 use crate::metrics::{Metrics, Row};
 use crate::output;
 use crate::progress::{Progress, Status};
+use crate::report::with_error;
 use crate::run_dir::RunDir;
 
 /// The listener of one training.
@@ -65,7 +66,8 @@ impl<'a> Listener<'a> {
             flow_steps: metrics.flow_steps as u64,
             integration_error: metrics.integration_error.map(per_site),
             validation: validation.map(|v| per_site(v.figure)),
-            validation_error: validation.map(|v| per_site(v.standard_error)),
+            // One row alone has none.
+            validation_error: validation.map(|v| per_site(v.standard_error)).filter(|error| !error.is_nan()),
             seconds: metrics.seconds,
         }
     }
@@ -80,8 +82,10 @@ impl Observer for Listener<'_> {
         if let Some(validation) = metrics.validation {
             self.validation = row.validation;
             self.note(&format!(
-                "step {}: validation {:.4} ± {:.4} nats, integration error {:.1e}",
-                metrics.step, validation.figure, validation.standard_error, validation.integration_error
+                "step {}: validation {} nats, integration error {:.1e}",
+                metrics.step,
+                with_error(validation.figure, validation.standard_error),
+                validation.integration_error
             ));
         }
         if let Some(progress) = &mut self.progress {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::report::fixed;
 use crate::{interrupt, output};
 
 /// Time between two lines where there is no terminal.
@@ -201,7 +202,7 @@ impl Smooth {
 /// A figure with as many digits as its size deserves.
 pub fn figure(value: f64) -> String {
     match value.abs() {
-        size if size >= 100.0 => format!("{value:.1}"),
+        size if size >= 100.0 => fixed(value, 1),
         size if size >= 10.0 => format!("{value:.2}"),
         _ => format!("{value:.4}"),
     }
@@ -236,5 +237,6 @@ mod tests {
         assert_eq!(duration(11_100.0), "3 h 5 min");
         assert_eq!(figure(-2.315_920_858), "-2.3159");
         assert_eq!(figure(1255.48), "1255.5");
+        assert_eq!(figure(-1e300), "-1.000e300");
     }
 }

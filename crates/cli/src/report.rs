@@ -89,12 +89,7 @@ impl Report {
         let mut rows = self.figure_rows();
         // Differences are told in nats of the whole lattice, like the gap.
         let nats = self.sites as f64 * self.integration_error;
-        let remedy = match (self.converged, self.random_in_time) {
-            (true, _) => "",
-            (false, false) => "  not below a tenth of the standard error: give more --steps",
-            (false, true) => "  of the draws at every stage: --set potential.symmetry.draw=per-solve is exact",
-        };
-        rows.push(("integration error", format!("{} nats{remedy}", short(nats))));
+        rows.push(("integration error", format!("{} nats{}", short(nats), self.remedy())));
         rows.push(("", format!("{} samples, {}", self.samples, self.integrator)));
         if let Some(probes) = self.laplacian_probes {
             let plural = if probes == 1 { "" } else { "s" };
@@ -113,6 +108,22 @@ impl Report {
             })
             .collect();
         lines.join("\n")
+    }
+
+    /// What to do about an integration error that is too large.
+    fn remedy(&self) -> String {
+        match (self.converged, self.random_in_time) {
+            (true, _) => String::new(),
+            (false, true) => {
+                "  of the draws at every stage: --set potential.symmetry.draw=per-solve is exact".to_owned()
+            }
+            (false, false) if self.standard_error.is_nan() => {
+                "  one picture has no standard error to compare it with: give more test pictures".to_owned()
+            }
+            (false, false) => {
+                format!("  not below a tenth of the standard error: {}", finer(self.steps.is_none()))
+            }
+        }
     }
 
     fn figure_rows(&self) -> Vec<(&'static str, String)> {
@@ -173,16 +184,34 @@ fn decimals(error: f64) -> usize {
     }
 }
 
-/// A figure with its standard error, both to the digits that mean something.
+/// How to integrate more accurately: an adaptive method goes by its tolerances, any other by its steps.
+pub fn finer(adaptive: bool) -> &'static str {
+    match adaptive {
+        true => "lower evaluate.rtol and evaluate.atol with --set, in --precision f64",
+        false => "give more --steps",
+    }
+}
+
+/// A figure with its standard error, both to the digits that mean something. One row alone has no standard error.
 pub fn with_error(value: f64, error: f64) -> String {
     let digits = decimals(error);
-    format!("{value:.digits$} ± {error:.digits$}")
+    match value.is_finite() && error.is_nan() {
+        true => format!("{} (without a standard error)", fixed(value, digits)),
+        false => format!("{} ± {}", fixed(value, digits), fixed(error, digits)),
+    }
+}
+
+/// A number with so many decimals; by its power of ten where nobody would count the digits before them.
+pub fn fixed(value: f64, digits: usize) -> String {
+    match value.is_finite() && value.abs() >= 1e15 {
+        true => format!("{value:.3e}"),
+        false => format!("{value:.digits$}"),
+    }
 }
 
 /// A figure with the digits of another's standard error.
 pub fn like_error(value: f64, error: f64) -> String {
-    let digits = decimals(error);
-    format!("{value:.digits$}")
+    fixed(value, decimals(error))
 }
 
 /// An error with two significant digits.
@@ -192,7 +221,7 @@ pub fn short(value: f64) -> String {
     }
     let digits = (1 - value.abs().log10().floor() as i32).max(0) as usize;
     match digits {
-        0..=8 => format!("{value:.digits$}"),
+        0..=8 => fixed(value, digits),
         _ => format!("{value:.1e}"),
     }
 }
@@ -316,6 +345,10 @@ mod tests {
         );
         let text = Report { converged: false, ..report() }.text();
         assert!(text.contains("give more --steps"), "{text}");
+        let text = Report { converged: false, steps: None, ..report() }.text();
+        assert!(text.contains("lower evaluate.rtol and evaluate.atol") && !text.contains("--steps"), "{text}");
+        let text = Report { converged: false, standard_error: f64::NAN, ..report() }.text();
+        assert!(text.contains("more test pictures") && !text.contains("NaN"), "{text}");
     }
 
     #[test]
@@ -325,5 +358,14 @@ mod tests {
         assert_eq!(short(3.4e-12), "3.4e-12");
         assert_eq!(with_error(1255.48, 3.1), "1255.5 ± 3.1");
         assert_eq!(with_error(1.0, 0.0), "1.000000 ± 0.000000");
+        assert_eq!(with_error(1.5, f64::NAN), "1.500000 (without a standard error)");
+        assert_eq!(with_error(f64::NAN, f64::NAN), "NaN ± NaN");
+    }
+
+    #[test]
+    fn no_number_fills_a_screen() {
+        assert_eq!(with_error(-2e300, 3e299), "-2.000e300 ± 3.000e299");
+        assert_eq!([short(1.5e300), like_error(1e40, 0.1)], ["1.500e300", "1.000e40"]);
+        assert_eq!(fixed(-123_456_789_012.5, 1), "-123456789012.5");
     }
 }

@@ -8,6 +8,7 @@ use crate::config::{Config, Target};
 use crate::error::CliError;
 use crate::plots::{ColumnGroup, Palette, Tiles};
 use crate::problem::{FIGURE_ROWS, SIDE, TargetEnergy};
+use crate::report::fixed;
 
 /// Batch number `i` of `count` samples, `rows × dim` row by row: the same numbers however many are asked for.
 ///
@@ -78,14 +79,15 @@ pub fn tiles(config: &Config, samples: &[f64], columns: usize) -> Option<Tiles> 
             // The picture's own stream of random numbers, apart from those of the samples themselves.
             let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX);
             let pictures = pictures.enumerate().map(|(row, x)| spins(x, draws, row as u64)).collect();
-            let note =
-                format!("{height}×{width} Ising model at T = {:.4}, p(s = 1 | x) = σ(2x)", ising.temperature.value());
+            let temperature = fixed(ising.temperature.value(), 4);
+            let note = format!("{height}×{width} Ising model at T = {temperature}, p(s = 1 | x) = σ(2x)");
             ("Spins drawn from the flow", note, Palette::Spins, pictures)
         }
         Target::Phi4(phi4) => {
             let reach = samples.iter().fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
             let field = |x: &[f64]| shades(x, reach);
-            let note = format!("κ = {}, λ = {}; colours from {:.2} to {:.2}", phi4.kappa, phi4.lambda, -reach, reach);
+            let note =
+                format!("κ = {:?}, λ = {:?}; colours from {:.2} to {:.2}", phi4.kappa, phi4.lambda, -reach, reach);
             ("Fields drawn from the flow", note, Palette::Viridis, pictures.map(field).collect())
         }
     };

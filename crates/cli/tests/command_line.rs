@@ -159,6 +159,25 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
 }
 
 #[test]
+fn no_sentence_has_a_number_of_hundreds_of_digits() {
+    for (setting, found) in [
+        ("train.learning_rate=-1e300", "`train.learning_rate` = -1e300"),
+        ("train.clip_norm=-1e-300", "= -1e-300"),
+        ("target.temperature=-1e300", "= -1e300"),
+        ("evaluate.rtol=1e300", "= 1e300, expected a number from 1e-15 to 1"),
+        ("train.batch=1e300", "1e300"),
+        ("flow.method=1e300", "`flow.method`"),
+        ("train=1e300", "1e300"),
+        ("name=1e300", "found float 1e300"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = maflow(folder.path()).args(["train", "ising-8", "--set", setting]).assert().code(2);
+        let stderr = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+        assert!(stderr.contains(found) && stderr.len() < 300, "{setting}: {stderr}");
+    }
+}
+
+#[test]
 fn recipe_files_are_read_and_their_errors_placed() {
     refuses(&["train", "missing.toml"], 1, &["missing.toml", "check the path"]);
     refuses(&["train", "nonsense"], 2, &["no recipe `nonsense`", "ising-8", "TOML file"]);

@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 use super::{
     Config, ConfigError, CosineSchedule, Potential, RidgePotential, Schedule, SumPotential, Target, Term, closest,
+    readable,
 };
 
 const SECTIONS: [&str; 9] =
@@ -166,7 +167,7 @@ fn section<T: DeserializeOwned>(path: &str, table: Table) -> Result<T, ConfigErr
 
 /// Serde's message without the names of Rust's types.
 fn plain_words(message: &str) -> String {
-    message
+    readable(message)
         .replace("invalid type: ", "found ")
         .replace("invalid value: ", "found ")
         .replace("unknown variant `", "found `")
@@ -214,7 +215,7 @@ fn as_table(key: &str, value: Value) -> Result<Table, ConfigError> {
 fn wrong_type(key: &str, found: &Value, expected: &str) -> ConfigError {
     ConfigError::WrongType {
         key: key.to_owned(),
-        message: format!("found {} {found}, expected {expected}", found.type_str()),
+        message: readable(&format!("found {} {found}, expected {expected}", found.type_str())),
     }
 }
 

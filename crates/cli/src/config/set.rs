@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
-use super::ConfigError;
+use super::{ConfigError, readable};
 
 /// One `--set`.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,7 @@ impl Setting {
     pub fn apply(&self, table: &mut Table) -> Result<(), ConfigError> {
         let parts: Vec<&str> = self.key.split('.').map(str::trim).collect();
         let (last, sections) = parts.split_last().expect("split gives at least one part");
-        let wrong = |message| ConfigError::WrongType { key: self.key.clone(), message };
+        let wrong = |message: String| ConfigError::WrongType { key: self.key.clone(), message: readable(&message) };
         let here = descend(table, sections).map_err(wrong)?;
         // The length of a training is given once: the newer of the two words wins.
         match self.key.as_str() {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::{
     Config, ConfigError, ConvolutionalTerm, Evaluate, FineTune, Flow, Generator, Gradient, LatticeRidgeTerm, Objective,
-    Potential, Schedule, SeparableTerm, Symmetry, Target, TargetCoordinates, Term, Train,
+    Potential, Schedule, SeparableTerm, Symmetry, Target, TargetCoordinates, Term, Train, readable,
 };
 
 impl Config {
@@ -426,7 +426,8 @@ fn out_of_range(
     expected: impl Into<String>,
     remedy: impl Into<String>,
 ) -> ConfigError {
-    ConfigError::OutOfRange { key, found: found.to_string(), expected: expected.into(), remedy: remedy.into() }
+    let (found, expected) = (readable(&found.to_string()), readable(&expected.into()));
+    ConfigError::OutOfRange { key, found, expected, remedy: remedy.into() }
 }
 
 impl SeparableTerm {

@@ -70,6 +70,7 @@ pub fn study<S: Space>(
         sites: model.sites(),
         samples: amounts.samples,
         integrator: drawn.integrator.describe(),
+        adaptive: config.evaluate.method.is_some_and(|method| method.is_adaptive()),
         converged: drawn.converged,
         log_z: drawn.log_z,
         log_z_exact: model.exact_log_z(),

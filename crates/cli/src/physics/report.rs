@@ -5,7 +5,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::model::Observable;
-use crate::report::{FEW, like_error, short, with_error};
+use crate::report::{FEW, finer, like_error, short, with_error};
 
 /// A figure with its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -116,6 +116,9 @@ pub struct PhysicsReport {
     pub samples: usize,
     /// The integrator of the figures, in words.
     pub integrator: String,
+    /// Whether the integrator chooses its own steps.
+    #[serde(skip)]
+    pub adaptive: bool,
     /// Whether no figure changed by more than a tenth of its standard error at the last halving of the step.
     pub converged: bool,
     /// `ln Z` by importance weights.
@@ -172,8 +175,10 @@ impl PhysicsReport {
         }
         let error = short(self.log_z.integration_error.unwrap_or(f64::NAN));
         let remedy = match self.converged {
-            true => "",
-            false => "; some figure moved by more than a tenth of its standard error: give more --steps",
+            true => String::new(),
+            false => {
+                format!("; some figure moved by more than a tenth of its standard error: {}", finer(self.adaptive))
+            }
         };
         rows.push(row("integration error of ln Z", format!("{error}{remedy}")));
         rows.push(row("", format!("{} samples, {}", self.samples, self.integrator)));

@@ -9,6 +9,7 @@ use crate::config::{Config, Target};
 use crate::error::CliError;
 use crate::plots::{ColumnGroup, Palette, Tiles};
 use crate::problem::{TargetEnergy, reference_seed};
+use crate::report::fixed;
 use crate::sampling;
 
 /// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of its spin given x,
@@ -31,8 +32,8 @@ pub fn path<S: Space>(
     let mut pictures = Vec::new();
     let (note, palette);
     if let Target::Ising(ising) = &config.target {
-        note =
-            format!("{height}×{width} Ising model at T = {:.4}: ⟨s|x⟩ = tanh x, and spins", ising.temperature.value());
+        let temperature = fixed(ising.temperature.value(), 4);
+        note = format!("{height}×{width} Ising model at T = {temperature}: ⟨s|x⟩ = tanh x, and spins");
         palette = Palette::Spins;
         groups.push(ColumnGroup { label: String::new(), columns: vec!["spins".to_owned()] });
         for row in 0..ROWS {
@@ -85,7 +86,7 @@ pub fn beside_clusters<S: Space>(
         let reach = samples.iter().chain(&fields).fold(f64::MIN_POSITIVE, |reach, phi| reach.max(phi.abs()));
         let shades = |fields: &[f64]| fields.chunks_exact(sites).map(|x| sampling::shades(x, reach)).collect();
         let note = format!(
-            "{height}×{width} φ⁴ theory, κ = {}, λ = {}; colours from {:.2} to {reach:.2}",
+            "{height}×{width} φ⁴ theory, κ = {:?}, λ = {:?}; colours from {:.2} to {reach:.2}",
             model.kappa(),
             model.lambda(),
             -reach

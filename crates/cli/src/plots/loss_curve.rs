@@ -10,6 +10,8 @@ use super::{
     text_width, title_text,
 };
 
+use crate::report::fixed;
+
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
@@ -298,7 +300,7 @@ pub(super) fn digits(length: f64) -> usize {
 
 /// A number without a negative zero, with a true minus sign.
 pub(super) fn number(value: f64, digits: usize) -> String {
-    let text = format!("{value:.digits$}");
+    let text = fixed(value, digits);
     match text.strip_prefix('-') {
         Some(rest) if rest.chars().all(|c| c == '0' || c == '.') => rest.to_owned(),
         Some(rest) => format!("−{rest}"),
@@ -347,5 +349,6 @@ mod tests {
     fn numbers_have_a_minus_and_no_negative_zero() {
         assert_eq!(number(-0.001, 2), "0.00");
         assert_eq!(number(-2.31592, 4), "−2.3159");
+        assert_eq!(number(-1e300, 0), "−1.000e300");
     }
 }

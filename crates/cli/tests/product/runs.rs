@@ -319,6 +319,21 @@ fn pictures_are_trained_on_by_epochs() {
 }
 
 #[test]
+fn one_picture_has_no_standard_error() {
+    let lab = Lab::on(Backend::Ndarray);
+    // One of six validates, and one tests.
+    write_digits(&lab, "digits", 6, 1);
+    let output = lab.maflow(&[&["train"], DIGITS, &["--out", "run"]].concat()).output().unwrap();
+    let (told, noted) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && told.contains("(without a standard error)"), "{told}{noted}");
+    assert!(noted.contains(": validation ") && !format!("{told}{noted}").contains("NaN"), "{told}{noted}");
+    let rows = lab.metrics("run");
+    let last: Vec<&str> = rows.last().unwrap().split(',').collect();
+    assert!(last[8].parse::<f64>().unwrap().is_finite() && last[9].is_empty(), "{last:?}");
+    assert!(lab.figures("run", &["--data", "digits"])["standard_error"].is_null());
+}
+
+#[test]
 fn a_training_is_not_resumed_with_other_pictures() {
     let lab = Lab::on(Backend::Ndarray);
     write_digits(&lab, "digits", 24, 7);
