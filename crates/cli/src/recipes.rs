@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::Table;
 
-use crate::config::{Config, ConfigError, Setting, closest, from_table};
+use crate::config::{Config, ConfigError, Precision, Setting, Train, closest, from_table};
 use crate::error::CliError;
 
 /// What is trained when no recipe is named.
@@ -97,13 +97,26 @@ fn parse(text: &str, origin: &str, name: &str, settings: &[Setting]) -> Result<C
         origin: origin.to_owned(),
         message: sentence(text, &error),
     })?;
+    let described = (!settings.is_empty()).then(|| table.clone());
     for setting in settings {
         setting.apply(&mut table)?;
     }
-    let config = from_table(table, name)?;
+    let mut config = from_table(table, name)?;
     config.validate()?;
+    let described = described.and_then(|table| from_table(table, name).ok());
+    if described.is_some_and(|described| described.description == config.description && !same(&described, &config)) {
+        // What is said of sizes and times is of the recipe as it was.
+        config.description.clear();
+    }
     check_name(&config.name)?;
     Ok(config)
+}
+
+/// Whether two configurations are of the same training, but for what its random numbers and their rounding are.
+fn same(a: &Config, b: &Config) -> bool {
+    let train = |config: &Config| Train { seed: 0, precision: Precision::F32, ..config.train.clone() };
+    (&a.target, &a.potential, &a.flow, train(a), &a.fine_tune)
+        == (&b.target, &b.potential, &b.flow, train(b), &b.fine_tune)
 }
 
 /// The name becomes a folder.
@@ -144,6 +157,20 @@ mod tests {
             assert_eq!(config, again, "{}", recipe.name);
         }
         assert!(built_in(DEFAULT).is_ok());
+    }
+
+    #[test]
+    fn a_changed_recipe_is_not_described_as_what_it_was() {
+        let description = |setting: &str| load("ising-16", &[setting.parse().unwrap()]).unwrap().description;
+        let whole = load("ising-16", &[]).unwrap().description;
+        for changed in ["target.size=4", "potential.terms.1.kernels=3", "train.steps=9000", "fine_tune.steps=0"] {
+            assert_eq!(description(changed), "", "{changed}");
+        }
+        for same in ["train.seed=9", "train.precision=f64", "evaluate.samples=100", "target.size=16"] {
+            assert_eq!(description(same), whole, "{same}");
+        }
+        let settings = ["target.size=4", "description=a small one"].map(|setting| setting.parse().unwrap());
+        assert_eq!(load("ising-16", &settings).unwrap().description, "a small one");
     }
 
     #[test]
