@@ -111,6 +111,7 @@ fn train<E: Engine>(
         output::note(&format!("training {} in {}", config.name, run.path().display()));
         run.log(&format!("started: {total} steps"))?;
     }
+    problem.training_rows().into_iter().for_each(|rows| note_large_batches(&phases, rows, &mut listener));
     // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure alone.
     let comparable = !phases[0].matching || phases.len() > 1 || config.train.validate_every > 0;
     let best = problem.best().filter(|_| comparable).map(|best| (problem.best_is(), best));
@@ -141,6 +142,20 @@ fn train<E: Engine>(
         Finish::Interrupted => "interrupted",
     })?;
     Ok(finish)
+}
+
+/// Says of batches that are larger than the training set what that means.
+/// They are no error: old runs with them go on as they were.
+fn note_large_batches(phases: &[Phase], rows: usize, listener: &mut Listener<'_>) {
+    for (phase, key) in phases.iter().zip(["train.batch", "fine_tune.batch"]) {
+        let batch = phase.settings.batch;
+        if batch > rows {
+            listener.note(&format!(
+                "{key} = {batch} is more than the {rows} training pictures: every batch has some of them more than once, and \
+                 its standard error takes them for different ones; in a new run set {key} = {rows} or less"
+            ));
+        }
+    }
 }
 
 /// Gradient steps made before the newest usable checkpoint, where there is one.

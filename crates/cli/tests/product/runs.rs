@@ -321,6 +321,24 @@ fn pictures_are_trained_on_by_epochs() {
 }
 
 #[test]
+fn a_batch_of_more_than_the_training_pictures_is_told_of() {
+    let lab = Lab::on(Backend::Ndarray);
+    write_digits(&lab, "digits", 24, 7);
+    let noted = |batch: &str, out: &str| {
+        let batch = format!("--set=train.batch={batch}");
+        let settings = [&batch[..], "--set=train.epochs=1"];
+        let output = lab.maflow(&[&["train"], DIGITS, &settings, &["--out", out]].concat()).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let (fits, large) = (noted("20", "fits"), noted("21", "large"));
+    assert!(!fits.contains("more than once"), "{fits}");
+    for part in ["train.batch = 21 is more than the 20 training pictures", "set train.batch = 20 or less"] {
+        assert!(large.contains(part), "{large}");
+    }
+}
+
+#[test]
 fn one_picture_has_no_standard_error() {
     let lab = Lab::on(Backend::Ndarray);
     // One of six validates, and one tests.
