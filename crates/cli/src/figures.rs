@@ -73,6 +73,7 @@ fn report<S: Space>(
     };
     Report {
         objective: problem.kind(),
+        checkpoint: trained.file.display().to_string(),
         samples: found.losses.len(),
         steps: (!method.is_adaptive()).then(|| first_steps << found.refinements),
         integrator: found.integrator.clone(),

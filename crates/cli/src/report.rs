@@ -9,6 +9,8 @@ use crate::config::Objective;
 pub struct Report {
     /// What was evaluated.
     pub objective: Objective,
+    /// The file of the weights that it was evaluated with.
+    pub checkpoint: String,
     /// Samples drawn or data points used.
     pub samples: usize,
     /// Integration steps of the figure; none where a method chooses its own.
@@ -240,6 +242,7 @@ mod tests {
     fn report() -> Report {
         Report {
             objective: Objective::FreeEnergy,
+            checkpoint: "run/checkpoints/best.safetensors".to_owned(),
             samples: 1000,
             steps: Some(20),
             integrator: "20 steps of rk4".to_owned(),
@@ -280,6 +283,7 @@ mod tests {
         assert_eq!(
             keys(&report()),
             [
+                "checkpoint",
                 "converged",
                 "ess",
                 "exact_free_energy_per_site",
@@ -308,6 +312,7 @@ mod tests {
             [
                 "bits_per_dim",
                 "bits_per_dim_error",
+                "checkpoint",
                 "converged",
                 "integration_error",
                 "integrator",

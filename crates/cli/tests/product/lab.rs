@@ -151,10 +151,15 @@ impl Lab {
         stderr
     }
 
-    /// The JSON object that `evaluate RUN --json` prints.
+    /// The JSON object that `evaluate RUN --json` prints, but for the name of its checkpoint, which must be one of the run.
     #[track_caller]
     pub fn figures(&self, run: &str, more: &[&str]) -> Value {
-        serde_json::from_str(&self.does(&[&["evaluate", run, "--json"], more].concat())).unwrap()
+        let mut figures: Value =
+            serde_json::from_str(&self.does(&[&["evaluate", run, "--json"], more].concat())).unwrap();
+        let checkpoint = figures.as_object_mut().unwrap().remove("checkpoint");
+        let file = self.path(checkpoint.as_ref().and_then(Value::as_str).expect("it names its checkpoint"));
+        assert!(self.checkpoints(run).contains(&file), "{}", file.display());
+        figures
     }
 
     /// Starts the words without waiting.
