@@ -12,7 +12,8 @@ use crate::config::{Config, Objective};
 use crate::error::CliError;
 use crate::model::Trained;
 use crate::plots::{
-    ColumnGroup, Content, Densities, LossCurve, Palette, Panel, Point, ReferenceLine, Tiles, save_both, save_png,
+    ColumnGroup, Content, Densities, LossCurve, LossCurves, Palette, Panel, Point, ReferenceLine, Tiles, save_both,
+    save_png,
 };
 use crate::problem::{Digits, Problem, SIDE, TargetEnergy};
 use crate::{figures, metrics, run_dir, sampling};
@@ -45,8 +46,9 @@ pub fn draw<S: Space>(
     let folder = run_dir::plots(run);
     std::fs::create_dir_all(&folder).map_err(|error| CliError::file("create", &folder, error))?;
     let mut drawn = Vec::new();
-    if let Some(curve) = loss_curve(config, problem, run)? {
-        save_both(&curve, &folder, "loss")?;
+    let curves = loss_curves(config, problem, run)?;
+    if !curves.0.is_empty() {
+        save_both(&curves, &folder, "loss")?;
         drawn.extend(["loss.png".to_owned(), "loss.svg".to_owned()]);
     }
     let integrator = trained.integrator(config)?;
@@ -111,27 +113,31 @@ fn samples<S: Space>(
     }
 }
 
-/// The loss while training, with the values to compare with; `None` where nothing was trained.
-fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<LossCurve>, CliError> {
+/// The losses while training, with the values to compare with; none where nothing was trained.
+fn loss_curves(config: &Config, problem: &Problem, run: &Path) -> Result<LossCurves, CliError> {
     let path = run_dir::metrics(run);
     let rows = if path.exists() { metrics::read(&path)? } else { Vec::new() };
-    if rows.is_empty() {
-        return Ok(None);
-    }
     let regression = config.train.objective == Objective::FlowMatching;
     let matched = if regression { problem.training_steps(&config.train) } else { 0 };
-    let comparable: Vec<_> =
-        rows.iter().filter(|row| row.step > matched || row.validation.is_some()).cloned().collect();
-    if regression && comparable.is_empty() {
-        return Ok(Some(regression_curve(config, &rows, problem.sites())));
-    }
     // The loss of a regression has no place beside likelihoods and free energies; validations during it do.
-    let rows = if regression { comparable } else { rows };
+    let (first, second) = rows.split_at(rows.partition_point(|row| row.step <= matched));
+    let validated: Vec<_> = rows.iter().filter(|row| row.validation.is_some()).cloned().collect();
+    let mut curves = Vec::new();
+    if !first.is_empty() {
+        curves.push(regression_curve(config, first, problem.sites()));
+    }
+    if !(second.is_empty() && validated.is_empty()) {
+        curves.push(loss_curve(config, problem, second, &validated));
+    }
+    Ok(LossCurves(curves))
+}
+
+/// Losses of the target's own objective, with the validations.
+fn loss_curve(config: &Config, problem: &Problem, rows: &[metrics::Row], validated: &[metrics::Row]) -> LossCurve {
     let epoch = problem.steps_per_epoch(config.train.batch);
     let x = |step: u64| step as f64 / epoch.unwrap_or(1) as f64;
-    let losses: Vec<_> = rows.iter().filter(|row| row.step > matched).cloned().collect();
-    let training = bundled(&losses, x);
-    let validation = rows.iter().filter_map(|row| {
+    let training = bundled(rows, x);
+    let validation = validated.iter().filter_map(|row| {
         Some(Point { x: x(row.step), mean: row.validation?, error: row.validation_error.unwrap_or(0.0) })
     });
     let line = |best| ReferenceLine { label: problem.best_is().to_owned(), value: best / problem.sites() };
@@ -145,7 +151,7 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
         Problem::Energy { .. } if problem.sites() > 1.0 => ("Variational free energy", "free energy per site", best),
         Problem::Energy { .. } => ("Variational free energy", "nats", best),
     };
-    Ok(Some(LossCurve {
+    LossCurve {
         title: format!("{title}: {}", config.name),
         x_label: if epoch.is_some() { "epoch" } else { "step" }.to_owned(),
         y_label: y_label.to_owned(),
@@ -153,7 +159,7 @@ fn loss_curve(config: &Config, problem: &Problem, run: &Path) -> Result<Option<L
         training,
         validation: validation.collect(),
         references,
-    }))
+    }
 }
 
 /// Losses as points, at most so many: of more, means of neighbours.
@@ -167,7 +173,7 @@ fn bundled(rows: &[metrics::Row], x: impl Fn(u64) -> f64) -> Vec<Point> {
     rows.chunks(rows.len().div_ceil(CURVE_POINTS).max(1)).map(point).collect()
 }
 
-/// The loss of a training by flow matching alone.
+/// The loss of a training by flow matching.
 fn regression_curve(config: &Config, rows: &[metrics::Row], sites: f64) -> LossCurve {
     let training = bundled(rows, |step| step as f64);
     LossCurve {

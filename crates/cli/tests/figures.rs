@@ -1,8 +1,8 @@
 //! Figures come out whole on a machine without fonts, as PNG and as SVG.
 
 use cli::plots::{
-    ColumnGroup, Content, Densities, Histogram, LossCurve, Palette, Panel, Point, ReferenceLine, Tiles, png, save_both,
-    svg,
+    ColumnGroup, Content, Densities, Histogram, LossCurve, LossCurves, Palette, Panel, Point, ReferenceLine, Tiles,
+    png, save_both, svg,
 };
 
 fn pixels(bytes: &[u8]) -> (usize, usize, Vec<u8>) {
@@ -38,6 +38,25 @@ fn the_loss_curve_shows_its_exact_line_and_its_words() {
     for words in ["Free energy", "step", "per site", "exact −2.3159", "standard error"] {
         assert!(text.contains(words), "{words}");
     }
+}
+
+#[test]
+fn curves_stand_one_below_the_other_each_with_its_own_words() {
+    let first = LossCurve { title: "Flow matching".to_owned(), references: Vec::new(), ..curve() };
+    let two = LossCurves(vec![first, curve()]);
+    let (width, height, _) = pixels(&png(&two).unwrap());
+    assert_eq!((width, height), (1800, 2160));
+    let text = svg(&two).unwrap();
+    // Height at which words are written.
+    let place = |words: &str| -> f64 {
+        let before = text.split(words).next().filter(|before| before.len() < text.len()).expect("the words are there");
+        let y = before.rsplit(" y=\"").next().unwrap();
+        y[..y.find('"').unwrap()].parse().unwrap()
+    };
+    assert!(place("Flow matching") < 100.0, "{}", place("Flow matching"));
+    assert!((540.0..640.0).contains(&place("Free energy")), "{}", place("Free energy"));
+    assert!((640.0..1080.0).contains(&place("exact −2.3159")), "{}", place("exact −2.3159"));
+    png(&LossCurves::default()).unwrap();
 }
 
 #[test]

@@ -73,8 +73,8 @@ impl Train {
             None => ("of the cache folder".to_owned(), String::new()),
         };
         Err(CliError::Usage(format!(
-            "the pictures {place} are not those that {run} was begun with; give the folder of those with --data, or begin a \
-             new run from its weights: maflow train --from {run}{again}"
+            "the pictures {place} are not those that {run} was begun with; give the folder of those with --data, \
+             or begin a new run from its weights: maflow train --from {run}{again}"
         )))
     }
 
@@ -151,8 +151,8 @@ fn note_large_batches(phases: &[Phase], rows: usize, listener: &mut Listener<'_>
         let batch = phase.settings.batch;
         if batch > rows {
             listener.note(&format!(
-                "{key} = {batch} is more than the {rows} training pictures: every batch has some of them more than once, and \
-                 its standard error takes them for different ones; in a new run set {key} = {rows} or less"
+                "{key} = {batch} is more than the {rows} training pictures: every batch has some of them more than \
+                 once, and its standard error takes them for different ones; in a new run set {key} = {rows} or less"
             ));
         }
     }

@@ -85,16 +85,34 @@ impl Figure for LossCurve {
         area.draw_text(&self.title, &title_text(scale), (scale.px(MARGIN), scale.px(MARGIN)))?;
         self.draw_legend(area, scale)?;
         self.draw_validation(&mut chart, scale)?;
+        // Places on the chart are told from the corner of the whole picture.
+        let (left, top) = area.get_base_pixel();
         let mut marks = Vec::new();
         for (reference, color) in self.references.iter().zip(REFERENCE_COLORS.iter().cycle()) {
             let ends = vec![(x.0, reference.value), (x.1, reference.value)];
             let style = color.stroke_width(scale.width(1.5));
             chart.draw_series([PathElement::new(ends, style)])?;
             let (px, py) = chart.backend_coord(&(x.1, reference.value));
-            marks.push((px, py, reference.text(), *color));
+            marks.push((px - left, py - top, reference.text(), *color));
         }
         let (_, floor) = chart.backend_coord(&(x.1, y.0));
-        draw_marks(area, scale, marks, floor)
+        draw_marks(area, scale, marks, floor - top)
+    }
+}
+
+/// Curves of losses that no axis holds together, one below the other: those of trainings by different objectives.
+#[derive(Debug, Clone, Default)]
+pub struct LossCurves(pub Vec<LossCurve>);
+
+impl Figure for LossCurves {
+    fn size(&self) -> (u32, u32) {
+        let (width, height) = LossCurve::default().size();
+        (width, height * self.0.len().max(1) as u32)
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: Scale) -> Drawn<DB> {
+        let parts = area.split_evenly((self.0.len().max(1), 1));
+        self.0.iter().zip(&parts).try_for_each(|(curve, part)| curve.draw(part, scale))
     }
 }
 

@@ -10,7 +10,7 @@ mod tiles;
 
 pub use density::{Content, Densities, Panel};
 pub use histogram::Histogram;
-pub use loss_curve::{LossCurve, Point, ReferenceLine};
+pub use loss_curve::{LossCurve, LossCurves, Point, ReferenceLine};
 pub use tiles::{ColumnGroup, Palette, Tiles};
 
 use std::path::Path;

@@ -151,7 +151,7 @@ impl Lab {
         stderr
     }
 
-    /// The JSON object that `evaluate RUN --json` prints, but for the name of its checkpoint, which must be one of the run.
+    /// The JSON object that `evaluate RUN --json` prints, without its checkpoint, which must be one of the run.
     #[track_caller]
     pub fn figures(&self, run: &str, more: &[&str]) -> Value {
         let mut figures: Value =

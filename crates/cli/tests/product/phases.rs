@@ -35,6 +35,11 @@ fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
 fn a_field_theory_learns_from_samples_and_has_the_figures_of_its_own_coordinates() {
     on_every_backend(|lab| {
         lab.trains(FIELD, "run", &[]);
+        // Both trainings are in the picture, by losses of their own.
+        let curve = std::fs::read_to_string(lab.path("run/plots/loss.svg")).unwrap();
+        for words in ["Flow matching", "mean square error of the velocity", "Variational free energy"] {
+            assert!(curve.contains(words), "{words}");
+        }
         let figures = lab.figures("run", &[]);
         let number = |of: &Value| of.as_f64().unwrap_or_else(|| panic!("no number in {figures}"));
         assert!(number(&figures["ess"]) > 0.6, "{figures}");
