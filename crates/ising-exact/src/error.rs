@@ -98,6 +98,17 @@ pub enum Error {
         /// J_y.
         y: f64,
     },
+    /// One coupling is zero, so that there is no critical temperature to take by default.
+    #[error(
+        "couplings {x} and {y} leave uncoupled chains, which have no critical temperature to take by default: \
+         give a temperature (or beta)"
+    )]
+    NoCriticalTemperature {
+        /// J_x.
+        x: f64,
+        /// J_y.
+        y: f64,
+    },
     /// The method does not cover this boundary.
     #[error("{method} is not available for the {boundary} boundary: {remedy}")]
     Boundary {

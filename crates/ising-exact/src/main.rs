@@ -154,6 +154,9 @@ fn report(arguments: &Arguments) -> Result<Report, Error> {
         Some(Temperature::Value(t)) => t,
         _ => critical_temperature(coupling_x, coupling_y),
     };
+    if temperature == 0.0 && arguments.beta.is_none() && !matches!(arguments.temperature, Some(Temperature::Value(_))) {
+        return Err(Error::NoCriticalTemperature { x: coupling_x, y: coupling_y });
+    }
     let exact = match arguments.beta {
         Some(beta) => lattice.thermodynamics_at_beta(beta)?,
         None => lattice.thermodynamics(temperature)?,

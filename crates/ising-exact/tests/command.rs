@@ -116,7 +116,9 @@ fn wrong_use_is_one_sentence_and_code_2() {
         ("--size 8 --temperature 2 --beta 2", "cannot be used with"),
         ("--size 8 --boundary round", "use periodic, open, cylinder"),
         ("--size 8 --coupling-x inf", "coupling inf is not finite"),
-        ("--size 8 --coupling-x 0", "temperature 0 is not a positive finite number"),
+        ("--size 8 --coupling-x 0", "couplings 0 and 1 leave uncoupled chains, which have no critical temperature"),
+        ("--size 8 --coupling-y 0", "couplings 1 and 0 leave uncoupled chains"),
+        ("--size 8 --coupling-y 0 --temperature critical", "give a temperature (or beta)"),
         ("--size 65 --density-of-states", "4225 sites are too many for the density of states"),
         ("--size 8 --boundary open --density-of-states", "not available for the open boundary"),
         ("--size 8 --coupling-x 2 --density-of-states", "not equally strong"),
@@ -134,4 +136,23 @@ fn what_double_precision_cannot_give_is_code_1() {
     let cold = "--size 9 --coupling-x -1 --coupling-y -1 --temperature 0.3";
     command(cold).assert().code(1).stderr(contains("raise the temperature, or use the density of states")).stdout("");
     command("--size 8 --temperature 1e-307").assert().code(1).stderr(contains("beyond double precision")).stdout("");
+}
+
+/// Rings of eight spins without bonds between them, and chains.
+#[test]
+fn a_coupling_of_zero_leaves_rings_and_chains() {
+    let k = 1.0 / 1.5f64;
+    let ring = ((2.0 * k.cosh()).powi(8) + (2.0 * k.sinh()).powi(8)).ln();
+    let chain = 8.0 * 2f64.ln() + 7.0 * k.cosh().ln();
+    for (arguments, ln_z) in [
+        ("--coupling-y 0", 6.0 * ring),
+        ("--coupling-y 0 --boundary open", 6.0 * chain),
+        ("--coupling-y 0 --infinite", 6.0 * ring),
+        ("--coupling-x 0 --size 6 --size-y 8", 6.0 * ring),
+        ("--coupling-x 0 --size 6 --size-y 8 --boundary cylinder", 6.0 * chain),
+    ] {
+        let size = if arguments.contains("--size") { "" } else { "--size 8 --size-y 6 " };
+        let found = json(&format!("{size}{arguments} --temperature 1.5"));
+        assert!((found["ln_z"].as_f64().unwrap() - ln_z).abs() < 1e-12 * ln_z, "{arguments}: {found}");
+    }
 }
