@@ -68,21 +68,21 @@ pub enum Error {
         /// Inverse temperature.
         beta: f64,
     },
-    /// Frustration makes the terms cancel so far that too few digits would be left.
+    /// Frustration makes two terms cancel in more digits than can be carried in reasonable time.
     #[error(
-        "only a fraction {left:.1e} is left after cancellation between frustrated terms, too little for double precision: \
-         raise the temperature, or use the density of states (exact at every temperature) up to {dos_sites} sites"
+        "frustrated terms cancel in their first {lost:.0} digits, more than can be carried: no digit would be left; \
+         raise the temperature to {temperature} or above, or take a smaller lattice"
     )]
     Cancellation {
-        /// Size of the result relative to the terms that cancel.
-        left: f64,
-        /// Largest number of sites of [`Lattice::density_of_states`](crate::Lattice::density_of_states).
-        dos_sites: usize,
+        /// Decimal digits that cancel.
+        lost: f64,
+        /// A temperature that can be computed.
+        temperature: f64,
     },
-    /// Two eliminations in opposite order disagree: the couplings are too frustrated for this temperature.
+    /// Two eliminations in opposite order disagree, and the lattice is too large to carry more digits.
     #[error(
-        "two eliminations of the same Pfaffian differ by {difference:.1e} in {what}: the couplings are too frustrated \
-         for double precision at this temperature; raise it"
+        "only {digits:.0} digits of {what} are left after cancellation between frustrated couplings, and more would \
+         take too long: raise the temperature or take a smaller lattice", digits = digits_left(*difference)
     )]
     Unstable {
         /// The quantity that differs most.
@@ -109,6 +109,22 @@ pub enum Error {
         /// J_y.
         y: f64,
     },
+    /// A result breaks a bound that holds for every lattice: a defect of this library, found before the result was
+    /// given out.
+    #[error(
+        "{what} came out as {found:e}, outside its bounds from {low:e} to {high:e}, and is withheld: \
+         this is a defect of the program, please report it; a slightly different temperature may work"
+    )]
+    Unphysical {
+        /// The quantity.
+        what: &'static str,
+        /// The value found.
+        found: f64,
+        /// Its lower bound.
+        low: f64,
+        /// Its upper bound.
+        high: f64,
+    },
     /// The method does not cover this boundary.
     #[error("{method} is not available for the {boundary} boundary: {remedy}")]
     Boundary {
@@ -119,6 +135,11 @@ pub enum Error {
         /// What to do instead.
         remedy: &'static str,
     },
+}
+
+/// Decimal digits that a relative difference leaves.
+fn digits_left(difference: f64) -> f64 {
+    (-difference.log10()).floor().max(0.0)
 }
 
 pub(crate) fn check_beta(name: &'static str, value: f64) -> Result<f64, Error> {

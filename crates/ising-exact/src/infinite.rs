@@ -7,7 +7,7 @@ use crate::{
     error::{beta_of, check_coupling},
     jet::{Jet, JetSum},
     phase::Phase,
-    thermodynamics::LogZ,
+    thermodynamics::{Bounds, LogZ},
 };
 
 /// Below this distance from T_c (in 1 − x − y − xy) rounding hides how far the temperature is from T_c.
@@ -55,7 +55,8 @@ pub fn infinite_lattice(coupling_x: f64, coupling_y: f64, temperature: f64) -> R
     if critical {
         residual.d2 = 0.0;
     }
-    let exact = LogZ::new(phase.linear, residual).at(1, beta)?;
+    let bounds = Bounds { ground: -(j[0] + j[1]), mean: 0.0, entropy: 0.0 };
+    let exact = LogZ::new(phase.linear, residual).at(1, beta)?.within(bounds)?;
     Ok(InfiniteLattice {
         temperature,
         ln_z_per_site: exact.ln_z,

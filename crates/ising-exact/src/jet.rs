@@ -2,12 +2,114 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
+/// What a jet is made of: `f64`, or a number of any precision. By reference, since the latter own memory.
+pub(crate) trait Number: Clone {
+    fn plus(&self, o: &Self) -> Self;
+    fn minus(&self, o: &Self) -> Self;
+    fn times(&self, o: &Self) -> Self;
+    fn over(&self, o: &Self) -> Self;
+    /// `c · self`.
+    fn scaled(&self, c: f64) -> Self;
+    /// `self + c`.
+    fn raised(&self, c: f64) -> Self;
+    /// Whether the number is above zero; false for one that is not a number.
+    fn is_positive(&self) -> bool;
+}
+
+impl Number for f64 {
+    fn plus(&self, o: &Self) -> Self {
+        self + o
+    }
+    fn minus(&self, o: &Self) -> Self {
+        self - o
+    }
+    fn times(&self, o: &Self) -> Self {
+        self * o
+    }
+    fn over(&self, o: &Self) -> Self {
+        self / o
+    }
+    fn scaled(&self, c: f64) -> Self {
+        self * c
+    }
+    fn raised(&self, c: f64) -> Self {
+        self + c
+    }
+    fn is_positive(&self) -> bool {
+        *self > 0.0
+    }
+}
+
 /// `f(β)`, `f'(β)` and `f''(β)`, carried through arithmetic exactly to rounding.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Jet {
-    pub v: f64,
-    pub d1: f64,
-    pub d2: f64,
+pub(crate) struct Jet<R = f64> {
+    pub v: R,
+    pub d1: R,
+    pub d2: R,
+}
+
+/// Arithmetic of every precision.
+impl<R: Number> Jet<R> {
+    pub fn scale(&self, c: f64) -> Self {
+        Self { v: self.v.scaled(c), d1: self.d1.scaled(c), d2: self.d2.scaled(c) }
+    }
+
+    /// `self + c`, c a constant.
+    pub fn shift(&self, c: f64) -> Self {
+        Self { v: self.v.raised(c), d1: self.d1.clone(), d2: self.d2.clone() }
+    }
+
+    /// `c · self`, c a constant.
+    pub fn multiple(&self, c: &R) -> Self {
+        Self { v: self.v.times(c), d1: self.d1.times(c), d2: self.d2.times(c) }
+    }
+
+    pub fn plus(&self, o: &Self) -> Self {
+        Self { v: self.v.plus(&o.v), d1: self.d1.plus(&o.d1), d2: self.d2.plus(&o.d2) }
+    }
+
+    pub fn minus(&self, o: &Self) -> Self {
+        Self { v: self.v.minus(&o.v), d1: self.d1.minus(&o.d1), d2: self.d2.minus(&o.d2) }
+    }
+
+    pub fn times(&self, o: &Self) -> Self {
+        Self {
+            v: self.v.times(&o.v),
+            d1: self.d1.times(&o.v).plus(&self.v.times(&o.d1)),
+            d2: self.d2.times(&o.v).plus(&self.d1.times(&o.d1).scaled(2.0)).plus(&self.v.times(&o.d2)),
+        }
+    }
+
+    pub fn square(&self) -> Self {
+        Self {
+            v: self.v.times(&self.v),
+            d1: self.v.times(&self.d1).scaled(2.0),
+            d2: self.d1.times(&self.d1).plus(&self.v.times(&self.d2)).scaled(2.0),
+        }
+    }
+
+    pub fn over(&self, o: &Self) -> Self {
+        // q = self/o solved order by order: no squares or cubes of 1/o that could overflow.
+        let v = self.v.over(&o.v);
+        let d1 = self.d1.minus(&v.times(&o.d1)).over(&o.v);
+        let d2 = self.d2.minus(&d1.times(&o.d1).scaled(2.0)).minus(&v.times(&o.d2)).over(&o.v);
+        Self { v, d1, d2 }
+    }
+
+    /// `self^n · start`, by repeated squaring.
+    pub fn power_times(&self, n: usize, start: Self) -> Self {
+        let (mut product, mut base, mut rest) = (start, self.clone(), n);
+        while rest > 0 {
+            if rest & 1 == 1 {
+                product = product.times(&base);
+            }
+            rest >>= 1;
+            if rest > 0 {
+                base = base.square();
+            }
+        }
+        product
+    }
 }
 
 impl Jet {
@@ -25,14 +127,6 @@ impl Jet {
     /// Chain rule: `g(self)` from `g`, `g'`, `g''` at the value.
     fn chain(self, g: f64, g1: f64, g2: f64) -> Self {
         Self { v: g, d1: g1 * self.d1, d2: g2 * self.d1 * self.d1 + g1 * self.d2 }
-    }
-
-    pub fn scale(self, c: f64) -> Self {
-        Self { v: c * self.v, d1: c * self.d1, d2: c * self.d2 }
-    }
-
-    pub fn square(self) -> Self {
-        self * self
     }
 
     pub fn exp(self) -> Self {
@@ -85,10 +179,10 @@ impl Jet {
     }
 }
 
-impl Add for Jet {
+impl<R: Number> Add for Jet<R> {
     type Output = Self;
     fn add(self, o: Self) -> Self {
-        Self { v: self.v + o.v, d1: self.d1 + o.d1, d2: self.d2 + o.d2 }
+        self.plus(&o)
     }
 }
 
@@ -101,43 +195,35 @@ impl AddAssign for Jet {
 impl Add<f64> for Jet {
     type Output = Self;
     fn add(self, c: f64) -> Self {
-        Self { v: self.v + c, ..self }
+        self.shift(c)
     }
 }
 
-impl Sub for Jet {
+impl<R: Number> Sub for Jet<R> {
     type Output = Self;
     fn sub(self, o: Self) -> Self {
-        self + -o
+        self.minus(&o)
     }
 }
 
-impl Neg for Jet {
+impl<R: Number> Neg for Jet<R> {
     type Output = Self;
     fn neg(self) -> Self {
         self.scale(-1.0)
     }
 }
 
-impl Mul for Jet {
+impl<R: Number> Mul for Jet<R> {
     type Output = Self;
     fn mul(self, o: Self) -> Self {
-        Self {
-            v: self.v * o.v,
-            d1: self.d1 * o.v + self.v * o.d1,
-            d2: self.d2 * o.v + 2.0 * self.d1 * o.d1 + self.v * o.d2,
-        }
+        self.times(&o)
     }
 }
 
-impl Div for Jet {
+impl<R: Number> Div for Jet<R> {
     type Output = Self;
     fn div(self, o: Self) -> Self {
-        // q = self/o solved order by order: no squares or cubes of 1/o that could overflow.
-        let v = self.v / o.v;
-        let d1 = (self.d1 - v * o.d1) / o.v;
-        let d2 = (self.d2 - 2.0 * d1 * o.d1 - v * o.d2) / o.v;
-        Self { v, d1, d2 }
+        self.over(&o)
     }
 }
 

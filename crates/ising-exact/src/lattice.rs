@@ -1,15 +1,20 @@
 //! The rectangular lattice with uniform couplings: its sizes, boundary and bonds, and the way to every exact method.
 
-use std::{fmt, str::FromStr};
+use std::{f64::consts::LN_2, fmt, str::FromStr};
 
 use crate::{
-    Error, Graph, PlanarLattice, Thermodynamics,
+    Error, Graph, MAX_DOS_SITES, PlanarLattice, Thermodynamics, chain,
     error::{beta_of, check_beta, check_coupling, check_side},
+    rings::{Ends, Rings},
+    thermodynamics::Bounds,
     torus::Torus,
 };
 
 /// Largest side of a lattice.
 pub const MAX_SIDE: usize = 4096;
+
+/// Largest relative difference between a torus and its mirror image that is taken for no loss.
+const AGREEMENT: f64 = 1e-12;
 
 /// How one direction of the lattice ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,9 +165,10 @@ impl Lattice {
     /// Exact thermodynamics at temperature `temperature` (units of J / k_B).
     ///
     /// # Errors
-    /// A temperature that is not positive and finite; [`Error::OutOfRange`] where a result overflows;
-    /// [`Error::Cancellation`] on the torus with two seams at low temperature; with an open edge, those of
-    /// [`PlanarLattice::thermodynamics`].
+    /// A temperature that is not positive and finite; [`Error::OutOfRange`] where a result overflows; [`Error::Side`]
+    /// for an open lattice whose shorter side is beyond [`MAX_PLANAR_WIDTH`](crate::MAX_PLANAR_WIDTH);
+    /// [`Error::Cancellation`] on a torus that is large, cold and frustrated along x and along y; [`Error::Unphysical`]
+    /// for a result that cannot be right.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
         let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
         Ok(Thermodynamics { temperature, ..found })
@@ -174,28 +180,74 @@ impl Lattice {
     /// As [`Lattice::thermodynamics`].
     pub fn thermodynamics_at_beta(&self, beta: f64) -> Result<Thermodynamics, Error> {
         check_beta("beta", beta)?;
-        let edges = [self.boundary.x, self.boundary.y];
-        if edges.contains(&Edge::Open) {
-            return self.planar()?.thermodynamics_at_beta(beta);
-        }
-        let anti = edges.map(|edge| edge == Edge::Antiperiodic);
-        Torus { size: self.size, j: self.couplings, anti }.log_z(beta)?.at(self.sites(), beta)
+        self.by_best_method(beta)?.within(self.bounds())
     }
 
-    /// A lattice with an open edge as a planar lattice, with x and y exchanged when it is x that is open and y closed.
-    fn planar(&self) -> Result<PlanarLattice, Error> {
-        let Self { size: [m, n], couplings: [jx, jy], boundary: Boundary { x, y } } = *self;
-        if y != Edge::Open {
-            let swapped = Self { size: [n, m], couplings: [jy, jx], boundary: Boundary { x: y, y: x } };
-            return swapped.planar();
+    fn by_best_method(&self, beta: f64) -> Result<Thermodynamics, Error> {
+        let [x, y] = self.axes();
+        let sites = self.sites();
+        if x.j == 0.0 || y.j == 0.0 {
+            let (line, copies) = if y.j == 0.0 { (x, y.side) } else { (y, x.side) };
+            return line.thermodynamics(self.self_energy(), beta)?.copies(copies);
         }
-        let along_y = vec![jy; m * (n - 1)];
-        if x == Edge::Open {
-            return PlanarLattice::open([m, n], vec![jx; (m - 1) * n], along_y);
+        let rings = |ring, along| Rings::new(ring, along).thermodynamics(beta);
+        match (x.ends, y.ends) {
+            (Ends::Closed, Ends::Closed) => {
+                // The products of the mirror image run over the other momenta; where couplings that differ much cost
+                // digits, they differ.
+                let [m, n] = self.size;
+                let torus = |size, j| Torus { size, j }.log_z(beta).at(sites, beta);
+                let (one, mirror) = (torus([m, n], [x.j, y.j])?, torus([n, m], [y.j, x.j])?);
+                if one.difference(&mirror, f64::MIN_POSITIVE).1 <= AGREEMENT { Ok(one) } else { rings(x, y) }
+            }
+            (Ends::Open, Ends::Open) => {
+                let [m, n] = self.size;
+                PlanarLattice::open(self.size, vec![x.j; (m - 1) * n], vec![y.j; m * (n - 1)])?
+                    .thermodynamics_at_beta(beta)
+            }
+            (Ends::Seam, Ends::Seam) => match rings(x, y) {
+                Err(Error::Cancellation { .. }) if x.j == y.j && sites <= MAX_DOS_SITES => {
+                    self.density_of_states()?.thermodynamics_at_beta(beta)
+                }
+                found => found,
+            },
+            (_, Ends::Open) | (Ends::Seam, _) => rings(x, y),
+            (Ends::Open, _) | (_, Ends::Seam) => rings(y, x),
         }
-        let mut row = vec![jx; m];
-        row[m - 1] *= x.sign();
-        PlanarLattice::cylinder([m, n], row.repeat(n), along_y)
+    }
+
+    /// Both directions as the methods see them: turning every other spin makes the couplings positive,
+    /// which leaves one negative bond in rings of odd length.
+    fn axes(&self) -> [Axis; 2] {
+        let edges = [self.boundary.x, self.boundary.y];
+        std::array::from_fn(|i| {
+            let (side, j, edge) = (self.size[i], self.couplings[i], edges[i]);
+            // No bond but from a site to itself, or two bonds between two sites that cancel.
+            if j == 0.0 || side == 1 || side == 2 && edge == Edge::Antiperiodic {
+                return Axis { side, j: 0.0, ends: Ends::Open };
+            }
+            let turned = (edge == Edge::Antiperiodic) != (j < 0.0 && side % 2 == 1);
+            let ends = match edge {
+                Edge::Open => Ends::Open,
+                _ if turned => Ends::Seam,
+                _ => Ends::Closed,
+            };
+            Axis { side, j: j.abs(), ends }
+        })
+    }
+
+    /// Energy per site of the bonds from a site to itself.
+    fn self_energy(&self) -> f64 {
+        let edges = [self.boundary.x, self.boundary.y];
+        [0, 1].map(|i| if self.size[i] == 1 { 0.0 - self.couplings[i] * edges[i].sign() } else { 0.0 }).iter().sum()
+    }
+
+    /// Every frustrated ring has one unsatisfied bond in the ground state: a domain wall with one bond in each of them
+    /// exists.
+    fn bounds(&self) -> Bounds {
+        let mean = self.self_energy();
+        let ground: f64 = self.axes().iter().map(Axis::ground_energy).sum();
+        Bounds { ground: mean + ground, mean, entropy: LN_2 / self.sites() as f64 }
     }
 
     /// The lattice as a list of bonds, for [`Graph::thermodynamics`].
@@ -218,5 +270,41 @@ impl Lattice {
             }
         }
         graph
+    }
+}
+
+/// One direction of a lattice: its sites, a coupling that is not negative, and its ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Axis {
+    pub side: usize,
+    pub j: f64,
+    pub ends: Ends,
+}
+
+impl Axis {
+    /// Thermodynamics of one chain along this direction, with the energy per site of bonds that the spins have to
+    /// themselves.
+    fn thermodynamics(self, self_energy: f64, beta: f64) -> Result<Thermodynamics, Error> {
+        let Self { side, j, ends } = self;
+        let constant = self_energy * side as f64;
+        let log_z = match ends {
+            Ends::Open => chain::open(side, j, beta),
+            Ends::Closed => chain::ring(side, j, beta),
+            Ends::Seam => {
+                let single = Self { side: 1, j: 0.0, ends: Ends::Closed };
+                return Rings { constant, ..Rings::new(single, self) }.thermodynamics(beta);
+            }
+        };
+        log_z.with_energy(constant).at(side, beta)
+    }
+
+    /// Energy of the ground state per site.
+    fn ground_energy(&self) -> f64 {
+        let unsatisfied = match self.ends {
+            Ends::Open => 1.0,
+            Ends::Closed => 0.0,
+            Ends::Seam => 2.0,
+        };
+        -self.j * (1.0 - unsatisfied / self.side as f64)
     }
 }

@@ -144,7 +144,10 @@ fn complain(error: &str) {
 
 /// Whether other arguments are the remedy, rather than other physics.
 fn is_usage(error: &Error) -> bool {
-    !matches!(error, Error::OutOfRange { .. } | Error::Cancellation { .. } | Error::Unstable { .. })
+    !matches!(
+        error,
+        Error::OutOfRange { .. } | Error::Cancellation { .. } | Error::Unstable { .. } | Error::Unphysical { .. }
+    )
 }
 
 fn report(arguments: &Arguments) -> Result<Report, Error> {

@@ -19,11 +19,10 @@ pub(crate) struct Phase {
     pub delta: Jet,
 }
 
-/// One momentum: ln(1+h), γ = −ln r, and γ + ln x, which stays finite when x underflows.
+/// One momentum: ln(1+h) and γ = −ln r.
 pub(crate) struct Mode {
     pub ln_1p_h: Jet,
     pub gamma: Jet,
-    pub gamma_plus_ln_x: Jet,
 }
 
 impl Phase {
@@ -77,10 +76,6 @@ impl Phase {
         let (d_minus, hd) = self.products(sin2, cos2, edge);
         let scale = one_minus_y * (y + 1.0);
         let gap = one_minus_y * self.delta + y.scale(4.0 * sin2) + hd;
-        Mode {
-            ln_1p_h: (hd / d_minus).ln_1p(),
-            gamma: (gap / (x * scale)).ln_1p(),
-            gamma_plus_ln_x: ((d_minus + hd) / scale).ln(),
-        }
+        Mode { ln_1p_h: (hd / d_minus).ln_1p(), gamma: (gap / (x * scale)).ln_1p() }
     }
 }

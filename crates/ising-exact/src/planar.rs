@@ -9,21 +9,38 @@
 //!
 //! The factors `1 + t G_ij` are the pivots of the Kasteleyn matrix, eliminated in this order; each is a ratio of two partition functions, so all
 //! are positive, and no pivoting is needed. Between ferromagnetic bonds none is below 1. Under frustration they may be small,
-//! and what rounding does then is measured: the lattice is eliminated from both ends, and refused when the two disagree.
+//! and what rounding does then is measured: the lattice is eliminated from both ends, and where the two disagree with
+//! more and more digits.
+//!
+//! An open ferromagnet at low temperature is eliminated as its dual: its domain walls are the even subgraphs of the
+//! lattice of its faces, with e^{−2K} in the place of tanh K. So the smallest specific heat keeps its digits.
+
+use std::f64::consts::LN_2;
 
 use crate::{
     Error, Graph, Thermodynamics,
     error::{beta_of, check_beta, check_coupling, check_side},
     frontier::Frontier,
+    jet::{Jet, JetSum, Number},
     lattice::MAX_SIDE,
-    thermodynamics::LogZ,
+    thermodynamics::{Bounds, LogZ},
+    wide::{FIRST_BITS, Wide, converged},
 };
 
 /// Largest width of the row that is eliminated: the shorter side of an open lattice, the closed side of a cylinder.
 pub const MAX_PLANAR_WIDTH: usize = 256;
 
-/// Largest relative difference between the eliminations from both ends.
-const AGREEMENT: f64 = 1e-9;
+/// Largest relative difference between the eliminations from both ends that is taken for no loss at all.
+const AGREEMENT: f64 = 1e-12;
+
+/// The same where more digits would take too long, between numbers or, where these are smaller than 1, absolutely.
+const COARSE_AGREEMENT: f64 = 1e-9;
+
+/// Work that is not too much with many digits: sites · width² · words^1.6, half a minute or so.
+const MOST_WORK: f64 = 5e6;
+
+/// Largest coupling, in units of T, for which more digits are tried: no number of them would do beyond.
+const LARGEST_K: f64 = 1e5;
 
 /// An open rectangle or a cylinder of Ising spins, each bond with its own coupling of any sign,
 /// energy `E = −Σ J_ab s_a s_b`.
@@ -104,7 +121,8 @@ impl PlanarLattice {
     ///
     /// # Errors
     /// A temperature that is not positive and finite; [`Error::Side`] beyond [`MAX_PLANAR_WIDTH`]; [`Error::OutOfRange`] where a result
-    /// overflows; [`Error::Unstable`] where frustration and low temperature leave fewer than nine digits.
+    /// overflows; [`Error::Unstable`] where frustration and low temperature leave fewer than nine digits of a lattice
+    /// that is too large for more; [`Error::Unphysical`] for a result that cannot be right.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
         let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
         Ok(Thermodynamics { temperature, ..found })
@@ -120,41 +138,168 @@ impl PlanarLattice {
             return self.transposed().thermodynamics_at_beta(beta);
         }
         check_side("eliminated", self.size[0], MAX_PLANAR_WIDTH)?;
-        let unstable = |what, difference| Error::Unstable { what, difference };
-        let eliminate = |lattice: &Self| -> Result<Thermodynamics, Error> {
-            let log_z = lattice.eliminate(beta).ok_or(unstable("ln Z", 1.0))?;
-            log_z.at(self.sites(), beta)
+        let sites = self.sites();
+        let ferromagnet = self.bonds().all(|j| j >= 0.0);
+        let found = match (ferromagnet && !self.closed).then(|| self.eliminate_ferromagnet(beta)).flatten() {
+            Some(log_z) => log_z.at(sites, beta)?,
+            None => self.eliminate_from_both_ends(beta)?,
         };
-        let (one, other) = (eliminate(self)?, eliminate(&self.reversed())?);
-        let sites = self.sites() as f64;
-        for (what, a, b) in [
-            ("ln Z per site", one.ln_z / sites, other.ln_z / sites),
-            ("the energy", one.energy_per_site, other.energy_per_site),
-            ("the entropy", one.entropy_per_site, other.entropy_per_site),
-            ("the specific heat", one.specific_heat_per_site, other.specific_heat_per_site),
-        ] {
-            let difference = (a - b).abs() / a.abs().max(1.0);
-            if difference > AGREEMENT {
-                return Err(unstable(what, difference));
-            }
-        }
-        Ok(one)
+        found.within(self.bounds())
     }
 
-    /// One elimination, row by row; `None` when a pivot is not positive.
-    fn eliminate(&self, beta: f64) -> Option<LogZ> {
+    fn bonds(&self) -> impl Iterator<Item = f64> + Clone {
+        self.along_x.iter().chain(&self.along_y).copied()
+    }
+
+    fn bounds(&self) -> Bounds {
+        let sites = self.sites() as f64;
+        // In a row of one site a bond from a site to itself has one energy only.
+        let own = if self.closed && self.size[0] == 1 { self.along_x.iter().sum() } else { 0.0 };
+        let others: f64 = self.bonds().map(f64::abs).sum();
+        Bounds { ground: -others / sites, mean: -own / sites, entropy: LN_2 / sites }
+    }
+
+    fn eliminate_from_both_ends(&self, beta: f64) -> Result<Thermodynamics, Error> {
+        let at = |log_z: Option<LogZ>| log_z.map(|log_z| log_z.at(self.sites(), beta)).transpose();
+        let (one, other) = (at(self.eliminate(beta))?, at(self.reversed().jittered().eliminate(beta))?);
+        let both = one.zip(other);
+        let difference = |floor| both.as_ref().map_or(("ln Z", 1.0), |(one, other)| one.difference(other, floor));
+        if difference(f64::MIN_POSITIVE).1 <= AGREEMENT {
+            return Ok(both.expect("they agree").0);
+        }
+        let (width, sites) = (self.size[0] as f64, self.sites() as f64);
+        let strongest = beta * self.bonds().fold(0.0, |most: f64, j| most.max(j.abs()));
+        let affordable =
+            |bits| strongest < LARGEST_K && sites * width * width * (bits as f64 / 64.0).powf(1.6) < MOST_WORK;
+        let log_z = |bits| self.eliminate_wide(beta, bits);
+        if let Some(found) = converged(self.sites(), beta, FIRST_BITS, affordable, log_z)? {
+            return Ok(found);
+        }
+        let (what, difference) = difference(1.0);
+        match both {
+            Some((one, _)) if difference <= COARSE_AGREEMENT => {
+                Ok(Thermodynamics { specific_heat_per_site: one.specific_heat_per_site.max(0.0), ..one })
+            }
+            _ => Err(Error::Unstable { what, difference }),
+        }
+    }
+
+    /// The sum over even subgraphs of products of t, row by row, as its factors `1 + factor`; `None` when one is not
+    /// positive.
+    fn subgraphs<R: Number>(
+        &self,
+        zero: &Jet<R>,
+        t: impl Fn(f64) -> Jet<R>,
+        mut factor: impl FnMut(Jet<R>),
+    ) -> Option<()> {
         let [m, n] = self.size;
         let row_length = if self.closed { m } else { m - 1 };
-        let mut frontier = Frontier::new(m, beta);
+        let mut frontier = Frontier::new(m, zero);
         for y in 0..n {
             if y > 0 {
-                frontier.next_row(&self.along_y[(y - 1) * m..y * m]);
+                let t: Vec<Jet<R>> = self.along_y[(y - 1) * m..y * m].iter().map(|&j| t(j)).collect();
+                frontier.next_row(&t);
             }
             for (x, &j) in self.along_x[y * row_length..(y + 1) * row_length].iter().enumerate() {
-                frontier.bond(x, j)?;
+                // A bond from a spin to itself is no part of a subgraph.
+                if j != 0.0 && m > 1 {
+                    factor(frontier.bond(x, &t(j))?);
+                }
             }
         }
-        Some(frontier.into_log_z())
+        Some(())
+    }
+
+    /// Minus the energy of bonds from a spin to itself, and all other bonds.
+    fn split(&self) -> (f64, impl Iterator<Item = f64>) {
+        let own = self.closed && self.size[0] == 1;
+        let skip = if own { self.along_x.len() } else { 0 };
+        (self.bonds().take(skip).sum(), self.bonds().skip(skip))
+    }
+
+    /// One elimination in double precision.
+    fn eliminate(&self, beta: f64) -> Option<LogZ> {
+        let mut log_z = JetSum::new();
+        log_z.add(Jet::constant(self.sites() as f64 * LN_2));
+        let (mut linear, bonds) = self.split();
+        for j in bonds {
+            let strength = Jet::linear(j.abs(), beta);
+            if strength.v < 0.5 {
+                log_z.add(strength.ln_cosh());
+            } else {
+                linear += j.abs();
+                log_z.add(strength.scale(-2.0).exp().ln_1p() + -LN_2);
+            }
+        }
+        self.subgraphs(&Jet::ZERO, |j| Jet::linear(j, beta).tanh(), |tg| log_z.add(tg.ln_1p()))?;
+        Some(LogZ::new(linear, log_z.total()))
+    }
+
+    /// One elimination with numbers of `bits` bits.
+    fn eliminate_wide(&self, beta: f64, bits: usize) -> Option<LogZ> {
+        let hyperbolic = |j: f64| {
+            let [plus, minus] = [j, -j].map(|j| Jet::<Wide>::exponential(j, beta, bits));
+            (plus.plus(&minus), plus.minus(&minus))
+        };
+        let (own, bonds) = self.split();
+        let one = Jet::number(1.0, bits);
+        // 2^N Π cosh K = 2^{N − bonds} Π 2 cosh K.
+        let (mut z, mut count) = (Jet::number(2.0, bits).power_times(self.sites(), one.clone()), 0);
+        for j in bonds {
+            z = z.times(&hyperbolic(j).0);
+            count += 1;
+        }
+        z = Jet::number(0.5, bits).power_times(count, z);
+        let t = |j| {
+            let (two_cosh, two_sinh) = hyperbolic(j);
+            two_sinh.over(&two_cosh)
+        };
+        self.subgraphs(&Jet::number(0.0, bits), t, |tg| z = z.times(&tg.shift(1.0)))?;
+        Some(z.log_z(beta)?.with_energy(-own))
+    }
+
+    /// One elimination of an open lattice with couplings that are not negative: of itself at high temperature, of its
+    /// dual at low.
+    fn eliminate_ferromagnet(&self, beta: f64) -> Option<LogZ> {
+        let sum = |f: &dyn Fn(f64) -> f64| -> f64 { self.bonds().map(f).sum() };
+        let cold = sum(&|j| (-2.0 * beta * j).exp()) < sum(&|j| (beta * j).tanh());
+        if cold && self.size[0] > 1 { self.eliminate_dual(beta) } else { self.eliminate(beta) }
+    }
+
+    /// `Z = 2 e^{Σ K} Σ Π e^{−2K}` over domain walls, the even subgraphs of the dual lattice. Its spins stand in
+    /// columns between those of the lattice; the face outside is column 0, first row and last row at once: spins that t
+    /// = 1 makes one.
+    fn eliminate_dual(&self, beta: f64) -> Option<LogZ> {
+        let [m, n] = self.size;
+        let one = Jet::constant(1.0);
+        let wall = |&j: &f64| Jet::linear(-2.0 * j, beta).exp();
+        let mut log_z = JetSum::new();
+        log_z.add(Jet::constant(LN_2));
+        let mut frontier = Frontier::new(m, &one);
+        for y in 0..n {
+            let across = self.along_x[y * (m - 1)..(y + 1) * (m - 1)].iter().map(wall);
+            frontier.next_row(&std::iter::once(one).chain(across).collect::<Vec<_>>());
+            let row: Vec<Jet> = match y + 1 < n {
+                true => self.along_y[y * m..(y + 1) * m].iter().map(wall).collect(),
+                false => vec![one; m - 1],
+            };
+            for (x, t) in row.iter().enumerate() {
+                log_z.add(frontier.bond(x, t)?.ln_1p());
+            }
+        }
+        Some(LogZ::new(self.bonds().sum(), log_z.total()))
+    }
+
+    /// The lattice with its couplings changed in their last digits, so that a symmetric lattice does not round in the
+    /// same way twice.
+    fn jittered(mut self) -> Self {
+        let bonds = self.along_x.iter_mut().chain(&mut self.along_y);
+        for (i, j) in bonds.enumerate() {
+            // Weyl's sequence.
+            let shift = (i as f64 * 0.618_033_988_749_894_9).fract() - 0.5;
+            *j *= 1.0 + 8.0 * f64::EPSILON * shift;
+        }
+        self
     }
 
     /// The open lattice with x and y exchanged.

@@ -13,73 +13,25 @@
 //! and `Π_q D₋ = (1 ± yⁿ)²`: everything left is positive and small where x and y are small.
 //! Below T_c the same products are taken in the dual variables x = e^{−2L}, y = e^{−2K}, where
 //! `Z = e^{mn(K+L)} · ½ (AA + AP + PA + PP)`; so x + y + xy ≤ 1 always.
-//! Antiperiodic spins exchange A and P.
 
 use std::f64::consts::{LN_2, PI};
 
 use crate::{
-    Error,
-    chain::ring,
-    density_of_states::MAX_DOS_SITES,
     jet::{Jet, JetSum},
     phase::{Mode, Phase},
     thermodynamics::LogZ,
 };
 
-/// Smallest fraction that may be left after the one subtraction that the doubly antiperiodic torus needs.
-const SMALLEST_REMAINDER: f64 = 1e-3;
-
-/// A torus with its bonds: `size` sites, couplings `j` along x and y, `anti` where a seam turns the sign.
+/// A torus without frustration: sides of two sites or more, couplings positive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Torus {
     pub size: [usize; 2],
     pub j: [f64; 2],
-    pub anti: [bool; 2],
 }
 
 impl Torus {
-    pub fn log_z(self, beta: f64) -> Result<LogZ, Error> {
-        let Self { size: [m, n], j: [jx, jy], anti: [ax, ay] } = self;
-        if m == 1 {
-            let self_bonds = if ax { -jx } else { jx } * n as f64;
-            let ring = ring(n, jy, ay, beta);
-            return Ok(LogZ::new(ring.linear + self_bonds, ring.residual));
-        }
-        if n == 1 || jx == 0.0 {
-            return if n == 1 { self.swapped().log_z(beta) } else { Ok(ring(n, jy, ay, beta).times(m as f64)) };
-        }
-        if jy == 0.0 {
-            return Ok(ring(m, jx, ax, beta).times(n as f64));
-        }
-        // Turning every other spin makes the couplings positive; an odd side keeps one negative seam.
-        let ferro = Self {
-            size: self.size,
-            j: self.j.map(f64::abs),
-            anti: [ax != (jx < 0.0 && m % 2 == 1), ay != (jy < 0.0 && n % 2 == 1)],
-        };
-        Ok(match ferro.anti {
-            [false, false] => ferro.sectors(beta).no_seam(),
-            [false, true] => ferro.sectors(beta).one_seam(),
-            [true, false] => ferro.swapped().sectors(beta).one_seam(),
-            [true, true] => {
-                // The two orders lose different numbers of digits where the sides differ.
-                let orders = [ferro, ferro.swapped()].map(|torus| torus.sectors(beta).two_seams());
-                let (left, log_z) = if orders[0].0 >= orders[1].0 { orders[0] } else { orders[1] };
-                if left.is_nan() || left < SMALLEST_REMAINDER {
-                    return Err(Error::Cancellation { left: left.max(0.0), dos_sites: MAX_DOS_SITES });
-                }
-                log_z
-            }
-        })
-    }
-
-    fn sectors(self, beta: f64) -> Sectors {
-        Sectors::new(self.size, self.j, beta)
-    }
-
-    fn swapped(self) -> Self {
-        let Self { size: [m, n], j: [jx, jy], anti: [ax, ay] } = self;
-        Self { size: [n, m], j: [jy, jx], anti: [ay, ax] }
+    pub fn log_z(self, beta: f64) -> LogZ {
+        Sectors::new(self.size, self.j, beta).log_z()
     }
 }
 
@@ -117,15 +69,13 @@ impl Modes {
 
     fn parity(&self, odd: bool) -> Parity {
         let m = self.m;
-        let zero = self.mode(0);
-        let [mut smooth, mut pairs, mut walls, mut scaled] = [JetSum::new(); 4];
+        let [mut smooth, mut pairs, mut walls] = [JetSum::new(); 3];
         let mut critical = None;
         for k in (usize::from(odd)..=self.n).step_by(2) {
             // ±φ are two momenta except at 0 and π.
             let weight = if k == 0 || k == self.n { 1.0 } else { 2.0 };
             let mode = self.mode(k);
             smooth.add(mode.ln_1p_h.scale(0.5 * m * weight));
-            scaled.add((zero.gamma_plus_ln_x - mode.gamma_plus_ln_x).scale(m).exp().scale(weight));
             let exponent = mode.gamma.scale(-m);
             if exponent.v < -740.0 {
                 continue;
@@ -138,14 +88,7 @@ impl Modes {
             pairs.add((-r_to_m.square()).ln_1p().scale(0.5 * weight));
             walls.add(r_to_m.atanh().scale(weight));
         }
-        Parity {
-            odd,
-            smooth: smooth.total(),
-            pairs: pairs.total(),
-            walls: walls.total(),
-            scaled_walls: scaled.total(),
-            critical,
-        }
+        Parity { odd, smooth: smooth.total(), pairs: pairs.total(), walls: walls.total(), critical }
     }
 }
 
@@ -159,8 +102,6 @@ struct Parity {
     pairs: Jet,
     /// Σ artanh r_q^m, without the critical mode.
     walls: Jet,
-    /// Σ (r_q/r_0)^m.
-    scaled_walls: Jet,
     /// −mγ of q = 0 where r_0^m is of order one; it passes through zero at T_c.
     critical: Option<Jet>,
 }
@@ -217,8 +158,6 @@ struct Sectors {
     winding_pairs: Jet,
     odd: Parity,
     even: Parity,
-    /// (m ln x, m(γ₀ + ln x)) in the ordered phase where r_0^m is below rounding; m ln x by its coefficient of β.
-    scaled: Option<(f64, Jet)>,
 }
 
 impl Sectors {
@@ -227,18 +166,11 @@ impl Sectors {
         let phase = Phase::new(j, beta);
         let (m, n) = (size[0] as f64, size[1]);
         let modes = Modes { phase, m, n };
-        let zero = modes.mode(0);
-        let negligible = zero.gamma.v.is_nan() || m * zero.gamma.v > 40.0;
-        let scaled = (phase.ordered && negligible).then(|| (-2.0 * m * j[1], zero.gamma_plus_ln_x.scale(m)));
         let other = Phase::new([j[1], j[0]], beta);
         let cross = Modes { phase: other, m: size[1] as f64, n: size[0] }.parity(true).walls;
         let (winding, winding_pairs) = modes.winding();
         let [even, odd] = [false, true].map(|odd| modes.parity(odd));
-        Self { sites: m * n as f64, phase, cross, winding, winding_pairs, odd, even, scaled }
-    }
-
-    fn times_common(&self, linear: f64, logarithm: Jet) -> LogZ {
-        LogZ::new(self.sites * self.phase.linear + linear, self.phase.prefactor.scale(self.sites) + logarithm)
+        Self { sites: m * n as f64, phase, cross, winding, winding_pairs, odd, even }
     }
 
     /// ln of the factors common to AA and PA (odd), or to AP and PP (even).
@@ -247,13 +179,8 @@ impl Sectors {
         self.winding_pairs + winding + parity.smooth
     }
 
-    /// ln ½(1−E) for a parity, without the factor of both parities that underflows; `None` where it still does.
-    fn ln_half_difference(&self, parity: &Parity) -> Option<Jet> {
-        if self.scaled.is_some() { Some(parity.scaled_walls.ln()) } else { parity.ln_half_difference() }
-    }
-
     /// ½(AA + PA + AP ∓ PP).
-    fn no_seam(&self) -> LogZ {
+    fn log_z(&self) -> LogZ {
         let (odd, even) = (&self.odd, &self.even);
         let logarithm = if self.phase.ordered {
             // e^a + e^b as 2 e^{(a+b)/2} cosh((a−b)/2): odd numbers of winding walls drop out before they are rounded.
@@ -266,41 +193,7 @@ impl Sectors {
             let smaller = even.ln_half_difference().map(|d| d - self.cross.scale(2.0) - odd.ln_half_sum());
             larger + exponential(smaller).ln_1p()
         };
-        self.times_common(0.0, logarithm)
-    }
-
-    /// The logarithm of ½(AP ± PP), with its part linear in β, and the quotient of ½(AA − PA) by it.
-    fn with_seam(&self) -> Option<(f64, Jet, Jet)> {
-        let (odd, even) = (&self.odd, &self.even);
-        let smooth = self.smooth(even) + even.ln_product();
-        let (linear, larger, denominator) = if self.phase.ordered {
-            let difference = self.ln_half_difference(even)?;
-            let (linear, exponent) = self.scaled.unwrap_or((0.0, Jet::ZERO));
-            (linear, smooth + difference - exponent, difference)
-        } else {
-            (0.0, smooth + even.ln_half_sum(), even.ln_half_sum())
-        };
-        let quotient = self.ln_half_difference(odd).map(|d| d + self.cross.scale(2.0) - denominator);
-        Some((linear, larger, exponential(quotient)))
-    }
-
-    /// ½(AA − PA + AP ± PP): the seam turns the bonds along y.
-    fn one_seam(&self) -> LogZ {
-        match self.with_seam() {
-            Some((linear, larger, quotient)) => self.times_common(linear, larger + quotient.ln_1p()),
-            None => LogZ::new(f64::NAN, Jet::ZERO),
-        }
-    }
-
-    /// ½(−AA + PA + AP ± PP), and the fraction of the larger term that its difference leaves.
-    fn two_seams(&self) -> (f64, LogZ) {
-        match self.with_seam() {
-            Some((linear, larger, quotient)) => {
-                let left = -quotient + 1.0;
-                (left.v, self.times_common(linear, larger + left.ln()))
-            }
-            None => (0.0, LogZ::new(f64::NAN, Jet::ZERO)),
-        }
+        LogZ::new(self.sites * self.phase.linear, self.phase.prefactor.scale(self.sites) + logarithm)
     }
 }
 
