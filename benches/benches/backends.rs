@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use backend_ndarray::{Cpu, Real};
 use benches::{Configuration, ISING, MNIST};
 use criterion::{BenchmarkId, Criterion};
-use flow_core::{Coordinates, Draws, Memory, Potential, Precision, Purpose, Solve, Space, Stage};
+use flow_core::{Coordinates, Memory, Potential, Precision, Purpose, RngKey, Solve, Space, Stage};
 
 /// Evaluations or pullbacks per measurement, so that entering the field does not count.
 const STAGES: u64 = 20;
@@ -21,19 +21,19 @@ type Measured = RefCell<Vec<(String, String, Vec<f64>)>>;
 fn stages<S: Space>(space: &S, potential: &dyn Potential<S>, batch: &[f64], pullback: bool) {
     let (dim, stage) = (potential.dim(), Stage { t: 0.0, index: 0 });
     let rows = batch.len() / dim;
-    let draws = Draws::new(0, Purpose::Train, 0);
-    let field = potential.freeze(&Solve { rows, draws, coordinates: Coordinates::Auto });
+    let key = RngKey::new(0, Purpose::Train, 0);
+    let field = potential.freeze(&Solve { rows, key, coordinates: Coordinates::Auto });
     space.map_rows(rows, |range| {
         let x = space.upload(range.len(), dim, &batch[range.start * dim..range.end * dim]);
         let laplacian_bar = space.upload_column(&vec![1.0; range.len()]);
         let mut laplacian = space.column_zeros(range.len());
         let (mut chart, state) = field.enter(range, x);
         let (mut velocity, mut state_bar) = (state.clone(), state.clone());
-        let mut memo = Vec::new();
-        chart.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), Some(&mut memo));
+        let mut residuals = Vec::new();
+        chart.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
         for _ in 0..STAGES {
             if pullback {
-                chart.pullback(stage, &state, &memo, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
+                chart.pullback(stage, &state, &residuals, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
             } else {
                 chart.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), None);
             }

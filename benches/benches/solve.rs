@@ -19,7 +19,7 @@ fn solve(criterion: &mut Criterion) {
         for (question, gradient) in [("training-step", true), ("likelihood", false)] {
             let mut group = criterion.benchmark_group(question);
             group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(8));
-            for (way, coordinates) in [("x", Coordinates::X), ("feature-space", Coordinates::Own)] {
+            for (way, coordinates) in [("x", Coordinates::X), ("feature-space", Coordinates::Feature)] {
                 let id = BenchmarkId::new(format!("{}/ndarray-cpu-f32", configuration.name), way);
                 group.bench_function(id, |bencher| {
                     bencher.iter(|| {

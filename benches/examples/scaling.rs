@@ -83,15 +83,15 @@ fn series(quick: bool, threads: usize) -> Vec<Series> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let counts = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n <= cores);
     vec![
-        of("hidden units, feature space", Coordinates::Own, 2.0, &sizes(base.hidden), hidden),
+        of("hidden units, feature space", Coordinates::Feature, 2.0, &sizes(base.hidden), hidden),
         of("hidden units, in x", Coordinates::X, 1.0, &sizes(base.hidden), hidden),
-        of("dimension, feature space", Coordinates::Own, 0.0, &sizes(base.dim), dim),
+        of("dimension, feature space", Coordinates::Feature, 0.0, &sizes(base.dim), dim),
         of("dimension, in x", Coordinates::X, 1.0, &sizes(base.dim), dim),
-        of("rows", Coordinates::Own, 1.0, &sizes(2 * base.batch), |c, size| c.batch = size),
-        of("steps", Coordinates::Own, 1.0, &sizes(base.steps), |c, size| c.steps = size),
+        of("rows", Coordinates::Feature, 1.0, &sizes(2 * base.batch), |c, size| c.batch = size),
+        of("steps", Coordinates::Feature, 1.0, &sizes(base.steps), |c, size| c.steps = size),
         Series {
             name: "threads",
-            coordinates: Coordinates::Own,
+            coordinates: Coordinates::Feature,
             expected: -1.0,
             cases: counts.map(|n| (n as f64, base, n)).collect(),
         },

@@ -2,8 +2,8 @@
 
 use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::{
-    Activation, Coordinates, Direction, Draws, Energy, Error, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory,
-    Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose, Space, Symmetrised, SymmetryDraw,
+    Activation, Coordinates, Direction, Energy, Error, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method,
+    NegativeLogLikelihood, Objective, Outcome, Potential, Purpose, RngKey, Space, Symmetrised, SymmetryDraw,
     Transported,
     train::{BaseSamples, Batches},
 };
@@ -97,12 +97,12 @@ impl Configuration {
     pub fn batch(&self) -> Vec<f64> {
         let width = if self.name == "mnist" { 3.0 } else { 1.0 };
         let normals =
-            BaseSamples { dim: self.dim }.batch(self.draws(), self.batch).expect("normal numbers never run out");
+            BaseSamples { dim: self.dim }.batch(self.key(), self.batch).expect("normal numbers never run out");
         normals.into_iter().map(|x| width * x).collect()
     }
 
-    fn draws(&self) -> Draws {
-        Draws::new(0, Purpose::Train, 0)
+    fn key(&self) -> RngKey {
+        RngKey::new(0, Purpose::Train, 0)
     }
 
     /// Loss of a batch and, where asked for, its gradient.
@@ -124,7 +124,7 @@ impl Configuration {
             "mnist" => Box::new(NegativeLogLikelihood::default()),
             _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0, gradient: Estimator::Total }),
         };
-        objective.evaluate(&flow, batch, self.draws(), gradient)
+        objective.evaluate(&flow, batch, self.key(), gradient)
     }
 
     /// Samples of the model: as many as a batch has rows.
@@ -135,8 +135,8 @@ impl Configuration {
         let integrator = FixedStep::new(Method::Rk4.tableau(), self.steps)?;
         let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
         let flow = Flow { space, potential, integrator: &integrator, duration: self.duration, coordinates, memory };
-        let draws = Draws::new(0, Purpose::Sample, 0);
-        let base = draws.normals(0..self.batch, self.dim);
-        flow.transport(&base, flow.span(Direction::Forward), draws)
+        let key = RngKey::new(0, Purpose::Sample, 0);
+        let base = key.normals(0..self.batch, self.dim);
+        flow.transport(&base, flow.span(Direction::Forward), key)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use flow_core::{Chart, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage, TimeBasis};
+use flow_core::{BlockField, Error, Field, Parameter, Potential, Residuals, Solve, Space, Stage, TimeBasis};
 use ndarray::{Array2, ShapeBuilder};
 use rustfft::num_complex::Complex;
 
@@ -87,7 +87,7 @@ impl<T: Real> Frozen<'_, T> {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         (Box::new(self.block()), x)
     }
 
@@ -140,14 +140,14 @@ fn pack<T: Real>(x: &Array2<T>, r: usize, out: &mut [Complex<T>]) {
     }
 }
 
-impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         laplacian: Option<&mut Vec<f64>>,
-        _memo: Option<&mut Memo<Cpu<T>>>,
+        _memo: Option<&mut Residuals<Cpu<T>>>,
     ) {
         self.multiply(stage.t, state, velocity);
         if let Some(laplacian) = laplacian {

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use flow_core::{
-    Chart, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Memo, Parameter, Potential, Solve, Stage,
+    BlockField, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, Potential, Residuals, Solve,
+    Stage,
 };
 use ndarray::{Array1, Array2, ShapeBuilder};
 use rustfft::num_complex::Complex;
@@ -183,7 +184,7 @@ impl<T: Real> Frozen<'_, T> {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let (sites, pairs, terms) = (self.of.torus.sites(), self.of.pairs(), self.of.settings.time.terms());
         let block = Block {
             field: self,
@@ -276,21 +277,21 @@ impl<T: Real> Block<'_, T> {
     }
 }
 
-impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         mut laplacian: Option<&mut Vec<f64>>,
-        memo: Option<&mut Memo<Cpu<T>>>,
+        residuals: Option<&mut Residuals<Cpu<T>>>,
     ) {
         let Self { field, site, fields, others, work, .. } = self;
         let (activation, sites) = (field.of.settings.activation, site.len());
         let moment = field.moment(stage.t);
         // Slopes f'(a) of every row and, for the gains, what they multiply.
         let room = state.nrows() * 2 * fields.len();
-        let mut kept = memo.is_some().then(|| (Vec::with_capacity(room), Vec::with_capacity(room)));
+        let mut kept = residuals.is_some().then(|| (Vec::with_capacity(room), Vec::with_capacity(room)));
         for r in 0..state.nrows() {
             field.spectrum(state, r, site, work);
             field.correlate(site, fields, work);
@@ -314,10 +315,10 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
             field.spread(others, site, work);
             velocity.row_mut(r).iter_mut().zip(&*site).for_each(|(v, z)| *v = z.re);
         }
-        if let (Some(memo), Some((slopes, arguments))) = (memo, kept) {
+        if let (Some(residuals), Some((slopes, arguments))) = (residuals, kept) {
             let shape = (state.nrows(), 2 * fields.len());
             let matrix = |numbers| Array2::from_shape_vec(shape, numbers).expect("as many numbers as were written");
-            memo.extend([matrix(slopes), matrix(arguments)]);
+            residuals.extend([matrix(slopes), matrix(arguments)]);
         }
     }
 
@@ -325,7 +326,7 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        memo: &[Array2<T>],
+        residuals: &[Array2<T>],
         velocity_bar: &Array2<T>,
         laplacian_bar: Option<&Vec<f64>>,
         mut state_bar: Option<&mut Array2<T>>,
@@ -335,7 +336,8 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
         let bases: Vec<f64> = field.of.settings.time.at(stage.t).collect();
         self.kernels_bar.resize(self.fields.len(), zero());
         for r in 0..state.nrows() {
-            let [slopes, arguments] = [0, 1].map(|i| memo[i].row(r).to_slice().expect("a row of ours is contiguous"));
+            let [slopes, arguments] =
+                [0, 1].map(|i| residuals[i].row(r).to_slice().expect("a row of ours is contiguous"));
             let (slopes, arguments) = (slopes.as_chunks::<2>().0, arguments.as_chunks::<2>().0);
             field.spectrum(state, r, &mut self.state, &mut self.work);
             field.spectrum(velocity_bar, r, &mut self.site, &mut self.work);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use flow_core::{Chart, Error, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis};
+use flow_core::{BlockField, Error, Field, Parameter, Potential, Residuals, Solve, Stage, TimeBasis};
 use ndarray::Array2;
 
 use crate::arrays::{column_dots, column_sums, numbers, numbers_mut, row_of, zeros};
@@ -73,7 +73,7 @@ struct Frozen<T: Real> {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<T> {
-    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let (quadratic_bar, linear_bar) = (self.quadratic.bar(), self.linear.as_ref().map(Timed::bar));
         (Box::new(Block { field: self, quadratic_bar, linear_bar }), x)
     }
@@ -102,14 +102,14 @@ struct Block<'a, T: Real> {
     linear_bar: Option<TimedBar<T>>,
 }
 
-impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         laplacian: Option<&mut Vec<f64>>,
-        _memo: Option<&mut Memo<Cpu<T>>>,
+        _memo: Option<&mut Residuals<Cpu<T>>>,
     ) {
         let quadratic = self.field.quadratic.at(stage.t);
         let linear = self.field.linear.as_ref().map(|linear| linear.at(stage.t));
@@ -230,7 +230,7 @@ impl<T: Real> FullFrozen<'_, T> {
 }
 
 impl<T: Real> Field<Cpu<T>> for FullFrozen<'_, T> {
-    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let (n, m) = (self.of.dim(), self.of.basis.terms());
         let block = FullBlock {
             field: self,
@@ -276,14 +276,14 @@ struct FullBlock<'a, T: Real> {
     trace_bar: Vec<T>,
 }
 
-impl<T: Real> Chart<Cpu<T>> for FullBlock<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for FullBlock<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         laplacian: Option<&mut Vec<f64>>,
-        _memo: Option<&mut Memo<Cpu<T>>>,
+        _memo: Option<&mut Residuals<Cpu<T>>>,
     ) {
         let matrix = self.field.matrix(stage.t);
         product(velocity.view_mut(), 0.0, state.view(), matrix.view());

@@ -1,6 +1,6 @@
 //! Potentials of one hidden layer, `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`, in plain and in feature-space coordinates.
 
-mod charts;
+mod blocks;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
-    Activation, Chart, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Space, Stage,
-    TimeBasis,
+    Activation, BlockField, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Space,
+    Stage, TimeBasis,
 };
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 
@@ -32,7 +32,7 @@ use crate::{Cpu, Real};
 ///
 /// ```
 /// use backend_ndarray::{Activation, Cpu, Ridge};
-/// use flow_core::{Draws, FixedStep, Flow, Memory, Method, Purpose};
+/// use flow_core::{RngKey, FixedStep, Flow, Memory, Method, Purpose};
 /// let cpu = Cpu::<f64>::new(1);
 /// let ridge = Ridge::new(cpu.clone(), 2, 8, Activation::LnCosh, false, 0)?;
 /// let integrator = FixedStep::new(Method::Rk4.tableau(), 10)?;
@@ -44,7 +44,7 @@ use crate::{Cpu, Real};
 ///     coordinates: flow_core::Coordinates::Auto,
 ///     memory: Memory::Stages,
 /// };
-/// let ln_p = flow.log_density(&[0.5, -1.0], Draws::new(0, Purpose::Evaluate, 0))?;
+/// let ln_p = flow.log_density(&[0.5, -1.0], RngKey::new(0, Purpose::Evaluate, 0))?;
 /// assert!(ln_p[0] < 0.0);
 /// # Ok::<(), flow_core::Error>(())
 /// ```
@@ -219,7 +219,7 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
         let feature_space = match solve.coordinates {
             Coordinates::Auto => self.hidden() < 2 * self.dim(),
             Coordinates::X => false,
-            Coordinates::Own => true,
+            Coordinates::Feature => true,
         };
         let packed = |right: ArrayView2<'_, T>| Packed::new(&self.space, right, block_rows(solve.rows));
         let gram = feature_space.then(|| {
@@ -289,8 +289,8 @@ impl<T: Real> Frozen<'_, T> {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
-        charts::enter(self, rows, x)
+    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+        blocks::enter(self, rows, x)
     }
 
     fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {

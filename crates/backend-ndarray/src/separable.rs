@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use flow_core::{
-    Activation, Centres, Chart, Error, Field, Memo, Parameter, Potential, Precision, Solve, Stage, TimeBasis,
+    Activation, BlockField, Centres, Error, Field, Parameter, Potential, Precision, Residuals, Solve, Stage, TimeBasis,
 };
 use ndarray::Array2;
 
@@ -113,7 +113,7 @@ fn limit<T: Real>() -> T {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         (Box::new(Block { field: self, amplitude_bar: self.amplitude.bar() }), x)
     }
 
@@ -137,14 +137,14 @@ struct Block<'a, T: Real> {
     amplitude_bar: TimedBar<T>,
 }
 
-impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         mut laplacian: Option<&mut Vec<f64>>,
-        _memo: Option<&mut Memo<Cpu<T>>>,
+        _memo: Option<&mut Residuals<Cpu<T>>>,
     ) {
         let (field, gain) = (self.field, self.field.of.gain());
         // α g in the place of α.
@@ -200,7 +200,7 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flow_core::{Draws, Purpose, Space};
+    use flow_core::{Purpose, RngKey, Space};
     use proptest::prelude::*;
 
     /// `Σ_k α_ik f^{(order)}(z_k)` the plain way.
@@ -230,7 +230,7 @@ mod tests {
     fn worst<T: Real>(centres: Centres, activation: Activation, x: &[f64], rows: usize) -> f64 {
         let (cpu, dim) = (Cpu::<T>::new(1), x.len() / rows);
         let mut of = Separable::new(cpu.clone(), dim, centres, activation, TimeBasis::constant()).unwrap();
-        let alpha = Draws::new(3, Purpose::Sample, 0).normals(0..dim, centres.count);
+        let alpha = RngKey::new(3, Purpose::Sample, 0).normals(0..dim, centres.count);
         of.amplitude.value = cpu.upload(1, dim * centres.count, &alpha);
         let groups = groups(&centres);
         let frozen = Frozen { of: &of, groups, amplitude: Timed::new(of.basis, &of.amplitude.value) };

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use flow_core::{
-    Activation, Chart, Draws, Error, Field, Memo, Parameter, Potential, RidgeParameters, Solve, Space, Stage, TimeBasis,
+    Activation, BlockField, Error, Field, Parameter, Potential, Residuals, RidgeParameters, RngKey, Solve, Space,
+    Stage, TimeBasis,
 };
 use ndarray::{Array2, ArrayView1};
 
@@ -127,7 +128,7 @@ impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
         let timed = |of: &Parameter<Cpu<T>>| Timed::new(self.basis, &of.value);
         Box::new(Frozen {
             of: self,
-            draws: solve.draws,
+            key: solve.key,
             transposed1: self.space.transposed(&self.weight1.value),
             transposed2: self.space.transposed(&self.weight2.value),
             bias1: self.bias1.as_ref().map(timed),
@@ -144,7 +145,7 @@ impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
 /// A potential frozen for one solve.
 struct Frozen<'a, T: Real> {
     of: &'a TwoLayer<T>,
-    draws: Draws,
+    key: RngKey,
     /// `W₁ᵀ`.
     transposed1: Array2<T>,
     /// `W₂ᵀ`.
@@ -215,7 +216,7 @@ fn f3<T: Real>(f: Activation, s: T) -> T {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn Chart<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let [h1, h2] = self.of.hidden();
         let block = Block {
             field: self,
@@ -296,7 +297,7 @@ impl<T: Real> Block<'_, T> {
         self.tangents.get_or_insert_with(|| match field.of.probes {
             0 => Tangents::exact(&field.transposed1),
             count => {
-                let signs = field.draws.signs(rows.clone(), count * dim);
+                let signs = field.key.rademacher(rows.clone(), count * dim);
                 Tangents::probes(field.of.space.upload(rows.len() * count, dim, &signs), count, &field.transposed1)
             }
         });
@@ -320,13 +321,13 @@ impl<T: Real> Block<'_, T> {
         curved.columns().into_iter().for_each(add);
     }
 
-    fn trace_bar(&mut self, t: f64, memo: &Memory<'_, T>, laplacian_bar: &[f64]) -> TraceBar<T> {
+    fn trace_bar(&mut self, t: f64, residuals: &Memory<'_, T>, laplacian_bar: &[f64]) -> TraceBar<T> {
         self.draw_tangents();
         let (field, l_bar) = (self.field, laplacian_bar.iter().map(|l| T::of(*l)).collect::<Vec<T>>());
         let tangents = self.tangents.as_ref().expect("drawn above");
         let bar = self.tangents_bar.get_or_insert_with(|| tangents.bar(&field.of.weight2.value));
-        let d = scaled(memo.s1, &field.gain.at(t));
-        let mut squares_bar = field.curvature2(t, memo.s2);
+        let d = scaled(residuals.s1, &field.gain.at(t));
+        let mut squares_bar = field.curvature2(t, residuals.s2);
         for mut column in squares_bar.columns_mut() {
             column *= &ArrayView1::from(&l_bar);
         }
@@ -335,11 +336,11 @@ impl<T: Real> Block<'_, T> {
     }
 
     /// From the cotangent of `p = q ⊙ f'(a) ⊙ g` to that of q.
-    fn q_bar(&self, t: f64, memo: &Memory<'_, T>, p_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
+    fn q_bar(&self, t: f64, residuals: &Memory<'_, T>, p_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
         let (f, gain, rows) = (self.field.of.activation, self.field.gain.at(t), self.rows.len());
-        let mut out = scaled(p_bar, &gain) * memo.s1;
+        let mut out = scaled(p_bar, &gain) * residuals.s1;
         if let Some(trace) = trace {
-            let columns = numbers_mut(&mut out).chunks_exact_mut(rows).zip(numbers(memo.s1).chunks_exact(rows));
+            let columns = numbers_mut(&mut out).chunks_exact_mut(rows).zip(numbers(residuals.s1).chunks_exact(rows));
             for (j, (out, s)) in columns.enumerate() {
                 let weight = gain[j] * gain[j] * trace.norms[j];
                 (0..rows).for_each(|r| out[r] += trace.l_bar[r] * weight * f2(f, s[r]));
@@ -373,7 +374,7 @@ impl<T: Real> Block<'_, T> {
     fn u_bar(
         &mut self,
         t: f64,
-        memo: &Memory<'_, T>,
+        residuals: &Memory<'_, T>,
         mut y_bar: Array2<T>,
         p_bar: &Array2<T>,
         trace: Option<&TraceBar<T>>,
@@ -382,7 +383,8 @@ impl<T: Real> Block<'_, T> {
         let mut bias_bar = vec![T::zero(); gain.len()];
         let mut gain_bar = bias_bar.clone();
         for (j, bar) in numbers_mut(&mut y_bar).chunks_exact_mut(rows).enumerate() {
-            let (s, q, u, p_bar) = (column(memo.s1, j), column(memo.q, j), column(memo.u, j), column(p_bar, j));
+            let (s, q, u, p_bar) =
+                (column(residuals.s1, j), column(residuals.q, j), column(residuals.u, j), column(p_bar, j));
             let g = gain[j];
             for r in 0..rows {
                 let (mut d_bar, mut curved) = (p_bar[r] * q[r], T::zero());
@@ -422,20 +424,20 @@ struct Memory<'a, T> {
 }
 
 impl<'a, T> Memory<'a, T> {
-    fn of(memo: &'a [Array2<T>]) -> Self {
-        let [u, y, s1, s2, q] = memo else { panic!("evaluate leaves five arrays, not {}", memo.len()) };
+    fn of(residuals: &'a [Array2<T>]) -> Self {
+        let [u, y, s1, s2, q] = residuals else { panic!("evaluate leaves five arrays, not {}", residuals.len()) };
         Self { u, y, s1, s2, q }
     }
 }
 
-impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         laplacian: Option<&mut Vec<f64>>,
-        memo: Option<&mut Memo<Cpu<T>>>,
+        residuals: Option<&mut Residuals<Cpu<T>>>,
     ) {
         let (t, field, of) = (stage.t, self.field, self.field.of);
         let (u, mut s1) = field.first_arguments(t, state);
@@ -451,8 +453,8 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
         if let Some(laplacian) = laplacian {
             self.laplacian(t, &s1, &s2, &q, laplacian);
         }
-        if let Some(memo) = memo {
-            memo.extend([u, y, s1, s2, q]);
+        if let Some(residuals) = residuals {
+            residuals.extend([u, y, s1, s2, q]);
         }
     }
 
@@ -460,29 +462,29 @@ impl<T: Real> Chart<Cpu<T>> for Block<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        memo: &[Array2<T>],
+        residuals: &[Array2<T>],
         velocity_bar: &Array2<T>,
         laplacian_bar: Option<&Vec<f64>>,
         state_bar: Option<&mut Array2<T>>,
     ) {
-        let (t, field, memo, [h1, h2]) = (stage.t, self.field, Memory::of(memo), self.field.of.hidden());
+        let (t, field, residuals, [h1, h2]) = (stage.t, self.field, Memory::of(residuals), self.field.of.hidden());
         let (weight1, weight2, rows) = (&field.of.weight1.value, &field.of.weight2.value, self.rows.len());
-        let trace = laplacian_bar.map(|bar| self.trace_bar(t, &memo, bar));
-        let p = scaled(memo.q, &field.gain.at(t)) * memo.s1;
+        let trace = laplacian_bar.map(|bar| self.trace_bar(t, &residuals, bar));
+        let p = scaled(residuals.q, &field.gain.at(t)) * residuals.s1;
         self.products1.add(&p, velocity_bar);
         // p's own memory serves for its cotangent.
         let mut p_bar = p;
         product(p_bar.view_mut(), 0.0, velocity_bar.view(), field.transposed1.view());
-        let q_bar = self.q_bar(t, &memo, &p_bar, trace.as_ref());
-        let k = scaled(memo.s2, &field.amplitude.at(t));
+        let q_bar = self.q_bar(t, &residuals, &p_bar, trace.as_ref());
+        let k = scaled(residuals.s2, &field.amplitude.at(t));
         self.products2.add(&k, &q_bar);
         let mut k_bar = zeros(rows, h2);
         product(k_bar.view_mut(), 0.0, q_bar.view(), field.transposed2.view());
-        let z_bar = self.z_bar(t, memo.s2, &k_bar, trace.as_ref());
-        self.products2.add(&z_bar, memo.y);
+        let z_bar = self.z_bar(t, residuals.s2, &k_bar, trace.as_ref());
+        self.products2.add(&z_bar, residuals.y);
         let mut y_bar = zeros(rows, h1);
         product(y_bar.view_mut(), 0.0, z_bar.view(), weight2.view());
-        let u_bar = self.u_bar(t, &memo, y_bar, &p_bar, trace.as_ref());
+        let u_bar = self.u_bar(t, &residuals, y_bar, &p_bar, trace.as_ref());
         self.products1.add(&u_bar, state);
         if let Some(state_bar) = state_bar {
             product(state_bar.view_mut(), 0.0, u_bar.view(), weight1.view());

@@ -235,17 +235,17 @@ fn orders() {
 
 /// Loss and gradient of one batch of each objective.
 fn outcomes(threads: usize, (dim, hidden): (usize, usize)) -> Vec<(Vec<f64>, Vec<ndarray::Array2<f32>>)> {
-    use flow_core::{Coordinates, Draws, Flow, Memory, NegativeLogLikelihood, Objective, Purpose};
+    use flow_core::{Coordinates, Flow, Memory, NegativeLogLikelihood, Objective, Purpose, RngKey};
     let space = Cpu::<f32>::new(threads);
     let ridge = Ridge::new(space.clone(), dim, hidden, Activation::Softplus, true, 1).unwrap();
     let integrator = FixedStep::new(Method::Rk4.tableau(), 4).unwrap();
-    let draws = Draws::new(1, Purpose::Train, 0);
-    let batch = draws.normals(0..100, dim);
+    let key = RngKey::new(1, Purpose::Train, 0);
+    let batch = key.normals(0..100, dim);
     let outcome = |coordinates| {
         let memory = Memory::Stages;
         let flow =
             Flow { space: &space, potential: &ridge, integrator: &integrator, duration: 1.0, coordinates, memory };
-        let outcome = NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, true).unwrap();
+        let outcome = NegativeLogLikelihood::default().evaluate(&flow, &batch, key, true).unwrap();
         (outcome.losses, outcome.gradient.unwrap())
     };
     let out = [Coordinates::X, Coordinates::Auto].map(outcome).to_vec();
@@ -261,21 +261,20 @@ fn outcomes(threads: usize, (dim, hidden): (usize, usize)) -> Vec<(Vec<f64>, Vec
 /// The processor's matrix units, where it has any, against 64 bits, which never are theirs.
 #[test]
 fn matrix_units_give_what_64_bits_give() {
-    use flow_core::{Coordinates, Draws, Flow, Memory, NegativeLogLikelihood, Objective, Purpose};
+    use flow_core::{Coordinates, Flow, Memory, NegativeLogLikelihood, Objective, Purpose, RngKey};
     const ROWS: usize = 100;
     fn figures<T: Real>(coordinates: Coordinates) -> (Vec<Vec<f64>>, u64) {
         let (space, of) = (cpu::<T>(), ridge::<T>(520, 530, Activation::Softplus, true));
         let integrator = FixedStep::new(Method::Rk4.tableau(), 5).unwrap();
         let memory = Memory::Stages;
         let flow = Flow { space: &space, potential: &of, integrator: &integrator, duration: 0.5, coordinates, memory };
-        let draws = Draws::new(1, Purpose::Train, 0);
-        let outcome =
-            NegativeLogLikelihood::default().evaluate(&flow, &draws.normals(0..ROWS, 520), draws, true).unwrap();
+        let key = RngKey::new(1, Purpose::Train, 0);
+        let outcome = NegativeLogLikelihood::default().evaluate(&flow, &key.normals(0..ROWS, 520), key, true).unwrap();
         let gradient = outcome.gradient.unwrap().iter().map(|array| space.download(array)).collect();
         ([vec![outcome.losses], gradient].concat(), of.unit_stages())
     }
     let units = matrix_units::Units::of_this_processor().is_some();
-    for coordinates in [Coordinates::X, Coordinates::Own] {
+    for coordinates in [Coordinates::X, Coordinates::Feature] {
         let (ours, (exact, none)) = (figures::<f32>(coordinates), figures::<f64>(coordinates));
         // 5 steps of 4 stages of 4 blocks.
         assert_eq!((ours.1, none), (if units { 5 * 4 * 4 } else { 0 }, 0), "{coordinates:?}");
@@ -297,15 +296,15 @@ fn the_number_of_threads_does_not_change_a_bit() {
 
 /// Loss and gradient of a regression with a sum of terms: products of all blocks are done together.
 fn regression(threads: usize) -> (Vec<f64>, Vec<ndarray::Array2<f32>>) {
-    use flow_core::{Coordinates, Draws, Flow, FlowMatching, Memory, Objective, Path, Purpose};
+    use flow_core::{Coordinates, Flow, FlowMatching, Memory, Objective, Path, Purpose, RngKey};
     let (space, potential) = (Cpu::<f32>::new(threads), sum::<f32>());
     let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
-    let draws = Draws::new(1, Purpose::Train, 0);
+    let key = RngKey::new(1, Purpose::Train, 0);
     let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
     let flow =
         Flow { space: &space, potential: &potential, integrator: &integrator, duration: 0.8, coordinates, memory };
     let objective = FlowMatching { path: Path::Straight, times: 9, focus: None };
-    let outcome = objective.evaluate(&flow, &draws.normals(0..100, 4), draws, true).unwrap();
+    let outcome = objective.evaluate(&flow, &key.normals(0..100, 4), key, true).unwrap();
     (outcome.losses, outcome.gradient.unwrap())
 }
 
@@ -318,10 +317,10 @@ fn the_number_of_threads_does_not_change_a_bit_of_a_regression() {
 
 #[test]
 fn feature_space_is_taken_where_it_pays() {
-    use flow_core::{Coordinates, Draws, Purpose, Solve, Stage};
+    use flow_core::{Coordinates, Purpose, RngKey, Solve, Stage};
     for (dim, hidden, pays) in [(4, 7, true), (4, 8, false), (4, 9, false)] {
         let ridge = ridge::<f64>(dim, hidden, Activation::LnCosh, false);
-        let solve = Solve { rows: 1, draws: Draws::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::Auto };
+        let solve = Solve { rows: 1, key: RngKey::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::Auto };
         let field = ridge.freeze(&solve);
         let (mut chart, state) = field.enter(0..1, cpu::<f64>().zeros(1, dim));
         let mut velocity = state.clone();
@@ -332,9 +331,9 @@ fn feature_space_is_taken_where_it_pays() {
 
 #[test]
 fn a_sum_over_an_orbit_is_symmetric() {
-    use flow_core::{Coordinates, Draws, Purpose, Solve, Stage};
+    use flow_core::{Coordinates, Purpose, RngKey, Solve, Stage};
     let (cpu, group, potential) = (cpu::<f64>(), shifts(5), over_orbit::<f64>());
-    let solve = Solve { rows: 1, draws: Draws::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::X };
+    let solve = Solve { rows: 1, key: RngKey::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::X };
     let field = potential.freeze(&solve);
     let value = |x: &[f64]| field.value(0..1, Stage { t: 0.0, index: 0 }, &cpu.upload(1, 5, x))[0];
     let x = [0.3, -1.2, 0.8, 2.0, -0.4];
@@ -348,7 +347,7 @@ fn a_sum_over_an_orbit_is_symmetric() {
 
 #[test]
 fn the_regression_is_on_the_velocity_of_the_path() {
-    use flow_core::{Coordinates, Draws, Flow, FlowMatching, Memory, Objective, Path, Purpose};
+    use flow_core::{Coordinates, Flow, FlowMatching, Memory, Objective, Path, Purpose, RngKey};
     let (dim, rows, rate, duration) = (3, 6, 0.7, 2.0);
     let (space, potential) = (cpu::<f64>(), Gaussian::new(cpu(), dim, rate));
     let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
@@ -360,11 +359,11 @@ fn the_regression_is_on_the_velocity_of_the_path() {
         coordinates: Coordinates::Auto,
         memory: Memory::Stages,
     };
-    let draws = Draws::new(4, Purpose::Train, 2);
-    let target = Draws::new(5, Purpose::Train, 0).normals(0..rows, dim);
+    let key = RngKey::new(4, Purpose::Train, 2);
+    let target = RngKey::new(5, Purpose::Train, 0).normals(0..rows, dim);
     let losses =
-        |path| FlowMatching { path, times: 3, focus: None }.evaluate(&flow, &target, draws, false).unwrap().losses;
-    let (base, times) = (draws.noise(0..rows, dim), draws.stratified(3));
+        |path| FlowMatching { path, times: 3, focus: None }.evaluate(&flow, &target, key, false).unwrap().losses;
+    let (base, times) = (key.noise(0..rows, dim), key.stratified(3));
     for (r, (straight, blurred)) in losses(Path::Straight).into_iter().zip(losses(Path::Blurred)).enumerate() {
         let tau = times[r / 2];
         let of_row = |loss: &dyn Fn(f64, f64) -> f64| {
@@ -395,9 +394,9 @@ fn estimated(probes: usize) -> TwoLayer<f64> {
 
 /// `∇²φ` of some rows, with the probes of a batch.
 fn laplacian(of: &TwoLayer<f64>, x: &[f64], batch: u64) -> Vec<f64> {
-    use flow_core::{Coordinates, Draws, Purpose, Solve, Stage};
+    use flow_core::{Coordinates, Purpose, RngKey, Solve, Stage};
     let rows = x.len() / of.dim();
-    let solve = Solve { rows, draws: Draws::new(0, Purpose::Evaluate, batch), coordinates: Coordinates::X };
+    let solve = Solve { rows, key: RngKey::new(0, Purpose::Evaluate, batch), coordinates: Coordinates::X };
     let field = of.freeze(&solve);
     let (mut chart, state) = field.enter(0..rows, cpu::<f64>().upload(rows, of.dim(), x));
     let (mut velocity, mut laplacian) = (state.clone(), vec![0.0; rows]);
@@ -407,14 +406,14 @@ fn laplacian(of: &TwoLayer<f64>, x: &[f64], batch: u64) -> Vec<f64> {
 
 #[test]
 fn probes_estimate_the_laplacian_without_bias() {
-    use flow_core::{Draws, Mean, Purpose};
-    let x = Draws::new(1, Purpose::Sample, 0).normals(0..3, 4);
+    use flow_core::{Mean, Purpose, RngKey};
+    let x = RngKey::new(1, Purpose::Sample, 0).normals(0..3, 4);
     let exact = laplacian(&estimated(0), &x, 0);
     for probes in [1, 8] {
         let of = estimated(probes);
-        let draws: Vec<Vec<f64>> = (0..2000).map(|batch| laplacian(&of, &x, batch)).collect();
+        let key: Vec<Vec<f64>> = (0..2000).map(|batch| laplacian(&of, &x, batch)).collect();
         for (r, exact) in exact.iter().enumerate() {
-            let of_row = Mean::of(&draws.iter().map(|draw| draw[r]).collect::<Vec<_>>());
+            let of_row = Mean::of(&key.iter().map(|draw| draw[r]).collect::<Vec<_>>());
             assert!(of_row.standard_error > 1e-6, "an estimate has an error");
             let error = (of_row.mean - exact).abs() / of_row.standard_error;
             assert!(error < 4.0, "{probes} probes: {error} standard errors from {exact}");
@@ -428,20 +427,20 @@ fn probes_estimate_the_laplacian_without_bias() {
 
 #[test]
 fn the_gradient_of_an_estimated_likelihood_is_its_difference() {
-    use flow_core::{Coordinates, Draws, Flow, Mean, Memory, NegativeLogLikelihood, Objective, Purpose};
+    use flow_core::{Coordinates, Flow, Mean, Memory, NegativeLogLikelihood, Objective, Purpose, RngKey};
     let (space, mut of) = (cpu::<f64>(), estimated(3));
-    let draws = Draws::new(2, Purpose::Train, 5);
-    let batch = draws.normals(0..18, 4);
+    let key = RngKey::new(2, Purpose::Train, 5);
+    let batch = key.normals(0..18, 4);
     let integrator = FixedStep::new(Method::Heun.tableau(), 3).unwrap();
     let outcome = |of: &TwoLayer<f64>, gradient| {
         let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
         let flow = Flow { space: &space, potential: of, integrator: &integrator, duration: 0.8, coordinates, memory };
-        NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, gradient).unwrap()
+        NegativeLogLikelihood::default().evaluate(&flow, &batch, key, gradient).unwrap()
     };
     let gradient = outcome(&of, true).gradient.unwrap();
     for (i, gradient) in gradient.iter().enumerate() {
         let (rows, cols) = gradient.dim();
-        let direction = space.upload(rows, cols, &Draws::new(3, Purpose::Sample, i as u64).normals(0..rows, cols));
+        let direction = space.upload(rows, cols, &RngKey::new(3, Purpose::Sample, i as u64).normals(0..rows, cols));
         let mut at = |epsilon: f64| {
             let move_by = |of: &mut TwoLayer<f64>, epsilon| {
                 space.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(epsilon, &direction)]);

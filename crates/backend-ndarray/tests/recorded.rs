@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use backend_ndarray::Cpu;
 use flow_core::conformance::recorded;
 use flow_core::{
-    Adaptive, Chart, Coordinates, Draws, Field, FixedStep, Flow, Group, Integrator, Memo, Memory, Method,
-    NegativeLogLikelihood, Objective, Parameter, Potential, Precision, Purpose, Record, Recorder, Repeat, Solve, Space,
-    Stage, Symmetrised, SymmetryDraw, new_identity,
+    Adaptive, BlockField, Coordinates, Field, FixedStep, Flow, Group, Integrator, Memory, Method,
+    NegativeLogLikelihood, Objective, Parameter, Potential, Precision, Purpose, Record, Recorder, Repeat, Residuals,
+    RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw, new_cache_key,
 };
 
 const ROWS: usize = 6;
@@ -23,7 +23,7 @@ fn repeated_solves_are_those_asked_for_operation_by_operation() {
             Box::new(turned(on, SymmetryDraw::PerStage))
         }];
     for make in makes {
-        for coordinates in [Coordinates::X, Coordinates::Own] {
+        for coordinates in [Coordinates::X, Coordinates::Feature] {
             let (on, plain) = (Taped::recording(), Taped::plain());
             recorded((&on, &mut *make(&on)), (&plain, &mut *make(&plain)), coordinates, ROWS);
         }
@@ -81,8 +81,8 @@ fn the_solves_that_were_used_last_are_kept() {
 fn likelihood(on: &Taped, potential: &Cubic, integrator: &dyn Integrator<Taped>, duration: f64, gradient: bool) {
     let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
     let flow = Flow { space: on, potential, integrator, duration, coordinates, memory };
-    let draws = Draws::new(7, Purpose::Evaluate, 0);
-    let outcome = NegativeLogLikelihood::default().evaluate(&flow, &draws.normals(0..ROWS, DIM), draws, gradient);
+    let key = RngKey::new(7, Purpose::Evaluate, 0);
+    let outcome = NegativeLogLikelihood::default().evaluate(&flow, &key.normals(0..ROWS, DIM), key, gradient);
     assert!(outcome.unwrap().losses.iter().all(|loss| loss.is_finite()));
 }
 
@@ -106,7 +106,7 @@ impl Cubic {
     fn new(on: &Taped) -> Self {
         let values: Vec<f64> = (0..ROWS * DIM).map(|i| 0.3 * (i as f64).sin()).collect();
         let a = Parameter { name: "a".into(), shape: vec![ROWS, DIM], value: on.upload(ROWS, DIM, &values) };
-        Self { ones: on.upload(ROWS, DIM, &[1.0; ROWS * DIM]), on: on.clone(), a, identity: new_identity() }
+        Self { ones: on.upload(ROWS, DIM, &[1.0; ROWS * DIM]), on: on.clone(), a, identity: new_cache_key() }
     }
 }
 
@@ -137,7 +137,7 @@ impl Potential<Taped> for Cubic {
 }
 
 impl Field<Taped> for &Cubic {
-    fn enter(&self, rows: Range<usize>, x: Taken<Matrix>) -> (Box<dyn Chart<Taped> + '_>, Taken<Matrix>) {
+    fn enter(&self, rows: Range<usize>, x: Taken<Matrix>) -> (Box<dyn BlockField<Taped> + '_>, Taken<Matrix>) {
         assert_eq!(rows, 0..ROWS);
         (Box::new(CubicRows { of: self, share: self.on.zeros(ROWS, DIM) }), x)
     }
@@ -156,31 +156,31 @@ struct CubicRows<'a> {
     share: Taken<Matrix>,
 }
 
-impl Chart<Taped> for CubicRows<'_> {
+impl BlockField<Taped> for CubicRows<'_> {
     fn evaluate(
         &mut self,
         stage: Stage,
         x: &Taken<Matrix>,
         velocity: &mut Taken<Matrix>,
         laplacian: Option<&mut Taken<Figures>>,
-        memo: Option<&mut Memo<Taped>>,
+        residuals: Option<&mut Residuals<Taped>>,
     ) {
         let Cubic { on, ones, a, .. } = self.of;
         on.accumulate_product(velocity, 0.0, 1.0, &a.value, x);
         on.accumulate_product(velocity, 1.0, kappa(stage), x, x);
-        let mut curvature = on.room(x);
+        let mut curvature = on.empty_like(x);
         on.combine(&mut curvature, &a.value, &[(2.0 * kappa(stage), x)]);
         if let Some(laplacian) = laplacian {
             on.row_dot(laplacian, &curvature, ones);
         }
-        memo.into_iter().for_each(|memo| memo.push(curvature.clone()));
+        residuals.into_iter().for_each(|residuals| residuals.push(curvature.clone()));
     }
 
     fn pullback(
         &mut self,
         stage: Stage,
         x: &Taken<Matrix>,
-        memo: &[Taken<Matrix>],
+        residuals: &[Taken<Matrix>],
         velocity_bar: &Taken<Matrix>,
         laplacian_bar: Option<&Taken<Figures>>,
         state_bar: Option<&mut Taken<Matrix>>,
@@ -191,7 +191,7 @@ impl Chart<Taped> for CubicRows<'_> {
             on.accumulate_scaled_rows(&mut self.share, 1.0, laplacian_bar, ones);
         }
         let Some(state_bar) = state_bar else { return };
-        on.accumulate_product(state_bar, 0.0, 1.0, &memo[0], velocity_bar);
+        on.accumulate_product(state_bar, 0.0, 1.0, &residuals[0], velocity_bar);
         if let Some(laplacian_bar) = laplacian_bar {
             on.accumulate_scaled_rows(state_bar, 2.0 * kappa(stage), laplacian_bar, ones);
         }
@@ -428,7 +428,7 @@ impl Space for Taped {
     }
 
     fn permute(&self, x: &Taken<Matrix>, table: &Arc<Table>, elements: &Taken<Matrix>, column: usize) -> Taken<Matrix> {
-        let (out, x, table, elements) = (self.room(x), x.handle(), table.clone(), elements.handle());
+        let (out, x, table, elements) = (self.empty_like(x), x.handle(), table.clone(), elements.handle());
         self.change(&out, move |cpu, out| *out = cpu.permute(&x.read(), &table, &elements.read(), column));
         out
     }

@@ -9,8 +9,8 @@ use flow_core::train::{
     BaseSamples, Batches, Finish, Observer, StepMetrics, TrainSettings, TrainState, Trainer, Validation,
 };
 use flow_core::{
-    AdamSettings, Coordinates, Draws, Energy, Error, Estimator, Flow, FreeEnergy, Memory, Method, Objective, Outcome,
-    Purpose, Schedule, converged,
+    AdamSettings, Coordinates, Energy, Error, Estimator, Flow, FreeEnergy, Memory, Method, Objective, Outcome, Purpose,
+    RngKey, Schedule, converged,
 };
 
 const DIM: usize = 2;
@@ -113,8 +113,8 @@ impl Run<'_> {
             trainer.resume(listener)?.expect("there is a checkpoint");
         }
         let mut validate = |flow: &Flow<'_, Cpu<f32>>| {
-            let draws = Draws::new(3, Purpose::Validate, 0);
-            let losses = objective.evaluate(flow, &draws.normals(0..64, DIM), draws, false)?.losses;
+            let key = RngKey::new(3, Purpose::Validate, 0);
+            let losses = objective.evaluate(flow, &key.normals(0..64, DIM), key, false)?.losses;
             Ok(Validation { figure: losses.iter().sum(), standard_error: 0.0, integration_error: 0.0 })
         };
         let finish = trainer.run(listener, &mut validate)?;
@@ -143,8 +143,8 @@ fn free_energy_comes_down_to_the_exact_one() {
     let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
     let flow = Flow { space: &cpu, potential: &ridge, integrator: &integrator, duration: 3.0, coordinates, memory };
     let batches = |i| {
-        let draws = Draws::new(3, Purpose::Evaluate, i);
-        Ok((draws.normals(0..1000, DIM), draws))
+        let key = RngKey::new(3, Purpose::Evaluate, i);
+        Ok((key.normals(0..1000, DIM), key))
     };
     let objective = FreeEnergy { energy: Oscillators, transport_cost: 0.0, gradient: Estimator::Total };
     let figure = converged(&flow, &objective, 5, batches, 4, |_, _| {}).unwrap();
@@ -200,9 +200,9 @@ struct Poisoned {
 unsafe impl Sync for Poisoned {}
 
 impl Batches for Poisoned {
-    fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, Error> {
-        let mut out = BASE.batch(draws, rows)?;
-        if draws.step() == self.from && self.readings.get() > 0 {
+    fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, Error> {
+        let mut out = BASE.batch(key, rows)?;
+        if key.step() == self.from && self.readings.get() > 0 {
             self.readings.set(self.readings.get() - 1);
             out[5] = f64::NAN;
         }
@@ -278,10 +278,10 @@ impl<O: Objective<Cpu<f32>>> Objective<Cpu<f32>> for NoNumberWhenWatched<O> {
         &self,
         flow: &Flow<'_, Cpu<f32>>,
         batch: &[f64],
-        draws: Draws,
+        key: RngKey,
         gradient: bool,
     ) -> Result<Outcome<Cpu<f32>>, Error> {
-        let mut outcome = self.0.evaluate(flow, batch, draws, gradient)?;
+        let mut outcome = self.0.evaluate(flow, batch, key, gradient)?;
         if !gradient {
             outcome.losses.fill(f64::NAN);
         }

@@ -22,8 +22,8 @@ mod trained {
     use backend_tch::tch::{Tensor, nn};
     use backend_tch::{Device, Laplacian, ModulePotential, Options, Tch};
     use flow_core::{
-        Adam, AdamSettings, Coordinates, Draws, FixedStep, Flow, FlowMatching, Memory, Method, NegativeLogLikelihood,
-        Objective, Path, Potential, Precision, Purpose,
+        Adam, AdamSettings, Coordinates, FixedStep, Flow, FlowMatching, Memory, Method, NegativeLogLikelihood,
+        Objective, Path, Potential, Precision, Purpose, RngKey,
     };
 
     const SIDE: usize = 12;
@@ -36,18 +36,18 @@ mod trained {
         let mut adam = Adam::new(&tch, AdamSettings::default(), &potential.parameters())?;
         let objective = FlowMatching { path: Path::Straight, times: 4, focus: None };
         for step in 0..=400 {
-            let draws = Draws::new(0, Purpose::Train, step);
-            let found = objective.evaluate(&flow(&tch, &potential, &integrator), &digits(draws), draws, true)?;
+            let key = RngKey::new(0, Purpose::Train, step);
+            let found = objective.evaluate(&flow(&tch, &potential, &integrator), &digits(key), key, true)?;
             adam.step(&tch, 3e-3, potential.parameters_mut(), found.gradient.expect("the gradient was asked for"));
             if step % 100 == 0 {
                 println!("step {step:3}: mean square {:.1}", found.losses.iter().sum::<f64>() / BATCH as f64);
             }
         }
-        let draws = Draws::new(0, Purpose::Evaluate, 0);
+        let key = RngKey::new(0, Purpose::Evaluate, 0);
         let flow = flow(&tch, &potential, &integrator);
-        let found = NegativeLogLikelihood::default().evaluate(&flow, &digits(draws), draws, false)?;
+        let found = NegativeLogLikelihood::default().evaluate(&flow, &digits(key), key, false)?;
         let nll = found.losses.iter().sum::<f64>() / BATCH as f64;
-        let mut white = potential_of_nothing(&digits(draws));
+        let mut white = potential_of_nothing(&digits(key));
         println!("negative log-likelihood of fresh digits: {nll:.0} nats; of independent normal pixels: {white:.0}");
         white -= nll;
         if white > 0.0 { Ok(()) } else { Err("nothing was learned".into()) }
@@ -72,10 +72,10 @@ mod trained {
     }
 
     /// A batch of digits with noise of a tenth, standardised to ink at 2 and paper at −½.
-    fn digits(draws: Draws) -> Vec<f64> {
-        let mut x = draws.normals(0..BATCH, SIDE * SIDE);
+    fn digits(key: RngKey) -> Vec<f64> {
+        let mut x = key.normals(0..BATCH, SIDE * SIDE);
         for (row, picture) in x.chunks_exact_mut(SIDE * SIDE).enumerate() {
-            let figure = ((draws.uniform((BATCH + row) as u64, 1)[0] + 1.0) * 5.0) as usize;
+            let figure = ((key.uniform((BATCH + row) as u64, 1)[0] + 1.0) * 5.0) as usize;
             for (pixel, value) in picture.iter_mut().enumerate() {
                 *value = 0.1 * *value + if ink(figure, pixel / SIDE, pixel % SIDE) { 2.0 } else { -0.5 };
             }

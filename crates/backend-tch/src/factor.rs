@@ -70,7 +70,7 @@ impl Factor {
 
     /// `left · self`.
     pub(crate) fn product_of(&self, left: &Tensor) -> Tensor {
-        let mut out = self.room(left);
+        let mut out = self.empty_like(left);
         self.product(&mut out, left);
         out
     }
@@ -78,7 +78,7 @@ impl Factor {
     /// `base + left · self`; a base of one row is the same for all.
     pub(crate) fn product_plus(&self, base: &Tensor, left: &Tensor) -> Tensor {
         let Some(laid_out) = &self.laid_out else { return base.addmm(left, &self.plain) };
-        let mut out = self.room(left);
+        let mut out = self.empty_like(left);
         out.copy_(base);
         match laid_out {
             LaidOut::ByMkl(packed) => packed.product(&mut out, 1.0, left),
@@ -87,7 +87,7 @@ impl Factor {
         out
     }
 
-    fn room(&self, left: &Tensor) -> Tensor {
+    fn empty_like(&self, left: &Tensor) -> Tensor {
         Tensor::empty([left.size()[0], self.plain.size()[1]], (left.kind(), left.device()))
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use flow_core::{Chart, Draws, Error, Field, Memo, Parameter, Potential, Solve, Stage};
+use flow_core::{BlockField, Error, Field, Parameter, Potential, Residuals, RngKey, Solve, Stage};
 use tch::{Kind, Tensor, nn};
 
 use crate::{Array, Column, Device, Tch};
@@ -184,18 +184,18 @@ impl Potential<Tch> for ModulePotential {
                 variable.copy_(&parameter.value.0.view_as(&*variable));
             }
         });
-        Box::new(Frozen { of: self, draws: solve.draws })
+        Box::new(Frozen { of: self, key: solve.key })
     }
 }
 
 /// A potential frozen for one solve.
 struct Frozen<'a> {
     of: &'a ModulePotential,
-    draws: Draws,
+    key: RngKey,
 }
 
 impl Field<Tch> for Frozen<'_> {
-    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn Chart<Tch> + '_>, Array) {
+    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn BlockField<Tch> + '_>, Array) {
         let (space, dim, n) = (&self.of.space, self.of.dim, rows.len());
         let probes = match self.of.laplacian {
             Laplacian::Exact => Probes {
@@ -204,7 +204,7 @@ impl Field<Tch> for Frozen<'_> {
             },
             Laplacian::Hutchinson { probes } => {
                 let signs = space.send(
-                    &self.draws.signs(rows, probes * dim),
+                    &self.key.rademacher(rows, probes * dim),
                     space.kind(),
                     &[n as i64, probes as i64, dim as i64],
                 );
@@ -284,14 +284,14 @@ fn slope(phi: &Phi, x: &Tensor, t: f64) -> Tensor {
     gradient(&phi(x, t).sum(x.kind()), x, true)
 }
 
-impl Chart<Tch> for Block<'_> {
+impl BlockField<Tch> for Block<'_> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
-        memo: Option<&mut Memo<Tch>>,
+        residuals: Option<&mut Residuals<Tch>>,
     ) {
         let (module, rows) = (self.of.module(), state.0.size()[0]);
         tch::with_grad(|| {
@@ -300,7 +300,9 @@ impl Chart<Tch> for Block<'_> {
                 let found = slope(&module.phi, &x, stage.t);
                 velocity.0.copy_(&found.detach());
                 // As in a term: without a Laplacian the pullback goes back over this graph.
-                memo.into_iter().for_each(|memo| memo.extend([Array(x.shallow_clone()), Array(found.shallow_clone())]));
+                residuals
+                    .into_iter()
+                    .for_each(|residuals| residuals.extend([Array(x.shallow_clone()), Array(found.shallow_clone())]));
                 return;
             };
             let _ = laplacian.0.zero_();
@@ -321,7 +323,7 @@ impl Chart<Tch> for Block<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        memo: &[Array],
+        residuals: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
         mut state_bar: Option<&mut Array>,
@@ -330,7 +332,7 @@ impl Chart<Tch> for Block<'_> {
         if let Some(state_bar) = &mut state_bar {
             let _ = state_bar.0.zero_();
         }
-        let (x, kept) = match (memo, laplacian_bar) {
+        let (x, kept) = match (residuals, laplacian_bar) {
             ([x, velocity], None) if velocity.0.requires_grad() => (x.0.shallow_clone(), Some(&velocity.0)),
             _ => (state.0.detach_copy().set_requires_grad(true), None),
         };

@@ -1,13 +1,13 @@
 //! The paper's potential, one hidden layer: `φ(x) = Σ_j v_j f(w_j·x + b_j)`, in plain and in feature-space coordinates.
 
-mod charts;
+mod blocks;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
-    Activation, Chart, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Stage,
-    TimeBasis, new_identity,
+    Activation, BlockField, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Stage,
+    TimeBasis, new_cache_key,
 };
 use tch::{Kind, Tensor};
 
@@ -26,7 +26,7 @@ use crate::{Array, Column, Tch};
 ///
 /// ```
 /// use backend_tch::{Activation, Device, Options, Ridge, Tch};
-/// use flow_core::{Coordinates, Draws, FixedStep, Flow, Memory, Method, Precision, Purpose};
+/// use flow_core::{Coordinates, RngKey, FixedStep, Flow, Memory, Method, Precision, Purpose};
 /// # if backend_tch::load(Device::Cpu).is_err() { return Ok(()) }
 /// let tch = Tch::new(Device::Cpu, Precision::F64, Options::default())?;
 /// let ridge = Ridge::new(tch, 2, 8, Activation::LnCosh, false, 0)?;
@@ -39,7 +39,7 @@ use crate::{Array, Column, Tch};
 ///     coordinates: Coordinates::Auto,
 ///     memory: Memory::Stages,
 /// };
-/// let ln_p = flow.log_density(&[0.5, -1.0], Draws::new(0, Purpose::Evaluate, 0))?;
+/// let ln_p = flow.log_density(&[0.5, -1.0], RngKey::new(0, Purpose::Evaluate, 0))?;
 /// assert!(ln_p[0] < 0.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -72,7 +72,7 @@ impl Ridge {
         let parameters = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
         let [feature_stages, packed_stages, unit_stages] = [0; 3].map(AtomicU64::new);
         let basis = TimeBasis::constant();
-        let identity = new_identity();
+        let identity = new_cache_key();
         let orbit = None;
         Ok(Self { space, activation, parameters, orbit, basis, identity, feature_stages, packed_stages, unit_stages })
     }
@@ -88,7 +88,7 @@ impl Ridge {
         // As many terms as before should start with the same variance.
         let _ = self.parameters.amplitude.value.0.g_div_scalar_((group.order() as f64).sqrt());
         self.orbit = Some(Orbit::new(&self.space, &group));
-        self.identity = new_identity();
+        self.identity = new_cache_key();
         Ok(self)
     }
 
@@ -99,7 +99,7 @@ impl Ridge {
         let in_time = |parameter: Parameter<Tch>| parameter.in_time(&self.space, basis.terms());
         self.parameters = RidgeParameters { weight, bias: bias.map(in_time), amplitude: in_time(amplitude) };
         self.basis = basis;
-        self.identity = new_identity();
+        self.identity = new_cache_key();
         self
     }
 
@@ -189,7 +189,7 @@ impl Potential<Tch> for Ridge {
         let feature_space = match solve.coordinates {
             Coordinates::Auto => weight.size()[0] < 2 * weight.size()[1],
             Coordinates::X => false,
-            Coordinates::Own => true,
+            Coordinates::Feature => true,
         };
         let squares = weight.square().sum_dim_intlist(1, false, Kind::Double);
         let norms = squares.to_kind(self.space.kind()).unsqueeze(0);
@@ -274,12 +274,17 @@ impl Frozen<'_> {
 }
 
 impl Field<Tch> for Frozen<'_> {
-    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn Chart<Tch> + '_>, Array) {
-        charts::enter(self, rows.len() as i64, x)
+    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn BlockField<Tch> + '_>, Array) {
+        blocks::enter(self, rows.len() as i64, x)
     }
 
     /// Where the field is the same at all times.
-    fn enter_at(&self, rows: Range<usize>, x: &Array, _times: &[f64]) -> Option<(Box<dyn Chart<Tch> + '_>, Array)> {
+    fn enter_at(
+        &self,
+        rows: Range<usize>,
+        x: &Array,
+        _times: &[f64],
+    ) -> Option<(Box<dyn BlockField<Tch> + '_>, Array)> {
         (self.ridge.basis.terms() == 1 && self.gram.is_none()).then(|| self.enter(rows, Array(x.0.shallow_clone())))
     }
 

@@ -13,7 +13,7 @@ use crate::kernels::{self, Kernels};
 use crate::workers::{self, Workers};
 use crate::{Device, Error, context, load, pointwise};
 
-/// A `rows × cols` tensor that takes part in no automatic differentiation, but in the memo of an evaluation. Its numbers are in working
+/// A `rows × cols` tensor that takes part in no automatic differentiation, but in the residuals of an evaluation. Its numbers are in working
 /// precision, but for states and cotangents of feature space: on devices whose products are better in 64 bits they have these, and sums take
 /// both kinds together.
 #[derive(Debug)]
@@ -305,7 +305,7 @@ impl Space for Tch {
         Array(self.zeros_of(&[rows as i64, cols as i64]))
     }
 
-    fn room(&self, like: &Array) -> Array {
+    fn empty_like(&self, like: &Array) -> Array {
         Array(like.0.empty_like())
     }
 

@@ -11,8 +11,8 @@ use flow_core::conformance::{
     path_gradient_vanishes_at_the_target, potential, solves, space,
 };
 use flow_core::{
-    Adaptive, Centres, Coordinates, Draws, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective,
-    Potential, Precision, Purpose, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
+    Adaptive, Centres, Coordinates, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective,
+    Potential, Precision, Purpose, RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -256,9 +256,9 @@ fn convolutions_solved_in_single_precision() {
             coordinates: Coordinates::Auto,
             memory: Memory::Stages,
         };
-        let draws = Draws::new(9, Purpose::Train, 0);
-        let batch = draws.normals(0..5, potential.dim());
-        let found = NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, true).unwrap();
+        let key = RngKey::new(9, Purpose::Train, 0);
+        let batch = key.normals(0..5, potential.dim());
+        let found = NegativeLogLikelihood::default().evaluate(&flow, &batch, key, true).unwrap();
         let gradient = found.gradient.unwrap();
         [vec![found.losses], gradient.iter().map(|g| on.download(g)).collect()].concat()
     };
@@ -335,7 +335,7 @@ fn feature_space_is_taken_where_it_pays() {
     for (dim, hidden, pays) in [(4, 7, true), (4, 8, false), (4, 9, false)] {
         for on in spaces(Precision::F64) {
             let ridge = ridge(on, dim, hidden, Activation::LnCosh, false);
-            let solve = Solve { rows: 1, draws: Draws::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::Auto };
+            let solve = Solve { rows: 1, key: RngKey::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::Auto };
             let field = ridge.freeze(&solve);
             let (mut chart, state) = field.enter(0..1, on.zeros(1, dim));
             let mut velocity = state.clone();
@@ -348,7 +348,7 @@ fn feature_space_is_taken_where_it_pays() {
 /// ∇²φ of a batch of equal rows at the key of a step, one figure per row.
 fn laplacian(on: &Tch, of: &dyn Potential<Tch>, rows: usize, step: u64) -> Vec<f64> {
     let x: Vec<f64> = [0.4, -0.3, 0.8, 0.1].into_iter().cycle().take(of.dim()).collect::<Vec<_>>().repeat(rows);
-    let solve = Solve { rows, draws: Draws::new(1, Purpose::Train, step), coordinates: Coordinates::X };
+    let solve = Solve { rows, key: RngKey::new(1, Purpose::Train, step), coordinates: Coordinates::X };
     let field = of.freeze(&solve);
     let (mut chart, state) = field.enter(0..rows, on.upload(rows, of.dim(), &x));
     let (mut velocity, mut laplacian) = (on.zeros(rows, of.dim()), on.column_zeros(rows));
@@ -382,18 +382,18 @@ fn probes_are_right_on_average_and_stay_during_a_solve() {
     }
 }
 
-/// The cotangents of the point and of all parameters for a fixed one of the velocity, with the memo of the evaluation or without.
+/// The cotangents of the point and of all parameters for a fixed one of the velocity, with the residuals of the evaluation or without.
 fn matching_pullback(on: &Tch, of: &dyn Potential<Tch>, remembers: bool) -> Vec<Vec<f64>> {
     let (rows, dim) = (16, of.dim());
-    let draws = Draws::new(1, Purpose::Train, 0);
-    let field = of.freeze(&Solve { rows, draws, coordinates: Coordinates::X });
-    let (mut chart, state) = field.enter(0..rows, on.upload(rows, dim, &draws.normals(0..rows, dim)));
-    let (mut velocity, stage, mut memo) = (on.zeros(rows, dim), Stage { t: 0.2, index: 0 }, Vec::new());
-    chart.evaluate(stage, &state, &mut velocity, None, remembers.then_some(&mut memo));
-    let (bar, mut state_bar) = (on.upload(rows, dim, &draws.noise(0..rows, dim)), on.zeros(rows, dim));
-    // Twice: a memo stays good, and shares add up.
+    let key = RngKey::new(1, Purpose::Train, 0);
+    let field = of.freeze(&Solve { rows, key, coordinates: Coordinates::X });
+    let (mut chart, state) = field.enter(0..rows, on.upload(rows, dim, &key.normals(0..rows, dim)));
+    let (mut velocity, stage, mut residuals) = (on.zeros(rows, dim), Stage { t: 0.2, index: 0 }, Vec::new());
+    chart.evaluate(stage, &state, &mut velocity, None, remembers.then_some(&mut residuals));
+    let (bar, mut state_bar) = (on.upload(rows, dim, &key.noise(0..rows, dim)), on.zeros(rows, dim));
+    // Twice: a residuals stays good, and shares add up.
     for _ in 0..2 {
-        chart.pullback(stage, &state, &memo, &bar, None, Some(&mut state_bar));
+        chart.pullback(stage, &state, &residuals, &bar, None, Some(&mut state_bar));
     }
     let (x_bar, share) = chart.enter_pullback(state_bar);
     [x_bar].into_iter().chain(field.gradient(share)).map(|bar| on.download(&bar)).collect()
@@ -421,8 +421,8 @@ fn the_gradient_through_probes_is_that_of_the_estimate() {
     for on in spaces(Precision::F64) {
         let mut of = dense(on, Laplacian::Hutchinson { probes: 2 });
         let integrator = FixedStep::new(Method::Rk4.tableau(), 3).unwrap();
-        let draws = Draws::new(9, Purpose::Train, 0);
-        let batch = draws.normals(0..5, 4);
+        let key = RngKey::new(9, Purpose::Train, 0);
+        let batch = key.normals(0..5, 4);
         let outcome = |of: &ModulePotential| {
             let flow = Flow {
                 space: &on,
@@ -432,7 +432,7 @@ fn the_gradient_through_probes_is_that_of_the_estimate() {
                 coordinates: Coordinates::Auto,
                 memory: Memory::Stages,
             };
-            NegativeLogLikelihood::default().evaluate(&flow, &batch, draws, true).unwrap()
+            NegativeLogLikelihood::default().evaluate(&flow, &batch, key, true).unwrap()
         };
         let gradient = outcome(&of).gradient.unwrap();
         let step = 1e-4;

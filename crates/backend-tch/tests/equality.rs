@@ -9,8 +9,8 @@ use common::{as_a_device, spaces};
 use flow_core::checkpoint::{Checkpoint, Tensor};
 use flow_core::conformance::assert_close;
 use flow_core::{
-    Centres, Coordinates, Draws, Energy, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method,
-    NegativeLogLikelihood, Objective, Potential, Precision, Purpose, Space, TimeBasis, TimeFamily,
+    Centres, Coordinates, Energy, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood,
+    Objective, Potential, Precision, Purpose, RngKey, Space, TimeBasis, TimeFamily,
 };
 
 /// The sizes of one of the paper's two experiments (its Table 2), with fewer rows and steps of the same length.
@@ -52,13 +52,13 @@ fn figures<S: Space>(space: &S, potential: &dyn Potential<S>, of: &Configuration
     let integrator = FixedStep::new(Method::Rk4.tableau(), 5).unwrap();
     let memory = Memory::Stages;
     let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
-    let draws = Draws::new(4, Purpose::Train, 0);
-    let batch: Vec<f64> = draws.normals(0..of.rows, of.dim).iter().map(|x| of.width * x).collect();
+    let key = RngKey::new(4, Purpose::Train, 0);
+    let batch: Vec<f64> = key.normals(0..of.rows, of.dim).iter().map(|x| of.width * x).collect();
     let objective: &dyn Objective<S> = match of.activation {
         Activation::Softplus => &NegativeLogLikelihood::default(),
         Activation::LnCosh => &FreeEnergy { energy: Target(of.dim), transport_cost: 0.0, gradient: Estimator::Total },
     };
-    let outcome = objective.evaluate(&flow, &batch, draws, true).unwrap();
+    let outcome = objective.evaluate(&flow, &batch, key, true).unwrap();
     (outcome.losses, outcome.gradient.unwrap().iter().map(|g| space.download(g)).collect())
 }
 
@@ -66,7 +66,7 @@ fn agree<T: Real>(of: Configuration, tolerance: f64) {
     let Configuration { dim, hidden, activation, bias, .. } = of;
     let cpu = Cpu::<T>::new(1);
     let reference = backend_ndarray::Ridge::new(cpu.clone(), dim, hidden, activation, bias, 7).unwrap();
-    for coordinates in [Coordinates::X, Coordinates::Own] {
+    for coordinates in [Coordinates::X, Coordinates::Feature] {
         let expected = figures(&cpu, &reference, &of, coordinates);
         let mut on = spaces(T::PRECISION);
         on.extend(as_a_device(T::PRECISION, T::PRECISION));
@@ -75,7 +75,7 @@ fn agree<T: Real>(of: Configuration, tolerance: f64) {
             let before = tch.kernel_launches();
             let found = figures(&tch, &ridge, &of, coordinates);
             let (on, launches) = (tch.device(), tch.kernel_launches());
-            assert_eq!(ridge.feature_stages() > 0, coordinates == Coordinates::Own);
+            assert_eq!(ridge.feature_stages() > 0, coordinates == Coordinates::Feature);
             assert!(launches.is_some() || on == Device::Cpu);
             // 20 evaluations and their pullbacks.
             assert!(launches.zip(before).is_none_or(|(after, before)| after >= before + 40));
@@ -136,7 +136,7 @@ fn coefficients_in_time_in_double_precision() {
         let cpu = Cpu::<f64>::new(1);
         let mut reference =
             backend_ndarray::Ridge::new(cpu.clone(), dim, hidden, activation, bias, 7).unwrap().with_time(basis);
-        for coordinates in [Coordinates::X, Coordinates::Own] {
+        for coordinates in [Coordinates::X, Coordinates::Feature] {
             for tch in spaces(Precision::F64) {
                 let free = backend_tch::Ridge::new(tch, dim, hidden, activation, bias, 7).unwrap();
                 let mut ridge = free.with_time(basis);
@@ -343,9 +343,9 @@ fn blocks_of_rows_on_their_own_threads_give_what_one_gives() {
             let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
             let potential = &*potential;
             let flow = Flow { space: &space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
-            let draws = Draws::new(4, Purpose::Train, 0);
+            let key = RngKey::new(4, Purpose::Train, 0);
             let outcome =
-                NegativeLogLikelihood::default().evaluate(&flow, &draws.normals(0..50, dim), draws, true).unwrap();
+                NegativeLogLikelihood::default().evaluate(&flow, &key.normals(0..50, dim), key, true).unwrap();
             let gradient: Vec<_> = outcome.gradient.unwrap().iter().flat_map(|g| space.download(g)).collect();
             assert!(gradient.iter().any(|g| *g != 0.0));
             [outcome.losses, gradient]

@@ -31,8 +31,8 @@ fn recorded_solves_are_those_asked_for_operation_by_operation() {
     }
     let makes: [(Coordinates, Make); 10] = [
         (Coordinates::X, &|tch| Box::new(ridge(tch))),
-        (Coordinates::Own, &|tch| Box::new(ridge(tch))),
-        (Coordinates::Own, &|tch| Box::new(ridge(tch).with_time(basis))),
+        (Coordinates::Feature, &|tch| Box::new(ridge(tch))),
+        (Coordinates::Feature, &|tch| Box::new(ridge(tch).with_time(basis))),
         (Coordinates::X, &|tch| Box::new(Term::lattice_ridge(tch, &kernels).unwrap())),
         (Coordinates::X, &|tch| Box::new(Term::convolutional(tch, network, basis, 3).unwrap())),
         (Coordinates::X, &|tch| {
@@ -43,7 +43,7 @@ fn recorded_solves_are_those_asked_for_operation_by_operation() {
         }),
         (Coordinates::X, &|tch| Box::new(turned(tch, ridge(tch), SymmetryDraw::PerStage))),
         (Coordinates::X, &|tch| Box::new(turned(tch, ridge(tch), SymmetryDraw::PerSolve))),
-        (Coordinates::Own, &|tch| Box::new(turned(tch, ridge(tch), SymmetryDraw::PerSolve))),
+        (Coordinates::Feature, &|tch| Box::new(turned(tch, ridge(tch), SymmetryDraw::PerSolve))),
         (Coordinates::X, &|tch| {
             let of = Term::lattice_ridge(tch, &kernels).unwrap();
             Box::new(turned(tch, of, SymmetryDraw::PerStage))

@@ -109,7 +109,7 @@ pub fn coordinates(coordinates: config::Coordinates) -> flow_core::Coordinates {
     match coordinates {
         config::Coordinates::Auto => flow_core::Coordinates::Auto,
         config::Coordinates::X => flow_core::Coordinates::X,
-        config::Coordinates::Feature => flow_core::Coordinates::Own,
+        config::Coordinates::Feature => flow_core::Coordinates::Feature,
     }
 }
 

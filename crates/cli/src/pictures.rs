@@ -6,7 +6,7 @@ mod weights;
 use std::path::Path;
 
 use datasets::Standardisation;
-use flow_core::{Converged, Direction, Draws, Flow, Purpose, Space};
+use flow_core::{Converged, Direction, Flow, Purpose, RngKey, Space};
 
 use crate::config::{Config, Objective};
 use crate::error::CliError;
@@ -191,11 +191,11 @@ fn regression_curve(config: &Config, rows: &[metrics::Row], sites: f64) -> LossC
 fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<Tiles, CliError> {
     const MOST: usize = 6;
     let rows = digits.held_out_rows(Purpose::Evaluate).min(MOST);
-    let draws = Draws::new(seed, Purpose::Sample, u64::MAX - 1);
-    let data = digits.held_out(Purpose::Evaluate, 0..rows, draws);
-    let base = draws.normals(0..rows, SIDE * SIDE);
-    let mut inference = sampling::journey(flow, &data, Direction::Backward, STOPS, draws)?;
-    let mut generation = sampling::journey(flow, &base, Direction::Forward, STOPS, draws)?;
+    let key = RngKey::new(seed, Purpose::Sample, u64::MAX - 1);
+    let data = digits.held_out(Purpose::Evaluate, 0..rows, key);
+    let base = key.normals(0..rows, SIDE * SIDE);
+    let mut inference = sampling::journey(flow, &data, Direction::Backward, STOPS, key)?;
+    let mut generation = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
     inference.iter_mut().chain(&mut generation).for_each(|x| digits.standardisation().invert(x));
     let lambda = digits.transform().lambda();
     let mut pictures = Vec::new();
@@ -227,8 +227,8 @@ fn times<S: Space>(flow: &Flow<'_, S>) -> Vec<String> {
 
 /// Points of the base density on their way to the target.
 fn plane_path<S: Space>(flow: &Flow<'_, S>, config: &Config) -> Result<Densities, CliError> {
-    let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
-    let stops = sampling::journey(flow, &draws.normals(0..2000, 2), Direction::Forward, STOPS, draws)?;
+    let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
+    let stops = sampling::journey(flow, &key.normals(0..2000, 2), Direction::Forward, STOPS, key)?;
     let panels = times(flow).into_iter().zip(&stops).map(|(title, x)| Panel { title, content: points(x) }).collect();
     let title = format!("{}: from the base density to the target", config.name);
     Ok(Densities { title, x_range: RANGE, y_range: RANGE, panels })
@@ -242,8 +242,8 @@ fn densities<S: Space>(
 ) -> Result<Densities, CliError> {
     let at = |k: usize| RANGE.0 + (RANGE.1 - RANGE.0) * (k as f64 + 0.5) / CELLS as f64;
     let cells: Vec<[f64; 2]> = (0..CELLS * CELLS).map(|k| [at(k % CELLS), at(k / CELLS)]).collect();
-    let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX);
-    let learned = flow.log_density(cells.as_flattened(), draws)?;
+    let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX);
+    let learned = flow.log_density(cells.as_flattened(), key)?;
     let samples = sampling::all(flow, config.train.seed, 4000)?;
     let panel = |title: &str, content| Panel { title: title.to_owned(), content };
     Ok(Densities {

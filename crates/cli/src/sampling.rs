@@ -2,7 +2,7 @@
 
 use datasets::Standardisation;
 use datasets::lattice::sample_spins;
-use flow_core::{Direction, Draws, Flow, Purpose, Space, Span};
+use flow_core::{Direction, Flow, Purpose, RngKey, Space, Span};
 
 use crate::config::{Config, Target};
 use crate::error::CliError;
@@ -16,9 +16,9 @@ use crate::report::fixed;
 /// When the integration fails.
 pub fn batch<S: Space>(flow: &Flow<'_, S>, seed: u64, i: u64, count: usize) -> Result<Vec<f64>, CliError> {
     let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
-    let draws = Draws::new(seed, Purpose::Sample, i);
-    let base = draws.normals(0..rows, flow.potential.dim());
-    Ok(flow.transport(&base, flow.span(Direction::Forward), draws)?.x)
+    let key = RngKey::new(seed, Purpose::Sample, i);
+    let base = key.normals(0..rows, flow.potential.dim());
+    Ok(flow.transport(&base, flow.span(Direction::Forward), key)?.x)
 }
 
 /// From the coordinates that the flow works in to those of the target's samples, in place.
@@ -77,8 +77,8 @@ pub fn tiles(config: &Config, samples: &[f64], columns: usize) -> Option<Tiles> 
         }
         Target::Ising(ising) => {
             // The picture's own stream of random numbers, apart from those of the samples themselves.
-            let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX);
-            let pictures = pictures.enumerate().map(|(row, x)| spins(x, draws, row as u64)).collect();
+            let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX);
+            let pictures = pictures.enumerate().map(|(row, x)| spins(x, key, row as u64)).collect();
             let temperature = fixed(ising.temperature.value(), 4);
             let note = format!("{height}×{width} Ising model at T = {temperature}, p(s = 1 | x) = σ(2x)");
             ("Spins drawn from the flow", note, Palette::Spins, pictures)
@@ -101,9 +101,9 @@ pub fn shades(x: &[f64], reach: f64) -> Vec<f32> {
 }
 
 /// Spins drawn by `p(s = 1 | x) = σ(2x)` from a row of a key, as shades 0 and 1.
-pub fn spins(x: &[f64], draws: Draws, row: u64) -> Vec<f32> {
+pub fn spins(x: &[f64], key: RngKey, row: u64) -> Vec<f32> {
     let mut spins = vec![0_i8; x.len()];
-    sample_spins(x, &mut draws.row(row), &mut spins);
+    sample_spins(x, &mut key.row(row), &mut spins);
     spins.into_iter().map(|spin| if spin > 0 { 1.0 } else { 0.0 }).collect()
 }
 
@@ -121,14 +121,14 @@ pub fn journey<S: Space>(
     start: &[f64],
     direction: Direction,
     stops: usize,
-    draws: Draws,
+    key: RngKey,
 ) -> Result<Vec<Vec<f64>>, CliError> {
     let Span { from, to } = flow.span(direction);
     let time = |k: usize| from + (to - from) * k as f64 / (stops - 1) as f64;
     let mut places = vec![start.to_vec()];
     for k in 1..stops {
         let span = Span { from: time(k - 1), to: time(k) };
-        let next = flow.transport(&places[k - 1], span, draws)?.x;
+        let next = flow.transport(&places[k - 1], span, key)?.x;
         places.push(next);
     }
     Ok(places)

@@ -1,6 +1,6 @@
 //! A flow: a potential, an integrator and a duration. Samples and log-densities, block by block.
 
-use crate::{Coordinates, Draws, Error, Integrator, Memory, Potential, Solve, Space, Span, Wanted};
+use crate::{Coordinates, Error, Integrator, Memory, Potential, RngKey, Solve, SolveOptions, Space, Span};
 
 /// Which way through a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,24 +65,24 @@ impl<'a, S: Space> Flow<'a, S> {
     ///
     /// # Errors
     /// [`Error::AdaptivePerStage`] when the field is random in time and the step adaptive.
-    pub fn solve(&self, rows: usize, draws: Draws) -> Result<Solve, Error> {
+    pub fn solve(&self, rows: usize, key: RngKey) -> Result<Solve, Error> {
         let adaptive = self.integrator.evaluations().is_none();
         if adaptive && self.potential.random_in_time() {
             return Err(Error::AdaptivePerStage);
         }
         // Tolerances mean x: an adaptive solve is never in other coordinates.
         let coordinates = if adaptive { Coordinates::X } else { self.coordinates };
-        Ok(Solve { rows, draws, coordinates })
+        Ok(Solve { rows, key, coordinates })
     }
 
     /// Carries points (`rows × dim`, row by row) over a span of time.
     ///
     /// # Errors
     /// Those of the integrator; [`Error::NonFinite`] when the result is not finite.
-    pub fn transport(&self, x: &[f64], span: Span, draws: Draws) -> Result<Transported, Error> {
+    pub fn transport(&self, x: &[f64], span: Span, key: RngKey) -> Result<Transported, Error> {
         let dim = self.potential.dim();
         let rows = x.len() / dim;
-        let solve = self.solve(rows, draws)?;
+        let solve = self.solve(rows, key)?;
         if let Some(recorder) = self.space.recorder()
             && let Some(arrived) = recorder.carry(self, x, span, &solve)?
         {
@@ -93,7 +93,7 @@ impl<'a, S: Space> Flow<'a, S> {
         let blocks = self.space.map_rows(rows, |range| {
             let block = self.space.upload(range.len(), dim, &x[range.start * dim..range.end * dim]);
             let (mut chart, state) = field.enter(range, block);
-            let passage = self.integrator.flow(self.space, &mut *chart, state, span, Wanted::default())?;
+            let passage = self.integrator.flow(self.space, &mut *chart, state, span, SolveOptions::default())?;
             let x = chart.leave(passage.state);
             Ok::<_, Error>((self.space.download(&x), self.space.download_column(&passage.log_density)))
         });
@@ -111,8 +111,8 @@ impl<'a, S: Space> Flow<'a, S> {
     ///
     /// # Errors
     /// As [`Flow::transport`].
-    pub fn log_density(&self, x: &[f64], draws: Draws) -> Result<Vec<f64>, Error> {
-        let base = self.transport(x, self.span(Direction::Backward), draws)?;
+    pub fn log_density(&self, x: &[f64], key: RngKey) -> Result<Vec<f64>, Error> {
+        let base = self.transport(x, self.span(Direction::Backward), key)?;
         let rows = base.x.chunks_exact(self.potential.dim()).zip(&base.log_density);
         Ok(rows.map(|(z, change)| standard_normal_log_density(z) - change).collect())
     }

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 
-use crate::{Draws, Mean};
+use crate::{Mean, RngKey};
 
 /// Importance weights `w = e^{−loss}`, where the loss is `ln p(x) + E(x)` at a sample x of p: their mean is Z, and under them averages are
 /// those of `exp(−E)/Z`.
@@ -80,25 +80,25 @@ impl Weights {
 
 /// Chains of the Metropolis algorithm whose proposals are independent samples of the flow.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Independence {
+pub struct IndependenceMetropolis {
     /// For every chain the numbers of the samples that it stands on, step by step.
     pub chains: Vec<Vec<usize>>,
     /// Mean acceptance of the proposals.
     pub acceptance: f64,
 }
 
-impl Independence {
+impl IndependenceMetropolis {
     /// Cuts the samples of the given losses into chains of equal length (a rest is left out) and walks each: it starts on the first
     /// sample of its share and moves to the next with probability `min(1, w'/w)`. The stationary law is that of the target.
     ///
     /// # Panics
     /// If there are fewer than two samples to a chain.
-    pub fn walk(losses: &[f64], chains: usize, draws: Draws) -> Self {
+    pub fn walk(losses: &[f64], chains: usize, key: RngKey) -> Self {
         let length = losses.len() / chains;
         assert!(length > 1, "a chain needs at least two samples");
         let mut accepted = 0;
         let walk = |chain: usize| {
-            let mut rng = draws.row(chain as u64);
+            let mut rng = key.row(chain as u64);
             let first = chain * length;
             let mut at = first;
             (first..first + length)
@@ -146,7 +146,7 @@ mod tests {
     /// Samples of N(0, 1) as samples of N(0.5, 0.8²), with their losses.
     fn narrower(count: usize, step: u64) -> (Vec<f64>, Vec<f64>) {
         let normal = Normal::new(0.0, 1.0).expect("a positive width");
-        let x: Vec<f64> = normal.sample_iter(Draws::new(1, Purpose::Sample, step).row(0)).take(count).collect();
+        let x: Vec<f64> = normal.sample_iter(RngKey::new(1, Purpose::Sample, step).row(0)).take(count).collect();
         let losses = x.iter().map(|x| -0.5 * x * x + 0.5 * ((x - 0.5) / 0.8).powi(2)).collect();
         (x, losses)
     }
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn the_chain_walks_on_the_target() {
         let (x, losses) = narrower(80_000, 1000);
-        let walk = Independence::walk(&losses, 8, Draws::new(2, Purpose::Chain, 0));
+        let walk = IndependenceMetropolis::walk(&losses, 8, RngKey::new(2, Purpose::Chain, 0));
         assert!(walk.chains.iter().all(|chain| chain.len() == 10_000));
         let states: Vec<f64> = walk.chains.iter().flatten().map(|i| x[*i]).collect();
         let Mean { mean, standard_error } = Mean::of(&states);
@@ -187,8 +187,8 @@ mod tests {
         // Far from either end: neither always nor never.
         assert!((0.5..0.9).contains(&walk.acceptance), "{}", walk.acceptance);
         // Equal weights accept everything, and a chain stays where the weight is infinitely better.
-        assert_eq!(Independence::walk(&[1.0; 6], 2, Draws::new(2, Purpose::Chain, 0)).acceptance, 1.0);
-        let stuck = Independence::walk(&[-1e9, 0.0, 0.0], 1, Draws::new(2, Purpose::Chain, 0));
+        assert_eq!(IndependenceMetropolis::walk(&[1.0; 6], 2, RngKey::new(2, Purpose::Chain, 0)).acceptance, 1.0);
+        let stuck = IndependenceMetropolis::walk(&[-1e9, 0.0, 0.0], 1, RngKey::new(2, Purpose::Chain, 0));
         assert_eq!((stuck.chains, stuck.acceptance), (vec![vec![0, 0, 0]], 0.0));
     }
 }

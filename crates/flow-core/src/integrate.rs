@@ -1,6 +1,6 @@
 //! Integration of a frozen field: fixed and adaptive explicit Runge-Kutta steps, and what they leave for the adjoint.
 
-use crate::{Chart, Error, Memo, Recall, Space, Stage, Tableau, Toward};
+use crate::{BlockField, Error, FusedUpdate, RecomputeVelocity, Residuals, Space, Stage, Tableau};
 
 /// From where to where in time; backwards where `to < from`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Span {
 /// What an integration keeps for the adjoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// The memo of every stage, and its argument unless the chart [recalls](Chart::recall) velocities: fastest.
+    /// The residuals of every stage, and its argument unless the chart [recalls](BlockField::recall) velocities: fastest.
     Stages,
     /// Only the start of every step; the adjoint computes the stages again: one more evaluation per stage,
     /// and memory smaller by once to twice the number of stages.
@@ -23,7 +23,7 @@ pub enum Memory {
 
 /// What is wanted of an integration beside the final state.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
+pub struct SolveOptions {
     /// Keep a tape for [`adjoint`].
     pub tape: Option<Memory>,
     /// Accumulate the transport cost `∫ ½‖∇φ‖² |dt|`; only meaningful in plain coordinates.
@@ -32,7 +32,7 @@ pub struct Wanted {
 
 /// The result of an integration for one block of rows.
 #[derive(Debug)]
-pub struct Passage<S: Space> {
+pub struct Solution<S: Space> {
     /// State at the end, in the chart's coordinates.
     pub state: S::Array,
     /// Change of ln p along the way, `−∫ ∇²φ dt` with the sign of dt, per row.
@@ -69,7 +69,7 @@ enum Kept<S: Space> {
 struct StageRecord<S: Space> {
     /// `None` where it is the start of the step, or made again from it and the velocities that the chart recalls.
     argument: Option<S::Array>,
-    memo: Memo<S>,
+    residuals: Residuals<S>,
     velocity: Option<S::Array>,
 }
 
@@ -85,17 +85,17 @@ pub trait Integrator<S: Space>: Send + Sync {
     fn flow(
         &self,
         space: &S,
-        chart: &mut dyn Chart<S>,
+        chart: &mut dyn BlockField<S>,
         start: S::Array,
         span: Span,
-        wanted: Wanted,
-    ) -> Result<Passage<S>, Error>;
+        wanted: SolveOptions,
+    ) -> Result<Solution<S>, Error>;
 
     /// Evaluations of an integration, where they are the same for every one: none where steps are chosen by an error estimate.
     fn evaluations(&self) -> Option<usize>;
 
     /// The next finer integrator, for measuring the integration error: half the step, or a tenth of the tolerances.
-    fn finer(&self) -> Box<dyn Integrator<S>>;
+    fn refined(&self) -> Box<dyn Integrator<S>>;
 
     /// How fine it is, in words: `100 steps of rk4`.
     fn describe(&self) -> String;
@@ -134,11 +134,11 @@ impl<S: Space> Integrator<S> for FixedStep {
     fn flow(
         &self,
         space: &S,
-        chart: &mut dyn Chart<S>,
+        chart: &mut dyn BlockField<S>,
         start: S::Array,
         span: Span,
-        wanted: Wanted,
-    ) -> Result<Passage<S>, Error> {
+        wanted: SolveOptions,
+    ) -> Result<Solution<S>, Error> {
         let h = (span.to - span.from) / self.steps as f64;
         let mut work = Work::new(space, &self.tableau, &start, wanted);
         let (mut state, mut spare) = (start, None);
@@ -147,7 +147,7 @@ impl<S: Space> Integrator<S> for FixedStep {
             let t = span.from + n as f64 * h;
             let first_index = (n * self.tableau.stages()) as u64;
             let mut record = (wanted.tape == Some(Memory::Stages)).then(Vec::new);
-            let mut after = spare.take().unwrap_or_else(|| space.room(&state));
+            let mut after = spare.take().unwrap_or_else(|| space.empty_like(&state));
             work.stages(chart, (t, h, first_index), &state, false, Some(&mut after), record.as_mut());
             work.add_figures(h);
             let start = std::mem::replace(&mut state, after);
@@ -168,7 +168,7 @@ impl<S: Space> Integrator<S> for FixedStep {
         Some(self.steps * self.tableau.stages())
     }
 
-    fn finer(&self) -> Box<dyn Integrator<S>> {
+    fn refined(&self) -> Box<dyn Integrator<S>> {
         Box::new(Self { tableau: self.tableau.clone(), steps: 2 * self.steps })
     }
 
@@ -218,7 +218,7 @@ impl Adaptive {
     fn error_norm<S: Space>(&self, work: &mut Work<'_, S>, h: f64, before: &S::Array, after: &S::Array) -> f64 {
         let weights = self.tableau.error().expect("checked when built");
         let (space, mut error) = (work.space, work.space.column_zeros(work.rows));
-        let mut difference = work.spare.pop().unwrap_or_else(|| space.room(before));
+        let mut difference = work.spare.pop().unwrap_or_else(|| space.empty_like(before));
         space.accumulate(&mut difference, 0.0, &terms(h, weights, &work.velocity));
         let state = space.scaled_error(&difference, before, after, self.absolute, self.relative);
         work.spare.push(difference);
@@ -247,11 +247,11 @@ impl<S: Space> Integrator<S> for Adaptive {
     fn flow(
         &self,
         space: &S,
-        chart: &mut dyn Chart<S>,
+        chart: &mut dyn BlockField<S>,
         start: S::Array,
         span: Span,
-        wanted: Wanted,
-    ) -> Result<Passage<S>, Error> {
+        wanted: SolveOptions,
+    ) -> Result<Solution<S>, Error> {
         let length = span.to - span.from;
         let mut work = Work::new(space, &self.tableau, &start, wanted);
         let mut after = start.clone();
@@ -298,7 +298,7 @@ impl<S: Space> Integrator<S> for Adaptive {
         None
     }
 
-    fn finer(&self) -> Box<dyn Integrator<S>> {
+    fn refined(&self) -> Box<dyn Integrator<S>> {
         Box::new(Self { absolute: self.absolute / 10.0, relative: self.relative / 10.0, ..self.clone() })
     }
 
@@ -333,7 +333,7 @@ struct Work<'a, S: Space> {
 }
 
 impl<'a, S: Space> Work<'a, S> {
-    fn new(space: &'a S, tableau: &'a Tableau, state: &S::Array, wanted: Wanted) -> Self {
+    fn new(space: &'a S, tableau: &'a Tableau, state: &S::Array, wanted: SolveOptions) -> Self {
         let (rows, cols) = space.shape(state);
         Self {
             space,
@@ -352,7 +352,7 @@ impl<'a, S: Space> Work<'a, S> {
     /// Evaluates the stages of one step, and the state `after` it where that is wanted; with `reuse` the first velocity is already there.
     fn stages(
         &mut self,
-        chart: &mut dyn Chart<S>,
+        chart: &mut dyn BlockField<S>,
         (t, h, first_index): (f64, f64, u64),
         start: &S::Array,
         reuse: bool,
@@ -360,11 +360,15 @@ impl<'a, S: Space> Work<'a, S> {
         mut record: Option<&mut Vec<StageRecord<S>>>,
     ) {
         let (space, tableau) = (self.space, self.tableau);
-        let keep = record.is_some() && chart.recall().is_none();
+        let keep = record.is_some() && chart.recompute_velocity().is_none();
         let mut argument = None;
         if reuse && tableau.stages() > 1 {
             let of_second = terms(h, &tableau.a(1)[..1], &self.velocity);
-            space.combine(argument.insert(self.spare.pop().unwrap_or_else(|| space.room(start))), start, &of_second);
+            space.combine(
+                argument.insert(self.spare.pop().unwrap_or_else(|| space.empty_like(start))),
+                start,
+                &of_second,
+            );
         }
         for i in usize::from(reuse)..tableau.stages() {
             let (earlier, later) = self.velocity.split_at_mut(i);
@@ -372,18 +376,18 @@ impl<'a, S: Space> Work<'a, S> {
             let last = i + 1 == tableau.stages();
             let weights = if last { tableau.b() } else { tableau.a(i + 1) };
             let spare = if keep || last { None } else { self.spare.pop() };
-            let mut next = (!last).then(|| spare.unwrap_or_else(|| space.room(start)));
+            let mut next = (!last).then(|| spare.unwrap_or_else(|| space.empty_like(start)));
             let terms = terms(h, &weights[..i], earlier);
-            let toward = |out| Toward { space, out, base: start, terms: &terms, c: h * weights[i] };
+            let toward = |out| FusedUpdate { space, out, base: start, terms: &terms, c: h * weights[i] };
             let toward = if last { after.as_deref_mut() } else { next.as_mut() }.map(toward);
-            let mut memo = record.is_some().then(Vec::new);
+            let mut residuals = record.is_some().then(Vec::new);
             let (stage, laplacian) = (stage(tableau, i, t, h, first_index), Some(&mut self.laplacian[i]));
             let from = argument.as_ref().unwrap_or(start);
-            chart.evaluate_toward(stage, from, &mut later[0], laplacian, memo.as_mut(), toward);
+            chart.evaluate_and_update(stage, from, &mut later[0], laplacian, residuals.as_mut(), toward);
             let mut used = std::mem::replace(&mut argument, next);
-            if let (Some(record), Some(memo)) = (record.as_deref_mut(), memo) {
+            if let (Some(record), Some(residuals)) = (record.as_deref_mut(), residuals) {
                 let velocity = self.keep_velocity.then(|| later[0].clone());
-                record.push(StageRecord { argument: used.take_if(|_| keep), memo, velocity });
+                record.push(StageRecord { argument: used.take_if(|_| keep), residuals, velocity });
             }
             self.spare.extend(used);
         }
@@ -413,8 +417,8 @@ impl<'a, S: Space> Work<'a, S> {
         hand_over
     }
 
-    fn finish(self, state: S::Array, tape: Option<Tape<S>>, steps: usize) -> Passage<S> {
-        Passage { state, log_density: self.log_density, cost: self.squares.map(|(cost, _)| cost), tape, steps }
+    fn finish(self, state: S::Array, tape: Option<Tape<S>>, steps: usize) -> Solution<S> {
+        Solution { state, log_density: self.log_density, cost: self.squares.map(|(cost, _)| cost), tape, steps }
     }
 }
 
@@ -436,14 +440,14 @@ impl<'a, S: Space> Recalled<'a, S> {
     /// The arguments of all stages of a step, from its start and the velocities that the chart recalls.
     fn arguments<'b>(
         &'b mut self,
-        recall: &dyn Recall<S>,
+        recall: &dyn RecomputeVelocity<S>,
         (t, h, first_index): (f64, f64, u64),
         start: &'b S::Array,
         records: &[StageRecord<S>],
     ) -> Vec<&'b S::Array> {
         for (i, argument) in (1..).zip(&mut self.argument) {
             let stage = stage(self.tableau, i - 1, t, h, first_index);
-            recall.velocity(stage, &records[i - 1].memo, &mut self.velocity[i - 1]);
+            recall.velocity(stage, &records[i - 1].residuals, &mut self.velocity[i - 1]);
             self.space.combine(argument, start, &terms(h, self.tableau.a(i), &self.velocity));
         }
         std::iter::once(start).chain(&self.argument).collect()
@@ -452,7 +456,7 @@ impl<'a, S: Space> Recalled<'a, S> {
 
 /// Cotangents of what an integration returned.
 #[derive(Debug)]
-pub struct PassageBar<S: Space> {
+pub struct SolutionCotangent<S: Space> {
     /// Of the final state.
     pub state: S::Array,
     /// Of the change of ln p, per row.
@@ -468,12 +472,12 @@ pub struct PassageBar<S: Space> {
 pub fn adjoint<S: Space>(
     space: &S,
     tableau: &Tableau,
-    chart: &mut dyn Chart<S>,
+    chart: &mut dyn BlockField<S>,
     tape: Tape<S>,
-    bar: PassageBar<S>,
+    bar: SolutionCotangent<S>,
 ) -> S::Array {
     let stages = tableau.stages();
-    let PassageBar { state: mut state_bar, log_density, cost } = bar;
+    let SolutionCotangent { state: mut state_bar, log_density, cost } = bar;
     let (rows, cols) = space.shape(&state_bar);
     let mut velocity_bar = space.zeros(rows, cols);
     // Of every stage of a step, made anew where the length of the step changes.
@@ -485,14 +489,14 @@ pub fn adjoint<S: Space>(
         let (start, records) = match kept {
             Kept::Stages { start, records } => (start, records),
             Kept::Start(start) => {
-                let wanted = Wanted { tape: None, cost: cost.is_some() };
+                let wanted = SolveOptions { tape: None, cost: cost.is_some() };
                 let work = replay.get_or_insert_with(|| Work::new(space, tableau, &start, wanted));
                 let mut records = Vec::with_capacity(stages);
                 work.stages(chart, (t, h, first_index), &start, false, None, Some(&mut records));
                 (start, records)
             }
         };
-        let arguments = match chart.recall() {
+        let arguments = match chart.recompute_velocity() {
             None => records.iter().map(|record| record.argument.as_ref().unwrap_or(&start)).collect(),
             Some(recall) => recalled.get_or_insert_with(|| Recalled::new(space, tableau, &start)).arguments(
                 recall,
@@ -518,9 +522,9 @@ pub fn adjoint<S: Space>(
             if let (Some(cost), Some(velocity)) = (&cost, &record.velocity) {
                 space.accumulate(room, 0.0, &into);
                 space.accumulate_scaled_rows(room, h.abs() * b, cost, velocity);
-                chart.pullback(stage, argument, &record.memo, room, l_bar, out);
+                chart.pullback(stage, argument, &record.residuals, room, l_bar, out);
             } else {
-                chart.pullback_of_sum(space, stage, argument, &record.memo, &into, room, l_bar, out);
+                chart.pullback_of_sum(space, stage, argument, &record.residuals, &into, room, l_bar, out);
             }
         }
         let all: Vec<_> = argument_bar.iter().map(|a| (1.0, a)).collect();

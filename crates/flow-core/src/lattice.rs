@@ -1,6 +1,6 @@
 //! What the lattice kernels of all backends share: settings, first values of parameters, and how kernels fall off with distance.
 
-use crate::{Activation, Draws, Error, Group, Parameter, Purpose, Space, TimeBasis};
+use crate::{Activation, Error, Group, Parameter, Purpose, RngKey, Space, TimeBasis};
 
 /// What a potential of kernels that are moved over a periodic lattice is made of, `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ impl<S: Space> LatticeRidgeParameters<S> {
             Parameter { name: name.into(), shape: vec![terms, kernels], value: space.upload(terms, kernels, &first) }
         };
         let bound = 1.0 / (sites as f64).sqrt() / (kernels as f64).sqrt();
-        let mut amplitudes = Draws::new(settings.seed, Purpose::Initialise, 0).uniform(2, kernels);
+        let mut amplitudes = RngKey::new(settings.seed, Purpose::Initialise, 0).uniform(2, kernels);
         amplitudes.iter_mut().for_each(|u| *u *= bound);
         Ok(Self {
             weight: Parameter::uniform(space, "weight", &[kernels, sites], sites, settings.seed, 0),

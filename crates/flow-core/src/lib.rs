@@ -9,10 +9,9 @@ mod centres;
 pub mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod draws;
 mod error;
 mod flow;
-mod hamiltonian;
+mod hmc;
 mod importance;
 mod integrate;
 mod latent;
@@ -23,6 +22,7 @@ mod optimise;
 mod potential;
 mod recorded;
 mod ridge;
+mod rng;
 mod score;
 mod space;
 mod sum;
@@ -32,12 +32,13 @@ mod time;
 pub mod train;
 
 pub use centres::Centres;
-pub use draws::{Draws, Purpose};
 pub use error::Error;
 pub use flow::{Direction, Flow, Transported, standard_normal_log_density};
-pub use hamiltonian::{Energies, Hamiltonian, HamiltonianReport};
-pub use importance::{Independence, Weights};
-pub use integrate::{Adaptive, FixedStep, Integrator, Memory, Passage, PassageBar, Span, Tape, Wanted, adjoint};
+pub use hmc::{Energies, Hmc, HmcReport};
+pub use importance::{IndependenceMetropolis, Weights};
+pub use integrate::{
+    Adaptive, FixedStep, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span, Tape, adjoint,
+};
 pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
 pub use matching::{FlowMatching, Path};
 pub use objective::{
@@ -46,10 +47,12 @@ pub use objective::{
 };
 pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
 pub use potential::{
-    Chart, Chooses, Coordinates, Field, Memo, Parameter, Potential, Recall, Solve, Stage, Toward, new_identity,
+    BlockField, Chooses, Coordinates, Field, FusedUpdate, Parameter, Potential, RecomputeVelocity, Residuals, Solve,
+    Stage, new_cache_key,
 };
 pub use recorded::{Record, Recorder, Repeat};
 pub use ridge::{Activation, RidgeParameters};
+pub use rng::{Purpose, RngKey};
 pub use score::Scored;
 pub use space::{Precision, Space};
 pub use sum::Sum;

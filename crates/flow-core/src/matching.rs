@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::objective::{BlockResult, add_share, gather};
-use crate::{Chart, Coordinates, Draws, Error, Field, Flow, Objective, Outcome, Solve, Space, Stage};
+use crate::{BlockField, Coordinates, Error, Field, Flow, Objective, Outcome, RngKey, Solve, Space, Stage};
 
 /// How a point of the base, ξ ~ N(0, I), is joined to a point x₁ of the target, at `τ = t/T` from 0 to 1.
 ///
@@ -60,12 +60,12 @@ impl<S: Space> Objective<S> for FlowMatching {
         "flow-matching"
     }
 
-    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error> {
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], key: RngKey, gradient: bool) -> Result<Outcome<S>, Error> {
         let rows = batch.len() / flow.potential.dim();
-        let solve = Solve { rows, draws, coordinates: Coordinates::X };
+        let solve = Solve { rows, key, coordinates: Coordinates::X };
         let field = flow.potential.freeze(&solve);
-        let taus: Vec<f64> = draws.stratified(self.times.clamp(1, rows)).into_iter().map(|u| self.tau(u)).collect();
-        let regression = Regression { path: self.path, flow, field: &*field, batch, draws, taus: &taus, gradient };
+        let taus: Vec<f64> = key.stratified(self.times.clamp(1, rows)).into_iter().map(|u| self.tau(u)).collect();
+        let regression = Regression { path: self.path, flow, field: &*field, batch, key, taus: &taus, gradient };
         gather(flow.space, &*field, flow.space.map_rows(rows, |range| regression.block(range)))
     }
 }
@@ -76,7 +76,7 @@ struct Regression<'a, 'f, S: Space> {
     flow: &'a Flow<'f, S>,
     field: &'a dyn Field<S>,
     batch: &'a [f64],
-    draws: Draws,
+    key: RngKey,
     taus: &'a [f64],
     gradient: bool,
 }
@@ -122,7 +122,7 @@ impl<S: Space> Regression<'_, '_, S> {
     /// Points of the paths of some rows.
     fn points(&self, rows: Range<usize>) -> Points {
         let dim = self.flow.potential.dim();
-        let base = self.draws.noise(rows.clone(), dim);
+        let base = self.key.noise(rows.clone(), dim);
         let target = &self.batch[rows.start * dim..rows.end * dim];
         let taus = rows.flat_map(|row| std::iter::repeat_n(self.taus[self.time_of(row)], dim));
         let (x, velocity) = target
@@ -142,15 +142,15 @@ impl<S: Space> Regression<'_, '_, S> {
     fn at(
         &self,
         t: f64,
-        (mut chart, state): (Box<dyn Chart<S> + '_>, S::Array),
+        (mut chart, state): (Box<dyn BlockField<S> + '_>, S::Array),
         velocity: &[f64],
     ) -> (Vec<f64>, Option<Vec<S::Array>>) {
         let space = self.flow.space;
         let (rows, dim) = space.shape(&state);
         let stage = Stage { t, index: 0 };
         let mut residual = space.zeros(rows, dim);
-        let mut memo = Vec::new();
-        chart.evaluate(stage, &state, &mut residual, None, self.gradient.then_some(&mut memo));
+        let mut residuals = Vec::new();
+        chart.evaluate(stage, &state, &mut residual, None, self.gradient.then_some(&mut residuals));
         space.accumulate(&mut residual, 1.0, &[(-1.0, &space.upload(rows, dim, velocity))]);
         let mut squares = space.column_zeros(rows);
         space.row_dot(&mut squares, &residual, &residual);
@@ -160,7 +160,7 @@ impl<S: Space> Regression<'_, '_, S> {
         }
         let mut velocity_bar = space.zeros(rows, dim);
         space.accumulate(&mut velocity_bar, 0.0, &[(2.0 / self.rows() as f64, &residual)]);
-        chart.pullback(stage, &state, &memo, &velocity_bar, None, None);
+        chart.pullback(stage, &state, &residuals, &velocity_bar, None, None);
         (losses, Some(chart.enter_pullback(space.zeros(rows, dim)).1))
     }
 }

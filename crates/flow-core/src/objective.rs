@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::flow::standard_normal_log_density;
 use crate::recorded::Arrived;
 use crate::score::base_score;
-use crate::{Direction, Draws, Error, Field, Flow, Integrator, PassageBar, Space, Wanted, adjoint};
+use crate::{Direction, Error, Field, Flow, Integrator, RngKey, SolutionCotangent, SolveOptions, Space, adjoint};
 
 /// What an objective returns.
 #[derive(Debug)]
@@ -41,11 +41,11 @@ pub trait Objective<S: Space>: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Losses of the rows of `batch` (`rows × dim`, row by row), and the gradient of their mean where asked for.
-    /// `draws` keys whatever the potential itself draws for this solve.
+    /// `key` keys whatever the potential itself draws for this solve.
     ///
     /// # Errors
     /// Those of the integrator. Non-finite losses are returned, not refused: a training may want to go back.
-    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error>;
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], key: RngKey, gradient: bool) -> Result<Outcome<S>, Error>;
 }
 
 /// A function of one point with its gradient, on the host: the negative logarithm of a density, up to a constant.
@@ -89,7 +89,7 @@ impl<S: Space> Objective<S> for NegativeLogLikelihood {
         "nll"
     }
 
-    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error> {
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], key: RngKey, gradient: bool) -> Result<Outcome<S>, Error> {
         let base = StandardNormal { dim: flow.potential.dim() };
         // −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the flow's at the start, the base's energy at the end.
         let ends = Ends {
@@ -99,7 +99,7 @@ impl<S: Space> Objective<S> for NegativeLogLikelihood {
             transport_cost: self.transport_cost,
             score: None,
         };
-        simulate(flow, batch, draws, gradient, &ends)
+        simulate(flow, batch, key, gradient, &ends)
     }
 }
 
@@ -132,10 +132,10 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
         "free-energy"
     }
 
-    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], draws: Draws, gradient: bool) -> Result<Outcome<S>, Error> {
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], key: RngKey, gradient: bool) -> Result<Outcome<S>, Error> {
         let scored = match self.gradient {
             Estimator::Path if gradient => {
-                Some(flow.carry_score(batch, &base_score(batch), flow.span(Direction::Forward), draws)?)
+                Some(flow.carry_score(batch, &base_score(batch), flow.span(Direction::Forward), key)?)
             }
             _ => None,
         };
@@ -146,7 +146,7 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
             transport_cost: self.transport_cost,
             score: scored.as_ref().map(|scored| &*scored.score),
         };
-        simulate(flow, batch, draws, gradient, &ends)
+        simulate(flow, batch, key, gradient, &ends)
     }
 }
 
@@ -191,13 +191,13 @@ impl Ends<'_> {
 fn simulate<S: Space>(
     flow: &Flow<'_, S>,
     batch: &[f64],
-    draws: Draws,
+    key: RngKey,
     gradient: bool,
     ends: &Ends<'_>,
 ) -> Result<Outcome<S>, Error> {
     let dim = flow.potential.dim();
     let rows = batch.len() / dim;
-    let mut solve = flow.solve(rows, draws)?;
+    let mut solve = flow.solve(rows, key)?;
     if ends.transport_cost != 0.0 {
         // The cost is a norm of ∇φ, which only plain coordinates have as their velocity.
         solve.coordinates = crate::Coordinates::X;
@@ -266,7 +266,7 @@ impl<S: Space> Block<'_, '_, S> {
         let dim = flow.potential.dim();
         let numbers = self.range.start * dim..self.range.end * dim;
         let (mut chart, state) = field.enter(self.range, space.upload(rows, dim, self.start));
-        let wanted = Wanted { tape: self.gradient.then_some(flow.memory), cost: ends.transport_cost != 0.0 };
+        let wanted = SolveOptions { tape: self.gradient.then_some(flow.memory), cost: ends.transport_cost != 0.0 };
         let passage = flow.integrator.flow(space, &mut *chart, state, flow.span(ends.direction), wanted)?;
         let x = chart.leave(passage.state.clone());
         let arrived = Arrived::fetch(space, &x, &passage.log_density, passage.cost.as_ref());
@@ -274,7 +274,7 @@ impl<S: Space> Block<'_, '_, S> {
         let Some(tape) = passage.tape else { return Ok((losses, None)) };
         let log_density_bar = ends.log_density_bar(self.weight);
         let state = chart.leave_pullback(&passage.state, space.upload(rows, dim, &x_bar));
-        let bar = PassageBar {
+        let bar = SolutionCotangent {
             state,
             log_density: space.upload_column(&vec![log_density_bar; rows]),
             cost: wanted.cost.then(|| space.upload_column(&vec![self.weight * ends.transport_cost; rows])),
@@ -318,15 +318,15 @@ pub fn converged<S: Space>(
     flow: &Flow<'_, S>,
     objective: &dyn Objective<S>,
     count: u64,
-    mut batches: impl FnMut(u64) -> Result<(Vec<f64>, Draws), Error>,
+    mut batches: impl FnMut(u64) -> Result<(Vec<f64>, RngKey), Error>,
     max_refinements: u32,
     mut progress: impl FnMut(u32, u64),
 ) -> Result<Converged, Error> {
     let mut at = |integrator: &dyn Integrator<S>, refinement: u32| -> Result<Vec<f64>, Error> {
         let mut losses = Vec::new();
         for i in 0..count {
-            let (batch, draws) = batches(i)?;
-            losses.extend(objective.evaluate(&flow.with_integrator(integrator), &batch, draws, false)?.losses);
+            let (batch, key) = batches(i)?;
+            losses.extend(objective.evaluate(&flow.with_integrator(integrator), &batch, key, false)?.losses);
             progress(refinement, i);
         }
         if losses.iter().all(|v| v.is_finite()) {
@@ -336,7 +336,7 @@ pub fn converged<S: Space>(
         }
     };
     let mut coarse = Mean::of(&at(flow.integrator, 0)?);
-    let mut integrator = flow.integrator.finer();
+    let mut integrator = flow.integrator.refined();
     let mut refinements = 1;
     loop {
         let losses = at(&*integrator, refinements)?;
@@ -347,7 +347,7 @@ pub fn converged<S: Space>(
             return Ok(out);
         }
         coarse = mean;
-        integrator = integrator.finer();
+        integrator = integrator.refined();
         refinements += 1;
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Draws, Space};
+use crate::{RngKey, Space};
 
 /// One learnable array of a potential.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub trait Potential<S: Space>: Send + Sync {
         false
     }
 
-    /// A number of this potential alone ([`new_identity`]), where the operations of a solve depend on nothing but the potential, the
+    /// A number of this potential alone ([`new_cache_key`]), where the operations of a solve depend on nothing but the potential, the
     /// number of rows and the integrator: nothing is drawn, and no numbers come from the host. Such solves can be [recorded](crate::Recorder).
     fn identity(&self) -> Option<u64> {
         None
@@ -65,7 +65,7 @@ pub trait Chooses<S: Space> {
 }
 
 /// A number that no other potential of this process has.
-pub fn new_identity() -> u64 {
+pub fn new_cache_key() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -106,7 +106,7 @@ pub struct Solve {
     /// Rows of the whole batch.
     pub rows: usize,
     /// The key of the batch; draws of the potential itself (symmetries, probes) come from here.
-    pub draws: Draws,
+    pub key: RngKey,
     /// Which coordinates may be used.
     pub coordinates: Coordinates,
 }
@@ -119,14 +119,14 @@ pub enum Coordinates {
     /// `x` itself: velocities are `∇φ`, and tolerances are in units of `x`.
     X,
     /// The potential's own coordinates, where it has any, even when `x` is cheaper.
-    Own,
+    Feature,
 }
 
 /// A potential frozen for one solve; blocks of rows enter it, perhaps on several threads.
 pub trait Field<S: Space>: Sync {
     /// Takes a block of rows (`rows` are their numbers within the batch, `x` is `rows.len() × dim`) into the field's coordinates.
     /// Returns the block's chart and its state at the start.
-    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array);
+    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn BlockField<S> + '_>, S::Array);
 
     /// [`Field::enter`] in plain coordinates, for rows that are each at a time of their own, `times`, whatever the time of a stage: for a
     /// regression, which evaluates every row but once. The chart gives no Laplacians. `None` where rows have to share their time.
@@ -135,14 +135,14 @@ pub trait Field<S: Space>: Sync {
         _rows: Range<usize>,
         _x: &S::Array,
         _times: &[f64],
-    ) -> Option<(Box<dyn Chart<S> + '_>, S::Array)> {
+    ) -> Option<(Box<dyn BlockField<S> + '_>, S::Array)> {
         None
     }
 
     /// `φ(x_r, t)` of the frozen potential for a block of rows of `x` (`rows.len() × dim`): the judge of everything else.
     fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column;
 
-    /// Turns the sums over blocks of what [`Chart::enter_pullback`] returned into the gradient,
+    /// Turns the sums over blocks of what [`BlockField::enter_pullback`] returned into the gradient,
     /// one array per parameter of the potential: the place for work that is needed once per solve.
     fn gradient(&self, sums: Vec<S::Array>) -> Vec<S::Array>;
 }
@@ -158,7 +158,7 @@ pub struct Stage {
 
 /// Where a velocity leads: `out ← base + Σ cᵢ · termᵢ + c · velocity`.
 #[derive(Debug)]
-pub struct Toward<'a, S: Space> {
+pub struct FusedUpdate<'a, S: Space> {
     /// The backend.
     pub space: &'a S,
     /// Overwritten.
@@ -171,9 +171,9 @@ pub struct Toward<'a, S: Space> {
     pub c: f64,
 }
 
-impl<S: Space> Toward<'_, S> {
+impl<S: Space> FusedUpdate<'_, S> {
     /// Adds up.
-    pub fn add_up(self, velocity: &S::Array) {
+    pub fn apply(self, velocity: &S::Array) {
         let mut terms = self.terms.to_vec();
         terms.extend((self.c != 0.0).then_some((self.c, velocity)));
         self.space.combine(self.out, self.base, &terms);
@@ -181,47 +181,47 @@ impl<S: Space> Toward<'_, S> {
 }
 
 /// Arrays that an evaluation leaves for its pullback, so that nothing is computed twice.
-pub type Memo<S> = Vec<<S as Space>::Array>;
+pub type Residuals<S> = Vec<<S as Space>::Array>;
 
-/// Tells velocities from memos, see [`Chart::recall`].
-pub trait Recall<S: Space> {
-    /// The velocity of an evaluation again, from what it left in `memo`.
-    fn velocity(&self, stage: Stage, memo: &[S::Array], velocity: &mut S::Array);
+/// Tells velocities from residuals, see [`BlockField::recall`].
+pub trait RecomputeVelocity<S: Space> {
+    /// The velocity of an evaluation again, from what it left in `residuals`.
+    fn velocity(&self, stage: Stage, residuals: &[S::Array], velocity: &mut S::Array);
 }
 
 /// A block of rows in a frozen field's coordinates, with its work space and its share of the gradient.
 ///
 /// With plain coordinates the state is `x`, the velocity is `∇φ`, and `leave` returns the state.
-pub trait Chart<S: Space>: Send {
-    /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves in `memo` what [`Chart::pullback`] needs.
+pub trait BlockField<S: Space>: Send {
+    /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves in `residuals` what [`BlockField::pullback`] needs.
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        memo: Option<&mut Memo<S>>,
+        residuals: Option<&mut Residuals<S>>,
     );
 
-    /// [`Chart::evaluate`], and where the velocity leads, where that is wanted: for a chart that adds up on the way.
-    fn evaluate_toward(
+    /// [`BlockField::evaluate`], and where the velocity leads, where that is wanted: for a chart that adds up on the way.
+    fn evaluate_and_update(
         &mut self,
         stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        memo: Option<&mut Memo<S>>,
-        toward: Option<Toward<'_, S>>,
+        residuals: Option<&mut Residuals<S>>,
+        toward: Option<FusedUpdate<'_, S>>,
     ) {
-        self.evaluate(stage, state, velocity, laplacian, memo);
+        self.evaluate(stage, state, velocity, laplacian, residuals);
         if let Some(toward) = toward {
-            toward.add_up(velocity);
+            toward.apply(velocity);
         }
     }
 
-    /// What tells velocities from memos, where that is cheap. The arguments of stages are then made again from them for the pullback, not
-    /// kept, which halves what an integration remembers: for a chart whose memo is about as large as its state.
-    fn recall(&self) -> Option<&dyn Recall<S>> {
+    /// What tells velocities from residuals, where that is cheap. The arguments of stages are then made again from them for the pullback, not
+    /// kept, which halves what an integration remembers: for a chart whose residuals is about as large as its state.
+    fn recompute_velocity(&self) -> Option<&dyn RecomputeVelocity<S>> {
         None
     }
 
@@ -231,27 +231,27 @@ pub trait Chart<S: Space>: Send {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        memo: &[S::Array],
+        residuals: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     );
 
-    /// [`Chart::pullback`] of the cotangent `Σ cᵢ · termᵢ` of the velocity, for which there is `room`: for a chart that adds up on the way.
+    /// [`BlockField::pullback`] of the cotangent `Σ cᵢ · termᵢ` of the velocity, for which there is `room`: for a chart that adds up on the way.
     #[allow(clippy::too_many_arguments, reason = "a pullback has this many, and a sum two more")]
     fn pullback_of_sum(
         &mut self,
         space: &S,
         stage: Stage,
         state: &S::Array,
-        memo: &[S::Array],
+        residuals: &[S::Array],
         velocity_bar: &[(f64, &S::Array)],
         room: &mut S::Array,
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     ) {
         space.accumulate(room, 0.0, velocity_bar);
-        self.pullback(stage, state, memo, room, laplacian_bar, state_bar);
+        self.pullback(stage, state, residuals, room, laplacian_bar, state_bar);
     }
 
     /// From the state at the end to `x` at the end.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::objective::Ends;
 use crate::score::ones;
 use crate::{
-    Coordinates, Error, Field, Flow, Memory, Outcome, Passage, PassageBar, Scored, Solve, Space, Span, Tableau, Wanted,
-    adjoint,
+    Coordinates, Error, Field, Flow, Memory, Outcome, Scored, Solution, SolutionCotangent, Solve, SolveOptions, Space,
+    Span, Tableau, adjoint,
 };
 
 /// Work that a device can do again.
@@ -275,9 +275,9 @@ impl<S: Space> Asked<'_, '_, S> {
         let field = field.expect("the work was done");
         let (way, found) = match self.way {
             Way::Scored => self.record_scored(device, &*field, &start)?,
-            Way::There { cost } => self.record_solve(device, &*field, &start[0], Wanted { tape: None, cost })?,
+            Way::There { cost } => self.record_solve(device, &*field, &start[0], SolveOptions { tape: None, cost })?,
             Way::AndBack { tape, cost_bar, .. } => {
-                let wanted = Wanted { tape: Some(tape), cost: cost_bar.is_some() };
+                let wanted = SolveOptions { tape: Some(tape), cost: cost_bar.is_some() };
                 self.record_solve(device, &*field, &start[0], wanted)?
             }
         };
@@ -310,7 +310,7 @@ impl<S: Space> Asked<'_, '_, S> {
         device: &dyn Record<S>,
         field: &dyn Field<S>,
         start: &S::Array,
-        wanted: Wanted,
+        wanted: SolveOptions,
     ) -> Result<(RecordedWay<S>, Found<S>), Error> {
         let (Flow { space, integrator, .. }, rows) = (*self.flow, self.solve.rows);
         let mut end = None;
@@ -322,7 +322,7 @@ impl<S: Space> Asked<'_, '_, S> {
                 (chart, passage, x)
             }));
         });
-        let (chart, Passage { state, log_density, cost, tape, .. }, x) = end.expect("the work was done")?;
+        let (chart, Solution { state, log_density, cost, tape, .. }, x) = end.expect("the work was done")?;
         let end = End { x, log_density, cost, score: None };
         let arrived = end.fetch(space);
         let (losses, x_bar) = (self.meet)(&arrived);
@@ -334,7 +334,7 @@ impl<S: Space> Asked<'_, '_, S> {
             let (mut rest, mut gradient) = (Some((chart, tape)), Vec::new());
             let recorded = device.record(&mut || {
                 let (mut chart, tape) = rest.take().expect("the work is done once");
-                let bar = PassageBar {
+                let bar = SolutionCotangent {
                     state: chart.leave_pullback(&state, x_bar.clone()),
                     log_density: constant[0].clone(),
                     cost: constant.get(1).cloned(),

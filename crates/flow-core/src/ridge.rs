@@ -1,7 +1,7 @@
 //! What the potentials of all backends share: the function f, and names, shapes and first values of parameters.
 
 use crate::checkpoint::rows_and_cols;
-use crate::{Draws, Error, Parameter, Purpose, Space};
+use crate::{Error, Parameter, Purpose, RngKey, Space};
 
 /// The function `f` of a ridge potential `φ(x) = Σ_j v_j f(w_j·x + b_j)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl<S: Space> Parameter<S> {
     /// the same seed gives the same numbers on every backend, to working precision.
     pub fn uniform(space: &S, name: &str, shape: &[usize], fan_in: usize, seed: u64, which: u64) -> Self {
         let bound = 1.0 / (fan_in as f64).sqrt();
-        let mut values = Draws::new(seed, Purpose::Initialise, 0).uniform(which, shape.iter().product());
+        let mut values = RngKey::new(seed, Purpose::Initialise, 0).uniform(which, shape.iter().product());
         values.iter_mut().for_each(|u| *u *= bound);
         let (rows, cols) = rows_and_cols(shape);
         Self { name: name.into(), shape: shape.to_vec(), value: space.upload(rows, cols, &values) }

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use crate::flow::all_finite;
-use crate::{Chart, Coordinates, Direction, Draws, Error, Field, Flow, Memo, Solve, Space, Span, Stage, Wanted};
+use crate::{
+    BlockField, Coordinates, Direction, Error, Field, Flow, Residuals, RngKey, Solve, SolveOptions, Space, Span, Stage,
+};
 
 /// Points carried from one time to another, with the score of their density.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,13 +22,13 @@ impl<S: Space> Flow<'_, S> {
     /// Carries points (`rows × dim`, row by row) and the scores `s = ∇ ln p` of their density over a span of time.
     ///
     /// `ds/dt = −(∇∇φ) s − ∇(∇²φ)` is integrated together with the points, by the same method: its right-hand side is minus what
-    /// [`Chart::pullback`] makes of the cotangents s of ∇φ and 1 of ∇²φ. The result nears the gradient of ln p with the order of the
+    /// [`BlockField::pullback`] makes of the cotangents s of ∇φ and 1 of ∇²φ. The result nears the gradient of ln p with the order of the
     /// method. Always in plain coordinates.
     ///
     /// # Errors
     /// As [`Flow::transport`].
-    pub fn transport_score(&self, x: &[f64], score: &[f64], span: Span, draws: Draws) -> Result<Scored, Error> {
-        let out = self.carry_score(x, score, span, draws)?;
+    pub fn transport_score(&self, x: &[f64], score: &[f64], span: Span, key: RngKey) -> Result<Scored, Error> {
+        let out = self.carry_score(x, score, span, key)?;
         all_finite(out.x.iter().chain(&out.log_density).chain(&out.score))?;
         Ok(out)
     }
@@ -35,15 +37,15 @@ impl<S: Space> Flow<'_, S> {
     ///
     /// # Errors
     /// As [`Flow::transport`].
-    pub fn scored_samples(&self, base: &[f64], draws: Draws) -> Result<Scored, Error> {
-        self.transport_score(base, &base_score(base), self.span(Direction::Forward), draws)
+    pub fn scored_samples(&self, base: &[f64], key: RngKey) -> Result<Scored, Error> {
+        self.transport_score(base, &base_score(base), self.span(Direction::Forward), key)
     }
 
     /// [`Flow::transport_score`], with whatever comes of it.
-    pub(crate) fn carry_score(&self, x: &[f64], score: &[f64], span: Span, draws: Draws) -> Result<Scored, Error> {
+    pub(crate) fn carry_score(&self, x: &[f64], score: &[f64], span: Span, key: RngKey) -> Result<Scored, Error> {
         let (space, dim) = (self.space, self.potential.dim());
         let rows = x.len() / dim;
-        let solve = Solve { coordinates: Coordinates::X, ..self.solve(rows, draws)? };
+        let solve = Solve { coordinates: Coordinates::X, ..self.solve(rows, key)? };
         if let Some(recorder) = space.recorder()
             && let Some(scored) = recorder.carry_score(self, [x, score], span, &solve)?
         {
@@ -82,10 +84,10 @@ impl<S: Space> Flow<'_, S> {
         let mut both = space.zeros(n, 2 * dim);
         space.copy_columns(&mut both, 0, &state, 0..dim);
         space.copy_columns(&mut both, dim, &state_score, 0..dim);
-        let mut chart = ScoreChart::new(space, inner, n, dim, ones);
-        let passage = self.integrator.flow(space, &mut chart, both, span, Wanted::default())?;
+        let mut chart = ScoredBlock::new(space, inner, n, dim, ones);
+        let passage = self.integrator.flow(space, &mut chart, both, span, SolveOptions::default())?;
         chart.split(&passage.state);
-        let ScoreChart { mut inner, x, score, .. } = chart;
+        let ScoredBlock { mut inner, x, score, .. } = chart;
         let x = inner.leave(x);
         let (score, _) = inner.enter_pullback(score);
         Ok(([x, score], passage.log_density))
@@ -103,23 +105,23 @@ pub(crate) fn base_score(z: &[f64]) -> Vec<f64> {
 }
 
 /// A block of rows whose state is `(x, s)` side by side: any integrator carries both.
-struct ScoreChart<'a, S: Space> {
+struct ScoredBlock<'a, S: Space> {
     space: &'a S,
-    inner: Box<dyn Chart<S> + 'a>,
+    inner: Box<dyn BlockField<S> + 'a>,
     dim: usize,
     x: S::Array,
     score: S::Array,
     velocity: S::Array,
     score_bar: S::Array,
     ones: S::Column,
-    memo: Memo<S>,
+    residuals: Residuals<S>,
 }
 
-impl<'a, S: Space> ScoreChart<'a, S> {
-    fn new(space: &'a S, inner: Box<dyn Chart<S> + 'a>, rows: usize, dim: usize, ones: S::Column) -> Self {
+impl<'a, S: Space> ScoredBlock<'a, S> {
+    fn new(space: &'a S, inner: Box<dyn BlockField<S> + 'a>, rows: usize, dim: usize, ones: S::Column) -> Self {
         let zeros = || space.zeros(rows, dim);
         let (x, score, velocity, score_bar) = (zeros(), zeros(), zeros(), zeros());
-        Self { space, inner, dim, x, score, velocity, score_bar, ones, memo: Vec::new() }
+        Self { space, inner, dim, x, score, velocity, score_bar, ones, residuals: Vec::new() }
     }
 
     /// Takes a state apart, into x and the score.
@@ -129,20 +131,20 @@ impl<'a, S: Space> ScoreChart<'a, S> {
     }
 }
 
-impl<S: Space> Chart<S> for ScoreChart<'_, S> {
+impl<S: Space> BlockField<S> for ScoredBlock<'_, S> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        _memo: Option<&mut Memo<S>>,
+        _memo: Option<&mut Residuals<S>>,
     ) {
         self.split(state);
-        let Self { space, inner, dim, x, score, velocity: x_velocity, score_bar, ones, memo } = self;
-        memo.clear();
-        inner.evaluate(stage, x, x_velocity, laplacian, Some(&mut *memo));
-        inner.pullback(stage, x, memo, score, Some(&*ones), Some(&mut *score_bar));
+        let Self { space, inner, dim, x, score, velocity: x_velocity, score_bar, ones, residuals } = self;
+        residuals.clear();
+        inner.evaluate(stage, x, x_velocity, laplacian, Some(&mut *residuals));
+        inner.pullback(stage, x, residuals, score, Some(&*ones), Some(&mut *score_bar));
         space.accumulate(score_bar, -1.0, &[]);
         space.copy_columns(velocity, 0, x_velocity, 0..*dim);
         space.copy_columns(velocity, *dim, score_bar, 0..*dim);

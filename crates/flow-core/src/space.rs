@@ -46,7 +46,7 @@ pub trait Space: Clone + Send + Sync + 'static {
     fn zeros(&self, rows: usize, cols: usize) -> Self::Array;
 
     /// A matrix like another, to be overwritten before it is read.
-    fn room(&self, like: &Self::Array) -> Self::Array {
+    fn empty_like(&self, like: &Self::Array) -> Self::Array {
         let (rows, cols) = self.shape(like);
         self.zeros(rows, cols)
     }

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::{Chart, Coordinates, Error, Field, Memo, Parameter, Potential, Solve, Space, Stage, new_identity};
+use crate::{
+    BlockField, Coordinates, Error, Field, Parameter, Potential, Residuals, Solve, Space, Stage, new_cache_key,
+};
 
 /// `φ(x, t) = Σ_k φ_k(x, t)`, integrated in x.
 pub struct Sum<S: Space> {
@@ -35,7 +37,7 @@ impl<S: Space> Sum<S> {
             term.parameters_mut().into_iter().for_each(|p| p.name = format!("{name}.{}", p.name));
             term
         };
-        Ok(Self { space, dim, terms: terms.into_iter().map(named).collect(), identity: new_identity() })
+        Ok(Self { space, dim, terms: terms.into_iter().map(named).collect(), identity: new_cache_key() })
     }
 }
 
@@ -76,7 +78,7 @@ struct Frozen<'a, S: Space> {
 
 impl<'a, S: Space> Frozen<'a, S> {
     /// The chart of a block of rows like x, from those of the terms.
-    fn block(&'a self, x: &S::Array, terms: Vec<Box<dyn Chart<S> + 'a>>) -> Box<dyn Chart<S> + 'a> {
+    fn block(&'a self, x: &S::Array, terms: Vec<Box<dyn BlockField<S> + 'a>>) -> Box<dyn BlockField<S> + 'a> {
         let (n, dim) = self.space.shape(x);
         let (array, column) = (self.space.zeros(n, dim), self.space.column_zeros(n));
         Box::new(Block { field: self, terms, memo_ends: Vec::new(), array, column })
@@ -84,12 +86,17 @@ impl<'a, S: Space> Frozen<'a, S> {
 }
 
 impl<S: Space> Field<S> for Frozen<'_, S> {
-    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array) {
+    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn BlockField<S> + '_>, S::Array) {
         let terms = self.terms.iter().map(|term| term.enter(rows.clone(), x.clone()).0).collect();
         (self.block(&x, terms), x)
     }
 
-    fn enter_at(&self, rows: Range<usize>, x: &S::Array, times: &[f64]) -> Option<(Box<dyn Chart<S> + '_>, S::Array)> {
+    fn enter_at(
+        &self,
+        rows: Range<usize>,
+        x: &S::Array,
+        times: &[f64],
+    ) -> Option<(Box<dyn BlockField<S> + '_>, S::Array)> {
         let terms = self.terms.iter().map(|term| Some(term.enter_at(rows.clone(), x, times)?.0));
         let terms = terms.collect::<Option<Vec<_>>>()?;
         Some((self.block(x, terms), x.clone()))
@@ -113,39 +120,39 @@ impl<S: Space> Field<S> for Frozen<'_, S> {
 
 struct Block<'a, S: Space> {
     field: &'a Frozen<'a, S>,
-    terms: Vec<Box<dyn Chart<S> + 'a>>,
-    /// Where the memo of each term ends; the same at every evaluation.
+    terms: Vec<Box<dyn BlockField<S> + 'a>>,
+    /// Where the residuals of each term ends; the same at every evaluation.
     memo_ends: Vec<usize>,
     array: S::Array,
     column: S::Column,
 }
 
-impl<S: Space> Chart<S> for Block<'_, S> {
+impl<S: Space> BlockField<S> for Block<'_, S> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         mut laplacian: Option<&mut S::Column>,
-        mut memo: Option<&mut Memo<S>>,
+        mut residuals: Option<&mut Residuals<S>>,
     ) {
         let space = self.field.space;
-        let start = memo.as_ref().map_or(0, |memo| memo.len());
-        if memo.is_some() {
+        let start = residuals.as_ref().map_or(0, |residuals| residuals.len());
+        if residuals.is_some() {
             self.memo_ends.clear();
         }
         for (k, term) in self.terms.iter_mut().enumerate() {
             if k == 0 {
-                term.evaluate(stage, state, velocity, laplacian.as_deref_mut(), memo.as_deref_mut());
+                term.evaluate(stage, state, velocity, laplacian.as_deref_mut(), residuals.as_deref_mut());
             } else {
                 let column = laplacian.is_some().then_some(&mut self.column);
-                term.evaluate(stage, state, &mut self.array, column, memo.as_deref_mut());
+                term.evaluate(stage, state, &mut self.array, column, residuals.as_deref_mut());
                 space.accumulate(velocity, 1.0, &[(1.0, &self.array)]);
                 if let Some(laplacian) = &mut laplacian {
                     space.column_accumulate(laplacian, 1.0, &[(1.0, &self.column)]);
                 }
             }
-            self.memo_ends.extend(memo.as_ref().map(|memo| memo.len() - start));
+            self.memo_ends.extend(residuals.as_ref().map(|residuals| residuals.len() - start));
         }
     }
 
@@ -153,21 +160,23 @@ impl<S: Space> Chart<S> for Block<'_, S> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        memo: &[S::Array],
+        residuals: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
         mut state_bar: Option<&mut S::Array>,
     ) {
         let mut first = 0;
         for (k, term) in self.terms.iter_mut().enumerate() {
-            let memo = &memo[first..self.memo_ends[k]];
+            let residuals = &residuals[first..self.memo_ends[k]];
             first = self.memo_ends[k];
             match &mut state_bar {
                 Some(state_bar) if k > 0 => {
-                    term.pullback(stage, state, memo, velocity_bar, laplacian_bar, Some(&mut self.array));
+                    term.pullback(stage, state, residuals, velocity_bar, laplacian_bar, Some(&mut self.array));
                     self.field.space.accumulate(state_bar, 1.0, &[(1.0, &self.array)]);
                 }
-                state_bar => term.pullback(stage, state, memo, velocity_bar, laplacian_bar, state_bar.as_deref_mut()),
+                state_bar => {
+                    term.pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar.as_deref_mut())
+                }
             }
         }
     }

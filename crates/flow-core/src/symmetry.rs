@@ -7,8 +7,8 @@ use std::ops::Range;
 use rand::RngExt;
 
 use crate::{
-    Chart, Chooses, Coordinates, Draws, Error, Field, Memo, Parameter, Potential, Recall, Solve, Space, Stage, Toward,
-    new_identity,
+    BlockField, Chooses, Coordinates, Error, Field, FusedUpdate, Parameter, Potential, RecomputeVelocity, Residuals,
+    RngKey, Solve, Space, Stage, new_cache_key,
 };
 
 /// A finite group of signed permutations of the coordinates: element `g` sends `x` to `y_i = sign_g · x[source_g[i]]`.
@@ -121,7 +121,7 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
             return Err(Error::setting("potential.symmetry.group", group.order(), "a group of at most 2^24 elements"));
         }
         let table = space.permutations(&group.source, &group.sign);
-        Ok(Self { space, inner, group, table, draw, identity: new_identity() })
+        Ok(Self { space, inner, group, table, draw, identity: new_cache_key() })
     }
 
     /// The number of the draw that a stage needs.
@@ -135,10 +135,10 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     }
 
     /// Elements that are drawn for some rows, each beside its inverse, for one draw after the other; row by row.
-    fn pairs(&self, draws: Draws, rows: Range<usize>, numbers: Range<u64>) -> Vec<f64> {
+    fn pairs(&self, key: RngKey, rows: Range<usize>, numbers: Range<u64>) -> Vec<f64> {
         let order = self.group.order() as u32;
         let pair = |row, number| {
-            let g = draws.symmetry(row, number).random_range(0..order);
+            let g = key.symmetry(row, number).random_range(0..order);
             [g, self.group.inverse[g as usize]].map(f64::from)
         };
         rows.flat_map(|row| numbers.clone().flat_map(move |number| pair(row as u64, number))).collect()
@@ -149,7 +149,7 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
         let anew = self.draw == SymmetryDraw::PerStage || solve.coordinates == Coordinates::X;
         let coordinates = if anew { Coordinates::X } else { solve.coordinates };
         let inner = self.inner.freeze(&Solve { coordinates, ..*solve });
-        Box::new(Turned { by: self, inner, drawn, anew })
+        Box::new(Transformed { by: self, inner, drawn, anew })
     }
 }
 
@@ -167,7 +167,7 @@ impl<S: Space, P: Potential<S>> Potential<S> for Symmetrised<S, P> {
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_> {
-        self.field(solve, Drawn::By(solve.draws))
+        self.field(solve, Drawn::By(solve.key))
     }
 
     fn random_in_time(&self) -> bool {
@@ -185,7 +185,7 @@ impl<S: Space, P: Potential<S>> Chooses<S> for Symmetrised<S, P> {
     }
 
     fn choose(&self, solve: &Solve, evaluations: usize) -> Vec<f64> {
-        self.pairs(solve.draws, 0..solve.rows, self.draws_of(0..evaluations as u64))
+        self.pairs(solve.key, 0..solve.rows, self.draws_of(0..evaluations as u64))
     }
 
     fn freeze_with<'a>(&'a self, solve: &Solve, chosen: &'a S::Array) -> Box<dyn Field<S> + 'a> {
@@ -196,12 +196,12 @@ impl<S: Space, P: Potential<S>> Chooses<S> for Symmetrised<S, P> {
 /// Where the elements of a solve come from.
 enum Drawn<'a, S: Space> {
     /// They are drawn when they are needed.
-    By(Draws),
+    By(RngKey),
     /// Of all rows, a pair of columns for every draw, as [`Chooses::choose`] has them.
     Before(&'a S::Array),
 }
 
-struct Turned<'a, S: Space, P> {
+struct Transformed<'a, S: Space, P> {
     by: &'a Symmetrised<S, P>,
     inner: Box<dyn Field<S> + 'a>,
     drawn: Drawn<'a, S>,
@@ -209,23 +209,23 @@ struct Turned<'a, S: Space, P> {
     anew: bool,
 }
 
-/// Draws that are made at once where a row needs one for every stage: each upload takes as long as many numbers.
+/// RngKey that are made at once where a row needs one for every stage: each upload takes as long as many numbers.
 const AT_ONCE: u64 = 16;
 
-impl<S: Space, P: Potential<S>> Turned<'_, S, P> {
+impl<S: Space, P: Potential<S>> Transformed<'_, S, P> {
     /// The elements of a stage, and of those around it.
     fn elements(&self, rows: Range<usize>, stage: u64) -> Elements<'_, S> {
         let (space, table) = (&self.by.space, &self.by.table);
-        let draws = match self.drawn {
+        let key = match self.drawn {
             Drawn::Before(pairs) => {
                 return Elements { space, table, pairs: Cow::Borrowed(pairs), numbers: 0..u64::MAX };
             }
-            Drawn::By(draws) => draws,
+            Drawn::By(key) => key,
         };
         let first = stage - stage % AT_ONCE;
         let numbers = self.by.draws_of(first..first + AT_ONCE);
         let (n, columns) = (rows.len(), 2 * (numbers.end - numbers.start) as usize);
-        let pairs = Cow::Owned(space.upload(n, columns, &self.by.pairs(draws, rows, numbers.clone())));
+        let pairs = Cow::Owned(space.upload(n, columns, &self.by.pairs(key, rows, numbers.clone())));
         Elements { space, table, pairs, numbers }
     }
 }
@@ -244,7 +244,7 @@ impl<S: Space> Elements<'_, S> {
         self.space.permute(x, self.table, &self.pairs, self.column(number))
     }
 
-    fn turn_back(&self, x: &S::Array, number: u64) -> S::Array {
+    fn apply_inverse(&self, x: &S::Array, number: u64) -> S::Array {
         self.space.permute(x, self.table, &self.pairs, self.column(number) + 1)
     }
 
@@ -253,15 +253,15 @@ impl<S: Space> Elements<'_, S> {
     }
 }
 
-impl<S: Space, P: Potential<S>> Field<S> for Turned<'_, S, P> {
-    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array) {
+impl<S: Space, P: Potential<S>> Field<S> for Transformed<'_, S, P> {
+    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn BlockField<S> + '_>, S::Array) {
         let elements = self.elements(rows.clone(), 0);
         if self.anew {
             let (inner, state) = self.inner.enter(rows.clone(), x);
-            return (Box::new(TurnedAnew { field: self, inner, rows, elements }), state);
+            return (Box::new(TransformedAnew { field: self, inner, rows, elements }), state);
         }
         let (inner, state) = self.inner.enter(rows, elements.turn(&x, 0));
-        (Box::new(TurnedOnce { inner, elements }), state)
+        (Box::new(TransformedOnce { inner, elements }), state)
     }
 
     fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column {
@@ -275,49 +275,49 @@ impl<S: Space, P: Potential<S>> Field<S> for Turned<'_, S, P> {
 }
 
 /// Drawn once per solve: the inner potential's coordinates, entered and left through a turn.
-struct TurnedOnce<'a, S: Space> {
-    inner: Box<dyn Chart<S> + 'a>,
+struct TransformedOnce<'a, S: Space> {
+    inner: Box<dyn BlockField<S> + 'a>,
     elements: Elements<'a, S>,
 }
 
-impl<S: Space> Chart<S> for TurnedOnce<'_, S> {
+impl<S: Space> BlockField<S> for TransformedOnce<'_, S> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        memo: Option<&mut Memo<S>>,
+        residuals: Option<&mut Residuals<S>>,
     ) {
-        self.inner.evaluate(stage, state, velocity, laplacian, memo);
+        self.inner.evaluate(stage, state, velocity, laplacian, residuals);
     }
 
-    fn evaluate_toward(
+    fn evaluate_and_update(
         &mut self,
         stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        memo: Option<&mut Memo<S>>,
-        toward: Option<Toward<'_, S>>,
+        residuals: Option<&mut Residuals<S>>,
+        toward: Option<FusedUpdate<'_, S>>,
     ) {
-        self.inner.evaluate_toward(stage, state, velocity, laplacian, memo, toward);
+        self.inner.evaluate_and_update(stage, state, velocity, laplacian, residuals, toward);
     }
 
-    fn recall(&self) -> Option<&dyn Recall<S>> {
-        self.inner.recall()
+    fn recompute_velocity(&self) -> Option<&dyn RecomputeVelocity<S>> {
+        self.inner.recompute_velocity()
     }
 
     fn pullback(
         &mut self,
         stage: Stage,
         state: &S::Array,
-        memo: &[S::Array],
+        residuals: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     ) {
-        self.inner.pullback(stage, state, memo, velocity_bar, laplacian_bar, state_bar);
+        self.inner.pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar);
     }
 
     fn pullback_of_sum(
@@ -325,17 +325,17 @@ impl<S: Space> Chart<S> for TurnedOnce<'_, S> {
         space: &S,
         stage: Stage,
         state: &S::Array,
-        memo: &[S::Array],
+        residuals: &[S::Array],
         velocity_bar: &[(f64, &S::Array)],
         room: &mut S::Array,
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     ) {
-        self.inner.pullback_of_sum(space, stage, state, memo, velocity_bar, room, laplacian_bar, state_bar);
+        self.inner.pullback_of_sum(space, stage, state, residuals, velocity_bar, room, laplacian_bar, state_bar);
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {
-        self.elements.turn_back(&self.inner.leave(state), 0)
+        self.elements.apply_inverse(&self.inner.leave(state), 0)
     }
 
     fn leave_pullback(&mut self, state: &S::Array, x_bar: S::Array) -> S::Array {
@@ -344,20 +344,20 @@ impl<S: Space> Chart<S> for TurnedOnce<'_, S> {
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
         let (x_bar, share) = self.inner.enter_pullback(state_bar);
-        (self.elements.turn_back(&x_bar, 0), share)
+        (self.elements.apply_inverse(&x_bar, 0), share)
     }
 }
 
 /// In plain coordinates: turned before the inner field is evaluated, and back after.
-struct TurnedAnew<'a, S: Space, P> {
-    field: &'a Turned<'a, S, P>,
-    inner: Box<dyn Chart<S> + 'a>,
+struct TransformedAnew<'a, S: Space, P> {
+    field: &'a Transformed<'a, S, P>,
+    inner: Box<dyn BlockField<S> + 'a>,
     rows: Range<usize>,
     /// Of the last stage.
     elements: Elements<'a, S>,
 }
 
-impl<S: Space, P: Potential<S>> TurnedAnew<'_, S, P> {
+impl<S: Space, P: Potential<S>> TransformedAnew<'_, S, P> {
     /// The draw of a stage, whose elements are there from now on.
     fn draw(&mut self, stage: Stage) -> u64 {
         let number = self.field.by.draw_of(stage.index);
@@ -368,26 +368,26 @@ impl<S: Space, P: Potential<S>> TurnedAnew<'_, S, P> {
     }
 }
 
-impl<S: Space, P: Potential<S>> Chart<S> for TurnedAnew<'_, S, P> {
+impl<S: Space, P: Potential<S>> BlockField<S> for TransformedAnew<'_, S, P> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        memo: Option<&mut Memo<S>>,
+        residuals: Option<&mut Residuals<S>>,
     ) {
         let draw = self.draw(stage);
         let turned = self.elements.turn(state, draw);
-        self.inner.evaluate(stage, &turned, velocity, laplacian, memo);
-        *velocity = self.elements.turn_back(velocity, draw);
+        self.inner.evaluate(stage, &turned, velocity, laplacian, residuals);
+        *velocity = self.elements.apply_inverse(velocity, draw);
     }
 
     fn pullback(
         &mut self,
         stage: Stage,
         state: &S::Array,
-        memo: &[S::Array],
+        residuals: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
@@ -396,10 +396,10 @@ impl<S: Space, P: Potential<S>> Chart<S> for TurnedAnew<'_, S, P> {
         let turned = self.elements.turn(state, draw);
         let velocity_bar = self.elements.turn(velocity_bar, draw);
         let Some(state_bar) = state_bar else {
-            return self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, None);
+            return self.inner.pullback(stage, &turned, residuals, &velocity_bar, laplacian_bar, None);
         };
-        self.inner.pullback(stage, &turned, memo, &velocity_bar, laplacian_bar, Some(state_bar));
-        *state_bar = self.elements.turn_back(state_bar, draw);
+        self.inner.pullback(stage, &turned, residuals, &velocity_bar, laplacian_bar, Some(state_bar));
+        *state_bar = self.elements.apply_inverse(state_bar, draw);
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {

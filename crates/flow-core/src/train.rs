@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, CheckpointFolder, Occasion, Tensor, averaged};
 use crate::{
-    Adam, AdamSettings, Coordinates, Draws, Error, FixedStep, Flow, Integrator, Mean, Memory, Objective, Potential,
-    Purpose, Schedule, Space, Tableau, clip, global_norm,
+    Adam, AdamSettings, Coordinates, Error, FixedStep, Flow, Integrator, Mean, Memory, Objective, Potential, Purpose,
+    RngKey, Schedule, Space, Tableau, clip, global_norm,
 };
 
 /// Where batches come from: data, synthetic data, or samples of the base density.
@@ -22,7 +22,7 @@ pub trait Batches: Sync {
     ///
     /// # Errors
     /// Whatever keeps it from giving the batch, as [`Error::Callback`].
-    fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, Error>;
+    fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, Error>;
 }
 
 /// Samples of the standard normal base density.
@@ -33,8 +33,8 @@ pub struct BaseSamples {
 }
 
 impl Batches for BaseSamples {
-    fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, Error> {
-        Ok(draws.normals(0..rows, self.dim))
+    fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, Error> {
+        Ok(key.normals(0..rows, self.dim))
     }
 }
 
@@ -314,11 +314,11 @@ impl<'a, S: Space> Trainer<'a, S> {
     fn gradient_step(&mut self, observer: &mut dyn Observer) -> Result<Option<StepMetrics>, Error> {
         let Self { space, settings, .. } = self;
         let (step, flow_steps) = (self.state.step, self.state.flow_steps);
-        let draws = Draws::new(settings.seed, Purpose::Train, step);
-        let batch = self.batches.batch(draws, settings.batch)?;
+        let key = RngKey::new(settings.seed, Purpose::Train, step);
+        let batch = self.batches.batch(key, settings.batch)?;
         let integrator = FixedStep::new(settings.tableau.clone(), flow_steps)?;
         let flow = flow(*space, settings, &*self.potential, &integrator);
-        let outcome = self.objective.evaluate(&flow, &batch, draws, true)?;
+        let outcome = self.objective.evaluate(&flow, &batch, key, true)?;
         let loss = Mean::of(&outcome.losses);
         let mut gradient = outcome.gradient.expect("the gradient was asked for");
         let gradient_norm = global_norm(*space, &gradient);
@@ -329,8 +329,8 @@ impl<'a, S: Space> Trainer<'a, S> {
         // A field that is random in time has no limit of small steps to be watched.
         let watched = settings.watch_every != 0 && !self.potential.random_in_time();
         if watched && step.is_multiple_of(settings.watch_every) {
-            let finer = Integrator::<S>::finer(&integrator);
-            let fine = self.objective.evaluate(&flow.with_integrator(&*finer), &batch, draws, false)?;
+            let finer = Integrator::<S>::refined(&integrator);
+            let fine = self.objective.evaluate(&flow.with_integrator(&*finer), &batch, key, false)?;
             integration_error = Some(Mean::of(&fine.losses).mean - loss.mean);
         }
         if let Some(limit) = settings.clip_norm {

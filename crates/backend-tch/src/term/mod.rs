@@ -9,7 +9,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow_core::{Activation, Chart, Draws, Field, Memo, Parameter, Potential, Solve, Stage, TimeBasis, new_identity};
+use flow_core::{
+    Activation, BlockField, Field, Parameter, Potential, Residuals, RngKey, Solve, Stage, TimeBasis, new_cache_key,
+};
 use tch::{Kind, Tensor};
 
 pub use convolutional::Network;
@@ -63,7 +65,7 @@ impl Term {
         probes: usize,
         formula: Box<dyn Formula>,
     ) -> Self {
-        let (identity, kept) = (new_identity(), AtomicU64::new(0));
+        let (identity, kept) = (new_cache_key(), AtomicU64::new(0));
         Self { space, dim, basis, parameters, probes, formula, identity, kept }
     }
 
@@ -190,14 +192,14 @@ impl Potential<Tch> for Term {
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<Tch> + '_> {
         // The same numbers in tensors of their own, of which gradients can be taken: no copies.
         let leaf = |p: &Parameter<Tch>| p.value.0.detach().set_requires_grad(true);
-        Box::new(Frozen { of: self, draws: solve.draws, parameters: self.parameters.iter().map(leaf).collect() })
+        Box::new(Frozen { of: self, key: solve.key, parameters: self.parameters.iter().map(leaf).collect() })
     }
 }
 
 /// A term frozen for one solve.
 struct Frozen<'a> {
     of: &'a Term,
-    draws: Draws,
+    key: RngKey,
     parameters: Vec<Tensor>,
 }
 
@@ -211,16 +213,21 @@ impl Frozen<'_> {
 }
 
 impl Field<Tch> for Frozen<'_> {
-    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn Chart<Tch> + '_>, Array) {
+    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn BlockField<Tch> + '_>, Array) {
         let probes = (self.of.probes > 0).then(|| {
             let (n, count, dim) = (rows.len(), self.of.probes, self.of.dim);
-            let signs = self.draws.signs(rows, count * dim);
+            let signs = self.key.rademacher(rows, count * dim);
             self.of.space.send(&signs, self.of.space.kind(), &[n as i64, count as i64, dim as i64])
         });
         (Box::new(Block { field: self, probes, times: None, share: None }), x)
     }
 
-    fn enter_at(&self, _rows: Range<usize>, x: &Array, times: &[f64]) -> Option<(Box<dyn Chart<Tch> + '_>, Array)> {
+    fn enter_at(
+        &self,
+        _rows: Range<usize>,
+        x: &Array,
+        times: &[f64],
+    ) -> Option<(Box<dyn BlockField<Tch> + '_>, Array)> {
         let Term { space, basis, formula, .. } = self.of;
         if space.kernels.is_none() && formula.fills_caches() {
             return None;
@@ -257,24 +264,24 @@ impl Block<'_> {
     }
 }
 
-impl Chart<Tch> for Block<'_> {
+impl BlockField<Tch> for Block<'_> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
-        memo: Option<&mut Memo<Tch>>,
+        residuals: Option<&mut Residuals<Tch>>,
     ) {
         let (formula, time) = (&self.field.of.formula, self.time(stage));
         assert!(laplacian.is_none() || self.times.is_none(), "no Laplacian of rows at times of their own");
-        if let (None, Some(memo)) = (&laplacian, memo) {
+        if let (None, Some(residuals)) = (&laplacian, residuals) {
             // The pullback goes back over the graph of this evaluation. With a Laplacian it makes a graph of its own: a solve has
             // hundreds of stages, and their graphs would not fit into memory.
             let x = state.0.detach_copy().set_requires_grad(true);
             let (found, _) = tch::with_grad(|| formula.field(&self.field.at(&time, &x, None, true), false));
             velocity.0.copy_(&found.detach());
-            memo.extend([Array(x), Array(found)]);
+            residuals.extend([Array(x), Array(found)]);
             return;
         }
         tch::no_grad(|| {
@@ -291,7 +298,7 @@ impl Chart<Tch> for Block<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        memo: &[Array],
+        residuals: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
@@ -301,8 +308,8 @@ impl Chart<Tch> for Block<'_> {
             to.extend(state_bar.is_some().then(|| x.shallow_clone()));
             to
         };
-        let bars = match (memo, laplacian_bar) {
-            // A copy of a memo has no graph.
+        let bars = match (residuals, laplacian_bar) {
+            // A copy of a residuals has no graph.
             ([x, velocity], None) if velocity.0.requires_grad() => {
                 self.field.of.kept.fetch_add(1, Ordering::Relaxed);
                 gradients_kept(&inner(&velocity.0, &velocity_bar.0), &to(&x.0), false)

@@ -236,11 +236,11 @@ fn validate<S: Space>(
     let mut losses = Vec::with_capacity(rows.rows());
     let mut integration_error = 0.0;
     for i in 0..rows.batches() {
-        let (batch, draws) = rows.batch(i);
-        let found = objective.evaluate(flow, &batch, draws, false)?.losses;
+        let (batch, key) = rows.batch(i);
+        let found = objective.evaluate(flow, &batch, key, false)?.losses;
         if i == 0 {
-            let finer = flow.integrator.finer();
-            let fine = objective.evaluate(&flow.with_integrator(&*finer), &batch, draws, false)?.losses;
+            let finer = flow.integrator.refined();
+            let fine = objective.evaluate(&flow.with_integrator(&*finer), &batch, key, false)?.losses;
             integration_error = Mean::of(&fine).mean - Mean::of(&found).mean;
         }
         losses.extend(found);

@@ -1,7 +1,7 @@
 //! Markov chains made of the flow, and plain hybrid Monte Carlo to compare them with.
 
 use datasets::lattice::AutocorrelationTime;
-use flow_core::{Direction, Draws, Energies, Energy, Error, Flow, Hamiltonian, Independence, Purpose, Space};
+use flow_core::{Direction, Energies, Energy, Error, Flow, Hmc, IndependenceMetropolis, Purpose, RngKey, Space};
 
 use super::model::{LatticeModel, Measured};
 use super::report::{Sampler, Time};
@@ -50,7 +50,7 @@ pub fn independence(losses: &[f64], measured: &Measured, seed: u64) -> Option<Wa
     if chains == 0 {
         return None;
     }
-    let walk = Independence::walk(losses, chains, Draws::new(seed, Purpose::Chain, u64::MAX));
+    let walk = IndependenceMetropolis::walk(losses, chains, RngKey::new(seed, Purpose::Chain, u64::MAX));
     let of_chain = |chain: &Vec<usize>| {
         let pick = |of: &[f64]| chain[chain.len() / 10..].iter().map(|i| of[*i]).collect();
         Measured { energy: pick(&measured.energy), magnetisation: pick(&measured.magnetisation) }
@@ -80,17 +80,17 @@ pub fn hybrid<S: Space>(
     leapfrog: usize,
 ) -> Result<Walked, CliError> {
     let (n, latent) = (model.sites(), coordinates == Coordinates::Latent);
-    let draws = Draws::new(seed, Purpose::Chain, u64::MAX - 1);
-    let forward = |z: &[f64]| flow.transport(z, flow.span(Direction::Forward), draws).map(|end| end.x);
-    let base = draws.normals(0..CHAINS, n);
+    let key = RngKey::new(seed, Purpose::Chain, u64::MAX - 1);
+    let forward = |z: &[f64]| flow.transport(z, flow.span(Direction::Forward), key).map(|end| end.x);
+    let base = key.normals(0..CHAINS, n);
     let start = if latent { base } else { forward(&base)? };
     let mut energies: Box<Energies<'_>> = if latent {
-        Box::new(|z| flow.latent_energy(model.energy(), z, draws))
+        Box::new(|z| flow.latent_energy(model.energy(), z, key))
     } else {
         Box::new(|x| Ok(plain(flow.space, model, x)))
     };
     let warm_up = (length / 4).max(20);
-    let run = Hamiltonian {
+    let run = Hmc {
         dim: n,
         leapfrog,
         warm_up,
@@ -104,7 +104,7 @@ pub fn hybrid<S: Space>(
     let mut task = Task::start(name, (warm_up + length) as u64);
     let (mut chains, mut seen) = (vec![Measured::default(); CHAINS], 0);
     let mut visit = |points: &[f64]| -> Result<(), Error> {
-        let spins = Draws::new(seed, Purpose::Spins, (1 + u64::from(latent)) << 32 | seen);
+        let spins = RngKey::new(seed, Purpose::Spins, (1 + u64::from(latent)) << 32 | seen);
         let measured = if latent { model.measure(&forward(points)?, spins) } else { model.measure(points, spins) };
         seen += 1;
         for (chain, (e, m)) in chains.iter_mut().zip(measured.energy.into_iter().zip(measured.magnetisation)) {

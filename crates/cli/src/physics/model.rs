@@ -3,7 +3,7 @@
 use datasets::lattice::{
     Estimate, IsingSamples, IsingStatistics, Lattice, LatticeError, Phi4Samples, Phi4Statistics, sample_spins,
 };
-use flow_core::{Draws, Mean, Weights};
+use flow_core::{Mean, RngKey, Weights};
 
 use crate::config::{Config, Potential, Target};
 use crate::error::CliError;
@@ -188,8 +188,8 @@ impl LatticeModel {
     }
 
     /// Measures points in the flow's coordinates, row by row. Spins of an Ising model are drawn by `p(s_i = 1 | x) = σ(2x_i)`, one
-    /// configuration for each point from its row of `draws`: they carry the weight of their point, and averages over them have no bias.
-    pub fn measure(&self, points: &[f64], draws: Draws) -> Measured {
+    /// configuration for each point from its row of `key`: they carry the weight of their point, and averages over them have no bias.
+    pub fn measure(&self, points: &[f64], key: RngKey) -> Measured {
         let n = self.sites();
         let (mut x, mut gradient, mut spins) = (vec![0.0; n], vec![0.0; n], vec![0i8; n]);
         let mut out = Measured::default();
@@ -200,7 +200,7 @@ impl LatticeModel {
                 out.magnetisation.push(x.iter().sum::<f64>().abs());
                 continue;
             }
-            sample_spins(&x, &mut draws.row(row as u64), &mut spins);
+            sample_spins(&x, &mut key.row(row as u64), &mut spins);
             out.energy.push(self.lattice.spin_energy(&spins));
             out.magnetisation.push(spins.iter().map(|s| f64::from(*s)).sum::<f64>().abs());
         }
@@ -226,15 +226,15 @@ mod tests {
         let model =
             model("ising-16", &["target.size=2", "target.boundary=open", "potential.terms=[{kind=\"quadratic\"}]"]);
         let (rows, width) = (200_000, 1.3);
-        let draws = Draws::new(1, Purpose::Sample, 0);
-        let points: Vec<f64> = draws.normals(0..rows, 4).iter().map(|z| width * z).collect();
+        let key = RngKey::new(1, Purpose::Sample, 0);
+        let points: Vec<f64> = key.normals(0..rows, 4).iter().map(|z| width * z).collect();
         let loss = |y: &[f64]| {
             let ln_p = flow_core::standard_normal_log_density(&y.iter().map(|y| y / width).collect::<Vec<_>>());
             ln_p - 4.0 * width.ln() + flow_core::Energy::energy_and_gradient(model.energy(), y, &mut [0.0; 4])
         };
         let losses: Vec<f64> = points.chunks(4).map(loss).collect();
         let weights = Weights::new(&losses);
-        let measured = model.measure(&points, Draws::new(1, Purpose::Spins, 0));
+        let measured = model.measure(&points, RngKey::new(1, Purpose::Spins, 0));
         // Four bonds in a square: by enumeration of 16 states.
         let t = model.temperature().unwrap();
         let (mut z, mut sums) = (0.0, [0.0; 3]);
@@ -281,8 +281,8 @@ mod tests {
     fn a_field_theory_has_the_same_figures_in_either_coordinates() {
         // Points from unit Gaussians, brought to the target's density by their weights.
         let rows = 200_000;
-        let draws = Draws::new(2, Purpose::Sample, 0);
-        let points = draws.normals(0..rows, 4);
+        let key = RngKey::new(2, Purpose::Sample, 0);
+        let points = key.normals(0..rows, 4);
         let [plain, whitened] = ["x", "whitened"].map(|coordinates| {
             let target =
                 format!("target={{kind=\"phi4\", size=2, kappa=0.15, lambda=0.1, coordinates=\"{coordinates}\"}}");
@@ -295,7 +295,7 @@ mod tests {
                 flow_core::standard_normal_log_density(y) + energy
             };
             let weights = Weights::new(&points.chunks(4).map(loss).collect::<Vec<_>>());
-            let measured = model.measure(&points, draws);
+            let measured = model.measure(&points, key);
             let observables = model.observables().map(|observable| observable.weighted(&weights, &measured));
             (weights.ess(), weights.log_z(), observables, model.clusters(4).unwrap().0)
         });

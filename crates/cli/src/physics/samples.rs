@@ -1,7 +1,7 @@
 //! Samples of the flow with their weights, at ever finer steps until the figures stand still.
 
 use flow_core::{
-    Direction, Draws, Energy, Flow, Integrator, Mean, Purpose, Space, Weights, standard_normal_log_density,
+    Direction, Energy, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density,
 };
 
 use super::model::{LatticeModel, Measured};
@@ -47,10 +47,10 @@ pub fn draw<S: Space>(
     most_refinements: u32,
 ) -> Result<Drawn<S>, CliError> {
     let mut coarse = at(flow, model, seed, count, 0)?;
-    let mut integrators = vec![flow.integrator.finer()];
+    let mut integrators = vec![flow.integrator.refined()];
     let mut fine = at(&flow.with_integrator(&*integrators[0]), model, seed, count, 1)?;
     while !fine.near(&coarse) && (integrators.len() as u32) < most_refinements {
-        let integrator = integrators[integrators.len() - 1].finer();
+        let integrator = integrators[integrators.len() - 1].refined();
         coarse = fine;
         fine = at(&flow.with_integrator(&*integrator), model, seed, count, integrators.len() as u32 + 1)?;
         integrators.push(integrator);
@@ -108,14 +108,14 @@ fn at<S: Space>(
     let message = if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) };
     let (mut losses, mut measured) = (Vec::with_capacity(count), Measured::default());
     for i in 0..batches {
-        let (base, draws) = base(seed, i, count, model.sites());
-        let end = flow.transport(&base, flow.span(Direction::Forward), draws)?;
+        let (base, key) = base(seed, i, count, model.sites());
+        let end = flow.transport(&base, flow.span(Direction::Forward), key)?;
         let rows = base.chunks_exact(model.sites()).zip(end.x.chunks_exact(model.sites())).zip(&end.log_density);
         let mut gradient = vec![0.0; model.sites()];
         losses.extend(rows.map(|((z, x), change)| {
             standard_normal_log_density(z) + change + model.energy().energy_and_gradient(x, &mut gradient)
         }));
-        measured.extend(model.measure(&end.x, Draws::new(seed, Purpose::Spins, i)));
+        measured.extend(model.measure(&end.x, RngKey::new(seed, Purpose::Spins, i)));
         task.update(i + 1, &message);
     }
     task.finish();
@@ -126,17 +126,17 @@ fn at<S: Space>(
 }
 
 /// Batch `i` of the base density: the same rows that `maflow evaluate` takes.
-fn base(seed: u64, i: u64, count: usize, sites: usize) -> (Vec<f64>, Draws) {
+fn base(seed: u64, i: u64, count: usize, sites: usize) -> (Vec<f64>, RngKey) {
     let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
-    let draws = Draws::new(seed, Purpose::Evaluate, i);
-    (draws.normals(0..rows, sites), draws)
+    let key = RngKey::new(seed, Purpose::Evaluate, i);
+    (key.normals(0..rows, sites), key)
 }
 
 /// `‖∇ ln p + ∇E‖²` per site at the first samples.
 fn force<S: Space>(flow: &Flow<'_, S>, model: &LatticeModel, seed: u64, count: usize) -> Result<Mean, CliError> {
     let n = model.sites();
-    let (base, draws) = base(seed, 0, count, n);
-    let scored = flow.scored_samples(&base, draws)?;
+    let (base, key) = base(seed, 0, count, n);
+    let scored = flow.scored_samples(&base, key)?;
     let mut gradient = vec![0.0; n];
     let squares = scored.x.chunks_exact(n).zip(scored.score.chunks_exact(n)).map(|(x, score)| {
         model.energy().energy_and_gradient(x, &mut gradient);

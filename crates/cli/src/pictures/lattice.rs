@@ -2,7 +2,7 @@
 
 use datasets::Standardisation;
 use datasets::lattice::{IsingSamples, Phi4Samples};
-use flow_core::{Direction, Draws, Flow, Purpose, Space};
+use flow_core::{Direction, Flow, Purpose, RngKey, Space};
 
 use super::{STOPS, times};
 use crate::config::{Config, Target};
@@ -22,9 +22,9 @@ pub fn path<S: Space>(
     const ROWS: usize = 6;
     let [height, width] = sampling::shape(config)[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
-    let draws = Draws::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
-    let base = draws.normals(0..ROWS, sites);
-    let mut stops = sampling::journey(flow, &base, Direction::Forward, STOPS, draws)?;
+    let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
+    let base = key.normals(0..ROWS, sites);
+    let mut stops = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
     for x in &mut stops {
         sampling::to_physical(config, standardisation, x)?;
     }
@@ -41,7 +41,7 @@ pub fn path<S: Space>(
             let mean = |x: &Vec<f64>| x[place.clone()].iter().map(|x| (0.5 + 0.5 * x.tanh()) as f32).collect();
             pictures.extend(stops.iter().map(mean));
             let last = &stops[STOPS - 1][place.clone()];
-            pictures.push(sampling::spins(last, Draws::new(config.train.seed, Purpose::Spins, u64::MAX), row as u64));
+            pictures.push(sampling::spins(last, RngKey::new(config.train.seed, Purpose::Spins, u64::MAX), row as u64));
         }
     } else {
         let reach = stops.iter().flatten().fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
@@ -71,13 +71,13 @@ pub fn beside_clusters<S: Space>(
     sampling::to_physical(config, standardisation, &mut samples)?;
     let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>) = if let Some(model) = energy.ising() {
         let clusters = IsingSamples::generate(model.lattice(), model.temperature(), SIDE * SIDE, reference_seed(seed))?;
-        let draws = Draws::new(seed, Purpose::Spins, u64::MAX - 1);
+        let key = RngKey::new(seed, Purpose::Spins, u64::MAX - 1);
         let shade = |spin: &i8| if *spin > 0 { 1.0 } else { 0.0 };
         let rows = samples.chunks_exact(sites).enumerate();
         (
             format!("{height}×{width} Ising model at T = {:.4}", model.temperature()),
             Palette::Spins,
-            rows.map(|(k, x)| sampling::spins(x, draws, k as u64)).collect(),
+            rows.map(|(k, x)| sampling::spins(x, key, k as u64)).collect(),
             (0..SIDE * SIDE).map(|k| clusters.spins(k).iter().map(shade).collect()).collect(),
         )
     } else if let Some(model) = energy.phi4() {

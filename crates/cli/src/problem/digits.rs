@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use datasets::Standardisation;
 use datasets::mnist::{Content, Download, LogitTransform, Mnist, Pictures};
-use flow_core::{Draws, Purpose, Space};
+use flow_core::{Purpose, RngKey, Space};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -69,7 +69,7 @@ impl Digits {
             Some(kept) => kept,
             None => standardisation(target.standardise, &mnist.train, transform)?,
         };
-        let test_order = shuffled(mnist.test.len(), Draws::new(seed, Purpose::Evaluate, u64::MAX));
+        let test_order = shuffled(mnist.test.len(), RngKey::new(seed, Purpose::Evaluate, u64::MAX));
         let epoch = (0, epoch_order(mnist.train.len(), seed, 0));
         Ok(Self { mnist, transform, standardisation, test_order, epoch: Mutex::new(epoch) })
     }
@@ -96,9 +96,9 @@ impl Digits {
 
     /// The `rows` pictures after so many were `seen` of an endless sequence of epochs, each a permutation of its own, with fresh
     /// dequantisation noise.
-    pub(super) fn training_batch<S: Space>(&self, space: &S, draws: Draws, seen: u64, rows: usize) -> Vec<f64> {
-        let indices = self.training_indices(draws.seed(), seen, rows);
-        let blocks = space.map_rows(rows, |range| self.rows(&self.mnist.train, &indices, range, draws));
+    pub(super) fn training_batch<S: Space>(&self, space: &S, key: RngKey, seen: u64, rows: usize) -> Vec<f64> {
+        let indices = self.training_indices(key.seed(), seen, rows);
+        let blocks = space.map_rows(rows, |range| self.rows(&self.mnist.train, &indices, range, key));
         blocks.concat()
     }
 
@@ -124,22 +124,22 @@ impl Digits {
     }
 
     /// Some of the pictures set apart for a purpose, in the flow's coordinates.
-    pub fn held_out(&self, purpose: Purpose, rows: Range<usize>, draws: Draws) -> Vec<f64> {
+    pub fn held_out(&self, purpose: Purpose, rows: Range<usize>, key: RngKey) -> Vec<f64> {
         let set = self.set(purpose);
         let indices: Vec<u32> = if purpose == Purpose::Validate {
             rows.map(|i| i as u32).collect()
         } else {
             rows.map(|i| self.test_order[i]).collect()
         };
-        self.rows(set, &indices, 0..indices.len(), draws)
+        self.rows(set, &indices, 0..indices.len(), key)
     }
 
     /// Rows of a batch of pictures in the flow's coordinates, each with the noise of its own row.
-    fn rows(&self, set: &Pictures, indices: &[u32], range: Range<usize>, draws: Draws) -> Vec<f64> {
+    fn rows(&self, set: &Pictures, indices: &[u32], range: Range<usize>, key: RngKey) -> Vec<f64> {
         let dimension = self.mnist.dimension();
         let mut out = vec![0.0; range.len() * dimension];
         for (row, out) in range.zip(out.chunks_exact_mut(dimension)) {
-            self.transform.forward(set.picture(indices[row] as usize), &mut draws.row(row as u64), out);
+            self.transform.forward(set.picture(indices[row] as usize), &mut key.row(row as u64), out);
         }
         self.standardisation.apply(&mut out);
         out
@@ -179,12 +179,12 @@ fn fetch() -> Result<PathBuf, CliError> {
 }
 
 fn epoch_order(count: usize, seed: u64, epoch: u64) -> Vec<u32> {
-    shuffled(count, Draws::new(seed, Purpose::Shuffle, epoch))
+    shuffled(count, RngKey::new(seed, Purpose::Shuffle, epoch))
 }
 
-fn shuffled(count: usize, draws: Draws) -> Vec<u32> {
+fn shuffled(count: usize, key: RngKey) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
-    order.shuffle(&mut draws.row(0));
+    order.shuffle(&mut key.row(0));
     order
 }
 
@@ -214,11 +214,11 @@ mod tests {
         let digits = digits(Standardise::PerCoordinate);
         // The second of these batches runs over the end of an epoch.
         for step in [0, 1] {
-            let (draws, seen) = (Draws::new(7, Purpose::Train, step), 18 * step);
-            let batch = digits.training_batch(&Cpu::<f32>::new(1), draws, seen, 18);
-            assert_eq!(batch, digits.training_batch(&Cpu::<f32>::new(3), draws, seen, 18));
+            let (key, seen) = (RngKey::new(7, Purpose::Train, step), 18 * step);
+            let batch = digits.training_batch(&Cpu::<f32>::new(1), key, seen, 18);
+            assert_eq!(batch, digits.training_batch(&Cpu::<f32>::new(3), key, seen, 18));
             let indices = digits.training_indices(7, seen, 18);
-            assert_eq!(batch, digits.rows(&digits.mnist.train, &indices, 0..18, draws));
+            assert_eq!(batch, digits.rows(&digits.mnist.train, &indices, 0..18, key));
         }
     }
 
@@ -228,7 +228,7 @@ mod tests {
         let space = Cpu::<f64>::new(1);
         let batch = |first, seen, step, rows| {
             let rows_of = TrainingRows { problem: &problem, matching: false, space: &space, first, seen };
-            let logits = rows_of.batch(Draws::new(7, Purpose::Train, step), rows).unwrap();
+            let logits = rows_of.batch(RngKey::new(7, Purpose::Train, step), rows).unwrap();
             // Without the noise, which is of the step.
             logits.chunks(784).map(|row| (256.0 / (1.0 + (-row[400]).exp())).floor()).collect::<Vec<_>>()
         };
@@ -242,18 +242,14 @@ mod tests {
     #[test]
     fn rows_are_standardised_logits() {
         let plain = digits(Standardise::None);
-        let draws = Draws::new(7, Purpose::Evaluate, 0);
-        let logits = plain.held_out(Purpose::Evaluate, 0..7, draws);
+        let key = RngKey::new(7, Purpose::Evaluate, 0);
+        let logits = plain.held_out(Purpose::Evaluate, 0..7, key);
         let mut expected = vec![0.0; 784];
-        plain.transform.forward(
-            plain.mnist.test.picture(plain.test_order[3] as usize),
-            &mut draws.row(3),
-            &mut expected,
-        );
+        plain.transform.forward(plain.mnist.test.picture(plain.test_order[3] as usize), &mut key.row(3), &mut expected);
         assert_eq!(logits[3 * 784..4 * 784], expected);
         for kind in [Standardise::Scale, Standardise::PerCoordinate] {
             let digits = digits(kind);
-            let mut rows = digits.held_out(Purpose::Evaluate, 0..7, draws);
+            let mut rows = digits.held_out(Purpose::Evaluate, 0..7, key);
             assert!(rows.iter().all(|y| y.abs() < 20.0) && rows != logits);
             digits.standardisation().invert(&mut rows);
             assert!(rows.iter().zip(&logits).all(|(back, x)| (back - x).abs() < 1e-12), "{kind:?}");

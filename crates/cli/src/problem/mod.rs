@@ -9,7 +9,7 @@ use std::path::Path as FilePath;
 use datasets::Standardisation;
 use datasets::plane::PlaneDensity;
 use flow_core::train::{BaseSamples, Batches};
-use flow_core::{Draws, Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose, Space};
+use flow_core::{Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose, RngKey, Space};
 
 pub use digits::{Digits, SIDE};
 pub use energy::{TargetEnergy, boundary};
@@ -204,25 +204,25 @@ pub struct TrainingRows<'a, S> {
 }
 
 impl<S: Space> Batches for TrainingRows<'_, S> {
-    fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, flow_core::Error> {
+    fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, flow_core::Error> {
         Ok(match self.problem {
-            Problem::Plane(density) => plane_samples(*density, draws, rows),
+            Problem::Plane(density) => plane_samples(*density, key, rows),
             Problem::Digits(digits) => {
-                let seen = self.seen + (draws.step() - self.first) * rows as u64;
-                digits.training_batch(self.space, draws, seen, rows)
+                let seen = self.seen + (key.step() - self.first) * rows as u64;
+                digits.training_batch(self.space, key, seen, rows)
             }
             Problem::Energy { samples: Some(samples), .. } if self.matching => {
-                samples.batch(draws, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
+                samples.batch(key, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
             }
             Problem::Energy { energy, .. } => {
-                BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(draws, rows)?
+                BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(key, rows)?
             }
         })
     }
 }
 
-fn plane_samples(density: PlaneDensity, draws: Draws, rows: usize) -> Vec<f64> {
-    (0..rows as u64).flat_map(|row| density.sample(&mut draws.row(row))).collect()
+fn plane_samples(density: PlaneDensity, key: RngKey, rows: usize) -> Vec<f64> {
+    (0..rows as u64).flat_map(|row| density.sample(&mut key.row(row))).collect()
 }
 
 /// The rows that a validation or a final figure is taken on, batch by batch: the same whenever they are asked for.
@@ -281,16 +281,16 @@ impl<'a> FigureRows<'a> {
     }
 
     /// Batch number `i` and its key.
-    pub fn batch(&self, i: u64) -> (Vec<f64>, Draws) {
+    pub fn batch(&self, i: u64) -> (Vec<f64>, RngKey) {
         let first = i as usize * FIGURE_ROWS;
         let rows = FIGURE_ROWS.min(self.rows - first);
-        let draws = Draws::new(self.seed, self.purpose, i);
+        let key = RngKey::new(self.seed, self.purpose, i);
         let batch = match self.problem {
-            Problem::Plane(density) => plane_samples(*density, draws, rows),
-            Problem::Digits(digits) => digits.held_out(self.purpose, first..first + rows, draws),
-            Problem::Energy { energy, .. } => draws.normals(0..rows, flow_core::Energy::dim(&**energy)),
+            Problem::Plane(density) => plane_samples(*density, key, rows),
+            Problem::Digits(digits) => digits.held_out(self.purpose, first..first + rows, key),
+            Problem::Energy { energy, .. } => key.normals(0..rows, flow_core::Energy::dim(&**energy)),
         };
-        (batch, draws)
+        (batch, key)
     }
 }
 
@@ -333,9 +333,9 @@ mod tests {
         let problem = Problem::load(&config, None, None).unwrap();
         let rows = FigureRows::evaluation(&problem, 3, Some(FIGURE_ROWS + 7)).unwrap();
         assert_eq!(rows.batches(), 2);
-        let (last, draws) = rows.batch(1);
+        let (last, key) = rows.batch(1);
         assert_eq!(last.len(), 2 * 7);
-        assert_eq!((last, draws), rows.batch(1));
+        assert_eq!((last, key), rows.batch(1));
         assert_ne!(rows.batch(0).0[..14], rows.batch(1).0[..]);
     }
 }

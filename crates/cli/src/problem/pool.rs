@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use datasets::lattice::{IsingSamples, Lattice, LatticeError, Phi4Samples, WhitenedIsing, WhitenedPhi4};
-use flow_core::Draws;
+use flow_core::RngKey;
 use rand::RngExt;
 
 use super::TargetEnergy;
@@ -47,18 +47,18 @@ impl SamplePool {
     ///
     /// # Errors
     /// When the pool is larger than memory.
-    pub fn batch(&self, draws: Draws, rows: usize) -> Result<Vec<f64>, LatticeError> {
+    pub fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, LatticeError> {
         match &self.model {
             Model::Ising(target, drawn) => {
                 let samples = self.ising(target, drawn)?;
-                Ok(picked(draws, rows, target.sites(), samples.len(), |index, centre| {
+                Ok(picked(key, rows, target.sites(), samples.len(), |index, centre| {
                     target.centre(samples.spins(index), centre);
                 }))
             }
             Model::Phi4(target, drawn) => {
                 let samples = self.phi4(target, drawn)?;
                 let mut field = vec![0.0; target.sites()];
-                Ok(picked(draws, rows, target.sites(), samples.len(), |index, y| {
+                Ok(picked(key, rows, target.sites(), samples.len(), |index, y| {
                     field.iter_mut().zip(samples.field(index)).for_each(|(to, from)| *to = f64::from(*from));
                     target.to_whitened(&field, y);
                 }))
@@ -112,10 +112,10 @@ impl SamplePool {
 }
 
 /// Rows of `sites` numbers, each written by `place` for the number of a configuration below `count`.
-fn picked(draws: Draws, rows: usize, sites: usize, count: usize, mut place: impl FnMut(usize, &mut [f64])) -> Vec<f64> {
+fn picked(key: RngKey, rows: usize, sites: usize, count: usize, mut place: impl FnMut(usize, &mut [f64])) -> Vec<f64> {
     let mut out = vec![0.0; rows * sites];
     for (row, point) in out.chunks_exact_mut(sites).enumerate() {
-        place(draws.row(row as u64).random_range(0..count), point);
+        place(key.row(row as u64).random_range(0..count), point);
     }
     out
 }

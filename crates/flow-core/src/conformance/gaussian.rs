@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::{assert_close, draws, points};
+use super::{assert_close, key, points};
 use crate::{
-    Chart, Coordinates, Field, Flow, Integrator, Memo, Memory, Parameter, Potential, Solve, Space, Stage,
+    BlockField, Coordinates, Field, Flow, Integrator, Memory, Parameter, Potential, Residuals, Solve, Space, Stage,
     standard_normal_log_density,
 };
 
@@ -52,7 +52,7 @@ struct Frozen<'a, S: Space> {
 }
 
 impl<S: Space> Field<S> for Frozen<'_, S> {
-    fn enter(&self, _rows: Range<usize>, x: S::Array) -> (Box<dyn Chart<S> + '_>, S::Array) {
+    fn enter(&self, _rows: Range<usize>, x: S::Array) -> (Box<dyn BlockField<S> + '_>, S::Array) {
         (Box::new(Block { field: self, lambda_bar: 0.0 }), x)
     }
 
@@ -74,14 +74,14 @@ struct Block<'a, S: Space> {
     lambda_bar: f64,
 }
 
-impl<S: Space> Chart<S> for Block<'_, S> {
+impl<S: Space> BlockField<S> for Block<'_, S> {
     fn evaluate(
         &mut self,
         _stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        _memo: Option<&mut Memo<S>>,
+        _memo: Option<&mut Residuals<S>>,
     ) {
         let space = &self.field.of.space;
         space.accumulate(velocity, 0.0, &[(self.field.lambda, state)]);
@@ -140,15 +140,14 @@ pub fn gaussian_stays_gaussian<S: Space>(space: &S, integrator: &dyn Integrator<
         memory: Memory::Stages,
     };
     let start = points(rows, dim, 0);
-    let end =
-        flow.transport(&start, flow.span(crate::Direction::Forward), draws(0)).expect("a linear flow stays finite");
+    let end = flow.transport(&start, flow.span(crate::Direction::Forward), key(0)).expect("a linear flow stays finite");
     let width = (rate * duration).exp();
     let expected: Vec<f64> = start.iter().map(|x| width * x).collect();
     assert_close("width of the Gaussian", &end.x, &expected, tolerance, 1.0);
-    let scored = flow.scored_samples(&start, draws(0)).expect("a linear flow stays finite");
+    let scored = flow.scored_samples(&start, key(0)).expect("a linear flow stays finite");
     let expected_score: Vec<f64> = expected.iter().map(|x| -x / width.powi(2)).collect();
     assert_close("score of the Gaussian", &scored.score, &expected_score, tolerance, 1.0);
-    let ln_p = flow.log_density(&expected, draws(0)).expect("a linear flow stays finite");
+    let ln_p = flow.log_density(&expected, key(0)).expect("a linear flow stays finite");
     let exact = |x: &[f64]| {
         let z: Vec<f64> = x.iter().map(|x| x / width).collect();
         standard_normal_log_density(&z) - dim as f64 * width.ln()

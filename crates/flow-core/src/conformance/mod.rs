@@ -17,25 +17,25 @@ pub use score::{path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_
 pub use solve::{methods_have_their_order, solves};
 pub use space::space;
 
-use crate::{Coordinates, Draws, Potential, Purpose, Solve, Space, Stage};
+use crate::{Coordinates, Potential, Purpose, RngKey, Solve, Space, Stage};
 
 /// Where the checks of one evaluation stand in time.
 const STAGE: Stage = Stage { t: 0.3, index: 5 };
 
 /// All coordinates a solve can ask for.
-const COORDINATES: [Coordinates; 3] = [Coordinates::X, Coordinates::Auto, Coordinates::Own];
+const COORDINATES: [Coordinates; 3] = [Coordinates::X, Coordinates::Auto, Coordinates::Feature];
 
-fn draws(step: u64) -> Draws {
-    Draws::new(11, Purpose::Evaluate, step)
+fn key(step: u64) -> RngKey {
+    RngKey::new(11, Purpose::Evaluate, step)
 }
 
 fn a_solve(rows: usize, coordinates: Coordinates) -> Solve {
-    Solve { rows, draws: draws(0), coordinates }
+    Solve { rows, key: key(0), coordinates }
 }
 
 /// `rows × dim` normal numbers.
 fn points(rows: usize, dim: usize, key: u64) -> Vec<f64> {
-    Draws::new(23, Purpose::Sample, key).normals(0..rows, dim)
+    RngKey::new(23, Purpose::Sample, key).normals(0..rows, dim)
 }
 
 /// Tolerance of a comparison with differences of fourth order, relative to the scale of what is compared.

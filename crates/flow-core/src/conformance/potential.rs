@@ -6,7 +6,7 @@ use super::{
     COORDINATES, STAGE, a_solve, assert_close, derivative, difference_tolerance, inner, move_parameters, moved,
     parameter_directions, points,
 };
-use crate::{Chart, Coordinates, Field, Potential, Space, Stage};
+use crate::{BlockField, Coordinates, Field, Potential, Space, Stage};
 
 const ROWS: usize = 3;
 
@@ -105,13 +105,13 @@ fn rows_at_times_of_their_own_are_those_alone<S: Space>(space: &S, potential: &d
     let (dim, times) = (potential.dim(), [0.0, 0.3, 0.7]);
     let frozen = potential.freeze(&a_solve(ROWS, Coordinates::X));
     let bar = points(ROWS, dim, 2);
-    let found = |(mut chart, state): (Box<dyn Chart<S> + '_>, S::Array), t: f64, bar: &[f64]| {
+    let found = |(mut chart, state): (Box<dyn BlockField<S> + '_>, S::Array), t: f64, bar: &[f64]| {
         let (rows, dim) = space.shape(&state);
-        let (mut velocity, mut memo) = (space.zeros(rows, dim), Vec::new());
+        let (mut velocity, mut residuals) = (space.zeros(rows, dim), Vec::new());
         let stage = Stage { t, index: 0 };
-        chart.evaluate(stage, &state, &mut velocity, None, Some(&mut memo));
+        chart.evaluate(stage, &state, &mut velocity, None, Some(&mut residuals));
         let mut state_bar = space.zeros(rows, dim);
-        chart.pullback(stage, &state, &memo, &space.upload(rows, dim, bar), None, Some(&mut state_bar));
+        chart.pullback(stage, &state, &residuals, &space.upload(rows, dim, bar), None, Some(&mut state_bar));
         let (x_bar, share) = chart.enter_pullback(state_bar);
         [vec![velocity, x_bar], frozen.gradient(share)].concat().iter().map(|of| space.download(of)).collect::<Vec<_>>()
     };
@@ -205,12 +205,12 @@ impl Pairing {
         let (mut chart, state) = frozen.enter(0..ROWS, x);
         let (rows, width) = space.shape(&state);
         let (mut velocity, mut laplacian) = (space.zeros(rows, width), space.column_zeros(rows));
-        let mut memo = Vec::new();
-        chart.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), Some(&mut memo));
+        let mut residuals = Vec::new();
+        chart.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
         let velocity_bar = space.upload(rows, width, &self.velocity_bar);
         let laplacian_bar = space.upload_column(&self.laplacian_bar);
         let mut state_bar = space.upload(rows, width, &vec![f64::NAN; rows * width]);
-        chart.pullback(STAGE, &state, &memo, &velocity_bar, Some(&laplacian_bar), Some(&mut state_bar));
+        chart.pullback(STAGE, &state, &residuals, &velocity_bar, Some(&laplacian_bar), Some(&mut state_bar));
         let (x_bar, share) = chart.enter_pullback(state_bar);
         (space.download(&x_bar), frozen.gradient(share))
     }

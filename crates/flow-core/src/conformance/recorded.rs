@@ -2,8 +2,8 @@
 
 use super::assert_close;
 use crate::{
-    Coordinates, Draws, Estimator, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood, Objective,
-    Potential, Purpose, Space, StandardNormal,
+    Coordinates, Estimator, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood, Objective, Potential,
+    Purpose, RngKey, Space, StandardNormal,
 };
 
 const STEPS: u64 = 5;
@@ -24,12 +24,12 @@ pub fn recorded<S: Space>(
     let recorder = on.recorder().expect("a space that records");
     let before = recorder.repeated();
     for step in 0..STEPS {
-        let draws = Draws::new(4, Purpose::Train, step);
-        let batch = draws.normals(0..rows, potential.dim());
+        let key = RngKey::new(4, Purpose::Train, step);
+        let batch = key.normals(0..rows, potential.dim());
         // The last step keeps something else for its gradients.
         let memory = if step + 1 < STEPS { Memory::Stages } else { Memory::Starts };
-        let ours = figures(on, potential, coordinates, memory, &batch, draws);
-        let theirs = figures(plain, reference, coordinates, memory, &batch, draws);
+        let ours = figures(on, potential, coordinates, memory, &batch, key);
+        let theirs = figures(plain, reference, coordinates, memory, &batch, key);
         assert_close("losses and densities", &ours.0, &theirs.0, 1e3 * on.round_off(), 0.0);
         for (ours, theirs) in ours.1.iter().zip(&theirs.1) {
             assert_close("a gradient", &on.download(ours), &plain.download(theirs), 1e4 * on.round_off(), 0.0);
@@ -52,16 +52,16 @@ fn figures<S: Space>(
     coordinates: Coordinates,
     memory: Memory,
     batch: &[f64],
-    draws: Draws,
+    key: RngKey,
 ) -> (Vec<f64>, Vec<S::Array>) {
     let integrator = FixedStep::new(Method::Midpoint.tableau(), 2).expect("steps");
     let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
     let evaluate = |objective: &dyn Objective<S>, gradient| {
-        objective.evaluate(&flow, batch, draws, gradient).expect("fixed steps do not fail")
+        objective.evaluate(&flow, batch, key, gradient).expect("fixed steps do not fail")
     };
     let costly = evaluate(&NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0 }, true);
     let free = evaluate(&NegativeLogLikelihood::default(), false);
-    let density = flow.log_density(batch, draws).expect("fixed steps do not fail");
+    let density = flow.log_density(batch, key).expect("fixed steps do not fail");
     let energy = StandardNormal { dim: potential.dim() };
     let path = evaluate(&FreeEnergy { energy, transport_cost: 0.0, gradient: Estimator::Path }, true);
     let gradients = costly.gradient.into_iter().chain(path.gradient).flatten();

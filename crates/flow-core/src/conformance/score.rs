@@ -1,7 +1,7 @@
 //! The score along the flow, the gradients made of it, and energies seen from the base density.
 
 use super::solve::{Quartic, ROWS, fixed, flow};
-use super::{COORDINATES, Gaussian, assert_close, derivative, difference_tolerance, draws, inner, points};
+use super::{COORDINATES, Gaussian, assert_close, derivative, difference_tolerance, inner, key, points};
 use crate::{
     Direction, Energy, Estimator, Flow, FreeEnergy, Method, Objective, Potential, Space, standard_normal_log_density,
 };
@@ -13,9 +13,9 @@ pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &d
     let integrator = fixed(Method::Rk4, 120);
     let flow = flow(space, potential, &integrator);
     let z = points(ROWS, dim, 13);
-    let there = flow.transport(&z, flow.span(Direction::Forward), draws(7)).expect("small solves stay finite");
+    let there = flow.transport(&z, flow.span(Direction::Forward), key(7)).expect("small solves stay finite");
     for coordinates in COORDINATES {
-        let got = Flow { coordinates, ..flow }.scored_samples(&z, draws(7)).expect("small solves stay finite");
+        let got = Flow { coordinates, ..flow }.scored_samples(&z, key(7)).expect("small solves stay finite");
         assert_close("points carried with their score", &got.x, &there.x, 64.0 * space.round_off(), 1.0);
         let tolerance = 64.0 * space.round_off();
         assert_close("ln p carried with the score", &got.log_density, &there.log_density, tolerance, 1.0);
@@ -23,7 +23,7 @@ pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &d
             let expected = derivative(space, |epsilon| {
                 let mut x = there.x.clone();
                 x.iter_mut().skip(i).step_by(dim).for_each(|x| *x += epsilon);
-                flow.log_density(&x, draws(7)).expect("small solves stay finite")
+                flow.log_density(&x, key(7)).expect("small solves stay finite")
             });
             let score: Vec<f64> = got.score.iter().copied().skip(i).step_by(dim).collect();
             let tolerance = 1e-7f64.max(10.0 * difference_tolerance(space));
@@ -41,9 +41,9 @@ pub(super) fn latent_energy_is_differentiated<S: Space>(space: &S, potential: &d
     let z: Vec<f64> = points(ROWS, dim, 15).iter().map(|z| 0.25 * z).collect();
     for coordinates in COORDINATES {
         let flow = Flow { coordinates, ..flow(space, potential, &integrator) };
-        let latent = |z: &[f64]| flow.latent_energy(&energy, z, draws(10)).expect("small solves stay finite");
+        let latent = |z: &[f64]| flow.latent_energy(&energy, z, key(10)).expect("small solves stay finite");
         let (energies, gradient) = latent(&z);
-        let end = flow.transport(&z, flow.span(Direction::Forward), draws(10)).expect("small solves stay finite");
+        let end = flow.transport(&z, flow.span(Direction::Forward), key(10)).expect("small solves stay finite");
         let rows = end.x.chunks_exact(dim).zip(&end.log_density);
         let expected: Vec<f64> =
             rows.map(|(x, change)| energy.energy_and_gradient(x, &mut vec![0.0; dim]) + change).collect();
@@ -75,7 +75,7 @@ pub fn path_gradient_has_the_mean_of_the_total<S: Space>(space: &S, potential: &
     let nodes: Vec<f64> = (-20..=20).map(|k| step * f64::from(k)).collect();
     let gradient = |gradient: Estimator, z: f64| -> Vec<f64> {
         let objective = FreeEnergy { energy: Quartic(1), transport_cost: 0.0, gradient };
-        let outcome = objective.evaluate(&flow, &[z], draws(8), true).expect("small solves stay finite");
+        let outcome = objective.evaluate(&flow, &[z], key(8), true).expect("small solves stay finite");
         outcome.gradient.expect("asked for").iter().flat_map(|g| space.download(g)).collect()
     };
     let mut means = [Vec::new(), Vec::new()];
@@ -130,7 +130,7 @@ pub fn path_gradient_vanishes_at_the_target<S: Space>(space: &S) {
         let squares = points(20, dim, 14)
             .chunks_exact(dim)
             .map(|z| {
-                let outcome = objective.evaluate(&flow, z, draws(9), true).expect("small solves stay finite");
+                let outcome = objective.evaluate(&flow, z, key(9), true).expect("small solves stay finite");
                 let gradient = outcome.gradient.expect("asked for");
                 inner(space, &gradient, &gradient)
             })

@@ -2,7 +2,7 @@
 
 use super::score::{latent_energy_is_differentiated, score_is_the_difference_of_ln_p};
 use super::{
-    COORDINATES, assert_close, derivative, difference_tolerance, draws, inner, move_parameters, parameter_directions,
+    COORDINATES, assert_close, derivative, difference_tolerance, inner, key, move_parameters, parameter_directions,
     points,
 };
 use crate::{
@@ -95,7 +95,7 @@ fn objectives<S: Space>(dim: usize) -> Vec<Box<dyn Objective<S>>> {
 
 fn evaluate<S: Space>(flow: &Flow<'_, S>, objective: &dyn Objective<S>, gradient: bool) -> Outcome<S> {
     let batch = points(ROWS, flow.potential.dim(), 7);
-    objective.evaluate(flow, &batch, draws(2), gradient).expect("small solves stay finite")
+    objective.evaluate(flow, &batch, key(2), gradient).expect("small solves stay finite")
 }
 
 fn adjoint_is_the_difference<S: Space>(
@@ -147,9 +147,8 @@ fn forward_and_backward_is_the_identity<S: Space>(space: &S, potential: &dyn Pot
     let x = points(ROWS, potential.dim(), 8);
     for coordinates in COORDINATES {
         let flow = Flow { coordinates, ..flow(space, potential, &integrator) };
-        let there = flow.transport(&x, flow.span(Direction::Forward), draws(3)).expect("small solves stay finite");
-        let back =
-            flow.transport(&there.x, flow.span(Direction::Backward), draws(3)).expect("small solves stay finite");
+        let there = flow.transport(&x, flow.span(Direction::Forward), key(3)).expect("small solves stay finite");
+        let back = flow.transport(&there.x, flow.span(Direction::Backward), key(3)).expect("small solves stay finite");
         let tolerance = 1e-7f64.max(1e3 * space.round_off());
         assert_close("there and back", &back.x, &x, tolerance, 1.0);
         let change: Vec<f64> = there.log_density.iter().map(|l| -l).collect();
@@ -161,11 +160,11 @@ fn adaptive_steps_keep_their_tolerance<S: Space>(space: &S, potential: &dyn Pote
     let x = points(ROWS, potential.dim(), 9);
     let reference = fixed(Method::Rk4, 200);
     let span = Span { from: 0.8, to: 0.0 };
-    let exact = flow(space, potential, &reference).transport(&x, span, draws(4)).expect("small solves stay finite");
+    let exact = flow(space, potential, &reference).transport(&x, span, key(4)).expect("small solves stay finite");
     let tolerance = 1e-7f64.max(1e2 * space.round_off());
     for method in [Method::Tsit5, Method::Dopri5] {
         let adaptive = Adaptive::new(method.tableau(), tolerance, tolerance, 10_000).expect("an embedded pair");
-        let got = flow(space, potential, &adaptive).transport(&x, span, draws(4)).expect("small solves stay finite");
+        let got = flow(space, potential, &adaptive).transport(&x, span, key(4)).expect("small solves stay finite");
         assert_close("adaptive end point", &got.x, &exact.x, 30.0 * tolerance, 1.0);
         assert_close("adaptive ln p", &got.log_density, &exact.log_density, 30.0 * tolerance, 1.0);
         let objective = NegativeLogLikelihood::default();
@@ -184,7 +183,7 @@ fn log_density_is_the_log_determinant<S: Space>(space: &S, potential: &dyn Poten
     let flow = flow(space, potential, &integrator);
     let span = flow.span(Direction::Forward);
     let x = points(1, dim, 10);
-    let map = |x: &[f64]| flow.transport(x, span, draws(5)).expect("small solves stay finite");
+    let map = |x: &[f64]| flow.transport(x, span, key(5)).expect("small solves stay finite");
     let mut jacobian = nalgebra::DMatrix::zeros(dim, dim);
     for i in 0..dim {
         let column = derivative(space, |epsilon| {
@@ -210,7 +209,7 @@ pub fn methods_have_their_order<S: Space>(space: &S, potential: &dyn Potential<S
     let solve = |method, steps| -> Vec<f64> {
         let integrator = fixed(method, steps);
         let flow = Flow { duration: 1.0, ..flow(space, potential, &integrator) };
-        let end = flow.scored_samples(&x, draws(6)).expect("small solves stay finite");
+        let end = flow.scored_samples(&x, key(6)).expect("small solves stay finite");
         end.x.into_iter().chain(end.log_density).chain(end.score).collect()
     };
     let exact = solve(Method::Dopri5, 1000);

@@ -25,7 +25,7 @@ pub fn space<S: Space>(space: &S) {
         let mut out = array[5].clone();
         space.combine(&mut out, &array[0], &terms);
         close("combine", &out, &|i| host[0][i] + sum(i));
-        let mut room = space.room(&array[0]);
+        let mut room = space.empty_like(&array[0]);
         space.combine(&mut room, &array[0], &terms);
         close("combine into room", &room, &|i| host[0][i] + sum(i));
         for keep in [1.0, -0.5] {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use flow_core::{Chart, Memo, Recall, Stage, Toward};
+use flow_core::{BlockField, FusedUpdate, RecomputeVelocity, Residuals, Stage};
 use tch::{Kind, Tensor};
 
 use super::{Amplitude, Frozen};
@@ -11,7 +11,7 @@ use crate::pointwise::{Leads, PullbackOf, SlopesOf};
 use crate::{Array, Column, Tch};
 
 /// The chart of a block of rows at x, and its state at the start.
-pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn Chart<Tch> + 'a>, Array) {
+pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn BlockField<Tch> + 'a>, Array) {
     let work = Work { field, rows, share: None };
     let factor = |of: &Tensor, shared: &Shared| Factor::new(&field.ridge.space, of, rows, shared);
     let [first, second, third, fourth] = &field.laid_out;
@@ -131,7 +131,7 @@ impl Work<'_> {
         [base, moving]: [Option<&Tensor>; 2],
         velocity: Option<&mut Array>,
         laplacian: Option<&mut Column>,
-        toward: Option<Toward<'_, Tch>>,
+        toward: Option<FusedUpdate<'_, Tch>>,
     ) -> Tensor {
         let space = &self.field.ridge.space;
         // A product on the CPU adds to its first offsets on the way.
@@ -219,14 +219,14 @@ struct Plain<'a> {
     slopes: Option<Gathered>,
 }
 
-impl Chart<Tch> for Plain<'_> {
+impl BlockField<Tch> for Plain<'_> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
-        memo: Option<&mut Memo<Tch>>,
+        residuals: Option<&mut Residuals<Tch>>,
     ) {
         let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
         let offsets = field.biases.as_ref().map(|biases| field.ridge.at(stage.t, biases));
@@ -236,8 +236,8 @@ impl Chart<Tch> for Plain<'_> {
             Some(scaled) => scaled.matrix.product(&mut velocity.0, &s),
             None => self.weight.matrix.product(&mut velocity.0, &s.multiply(&amplitude.v)),
         }
-        if let Some(memo) = memo {
-            memo.push(Array(s));
+        if let Some(residuals) = residuals {
+            residuals.push(Array(s));
         }
         field.ridge.count(&self.weight.matrix);
     }
@@ -246,12 +246,12 @@ impl Chart<Tch> for Plain<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        memo: &[Array],
+        residuals: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
-        let (rows, s, velocity_bar) = (self.work.rows, &memo[0].0, &velocity_bar.0);
+        let (rows, s, velocity_bar) = (self.work.rows, &residuals[0].0, &velocity_bar.0);
         let a_bar = match &self.scaled {
             Some(scaled) => {
                 let [left, right] = [s.size()[1], velocity_bar.size()[1]];
@@ -326,14 +326,14 @@ impl Feature<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        memo: &[Array],
+        residuals: &[Array],
         velocity_bar: &[(f64, &Tensor)],
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
         let rows = self.work.rows;
         let (mut left, mut a_bar) = self.work.share().products.next(rows);
-        let (s, u) = (&memo[0].0, Cotangent::OfVelocity(velocity_bar));
+        let (s, u) = (&residuals[0].0, Cotangent::OfVelocity(velocity_bar));
         self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, Some((&state.0, &mut left)));
         if let Some(state_bar) = state_bar {
             if state_bar.0.kind() != a_bar.kind() {
@@ -345,59 +345,59 @@ impl Feature<'_> {
     }
 }
 
-impl Recall<Tch> for Feature<'_> {
-    fn velocity(&self, stage: Stage, memo: &[Array], velocity: &mut Array) {
-        let _ = memo[0].0.mul_out(&velocity.0, &self.work.field.amplitude(stage.t).v);
+impl RecomputeVelocity<Tch> for Feature<'_> {
+    fn velocity(&self, stage: Stage, residuals: &[Array], velocity: &mut Array) {
+        let _ = residuals[0].0.mul_out(&velocity.0, &self.work.field.amplitude(stage.t).v);
     }
 }
 
-impl Chart<Tch> for Feature<'_> {
+impl BlockField<Tch> for Feature<'_> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
-        memo: Option<&mut Memo<Tch>>,
+        residuals: Option<&mut Residuals<Tch>>,
     ) {
-        self.evaluate_toward(stage, state, velocity, laplacian, memo, None);
+        self.evaluate_and_update(stage, state, velocity, laplacian, residuals, None);
     }
 
-    fn evaluate_toward(
+    fn evaluate_and_update(
         &mut self,
         stage: Stage,
         state: &Array,
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
-        memo: Option<&mut Memo<Tch>>,
-        toward: Option<Toward<'_, Tch>>,
+        residuals: Option<&mut Residuals<Tch>>,
+        toward: Option<FusedUpdate<'_, Tch>>,
     ) {
         let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
         let moving = field.biases.as_ref().filter(|_| self.moving).map(|biases| field.ridge.at(stage.t, biases));
         let (product, offsets) = ((&state.0, &self.gram), [Some(&self.origin), moving.as_ref()]);
         let s = self.work.forward(&amplitude, product, offsets, Some(velocity), laplacian, toward);
-        if let Some(memo) = memo {
-            memo.push(Array(s));
+        if let Some(residuals) = residuals {
+            residuals.push(Array(s));
         }
         self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
         self.work.field.ridge.count(&self.gram);
     }
 
     /// On the CPU: a CUDA device has memory to spare, but no time for more kernels.
-    fn recall(&self) -> Option<&dyn Recall<Tch>> {
-        self.work.field.ridge.space.kernels.is_none().then_some(self as &dyn Recall<Tch>)
+    fn recompute_velocity(&self) -> Option<&dyn RecomputeVelocity<Tch>> {
+        self.work.field.ridge.space.kernels.is_none().then_some(self as &dyn RecomputeVelocity<Tch>)
     }
 
     fn pullback(
         &mut self,
         stage: Stage,
         state: &Array,
-        memo: &[Array],
+        residuals: &[Array],
         velocity_bar: &Array,
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
-        self.back(stage, state, memo, &[(1.0, &velocity_bar.0)], laplacian_bar, state_bar);
+        self.back(stage, state, residuals, &[(1.0, &velocity_bar.0)], laplacian_bar, state_bar);
     }
 
     fn pullback_of_sum(
@@ -405,14 +405,14 @@ impl Chart<Tch> for Feature<'_> {
         _space: &Tch,
         stage: Stage,
         state: &Array,
-        memo: &[Array],
+        residuals: &[Array],
         velocity_bar: &[(f64, &Array)],
         _room: &mut Array,
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
         let terms: Vec<_> = velocity_bar.iter().map(|(c, term)| (*c, &term.0)).collect();
-        self.back(stage, state, memo, &terms, laplacian_bar, state_bar);
+        self.back(stage, state, residuals, &terms, laplacian_bar, state_bar);
     }
 
     fn leave(&mut self, state: Array) -> Array {

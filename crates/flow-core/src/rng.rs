@@ -29,25 +29,25 @@ pub enum Purpose {
 /// A key for one batch of random numbers: (seed, purpose, step).
 ///
 /// ```
-/// use flow_core::{Draws, Purpose};
-/// let draws = Draws::new(7, Purpose::Train, 3);
-/// assert_eq!(draws.normals(0..4, 5)[5..10], draws.normals(1..2, 5)[..]);
+/// use flow_core::{RngKey, Purpose};
+/// let key = RngKey::new(7, Purpose::Train, 3);
+/// assert_eq!(key.normals(0..4, 5)[5..10], draws.normals(1..2, 5)[..]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Draws {
+pub struct RngKey {
     seed: u64,
     purpose: Purpose,
     step: u64,
 }
 
-/// The last of the streams of a row, that of [`Draws::signs`]; stages of a solve, which count from 1, never come near it.
+/// The last of the streams of a row, that of [`RngKey::rademacher`]; stages of a solve, which count from 1, never come near it.
 const STREAMS: u64 = 0xffff_ffff_ffff;
-/// The stream of [`Draws::noise`].
+/// The stream of [`RngKey::noise`].
 const NOISE: u64 = STREAMS - 1;
-/// The stream of [`Draws::stratified`].
+/// The stream of [`RngKey::stratified`].
 const TIMES: u64 = STREAMS - 2;
 
-impl Draws {
+impl RngKey {
     /// The key of batch number `step` for a purpose.
     pub fn new(seed: u64, purpose: Purpose, step: u64) -> Self {
         Self { seed, purpose, step }
@@ -68,7 +68,7 @@ impl Draws {
         self.generator(row, 0)
     }
 
-    /// The generator of one row at one stage of a solve, apart from [`Draws::row`]: for drawn symmetries.
+    /// The generator of one row at one stage of a solve, apart from [`RngKey::row`]: for drawn symmetries.
     pub(crate) fn symmetry(&self, row: u64, stage: u64) -> ChaCha8Rng {
         self.generator(row, 1 + stage)
     }
@@ -116,7 +116,7 @@ impl Draws {
 
     /// Numbers +1 and −1 with equal chances, `cols` for each of the given rows, row by row, apart from all other numbers of the key:
     /// the probes of a stochastic trace, which stay the same during a solve.
-    pub fn signs(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
+    pub fn rademacher(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
         let mut out = Vec::with_capacity(rows.len() * cols);
         for row in rows {
             let mut rng = self.generator(row as u64, STREAMS);
@@ -132,31 +132,31 @@ mod tests {
 
     #[test]
     fn keys_do_not_share_numbers() {
-        let base = Draws::new(1, Purpose::Train, 0).normals(0..1, 8);
+        let base = RngKey::new(1, Purpose::Train, 0).normals(0..1, 8);
         for other in [
-            Draws::new(2, Purpose::Train, 0).normals(0..1, 8),
-            Draws::new(1, Purpose::Validate, 0).normals(0..1, 8),
-            Draws::new(1, Purpose::Train, 1).normals(0..1, 8),
-            Draws::new(1, Purpose::Train, 0).normals(1..2, 8),
+            RngKey::new(2, Purpose::Train, 0).normals(0..1, 8),
+            RngKey::new(1, Purpose::Validate, 0).normals(0..1, 8),
+            RngKey::new(1, Purpose::Train, 1).normals(0..1, 8),
+            RngKey::new(1, Purpose::Train, 0).normals(1..2, 8),
         ] {
             assert_ne!(base, other);
         }
     }
 
     #[test]
-    fn signs_are_fair_and_of_their_own() {
-        let draws = Draws::new(3, Purpose::Train, 0);
-        let signs = draws.signs(0..100, 100);
+    fn rademacher_are_fair_and_of_their_own() {
+        let key = RngKey::new(3, Purpose::Train, 0);
+        let signs = key.rademacher(0..100, 100);
         assert!(signs.iter().all(|s| s.abs() == 1.0));
         // Four standard errors of 10,000 numbers.
         assert!(signs.iter().sum::<f64>().abs() < 400.0);
-        assert_eq!(signs[500..600], draws.signs(5..6, 100));
+        assert_eq!(signs[500..600], key.rademacher(5..6, 100));
         assert_ne!(signs[0..100], signs[100..200]);
     }
 
     #[test]
     fn normals_have_unit_variance() {
-        let x = Draws::new(3, Purpose::Sample, 0).normals(0..200, 100);
+        let x = RngKey::new(3, Purpose::Sample, 0).normals(0..200, 100);
         let n = x.len() as f64;
         let mean = x.iter().sum::<f64>() / n;
         let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use flow_core::{Chart, Memo, Potential, Stage};
+use flow_core::{BlockField, Potential, Residuals, Stage};
 use ndarray::{Array2, ArrayView1};
 
 use super::Frozen;
@@ -21,7 +21,7 @@ pub(super) fn enter<'a, T: Real>(
     field: &'a Frozen<'a, T>,
     rows: Range<usize>,
     x: Array2<T>,
-) -> (Box<dyn Chart<Cpu<T>> + 'a>, Array2<T>) {
+) -> (Box<dyn BlockField<Cpu<T>> + 'a>, Array2<T>) {
     let work = Pointwise::new(field, rows);
     match &field.gram {
         None => (Box::new(Plain { work }), x),
@@ -38,7 +38,7 @@ pub(super) fn enter<'a, T: Real>(
 struct Pointwise<'a, T: Real> {
     field: &'a Frozen<'a, T>,
     rows: Range<usize>,
-    /// Of evaluations without a memo.
+    /// Of evaluations without a residuals.
     s: Array2<T>,
     scratch: Array2<T>,
     a_bar: Array2<T>,
@@ -75,7 +75,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
     }
 
     /// From `left · right` plus `origin` to `a = g ⊙ (…) + b`, `s = f'(a)`, `out = v ⊙ g ⊙ s` and the Laplacian, a few hidden units
-    /// at a time. The memo becomes s and, where there are gains, what they are multiplied with.
+    /// at a time. The residuals becomes s and, where there are gains, what they are multiplied with.
     fn evaluate(
         &mut self,
         t: f64,
@@ -83,7 +83,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
         origin: Option<&Array2<T>>,
         out: &mut Array2<T>,
         mut laplacian: Option<&mut Vec<f64>>,
-        memo: Option<&mut Memo<Cpu<T>>>,
+        residuals: Option<&mut Residuals<Cpu<T>>>,
     ) {
         let (field, rows) = (self.field, self.rows.len());
         let (bias, gain) = (field.bias.as_ref().map(|bias| bias.at(t)), field.gain.as_ref().map(|gain| gain.at(t)));
@@ -92,8 +92,8 @@ impl<'a, T: Real> Pointwise<'a, T> {
         if let Some(laplacian) = &mut laplacian {
             laplacian.fill(0.0);
         }
-        let mut kept = memo.as_ref().map(|_| self.matrix());
-        let mut multiplied = memo.as_ref().and(gain.as_ref()).map(|_| self.matrix());
+        let mut kept = residuals.as_ref().map(|_| self.matrix());
+        let mut multiplied = residuals.as_ref().and(gain.as_ref()).map(|_| self.matrix());
         let (out, s) = (numbers_mut(out), kept.as_mut().unwrap_or(&mut self.s));
         factors.1.product(s, origin, factors.0, |units, a| {
             if let Some(gain) = &gain {
@@ -116,8 +116,8 @@ impl<'a, T: Real> Pointwise<'a, T> {
             };
             T::forward(block, field.ridge.activation);
         });
-        if let Some(memo) = memo {
-            memo.extend(kept.into_iter().chain(multiplied));
+        if let Some(residuals) = residuals {
+            residuals.extend(kept.into_iter().chain(multiplied));
         }
         if factors.1.is_laid_out() {
             field.ridge.tiled_stages.fetch_add(1, Ordering::Relaxed);
@@ -128,10 +128,10 @@ impl<'a, T: Real> Pointwise<'a, T> {
     }
 
     /// Fills `self.a_bar` with the cotangent of what the gains multiply, from those of `v(t) ⊙ g(t) ⊙ s` (`k_bar`) and of the Laplacian;
-    /// gathers those of amplitudes, gains, offsets and norms. `memo` is what the evaluation left: s and, where there are gains, `Wx`.
-    fn backward(&mut self, t: f64, memo: &[Array2<T>], k_bar: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
+    /// gathers those of amplitudes, gains, offsets and norms. `residuals` is what the evaluation left: s and, where there are gains, `Wx`.
+    fn backward(&mut self, t: f64, residuals: &[Array2<T>], k_bar: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
         // With v_e = v g and n_e = n g all is as without gains; the chain rule then takes v_e, n_e and a apart.
-        let (field, s, rows) = (self.field, &memo[0], self.rows.len());
+        let (field, s, rows) = (self.field, &residuals[0], self.rows.len());
         let v = field.strength(t);
         let zeros = |n: usize| vec![T::zero(); n];
         let (n, l_bar) = match laplacian_bar {
@@ -155,7 +155,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
         }
         if let (Some(gain), Some(gain_bar)) = (&field.gain, &mut self.gain_bar) {
             let (gain, v) = (gain.at(t), field.amplitude.at(t));
-            let mut bar = column_dots(&self.a_bar, &memo[1]);
+            let mut bar = column_dots(&self.a_bar, &residuals[1]);
             bar.iter_mut().zip(times(&v, &strength_bar)).for_each(|(bar, term)| *bar += term);
             if laplacian_bar.is_some() {
                 bar.iter_mut().zip(times(field.norms(), &norms_bar)).for_each(|(bar, term)| *bar += term);
@@ -192,18 +192,18 @@ struct Plain<'a, T: Real> {
     work: Pointwise<'a, T>,
 }
 
-impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         laplacian: Option<&mut Vec<f64>>,
-        memo: Option<&mut Memo<Cpu<T>>>,
+        residuals: Option<&mut Residuals<Cpu<T>>>,
     ) {
         let field = self.work.field;
         let mut scaled = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
-        self.work.evaluate(stage.t, (state, &field.transposed), None, &mut scaled, laplacian, memo);
+        self.work.evaluate(stage.t, (state, &field.transposed), None, &mut scaled, laplacian, residuals);
         field.rows.product(velocity, None, &scaled, |_, _| ());
         self.work.scratch = scaled;
     }
@@ -212,7 +212,7 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        memo: &[Array2<T>],
+        residuals: &[Array2<T>],
         velocity_bar: &Array2<T>,
         laplacian_bar: Option<&Vec<f64>>,
         state_bar: Option<&mut Array2<T>>,
@@ -220,9 +220,9 @@ impl<T: Real> Chart<Cpu<T>> for Plain<'_, T> {
         let field = self.work.field;
         let mut k = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
         field.transposed.product(&mut k, None, velocity_bar, |_, _| ());
-        self.work.backward(stage.t, memo, &k, laplacian_bar);
+        self.work.backward(stage.t, residuals, &k, laplacian_bar);
         // v ⊙ g ⊙ s, whose product with velocity_bar is one half of the weights' cotangent.
-        k.assign(&memo[0]);
+        k.assign(&residuals[0]);
         k *= &ArrayView1::from(&field.strength(stage.t));
         self.work.products.add(&k, velocity_bar);
         self.work.products.add(&self.work.a_bar, state);
@@ -260,16 +260,16 @@ struct Feature<'a, T: Real> {
     weight_bar: Option<Array2<T>>,
 }
 
-impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Feature<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
         state: &Array2<T>,
         velocity: &mut Array2<T>,
         laplacian: Option<&mut Vec<f64>>,
-        memo: Option<&mut Memo<Cpu<T>>>,
+        residuals: Option<&mut Residuals<Cpu<T>>>,
     ) {
-        self.work.evaluate(stage.t, (state, self.gram), Some(&self.origin), velocity, laplacian, memo);
+        self.work.evaluate(stage.t, (state, self.gram), Some(&self.origin), velocity, laplacian, residuals);
         self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -277,12 +277,12 @@ impl<T: Real> Chart<Cpu<T>> for Feature<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        memo: &[Array2<T>],
+        residuals: &[Array2<T>],
         velocity_bar: &Array2<T>,
         laplacian_bar: Option<&Vec<f64>>,
         state_bar: Option<&mut Array2<T>>,
     ) {
-        self.work.backward(stage.t, memo, velocity_bar, laplacian_bar);
+        self.work.backward(stage.t, residuals, velocity_bar, laplacian_bar);
         let a_bar = &self.work.a_bar;
         self.origin_bar += a_bar;
         self.work.products.add(state, a_bar);

@@ -1,13 +1,13 @@
-//! Hybrid (Hamiltonian) Monte Carlo of many chains at once, for any energy with a gradient.
+//! Hybrid (Hmc) Monte Carlo of many chains at once, for any energy with a gradient.
 
-use crate::{Draws, Error, Purpose};
+use crate::{Error, Purpose, RngKey};
 
 /// Energies of points (`rows × dim`, row by row) and their gradients, laid out like the points.
 pub type Energies<'a> = dyn FnMut(&[f64]) -> Result<(Vec<f64>, Vec<f64>), Error> + 'a;
 
 /// How a hybrid Monte Carlo is run (Duane et al., Phys. Lett. B 195, 216 (1987)).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hamiltonian {
+pub struct Hmc {
     /// Numbers per point.
     pub dim: usize,
     /// Leapfrog steps of one trajectory.
@@ -28,7 +28,7 @@ pub struct Hamiltonian {
 
 /// What a hybrid Monte Carlo found out about itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HamiltonianReport {
+pub struct HmcReport {
     /// The tuned step size.
     pub step: f64,
     /// Mean acceptance of the measured trajectories.
@@ -43,7 +43,7 @@ struct States {
     gradient: Vec<f64>,
 }
 
-impl Hamiltonian {
+impl Hmc {
     /// Walks one chain from every row of `start`. `visit` sees all points after each measured trajectory; `progress` hears of every
     /// trajectory, those of the warm-up included.
     ///
@@ -58,7 +58,7 @@ impl Hamiltonian {
         start: Vec<f64>,
         visit: &mut dyn FnMut(&[f64]) -> Result<(), Error>,
         progress: &mut dyn FnMut(usize),
-    ) -> Result<HamiltonianReport, Error> {
+    ) -> Result<HmcReport, Error> {
         let (energy, gradient) = energies(&start)?;
         if let Some(bad) = energy.iter().find(|e| !e.is_finite()) {
             return Err(Error::setting("the energy at the start of a chain", bad, "finite"));
@@ -77,15 +77,15 @@ impl Hamiltonian {
             visit(&states.x)?;
             progress(n + 1);
         }
-        Ok(HamiltonianReport { step, acceptance: sum / self.length as f64 })
+        Ok(HmcReport { step, acceptance: sum / self.length as f64 })
     }
 
     /// One trajectory of every chain; the mean probability of acceptance.
     fn trajectory(&self, energies: &mut Energies<'_>, at: &mut States, step: f64, n: usize) -> Result<f64, Error> {
         let rows = at.energy.len();
-        let draws = Draws::new(self.seed, Purpose::Chain, u64::from(self.stream) << 32 | n as u64);
-        let step = step * (1.0 + 0.2 * draws.uniform(u64::MAX, 1)[0]);
-        let mut momentum = draws.noise(0..rows, self.dim);
+        let key = RngKey::new(self.seed, Purpose::Chain, u64::from(self.stream) << 32 | n as u64);
+        let step = step * (1.0 + 0.2 * key.uniform(u64::MAX, 1)[0]);
+        let mut momentum = key.noise(0..rows, self.dim);
         let kinetic = |momentum: &[f64]| -> Vec<f64> {
             momentum.chunks_exact(self.dim).map(|p| 0.5 * p.iter().map(|p| p * p).sum::<f64>()).collect()
         };
@@ -110,7 +110,7 @@ impl Hamiltonian {
             let change = new.energy[r] + after[r] - at.energy[r] - before[r];
             let probability = if change.is_nan() { 0.0 } else { (-change).exp().min(1.0) };
             sum += probability;
-            let uniform = 0.5 + 0.5 * draws.uniform(r as u64, 1)[0];
+            let uniform = 0.5 + 0.5 * key.uniform(r as u64, 1)[0];
             if uniform < probability {
                 let place = r * self.dim..(r + 1) * self.dim;
                 at.x[place.clone()].copy_from_slice(&new.x[place.clone()]);
@@ -156,9 +156,9 @@ mod tests {
         (x.chunks(2).map(row).collect(), x.chunks(2).flat_map(gradient).collect())
     }
 
-    fn run(step: f64) -> (HamiltonianReport, Vec<f64>) {
+    fn run(step: f64) -> (HmcReport, Vec<f64>) {
         let (dim, leapfrog, acceptance) = (2, 5, 0.8);
-        let hybrid = Hamiltonian { dim, leapfrog, warm_up: 200, length: 500, acceptance, step, seed: 3, stream: 0 };
+        let hybrid = Hmc { dim, leapfrog, warm_up: 200, length: 500, acceptance, step, seed: 3, stream: 0 };
         let mut seen = Vec::new();
         let mut steps = 0;
         let report = hybrid.run(
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn impossible_energies_are_rejected_or_refused() {
         let hybrid =
-            Hamiltonian { dim: 1, leapfrog: 3, warm_up: 0, length: 20, acceptance: 0.8, step: 0.5, seed: 1, stream: 1 };
+            Hmc { dim: 1, leapfrog: 3, warm_up: 0, length: 20, acceptance: 0.8, step: 0.5, seed: 1, stream: 1 };
         // A box: outside there is nothing.
         let wall = |x: &[f64]| {
             let energy = x.iter().map(|x| if x.abs() < 1.0 { 0.0 } else { f64::NAN }).collect();
