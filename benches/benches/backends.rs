@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use backend_ndarray::{Cpu, Real};
-use benches::{Configuration, ISING, MNIST};
+use benches::{Configuration, ISING, MNIST, a_solve, block};
 use criterion::{BenchmarkId, Criterion};
-use flow_core::{Coordinates, Memory, Potential, Precision, Purpose, RngKey, Solve, Space, Stage};
+use flow_core::{Batch, Coordinates, Memory, Potential, Precision, Space, Stage, cut};
 
 /// Evaluations or pullbacks per measurement, so that entering the field does not count.
 const STAGES: u64 = 20;
@@ -18,24 +18,22 @@ const STAGES: u64 = 20;
 type Measured = RefCell<Vec<(String, String, Vec<f64>)>>;
 
 /// Evaluations of the field, or one and then pullbacks, for a whole batch.
-fn stages<S: Space>(space: &S, potential: &dyn Potential<S>, batch: &[f64], pullback: bool) {
-    let (dim, stage) = (potential.dim(), Stage { t: 0.0, index: 0 });
-    let rows = batch.len() / dim;
-    let key = RngKey::new(0, Purpose::Train, 0);
-    let field = potential.freeze(&Solve { rows, key, coordinates: Coordinates::Auto });
-    space.map_rows(rows, |range| {
-        let x = space.upload(range.len(), dim, &batch[range.start * dim..range.end * dim]);
+fn stages<S: Space>(space: &S, potential: &dyn Potential<S>, batch: &Batch, pullback: bool) {
+    let stage = Stage { t: 0.0, index: 0 };
+    let solve = a_solve(space, batch.of, Coordinates::Auto);
+    let field = potential.freeze(&solve);
+    space.map_blocks(cut(batch.of, space.blocks(batch.of)), |range| {
         let laplacian_bar = space.upload_column(&vec![1.0; range.len()]);
         let mut laplacian = space.column_zeros(range.len());
-        let (mut chart, state) = field.enter(range, x);
+        let (mut block, state) = field.enter(block(space, potential, &solve, range, batch));
         let (mut velocity, mut state_bar) = (state.clone(), state.clone());
         let mut residuals = Vec::new();
-        chart.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
+        block.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
         for _ in 0..STAGES {
             if pullback {
-                chart.pullback(stage, &state, &residuals, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
+                block.pullback(stage, &state, &residuals, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
             } else {
-                chart.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), None);
+                block.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), None);
             }
         }
         // Waits for the device.

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use backend_ndarray::{Cpu, Ridge};
-use benches::MNIST;
+use benches::{MNIST, a_solve, block};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use flow_core::{Coordinates, Potential, Purpose, RngKey, Solve, Space, Stage};
+use flow_core::{Coordinates, Potential, Space, Stage, cut};
 
 /// Pullbacks per measurement.
 const STAGES: u64 = 10;
@@ -31,20 +31,19 @@ fn keep_denormals(keep: bool) {
 fn keep_denormals(_: bool) {}
 
 fn pullbacks(cpu: &Cpu<f32>, potential: &Ridge<f32>, keep: bool) {
-    let (stage, key) = (Stage { t: 0.0, index: 0 }, RngKey::new(0, Purpose::Train, 0));
-    let (rows, batch) = (MNIST.batch, MNIST.batch());
-    let field = potential.freeze(&Solve { rows, key, coordinates: Coordinates::X });
-    cpu.map_rows(rows, |range| {
+    let (stage, batch) = (Stage { t: 0.0, index: 0 }, MNIST.batch());
+    let solve = a_solve(cpu, batch.of, Coordinates::X);
+    let field = potential.freeze(&solve);
+    cpu.map_blocks(cut(batch.of, cpu.blocks(batch.of)), |range| {
         keep_denormals(keep);
-        let x = cpu.upload(range.len(), MNIST.dim, &batch[range.start * MNIST.dim..range.end * MNIST.dim]);
         let laplacian_bar = vec![1e-2; range.len()];
-        let (mut chart, state) = field.enter(range.clone(), x);
+        let (mut block, state) = field.enter(block(cpu, potential, &solve, range, &batch));
         let (mut velocity, mut state_bar) = (state.clone(), state.clone());
         let mut residuals = Vec::new();
-        chart.evaluate(stage, &state, &mut velocity, None, Some(&mut residuals));
+        block.evaluate(stage, &state, &mut velocity, None, Some(&mut residuals));
         cpu.accumulate(&mut velocity, 1e-2, &[]);
         for _ in 0..STAGES {
-            chart.pullback(stage, &state, &residuals, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
+            block.pullback(stage, &state, &residuals, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
         }
         keep_denormals(false);
         cpu.dot(&state_bar, &state_bar)

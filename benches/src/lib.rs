@@ -1,11 +1,12 @@
 //! Benchmarks of maflow, one file per question; what they share: the two configurations of the paper's Table 2.
 
+use std::ops::Range;
+
 use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::{
-    Activation, Coordinates, Direction, Energy, Error, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method,
-    NegativeLogLikelihood, Objective, Outcome, Potential, Purpose, RngKey, Space, Symmetrised, SymmetryDraw,
-    Transported,
-    train::{BaseSamples, Batches},
+    Activation, Batch, Block, Coordinates, Direction, Energy, Error, Estimator, Evaluation, FixedStep, Flow,
+    FreeEnergy, Group, Memory, Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose, RngKey, Solve,
+    Space, Symmetrised, SymmetryDraw, Transported, cut,
 };
 
 /// The sizes of one of the paper's two experiments.
@@ -41,12 +42,47 @@ impl Energy for Stand {
         self.0
     }
 
-    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
-        x.iter().zip(gradient).fold(0.0, |sum, (x, g)| {
-            *g = x - x.tanh();
-            sum + 0.5 * x * x - (x.abs() + (-2.0 * x.abs()).exp().ln_1p() - std::f64::consts::LN_2)
-        })
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        _context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), Error> {
+        let points = x.chunks_exact(self.0).zip(gradients.chunks_exact_mut(self.0));
+        for (energy, (x, gradient)) in energies.iter_mut().zip(points) {
+            *energy = x.iter().zip(gradient).fold(0.0, |sum, (x, g)| {
+                *g = x - x.tanh();
+                sum + 0.5 * x * x - (x.abs() + (-2.0 * x.abs()).exp().ln_1p() - std::f64::consts::LN_2)
+            });
+        }
+        Ok(())
     }
+
+    fn concurrent(&self) -> bool {
+        true
+    }
+}
+
+/// The solve that single evaluations of a field are measured in: of all rows, in blocks as the space cuts them.
+pub fn a_solve<S: Space>(space: &S, rows: usize, coordinates: Coordinates) -> Solve {
+    let block_rows = cut(rows, space.blocks(rows)).iter().map(Range::len).max().unwrap_or(0);
+    let key = RngKey::new(0, Purpose::Train, 0);
+    Solve { rows, block_rows, key, coordinates, evaluations: Some(1), laplacians: true }
+}
+
+/// Some rows of a batch, as they enter a field.
+pub fn block<S: Space>(
+    space: &S,
+    potential: &dyn Potential<S>,
+    solve: &Solve,
+    rows: Range<usize>,
+    batch: &Batch,
+) -> Block<S> {
+    let (dim, draws) = (potential.dim(), potential.draw_width(solve));
+    let x = space.upload(rows.len(), dim, &batch.x[rows.start * dim..rows.end * dim]);
+    let draws = (draws > 0).then(|| space.upload(rows.len(), draws, &potential.draw(solve, rows.clone())));
+    Block { draws, ..Block::new(rows, x) }
 }
 
 impl Configuration {
@@ -94,11 +130,14 @@ impl Configuration {
     }
 
     /// A batch: normal numbers, spread three times as wide where they stand for data.
-    pub fn batch(&self) -> Vec<f64> {
+    ///
+    /// # Panics
+    /// Never: normal numbers do not run out.
+    pub fn batch(&self) -> Batch {
         let width = if self.name == "mnist" { 3.0 } else { 1.0 };
-        let normals =
-            BaseSamples { dim: self.dim }.batch(self.key(), self.batch).expect("normal numbers never run out");
-        normals.into_iter().map(|x| width * x).collect()
+        let normals = self.key().normals(0..self.batch, self.dim);
+        let x = normals.into_iter().map(|x| width * x).collect();
+        Batch::new(x, self.dim).expect("rows of the model's dimension")
     }
 
     fn key(&self) -> RngKey {
@@ -113,7 +152,7 @@ impl Configuration {
         &self,
         space: &S,
         potential: &dyn Potential<S>,
-        batch: &[f64],
+        batch: &Batch,
         coordinates: Coordinates,
         memory: Memory,
         gradient: bool,
@@ -124,7 +163,7 @@ impl Configuration {
             "mnist" => Box::new(NegativeLogLikelihood::default()),
             _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0, gradient: Estimator::Total }),
         };
-        objective.evaluate(&flow, batch, self.key(), gradient)
+        objective.evaluate(&flow, batch, &Evaluation { gradient, ..Evaluation::new(self.key()) })
     }
 
     /// Samples of the model: as many as a batch has rows.

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use flow_core::{Precision, Space};
+use flow_core::{Activation, Factor, Precision, Space};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip, s};
 use rayon::prelude::*;
 
@@ -24,11 +24,6 @@ const BLOCKS: usize = 4;
 fn blocks(rows: usize) -> usize {
     let most = rows.div_ceil(BLOCK_ROWS[0]);
     if most <= BLOCKS { most } else { BLOCKS * rows.div_ceil(BLOCKS * BLOCK_ROWS[1]) }
-}
-
-/// The height of the highest block of so many rows.
-pub(crate) fn block_rows(rows: usize) -> usize {
-    rows.div_ceil(blocks(rows).max(1))
 }
 
 /// Columns per thread's share of one large product.
@@ -377,10 +372,39 @@ impl<T: Real> Space for Cpu<T> {
         out.slice_mut(s![.., to]).assign(&from.slice(s![.., columns]));
     }
 
-    fn map_rows<R: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
-        let blocks = blocks(rows);
-        let range = |i: usize| i * rows / blocks..(i + 1) * rows / blocks;
-        self.pool.install(|| (0..blocks).into_par_iter().map(|i| work(range(i))).collect())
+    fn matmul(&self, out: &mut Array2<T>, keep: f64, a: Factor<'_, Array2<T>>, b: Factor<'_, Array2<T>>) {
+        fn view<'a, T>(of: &Factor<'a, Array2<T>>) -> ArrayView2<'a, T> {
+            match of {
+                Factor::Plain(of) => of.view(),
+                Factor::Transposed(of) => of.t(),
+            }
+        }
+        product(out.view_mut(), keep, view(&a), view(&b));
+    }
+
+    fn activate(&self, out: &mut Array2<T>, activation: Activation, derivative: u8, a: &Array2<T>) {
+        Zip::from(out).and(a).for_each(|out, a| *out = T::of(activation.derivative(derivative, a.wide())));
+    }
+
+    fn accumulate_scaled_columns(&self, out: &mut Array2<T>, keep: f64, c: f64, a: &Array2<T>, row: &Array2<T>) {
+        let (k, c) = (T::of(keep), T::of(c));
+        for ((mut out, a), factor) in out.columns_mut().into_iter().zip(a.columns()).zip(row) {
+            let factor = c * *factor;
+            if keep == 0.0 {
+                Zip::from(&mut out).and(a).for_each(|out, a| *out = factor * *a);
+            } else {
+                Zip::from(&mut out).and(a).for_each(|out, a| *out = k * *out + factor * *a);
+            }
+        }
+    }
+
+    fn blocks(&self, rows: usize) -> usize {
+        blocks(rows)
+    }
+
+    fn map_blocks<R: Send>(&self, blocks: Vec<Range<usize>>, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
+        let work = &work;
+        self.pool.install(|| blocks.into_par_iter().map(work).collect())
     }
 }
 
@@ -393,13 +417,19 @@ pub struct Permutations<T> {
 
 #[cfg(test)]
 mod tests {
+    use flow_core::cut;
+
     use super::*;
 
     #[test]
     fn blocks_cover_the_rows_whatever_the_threads() {
+        let map = |threads, rows| {
+            let cpu = Cpu::<f64>::new(threads);
+            cpu.map_blocks(cut(rows, cpu.blocks(rows)), |r| r)
+        };
         for rows in [0, 1, 15, 16, 17, 64, 65, 100, 128, 129, 256, 1000] {
-            let one = Cpu::<f64>::new(1).map_rows(rows, |r| r);
-            assert_eq!(one, Cpu::<f64>::new(3).map_rows(rows, |r| r));
+            let one = map(1, rows);
+            assert_eq!(one, map(3, rows));
             assert_eq!(one.iter().map(|r| r.len()).sum::<usize>(), rows);
             assert!(one.windows(2).all(|w| w[0].end == w[1].start));
             let heights = || one.iter().map(Range::len);
@@ -437,6 +467,6 @@ mod tests {
     fn workers_flush_denormals() {
         let product = |x: f32| std::hint::black_box(x) * std::hint::black_box(1e-5);
         assert!(product(1e-37) > 0.0, "this thread keeps them");
-        assert_eq!(Cpu::<f32>::new(1).map_rows(1, |_| product(1e-37)), [0.0]);
+        assert_eq!(Cpu::<f32>::new(1).map_blocks(cut(1, 1), |_| product(1e-37)), [0.0]);
     }
 }

@@ -1,7 +1,6 @@
 //! Sums of products of short matrices: gathered over stages, or over blocks of rows where each has few of them.
 
-use std::sync::Mutex;
-
+use flow_core::Share;
 use matrix_units::{Left, Order, Right, Start, WORTH_FROM};
 use ndarray::{Array2, s};
 
@@ -12,7 +11,7 @@ use crate::{Cpu, Real};
 
 /// `Σ leftᵀ · right` over all stages of a block of rows, gathered until one product is large enough to be fast.
 pub(crate) struct Gathered<T: Real> {
-    few: Vec<Factors<T>>,
+    few: Vec<(Array2<T>, Array2<T>)>,
     many: Option<Many<T>>,
     shape: (usize, usize),
 }
@@ -88,11 +87,11 @@ impl<T: Real> Gathered<T> {
     pub(crate) fn add(&mut self, left: &Array2<T>, right: &Array2<T>) {
         match &mut self.many {
             None if self.few.len() < Self::FEW => {
-                self.few.push(Factors { left: left.clone(), right: right.clone() });
+                self.few.push((left.clone(), right.clone()));
             }
             None => {
                 let mut many = Many::of_this_processor(Self::ROWS.max(left.nrows()), self.shape);
-                self.few.drain(..).for_each(|few| many.add(&few.left, &few.right));
+                self.few.drain(..).for_each(|(left, right)| many.add(&left, &right));
                 many.add(left, right);
                 self.many = Some(many);
             }
@@ -100,18 +99,13 @@ impl<T: Real> Gathered<T> {
         }
     }
 
-    /// The block's share of the sum: empty where the block has so few products that all blocks' are better done together,
-    /// in [`Collected::finish`]. `row` is the first of the block.
-    pub(crate) fn finish(self, row: usize, collected: &Collected<T>) -> Array2<T> {
-        if let Some(many) = self.many {
-            return many.finish();
+    /// The block's share of the sum: as factors where it has so few products that those of all blocks are better made together, in
+    /// [`whole_sum`].
+    pub(crate) fn finish(self) -> Share<Cpu<T>> {
+        match self.many {
+            Some(many) => Share::of(many.finish()),
+            None => Share { sum: None, factors: self.few },
         }
-        collected
-            .0
-            .lock()
-            .expect("no block panics while it holds this")
-            .extend(self.few.into_iter().map(|few| (row, few)));
-        zeros(0, 0)
     }
 }
 
@@ -236,37 +230,20 @@ fn tiles_of<'a, T: Real>(
     pairs.zip(sum.chunks_exact_mut(tiles.height() * tiles.width()))
 }
 
-/// Factors of the blocks that had few products each, as in a regression, which makes one evaluation per block:
-/// instead of one large sum per block there is one product for all of them.
-///
-/// All blocks of a solve take the same number of stages, or, with steps of their own, more than a few: either all or none come here.
-pub(crate) struct Collected<T>(Mutex<Vec<(usize, Factors<T>)>>);
-
-impl<T: Real> Collected<T> {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
+/// The whole sum of a shape, from the sum of the blocks' shares.
+pub(crate) fn whole_sum<T: Real>(space: &Cpu<T>, shape: (usize, usize), shares: Share<Cpu<T>>) -> Array2<T> {
+    let mut sum = shares.sum.unwrap_or_else(|| zeros(shape.0, shape.1));
+    if !shares.factors.is_empty() {
+        let (left, right): (Vec<_>, Vec<_>) = shares.factors.iter().map(|(left, right)| (left, right)).unzip();
+        let (left, right) = (space.stacked(shape.0, &left), space.stacked(shape.1, &right));
+        space.product(sum.view_mut(), 1.0, left.t(), right.view());
     }
-
-    /// The whole sum of the given shape, from that of the shares.
-    pub(crate) fn finish(&self, space: &Cpu<T>, shape: (usize, usize), shares: Array2<T>) -> Array2<T> {
-        let mut all = std::mem::take(&mut *self.0.lock().expect("no block panics while it holds this"));
-        let mut sum = if shares.is_empty() { zeros(shape.0, shape.1) } else { shares };
-        if !all.is_empty() {
-            // In the order of the rows, whichever thread came first; the sort is stable.
-            all.sort_by_key(|(row, _)| *row);
-            let (left, right): (Vec<_>, Vec<_>) =
-                all.iter().map(|(_, factors)| (&factors.left, &factors.right)).unzip();
-            let (left, right) = (space.stacked(shape.0, &left), space.stacked(shape.1, &right));
-            space.product(sum.view_mut(), 1.0, left.t(), right.view());
-        }
-        sum
-    }
+    sum
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flow_core::Space;
 
     fn matrix<T: Real>(rows: usize, cols: usize, key: usize) -> Array2<T> {
         let mut out = zeros(rows, cols);
@@ -306,9 +283,8 @@ mod tests {
     fn few_and_many_products_give_the_same_sum() {
         let space = Cpu::<f64>::new(2);
         for stages in [0, 1, 2, 3, 60] {
-            let collected = Collected::new();
             let mut expected: Array2<f64> = zeros(5, 70);
-            let mut shares: Option<Array2<f64>> = None;
+            let mut shares: Option<Share<Cpu<f64>>> = None;
             for (block, rows) in [16, 16, 3].into_iter().enumerate() {
                 let mut gathered = Gathered::new(5, 70);
                 for stage in 0..stages {
@@ -316,14 +292,14 @@ mod tests {
                     expected += &left.t().dot(&right);
                     gathered.add(&left, &right);
                 }
-                let share = gathered.finish(block * 16, &collected);
+                let share = gathered.finish();
                 match &mut shares {
-                    Some(sum) => space.accumulate(sum, 1.0, &[(1.0, &share)]),
+                    Some(sum) => sum.add(&space, share),
                     None => shares = Some(share),
                 }
             }
             // Small integers: sums are exact in any order.
-            assert_eq!(collected.finish(&space, (5, 70), shares.unwrap()), expected, "{stages} stages");
+            assert_eq!(whole_sum(&space, (5, 70), shares.unwrap()), expected, "{stages} stages");
         }
     }
 }

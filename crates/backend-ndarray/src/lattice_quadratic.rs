@@ -1,8 +1,8 @@
 //! Quadratic potentials of a periodic lattice, diagonal in Fourier space: `φ(x, t) = ½ xᵀ C(t) x` with C circulant.
 
-use std::ops::Range;
-
-use flow_core::{BlockField, Error, Field, Parameter, Potential, Residuals, Solve, Space, Stage, TimeBasis};
+use flow_core::{
+    Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Space, Stage, TimeBasis,
+};
 use ndarray::{Array2, ShapeBuilder};
 use rustfft::num_complex::Complex;
 
@@ -29,7 +29,7 @@ impl<T: Real> LatticeQuadratic<T> {
     /// [`Error::Setting`] when there are no sites.
     pub fn new(space: &Cpu<T>, shape: (usize, usize), time: TimeBasis) -> Result<Self, Error> {
         let (rows, cols) = shape;
-        Error::at_least_1([("target.size", rows * cols)])?;
+        Error::at_least_1([("sites", rows * cols)])?;
         // The smaller of k and −k stands for both.
         let leader = |k: usize, l: usize| {
             let opposite = (rows - k) % rows * cols + (cols - l) % cols;
@@ -79,31 +79,32 @@ struct Frozen<'a, T: Real> {
 }
 
 impl<T: Real> Frozen<'_, T> {
-    fn block(&self) -> Block<'_, T> {
+    fn rows(&self) -> Rows<'_, T> {
         let field = || vec![Complex::new(T::zero(), T::zero()); self.of.torus.sites()];
         let bar = vec![vec![0.0; self.of.eigenvalue.value.ncols()]; self.of.time.terms()];
-        Block { of: self.of, site: field(), other: field(), work: self.of.torus.work(), bar }
+        Rows { of: self.of, site: field(), other: field(), work: self.of.torus.work(), bar }
     }
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
-        (Box::new(self.block()), x)
+    fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+        (Box::new(self.rows()), block.x)
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+    fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
+        let x = &block.x;
         let mut product = Array2::zeros(x.raw_dim());
-        self.block().multiply(stage.t, x, &mut product);
+        self.rows().multiply(stage.t, x, &mut product);
         let rows = x.rows().into_iter().zip(product.rows());
         rows.map(|(x, y)| 0.5 * x.iter().zip(y).map(|(x, y)| x.wide() * y.wide()).sum::<f64>()).collect()
     }
 
-    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
-        sums
+    fn gradient(&self, sums: Vec<Share<Cpu<T>>>) -> Vec<Array2<T>> {
+        sums.into_iter().map(Share::into_sum).collect()
     }
 }
 
-struct Block<'a, T: Real> {
+struct Rows<'a, T: Real> {
     of: &'a LatticeQuadratic<T>,
     site: Vec<Complex<T>>,
     other: Vec<Complex<T>>,
@@ -112,7 +113,7 @@ struct Block<'a, T: Real> {
     bar: Vec<Vec<f64>>,
 }
 
-impl<T: Real> Block<'_, T> {
+impl<T: Real> Rows<'_, T> {
     /// `out ← x C`, two rows at a time: one as the real part of a field, the next as its imaginary part.
     fn multiply(&mut self, t: f64, x: &Array2<T>, out: &mut Array2<T>) {
         let scale = T::one() / T::of(self.of.torus.sites() as f64);
@@ -140,7 +141,7 @@ fn pack<T: Real>(x: &Array2<T>, r: usize, out: &mut [Complex<T>]) {
     }
 }
 
-impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -186,17 +187,9 @@ impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
         }
     }
 
-    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
         let shape = self.of.eigenvalue.value.dim();
         let bar = Array2::from_shape_fn(shape.f(), |(m, class)| T::of(self.bar[m][class]));
-        (state_bar, vec![bar])
+        (state_bar, vec![Share::of(bar)])
     }
 }

@@ -1,10 +1,8 @@
 //! Ridge functions of whole-lattice kernels, moved over every site: `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`.
 
-use std::ops::Range;
-
 use flow_core::{
-    BlockField, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, Potential, Residuals, Solve,
-    Stage,
+    Block, BlockField, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, Potential, Residuals,
+    Share, Solve, Stage,
 };
 use ndarray::{Array1, Array2, ShapeBuilder};
 use rustfft::num_complex::Complex;
@@ -184,9 +182,9 @@ impl<T: Real> Frozen<'_, T> {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let (sites, pairs, terms) = (self.of.torus.sites(), self.of.pairs(), self.of.settings.time.terms());
-        let block = Block {
+        let rows = Rows {
             field: self,
             site: vec![zero(); sites],
             state: vec![zero(); sites],
@@ -197,10 +195,11 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
             coefficients_bar: vec![vec![Bar::default(); pairs]; terms],
             norms_bar: vec![[0.0; 2]; pairs],
         };
-        (Box::new(block), x)
+        (Box::new(rows), block.x)
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+    fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
+        let x = &block.x;
         let (sites, moment) = (self.of.torus.sites(), self.moment(stage.t));
         let mut work = self.of.torus.work();
         let (mut site, mut fields) = (vec![zero(); sites], vec![zero(); self.of.pairs() * sites]);
@@ -217,7 +216,8 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         (0..x.nrows()).map(row).collect()
     }
 
-    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
+    fn gradient(&self, sums: Vec<Share<Cpu<T>>>) -> Vec<Array2<T>> {
+        let sums: Vec<_> = sums.into_iter().map(Share::into_sum).collect();
         let [kernels_bar, norms_bar, amplitude, gain, bias]: [Array2<T>; 5] =
             sums.try_into().expect("enter_pullback returns this many arrays");
         // n_c = ‖w_c‖²: w̄_c += 2 n̄_c w_c.
@@ -240,7 +240,7 @@ struct Bar {
 }
 
 /// A block of rows, one after the other.
-struct Block<'a, T: Real> {
+struct Rows<'a, T: Real> {
     field: &'a Frozen<'a, T>,
     /// One real field and its spectrum.
     site: Vec<Complex<T>>,
@@ -255,7 +255,7 @@ struct Block<'a, T: Real> {
     norms_bar: Vec<[f64; 2]>,
 }
 
-impl<T: Real> Block<'_, T> {
+impl<T: Real> Rows<'_, T> {
     /// From the cotangents of `v g` and `g n` to those of v, g and n, added up.
     fn add(&mut self, p: usize, bases: &[f64], moment: &Moment<T>, sums: &CoefficientSums<T>) {
         for i in 0..2 {
@@ -277,7 +277,7 @@ impl<T: Real> Block<'_, T> {
     }
 }
 
-impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -369,15 +369,7 @@ impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
         }
     }
 
-    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
-        x_bar
-    }
-
-    fn enter_pullback(mut self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+    fn enter_pullback(mut self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
         let of = self.field.of;
         let (sites, kernels) = (of.torus.sites(), of.settings.kernels);
         self.kernels_bar.resize(self.fields.len(), zero());
@@ -390,6 +382,6 @@ impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
         let norms_bar = Array2::from_shape_fn((1, kernels).f(), |(_, c)| T::of(self.norms_bar[c / 2][c % 2]));
         let [amplitude, gain, offset] =
             [self.coefficients(|b| b.amplitude), self.coefficients(|b| b.gain), self.coefficients(|b| b.offset)];
-        (state_bar, vec![kernels_bar, norms_bar, amplitude, gain, offset])
+        (state_bar, [kernels_bar, norms_bar, amplitude, gain, offset].map(Share::of).into())
     }
 }

@@ -1,12 +1,10 @@
 //! Quadratic potentials: diagonal with a linear part, and full symmetric. Gaussians stay Gaussians under them.
 
-use std::ops::Range;
-
-use flow_core::{BlockField, Error, Field, Parameter, Potential, Residuals, Solve, Stage, TimeBasis};
+use flow_core::{Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Stage, TimeBasis};
 use ndarray::Array2;
 
 use crate::arrays::{column_dots, column_sums, numbers, numbers_mut, row_of, zeros};
-use crate::gathered::{Collected, Gathered};
+use crate::gathered::{Gathered, whole_sum};
 use crate::real::product;
 use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
@@ -73,12 +71,13 @@ struct Frozen<T: Real> {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<T> {
-    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let (quadratic_bar, linear_bar) = (self.quadratic.bar(), self.linear.as_ref().map(Timed::bar));
-        (Box::new(Block { field: self, quadratic_bar, linear_bar }), x)
+        (Box::new(Rows { field: self, quadratic_bar, linear_bar }), block.x)
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+    fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
+        let x = &block.x;
         let quadratic = self.quadratic.at(stage.t);
         let linear = self.linear.as_ref().map(|linear| linear.at(stage.t));
         let of_row = |row: usize| {
@@ -91,18 +90,18 @@ impl<T: Real> Field<Cpu<T>> for Frozen<T> {
         (0..x.nrows()).map(of_row).collect()
     }
 
-    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
-        sums.iter().map(coefficients_bar).collect()
+    fn gradient(&self, sums: Vec<Share<Cpu<T>>>) -> Vec<Array2<T>> {
+        sums.into_iter().map(|sum| coefficients_bar(&sum.into_sum())).collect()
     }
 }
 
-struct Block<'a, T: Real> {
+struct Rows<'a, T: Real> {
     field: &'a Frozen<T>,
     quadratic_bar: TimedBar<T>,
     linear_bar: Option<TimedBar<T>>,
 }
 
-impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -152,16 +151,8 @@ impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
         }
     }
 
-    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
-        (state_bar, std::iter::once(self.quadratic_bar).chain(self.linear_bar).map(|bar| bar.sum).collect())
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
+        (state_bar, std::iter::once(self.quadratic_bar).chain(self.linear_bar).map(|bar| Share::of(bar.sum)).collect())
     }
 }
 
@@ -206,7 +197,7 @@ impl<T: Real> Potential<Cpu<T>> for FullQuadratic<T> {
             let (i, j) = (ij / n, ij % n);
             half * (self.quadratic.value[[m, i * n + j]] + self.quadratic.value[[m, j * n + i]])
         });
-        Box::new(FullFrozen { of: self, symmetric: Timed::new(self.basis, &symmetric), collected: Collected::new() })
+        Box::new(FullFrozen { of: self, symmetric: Timed::new(self.basis, &symmetric) })
     }
 }
 
@@ -214,7 +205,6 @@ struct FullFrozen<'a, T: Real> {
     of: &'a FullQuadratic<T>,
     /// The symmetric part of A.
     symmetric: Timed<T>,
-    collected: Collected<T>,
 }
 
 impl<T: Real> FullFrozen<'_, T> {
@@ -230,30 +220,26 @@ impl<T: Real> FullFrozen<'_, T> {
 }
 
 impl<T: Real> Field<Cpu<T>> for FullFrozen<'_, T> {
-    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let (n, m) = (self.of.dim(), self.of.basis.terms());
-        let block = FullBlock {
-            field: self,
-            row: rows.start,
-            products: Gathered::new(m * n, n),
-            trace_bar: vec![T::zero(); m],
-        };
-        (Box::new(block), x)
+        let rows = FullRows { field: self, products: Gathered::new(m * n, n), trace_bar: vec![T::zero(); m] };
+        (Box::new(rows), block.x)
     }
 
-    fn value(&self, rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
-        let mut ax = zeros(rows.len(), self.of.dim());
+    fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
+        let x = &block.x;
+        let mut ax = zeros(x.nrows(), self.of.dim());
         self.apply(stage.t, x, &mut ax);
         let of_row = |row| ax.row(row).iter().zip(x.row(row)).map(|(ax, x)| 0.5 * ax.wide() * x.wide()).sum();
-        (0..rows.len()).map(of_row).collect()
+        (0..x.nrows()).map(of_row).collect()
     }
 
-    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
+    fn gradient(&self, sums: Vec<Share<Cpu<T>>>) -> Vec<Array2<T>> {
         let mut sums = sums.into_iter();
         let mut next = || sums.next().expect("enter_pullback returns two arrays");
-        let (products, trace_bar) = (next(), next());
+        let (products, trace_bar) = (next(), next().into_sum());
         let (n, m, half) = (self.of.dim(), self.of.basis.terms(), T::of(0.5));
-        let products = self.collected.finish(&self.of.space, (m * n, n), products);
+        let products = whole_sum(&self.of.space, (m * n, n), products);
         let mut bar = zeros(m, n * n);
         for ((m, ij), bar) in bar.indexed_iter_mut() {
             let (i, j) = (ij / n, ij % n);
@@ -266,17 +252,15 @@ impl<T: Real> Field<Cpu<T>> for FullFrozen<'_, T> {
     }
 }
 
-struct FullBlock<'a, T: Real> {
+struct FullRows<'a, T: Real> {
     field: &'a FullFrozen<'a, T>,
-    /// The first of the rows.
-    row: usize,
     /// `Σ b_m velocity_barᵀ · x`, for all m one below the other.
     products: Gathered<T>,
     /// `Σ b_m laplacian_bar`.
     trace_bar: Vec<T>,
 }
 
-impl<T: Real> BlockField<Cpu<T>> for FullBlock<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for FullRows<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -317,16 +301,8 @@ impl<T: Real> BlockField<Cpu<T>> for FullBlock<'_, T> {
         }
     }
 
-    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
-        let products = self.products.finish(self.row, &self.field.collected);
-        (state_bar, vec![products, row_of(self.trace_bar)])
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
+        let products = self.products.finish();
+        (state_bar, vec![products, Share::of(row_of(self.trace_bar))])
     }
 }

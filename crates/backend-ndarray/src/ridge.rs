@@ -3,19 +3,17 @@
 mod blocks;
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
-    Activation, BlockField, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Space,
-    Stage, TimeBasis,
+    Activation, Block, BlockField, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Share,
+    Solve, Space, Stage, TimeBasis,
 };
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 
 use crate::arrays::{times, zeros};
-use crate::cpu::block_rows;
-use crate::gathered::Collected;
+use crate::gathered::whole_sum;
 use crate::packed::Packed;
 use crate::timed::{Timed, coefficients_bar};
 use crate::{Cpu, Real};
@@ -221,7 +219,7 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
             Coordinates::X => false,
             Coordinates::Feature => true,
         };
-        let packed = |right: ArrayView2<'_, T>| Packed::new(&self.space, right, block_rows(solve.rows));
+        let packed = |right: ArrayView2<'_, T>| Packed::new(&self.space, right, solve.block_rows);
         let gram = feature_space.then(|| {
             let mut gram = zeros(weight.nrows(), weight.nrows());
             self.space.product(gram.view_mut(), 0.0, weight.view(), weight.t());
@@ -238,7 +236,6 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
             amplitude: self.timed(&self.amplitude),
             norms: OnceLock::new(),
             gram,
-            collected: Collected::new(),
         })
     }
 }
@@ -258,7 +255,6 @@ struct Frozen<'a, T: Real> {
     norms: OnceLock<Vec<T>>,
     /// `WWᵀ` where the solve runs in feature space.
     gram: Option<Packed<T>>,
-    collected: Collected<T>,
 }
 
 impl<T: Real> Frozen<'_, T> {
@@ -289,11 +285,12 @@ impl<T: Real> Frozen<'_, T> {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
-        blocks::enter(self, rows, x)
+    fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+        blocks::enter(self, block)
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+    fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
+        let x = &block.x;
         let amplitude = self.amplitude.at(stage.t);
         let mut a = zeros(x.nrows(), self.ridge.hidden());
         self.transposed.product(&mut a, None, x, |_, _| ());
@@ -310,27 +307,29 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         a.rows().into_iter().map(row).collect()
     }
 
-    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
+    fn gradient(&self, sums: Vec<Share<Cpu<T>>>) -> Vec<Array2<T>> {
         let mut sums = sums.into_iter();
         let mut next = || sums.next().expect("enter_pullback returns this many arrays");
-        let (space, weight, mut products) = (&self.ridge.space, &*self.weight, next());
+        let (space, weight, products) = (&self.ridge.space, &*self.weight, next());
         let mut weight_bar = match &self.gram {
-            None => self.collected.finish(space, weight.dim(), products),
+            None => whole_sum(space, weight.dim(), products),
             Some(_) => {
                 // G = WWᵀ: W̄ += (Ḡ + Ḡᵀ) W.
-                products = self.collected.finish(space, (weight.nrows(), weight.nrows()), products);
+                let products = whole_sum(space, (weight.nrows(), weight.nrows()), products);
                 let twice = &products + &space.transposed(&products);
-                let mut weight_bar = next();
+                let mut weight_bar = next().into_sum();
                 space.product(weight_bar.view_mut(), 1.0, twice.view(), weight.view());
                 weight_bar
             }
         };
         // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j. Never touched unless a Laplacian had a cotangent.
-        let norm_bar = next();
+        let norm_bar = next().into_sum();
         if norm_bar.iter().any(|bar| *bar != T::zero()) {
             let norm_bar = norm_bar.mapv(|bar| T::of(2.0) * bar);
             weight_bar += &(weight * &norm_bar.t());
         }
-        std::iter::once(self.ridge.kernels_bar(weight_bar)).chain(sums.map(|bar| self.ridge.folded(&bar))).collect()
+        std::iter::once(self.ridge.kernels_bar(weight_bar))
+            .chain(sums.map(|bar| self.ridge.folded(&bar.into_sum())))
+            .collect()
     }
 }

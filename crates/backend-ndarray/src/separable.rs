@@ -1,9 +1,8 @@
 //! The separable potential, `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`: any change of every coordinate on its own.
 
-use std::ops::Range;
-
 use flow_core::{
-    Activation, BlockField, Centres, Error, Field, Parameter, Potential, Precision, Residuals, Solve, Stage, TimeBasis,
+    Activation, Block, BlockField, Centres, Error, Field, Parameter, Potential, Precision, Residuals, Share, Solve,
+    Stage, TimeBasis,
 };
 use ndarray::Array2;
 
@@ -113,11 +112,12 @@ fn limit<T: Real>() -> T {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, _rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
-        (Box::new(Block { field: self, amplitude_bar: self.amplitude.bar() }), x)
+    fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+        (Box::new(Rows { field: self, amplitude_bar: self.amplitude.bar() }), block.x)
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+    fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
+        let x = &block.x;
         let (alpha, of) = (self.amplitude.at(stage.t), self.of);
         let term = |i: usize, k: usize, x: T| {
             let z = of.gain() * (x.wide() - of.centres.centre(k));
@@ -127,17 +127,17 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         x.rows().into_iter().map(|row| row.iter().enumerate().map(coordinate).sum()).collect()
     }
 
-    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
-        sums.iter().map(coefficients_bar).collect()
+    fn gradient(&self, sums: Vec<Share<Cpu<T>>>) -> Vec<Array2<T>> {
+        sums.into_iter().map(|sum| coefficients_bar(&sum.into_sum())).collect()
     }
 }
 
-struct Block<'a, T: Real> {
+struct Rows<'a, T: Real> {
     field: &'a Frozen<'a, T>,
     amplitude_bar: TimedBar<T>,
 }
 
-impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -184,16 +184,8 @@ impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
         }
     }
 
-    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
-        (state_bar, vec![self.amplitude_bar.sum])
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
+        (state_bar, vec![Share::of(self.amplitude_bar.sum)])
     }
 }
 

@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use flow_core::{
-    Activation, BlockField, Error, Field, Parameter, Potential, Residuals, RidgeParameters, RngKey, Solve, Space,
+    Activation, Block, BlockField, Error, Field, Parameter, Potential, Residuals, RidgeParameters, Share, Solve, Space,
     Stage, TimeBasis,
 };
 use ndarray::{Array2, ArrayView1};
 
 use crate::arrays::{column, column_sums, numbers, numbers_mut, row_of, scaled, times, zeros};
-use crate::gathered::{Collected, Gathered};
+use crate::gathered::{Gathered, whole_sum};
 use crate::quadratic::check_dim;
 use crate::real::product;
 use crate::tangents::{Tangents, TangentsBar};
@@ -124,11 +124,19 @@ impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
         first.chain([&mut self.weight2, &mut self.bias2, &mut self.amplitude]).collect()
     }
 
-    fn freeze(&self, solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
+    fn draw_width(&self, solve: &Solve) -> usize {
+        if solve.laplacians { self.probes * self.dim() } else { 0 }
+    }
+
+    /// Random signs, the vectors of one probe after another.
+    fn draw(&self, solve: &Solve, rows: Range<usize>) -> Vec<f64> {
+        solve.key.rademacher(rows, self.draw_width(solve))
+    }
+
+    fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
         let timed = |of: &Parameter<Cpu<T>>| Timed::new(self.basis, &of.value);
         Box::new(Frozen {
             of: self,
-            key: solve.key,
             transposed1: self.space.transposed(&self.weight1.value),
             transposed2: self.space.transposed(&self.weight2.value),
             bias1: self.bias1.as_ref().map(timed),
@@ -136,8 +144,6 @@ impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
             bias2: timed(&self.bias2),
             amplitude: timed(&self.amplitude),
             norms: OnceLock::new(),
-            collected1: Collected::new(),
-            collected2: Collected::new(),
         })
     }
 }
@@ -145,7 +151,6 @@ impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
 /// A potential frozen for one solve.
 struct Frozen<'a, T: Real> {
     of: &'a TwoLayer<T>,
-    key: RngKey,
     /// `W₁ᵀ`.
     transposed1: Array2<T>,
     /// `W₂ᵀ`.
@@ -156,8 +161,6 @@ struct Frozen<'a, T: Real> {
     amplitude: Timed<T>,
     /// `‖w_j‖²`, once a Laplacian is asked for.
     norms: OnceLock<Vec<T>>,
-    collected1: Collected<T>,
-    collected2: Collected<T>,
 }
 
 impl<T: Real> Frozen<'_, T> {
@@ -216,11 +219,12 @@ fn f3<T: Real>(f: Activation, s: T) -> T {
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
-    fn enter(&self, rows: Range<usize>, x: Array2<T>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+    fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let [h1, h2] = self.of.hidden();
-        let block = Block {
+        let rows = Rows {
             field: self,
-            rows,
+            rows: block.rows.len(),
+            draws: block.draws,
             tangents: None,
             tangents_bar: None,
             products1: Gathered::new(h1, self.of.dim()),
@@ -231,10 +235,11 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
             bias2_bar: self.bias2.bar(),
             amplitude_bar: self.amplitude.bar(),
         };
-        (Box::new(block), x)
+        (Box::new(rows), block.x)
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array2<T>) -> Vec<f64> {
+    fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
+        let x = &block.x;
         let f = self.of.activation;
         let y = self.first_arguments(stage.t, x).1.mapv_into(|a| T::of(f.value(a.wide())));
         let amplitude = self.amplitude.at(stage.t);
@@ -242,13 +247,13 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         self.second_arguments(stage.t, &y).rows().into_iter().map(of_row).collect()
     }
 
-    fn gradient(&self, sums: Vec<Array2<T>>) -> Vec<Array2<T>> {
+    fn gradient(&self, sums: Vec<Share<Cpu<T>>>) -> Vec<Array2<T>> {
         let mut sums = sums.into_iter();
         let mut next = || sums.next().expect("enter_pullback returns this many arrays");
         let (space, weight1) = (&self.of.space, &self.of.weight1.value);
-        let mut weight1_bar = self.collected1.finish(space, weight1.dim(), next());
-        let mut weight2_bar = self.collected2.finish(space, self.of.weight2.value.dim(), next());
-        let (trace2_bar, trace1_bar, norms_bar) = (next(), next(), next());
+        let mut weight1_bar = whole_sum(space, weight1.dim(), next());
+        let mut weight2_bar = whole_sum(space, self.of.weight2.value.dim(), next());
+        let [trace2_bar, trace1_bar, norms_bar] = [(); 3].map(|()| next().into_sum());
         // Empty unless a Laplacian had a cotangent.
         if !trace2_bar.is_empty() {
             weight2_bar += &trace2_bar;
@@ -256,16 +261,18 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
             // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j.
             weight1_bar += &(weight1 * &norms_bar.mapv(|bar| T::of(2.0) * bar).t());
         }
-        let mut timed: Vec<_> = sums.map(|sum| coefficients_bar(&sum)).collect();
+        let mut timed: Vec<_> = sums.map(|sum| coefficients_bar(&sum.into_sum())).collect();
         let after2 = timed.split_off(timed.len() - 2);
         std::iter::once(weight1_bar).chain(timed).chain([weight2_bar]).chain(after2).collect()
     }
 }
 
 /// A block of rows, with its sums for the gradient.
-struct Block<'a, T: Real> {
+struct Rows<'a, T: Real> {
     field: &'a Frozen<'a, T>,
-    rows: Range<usize>,
+    rows: usize,
+    /// Random signs, P · N a row, until a Laplacian is asked for; `None` where it is exact.
+    draws: Option<Array2<T>>,
     /// Once a Laplacian is asked for.
     tangents: Option<Tangents<'a, T>>,
     /// Once a Laplacian has a cotangent.
@@ -291,14 +298,19 @@ struct TraceBar<T> {
     norms: Vec<T>,
 }
 
-impl<T: Real> Block<'_, T> {
+impl<T: Real> Rows<'_, T> {
     fn draw_tangents(&mut self) {
-        let (field, rows, dim) = (self.field, self.rows.clone(), self.field.of.dim());
+        let (field, draws) = (self.field, &mut self.draws);
         self.tangents.get_or_insert_with(|| match field.of.probes {
             0 => Tangents::exact(&field.transposed1),
             count => {
-                let signs = field.key.rademacher(rows.clone(), count * dim);
-                Tangents::probes(field.of.space.upload(rows.len() * count, dim, &signs), count, &field.transposed1)
+                let draws = draws.take().expect("a solve with Laplacians brings probes");
+                let dim = field.of.dim();
+                let mut probes = zeros(draws.nrows() * count, dim);
+                for ((r, column), sign) in draws.indexed_iter() {
+                    probes[[r * count + column / dim, column % dim]] = *sign;
+                }
+                Tangents::probes(probes, count, &field.transposed1)
             }
         });
     }
@@ -337,7 +349,7 @@ impl<T: Real> Block<'_, T> {
 
     /// From the cotangent of `p = q ⊙ f'(a) ⊙ g` to that of q.
     fn q_bar(&self, t: f64, residuals: &Memory<'_, T>, p_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
-        let (f, gain, rows) = (self.field.of.activation, self.field.gain.at(t), self.rows.len());
+        let (f, gain, rows) = (self.field.of.activation, self.field.gain.at(t), self.rows);
         let mut out = scaled(p_bar, &gain) * residuals.s1;
         if let Some(trace) = trace {
             let columns = numbers_mut(&mut out).chunks_exact_mut(rows).zip(numbers(residuals.s1).chunks_exact(rows));
@@ -351,7 +363,7 @@ impl<T: Real> Block<'_, T> {
 
     /// From the cotangent of `k = v ⊙ f'(z)` to that of z, and that of the amplitudes gathered.
     fn z_bar(&mut self, t: f64, s2: &Array2<T>, k_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
-        let (f, v, rows) = (self.field.of.activation, self.field.amplitude.at(t), self.rows.len());
+        let (f, v, rows) = (self.field.of.activation, self.field.amplitude.at(t), self.rows);
         let (mut z_bar, mut v_bar) = (k_bar.clone(), k_bar.clone() * s2);
         let columns =
             numbers_mut(&mut z_bar).chunks_exact_mut(rows).zip(numbers_mut(&mut v_bar).chunks_exact_mut(rows));
@@ -379,7 +391,7 @@ impl<T: Real> Block<'_, T> {
         p_bar: &Array2<T>,
         trace: Option<&TraceBar<T>>,
     ) -> Array2<T> {
-        let (f, gain, rows, two) = (self.field.of.activation, self.field.gain.at(t), self.rows.len(), T::of(2.0));
+        let (f, gain, rows, two) = (self.field.of.activation, self.field.gain.at(t), self.rows, T::of(2.0));
         let mut bias_bar = vec![T::zero(); gain.len()];
         let mut gain_bar = bias_bar.clone();
         for (j, bar) in numbers_mut(&mut y_bar).chunks_exact_mut(rows).enumerate() {
@@ -430,7 +442,7 @@ impl<'a, T> Memory<'a, T> {
     }
 }
 
-impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
+impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -468,7 +480,7 @@ impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
         state_bar: Option<&mut Array2<T>>,
     ) {
         let (t, field, residuals, [h1, h2]) = (stage.t, self.field, Memory::of(residuals), self.field.of.hidden());
-        let (weight1, weight2, rows) = (&field.of.weight1.value, &field.of.weight2.value, self.rows.len());
+        let (weight1, weight2, rows) = (&field.of.weight1.value, &field.of.weight2.value, self.rows);
         let trace = laplacian_bar.map(|bar| self.trace_bar(t, &residuals, bar));
         let p = scaled(residuals.q, &field.gain.at(t)) * residuals.s1;
         self.products1.add(&p, velocity_bar);
@@ -491,23 +503,14 @@ impl<T: Real> BlockField<Cpu<T>> for Block<'_, T> {
         }
     }
 
-    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
-        let (field, row) = (self.field, self.rows.start);
-        let products = [self.products1.finish(row, &field.collected1), self.products2.finish(row, &field.collected2)];
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
+        let products = [self.products1.finish(), self.products2.finish()];
         let trace = match (self.tangents_bar, &self.tangents) {
             (Some(bar), Some(tangents)) => bar.finish(tangents),
             _ => [zeros(0, 0), zeros(0, 0)],
         };
         let timed = self.bias1_bar.into_iter().chain([self.gain_bar, self.bias2_bar, self.amplitude_bar]);
-        let sums = products.into_iter().chain(trace).chain([row_of(self.norms_bar)]);
-        (state_bar, sums.chain(timed.map(|bar| bar.sum)).collect())
+        let sums = trace.into_iter().chain([row_of(self.norms_bar)]).chain(timed.map(|bar| bar.sum));
+        (state_bar, products.into_iter().chain(sums.map(Share::of)).collect())
     }
 }

@@ -5,12 +5,14 @@ use backend_ndarray::{
     Separable, TwoLayer, TwoLayerSettings,
 };
 use flow_core::conformance::{
-    Gaussian, assert_close, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
-    path_gradient_vanishes_at_the_target, potential, solves, space,
+    Coverage, Gaussian, SolveCoverage, assert_close, gaussian_stays_gaussian, methods_have_their_order,
+    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential, same_field, solves,
+    space,
 };
 use flow_core::{
-    Adaptive, Centres, FixedStep, Group, Method, Potential, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis,
-    TimeFamily,
+    Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, FlowMatching, Group, Mean, Method,
+    NegativeLogLikelihood, Objective, Outcome, Path, Potential, Precision, Purpose, RngKey, Solve, Space, Stage, Sum,
+    Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
 };
 
 fn cpu<T: Real>() -> Cpu<T> {
@@ -111,6 +113,22 @@ fn sum<T: Real>() -> Sum<Cpu<T>> {
     Sum::new(cpu(), terms).unwrap()
 }
 
+/// A term that is pushed along by its context beside one that draws.
+fn sum_with_draws_and_context<T: Real>() -> Sum<Cpu<T>> {
+    let terms = vec![
+        ("drawn".into(), term(symmetrised(SymmetryDraw::PerSolve))),
+        ("driven".into(), term(Gaussian::new(cpu(), 5, -0.4).driven())),
+        ("probed".into(), term(symmetrised(SymmetryDraw::PerSolve))),
+    ];
+    Sum::new(cpu(), terms).unwrap()
+}
+
+/// The ridge potential that is written over the operations of a space, with gains and in time.
+fn generic<T: Real>(dim: usize, hidden: usize, activation: Activation, bias: bool) -> potentials::Ridge<Cpu<T>> {
+    let basis = basis(TimeFamily::Polynomial);
+    filled(stronger(potentials::Ridge::new(cpu(), (dim, hidden), activation, bias, basis, 5).unwrap(), 1.4))
+}
+
 fn term<T: Real>(of: impl Potential<Cpu<T>> + 'static) -> Box<dyn Potential<Cpu<T>>> {
     Box::new(of)
 }
@@ -141,56 +159,81 @@ fn shaken<T: Real, P: Potential<Cpu<T>>>(mut of: P, size: f64) -> P {
     of
 }
 
-fn conforms<T: Real>(mut of: impl Potential<Cpu<T>>) {
-    potential(&cpu(), &mut of);
-    solves(&cpu(), &mut of);
+/// What of the suite concerns a potential.
+#[derive(Clone, Copy)]
+struct Concerns {
+    evaluation: Coverage,
+    smooth_in_time: bool,
+}
+
+const PLAIN: Concerns =
+    Concerns { evaluation: Coverage { rows_with_times: false, draws: false, context: false }, smooth_in_time: true };
+const DRAWS: Concerns = Concerns { evaluation: Coverage { draws: true, ..PLAIN.evaluation }, ..PLAIN };
+const IN_CONTEXT: Concerns = Concerns { evaluation: Coverage { context: true, ..PLAIN.evaluation }, ..PLAIN };
+const DRAWS_IN_CONTEXT: Concerns = Concerns { evaluation: Coverage { draws: true, ..IN_CONTEXT.evaluation }, ..PLAIN };
+const RANDOM_IN_TIME: Concerns = Concerns { smooth_in_time: false, ..DRAWS };
+
+/// Runs the suite; checks that are silently left out fail here.
+fn conforms<T: Real>(mut of: impl Potential<Cpu<T>>, concerns: Concerns) {
+    let Concerns { evaluation, smooth_in_time } = concerns;
+    assert_eq!(potential(&cpu(), &mut of), evaluation);
+    let made = SolveCoverage {
+        smooth_in_time,
+        map_differenced: smooth_in_time && T::PRECISION == Precision::F64,
+        latent_energy: !evaluation.context,
+    };
+    assert_eq!(solves(&cpu(), &mut of), made);
 }
 
 macro_rules! conformance {
-    ($($name:ident: $potential:expr;)*) => {
+    ($($name:ident: $potential:expr, $concerns:expr;)*) => {
         $(mod $name {
             use super::*;
             #[test]
             fn double() {
-                conforms::<f64>($potential);
+                conforms::<f64>($potential, $concerns);
             }
             #[test]
             fn single() {
-                conforms::<f32>($potential);
+                conforms::<f32>($potential, $concerns);
             }
         })*
     };
 }
 
 conformance! {
-    gaussian: Gaussian::new(cpu(), 3, 0.3);
-    softplus_with_bias: ridge(4, 6, Activation::Softplus, true);
-    softplus_wide: ridge(3, 19, Activation::Softplus, false);
-    ln_cosh: ridge(5, 18, Activation::LnCosh, false);
-    ln_cosh_with_bias: ridge(4, 3, Activation::LnCosh, true);
-    over_an_orbit: over_orbit();
-    in_time_and_narrow: in_time(ridge(4, 6, Activation::Softplus, true));
-    in_time_and_wide: in_time(ridge(3, 9, Activation::LnCosh, true));
-    in_time_over_an_orbit: in_time(over_orbit());
-    gains_and_narrow: with_gains(ridge(4, 6, Activation::LnCosh, true));
-    gains_and_wide: with_gains(ridge(3, 9, Activation::Softplus, false));
-    gains_over_an_orbit: with_gains(over_orbit());
-    gains_without_time: filled(ridge(3, 5, Activation::Softplus, true).with_gains());
-    diagonal_quadratic: quadratic(false);
-    quadratic_and_linear: quadratic(true);
-    full_quadratic: filled(FullQuadratic::new(cpu(), 3, basis(TimeFamily::Cosine)).unwrap());
-    separable_softplus: separable(5, Activation::Softplus, TimeFamily::Cosine);
-    separable_ln_cosh: separable(21, Activation::LnCosh, TimeFamily::Polynomial);
-    two_layers: two_layer(3, [6, 5], Activation::Softplus, true, 0);
-    two_even_layers: two_layer(4, [3, 7], Activation::LnCosh, false, 0);
-    two_layers_of_one_number_with_probes: two_layer(1, [5, 4], Activation::Softplus, true, 3);
-    sum_of_terms: sum();
-    lattice_kernels: lattice_ridge(3, Activation::Softplus, true, false);
-    lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false);
-    lattice_kernels_tied: lattice_ridge(1, Activation::LnCosh, true, true);
-    lattice_fourier: lattice_quadratic();
-    symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve);
-    symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage);
+    gaussian: Gaussian::new(cpu(), 3, 0.3), PLAIN;
+    gaussian_in_a_context: Gaussian::new(cpu(), 3, 0.3).driven(), IN_CONTEXT;
+    softplus_with_bias: ridge(4, 6, Activation::Softplus, true), PLAIN;
+    softplus_wide: ridge(3, 19, Activation::Softplus, false), PLAIN;
+    ln_cosh: ridge(5, 18, Activation::LnCosh, false), PLAIN;
+    ln_cosh_with_bias: ridge(4, 3, Activation::LnCosh, true), PLAIN;
+    over_an_orbit: over_orbit(), PLAIN;
+    in_time_and_narrow: in_time(ridge(4, 6, Activation::Softplus, true)), PLAIN;
+    in_time_and_wide: in_time(ridge(3, 9, Activation::LnCosh, true)), PLAIN;
+    in_time_over_an_orbit: in_time(over_orbit()), PLAIN;
+    gains_and_narrow: with_gains(ridge(4, 6, Activation::LnCosh, true)), PLAIN;
+    gains_and_wide: with_gains(ridge(3, 9, Activation::Softplus, false)), PLAIN;
+    gains_over_an_orbit: with_gains(over_orbit()), PLAIN;
+    gains_without_time: filled(ridge(3, 5, Activation::Softplus, true).with_gains()), PLAIN;
+    over_the_operations_of_a_space: generic(4, 6, Activation::Softplus, true), PLAIN;
+    over_the_operations_of_a_space_and_even: generic(3, 9, Activation::LnCosh, false), PLAIN;
+    diagonal_quadratic: quadratic(false), PLAIN;
+    quadratic_and_linear: quadratic(true), PLAIN;
+    full_quadratic: filled(FullQuadratic::new(cpu(), 3, basis(TimeFamily::Cosine)).unwrap()), PLAIN;
+    separable_softplus: separable(5, Activation::Softplus, TimeFamily::Cosine), PLAIN;
+    separable_ln_cosh: separable(21, Activation::LnCosh, TimeFamily::Polynomial), PLAIN;
+    two_layers: two_layer(3, [6, 5], Activation::Softplus, true, 0), PLAIN;
+    two_even_layers: two_layer(4, [3, 7], Activation::LnCosh, false, 0), PLAIN;
+    two_layers_of_one_number_with_probes: two_layer(1, [5, 4], Activation::Softplus, true, 3), DRAWS;
+    sum_of_terms: sum(), PLAIN;
+    sum_with_draws_and_context: sum_with_draws_and_context(), DRAWS_IN_CONTEXT;
+    lattice_kernels: lattice_ridge(3, Activation::Softplus, true, false), PLAIN;
+    lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false), PLAIN;
+    lattice_kernels_tied: lattice_ridge(1, Activation::LnCosh, true, true), PLAIN;
+    lattice_fourier: lattice_quadratic(), PLAIN;
+    symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve), DRAWS;
+    symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage), RANDOM_IN_TIME;
 }
 
 #[test]
@@ -202,7 +245,7 @@ fn spaces() {
 #[test]
 fn appendix_a() {
     for method in Method::ALL {
-        let (steps, tolerance) = ([0, 40_000, 4000, 300, 100, 100][method.tableau().order()], 1e-5);
+        let (steps, tolerance) = ([0, 50_000, 4000, 300, 100, 100][method.tableau().order()], 1e-5);
         gaussian_stays_gaussian(&cpu::<f64>(), &FixedStep::new(method.tableau(), steps).unwrap(), tolerance);
     }
     let fine = FixedStep::new(Method::Rk4.tableau(), 1000).unwrap();
@@ -233,19 +276,48 @@ fn orders() {
     methods_have_their_order(&cpu(), &symmetrised::<f64>(SymmetryDraw::PerSolve), &all_but_tsit5);
 }
 
+/// Losses and gradient of a whole batch.
+fn with_gradient<T: Real>(
+    objective: &dyn Objective<Cpu<T>>,
+    flow: &Flow<'_, Cpu<T>>,
+    x: &[f64],
+    key: RngKey,
+) -> Outcome<Cpu<T>> {
+    let batch = Batch::new(x.to_vec(), flow.potential.dim()).unwrap();
+    objective.evaluate(flow, &batch, &Evaluation::new(key).with_gradient()).unwrap()
+}
+
+fn a_solve(rows: usize, batch: u64, coordinates: Coordinates) -> Solve {
+    let key = RngKey::new(0, Purpose::Evaluate, batch);
+    Solve { rows, block_rows: rows, key, coordinates, evaluations: Some(1), laplacians: true }
+}
+
+/// The two ridge potentials, in values, fields and pullbacks: with the same seed they are one function.
+#[test]
+fn the_ridge_over_a_space_is_the_one_with_kernels() {
+    fn compare<T: Real>((dim, hidden): (usize, usize), activation: Activation, bias: bool) {
+        let fused = Ridge::<T>::new(cpu(), dim, hidden, activation, bias, 5).unwrap();
+        let fused = filled(stronger(fused.with_gains().with_time(basis(TimeFamily::Polynomial)), 1.4));
+        same_field(&cpu(), &fused, &generic(dim, hidden, activation, bias), 512.0);
+    }
+    for (activation, bias) in [(Activation::Softplus, true), (Activation::LnCosh, false)] {
+        for shape in [(4, 6), (3, 37)] {
+            compare::<f32>(shape, activation, bias);
+            compare::<f64>(shape, activation, bias);
+        }
+    }
+}
+
 /// Loss and gradient of one batch of each objective.
 fn outcomes(threads: usize, (dim, hidden): (usize, usize)) -> Vec<(Vec<f64>, Vec<ndarray::Array2<f32>>)> {
-    use flow_core::{Coordinates, Flow, Memory, NegativeLogLikelihood, Objective, Purpose, RngKey};
     let space = Cpu::<f32>::new(threads);
     let ridge = Ridge::new(space.clone(), dim, hidden, Activation::Softplus, true, 1).unwrap();
     let integrator = FixedStep::new(Method::Rk4.tableau(), 4).unwrap();
     let key = RngKey::new(1, Purpose::Train, 0);
     let batch = key.normals(0..100, dim);
     let outcome = |coordinates| {
-        let memory = Memory::Stages;
-        let flow =
-            Flow { space: &space, potential: &ridge, integrator: &integrator, duration: 1.0, coordinates, memory };
-        let outcome = NegativeLogLikelihood::default().evaluate(&flow, &batch, key, true).unwrap();
+        let flow = Flow { coordinates, ..Flow::new(&space, &ridge, &integrator) };
+        let outcome = with_gradient(&NegativeLogLikelihood::default(), &flow, &batch, key);
         (outcome.losses, outcome.gradient.unwrap())
     };
     let out = [Coordinates::X, Coordinates::Auto].map(outcome).to_vec();
@@ -261,15 +333,14 @@ fn outcomes(threads: usize, (dim, hidden): (usize, usize)) -> Vec<(Vec<f64>, Vec
 /// The processor's matrix units, where it has any, against 64 bits, which never are theirs.
 #[test]
 fn matrix_units_give_what_64_bits_give() {
-    use flow_core::{Coordinates, Flow, Memory, NegativeLogLikelihood, Objective, Purpose, RngKey};
     const ROWS: usize = 100;
     fn figures<T: Real>(coordinates: Coordinates) -> (Vec<Vec<f64>>, u64) {
         let (space, of) = (cpu::<T>(), ridge::<T>(520, 530, Activation::Softplus, true));
         let integrator = FixedStep::new(Method::Rk4.tableau(), 5).unwrap();
-        let memory = Memory::Stages;
-        let flow = Flow { space: &space, potential: &of, integrator: &integrator, duration: 0.5, coordinates, memory };
+        let flow = Flow { duration: 0.5, coordinates, ..Flow::new(&space, &of, &integrator) };
         let key = RngKey::new(1, Purpose::Train, 0);
-        let outcome = NegativeLogLikelihood::default().evaluate(&flow, &key.normals(0..ROWS, 520), key, true).unwrap();
+        let batch = key.normals(0..ROWS, 520);
+        let outcome = with_gradient(&NegativeLogLikelihood::default(), &flow, &batch, key);
         let gradient = outcome.gradient.unwrap().iter().map(|array| space.download(array)).collect();
         ([vec![outcome.losses], gradient].concat(), of.unit_stages())
     }
@@ -296,15 +367,12 @@ fn the_number_of_threads_does_not_change_a_bit() {
 
 /// Loss and gradient of a regression with a sum of terms: products of all blocks are done together.
 fn regression(threads: usize) -> (Vec<f64>, Vec<ndarray::Array2<f32>>) {
-    use flow_core::{Coordinates, Flow, FlowMatching, Memory, Objective, Path, Purpose, RngKey};
     let (space, potential) = (Cpu::<f32>::new(threads), sum::<f32>());
     let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
     let key = RngKey::new(1, Purpose::Train, 0);
-    let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
-    let flow =
-        Flow { space: &space, potential: &potential, integrator: &integrator, duration: 0.8, coordinates, memory };
+    let flow = Flow { duration: 0.8, ..Flow::new(&space, &potential, &integrator) };
     let objective = FlowMatching { path: Path::Straight, times: 9, focus: None };
-    let outcome = objective.evaluate(&flow, &key.normals(0..100, 4), key, true).unwrap();
+    let outcome = with_gradient(&objective, &flow, &key.normals(0..100, 4), key);
     (outcome.losses, outcome.gradient.unwrap())
 }
 
@@ -317,25 +385,21 @@ fn the_number_of_threads_does_not_change_a_bit_of_a_regression() {
 
 #[test]
 fn feature_space_is_taken_where_it_pays() {
-    use flow_core::{Coordinates, Purpose, RngKey, Solve, Stage};
     for (dim, hidden, pays) in [(4, 7, true), (4, 8, false), (4, 9, false)] {
         let ridge = ridge::<f64>(dim, hidden, Activation::LnCosh, false);
-        let solve = Solve { rows: 1, key: RngKey::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::Auto };
-        let field = ridge.freeze(&solve);
-        let (mut chart, state) = field.enter(0..1, cpu::<f64>().zeros(1, dim));
+        let field = ridge.freeze(&a_solve(1, 0, Coordinates::Auto));
+        let (mut block, state) = field.enter(Block::new(0..1, cpu::<f64>().zeros(1, dim)));
         let mut velocity = state.clone();
-        chart.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
+        block.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
         assert_eq!(ridge.feature_stages(), u64::from(pays));
     }
 }
 
 #[test]
 fn a_sum_over_an_orbit_is_symmetric() {
-    use flow_core::{Coordinates, Purpose, RngKey, Solve, Stage};
     let (cpu, group, potential) = (cpu::<f64>(), shifts(5), over_orbit::<f64>());
-    let solve = Solve { rows: 1, key: RngKey::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::X };
-    let field = potential.freeze(&solve);
-    let value = |x: &[f64]| field.value(0..1, Stage { t: 0.0, index: 0 }, &cpu.upload(1, 5, x))[0];
+    let field = potential.freeze(&a_solve(1, 0, Coordinates::X));
+    let value = |x: &[f64]| field.value(Stage { t: 0.0, index: 0 }, Block::new(0..1, cpu.upload(1, 5, x)))[0];
     let x = [0.3, -1.2, 0.8, 2.0, -0.4];
     for g in 0..group.order() {
         let (source, sign) = group.element(g);
@@ -347,22 +411,13 @@ fn a_sum_over_an_orbit_is_symmetric() {
 
 #[test]
 fn the_regression_is_on_the_velocity_of_the_path() {
-    use flow_core::{Coordinates, Flow, FlowMatching, Memory, Objective, Path, Purpose, RngKey};
     let (dim, rows, rate, duration) = (3, 6, 0.7, 2.0);
     let (space, potential) = (cpu::<f64>(), Gaussian::new(cpu(), dim, rate));
     let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
-    let flow = Flow {
-        space: &space,
-        potential: &potential,
-        integrator: &integrator,
-        duration,
-        coordinates: Coordinates::Auto,
-        memory: Memory::Stages,
-    };
+    let flow = Flow { duration, ..Flow::new(&space, &potential, &integrator) };
     let key = RngKey::new(4, Purpose::Train, 2);
     let target = RngKey::new(5, Purpose::Train, 0).normals(0..rows, dim);
-    let losses =
-        |path| FlowMatching { path, times: 3, focus: None }.evaluate(&flow, &target, key, false).unwrap().losses;
+    let losses = |path| with_gradient(&FlowMatching { path, times: 3, focus: None }, &flow, &target, key).losses;
     let (base, times) = (key.noise(0..rows, dim), key.stratified(3));
     for (r, (straight, blurred)) in losses(Path::Straight).into_iter().zip(losses(Path::Blurred)).enumerate() {
         let tau = times[r / 2];
@@ -394,19 +449,19 @@ fn estimated(probes: usize) -> TwoLayer<f64> {
 
 /// `∇²φ` of some rows, with the probes of a batch.
 fn laplacian(of: &TwoLayer<f64>, x: &[f64], batch: u64) -> Vec<f64> {
-    use flow_core::{Coordinates, Purpose, RngKey, Solve, Stage};
     let rows = x.len() / of.dim();
-    let solve = Solve { rows, key: RngKey::new(0, Purpose::Evaluate, batch), coordinates: Coordinates::X };
-    let field = of.freeze(&solve);
-    let (mut chart, state) = field.enter(0..rows, cpu::<f64>().upload(rows, of.dim(), x));
+    let solve = a_solve(rows, batch, Coordinates::X);
+    let (field, width) = (of.freeze(&solve), of.draw_width(&solve));
+    let draws = (width > 0).then(|| cpu::<f64>().upload(rows, width, &of.draw(&solve, 0..rows)));
+    let x = cpu::<f64>().upload(rows, of.dim(), x);
+    let (mut block, state) = field.enter(Block { draws, ..Block::new(0..rows, x) });
     let (mut velocity, mut laplacian) = (state.clone(), vec![0.0; rows]);
-    chart.evaluate(Stage { t: 0.3, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
+    block.evaluate(Stage { t: 0.3, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
     laplacian
 }
 
 #[test]
 fn probes_estimate_the_laplacian_without_bias() {
-    use flow_core::{Mean, Purpose, RngKey};
     let x = RngKey::new(1, Purpose::Sample, 0).normals(0..3, 4);
     let exact = laplacian(&estimated(0), &x, 0);
     for probes in [1, 8] {
@@ -427,17 +482,15 @@ fn probes_estimate_the_laplacian_without_bias() {
 
 #[test]
 fn the_gradient_of_an_estimated_likelihood_is_its_difference() {
-    use flow_core::{Coordinates, Flow, Mean, Memory, NegativeLogLikelihood, Objective, Purpose, RngKey};
     let (space, mut of) = (cpu::<f64>(), estimated(3));
     let key = RngKey::new(2, Purpose::Train, 5);
     let batch = key.normals(0..18, 4);
     let integrator = FixedStep::new(Method::Heun.tableau(), 3).unwrap();
-    let outcome = |of: &TwoLayer<f64>, gradient| {
-        let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
-        let flow = Flow { space: &space, potential: of, integrator: &integrator, duration: 0.8, coordinates, memory };
-        NegativeLogLikelihood::default().evaluate(&flow, &batch, key, gradient).unwrap()
+    let outcome = |of: &TwoLayer<f64>| {
+        let flow = Flow { duration: 0.8, ..Flow::new(&space, of, &integrator) };
+        with_gradient(&NegativeLogLikelihood::default(), &flow, &batch, key)
     };
-    let gradient = outcome(&of, true).gradient.unwrap();
+    let gradient = outcome(&of).gradient.unwrap();
     for (i, gradient) in gradient.iter().enumerate() {
         let (rows, cols) = gradient.dim();
         let direction = space.upload(rows, cols, &RngKey::new(3, Purpose::Sample, i as u64).normals(0..rows, cols));
@@ -446,7 +499,7 @@ fn the_gradient_of_an_estimated_likelihood_is_its_difference() {
                 space.accumulate(&mut of.parameters_mut()[i].value, 1.0, &[(epsilon, &direction)]);
             };
             move_by(&mut of, epsilon);
-            let loss = Mean::of(&outcome(&of, false).losses).mean;
+            let loss = Mean::of(&outcome(&of).losses).mean;
             move_by(&mut of, -epsilon);
             loss
         };

@@ -1,68 +1,65 @@
-//! Trainings on this backend: they reach a known answer, resume bit for bit, roll back, and watch the integration error.
+//! Trainings on this backend: they reach a known answer, resume bit for bit, roll back, and watch the integration
+//! error.
 
-use std::cell::Cell;
-use std::path::Path;
+mod kept;
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use backend_ndarray::{Activation, Cpu, Ridge};
-use flow_core::checkpoint::{CheckpointFolder, Occasion};
-use flow_core::train::{
-    BaseSamples, Batches, Finish, Observer, StepMetrics, TrainSettings, TrainState, Trainer, Validation,
-};
 use flow_core::{
-    AdamSettings, Coordinates, Energy, Error, Estimator, Flow, FreeEnergy, Memory, Method, Objective, Outcome, Purpose,
-    RngKey, Schedule, converged,
+    AdamSettings, BaseSamples, Batch, Batches, CheckpointStore, Energy, Error, Evaluation, Finish, FixedStep, Flow,
+    FlowModel, FreeEnergy, Method, Model, Objective, Observer, Occasion, Outcome, PointEnergy, Purpose, RngKey,
+    Schedule, StepMetrics, Tableau, TrainSettings, TrainState, Trainer, Validation, converged,
 };
+
+use kept::Kept;
 
 const DIM: usize = 2;
 
 /// Two coupled anharmonic oscillators: `E = Σ x⁴/4 + (x₁ − x₂)²/2`.
-struct Oscillators;
-
-impl Energy for Oscillators {
-    fn dim(&self) -> usize {
-        DIM
-    }
-
-    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
+fn oscillators() -> impl Energy {
+    PointEnergy::new(DIM, |x, gradient| {
         let apart = x[0] - x[1];
         gradient[0] = x[0].powi(3) + apart;
         gradient[1] = x[1].powi(3) - apart;
-        (x[0].powi(4) + x[1].powi(4)) / 4.0 + apart * apart / 2.0
-    }
+        Ok((x[0].powi(4) + x[1].powi(4)) / 4.0 + apart * apart / 2.0)
+    })
 }
 
 /// −ln Z of the oscillators by the trapezoidal rule, which converges faster than any power here.
 fn exact() -> f64 {
     let (n, width) = (400, 6.0);
     let at = |i: usize| -width + 2.0 * width * i as f64 / n as f64;
-    let weight = |i: usize, j: usize| (-Oscillators.energy_and_gradient(&[at(i), at(j)], &mut [0.0; 2])).exp();
+    let energy = |x: [f64; DIM]| oscillators().energy_and_gradient(&x, &[], &mut [0.0; DIM]).unwrap();
+    let weight = |i: usize, j: usize| (-energy([at(i), at(j)])).exp();
     let sum: f64 = (0..=n).flat_map(|i| (0..=n).map(move |j| weight(i, j))).sum();
     -(sum * (2.0 * width / n as f64).powi(2)).ln()
 }
 
 fn settings() -> TrainSettings {
     TrainSettings {
-        first: 0,
         steps: 20,
         batch: 64,
         learning_rate: 0.02,
-        schedule: Schedule::Constant,
-        adam: AdamSettings::default(),
-        average: None,
         clip_norm: Some(10.0),
         seed: 3,
-        tableau: Method::Rk4.tableau(),
-        flow_steps: 8,
-        max_flow_steps: 8,
-        duration: 3.0,
-        coordinates: Coordinates::Auto,
-        memory: Memory::Stages,
+        max_level: 8,
         watch_every: 5,
         watch_tolerance: 0.05,
         validate_every: 5,
         checkpoint_every: 5,
         max_rollbacks: 3,
+        ..TrainSettings::default()
     }
+}
+
+/// A flow that learns the oscillators by its free energy.
+fn model(space: Cpu<f32>, tableau: Tableau, steps: usize) -> Result<FlowModel<Cpu<f32>>, Error> {
+    let ridge = Ridge::new(space.clone(), DIM, 24, Activation::LnCosh, false, 1)?;
+    let integrator = FixedStep::new(tableau, steps)?;
+    let objective = FreeEnergy::new(oscillators());
+    let model = FlowModel::new(space, Box::new(ridge), Box::new(integrator), Box::new(objective));
+    Ok(FlowModel { duration: 3.0, ..model })
 }
 
 /// Listens, and interrupts when a given number of steps is made.
@@ -98,27 +95,31 @@ type End = (Vec<(String, Vec<u64>)>, TrainState);
 
 struct Run<'a> {
     settings: TrainSettings,
-    folder: &'a Path,
+    tableau: Tableau,
+    steps: usize,
     batches: &'a dyn Batches,
 }
 
 impl Run<'_> {
-    fn go(&self, listener: &mut Listener, resume: bool) -> Result<(Finish, End), Error> {
-        let cpu = Cpu::<f32>::new(2);
-        let mut ridge = Ridge::new(cpu.clone(), DIM, 24, Activation::LnCosh, false, 1)?;
-        let objective = FreeEnergy { energy: Oscillators, transport_cost: 0.0, gradient: Estimator::Total };
-        let folder = CheckpointFolder::open(self.folder, 3)?;
-        let mut trainer = Trainer::new(&cpu, self.settings.clone(), &mut ridge, &objective, self.batches, &folder)?;
+    /// Eight steps of the classical method a solve.
+    fn new(settings: TrainSettings) -> Self {
+        Self { settings, tableau: Method::Rk4.tableau(), steps: 8, batches: &BASE }
+    }
+
+    fn go(&self, store: &mut Kept, listener: &mut Listener, resume: bool) -> Result<(Finish, End), Error> {
+        let mut model = model(Cpu::new(2), self.tableau.clone(), self.steps)?;
+        let validate = |model: &FlowModel<Cpu<f32>>| {
+            let key = RngKey::new(3, Purpose::Validate, 0);
+            let losses = model.evaluate(&Batch::new(key.normals(0..64, DIM), DIM)?, &Evaluation::new(key))?.losses;
+            Ok(Validation { figure: losses.iter().sum(), standard_error: 0.0, integration_error: 0.0 })
+        };
+        let trainer = Trainer::new(&mut model, self.settings.clone(), self.batches)?;
+        let mut trainer = trainer.with_store(store).with_validator(validate);
         if resume {
             trainer.resume(listener)?.expect("there is a checkpoint");
         }
-        let mut validate = |flow: &Flow<'_, Cpu<f32>>| {
-            let key = RngKey::new(3, Purpose::Validate, 0);
-            let losses = objective.evaluate(flow, &key.normals(0..64, DIM), key, false)?.losses;
-            Ok(Validation { figure: losses.iter().sum(), standard_error: 0.0, integration_error: 0.0 })
-        };
-        let finish = trainer.run(listener, &mut validate)?;
-        let bits = |t: flow_core::checkpoint::Tensor| (t.name, t.values.iter().map(|v| v.to_bits()).collect());
+        let finish = trainer.run(listener)?;
+        let bits = |t: flow_core::Tensor| (t.name, t.values.iter().map(|v| v.to_bits()).collect());
         let tensors = trainer.checkpoint().tensors.into_iter().map(bits).collect();
         Ok((finish, (tensors, TrainState { seconds: 0.0, ..*trainer.state() })))
     }
@@ -128,25 +129,23 @@ const BASE: BaseSamples = BaseSamples { dim: DIM };
 
 #[test]
 fn free_energy_comes_down_to_the_exact_one() {
-    let folder = tempfile::tempdir().unwrap();
     let schedule = Schedule::Cosine { warmup: 10, end: 0.01 };
     let settings =
         TrainSettings { steps: 800, batch: 128, learning_rate: 0.05, schedule, validate_every: 0, ..settings() };
-    Run { settings, folder: folder.path(), batches: &BASE }.go(&mut Listener::default(), false).unwrap();
+    let mut store = Kept::default();
+    Run::new(settings).go(&mut store, &mut Listener::default(), false).unwrap();
 
     let cpu = Cpu::<f64>::new(2);
     let mut ridge = Ridge::new(cpu.clone(), DIM, 24, Activation::LnCosh, false, 1).unwrap();
-    let found = CheckpointFolder::open(folder.path(), 3).unwrap().newest(None).unwrap().unwrap();
-    let parameters = flow_core::Potential::parameters_mut(&mut ridge);
-    found.checkpoint.load_parameters(&cpu, parameters, &found.path).unwrap();
-    let integrator = flow_core::FixedStep::new(Method::Rk4.tableau(), 8).unwrap();
-    let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
-    let flow = Flow { space: &cpu, potential: &ridge, integrator: &integrator, duration: 3.0, coordinates, memory };
+    let found = store.newest(false).unwrap().unwrap().checkpoint;
+    found.load_parameters(&cpu, flow_core::Potential::parameters_mut(&mut ridge)).unwrap();
+    let integrator = FixedStep::new(Method::Rk4.tableau(), 8).unwrap();
+    let flow = Flow { duration: 3.0, ..Flow::new(&cpu, &ridge, &integrator) };
     let batches = |i| {
         let key = RngKey::new(3, Purpose::Evaluate, i);
-        Ok((key.normals(0..1000, DIM), key))
+        Ok((Batch::new(key.normals(0..1000, DIM), DIM)?, key))
     };
-    let objective = FreeEnergy { energy: Oscillators, transport_cost: 0.0, gradient: Estimator::Total };
+    let objective = FreeEnergy::new(oscillators());
     let figure = converged(&flow, &objective, 5, batches, 4, |_, _| {}).unwrap();
     assert!(figure.is_converged(), "integration error {:e}", figure.integration_error);
     let gap = figure.mean.mean - exact();
@@ -157,18 +156,16 @@ fn free_energy_comes_down_to_the_exact_one() {
 
 #[test]
 fn an_interrupted_training_ends_on_the_same_bits() {
-    let whole = tempfile::tempdir().unwrap();
-    let (finish, expected) =
-        Run { settings: settings(), folder: whole.path(), batches: &BASE }.go(&mut Listener::default(), false).unwrap();
+    let run = Run::new(settings());
+    let (finish, expected) = run.go(&mut Kept::default(), &mut Listener::default(), false).unwrap();
     assert_eq!(finish, Finish::Completed);
     for stop in [1, 5, 7, 19] {
-        let folder = tempfile::tempdir().unwrap();
-        let run = Run { settings: settings(), folder: folder.path(), batches: &BASE };
+        let mut store = Kept::default();
         let mut listener = Listener { stop_at: Some(stop), ..Listener::default() };
-        let (finish, _) = run.go(&mut listener, false).unwrap();
+        let (finish, _) = run.go(&mut store, &mut listener, false).unwrap();
         assert_eq!(finish, Finish::Interrupted);
         listener.stop_at = None;
-        let (finish, end) = run.go(&mut listener, true).unwrap();
+        let (finish, end) = run.go(&mut store, &mut listener, true).unwrap();
         assert_eq!(finish, Finish::Completed);
         assert_eq!(end, expected, "interrupted after {stop} steps");
         assert!(listener.metrics.iter().map(|m| m.step).eq(1..=20), "a row of metrics for every step, once");
@@ -176,35 +173,29 @@ fn an_interrupted_training_ends_on_the_same_bits() {
 }
 
 #[test]
-fn a_truncated_checkpoint_falls_back_to_the_one_before() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = Run { settings: settings(), folder: folder.path(), batches: &BASE };
-    let (_, expected) = run.go(&mut Listener::default(), false).unwrap();
-    let newest = CheckpointFolder::open(folder.path(), 3).unwrap().newest(Some(Occasion::Periodic)).unwrap().unwrap();
-    let bytes = std::fs::read(&newest.path).unwrap();
-    std::fs::write(&newest.path, &bytes[..bytes.len() - 100]).unwrap();
+fn a_checkpoint_that_is_passed_over_is_noted_and_the_one_before_taken() {
+    let (run, mut store) = (Run::new(settings()), Kept::default());
+    let (_, expected) = run.go(&mut store, &mut Listener::default(), false).unwrap();
+    store.spoiled = 1;
     let mut listener = Listener::default();
-    let (_, end) = run.go(&mut listener, true).unwrap();
+    let (_, end) = run.go(&mut store, &mut listener, true).unwrap();
     assert_eq!(end, expected);
-    assert!(listener.notes[0].contains("falling back"), "{:?}", listener.notes);
+    assert_eq!(listener.notes[0], "one was passed over");
     assert_eq!(listener.metrics.first().unwrap().step, 16);
 }
 
 /// NaN from a batch on, as bad data would give, for the first few readings of it.
 struct Poisoned {
     from: u64,
-    readings: Cell<u32>,
+    readings: AtomicU32,
 }
 
-// SAFETY: `batch` is only called by the training's own thread, one call at a time.
-unsafe impl Sync for Poisoned {}
-
 impl Batches for Poisoned {
-    fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, Error> {
-        let mut out = BASE.batch(key, rows)?;
-        if key.step() == self.from && self.readings.get() > 0 {
-            self.readings.set(self.readings.get() - 1);
-            out[5] = f64::NAN;
+    fn batch(&self, key: RngKey, part: std::ops::Range<usize>, rows: usize) -> Result<Batch, Error> {
+        let mut out = BASE.batch(key, part, rows)?;
+        let poison = |left: u32| left.checked_sub(1);
+        if key.step() == self.from && self.readings.fetch_update(Ordering::Relaxed, Ordering::Relaxed, poison).is_ok() {
+            out.x[5] = f64::NAN;
         }
         Ok(out)
     }
@@ -212,11 +203,10 @@ impl Batches for Poisoned {
 
 #[test]
 fn non_finite_numbers_lead_back_to_the_last_checkpoint() {
-    let folder = tempfile::tempdir().unwrap();
-    let batches = Poisoned { from: 8, readings: Cell::new(2) };
+    let batches = Poisoned { from: 8, readings: 2.into() };
     let mut listener = Listener::default();
-    let (finish, (_, state)) =
-        Run { settings: settings(), folder: folder.path(), batches: &batches }.go(&mut listener, false).unwrap();
+    let run = Run { batches: &batches, ..Run::new(settings()) };
+    let (finish, (_, state)) = run.go(&mut Kept::default(), &mut listener, false).unwrap();
     assert_eq!((finish, state.step, state.rollbacks, state.learning_rate_scale), (Finish::Completed, 20, 2, 0.25));
     assert!(listener.notes.iter().any(|n| n.contains("back to step 5")), "{:?}", listener.notes);
     assert!(listener.metrics.iter().all(|m| m.loss.mean.is_finite()));
@@ -225,29 +215,19 @@ fn non_finite_numbers_lead_back_to_the_last_checkpoint() {
 
 #[test]
 fn a_training_that_cannot_go_on_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let batches = Poisoned { from: 8, readings: Cell::new(u32::MAX) };
-    let error = Run { settings: settings(), folder: folder.path(), batches: &batches }
-        .go(&mut Listener::default(), false)
-        .unwrap_err();
+    let batches = Poisoned { from: 8, readings: u32::MAX.into() };
+    let run = Run { batches: &batches, ..Run::new(settings()) };
+    let error = run.go(&mut Kept::default(), &mut Listener::default(), false).unwrap_err();
     assert!(matches!(error, Error::TooManyRollbacks { tries: 4, step: 8, .. }), "{error}");
 }
 
 #[test]
 fn the_watch_raises_the_steps_of_a_coarse_integration() {
-    let folder = tempfile::tempdir().unwrap();
-    let coarse = TrainSettings {
-        tableau: Method::Euler.tableau(),
-        flow_steps: 1,
-        max_flow_steps: 64,
-        watch_every: 1,
-        watch_tolerance: 1e-2,
-        ..settings()
-    };
+    let settings = TrainSettings { max_level: 64, watch_every: 1, watch_tolerance: 1e-2, ..settings() };
+    let run = Run { tableau: Method::Euler.tableau(), steps: 1, ..Run::new(settings) };
     let mut listener = Listener::default();
-    let (_, (_, state)) =
-        Run { settings: coarse, folder: folder.path(), batches: &BASE }.go(&mut listener, false).unwrap();
-    assert!(state.flow_steps > 8 && state.flow_steps <= 64, "{} steps", state.flow_steps);
+    let (_, (_, state)) = run.go(&mut Kept::default(), &mut listener, false).unwrap();
+    assert!(state.level > 8 && state.level <= 64, "{} steps", state.level);
     assert!(listener.notes.iter().any(|n| n.contains("passes the tolerance")), "{:?}", listener.notes);
     let last = listener.metrics.last().unwrap();
     assert!(last.integration_error.unwrap().abs() < 2e-2, "{:?}", last.integration_error);
@@ -255,15 +235,13 @@ fn the_watch_raises_the_steps_of_a_coarse_integration() {
 
 #[test]
 fn the_best_checkpoint_is_the_one_with_the_lowest_validation() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut listener = Listener::default();
-    Run { settings: settings(), folder: folder.path(), batches: &BASE }.go(&mut listener, false).unwrap();
+    let (mut store, mut listener) = (Kept::default(), Listener::default());
+    Run::new(settings()).go(&mut store, &mut listener, false).unwrap();
     let validations = listener.metrics.iter().filter_map(|m| m.validation.map(|v| (m.step, v.figure)));
     let best = validations.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-    let path = CheckpointFolder::open(folder.path(), 3).unwrap().best().unwrap();
-    let metadata = flow_core::checkpoint::Checkpoint::read(&path).unwrap().metadata;
-    let state: serde_json::Value = serde_json::from_str(&metadata["train_state"]).unwrap();
-    assert_eq!((state["step"].as_u64(), state["best"].as_f64()), (Some(best.0), Some(best.1)));
+    let stored = store.checkpoints.iter().rfind(|(occasion, _)| *occasion == Occasion::Best).unwrap();
+    let state = stored.1.state.unwrap();
+    assert_eq!((state.step, state.best), (best.0, Some(best.1)));
 }
 
 /// An objective that is no number wherever no gradient is asked for, as in the watch.
@@ -277,12 +255,11 @@ impl<O: Objective<Cpu<f32>>> Objective<Cpu<f32>> for NoNumberWhenWatched<O> {
     fn evaluate(
         &self,
         flow: &Flow<'_, Cpu<f32>>,
-        batch: &[f64],
-        key: RngKey,
-        gradient: bool,
+        batch: &Batch,
+        how: &Evaluation<'_>,
     ) -> Result<Outcome<Cpu<f32>>, Error> {
-        let mut outcome = self.0.evaluate(flow, batch, key, gradient)?;
-        if !gradient {
+        let mut outcome = self.0.evaluate(flow, batch, how)?;
+        if !how.gradient {
             outcome.losses.fill(f64::NAN);
         }
         Ok(outcome)
@@ -291,38 +268,33 @@ impl<O: Objective<Cpu<f32>>> Objective<Cpu<f32>> for NoNumberWhenWatched<O> {
 
 #[test]
 fn figures_that_are_no_numbers_raise_the_steps_and_are_never_the_best() {
-    let (folder, cpu) = (tempfile::tempdir().unwrap(), Cpu::<f32>::new(2));
-    let mut ridge = Ridge::new(cpu.clone(), DIM, 24, Activation::LnCosh, false, 1).unwrap();
-    let objective =
-        NoNumberWhenWatched(FreeEnergy { energy: Oscillators, transport_cost: 0.0, gradient: Estimator::Total });
-    let folder = CheckpointFolder::open(folder.path(), 3).unwrap();
-    let settings = TrainSettings { max_flow_steps: 20, ..settings() };
-    let mut trainer = Trainer::new(&cpu, settings, &mut ridge, &objective, &BASE, &folder).unwrap();
+    let model = model(Cpu::new(2), Method::Rk4.tableau(), 8).unwrap();
+    let mut model = FlowModel { objective: Box::new(NoNumberWhenWatched(FreeEnergy::new(oscillators()))), ..model };
+    let settings = TrainSettings { max_level: 20, ..settings() };
     let mut figures = [f64::NAN, 2.0, 1.0, f64::NAN].into_iter();
-    let mut validate = |_: &Flow<'_, Cpu<f32>>| {
+    let validate = |_: &FlowModel<Cpu<f32>>| {
         let figure = figures.next().expect("20 steps with a validation after every fifth");
         Ok(Validation { figure, standard_error: 0.0, integration_error: 0.0 })
     };
-    trainer.run(&mut Listener::default(), &mut validate).unwrap();
-    let state = trainer.state();
-    assert_eq!((state.flow_steps, state.best), (20, Some(1.0)));
+    let mut trainer = Trainer::new(&mut model, settings, &BASE).unwrap().with_validator(validate);
+    trainer.run(&mut ()).unwrap();
+    assert_eq!((trainer.state().level, trainer.state().best), (20, Some(1.0)));
 }
 
 #[test]
 fn settings_out_of_range_are_refused_with_their_name() {
-    let folder = tempfile::tempdir().unwrap();
     for (name, bad) in [
         ("learning_rate", TrainSettings { learning_rate: f64::NAN, ..settings() }),
         ("batch", TrainSettings { batch: 0, ..settings() }),
-        ("max_flow_steps", TrainSettings { max_flow_steps: 3, ..settings() }),
+        ("blocks", TrainSettings { blocks: Some(0), ..settings() }),
+        ("max_level", TrainSettings { max_level: 3, ..settings() }),
         ("clip_norm", TrainSettings { clip_norm: Some(-1.0), ..settings() }),
-        ("flow.time", TrainSettings { duration: 0.0, ..settings() }),
+        ("average", TrainSettings { average: Some(1.0), ..settings() }),
+        ("steps", TrainSettings { first: 20, ..settings() }),
         ("betas", TrainSettings { adam: AdamSettings { betas: (1.0, 0.9), ..AdamSettings::default() }, ..settings() }),
     ] {
-        let error = Run { settings: bad, folder: folder.path(), batches: &BASE }
-            .go(&mut Listener::default(), false)
-            .unwrap_err()
-            .to_string();
+        let refused = Run::new(bad).go(&mut Kept::default(), &mut Listener::default(), false);
+        let error = refused.unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
 }

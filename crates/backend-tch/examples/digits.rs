@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release -p backend-tch --example digits
 //!
-//! Once libtorch is set up. The digits are drawn here, in the manner of a pocket calculator; MNIST's 28 × 28 pictures fit as well,
-//! with `SIDE` and `digit` changed.
+//! Once libtorch is set up. The digits are drawn here, in the manner of a pocket calculator. MNIST's pictures of 28 ×
+//! 28 fit as well, with `SIDE` and `digits` changed.
 
 #[cfg(maflow_tch)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,11 +19,13 @@ fn main() {
 
 #[cfg(maflow_tch)]
 mod trained {
+    use std::ops::Range;
+
     use backend_tch::tch::{Tensor, nn};
     use backend_tch::{Device, Laplacian, ModulePotential, Options, Tch};
     use flow_core::{
-        Adam, AdamSettings, Coordinates, FixedStep, Flow, FlowMatching, Memory, Method, NegativeLogLikelihood,
-        Objective, Path, Potential, Precision, Purpose, RngKey,
+        Batch, Batches, Error, FixedStep, FlowMatching, FlowModel, Method, Model, Observer, Path, Precision, Purpose,
+        RngKey, StepMetrics, TrainSettings, Trainer,
     };
 
     const SIDE: usize = 12;
@@ -31,26 +33,33 @@ mod trained {
 
     pub fn main() -> Result<(), Box<dyn std::error::Error>> {
         let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?.with_whole_batches();
-        let mut potential = potential(tch)?;
         let integrator = FixedStep::new(Method::Rk4.tableau(), 5)?;
-        let mut adam = Adam::new(&tch, AdamSettings::default(), &potential.parameters())?;
         let objective = FlowMatching { path: Path::Straight, times: 4, focus: None };
-        for step in 0..=400 {
-            let key = RngKey::new(0, Purpose::Train, step);
-            let found = objective.evaluate(&flow(&tch, &potential, &integrator), &digits(key), key, true)?;
-            adam.step(&tch, 3e-3, potential.parameters_mut(), found.gradient.expect("the gradient was asked for"));
-            if step % 100 == 0 {
-                println!("step {step:3}: mean square {:.1}", found.losses.iter().sum::<f64>() / BATCH as f64);
-            }
-        }
+        let mut model = FlowModel::new(tch, Box::new(potential(tch)?), Box::new(integrator), Box::new(objective));
+        let settings = TrainSettings { steps: 400, batch: BATCH, learning_rate: 3e-3, ..TrainSettings::default() };
+        // The loss needs no integration, so there is nothing to watch.
+        Trainer::new(&mut model, TrainSettings { watch_every: 0, ..settings }, &Digits)?.run(&mut Progress)?;
+
         let key = RngKey::new(0, Purpose::Evaluate, 0);
-        let flow = flow(&tch, &potential, &integrator);
-        let found = NegativeLogLikelihood::default().evaluate(&flow, &digits(key), key, false)?;
-        let nll = found.losses.iter().sum::<f64>() / BATCH as f64;
-        let mut white = potential_of_nothing(&digits(key));
-        println!("negative log-likelihood of fresh digits: {nll:.0} nats; of independent normal pixels: {white:.0}");
-        white -= nll;
-        if white > 0.0 { Ok(()) } else { Err("nothing was learned".into()) }
+        let fresh = Digits.batch(key, 0..BATCH, BATCH)?.x;
+        let found = model.log_prob(&fresh, &[], key)?;
+        let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+        let (nll, error, normal) = (-mean(&found.values), mean(&found.integration_errors), normal_pixels(&fresh));
+        println!("negative log-likelihood of fresh digits: {nll:.0} nats (integration error {error:.1})");
+        println!("of independent normal pixels: {normal:.0} nats");
+        if nll < normal { Ok(()) } else { Err("nothing was learned".into()) }
+    }
+
+    /// Prints the loss now and then.
+    struct Progress;
+
+    impl Observer for Progress {
+        fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
+            if metrics.step.is_multiple_of(100) {
+                println!("step {:3}: mean square {:.1}", metrics.step, metrics.loss.mean);
+            }
+            Ok(())
+        }
     }
 
     /// `⟨x, U(x, t)⟩`, U two convolutions: the ten lines of a potential of one's own.
@@ -67,20 +76,20 @@ mod trained {
         })
     }
 
-    fn flow<'a>(space: &'a Tch, potential: &'a ModulePotential, integrator: &'a FixedStep) -> Flow<'a, Tch> {
-        Flow { space, potential, integrator, duration: 1.0, coordinates: Coordinates::X, memory: Memory::Stages }
-    }
+    /// Digits with noise of a tenth, standardised to ink at 2 and paper at −½.
+    struct Digits;
 
-    /// A batch of digits with noise of a tenth, standardised to ink at 2 and paper at −½.
-    fn digits(key: RngKey) -> Vec<f64> {
-        let mut x = key.normals(0..BATCH, SIDE * SIDE);
-        for (row, picture) in x.chunks_exact_mut(SIDE * SIDE).enumerate() {
-            let figure = ((key.uniform((BATCH + row) as u64, 1)[0] + 1.0) * 5.0) as usize;
-            for (pixel, value) in picture.iter_mut().enumerate() {
-                *value = 0.1 * *value + if ink(figure, pixel / SIDE, pixel % SIDE) { 2.0 } else { -0.5 };
+    impl Batches for Digits {
+        fn batch(&self, key: RngKey, part: Range<usize>, rows: usize) -> Result<Batch, Error> {
+            let mut x = key.normals(part.clone(), SIDE * SIDE);
+            for (row, picture) in part.clone().zip(x.chunks_exact_mut(SIDE * SIDE)) {
+                let figure = ((key.uniform((rows + row) as u64, 1)[0] + 1.0) * 5.0) as usize;
+                for (pixel, value) in picture.iter_mut().enumerate() {
+                    *value = 0.1 * *value + if ink(figure, pixel / SIDE, pixel % SIDE) { 2.0 } else { -0.5 };
+                }
             }
+            Ok(Batch::new(x, SIDE * SIDE)?.part(part.start, rows))
         }
-        x
     }
 
     /// Whether a pixel is part of one of the seven bars that are lit for a figure.
@@ -101,7 +110,7 @@ mod trained {
     }
 
     /// The negative log-likelihood of normal pixels with the mean and variance of all.
-    fn potential_of_nothing(x: &[f64]) -> f64 {
+    fn normal_pixels(x: &[f64]) -> f64 {
         let n = x.len() as f64;
         let mean = x.iter().sum::<f64>() / n;
         let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;

@@ -1,7 +1,7 @@
 //! Kernels of our own for CUDA devices: what libtorch would take several operations for, each in one launch.
 //!
-//! At the sizes of a training step the launches take longer than the work. The source `kernels.cu` is compiled by NVRTC, which every
-//! libtorch with CUDA brings, for the device that is there, when the first space on CUDA is made.
+//! At the sizes of a training step the launches take longer than the work. The source `kernels.cu` is compiled by
+//! NVRTC, which every libtorch with CUDA brings, for the device that is there, when the first space on CUDA is made.
 
 #[cfg(feature = "emulation")]
 pub(crate) mod emulated;
@@ -39,7 +39,7 @@ type SetCurrent = unsafe extern "C" fn(*mut c_void) -> c_int;
 struct Module {
     sum: *mut c_void,
     pointwise: *mut c_void,
-    turn: *mut c_void,
+    permute: *mut c_void,
     slopes: *mut c_void,
     pullback: *mut c_void,
 }
@@ -102,7 +102,8 @@ impl Kernels {
         let words = |error: libloading::Error| loader_reason(&error);
         // SAFETY: the driver was loaded and initialised before; its initialisers have run.
         let driver = unsafe { Library::new("libcuda.so.1") }.map_err(words)?;
-        // SAFETY: the types are those of the driver API; `primary` and `attribute` write one value where they are told to.
+        // SAFETY: the types are those of the driver API; `primary` and `attribute` write one value where they are told
+        // to.
         let (context, capability, launch, set_current) = unsafe {
             let launch = *driver.get::<Launch>("cuLaunchKernel").map_err(words)?;
             let set_current = *driver.get::<SetCurrent>("cuCtxSetCurrent").map_err(words)?;
@@ -134,8 +135,8 @@ impl Kernels {
         self.launches.load(Ordering::Relaxed)
     }
 
-    /// Whether this device's products of short matrices take no longer in 64 bits than in 32: on those whose matrix units do both in 64 bits
-    /// at the full rate and have nothing for 32 (compute capabilities 8.0 and 9.0).
+    /// Whether this device's products of short matrices take no longer in 64 bits than in 32: on those whose matrix
+    /// units do both in 64 bits at the full rate and have nothing for 32 (compute capabilities 8.0 and 9.0).
     pub(crate) fn products_are_better_in_64_bits(&self) -> bool {
         matches!(self.capability, [8 | 9, 0])
     }
@@ -167,8 +168,9 @@ impl Kernels {
                 assert_eq!(answer, 0, "cuCtxSetCurrent");
             }
             let mut pointer = std::ptr::from_ref(parameters).cast_mut().cast::<c_void>();
-            // SAFETY: the kernel takes one structure, this one, which the driver copies before it returns; what its pointers lead to, the
-            // caller has looked at, and libtorch gives memory that is let go of to no other stream than this one.
+            // SAFETY: the kernel takes one structure, this one, which the driver copies before it returns; what its
+            // pointers lead to, the caller has looked at, and libtorch gives memory that is let go of to no other
+            // stream than this one.
             unsafe {
                 (self.launch)(function, blocks, 1, 1, self.threads, 1, 1, 0, STREAM.get(), &mut pointer, null_mut())
             }
@@ -198,8 +200,8 @@ impl Kernels {
         count.div_ceil(16 / kind.elt_size_in_bytes() * self.threads as usize)
     }
 
-    /// `out ← keep · out + base + Σ cᵢ · termᵢ`; `keep = 0` overwrites. Does nothing and says `false` where that is no sum of equally
-    /// many numbers that lie next to each other.
+    /// `out ← keep · out + base + Σ cᵢ · termᵢ`; `keep = 0` overwrites. Does nothing and says `false` where that is no
+    /// sum of equally many numbers that lie next to each other.
     pub(crate) fn sum(&self, out: &Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
         let tensors = || std::iter::once(out).chain(base).chain(terms.iter().map(|(_, term)| *term));
         if !tensors().all(|of| self.summable(of, out.numel())) {
@@ -257,9 +259,9 @@ impl Kernels {
         true
     }
 
-    /// Row r of `out ← ` that element of a table, applied to row r of x, whose number is in this column of `elements`; the table is
-    /// element × column of where numbers come from, and a sign for each.
-    pub(crate) fn turn(
+    /// Row r of `out ← ` that element of a table, applied to row r of x, whose number is in this column of `elements`;
+    /// the table is element × column of where numbers come from, and a sign for each.
+    pub(crate) fn permute(
         &self,
         [out, x]: [&Tensor; 2],
         [source, sign]: [&Tensor; 2],
@@ -268,7 +270,7 @@ impl Kernels {
         let (kind, (rows, stride)) = (x.kind(), shape(elements));
         let columns = source.size()[1] as usize;
         assert!(column < stride, "column {column} of {stride}");
-        let turn = Turn {
+        let parameters = Permute {
             out: self.of_kind(out, kind, rows * columns),
             x: self.of_kind(x, kind, rows * columns),
             source: self.of_kind(source, Kind::Int, source.numel()),
@@ -278,20 +280,21 @@ impl Kernels {
             column: int(column),
             stride: int(stride),
         };
-        self.start(self.module(kind, kind).turn, rows, &turn);
+        self.start(self.module(kind, kind).permute, rows, &parameters);
     }
 
-    /// From arguments a to slopes s, which may lie in the same place, with what else is wanted. Matrices of `toward` may be of either kind.
+    /// From arguments a to slopes s, which may lie in the same place, with what else is wanted. Matrices of `update`
+    /// may be of either kind.
     pub(crate) fn slopes(&self, a: &Tensor, s: &Tensor, wanted: &SlopesOf<'_>) {
         let ((rows, columns), wide) = (shape(s), a.kind());
         let of = |of: &Tensor, rows: usize| self.of_kind(of, s.kind(), rows * columns);
         let is_wide = |of: &Tensor| c_int::from(of.kind() == wide);
         let base_rows = wanted.base.map_or(0, |base| shape(base).0);
         assert!(base_rows <= 1 || base_rows == rows, "{base_rows} rows of offsets for {rows}");
-        let toward = wanted.toward.as_ref();
-        let terms = toward.map_or(&[][..], |toward| toward.terms);
+        let update = wanted.update.as_ref();
+        let terms = update.map_or(&[][..], |update| update.terms);
         let (terms, more) = terms.split_at(terms.len().min(MOST_TERMS));
-        for of in toward.iter().flat_map(|toward| [toward.out, toward.base]).chain(terms.iter().map(|(_, term)| *term))
+        for of in update.iter().flat_map(|update| [update.out, update.base]).chain(terms.iter().map(|(_, term)| *term))
         {
             assert!(self.summable(of, rows * columns) && [s.kind(), wide].contains(&of.kind()), "{of:?}");
         }
@@ -310,16 +313,16 @@ impl Kernels {
             columns: int(columns),
             base_rows: int(base_rows),
             softplus: wanted.softplus.into(),
-            out_wide: toward.map_or(0, |toward| is_wide(toward.out)),
-            start_wide: toward.map_or(0, |toward| is_wide(toward.base)),
-            out: toward.map_or(null_mut(), |toward| toward.out.data_ptr()),
-            start: toward.map_or(null_mut(), |toward| toward.base.data_ptr()),
+            out_wide: update.map_or(0, |update| is_wide(update.out)),
+            start_wide: update.map_or(0, |update| is_wide(update.base)),
+            out: update.map_or(null_mut(), |update| update.out.data_ptr()),
+            start: update.map_or(null_mut(), |update| update.base.data_ptr()),
             terms: Terms::new(terms, wide),
-            c: toward.map_or(0.0, |toward| toward.c),
+            c: update.map_or(0.0, |update| update.c),
         };
         self.start(self.module(s.kind(), wide).slopes, rows, &parameters);
-        if let Some(toward) = toward.filter(|_| !more.is_empty()) {
-            assert!(self.sum(toward.out, None, 1.0, more), "terms like those before them");
+        if let Some(update) = update.filter(|_| !more.is_empty()) {
+            assert!(self.sum(update.out, None, 1.0, more), "terms like those before them");
         }
     }
 
@@ -409,7 +412,7 @@ impl Module {
         Ok(Self {
             sum: function(c"sum")?,
             pointwise: function(c"pointwise")?,
-            turn: function(c"turn")?,
+            permute: function(c"permute")?,
             slopes: function(c"slopes")?,
             pullback: function(c"pullback")?,
         })
@@ -482,7 +485,7 @@ struct Pointwise {
 unsafe impl Parameters for Pointwise {}
 
 #[repr(C)]
-struct Turn {
+struct Permute {
     out: *mut c_void,
     x: *mut c_void,
     source: *mut c_void,
@@ -493,7 +496,7 @@ struct Turn {
     stride: c_int,
 }
 // SAFETY: as the trait says.
-unsafe impl Parameters for Turn {}
+unsafe impl Parameters for Permute {}
 
 #[repr(C)]
 struct Slopes {

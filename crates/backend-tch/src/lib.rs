@@ -4,8 +4,8 @@
 //! (half a second and 110 MB), a libtorch that went away is an error with a remedy instead of a program that does
 //! not start, and CUDA is only touched by a run on CUDA. [`load`] has to succeed before anything of `tch` is called.
 //!
-//! Without the cfg `maflow_tch`, which `scripts/setup-libtorch.sh` sets, `tch` is not compiled and [`load`] answers with
-//! the command to run.
+//! Without the cfg `maflow_tch`, which `scripts/setup-libtorch.sh` sets, `tch` is not compiled and [`load`] answers
+//! with the command to run.
 //!
 //! ```
 //! use backend_tch::Device;
@@ -18,6 +18,8 @@
 //! # Ok::<(), backend_tch::Error>(())
 //! ```
 
+#[cfg(maflow_tch)]
+mod activation;
 #[cfg(maflow_tch)]
 mod context;
 mod cuda;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use flow_core::{BlockField, Error, Field, Parameter, Potential, Residuals, RngKey, Solve, Stage};
+use flow_core::{Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Stage};
 use tch::{Kind, Tensor, nn};
 
 use crate::{Array, Column, Device, Tch};
@@ -16,8 +16,8 @@ use crate::{Array, Column, Device, Tch};
 pub enum Laplacian {
     /// `Σ_i e_i·He_i`: exact, at the cost of N products.
     Exact,
-    /// The mean of `z·Hz` over some vectors z of random signs, drawn once per row and solve
-    /// (M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)): right on average over solves, exact for diagonal H.
+    /// The mean of `z·Hz` over some vectors z of random signs, drawn once per row and solve (M. F. Hutchinson, Commun.
+    /// Stat. Simul. Comput. 19, 433 (1990)): right on average over solves, exact for diagonal H.
     Hutchinson {
         /// Vectors per row.
         probes: usize,
@@ -33,10 +33,11 @@ impl fmt::Display for Laplacian {
     }
 }
 
-/// A potential `φ(x, t)` written with libtorch. Gradient, Laplacian and pullback come from automatic differentiation, so φ has to be
-/// made of operations that can be differentiated three times (softplus, tanh and SiLU can; ReLU has no curvature), row by row
-/// (no batch norm), and the same at every call (no dropout). One thread at a time evaluates it: on the CPU, give flows and trainings a
-/// space [with whole batches](Tch::with_whole_batches), which leaves the threads to the operations.
+/// A potential `φ(x, t)` written with libtorch. Gradient, Laplacian and pullback come from automatic differentiation,
+/// so φ has to be made of operations that can be differentiated three times (softplus, tanh and SiLU can; ReLU has no
+/// curvature), row by row (no batch norm), and the same at every call (no dropout). One thread at a time evaluates it:
+/// on the CPU, give flows and trainings a space [with whole batches](Tch::with_whole_batches), which leaves the threads
+/// to the operations.
 ///
 /// A small convolutional potential of pictures of 8 × 8:
 ///
@@ -90,9 +91,9 @@ impl fmt::Debug for ModulePotential {
 }
 
 impl ModulePotential {
-    /// A potential of `dim` numbers per row. `build` makes its variables under a path, whose names become those of the parameters,
-    /// and returns φ: from x (rows × `dim`) and t to one number per row. First values are drawn on the CPU with `seed`,
-    /// so they are the same on every device.
+    /// A potential of `dim` numbers per row. `build` makes its variables under a path, whose names become those of the
+    /// parameters, and returns φ: from x (rows × `dim`) and t to one number per row. First values are drawn on the CPU
+    /// with `seed`, so they are the same on every device.
     ///
     /// # Errors
     /// [`Error::Shape`] when φ does not return one number per row, [`Error::Setting`] for no probes.
@@ -107,11 +108,7 @@ impl ModulePotential {
         F: Fn(&Tensor, f64) -> Tensor + Send + 'static,
     {
         if laplacian == (Laplacian::Hutchinson { probes: 0 }) {
-            return Err(Error::Setting {
-                name: "the number of probes",
-                value: "0".into(),
-                expected: "at least 1".into(),
-            });
+            return Err(Error::setting("probes", 0, "at least 1"));
         }
         let mut store = nn::VarStore::new(Device::Cpu.into());
         let phi = {
@@ -177,50 +174,47 @@ impl Potential<Tch> for ModulePotential {
         self.parameters.iter_mut().collect()
     }
 
-    fn freeze(&self, solve: &Solve) -> Box<dyn Field<Tch> + '_> {
+    fn draw_width(&self, solve: &Solve) -> usize {
+        match self.laplacian {
+            Laplacian::Hutchinson { probes } if solve.laplacians => probes * self.dim,
+            _ => 0,
+        }
+    }
+
+    /// The probes, one after the other in every row.
+    fn draw(&self, solve: &Solve, rows: Range<usize>) -> Vec<f64> {
+        solve.key.rademacher(rows, self.draw_width(solve))
+    }
+
+    fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Tch> + '_> {
         // The parameters may have changed since the last solve; during one they cannot.
         tch::no_grad(|| {
             for (variable, parameter) in self.module().variables.iter_mut().zip(&self.parameters) {
                 variable.copy_(&parameter.value.0.view_as(&*variable));
             }
         });
-        Box::new(Frozen { of: self, key: solve.key })
+        Box::new(Frozen { of: self })
     }
 }
 
 /// A potential frozen for one solve.
 struct Frozen<'a> {
     of: &'a ModulePotential,
-    key: RngKey,
 }
 
 impl Field<Tch> for Frozen<'_> {
-    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn BlockField<Tch> + '_>, Array) {
-        let (space, dim, n) = (&self.of.space, self.of.dim, rows.len());
-        let probes = match self.of.laplacian {
-            Laplacian::Exact => Probes {
-                vectors: Tensor::eye(dim as i64, (space.kind(), space.device().into())).unsqueeze(1),
-                weight: 1.0,
-            },
-            Laplacian::Hutchinson { probes } => {
-                let signs = space.send(
-                    &self.key.rademacher(rows, probes * dim),
-                    space.kind(),
-                    &[n as i64, probes as i64, dim as i64],
-                );
-                Probes { vectors: signs.transpose(0, 1), weight: 1.0 / probes as f64 }
-            }
-        };
+    fn enter(&self, block: Block<Tch>) -> (Box<dyn BlockField<Tch> + '_>, Array) {
         let share = self.of.parameters.iter().map(|p| p.value.0.zeros_like()).collect();
-        (Box::new(Block { of: self.of, probes, share }), x)
+        let probes = Probes::new(self.of, block.rows.len(), block.draws);
+        (Box::new(Rows { of: self.of, probes, share }), block.x)
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
-        Column(tch::no_grad(|| (self.of.module().phi)(&x.0, stage.t)).to_kind(Kind::Double))
+    fn value(&self, stage: Stage, block: Block<Tch>) -> Column {
+        Column(tch::no_grad(|| (self.of.module().phi)(&block.x.0, stage.t)).to_kind(Kind::Double))
     }
 
-    fn gradient(&self, sums: Vec<Array>) -> Vec<Array> {
-        sums
+    fn gradient(&self, sums: Vec<Share<Tch>>) -> Vec<Array> {
+        sums.into_iter().map(Share::into_sum).collect()
     }
 }
 
@@ -236,6 +230,21 @@ impl Probes {
     /// Copies of the batch that are differentiated at once: enough to keep a device busy, few enough for its memory.
     const ROWS: i64 = 4096;
 
+    /// Those of a block of rows, from what it drew; none where an estimate is not going to be asked for.
+    fn new(of: &ModulePotential, rows: usize, draws: Option<Array>) -> Option<Self> {
+        let dim = of.dim as i64;
+        match of.laplacian {
+            Laplacian::Exact => {
+                let vectors = Tensor::eye(dim, (of.space.kind(), of.space.device().into())).unsqueeze(1);
+                Some(Self { vectors, weight: 1.0 })
+            }
+            Laplacian::Hutchinson { probes } => {
+                let signs = draws?.0.reshape([rows as i64, probes as i64, dim]);
+                Some(Self { vectors: signs.transpose(0, 1), weight: 1.0 / probes as f64 })
+            }
+        }
+    }
+
     /// The vectors in parts of about [`Probes::ROWS`] rows.
     fn parts(&self, rows: i64) -> impl Iterator<Item = Tensor> {
         let dim = self.vectors.size()[2];
@@ -245,12 +254,14 @@ impl Probes {
 }
 
 /// A block of rows, in plain coordinates.
-struct Block<'a> {
+struct Rows<'a> {
     of: &'a ModulePotential,
-    probes: Probes,
+    probes: Option<Probes>,
     /// Sums of the cotangents of the parameters.
     share: Vec<Tensor>,
 }
+
+const PROBES: &str = "a solve with Laplacians brings probes";
 
 /// The gradient of a sum with respect to one or more tensors, with zeros for those it does not depend on.
 pub(crate) fn gradients<T: Borrow<Tensor>>(of: &Tensor, to: &[T], differentiable: bool) -> Vec<Tensor> {
@@ -284,7 +295,7 @@ fn slope(phi: &Phi, x: &Tensor, t: f64) -> Tensor {
     gradient(&phi(x, t).sum(x.kind()), x, true)
 }
 
-impl BlockField<Tch> for Block<'_> {
+impl BlockField<Tch> for Rows<'_> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -306,7 +317,8 @@ impl BlockField<Tch> for Block<'_> {
                 return;
             };
             let _ = laplacian.0.zero_();
-            for probes in self.probes.parts(rows) {
+            let all = self.probes.as_ref().expect(PROBES);
+            for probes in all.parts(rows) {
                 let copies = probes.size()[0] / rows;
                 let x = state.0.repeat([copies, 1]).set_requires_grad(true);
                 let slope = slope(&module.phi, &x, stage.t);
@@ -315,7 +327,7 @@ impl BlockField<Tch> for Block<'_> {
                 laplacian.0 += traces.reshape([copies, rows]).sum_dim_intlist(0, false, Kind::Double);
                 velocity.0.copy_(&slope.detach().narrow(0, 0, rows));
             }
-            let _ = laplacian.0.g_mul_scalar_(self.probes.weight);
+            let _ = laplacian.0.g_mul_scalar_(all.weight);
         });
     }
 
@@ -336,13 +348,14 @@ impl BlockField<Tch> for Block<'_> {
             ([x, velocity], None) if velocity.0.requires_grad() => (x.0.shallow_clone(), Some(&velocity.0)),
             _ => (state.0.detach_copy().set_requires_grad(true), None),
         };
+        let share = &mut self.share;
         let mut add = |pairing: &Tensor| {
             let to: Vec<_> = state_bar.iter().map(|_| &x).chain(&module.variables).collect();
             let mut bars = gradients_kept(pairing, &to, false).into_iter();
             if let Some(state_bar) = &mut state_bar {
                 state_bar.0 += bars.next().expect("one for x");
             }
-            for (sum, bar) in self.share.iter_mut().zip(bars) {
+            for (sum, bar) in share.iter_mut().zip(bars) {
                 // Gradients of convolutions come in layouts of libtorch's choice, which `view` refuses.
                 *sum += bar.reshape_as(sum);
             }
@@ -356,8 +369,9 @@ impl BlockField<Tch> for Block<'_> {
                 add(&inner(&slope(&module.phi, &x, stage.t), &velocity_bar.0));
                 return;
             };
-            let l_bar = (&laplacian_bar.0 * self.probes.weight).to_kind(x.kind()).unsqueeze(1);
-            for (i, probes) in self.probes.parts(rows).enumerate() {
+            let all = self.probes.as_ref().expect(PROBES);
+            let l_bar = (&laplacian_bar.0 * all.weight).to_kind(x.kind()).unsqueeze(1);
+            for (i, probes) in all.parts(rows).enumerate() {
                 let copies = probes.size()[0] / rows;
                 let many = x.repeat([copies, 1]);
                 let slope = slope(&module.phi, &many, stage.t);
@@ -371,15 +385,7 @@ impl BlockField<Tch> for Block<'_> {
         });
     }
 
-    fn leave(&mut self, state: Array) -> Array {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array, x_bar: Array) -> Array {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Array>) {
-        (state_bar, self.share.into_iter().map(Array).collect())
+    fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Share<Tch>>) {
+        (state_bar, self.share.into_iter().map(|bar| Share::of(Array(bar))).collect())
     }
 }

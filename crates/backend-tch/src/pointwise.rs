@@ -1,4 +1,5 @@
-//! The pointwise work of a ridge potential between its products: one pass over the numbers on the CPU, one launch on a CUDA device.
+//! The pointwise work of a ridge potential between its products: one pass over the numbers on the CPU, one launch on a
+//! CUDA device.
 //!
 //! libtorch would take five to ten operations for either, each with a pass of its own.
 
@@ -23,12 +24,12 @@ pub(crate) struct SlopesOf<'a> {
     /// `v_j ‖w_j‖²`, and where `Σ_j v_j ‖w_j‖² f''_j` goes, one number per row.
     pub curved: &'a Tensor,
     pub laplacian: Option<&'a mut Tensor>,
-    /// Where the velocity leads; only with a velocity.
-    pub toward: Option<Leads<'a>>,
+    /// The update of a state by the velocity; only with a velocity.
+    pub update: Option<Update<'a>>,
 }
 
 /// `out ← base + Σ cᵢ · termᵢ + c · velocity`.
-pub(crate) struct Leads<'a> {
+pub(crate) struct Update<'a> {
     pub out: &'a mut Tensor,
     pub base: &'a Tensor,
     pub terms: &'a [(f64, &'a Tensor)],
@@ -50,8 +51,8 @@ pub(crate) struct PullbackOf<'a> {
     pub a_bar: &'a mut Tensor,
     /// What is copied on the way, and to where.
     pub copy: Option<(&'a Tensor, &'a mut Tensor)>,
-    /// The functions of time now, and what they are the factors of in these sums, where there is room for them: `s ⊙ u`, `l̄ f''` and ā.
-    /// The first two are summed over the rows too where they have but one.
+    /// The functions of time now, and what they are the factors of in these sums, where there is room for them: `s ⊙
+    /// u`, `l̄ f''` and ā. The first two are summed over the rows too where they have but one.
     pub b: &'a [f64],
     pub amplitudes: &'a mut [Tensor],
     pub curvatures: &'a mut [Tensor],
@@ -59,7 +60,8 @@ pub(crate) struct PullbackOf<'a> {
 }
 
 impl Tch {
-    /// From arguments to slopes `s = f'`, with velocities and Laplacians where they are wanted; the arguments' memory may be used again.
+    /// From arguments to slopes `s = f'`, with velocities and Laplacians where they are wanted; the arguments' memory
+    /// may be used again.
     pub(crate) fn slopes(&self, a: Tensor, of: SlopesOf<'_>) -> Tensor {
         match self.kernels {
             Some(kernels) if a.kind() == self.kind() => {
@@ -138,7 +140,7 @@ mod tests {
     const SIZES: [(usize, usize); 5] = [(1, 1), (3, 17), (2, 300), (4, 257), (5, 512)];
 
     #[test]
-    fn slopes_and_where_they_lead_are_those_of_the_formulas() {
+    fn slopes_and_updates_are_those_of_the_formulas() {
         for space in [Precision::F32, Precision::F64].into_iter().flat_map(spaces) {
             for (rows, columns) in SIZES {
                 for softplus in [false, true] {
@@ -164,7 +166,7 @@ mod tests {
                                 velocity: Some(&mut velocity.0),
                                 curved: &curved.0,
                                 laplacian: Some(&mut laplacian.0),
-                                toward: Some(Leads { out: &mut out.0, base: &start.0, terms: &of_terms, c: 0.3 }),
+                                update: Some(Update { out: &mut out.0, base: &start.0, terms: &of_terms, c: 0.3 }),
                             },
                         );
                         let argument = |i: usize| {
@@ -175,7 +177,7 @@ mod tests {
                         let expected_velocity = |i: usize| v_values[i % columns] * slope(i)[0];
                         close(&space, "slope", &s, |i| slope(i)[0]);
                         close(&space, "velocity", &velocity.0, expected_velocity);
-                        close(&space, "where it leads", &out.0, |i| {
+                        close(&space, "update", &out.0, |i| {
                             let sum: f64 = terms.iter().map(|(_, values)| 0.1 * values[i]).sum();
                             start_values[i] + sum + 0.3 * expected_velocity(i)
                         });

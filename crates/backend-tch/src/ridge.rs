@@ -2,43 +2,35 @@
 
 mod blocks;
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
-    Activation, BlockField, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Solve, Stage,
-    TimeBasis, new_cache_key,
+    Activation, Block, BlockField, Coordinates, Error, Field, Group, Parameter, Potential, RidgeParameters, Share,
+    Solve, Stage, TimeBasis, new_cache_key,
 };
 use tch::{Kind, Tensor};
 
 use crate::factor::{Factor, Shared};
 use crate::orbit::Orbit;
-use crate::{Array, Column, Tch};
+use crate::{Array, Column, Tch, activation};
 
 /// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
 /// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h);
 /// after [`Ridge::with_time`] amplitudes and offsets are coefficients of functions of time, M × h.
 ///
-/// Field and pullback are written out; libtorch's automatic differentiation has no part in them.
-/// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once,
-/// the state is `c` with `x = x₀ + Wᵀc`, `a = a₀ + Gc` and `dc/dt = v ⊙ f'(a)`: one h × h product per stage instead of two h × N ones.
+/// Field and pullback are written out; libtorch's automatic differentiation has no part in them. As x moves only in the
+/// row space of W, a solve can run in feature space. The state is then `c` with `x = x₀ + Wᵀc`, `a = a₀ + Gc` and
+/// `dc/dt = v ⊙ f'(a)`, where `G = WWᵀ` is computed once: one h × h product per stage instead of two h × N ones.
 /// [`Coordinates::Auto`] takes it when `h < 2N`.
 ///
 /// ```
 /// use backend_tch::{Activation, Device, Options, Ridge, Tch};
-/// use flow_core::{Coordinates, RngKey, FixedStep, Flow, Memory, Method, Precision, Purpose};
+/// use flow_core::{FixedStep, Flow, Method, Precision, Purpose, RngKey};
 /// # if backend_tch::load(Device::Cpu).is_err() { return Ok(()) }
 /// let tch = Tch::new(Device::Cpu, Precision::F64, Options::default())?;
 /// let ridge = Ridge::new(tch, 2, 8, Activation::LnCosh, false, 0)?;
 /// let integrator = FixedStep::new(Method::Rk4.tableau(), 10)?;
-/// let flow = Flow {
-///     space: &tch,
-///     potential: &ridge,
-///     integrator: &integrator,
-///     duration: 1.0,
-///     coordinates: Coordinates::Auto,
-///     memory: Memory::Stages,
-/// };
+/// let flow = Flow::new(&tch, &ridge, &integrator);
 /// let ln_p = flow.log_density(&[0.5, -1.0], RngKey::new(0, Purpose::Evaluate, 0))?;
 /// assert!(ln_p[0] < 0.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -50,7 +42,7 @@ pub struct Ridge {
     parameters: RidgeParameters<Tch>,
     orbit: Option<Orbit>,
     basis: TimeBasis,
-    identity: u64,
+    cache_key: u64,
     feature_stages: AtomicU64,
     packed_stages: AtomicU64,
     unit_stages: AtomicU64,
@@ -72,9 +64,9 @@ impl Ridge {
         let parameters = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
         let [feature_stages, packed_stages, unit_stages] = [0; 3].map(AtomicU64::new);
         let basis = TimeBasis::constant();
-        let identity = new_cache_key();
+        let cache_key = new_cache_key();
         let orbit = None;
-        Ok(Self { space, activation, parameters, orbit, basis, identity, feature_stages, packed_stages, unit_stages })
+        Ok(Self { space, activation, parameters, orbit, basis, cache_key, feature_stages, packed_stages, unit_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -88,7 +80,7 @@ impl Ridge {
         // As many terms as before should start with the same variance.
         let _ = self.parameters.amplitude.value.0.g_div_scalar_((group.order() as f64).sqrt());
         self.orbit = Some(Orbit::new(&self.space, &group));
-        self.identity = new_cache_key();
+        self.cache_key = new_cache_key();
         Ok(self)
     }
 
@@ -99,7 +91,7 @@ impl Ridge {
         let in_time = |parameter: Parameter<Tch>| parameter.in_time(&self.space, basis.terms());
         self.parameters = RidgeParameters { weight, bias: bias.map(in_time), amplitude: in_time(amplitude) };
         self.basis = basis;
-        self.identity = new_cache_key();
+        self.cache_key = new_cache_key();
         self
     }
 
@@ -119,7 +111,8 @@ impl Ridge {
         self.feature_stages.load(Ordering::Relaxed)
     }
 
-    /// Evaluations that blocks of rows made with factors laid out once, which MKL does in 32 bits on the CPU, as are those for matrix units.
+    /// Evaluations that blocks of rows made with factors laid out once: by MKL in 32 bits on the CPU, or for matrix
+    /// units.
     pub fn packed_stages(&self) -> u64 {
         self.packed_stages.load(Ordering::Relaxed)
     }
@@ -176,8 +169,8 @@ impl Potential<Tch> for Ridge {
         std::iter::once(weight).chain(bias).chain([amplitude]).collect()
     }
 
-    fn identity(&self) -> Option<u64> {
-        Some(self.identity)
+    fn cache_key(&self) -> Option<u64> {
+        Some(self.cache_key)
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<Tch> + '_> {
@@ -274,33 +267,24 @@ impl Frozen<'_> {
 }
 
 impl Field<Tch> for Frozen<'_> {
-    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn BlockField<Tch> + '_>, Array) {
-        blocks::enter(self, rows.len() as i64, x)
+    fn enter(&self, block: Block<Tch>) -> (Box<dyn BlockField<Tch> + '_>, Array) {
+        blocks::enter(self, block.rows.len() as i64, block.x)
     }
 
     /// Where the field is the same at all times.
-    fn enter_at(
-        &self,
-        rows: Range<usize>,
-        x: &Array,
-        _times: &[f64],
-    ) -> Option<(Box<dyn BlockField<Tch> + '_>, Array)> {
-        (self.ridge.basis.terms() == 1 && self.gram.is_none()).then(|| self.enter(rows, Array(x.0.shallow_clone())))
+    fn rows_may_have_times(&self) -> bool {
+        self.ridge.basis.terms() == 1 && self.gram.is_none()
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
-        let a = self.arguments(stage.t, &x.0, &Factor::plain(self.weight.tr())).to_kind(Kind::Double);
-        // As `Activation::value`, free of overflow.
-        let value = match self.ridge.activation {
-            Activation::Softplus => a.clamp_min(0.0) + (-a.abs()).exp_().log1p_(),
-            Activation::LnCosh => a.abs() + (a.abs() * -2.0).exp_().log1p_() - std::f64::consts::LN_2,
-        };
-        Column((value * self.amplitude(stage.t).v).sum_dim_intlist(1, false, Kind::Double))
+    fn value(&self, stage: Stage, block: Block<Tch>) -> Column {
+        let a = self.arguments(stage.t, &block.x.0, &Factor::plain(self.weight.tr())).to_kind(Kind::Double);
+        let value = activation::value(self.ridge.activation, &a) * self.amplitude(stage.t).v;
+        Column(value.sum_dim_intlist(1, false, Kind::Double))
     }
 
-    fn gradient(&self, sums: Vec<Array>) -> Vec<Array> {
-        let mut sums = sums.into_iter().map(|array| array.0);
-        let mut next = || sums.next().expect("enter_pullback returns this many arrays");
+    fn gradient(&self, sums: Vec<Share<Tch>>) -> Vec<Array> {
+        let mut sums = sums.into_iter().map(|share| share.into_sum().0);
+        let mut next = || sums.next().expect("enter_pullback returns this many shares");
         let (mut weight_bar, bias_bar, mut amplitude_bar, curvature_bar) = (next(), next(), next(), next());
         if self.gram.is_some() {
             // G = WWᵀ: W̄ += (Ḡ + Ḡᵀ) W.

@@ -1,21 +1,20 @@
 //! Tensors of libtorch as a space of flow-core, on the CPU or on a CUDA device, in 32 or 64 bits.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
-use flow_core::{Precision, Recorder, Space};
+use flow_core::{Activation, Factor, GraphCache, Precision, Space};
 use rayon::prelude::*;
 use tch::kind::Element;
 use tch::{Kind, Tensor};
 
-use crate::graph::Graphs;
 use crate::kernels::{self, Kernels};
 use crate::workers::{self, Workers};
-use crate::{Device, Error, context, load, pointwise};
+use crate::{Device, Error, activation, context, graph, load, pointwise};
 
-/// A `rows × cols` tensor that takes part in no automatic differentiation, but in the residuals of an evaluation. Its numbers are in working
-/// precision, but for states and cotangents of feature space: on devices whose products are better in 64 bits they have these, and sums take
-/// both kinds together.
+/// A `rows × cols` tensor. Only residuals of an evaluation take part in automatic differentiation.
+///
+/// Its numbers are in working precision, but for states and cotangents of feature space: on devices whose products are
+/// better in 64 bits they have these, and sums take both kinds together.
 #[derive(Debug)]
 pub struct Array(pub(crate) Tensor);
 
@@ -32,8 +31,10 @@ pub struct Permutations {
     sign: Tensor,
 }
 
-// SAFETY: constant operations of libtorch on one tensor are safe from several threads. The tensors are private to this crate, and
-// nothing that writes to one (in place, as an out-parameter, by a kernel, or to its gradient) is called here but by who has the array alone.
+// SAFETY: constant operations of libtorch on one tensor are safe from several threads. The tensors are private to this
+// crate, and nothing that writes to one (in place, as an out-parameter, by a kernel, or to its gradient) is called here
+// but by who has the array alone. The inputs and outputs of a session share their numbers with the captured solve,
+// which writes to them in the next session of its key: by then, the trait of sessions says, they are no longer read.
 unsafe impl Sync for Array {}
 // SAFETY: as for `Array`.
 unsafe impl Sync for Column {}
@@ -62,17 +63,19 @@ pub struct Options {
     pub allow_tf32: bool,
 }
 
-/// libtorch as a [`Space`]. On a CUDA device a batch is one block; on the CPU there is one for each thread, of eight rows at least, which
-/// works on its rows from the start of a solve to its end: threads that share every operation lose more time waiting for each other than
-/// short matrices take.
+/// libtorch as a [`Space`].
+///
+/// On a CUDA device a batch is one block. On the CPU there is one for each thread, of eight rows at least, so that
+/// results depend on the number of threads by their rounding. A thread works on its rows from the start of a solve to
+/// its end: threads that share every operation lose more time waiting for each other than short matrices take.
 ///
 /// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
-/// Sums and permutations are one launch each there, of kernels of this crate, and most solves are recorded when they come a second time and
-/// repeated from then on (CUDA graphs, see [`Recorder`]).
+/// Sums and permutations are one launch each there, of kernels of this crate. Most solves are captured as CUDA graphs
+/// the second time they come, and replayed afterwards: the last eight of them, of which at most two have a gradient.
 ///
 /// ```
 /// use backend_tch::{Device, Options, Tch};
-/// use flow_core::{Precision, Recorder, Space};
+/// use flow_core::{Precision, Space};
 /// # if backend_tch::load(Device::Cpu).is_err() { return Ok(()) }
 /// let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?;
 /// let a = tch.upload(1, 2, &[3.0, 4.0]);
@@ -87,15 +90,9 @@ pub struct Tch {
     workers: Option<Workers>,
     /// On a CUDA device.
     pub(crate) kernels: Option<&'static Kernels>,
-    recorder: Option<&'static Recorder<Self>>,
+    graphs: Option<&'static dyn GraphCache<Self>>,
     /// What long chains of products of short matrices are best in.
     product_kind: Kind,
-}
-
-/// The solves recorded on the first CUDA device.
-fn recorder() -> Result<&'static Recorder<Tch>, Error> {
-    static RECORDER: OnceLock<Result<Recorder<Tch>, Error>> = OnceLock::new();
-    RECORDER.get_or_init(|| Ok(Recorder::new(Box::new(Graphs::new()?)))).as_ref().map_err(Clone::clone)
 }
 
 impl std::fmt::Debug for Tch {
@@ -106,8 +103,10 @@ impl std::fmt::Debug for Tch {
 }
 
 impl Tch {
-    /// Loads libtorch for a device, unless it is loaded. On the CPU this thread, which should be the one that trains, the threads
-    /// that libtorch starts for it and those that work on blocks of rows treat denormal numbers as zero from now on.
+    /// Loads libtorch for a device, unless it is loaded.
+    ///
+    /// On the CPU, this thread treats denormal numbers as zero from now on. So do the threads that libtorch starts for
+    /// it, and those that work on blocks of rows. It should be the thread that trains.
     ///
     /// # Errors
     /// Those of [`load`]; [`Error::NoKernels`].
@@ -124,14 +123,15 @@ impl Tch {
         }
         let workers = (device == Device::Cpu && threads > 1).then(|| workers::of(threads));
         let kernels = (device == Device::Cuda).then(kernels::kernels).transpose()?;
-        let recorder = (device == Device::Cuda).then(recorder).transpose()?;
+        let graphs = (device == Device::Cuda).then(graph::on_cuda).transpose()?;
         let wide = kernels.is_some_and(Kernels::products_are_better_in_64_bits) && !options.allow_tf32;
         let product_kind = if wide { Kind::Double } else { kind(precision) };
-        Ok(Self { device, precision, workers, kernels, recorder, product_kind })
+        Ok(Self { device, precision, workers, kernels, graphs, product_kind })
     }
 
-    /// The same, with whole batches for blocks on the CPU too, and the threads inside each operation: for a potential that is a
-    /// [`ModulePotential`](crate::ModulePotential), which one thread at a time can evaluate.
+    /// The same, with whole batches for blocks on the CPU too, and the threads inside each operation.
+    ///
+    /// For a [`ModulePotential`](crate::ModulePotential), which one thread at a time can evaluate.
     #[must_use]
     pub fn with_whole_batches(self) -> Self {
         Self { workers: None, ..self }
@@ -142,15 +142,16 @@ impl Tch {
         self.device
     }
 
-    /// The same, with every solve asked for operation by operation, on a CUDA device too: the plain way, to compare with.
+    /// The same, with every solve asked for operation by operation, on a CUDA device too: the plain way, to compare
+    /// with.
     #[must_use]
-    pub fn without_recordings(self) -> Self {
-        Self { recorder: None, ..self }
+    pub fn without_graphs(self) -> Self {
+        Self { graphs: None, ..self }
     }
 
-    /// libtorch on the CPU that is used as a CUDA device is: whole batches, and the kernels of this crate, which the system's C++ compiler
-    /// makes for the processor. Products of feature space are of the precision that such a device would make them in; nothing is recorded.
-    /// For tests.
+    /// libtorch on the CPU that is used as a CUDA device is, for tests. Batches are whole, and the kernels are those of
+    /// this crate, which the system's C++ compiler makes for the processor. Products of feature space are of the
+    /// precision that such a device would make them in. Nothing is captured.
     ///
     /// # Errors
     /// Those of [`load`].
@@ -164,7 +165,21 @@ impl Tch {
         Ok(Self { workers: None, kernels, product_kind: kind(products), ..on_the_cpu })
     }
 
-    /// Launches of this crate's own kernels in this process so far, the proof that a CUDA device has run them; none where there is none.
+    /// The same with captured solves, in a cache of this space and its copies alone. A replay is played: the work is
+    /// done again on the refilled inputs of the capture, and its results are copied into the outputs of the capture.
+    ///
+    /// # Errors
+    /// As [`Tch::emulated`].
+    ///
+    /// # Panics
+    /// As [`Tch::emulated`].
+    #[cfg(feature = "emulation")]
+    pub fn emulated_with_graphs(precision: Precision, products: Precision) -> Result<Self, Error> {
+        Ok(Self { graphs: Some(graph::emulated()), ..Self::emulated(precision, products)? })
+    }
+
+    /// Launches of this crate's own kernels in this process so far, the proof that a CUDA device has run them; none
+    /// where there is none.
     pub fn kernel_launches(&self) -> Option<u64> {
         self.kernels.map(Kernels::launches)
     }
@@ -174,12 +189,14 @@ impl Tch {
         kind(self.precision)
     }
 
-    /// The kind of numbers in which a solve best makes its products: on some CUDA devices 64 bits in 32-bit working precision too.
+    /// The kind of numbers in which a solve best makes its products. On some CUDA devices it is 64 bits in 32-bit
+    /// working precision too.
     pub(crate) fn product_kind(&self) -> Kind {
         self.product_kind
     }
 
-    /// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass or one launch, where there is one for these tensors; says whether.
+    /// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass or one launch, where there is one for these tensors; says
+    /// whether.
     fn sum_at_once(&self, out: &mut Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
         match self.kernels {
             Some(kernels) => kernels.sum(out, base, keep, terms),
@@ -248,7 +265,8 @@ fn add(out: &mut Tensor, terms: &[(f64, &Tensor)]) {
 
 /// A tensor of adjacent numbers on the CPU, as its numbers.
 pub(crate) fn slice<T: Element>(of: &Tensor) -> &[T] {
-    // SAFETY: so many numbers of this kind lie there, and nothing writes to a tensor that is borrowed but through `slice_mut`.
+    // SAFETY: so many numbers of this kind lie there, and nothing writes to a tensor that is borrowed but through
+    // `slice_mut`.
     unsafe { std::slice::from_raw_parts(first::<T>(of), of.numel()) }
 }
 
@@ -266,7 +284,7 @@ fn first<T: Element>(of: &Tensor) -> *mut T {
 }
 
 /// [`Space::permute`] on the CPU: for libtorch this is six operations, each longer than the work itself.
-fn turn<T: Element + Copy + Into<f64> + std::ops::Mul<Output = T>>(
+fn permute_rows<T: Element + Copy + Into<f64> + std::ops::Mul<Output = T>>(
     out: &mut Array,
     x: &Array,
     table: &Permutations,
@@ -423,16 +441,12 @@ impl Space for Tch {
         assert_eq!(x.0.size()[0], elements.0.size()[0], "an element for every row");
         match (self.kernels, self.precision) {
             (Some(kernels), _) => {
-                kernels.turn([&out.0, &x.0], [&table.source, &table.sign], (&elements.0, column));
+                kernels.permute([&out.0, &x.0], [&table.source, &table.sign], (&elements.0, column));
             }
-            (None, Precision::F32) => turn::<f32>(&mut out, &x, table, (elements, column)),
-            (None, Precision::F64) => turn::<f64>(&mut out, &x, table, (elements, column)),
+            (None, Precision::F32) => permute_rows::<f32>(&mut out, &x, table, (elements, column)),
+            (None, Precision::F64) => permute_rows::<f64>(&mut out, &x, table, (elements, column)),
         }
         out
-    }
-
-    fn recorder(&self) -> Option<&Recorder<Self>> {
-        self.recorder
     }
 
     fn copy_columns(&self, out: &mut Array, first: usize, from: &Array, columns: Range<usize>) {
@@ -440,19 +454,54 @@ impl Space for Tch {
         out.0.narrow(1, first as i64, count).copy_(&from.0.narrow(1, columns.start as i64, count));
     }
 
-    fn map_rows<T: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
-        match self.workers {
-            _ if rows == 0 => Vec::new(),
-            None => vec![work(0..rows)],
-            Some(workers) => {
-                let blocks = (rows / BLOCK_ROWS).clamp(1, workers.current_num_threads());
-                if blocks == 1 {
-                    // On this thread, whose operations use the others.
-                    return vec![work(0..rows)];
-                }
-                let range = |i: usize| i * rows / blocks..(i + 1) * rows / blocks;
-                workers.install(|| (0..blocks).into_par_iter().map(|i| work(range(i))).collect())
-            }
+    fn matmul(&self, out: &mut Array, keep: f64, a: Factor<'_, Array>, b: Factor<'_, Array>) {
+        let view = |of: Factor<'_, Array>| match of {
+            Factor::Plain(of) => of.0.shallow_clone(),
+            Factor::Transposed(of) => of.0.tr(),
+        };
+        let (a, b) = (view(a), view(b));
+        if keep == 0.0 {
+            let _ = a.mm_out(&out.0, &b);
+            return;
         }
+        if keep != 1.0 {
+            let _ = out.0.g_mul_scalar_(keep);
+        }
+        let _ = out.0.addmm_(&a, &b);
+    }
+
+    fn activate(&self, out: &mut Array, activation: Activation, derivative: u8, a: &Array) {
+        out.0.copy_(&activation::derivative(activation, derivative, &a.0));
+    }
+
+    fn accumulate_scaled_columns(&self, out: &mut Array, keep: f64, c: f64, a: &Array, row: &Array) {
+        let row = if c == 1.0 { row.0.shallow_clone() } else { row.0.g_mul_scalar(c) };
+        if keep == 0.0 {
+            let _ = a.0.mul_out(&out.0, &row);
+            return;
+        }
+        if keep != 1.0 {
+            let _ = out.0.g_mul_scalar_(keep);
+        }
+        let _ = out.0.addcmul_(&a.0, &row);
+    }
+
+    /// One for each thread on the CPU, of eight rows at least. One on a CUDA device, and [with whole
+    /// batches](Tch::with_whole_batches).
+    fn blocks(&self, rows: usize) -> usize {
+        let threads = self.workers.map_or(1, |workers| workers.current_num_threads());
+        if rows == 0 { 0 } else { (rows / BLOCK_ROWS).clamp(1, threads) }
+    }
+
+    fn map_blocks<T: Send>(&self, blocks: Vec<Range<usize>>, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+        match self.workers {
+            Some(workers) if blocks.len() > 1 => workers.install(|| blocks.into_par_iter().map(&work).collect()),
+            // On this thread, whose operations use the others.
+            _ => blocks.into_iter().map(work).collect(),
+        }
+    }
+
+    fn graphs(&self) -> Option<&dyn GraphCache<Self>> {
+        self.graphs.map(|graphs| graphs as _)
     }
 }

@@ -7,12 +7,14 @@ use backend_tch::tch::{Tensor, nn};
 use backend_tch::{Activation, Laplacian, LatticeRidgeSettings, ModulePotential, Network, Ridge, Tch, Term};
 use common::{devices, spaces};
 use flow_core::conformance::{
-    Gaussian, gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
-    path_gradient_vanishes_at_the_target, potential, solves, space,
+    Coverage, Gaussian, SolveCoverage, gaussian_stays_gaussian, methods_have_their_order,
+    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential, same_field, solves,
+    space,
 };
 use flow_core::{
-    Adaptive, Centres, Coordinates, FixedStep, Flow, Group, Memory, Method, NegativeLogLikelihood, Objective,
-    Potential, Precision, Purpose, RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
+    Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, Group, Method, NegativeLogLikelihood,
+    Objective, Potential, Precision, Purpose, RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis,
+    TimeFamily, potentials,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -55,7 +57,7 @@ fn basis(family: TimeFamily) -> TimeBasis {
 }
 
 /// Values of some size for all coefficients that start at zero, and uneven ones for the rest.
-fn filled(on: Tch, of: Result<Term, flow_core::Error>) -> Term {
+fn filled<P: Potential<Tch>>(on: Tch, of: Result<P, flow_core::Error>) -> P {
     let mut of = of.unwrap();
     for (key, parameter) in of.parameters_mut().into_iter().enumerate() {
         let (rows, cols) = on.shape(&parameter.value);
@@ -80,8 +82,14 @@ fn gained(on: Tch, hidden: usize, activation: Activation, bias: bool) -> Term {
     filled(on, Term::gained_ridge(on, 4, hidden, activation, bias, basis(TimeFamily::Polynomial), 5))
 }
 
-fn two_layer(on: Tch, hidden: [usize; 2], activation: Activation, bias: bool) -> Term {
-    let mut of = Term::two_layer(on, 4, hidden, activation, (bias, 0), basis(TimeFamily::Cosine), 7).unwrap();
+/// The same, written over the operations of a space.
+fn over_the_space(on: Tch, hidden: usize, activation: Activation, bias: bool) -> potentials::Ridge<Tch> {
+    let basis = basis(TimeFamily::Polynomial);
+    filled(on, potentials::Ridge::new(on, (4, hidden), activation, bias, basis, 5))
+}
+
+fn two_layer(on: Tch, dim: usize, hidden: [usize; 2], activation: Activation, (bias, probes): (bool, usize)) -> Term {
+    let mut of = Term::two_layer(on, dim, hidden, activation, (bias, probes), basis(TimeFamily::Cosine), 7).unwrap();
     // Small first values leave a Laplacian that is lost in the round-off of differences.
     for parameter in of.parameters_mut() {
         on.accumulate(&mut parameter.value, 1.4, &[]);
@@ -173,92 +181,135 @@ fn separable_module(on: Tch) -> ModulePotential {
     ModulePotential::new(on, 4, Laplacian::Hutchinson { probes: 2 }, 3, build).unwrap()
 }
 
-fn conforms<P: Potential<Tch>>(precision: Precision, of: impl Fn(Tch) -> P) {
+/// What of the suite concerns a potential.
+#[derive(Clone, Copy)]
+struct Concerns {
+    evaluation: Coverage,
+    smooth_in_time: bool,
+}
+
+const PLAIN: Concerns =
+    Concerns { evaluation: Coverage { rows_with_times: false, draws: false, context: false }, smooth_in_time: true };
+const TIMES: Concerns = Concerns { evaluation: Coverage { rows_with_times: true, ..PLAIN.evaluation }, ..PLAIN };
+const DRAWS: Concerns = Concerns { evaluation: Coverage { draws: true, ..PLAIN.evaluation }, ..PLAIN };
+const CONTEXT: Concerns = Concerns { evaluation: Coverage { context: true, ..PLAIN.evaluation }, ..PLAIN };
+const RANDOM_IN_TIME: Concerns = Concerns { smooth_in_time: false, ..DRAWS };
+
+/// On a device the rows of every term may have times of their own. On a processor those of a term that fills its caches
+/// may not.
+fn times_on_a_device(on: Tch) -> Concerns {
+    if on.kernel_launches().is_some() { TIMES } else { PLAIN }
+}
+
+/// Checks that the suite covers of the solves on a space what it should.
+fn solves_cover(on: Tch, of: &mut dyn Potential<Tch>, concerns: Concerns) {
+    let Concerns { evaluation, smooth_in_time } = concerns;
+    let map_differenced = smooth_in_time && on.precision() == Precision::F64;
+    let expected = SolveCoverage { smooth_in_time, map_differenced, latent_energy: !evaluation.context };
+    assert_eq!(solves(&on, of), expected, "{on:?}");
+}
+
+/// Runs the suite on all spaces; checks that are silently left out fail here.
+fn conforms<P: Potential<Tch>>(precision: Precision, of: impl Fn(Tch) -> P, concerns: impl Fn(Tch) -> Concerns) {
     for on in spaces(precision) {
         let mut of = of(on);
-        potential(&on, &mut of);
-        solves(&on, &mut of);
+        assert_eq!(potential(&on, &mut of), concerns(on).evaluation, "{on:?}");
+        solves_cover(on, &mut of, concerns(on));
     }
 }
 
 macro_rules! conformance {
-    ($($name:ident: $potential:expr;)*) => {
+    ($($name:ident: $potential:expr => $concerns:expr;)*) => {
         $(mod $name {
             use super::*;
             #[test]
             fn double() {
-                conforms(Precision::F64, $potential);
+                conforms(Precision::F64, $potential, $concerns);
             }
             #[test]
             fn single() {
-                conforms(Precision::F32, $potential);
+                conforms(Precision::F32, $potential, $concerns);
             }
         })*
     };
 }
 
 conformance! {
-    gaussian: |on| Gaussian::new(on, 3, 0.3);
-    softplus_with_bias: |on| ridge(on, 4, 6, Activation::Softplus, true);
-    softplus_wide: |on| ridge(on, 3, 19, Activation::Softplus, false);
-    ln_cosh: |on| ridge(on, 5, 18, Activation::LnCosh, false);
-    ln_cosh_with_bias: |on| ridge(on, 4, 3, Activation::LnCosh, true);
-    symmetrised_per_solve: |on| symmetrised(on, SymmetryDraw::PerSolve);
-    symmetrised_per_stage: |on| symmetrised(on, SymmetryDraw::PerStage);
-    over_an_orbit: over_orbit;
-    in_time_and_narrow: |on| in_time(on, ridge(on, 4, 6, Activation::Softplus, true), TimeFamily::Cosine);
-    in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true), TimeFamily::Polynomial);
-    in_time_over_an_orbit: |on| in_time(on, over_orbit(on), TimeFamily::Cosine);
-    quadratic: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Polynomial), false));
-    quadratic_and_linear: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Cosine), true));
-    full_quadratic: |on| filled(on, Term::full_quadratic(on, 3, basis(TimeFamily::Polynomial)));
-    separable: |on| separable_term(on, Activation::Softplus, TimeFamily::Cosine);
-    separable_even: |on| separable_term(on, Activation::LnCosh, TimeFamily::Polynomial);
-    gained_ridge: |on| gained(on, 6, Activation::Softplus, true);
-    gained_ridge_even: |on| gained(on, 9, Activation::LnCosh, false);
-    two_layer: |on| two_layer(on, [6, 5], Activation::Softplus, true);
-    two_layer_even: |on| two_layer(on, [3, 7], Activation::LnCosh, false);
-    lattice_quadratic: |on| filled(on, Term::lattice_quadratic(on, (2, 3), basis(TimeFamily::Cosine)));
-    lattice_kernels: |on| kernels(on, Activation::Softplus, true, None);
-    lattice_kernels_even: |on| kernels(on, Activation::LnCosh, false, None);
-    lattice_kernels_tied: |on| kernels(on, Activation::LnCosh, true, Some(&point_reflection()));
-    dense_module: |on| dense(on, Laplacian::Exact);
-    separable_module_with_probes: separable_module;
+    gaussian: |on| Gaussian::new(on, 3, 0.3) => |_| PLAIN;
+    gaussian_in_a_context: |on| Gaussian::new(on, 3, 0.3).driven() => |_| CONTEXT;
+    softplus_with_bias: |on| ridge(on, 4, 6, Activation::Softplus, true) => |_| TIMES;
+    softplus_wide: |on| ridge(on, 3, 19, Activation::Softplus, false) => |_| TIMES;
+    ln_cosh: |on| ridge(on, 5, 18, Activation::LnCosh, false) => |_| TIMES;
+    ln_cosh_with_bias: |on| ridge(on, 4, 3, Activation::LnCosh, true) => |_| TIMES;
+    symmetrised_per_solve: |on| symmetrised(on, SymmetryDraw::PerSolve) => |_| DRAWS;
+    symmetrised_per_stage: |on| symmetrised(on, SymmetryDraw::PerStage) => |_| RANDOM_IN_TIME;
+    over_an_orbit: over_orbit => |_| TIMES;
+    in_time_and_narrow: |on| in_time(on, ridge(on, 4, 6, Activation::Softplus, true), TimeFamily::Cosine) => |_| PLAIN;
+    in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true), TimeFamily::Polynomial) => |_| PLAIN;
+    in_time_over_an_orbit: |on| in_time(on, over_orbit(on), TimeFamily::Cosine) => |_| PLAIN;
+    quadratic: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Polynomial), false)) => |_| TIMES;
+    quadratic_and_linear: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Cosine), true)) => |_| TIMES;
+    full_quadratic: |on| filled(on, Term::full_quadratic(on, 3, basis(TimeFamily::Polynomial))) => |_| TIMES;
+    separable: |on| separable_term(on, Activation::Softplus, TimeFamily::Cosine) => |_| TIMES;
+    separable_even: |on| separable_term(on, Activation::LnCosh, TimeFamily::Polynomial) => |_| TIMES;
+    gained_ridge: |on| gained(on, 6, Activation::Softplus, true) => |_| TIMES;
+    gained_ridge_even: |on| gained(on, 9, Activation::LnCosh, false) => |_| TIMES;
+    ridge_over_the_space: |on| over_the_space(on, 6, Activation::Softplus, true) => |_| PLAIN;
+    two_layer_softplus: |on| two_layer(on, 4, [6, 5], Activation::Softplus, (true, 0)) => |_| TIMES;
+    two_layer_even: |on| two_layer(on, 4, [3, 7], Activation::LnCosh, (false, 0)) => |_| TIMES;
+    lattice_quadratic: |on| filled(on, Term::lattice_quadratic(on, (2, 3), basis(TimeFamily::Cosine))) => |_| TIMES;
+    lattice_kernels: |on| kernels(on, Activation::Softplus, true, None) => times_on_a_device;
+    lattice_kernels_even: |on| kernels(on, Activation::LnCosh, false, None) => times_on_a_device;
+    lattice_kernels_tied: |on| kernels(on, Activation::LnCosh, true, Some(&point_reflection())) => times_on_a_device;
+    dense_module: |on| dense(on, Laplacian::Exact) => |_| PLAIN;
+    separable_module_with_probes: separable_module => |_| DRAWS;
 }
 
-// Convolutions cost milliseconds where other potentials cost microseconds: one evaluation of two layers is checked in both
-// precisions, whole solves of one layer in double precision, and those of two layers in single precision against double. libtorch does
-// them, on its devices.
+/// Of one coordinate the estimate by probes is exact.
+#[test]
+fn a_term_with_probes_evaluated() {
+    for on in [Precision::F64, Precision::F32].into_iter().flat_map(spaces) {
+        let mut term = two_layer(on, 1, [6, 5], Activation::Softplus, (true, 2));
+        assert_eq!(potential(&on, &mut term), Coverage { draws: true, ..TIMES.evaluation });
+    }
+}
+
+#[test]
+fn the_ridge_over_the_space_is_the_one_of_this_backend() {
+    for on in [Precision::F64, Precision::F32].into_iter().flat_map(spaces) {
+        for (activation, bias) in [(Activation::Softplus, true), (Activation::LnCosh, false)] {
+            same_field(&on, &over_the_space(on, 6, activation, bias), &gained(on, 6, activation, bias), 256.0);
+        }
+    }
+}
+
+// Convolutions cost milliseconds where other potentials cost microseconds. So one evaluation of two layers is checked
+// in both precisions, whole solves of one layer in double precision, and those of two layers in single precision
+// against double. libtorch does them, on its devices.
 #[test]
 fn convolutions_evaluated() {
     for precision in [Precision::F64, Precision::F32] {
         for on in devices(precision) {
-            potential(&on, &mut convolutional(on));
-            potential(&on, &mut u_shaped(on, 0));
+            assert_eq!(potential(&on, &mut convolutional(on)), PLAIN.evaluation);
+            assert_eq!(potential(&on, &mut u_shaped(on, 0)), TIMES.evaluation);
         }
     }
 }
 
 #[test]
 fn a_convolution_solved() {
-    devices(Precision::F64).iter().for_each(|on| solves(on, &mut shallow(*on)));
+    devices(Precision::F64).into_iter().for_each(|on| solves_cover(on, &mut shallow(on), PLAIN));
 }
 
 #[test]
 fn convolutions_solved_in_single_precision() {
     let outcome = |on: Tch, potential: &dyn Potential<Tch>| {
         let integrator = FixedStep::new(Method::Rk4.tableau(), 10).unwrap();
-        let flow = Flow {
-            space: &on,
-            potential,
-            integrator: &integrator,
-            duration: 0.8,
-            coordinates: Coordinates::Auto,
-            memory: Memory::Stages,
-        };
+        let flow = Flow { duration: 0.8, ..Flow::new(&on, potential, &integrator) };
         let key = RngKey::new(9, Purpose::Train, 0);
-        let batch = key.normals(0..5, potential.dim());
-        let found = NegativeLogLikelihood::default().evaluate(&flow, &batch, key, true).unwrap();
+        let batch = Batch::new(key.normals(0..5, potential.dim()), potential.dim()).unwrap();
+        let how = Evaluation::new(key).with_gradient();
+        let found = NegativeLogLikelihood::default().evaluate(&flow, &batch, &how).unwrap();
         let gradient = found.gradient.unwrap();
         [vec![found.losses], gradient.iter().map(|g| on.download(g)).collect()].concat()
     };
@@ -314,20 +365,35 @@ fn orders() {
 }
 
 #[test]
-fn what_draws_in_secret_is_not_recorded() {
-    for on in spaces(Precision::F64) {
-        let known = |of: &dyn Potential<Tch>| [of.identity().is_some(), of.chooses().is_some()];
-        assert_eq!(known(&ridge(on, 5, 7, Activation::Softplus, true)), [true, false]);
-        for draw in [SymmetryDraw::PerSolve, SymmetryDraw::PerStage] {
-            assert_eq!(known(&symmetrised(on, draw)), [false, true]);
-            let twice = Symmetrised::new(on, symmetrised(on, draw), shifts(5), draw).unwrap();
-            assert_eq!(known(&twice), [false, false]);
-            let sum = flow_core::Sum::new(on, vec![("turned".into(), Box::new(symmetrised(on, draw)))]).unwrap();
-            assert_eq!(known(&sum), [false, false]);
-        }
-        assert_eq!(known(&u_shaped(on, 0)), [true, false]);
-        assert_eq!(known(&u_shaped(on, 2)), [false, false]);
+fn all_but_modules_can_be_captured() {
+    let on = devices(Precision::F64)[0];
+    let of = |potential: &dyn Potential<Tch>| potential.cache_key();
+    assert!(of(&ridge(on, 5, 7, Activation::Softplus, true)).is_some());
+    assert!([0, 2].into_iter().all(|probes| of(&u_shaped(on, probes)).is_some()));
+    for draw in [SymmetryDraw::PerSolve, SymmetryDraw::PerStage] {
+        assert!(of(&symmetrised(on, draw)).is_some());
+        let twice = Symmetrised::new(on, symmetrised(on, draw), shifts(5), draw).unwrap();
+        assert!(of(&twice).is_some());
+        let sum = |term: Box<dyn Potential<Tch>>| flow_core::Sum::new(on, vec![("term".into(), term)]).unwrap();
+        assert!(of(&sum(Box::new(twice))).is_some());
+        assert!(of(&sum(Box::new(dense(on, Laplacian::Exact)))).is_none());
     }
+    // No two of them have the same, not even one that was changed.
+    let one = ridge(on, 5, 7, Activation::Softplus, true);
+    let key = of(&one);
+    assert_ne!(key, of(&one.with_time(basis(TimeFamily::Cosine))));
+}
+
+/// A solve of so many rows at a key, in x.
+fn a_solve(rows: usize, key: RngKey) -> Solve {
+    Solve { rows, block_rows: rows, key, coordinates: Coordinates::X, evaluations: Some(1), laplacians: true }
+}
+
+/// All rows of a solve at x, with what the potential draws for them.
+fn block(on: &Tch, of: &dyn Potential<Tch>, solve: &Solve, x: &[f64]) -> Block<Tch> {
+    let (rows, width) = (0..solve.rows, of.draw_width(solve));
+    let draws = (width > 0).then(|| on.upload(solve.rows, width, &of.draw(solve, rows.clone())));
+    Block { draws, ..Block::new(rows, on.upload(solve.rows, of.dim(), x)) }
 }
 
 #[test]
@@ -335,11 +401,11 @@ fn feature_space_is_taken_where_it_pays() {
     for (dim, hidden, pays) in [(4, 7, true), (4, 8, false), (4, 9, false)] {
         for on in spaces(Precision::F64) {
             let ridge = ridge(on, dim, hidden, Activation::LnCosh, false);
-            let solve = Solve { rows: 1, key: RngKey::new(0, Purpose::Evaluate, 0), coordinates: Coordinates::Auto };
-            let field = ridge.freeze(&solve);
-            let (mut chart, state) = field.enter(0..1, on.zeros(1, dim));
+            let solve = a_solve(1, RngKey::new(0, Purpose::Evaluate, 0));
+            let field = ridge.freeze(&Solve { coordinates: Coordinates::Auto, ..solve });
+            let (mut block, state) = field.enter(block(&on, &ridge, &solve, &vec![0.0; dim]));
             let mut velocity = state.clone();
-            chart.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
+            block.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
             assert_eq!(ridge.feature_stages(), u64::from(pays));
         }
     }
@@ -348,11 +414,11 @@ fn feature_space_is_taken_where_it_pays() {
 /// ∇²φ of a batch of equal rows at the key of a step, one figure per row.
 fn laplacian(on: &Tch, of: &dyn Potential<Tch>, rows: usize, step: u64) -> Vec<f64> {
     let x: Vec<f64> = [0.4, -0.3, 0.8, 0.1].into_iter().cycle().take(of.dim()).collect::<Vec<_>>().repeat(rows);
-    let solve = Solve { rows, key: RngKey::new(1, Purpose::Train, step), coordinates: Coordinates::X };
+    let solve = a_solve(rows, RngKey::new(1, Purpose::Train, step));
     let field = of.freeze(&solve);
-    let (mut chart, state) = field.enter(0..rows, on.upload(rows, of.dim(), &x));
+    let (mut block, state) = field.enter(block(on, of, &solve, &x));
     let (mut velocity, mut laplacian) = (on.zeros(rows, of.dim()), on.column_zeros(rows));
-    chart.evaluate(Stage { t: 0.2, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
+    block.evaluate(Stage { t: 0.2, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
     on.download_column(&laplacian)
 }
 
@@ -382,20 +448,23 @@ fn probes_are_right_on_average_and_stay_during_a_solve() {
     }
 }
 
-/// The cotangents of the point and of all parameters for a fixed one of the velocity, with the residuals of the evaluation or without.
+/// The cotangents of the point and of all parameters for a fixed one of the velocity, with the residuals of the
+/// evaluation or without. No Laplacians, and no probes of them.
 fn matching_pullback(on: &Tch, of: &dyn Potential<Tch>, remembers: bool) -> Vec<Vec<f64>> {
     let (rows, dim) = (16, of.dim());
     let key = RngKey::new(1, Purpose::Train, 0);
-    let field = of.freeze(&Solve { rows, key, coordinates: Coordinates::X });
-    let (mut chart, state) = field.enter(0..rows, on.upload(rows, dim, &key.normals(0..rows, dim)));
+    let solve = Solve { laplacians: false, ..a_solve(rows, key) };
+    assert_eq!(of.draw_width(&solve), 0);
+    let field = of.freeze(&solve);
+    let (mut block, state) = field.enter(block(on, of, &solve, &key.normals(0..rows, dim)));
     let (mut velocity, stage, mut residuals) = (on.zeros(rows, dim), Stage { t: 0.2, index: 0 }, Vec::new());
-    chart.evaluate(stage, &state, &mut velocity, None, remembers.then_some(&mut residuals));
+    block.evaluate(stage, &state, &mut velocity, None, remembers.then_some(&mut residuals));
     let (bar, mut state_bar) = (on.upload(rows, dim, &key.noise(0..rows, dim)), on.zeros(rows, dim));
-    // Twice: a residuals stays good, and shares add up.
+    // Twice: residuals stay good, and shares add up.
     for _ in 0..2 {
-        chart.pullback(stage, &state, &residuals, &bar, None, Some(&mut state_bar));
+        block.pullback(stage, &state, &residuals, &bar, None, Some(&mut state_bar));
     }
-    let (x_bar, share) = chart.enter_pullback(state_bar);
+    let (x_bar, share) = block.enter_pullback(state_bar);
     [x_bar].into_iter().chain(field.gradient(share)).map(|bar| on.download(&bar)).collect()
 }
 
@@ -422,17 +491,11 @@ fn the_gradient_through_probes_is_that_of_the_estimate() {
         let mut of = dense(on, Laplacian::Hutchinson { probes: 2 });
         let integrator = FixedStep::new(Method::Rk4.tableau(), 3).unwrap();
         let key = RngKey::new(9, Purpose::Train, 0);
-        let batch = key.normals(0..5, 4);
+        let batch = Batch::new(key.normals(0..5, 4), 4).unwrap();
         let outcome = |of: &ModulePotential| {
-            let flow = Flow {
-                space: &on,
-                potential: of,
-                integrator: &integrator,
-                duration: 0.7,
-                coordinates: Coordinates::Auto,
-                memory: Memory::Stages,
-            };
-            NegativeLogLikelihood::default().evaluate(&flow, &batch, key, true).unwrap()
+            let flow = Flow { duration: 0.7, ..Flow::new(&on, of, &integrator) };
+            let how = Evaluation::new(key).with_gradient();
+            NegativeLogLikelihood::default().evaluate(&flow, &batch, &how).unwrap()
         };
         let gradient = outcome(&of).gradient.unwrap();
         let step = 1e-4;

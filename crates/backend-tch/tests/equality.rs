@@ -1,16 +1,16 @@
-//! The same model on this backend and on backend-ndarray: losses, gradients and files.
+//! The same model on this backend and on backend-ndarray: losses, gradients and checkpoints.
 #![cfg(maflow_tch)]
 
 mod common;
 
 use backend_ndarray::{Cpu, Real};
 use backend_tch::{Activation, Device, Network, Options, Tch, Term};
-use common::{as_a_device, spaces};
-use flow_core::checkpoint::{Checkpoint, Tensor};
+use common::{emulated, spaces};
 use flow_core::conformance::assert_close;
 use flow_core::{
-    Centres, Coordinates, Energy, Estimator, FixedStep, Flow, FreeEnergy, Group, Memory, Method, NegativeLogLikelihood,
-    Objective, Potential, Precision, Purpose, RngKey, Space, TimeBasis, TimeFamily,
+    Batch, Centres, Checkpoint, Coordinates, Evaluation, FixedStep, Flow, FreeEnergy, Group, Method,
+    NegativeLogLikelihood, Objective, PointEnergy, Potential, Precision, Purpose, RngKey, Space, Tensor, TimeBasis,
+    TimeFamily, cut,
 };
 
 /// The sizes of one of the paper's two experiments (its Table 2), with fewer rows and steps of the same length.
@@ -29,36 +29,28 @@ const MNIST: Configuration =
 const ISING: Configuration =
     Configuration { dim: 256, hidden: 512, activation: Activation::LnCosh, bias: false, width: 1.0, rows: 6 };
 
-/// `E = ‖x‖²/2 − Σ ln cosh x`.
-struct Target(usize);
-
-impl Energy for Target {
-    fn dim(&self) -> usize {
-        self.0
-    }
-
-    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
-        x.iter().zip(gradient).fold(0.0, |sum, (x, g)| {
-            *g = x - x.tanh();
-            sum + 0.5 * x * x - Activation::LnCosh.value(*x)
-        })
-    }
-}
-
 /// Losses, and the gradient of every parameter.
 type Figures = (Vec<f64>, Vec<Vec<f64>>);
 
 fn figures<S: Space>(space: &S, potential: &dyn Potential<S>, of: &Configuration, coordinates: Coordinates) -> Figures {
     let integrator = FixedStep::new(Method::Rk4.tableau(), 5).unwrap();
-    let memory = Memory::Stages;
-    let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
+    let flow = Flow { duration: 0.5, coordinates, ..Flow::new(space, potential, &integrator) };
     let key = RngKey::new(4, Purpose::Train, 0);
-    let batch: Vec<f64> = key.normals(0..of.rows, of.dim).iter().map(|x| of.width * x).collect();
+    let x = key.normals(0..of.rows, of.dim).iter().map(|x| of.width * x).collect();
+    // E = ‖x‖²/2 − Σ ln cosh x.
+    let energy = PointEnergy::new(of.dim, |x, gradient| {
+        let of_coordinate = |(x, g): (&f64, &mut f64)| {
+            *g = x - x.tanh();
+            0.5 * x * x - Activation::LnCosh.value(*x)
+        };
+        Ok(x.iter().zip(gradient).map(of_coordinate).sum())
+    });
     let objective: &dyn Objective<S> = match of.activation {
         Activation::Softplus => &NegativeLogLikelihood::default(),
-        Activation::LnCosh => &FreeEnergy { energy: Target(of.dim), transport_cost: 0.0, gradient: Estimator::Total },
+        Activation::LnCosh => &FreeEnergy::new(energy),
     };
-    let outcome = objective.evaluate(&flow, &batch, key, true).unwrap();
+    let batch = Batch::new(x, of.dim).unwrap();
+    let outcome = objective.evaluate(&flow, &batch, &Evaluation::new(key).with_gradient()).unwrap();
     (outcome.losses, outcome.gradient.unwrap().iter().map(|g| space.download(g)).collect())
 }
 
@@ -69,7 +61,7 @@ fn agree<T: Real>(of: Configuration, tolerance: f64) {
     for coordinates in [Coordinates::X, Coordinates::Feature] {
         let expected = figures(&cpu, &reference, &of, coordinates);
         let mut on = spaces(T::PRECISION);
-        on.extend(as_a_device(T::PRECISION, T::PRECISION));
+        on.extend(emulated(T::PRECISION, T::PRECISION));
         for tch in on {
             let ridge = backend_tch::Ridge::new(tch, dim, hidden, activation, bias, 7).unwrap();
             let before = tch.kernel_launches();
@@ -109,7 +101,8 @@ fn mnist_in_single_precision() {
     agree::<f32>(MNIST, 1e-4);
 }
 
-/// Rows enough for the processor's matrix units, where it has any, in one block here; in four, for the other backend's solves, too few.
+/// Rows enough for the processor's matrix units, where it has any, in one block here; in four, for the other backend's
+/// solves, too few.
 #[test]
 fn a_larger_batch_in_single_precision() {
     agree::<f32>(Configuration { dim: 520, hidden: 530, rows: 40, ..MNIST }, 1e-4);
@@ -159,7 +152,8 @@ fn coefficients_in_time_in_double_precision() {
     }
 }
 
-/// Fills the parameters of a term and of its reference alike, and compares solves, whose figures and gradients have to be the same.
+/// Fills the parameters of a term and of its reference alike, and compares solves, whose figures and gradients have to
+/// be the same.
 fn same_term(
     tch: Tch,
     mut term: backend_tch::Term,
@@ -264,36 +258,29 @@ fn sums_over_orbits_in_double_precision() {
     }
 }
 
-fn save<S: Space>(space: &S, potential: &dyn Potential<S>, path: &std::path::Path) {
-    let tensor = |p: &&flow_core::Parameter<S>| Tensor::from_array(space, &*p.name, &p.shape, &p.value);
-    let tensors = potential.parameters().iter().map(tensor).collect();
-    Checkpoint { tensors, ..Checkpoint::default() }.write(path).unwrap();
-}
-
-fn restore<S: Space>(space: &S, potential: &mut dyn Potential<S>, path: &std::path::Path) {
-    Checkpoint::read(path).unwrap().load_parameters(space, potential.parameters_mut(), path).unwrap();
+fn checkpoint<S: Space>(space: &S, potential: &dyn Potential<S>) -> Checkpoint {
+    let tensor = |p: &flow_core::Parameter<S>| Tensor::from_array(space, &*p.name, &p.shape, &p.value);
+    Checkpoint { tensors: potential.parameters().into_iter().map(tensor).collect(), ..Checkpoint::default() }
 }
 
 #[test]
 fn checkpoints_move_between_backends() {
     let of = Configuration { dim: 9, hidden: 12, ..MNIST };
-    let folder = tempfile::tempdir().unwrap();
-    let (there, back) = (folder.path().join("there.safetensors"), folder.path().join("back.safetensors"));
     let cpu = Cpu::<f64>::new(1);
     let ridge = |seed| backend_ndarray::Ridge::new(cpu.clone(), 9, 12, of.activation, true, seed).unwrap();
     let first = ridge(1);
-    save(&cpu, &first, &there);
+    let there = checkpoint(&cpu, &first);
     let expected = figures(&cpu, &first, &of, Coordinates::Auto);
     for tch in spaces(Precision::F64) {
         let mut second = backend_tch::Ridge::new(tch, 9, 12, of.activation, true, 2).unwrap();
         assert_ne!(figures(&tch, &second, &of, Coordinates::Auto).0, expected.0);
-        restore(&tch, &mut second, &there);
+        there.load_parameters(&tch, second.parameters_mut()).unwrap();
         let found = figures(&tch, &second, &of, Coordinates::Auto);
         assert_close("losses there", &found.0, &expected.0, 1e-13, 0.0);
-        save(&tch, &second, &back);
-        assert_eq!(Checkpoint::read(&back).unwrap(), Checkpoint::read(&there).unwrap());
+        let back = checkpoint(&tch, &second);
+        assert_eq!(back, there);
         let mut third = ridge(3);
-        restore(&cpu, &mut third, &back);
+        back.load_parameters(&cpu, third.parameters_mut()).unwrap();
         assert_eq!(figures(&cpu, &third, &of, Coordinates::Auto), expected);
     }
 }
@@ -305,8 +292,9 @@ fn blocks_of_rows_on_their_own_threads_give_what_one_gives() {
     drop(spaces(Precision::F64));
     let on = |threads| Tch::new(Device::Cpu, Precision::F64, Options { threads, allow_tf32: false }).unwrap();
     let (several, one) = (on(3), on(3).with_whole_batches());
-    assert_eq!(several.map_rows(50, |rows| rows.len()), [16, 17, 17]);
-    assert_eq!(one.map_rows(50, |rows| rows.len()), [50]);
+    let heights = |space: Tch| space.map_blocks(cut(50, space.blocks(50)), |rows| rows.len());
+    assert_eq!((heights(several), heights(one)), (vec![16, 17, 17], vec![50]));
+    assert_eq!([0, 7, 16, 23].map(|rows| several.blocks(rows)), [0, 1, 2, 2]);
     let basis = TimeBasis::new(TimeFamily::Cosine, 2, 1.0).unwrap();
     let network = Network { side: 4, channels: [3, 4], hidden: 5, probes: 1 };
     let (activation, time) = (Activation::LnCosh, basis);
@@ -340,12 +328,11 @@ fn blocks_of_rows_on_their_own_threads_give_what_one_gives() {
         }
         let found = [several, one].map(|space| {
             let integrator = FixedStep::new(Method::Rk4.tableau(), 3).unwrap();
-            let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
-            let potential = &*potential;
-            let flow = Flow { space: &space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
+            let flow = Flow { duration: 0.5, ..Flow::new(&space, &*potential, &integrator) };
             let key = RngKey::new(4, Purpose::Train, 0);
-            let outcome =
-                NegativeLogLikelihood::default().evaluate(&flow, &key.normals(0..50, dim), key, true).unwrap();
+            let (batch, how) =
+                (Batch::new(key.normals(0..50, dim), dim).unwrap(), Evaluation::new(key).with_gradient());
+            let outcome = NegativeLogLikelihood::default().evaluate(&flow, &batch, &how).unwrap();
             let gradient: Vec<_> = outcome.gradient.unwrap().iter().flat_map(|g| space.download(g)).collect();
             assert!(gradient.iter().any(|g| *g != 0.0));
             [outcome.losses, gradient]
@@ -367,5 +354,5 @@ fn denormal_numbers_count_as_zero_where_blocks_are_worked_on() {
         assert!(tch.download(&small).iter().all(|x| *x > 0.9e-37), "normal numbers stay");
         tch.download(&out).iter().filter(|x| **x != 0.0).count()
     };
-    assert_eq!(tch.map_rows(16, survivors), [0, 0]);
+    assert_eq!(tch.map_blocks(vec![0..8, 8..16], survivors), [0, 0]);
 }

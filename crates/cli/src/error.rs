@@ -81,7 +81,56 @@ impl CliError {
 impl From<flow_core::Error> for CliError {
     fn from(error: flow_core::Error) -> Self {
         match error {
-            flow_core::Error::Io { action, path, source } => Self::file(action, path, source),
+            flow_core::Error::Store(error) => match error.downcast::<maflow::Error>() {
+                Ok(error) => (*error).into(),
+                Err(error) => Self::Failed(error.to_string()),
+            },
+            flow_core::Error::Setting { name, value, expected } => Self::Failed(format!(
+                "{} is {value}, but must be {expected}; change it in the configuration",
+                key_of(name)
+            )),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The key of a recipe that sets a parameter of the library; the parameter's own name where no key does.
+fn key_of(parameter: &'static str) -> &'static str {
+    match parameter {
+        "learning_rate" => "train.learning_rate",
+        "batch" => "train.batch",
+        "blocks" => "train.blocks",
+        "clip_norm" => "train.clip_norm",
+        "average" => "train.average",
+        "betas[0]" | "betas[1]" => "train.betas",
+        "weight_decay" => "train.weight_decay",
+        "max_level" => "train.max_flow_steps",
+        "watch_tolerance" => "train.watch_tolerance",
+        "checkpoint_every" => "train.checkpoint_every",
+        "keep" => "train.keep",
+        "steps" => "flow.steps",
+        "method" => "evaluate.method",
+        "absolute tolerance" => "evaluate.atol",
+        "relative tolerance" => "evaluate.rtol",
+        "duration" => "flow.time",
+        "sites" => "target.size",
+        "hidden" => "potential.hidden",
+        "kernels" => "potential.kernels",
+        "channels" => "potential.channels",
+        "time_terms" => "potential.time_terms",
+        "centres" => "potential.centres",
+        "interval" => "potential.interval",
+        "sharpness" => "potential.sharpness",
+        "symmetry group" => "potential.symmetry.group",
+        own => own,
+    }
+}
+
+impl From<maflow::Error> for CliError {
+    fn from(error: maflow::Error) -> Self {
+        match error {
+            maflow::Error::Io { action, path, source } => Self::file(action, path, source),
+            maflow::Error::Core(error) => error.into(),
             error => Self::Failed(error.to_string()),
         }
     }

@@ -26,7 +26,7 @@ pub fn take<S: Space>(
     let flow = trained.flow(space, config, &*integrator);
     let objective = problem.objective::<S>();
     let mut task = Task::start("evaluating", rows.batches());
-    let batches = |i| if interrupt::requested() { Err(CliError::interrupted().into()) } else { Ok(rows.batch(i)) };
+    let batches = |i| if interrupt::requested() { Err(CliError::interrupted().into()) } else { rows.core_batch(i) };
     // A field that is random in time has no limit of small steps: one halving shows by how much figures vary.
     let random_in_time = trained.potential.random_in_time();
     let refinements = if random_in_time { 1 } else { config.evaluate.refinements };

@@ -1,7 +1,6 @@
 //! What hears of every gradient step: metrics file, log and progress display.
 
-use flow_core::Error;
-use flow_core::train::{Observer, StepMetrics};
+use flow_core::{Error, Observer, StepMetrics};
 
 use crate::interrupt;
 use crate::metrics::{Metrics, Row};
@@ -63,7 +62,7 @@ impl<'a> Listener<'a> {
             loss_error: per_site(metrics.loss.standard_error),
             learning_rate: metrics.learning_rate,
             gradient_norm: metrics.gradient_norm,
-            flow_steps: metrics.flow_steps as u64,
+            flow_steps: metrics.level,
             integration_error: metrics.integration_error.map(per_site),
             validation: validation.map(|v| per_site(v.figure)),
             // One row alone has none.
@@ -136,7 +135,7 @@ mod tests {
                 loss: Mean::of(&[1.0, 2.0]),
                 learning_rate: 1e-3,
                 gradient_norm: 1.0,
-                flow_steps: 10,
+                level: 10,
                 integration_error: None,
                 validation: None,
                 seconds: 0.0,

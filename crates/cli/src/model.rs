@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use datasets::Standardisation;
 use datasets::lattice::{Lattice, LatticeSymmetry};
-use flow_core::checkpoint::{Checkpoint, CheckpointFolder};
-use flow_core::{Adaptive, FixedStep, Flow, Group, Integrator, Potential, Space, Sum, Symmetrised, SymmetryDraw};
+use flow_core::{
+    Adaptive, Checkpoint, FixedStep, Flow, Group, Integrator, Potential, Space, Sum, Symmetrised, SymmetryDraw,
+};
+use maflow::checkpoint::{self, CheckpointFolder};
 
 use crate::config::{self, Config, Draw, Generator, Symmetry, Target};
 use crate::engine::{Engine, sharpened};
@@ -169,8 +171,8 @@ impl<S: Space> Trained<S> {
 pub fn load<E: Engine>(engine: &E, config: &Config, path: &Path) -> Result<Trained<E::Space>, CliError> {
     let (checkpoint, file) = checkpoint(path)?;
     let mut potential = potential(engine, config)?;
-    checkpoint.load_trained(engine.space(), potential.parameters_mut(), &file)?;
-    let flow_steps = checkpoint.train_state(&file)?.map_or(config.flow.steps, |state| state.flow_steps);
+    checkpoint.load_trained(engine.space(), potential.parameters_mut())?;
+    let flow_steps = checkpoint.state.map_or(config.flow.steps, |state| state.level as usize);
     let standardisation = standard::read(path, config)?;
     Ok(Trained { potential, flow_steps, standardisation, file })
 }
@@ -183,12 +185,12 @@ pub fn load<E: Engine>(engine: &E, config: &Config, path: &Path) -> Result<Train
 pub fn checkpoint(path: &Path) -> Result<(Checkpoint, PathBuf), CliError> {
     let folder = CheckpointFolder::open(&run_dir::checkpoints(path), 1)?;
     if let Some(best) = folder.best() {
-        match Checkpoint::read(&best) {
+        match checkpoint::read(&best) {
             Ok(checkpoint) => return Ok((checkpoint, best)),
             Err(error) => output::note(&format!("maflow: {error}; the newest is used instead")),
         }
     }
-    let newest = folder.newest(None)?.ok_or_else(|| {
+    let newest = folder.newest(false)?.ok_or_else(|| {
         CliError::Failed(format!(
             "{0} has no checkpoint yet; train it: maflow train --resume --out {0}",
             path.display()

@@ -97,7 +97,7 @@ impl RunDir {
         for folder in [self.path.clone(), self.checkpoints(), self.plots()] {
             let Ok(entries) = fs::read_dir(folder) else { continue };
             for entry in entries.flatten() {
-                if entry.file_name().to_string_lossy().starts_with(flow_core::checkpoint::PARTIAL) {
+                if entry.file_name().to_string_lossy().starts_with(maflow::files::PARTIAL) {
                     let _ = fs::remove_file(entry.path());
                 }
             }

@@ -1,9 +1,9 @@
 //! The settings of a training in the words of flow-core.
 
-use flow_core::AdamSettings;
-use flow_core::train::TrainSettings;
+use flow_core::{AdamSettings, FixedStep, FlowModel, NegativeLogLikelihood, Potential, Space, TrainSettings};
 
 use crate::config::{Config, Gradient, Objective, Optimizer, Schedule};
+use crate::error::CliError;
 use crate::model;
 use crate::problem::Problem;
 
@@ -50,6 +50,20 @@ fn of(config: &Config, problem: &Problem) -> TrainSettings {
     TrainSettings { validate_every, ..with_steps(config, problem.training_steps(train)) }
 }
 
+/// The flow of a configuration as training has it, with a likelihood for its objective until another is set.
+///
+/// # Errors
+/// Settings that a method cannot have.
+pub fn model<S: Space>(space: &S, config: &Config, potential: Box<dyn Potential<S>>) -> Result<FlowModel<S>, CliError> {
+    let flow = &config.flow;
+    let integrator = FixedStep::new(model::tableau(flow.method), flow.steps)?;
+    let objective = Box::new(NegativeLogLikelihood::default());
+    let mut trained = FlowModel::new(space.clone(), potential, Box::new(integrator), objective);
+    (trained.duration, trained.coordinates) = (flow.time, model::coordinates(flow.coordinates));
+    trained.memory = model::memory(flow.memory);
+    Ok(trained)
+}
+
 /// Settings of a training of so many steps, whatever the data, without validation.
 pub fn with_steps(config: &Config, steps: u64) -> TrainSettings {
     let (train, flow) = (&config.train, &config.flow);
@@ -73,12 +87,8 @@ pub fn with_steps(config: &Config, steps: u64) -> TrainSettings {
         clip_norm: train.clip_norm,
         average: train.average,
         seed: train.seed,
-        tableau: model::tableau(flow.method),
-        flow_steps: flow.steps,
-        max_flow_steps: train.max_flow_steps.max(flow.steps),
-        duration: flow.time,
-        coordinates: model::coordinates(flow.coordinates),
-        memory: model::memory(flow.memory),
+        blocks: train.blocks,
+        max_level: train.max_flow_steps.max(flow.steps) as u64,
         watch_every: train.watch_every as u64,
         watch_tolerance: train.watch_tolerance,
         validate_every: 0,

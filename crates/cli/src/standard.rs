@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use datasets::Standardisation;
-use flow_core::Precision;
-use flow_core::checkpoint::{Checkpoint, Tensor};
+use flow_core::{Precision, Tensor};
+use maflow::tensor_file::TensorFile;
 
 use crate::config::{Config, Standardise, Target};
 use crate::error::CliError;
@@ -42,7 +42,8 @@ pub fn write(run: &Path, config: &Config, map: &Standardisation) -> Result<(), C
     let directions = map.directions().map(|directions| tensor("directions", &[n, n], directions));
     let tensors = [tensor("mean", &[n], map.mean()), tensor("deviations", &[n], map.deviations())];
     let metadata = HashMap::from([("standardise".to_owned(), kind.name().to_owned())]);
-    Ok(Checkpoint { tensors: tensors.into_iter().chain(directions).collect(), metadata }.write(&file(run))?)
+    let tensors = tensors.into_iter().chain(directions).collect();
+    Ok(TensorFile { tensors, metadata, ..TensorFile::default() }.write(&file(run))?)
 }
 
 /// The standardisation that a run was trained with; the identity where there was none.
@@ -51,7 +52,7 @@ pub fn write(run: &Path, config: &Config, map: &Standardisation) -> Result<(), C
 /// When it is not what the configuration says, or its file is damaged.
 pub fn read(run: &Path, config: &Config) -> Result<Standardisation, CliError> {
     let (path, wanted) = (file(run), kind(config).name());
-    let kept = if path.exists() { Some(Checkpoint::read(&path)?) } else { None };
+    let kept = if path.exists() { Some(TensorFile::read(&path)?) } else { None };
     let found = kept.as_ref().and_then(|kept| kept.metadata.get("standardise")).map_or("none", String::as_str);
     if found != wanted {
         return Err(CliError::Usage(format!(
@@ -61,7 +62,7 @@ pub fn read(run: &Path, config: &Config) -> Result<Standardisation, CliError> {
         )));
     }
     let Some(kept) = kept else { return Ok(Standardisation::identity(config.dimension())) };
-    let bad = |reason: String| flow_core::Error::Checkpoint { path: path.clone(), reason };
+    let bad = |reason: String| maflow::Error::Unusable { path: path.clone(), reason };
     let values = |name: &str| kept.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| &tensor.values);
     let numbers = |name: &str| values(name).cloned().ok_or_else(|| bad(format!("it has no tensor `{name}`")));
     let directions = values("directions").map(Vec::as_slice);

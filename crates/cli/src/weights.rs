@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use flow_core::checkpoint::{Checkpoint, Tensor};
-use flow_core::{Error, Precision};
+use flow_core::{Checkpoint, Error, Precision, Tensor};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 

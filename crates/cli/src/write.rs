@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use flow_core::checkpoint::{write_whole, write_whole_with};
+use maflow::files::{write_whole, write_whole_with};
 
 use crate::error::CliError;
 

@@ -1,6 +1,7 @@
 //! The centres of the separable potentials of all backends, `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`.
 
-use crate::{Activation, Error};
+use crate::activation::Activation;
+use crate::error::Error;
 
 /// The centres c of a separable potential: `count` equally spaced ones from `from` to `to`, both included, the same for all coordinates.
 ///
@@ -42,14 +43,14 @@ impl Centres {
     pub fn check(&self) -> Result<(), Error> {
         let Self { count, from, to, sharpness } = *self;
         if count < 2 {
-            return Err(Error::setting("potential.centres", count, "at least 2"));
+            return Err(Error::setting("centres", count, "at least 2"));
         }
         if !(to > from && (to - from).is_finite()) {
             let expected = "two finite numbers, the lower first";
-            return Err(Error::setting("potential.interval", format!("[{from}, {to}]"), expected));
+            return Err(Error::setting("interval", format!("[{from}, {to}]"), expected));
         }
         if !(sharpness > 0.0 && sharpness <= 4.0) {
-            return Err(Error::setting("potential.sharpness", sharpness, "above 0 and at most 4"));
+            return Err(Error::setting("sharpness", sharpness, "above 0 and at most 4"));
         }
         Ok(())
     }
@@ -91,7 +92,7 @@ mod tests {
             (Centres { sharpness: 4.1, ..good }, "sharpness"),
         ] {
             let error = bad.check().unwrap_err().to_string();
-            assert!(error.contains(&format!("potential.{name}")), "{bad:?}: {error}");
+            assert!(error.contains(name), "{bad:?}: {error}");
         }
     }
 }

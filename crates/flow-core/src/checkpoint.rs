@@ -1,24 +1,19 @@
-//! Checkpoints: safetensors files written whole or not at all, and the folder that keeps the last few and the best.
+//! What a training leaves to go on from: arrays and state; and the seam for whoever keeps it. No files: those are elsewhere.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use serde::{Deserialize, Serialize};
 
-use safetensors::{Dtype, SafeTensors, View};
+use crate::error::Error;
+use crate::parameter::{Parameter, rows_and_cols};
+use crate::space::{Precision, Space};
 
-use crate::train::TrainState;
-use crate::{Error, Parameter, Precision, Space};
-
-/// One array of a file.
+/// One array with its name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
-    /// Name in the file.
+    /// Name.
     pub name: String,
     /// Shape.
     pub shape: Vec<usize>,
-    /// Precision in the file.
+    /// Precision that the numbers were computed in.
     pub precision: Precision,
     /// The numbers, last index fastest.
     pub values: Vec<f64>,
@@ -31,118 +26,88 @@ impl Tensor {
     }
 }
 
-impl View for &Tensor {
-    fn dtype(&self) -> Dtype {
-        match self.precision {
-            Precision::F32 => Dtype::F32,
-            Precision::F64 => Dtype::F64,
-        }
+/// What a training must remember beside its arrays.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TrainState {
+    /// Gradient steps made.
+    pub step: u64,
+    /// Steps of the optimiser, which its bias correction needs.
+    pub adam_steps: u64,
+    /// How finely the model integrates now, see [`Integrator::level`](crate::Integrator::level): steps, for a fixed step. 0: not at all.
+    #[serde(rename = "flow_steps")]
+    pub level: u64,
+    /// Factor on the learning rate, halved by every roll-back.
+    pub learning_rate_scale: f64,
+    /// Roll-backs so far.
+    pub rollbacks: u32,
+    /// Lowest validation figure so far.
+    pub best: Option<f64>,
+    /// Seconds of training so far.
+    pub seconds: f64,
+}
+
+impl TrainState {
+    /// All of it as numbers; NaN for no best.
+    fn numbers(&self) -> [f64; 7] {
+        let Self { step, adam_steps, level, learning_rate_scale, rollbacks, best, seconds } = *self;
+        let best = best.unwrap_or(f64::NAN);
+        [step as f64, adam_steps as f64, level as f64, learning_rate_scale, rollbacks.into(), best, seconds]
     }
 
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        match self.precision {
-            Precision::F32 => self.values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect(),
-            Precision::F64 => self.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        }
-    }
-
-    fn data_len(&self) -> usize {
-        self.values.len() * if self.precision == Precision::F32 { 4 } else { 8 }
+    /// The state with these [`TrainState::numbers`].
+    fn of_numbers(numbers: [f64; 7]) -> Self {
+        let [step, adam_steps, level, learning_rate_scale, rollbacks, best, seconds] = numbers;
+        let [step, adam_steps, level] = [step, adam_steps, level].map(|count| count as u64);
+        let (rollbacks, best) = (rollbacks as u32, Some(best).filter(|best| !best.is_nan()));
+        Self { step, adam_steps, level, learning_rate_scale, rollbacks, best, seconds }
     }
 }
 
-/// The content of a safetensors file: arrays, and text under keys.
+/// Arrays under their names, and the state of the training that they come from.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Checkpoint {
     /// The arrays.
     pub tensors: Vec<Tensor>,
-    /// Text under keys (the file's `__metadata__`).
-    pub metadata: HashMap<String, String>,
+    /// The state; `None` where there was no training.
+    pub state: Option<TrainState>,
+    /// Where it comes from, for messages: `checkpoint runs/a/step-00000100.safetensors`. Empty for one that was never stored.
+    pub origin: String,
 }
 
 impl Checkpoint {
-    /// Writes the file whole or not at all: a temporary file beside it, fsync, rename.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the file system refuses.
-    pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let named = self.tensors.iter().map(|t| (t.name.as_str(), t));
-        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone());
-        let bytes = safetensors::serialize(named, metadata)
-            .map_err(|e| Error::Checkpoint { path: path.into(), reason: e.to_string() })?;
-        write_whole(path, &bytes)
-    }
-
-    /// Reads a file with tensors of 32- or 64-bit floating point numbers.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::Checkpoint`] when it is truncated or no such file.
-    pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        let bad = |reason: String| Error::Checkpoint { path: path.into(), reason };
-        let file =
-            SafeTensors::deserialize(&bytes).map_err(|e| bad(format!("truncated or no safetensors file: {e}")))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
-        let mut tensors = Vec::new();
-        for (name, view) in file.tensors() {
-            let (precision, values) = match view.dtype() {
-                Dtype::F32 => (Precision::F32, numbers(view.data(), |b| f64::from(f32::from_le_bytes(b)))),
-                Dtype::F64 => (Precision::F64, numbers(view.data(), f64::from_le_bytes)),
-                other => return Err(bad(format!("tensor `{name}` has type {other:?}, but F32 or F64 is needed"))),
-            };
-            tensors.push(Tensor { name, shape: view.shape().to_vec(), precision, values });
-        }
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { tensors, metadata: header.metadata().clone().unwrap_or_default() })
-    }
-
-    /// The array of a name, checked for its shape and for NaN, in the precision of `space`.
-    /// `path` is for the message alone.
+    /// The tensor of a name, checked for its shape and for numbers that are not finite, in the precision of `space`.
     ///
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::Shape`], or [`Error::Checkpoint`] for numbers that are not finite.
-    pub fn array<S: Space>(&self, space: &S, name: &str, shape: &[usize], path: &Path) -> Result<S::Array, Error> {
-        let Some(tensor) = self.tensors.iter().find(|t| t.name == name) else {
-            let names: Vec<_> = self.tensors.iter().map(|t| t.name.as_str()).collect();
-            return Err(Error::MissingTensor { path: path.into(), name: name.into(), available: names.join(", ") });
-        };
-        if tensor.shape != shape {
-            let what = format!("tensor `{name}` of {}", path.display());
-            return Err(Error::Shape { what, found: tensor.shape.clone(), expected: shape.to_vec() });
-        }
+    pub fn array<S: Space>(&self, space: &S, name: &str, shape: &[usize]) -> Result<S::Array, Error> {
+        let tensor = self.tensor(name, shape)?;
         if let Some(at) = tensor.values.iter().position(|v| !v.is_finite()) {
-            let reason = format!("tensor `{name}` has {} at position {at}", tensor.values[at]);
-            return Err(Error::Checkpoint { path: path.into(), reason });
+            return Err(self.unusable(format!("tensor `{name}` has {} at position {at}", tensor.values[at])));
         }
         let (rows, cols) = rows_and_cols(shape);
         Ok(space.upload(rows, cols, &tensor.values))
+    }
+
+    /// The tensor of a name, checked for its shape.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<&Tensor, Error> {
+        let Some(tensor) = self.tensors.iter().find(|t| t.name == name) else {
+            let names: Vec<_> = self.tensors.iter().map(|t| t.name.as_str()).collect();
+            let (origin, available) = (self.origin(), names.join(", "));
+            return Err(Error::MissingTensor { origin, name: name.into(), available });
+        };
+        if tensor.shape != shape {
+            let what = format!("tensor `{name}` of {}", self.origin());
+            return Err(Error::Shape { what, found: tensor.shape.clone(), expected: shape.to_vec() });
+        }
+        Ok(tensor)
     }
 
     /// Sets parameters from the tensors of the same names; all or, on an error, none of them.
     ///
     /// # Errors
     /// As [`Checkpoint::array`].
-    pub fn load_parameters<S: Space>(
-        &self,
-        space: &S,
-        parameters: Vec<&mut Parameter<S>>,
-        path: &Path,
-    ) -> Result<(), Error> {
-        self.load(space, parameters, path, str::to_owned)
-    }
-
-    /// The state of the training that wrote it; none where there was no training.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] when it cannot be read. `path` is for the message alone.
-    pub fn train_state(&self, path: &Path) -> Result<Option<TrainState>, Error> {
-        let Some(text) = self.metadata.get("train_state") else { return Ok(None) };
-        let bad = |e| Error::Checkpoint { path: path.into(), reason: format!("its train_state: {e}") };
-        serde_json::from_str(text).map(Some).map_err(bad)
+    pub fn load_parameters<S: Space>(&self, space: &S, parameters: Vec<&mut Parameter<S>>) -> Result<(), Error> {
+        self.load(space, parameters, str::to_owned)
     }
 
     /// Sets parameters to what figures are taken with: their moving averages where the checkpoint has them, else as
@@ -150,16 +115,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::array`].
-    pub fn load_trained<S: Space>(
-        &self,
-        space: &S,
-        parameters: Vec<&mut Parameter<S>>,
-        path: &Path,
-    ) -> Result<(), Error> {
+    pub fn load_trained<S: Space>(&self, space: &S, parameters: Vec<&mut Parameter<S>>) -> Result<(), Error> {
         let has = |p: &&mut Parameter<S>| self.tensors.iter().any(|tensor| tensor.name == averaged(&p.name));
         match parameters.iter().all(has) {
-            true => self.load(space, parameters, path, averaged),
-            false => self.load_parameters(space, parameters, path),
+            true => self.load(space, parameters, averaged),
+            false => self.load_parameters(space, parameters),
         }
     }
 
@@ -167,15 +127,48 @@ impl Checkpoint {
         &self,
         space: &S,
         parameters: Vec<&mut Parameter<S>>,
-        path: &Path,
         stored: impl Fn(&str) -> String,
     ) -> Result<(), Error> {
-        let read = |p: &&mut Parameter<S>| self.array(space, &stored(&p.name), &p.shape, path);
+        let read = |p: &&mut Parameter<S>| self.array(space, &stored(&p.name), &p.shape);
         let arrays = parameters.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         for (parameter, array) in parameters.into_iter().zip(arrays) {
             parameter.value = array;
         }
         Ok(())
+    }
+
+    /// The state and the tensors that another checkpoint has, in its order, as numbers alone.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] or [`Error::Checkpoint`] when something is not there.
+    pub(crate) fn numbers(&self, like: &Self) -> Result<Vec<f64>, Error> {
+        let state = self.state.ok_or_else(|| self.unusable("it has no train_state"))?;
+        let mut numbers = state.numbers().to_vec();
+        for tensor in &like.tensors {
+            numbers.extend(&self.tensor(&tensor.name, &tensor.shape)?.values);
+        }
+        Ok(numbers)
+    }
+
+    /// The checkpoint with these [`Checkpoint::numbers`], which has what `like` has.
+    pub(crate) fn of_numbers(numbers: &[f64], like: &Self) -> Self {
+        let (state, mut rest) = numbers.split_first_chunk().expect("a state goes first");
+        let mut next = |tensor: &Tensor| {
+            let (values, behind) = rest.split_at(tensor.values.len());
+            rest = behind;
+            Tensor { values: values.to_vec(), ..tensor.clone() }
+        };
+        let tensors = like.tensors.iter().map(&mut next).collect();
+        Self { tensors, state: Some(TrainState::of_numbers(*state)), origin: "of the first member of the team".into() }
+    }
+
+    /// [`Error::Checkpoint`] with this origin.
+    pub fn unusable(&self, reason: impl Into<String>) -> Error {
+        Error::Checkpoint { origin: self.origin(), reason: reason.into() }
+    }
+
+    fn origin(&self) -> String {
+        if self.origin.is_empty() { "in memory".into() } else { self.origin.clone() }
     }
 }
 
@@ -184,227 +177,87 @@ pub(crate) fn averaged(name: &str) -> String {
     format!("average.{name}")
 }
 
-/// Rows and columns of the matrix that stores an array of a shape: a vector is one row.
-pub(crate) fn rows_and_cols(shape: &[usize]) -> (usize, usize) {
-    match shape {
-        [] => (1, 1),
-        [n] => (1, *n),
-        [rows, rest @ ..] => (*rows, rest.iter().product()),
-    }
-}
-
-fn numbers<const N: usize>(data: &[u8], decode: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-    data.chunks_exact(N).map(|b| decode(b.try_into().expect("chunks have N bytes"))).collect()
-}
-
-/// How the names of temporary files begin; a process that was killed may leave one.
-pub const PARTIAL: &str = ".partial-";
-
-/// Writes a file whole or not at all: a temporary file in the same folder, fsync, rename, fsync of the folder.
-///
-/// # Errors
-/// [`Error::Io`] when the file system refuses; what was there before is then untouched.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write_whole_with(path, |file| file.write_all(bytes))
-}
-
-/// As [`write_whole`], with content that `fill` writes piece by piece.
-///
-/// # Errors
-/// [`Error::Io`] when the file system refuses or `fill` fails; what was there before is then untouched.
-pub fn write_whole_with(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<(), Error> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(PARTIAL);
-        // A temporary file is private by default; a result is as readable as any other file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-        let mut file = builder.tempfile_in(folder)?;
-        fill(file.as_file_mut())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(folder)?.sync_all()
-    };
-    written().map_err(Error::io("write", path))
-}
-
-/// A folder of checkpoints: `step-N` for the periodic ones, `interrupt-N`, and `best`.
-#[derive(Debug, Clone)]
-pub struct CheckpointFolder {
-    path: PathBuf,
-    keep: usize,
-}
-
-/// What a checkpoint was written for.
+/// What a checkpoint is stored for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
     /// At a set interval.
     Periodic,
     /// Because the training was interrupted.
     Interrupt,
+    /// Because its validation figure is the lowest so far.
+    Best,
 }
 
-impl CheckpointFolder {
-    /// Uses a folder, made where missing, that keeps the last `keep` periodic checkpoints.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be made; [`Error::Setting`] when `keep` is zero.
-    pub fn open(path: &Path, keep: usize) -> Result<Self, Error> {
-        if keep == 0 {
-            return Err(Error::setting("train.keep", keep, "at least 1"));
-        }
-        fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        Ok(Self { path: path.into(), keep })
-    }
-
-    /// The best checkpoint on validation, where there is one.
-    pub fn best(&self) -> Option<PathBuf> {
-        Some(self.path.join("best.safetensors")).filter(|p| p.exists())
-    }
-
-    /// Step, occasion and file of all checkpoints but the best, oldest first; of one step, the periodic one last.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the folder cannot be read.
-    pub fn list(&self) -> Result<Vec<(u64, Occasion, PathBuf)>, Error> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
-            let path = entry.map_err(Error::io("read", &self.path))?.path();
-            let stem = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".safetensors"));
-            let parsed = stem.and_then(|s| s.split_once('-')).and_then(|(kind, n)| Some((kind, n.parse().ok()?)));
-            match parsed {
-                Some(("step", n)) => found.push((n, Occasion::Periodic, path)),
-                Some(("interrupt", n)) => found.push((n, Occasion::Interrupt, path)),
-                _ => {}
-            }
-        }
-        found.sort_by_key(|(n, occasion, _)| (*n, *occasion == Occasion::Periodic));
-        Ok(found)
-    }
-
-    /// Saves a checkpoint of a step. A periodic one makes interrupts and the oldest periodic ones obsolete: they are deleted.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the file system refuses.
-    pub fn save(&self, step: u64, occasion: Occasion, checkpoint: &Checkpoint) -> Result<PathBuf, Error> {
-        let kind = if occasion == Occasion::Periodic { "step" } else { "interrupt" };
-        let path = self.path.join(format!("{kind}-{step:08}.safetensors"));
-        checkpoint.write(&path)?;
-        if occasion == Occasion::Periodic {
-            // Whatever its step: later ones may be damaged, or of a past that was given up.
-            let others = self.list()?.into_iter().filter(|(_, _, other)| *other != path);
-            let (periodic, interrupts): (Vec<_>, Vec<_>) =
-                others.partition(|(_, occasion, _)| *occasion == Occasion::Periodic);
-            let old = (periodic.len() + 1).saturating_sub(self.keep);
-            let obsolete = periodic[..old].iter().chain(&interrupts);
-            for (_, _, path) in obsolete {
-                fs::remove_file(path).map_err(Error::io("delete", path))?;
-            }
-        }
-        Ok(path)
-    }
-
-    /// Saves the best checkpoint so far.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the file system refuses.
-    pub fn save_best(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
-        checkpoint.write(&self.path.join("best.safetensors"))
-    }
-
-    /// The newest readable checkpoint (of one occasion, or any), with a sentence for every newer one that could not be used.
-    ///
-    /// # Errors
-    /// The error of the newest file when none is readable; `Ok(None)` when there is none at all.
-    pub fn newest(&self, only: Option<Occasion>) -> Result<Option<Found>, Error> {
-        let mut warnings = Vec::new();
-        let mut first_error = None;
-        for (_, occasion, path) in self.list()?.into_iter().rev() {
-            if only.is_some_and(|only| only != occasion) {
-                continue;
-            }
-            match Checkpoint::read(&path) {
-                Ok(checkpoint) => return Ok(Some(Found { checkpoint, path, occasion, warnings })),
-                Err(error) => {
-                    warnings.push(format!("{error}; falling back to the one before"));
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        first_error.map_or(Ok(None), Err)
-    }
-}
-
-/// A checkpoint that was found.
-#[derive(Debug)]
-pub struct Found {
+/// A checkpoint that was found in a store.
+#[derive(Debug, Clone)]
+pub struct Stored {
     /// Its content.
     pub checkpoint: Checkpoint,
-    /// Its file.
-    pub path: PathBuf,
-    /// What it was written for.
+    /// What it was stored for.
     pub occasion: Occasion,
-    /// Why newer ones were passed over.
+    /// Why newer ones were passed over, in sentences.
     pub warnings: Vec<String>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whoever keeps the checkpoints of a training: a folder, a database, nobody.
+///
+/// ```
+/// use flow_core::{Checkpoint, CheckpointStore, Error, Occasion, Stored};
+///
+/// /// The last of either kind, in memory.
+/// #[derive(Default)]
+/// struct Last { periodic: Option<Checkpoint>, interrupt: Option<Checkpoint> }
+///
+/// impl CheckpointStore for Last {
+///     fn save(&mut self, occasion: Occasion, checkpoint: &Checkpoint) -> Result<(), Error> {
+///         match occasion {
+///             Occasion::Periodic => (self.periodic, self.interrupt) = (Some(checkpoint.clone()), None),
+///             Occasion::Interrupt => self.interrupt = Some(checkpoint.clone()),
+///             Occasion::Best => (),
+///         }
+///         Ok(())
+///     }
+///     fn newest(&mut self, periodic: bool) -> Result<Option<Stored>, Error> {
+///         let stored = |of: &Option<Checkpoint>, occasion| {
+///             of.clone().map(|checkpoint| Stored { checkpoint, occasion, warnings: Vec::new() })
+///         };
+///         let interrupt = if periodic { None } else { stored(&self.interrupt, Occasion::Interrupt) };
+///         Ok(interrupt.or_else(|| stored(&self.periodic, Occasion::Periodic)))
+///     }
+/// }
+///
+/// let mut last = Last::default();
+/// last.save(Occasion::Periodic, &Checkpoint::default())?;
+/// last.save(Occasion::Interrupt, &Checkpoint::default())?;
+/// assert_eq!(last.newest(false)?.map(|stored| stored.occasion), Some(Occasion::Interrupt));
+/// assert_eq!(last.newest(true)?.map(|stored| stored.occasion), Some(Occasion::Periodic));
+/// # Ok::<(), Error>(())
+/// ```
+pub trait CheckpointStore {
+    /// Keeps a checkpoint.
+    ///
+    /// # Errors
+    /// Whatever keeps it from doing so, as [`Error::Store`]. What was kept before is then still there.
+    fn save(&mut self, occasion: Occasion, checkpoint: &Checkpoint) -> Result<(), Error>;
 
-    fn example(step: u64) -> Checkpoint {
-        let values = vec![1.0, -0.0, f64::MIN_POSITIVE / 8.0, std::f64::consts::PI];
-        let tensor =
-            |name: &str, precision| Tensor { name: name.into(), shape: vec![2, 2], precision, values: values.clone() };
-        Checkpoint {
-            tensors: vec![tensor("a", Precision::F64)],
-            metadata: HashMap::from([("state".into(), step.to_string())]),
-        }
+    /// The newest checkpoint that can be used, periodic or of an interrupt; or, with `periodic`, the newest periodic one. `None` when there
+    /// is none at all.
+    ///
+    /// # Errors
+    /// When there are some, but none can be used.
+    fn newest(&mut self, periodic: bool) -> Result<Option<Stored>, Error>;
+}
+
+/// Keeps nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoStore;
+
+impl CheckpointStore for NoStore {
+    fn save(&mut self, _occasion: Occasion, _checkpoint: &Checkpoint) -> Result<(), Error> {
+        Ok(())
     }
 
-    #[test]
-    fn a_file_gives_back_every_bit() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.safetensors");
-        example(3).write(&path).unwrap();
-        let back = Checkpoint::read(&path).unwrap();
-        assert_eq!(back, example(3));
-        assert!(back.tensors[0].values[1].is_sign_negative());
-    }
-
-    #[test]
-    fn every_truncation_is_noticed_and_the_one_before_is_used() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = CheckpointFolder::open(folder.path(), 3).unwrap();
-        store.save(1, Occasion::Periodic, &example(1)).unwrap();
-        let newest = store.save(2, Occasion::Periodic, &example(2)).unwrap();
-        let bytes = fs::read(&newest).unwrap();
-        for length in 0..bytes.len() {
-            fs::write(&newest, &bytes[..length]).unwrap();
-            let found = store.newest(None).unwrap().unwrap();
-            assert_eq!(found.checkpoint, example(1), "cut at {length}");
-            assert_eq!(found.warnings.len(), 1);
-        }
-    }
-
-    #[test]
-    fn the_last_few_are_kept_and_interrupts_give_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = CheckpointFolder::open(folder.path(), 2).unwrap();
-        for step in 1..=4 {
-            store.save(step, Occasion::Periodic, &example(step)).unwrap();
-        }
-        store.save(5, Occasion::Interrupt, &example(5)).unwrap();
-        let steps: Vec<_> = store.list().unwrap().iter().map(|(n, o, _)| (*n, *o)).collect();
-        assert_eq!(steps, [(3, Occasion::Periodic), (4, Occasion::Periodic), (5, Occasion::Interrupt)]);
-        assert_eq!(store.newest(None).unwrap().unwrap().occasion, Occasion::Interrupt);
-        store.save(6, Occasion::Periodic, &example(6)).unwrap();
-        assert_eq!(store.list().unwrap().len(), 2);
-        assert!(CheckpointFolder::open(folder.path(), 0).is_err());
-        // One that was just written stays, whatever steps others claim.
-        let store = CheckpointFolder::open(folder.path(), 1).unwrap();
-        store.save(2, Occasion::Periodic, &example(2)).unwrap();
-        assert_eq!(store.list().unwrap().iter().map(|(n, _, _)| *n).collect::<Vec<_>>(), [2]);
+    fn newest(&mut self, _periodic: bool) -> Result<Option<Stored>, Error> {
+        Ok(None)
     }
 }

@@ -1,6 +1,4 @@
-//! What can go wrong in a flow, a training or a checkpoint, with the numbers and the remedy.
-
-use std::path::PathBuf;
+//! What can go wrong in a flow or a training, with the numbers and the remedy.
 
 /// Errors of flow-core.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +13,9 @@ pub enum Error {
         reason: String,
     },
     /// A setting out of its range.
-    #[error("{name} is {value}, but must be {expected}; change it in the configuration")]
+    #[error("{name} is {value}, but must be {expected}")]
     Setting {
-        /// Name of the setting.
+        /// Name of the parameter or field that was set.
         name: &'static str,
         /// Value given.
         value: String,
@@ -36,11 +34,11 @@ pub enum Error {
         /// The shape needed.
         expected: Vec<usize>,
     },
-    /// A parameter that a file lacks.
-    #[error("{path} has no tensor `{name}` (it has {available}); check that file and configuration belong together")]
+    /// A parameter that a checkpoint lacks.
+    #[error("{origin} has no tensor `{name}` (it has {available}); check that file and configuration belong together")]
     MissingTensor {
-        /// The file.
-        path: PathBuf,
+        /// Where it was looked for.
+        origin: String,
         /// The tensor looked for.
         name: String,
         /// Names that the file has.
@@ -89,31 +87,24 @@ pub enum Error {
         /// Learning rate reached.
         learning_rate: f64,
     },
-    /// A checkpoint that cannot be read.
-    #[error("checkpoint {path} cannot be used ({reason}); delete it, or resume from an older one")]
+    /// A checkpoint that cannot be used.
+    #[error("{origin} cannot be used ({reason}); delete it, or resume from an older one")]
     Checkpoint {
-        /// The file.
-        path: PathBuf,
+        /// Which one.
+        origin: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A file that could not be written or read.
-    #[error("cannot {action} {path}: {source}")]
-    Io {
-        /// What was tried, as `write`.
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The reason the system gives.
-        source: std::io::Error,
-    },
+    /// An error of whoever keeps the checkpoints.
+    #[error(transparent)]
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// An error of whoever supplies batches, validates, or listens to a training.
     #[error("{0}")]
     Callback(String),
 }
 
 impl Error {
-    /// [`Error::Setting`]: the name as in configurations, what was found, what is expected.
+    /// [`Error::Setting`]: the name of the parameter, what was found, what is expected.
     pub fn setting(name: &'static str, value: impl ToString, expected: impl ToString) -> Self {
         Self::Setting { name, value: value.to_string(), expected: expected.to_string() }
     }
@@ -127,10 +118,5 @@ impl Error {
             Some((name, value)) => Err(Self::setting(name, value, "at least 1")),
             None => Ok(()),
         }
-    }
-
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { action, path, source }
     }
 }

@@ -1,9 +1,12 @@
 //! Hybrid (Hmc) Monte Carlo of many chains at once, for any energy with a gradient.
 
-use crate::{Error, Purpose, RngKey};
+use crate::batch::rows_of;
+use crate::error::Error;
+use crate::rng::{Purpose, RngKey};
 
-/// Energies of points (`rows × dim`, row by row) and their gradients, laid out like the points.
-pub type Energies<'a> = dyn FnMut(&[f64]) -> Result<(Vec<f64>, Vec<f64>), Error> + 'a;
+/// Energies of the points of some chains (`rows × dim`, row by row) and their gradients, laid out like the points. The second argument is
+/// the number of the first of these chains: a chain's energy may depend on its number, as one of a flow that draws a symmetry does.
+pub type Energies<'a> = dyn FnMut(&[f64], usize) -> Result<(Vec<f64>, Vec<f64>), Error> + 'a;
 
 /// How a hybrid Monte Carlo is run (Duane et al., Phys. Lett. B 195, 216 (1987)).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,11 +50,12 @@ impl Hmc {
     /// Walks one chain from every row of `start`. `visit` sees all points after each measured trajectory; `progress` hears of every
     /// trajectory, those of the warm-up included.
     ///
-    /// Step sizes vary by a fifth from trajectory to trajectory, lest a period of the motion be met. A trajectory whose energy is not
-    /// finite, or cannot be had by an adaptive integrator, is rejected.
+    /// Step sizes vary by a fifth from trajectory to trajectory, to avoid resonance with a periodic orbit. A trajectory that meets an energy
+    /// or a gradient that is not finite, or that an adaptive integrator gave up on, is rejected; the other chains go on.
     ///
     /// # Errors
-    /// Those of the energies and of `visit`; [`Error::Setting`] when an energy at the start is not finite.
+    /// Those of the energies and of `visit`; [`Error::Shape`] when the start does not make whole rows; [`Error::Setting`] when an energy
+    /// at the start is not finite.
     pub fn run(
         &self,
         energies: &mut Energies<'_>,
@@ -59,7 +63,8 @@ impl Hmc {
         visit: &mut dyn FnMut(&[f64]) -> Result<(), Error>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<HmcReport, Error> {
-        let (energy, gradient) = energies(&start)?;
+        rows_of("the starts of the chains", &start, self.dim)?;
+        let (energy, gradient) = energies(&start, 0)?;
         if let Some(bad) = energy.iter().find(|e| !e.is_finite()) {
             return Err(Error::setting("the energy at the start of a chain", bad, "finite"));
         }
@@ -95,20 +100,29 @@ impl Hmc {
             momentum.iter_mut().zip(gradient).for_each(|(p, g)| *p -= size * g);
         };
         kick(&mut momentum, &new.gradient, 0.5 * step);
+        // Chains whose trajectory is rejected whatever comes: a step without a finite gradient cannot be taken back.
+        let mut broken = vec![false; rows];
         for k in 0..self.leapfrog {
             new.x.iter_mut().zip(&momentum).for_each(|(x, p)| *x += step * p);
-            (new.energy, new.gradient) = match energies(&new.x) {
-                // As where fixed steps end in numbers that are none.
-                Err(Error::Adaptive { .. } | Error::NonFinite { .. }) => (vec![f64::NAN; rows], new.gradient),
-                found => found?,
-            };
+            // A chain that is broken stands still where it began, so that it cannot break others.
+            for (r, _) in broken.iter().enumerate().filter(|(_, broken)| **broken) {
+                let place = r * self.dim..(r + 1) * self.dim;
+                new.x[place.clone()].copy_from_slice(&at.x[place]);
+            }
+            (new.energy, new.gradient) = energies_of_each(energies, &new.x, 0, self.dim)?;
+            for (r, gradient) in new.gradient.chunks_exact_mut(self.dim).enumerate() {
+                broken[r] |= !(new.energy[r].is_finite() && gradient.iter().all(|g| g.is_finite()));
+                if broken[r] {
+                    gradient.fill(0.0);
+                }
+            }
             kick(&mut momentum, &new.gradient, if k + 1 < self.leapfrog { step } else { 0.5 * step });
         }
         let after = kinetic(&momentum);
         let mut sum = 0.0;
         for r in 0..rows {
             let change = new.energy[r] + after[r] - at.energy[r] - before[r];
-            let probability = if change.is_nan() { 0.0 } else { (-change).exp().min(1.0) };
+            let probability = if broken[r] || change.is_nan() { 0.0 } else { (-change).exp().min(1.0) };
             sum += probability;
             let uniform = 0.5 + 0.5 * key.uniform(r as u64, 1)[0];
             if uniform < probability {
@@ -119,6 +133,29 @@ impl Hmc {
             }
         }
         Ok(sum / rows as f64)
+    }
+}
+
+/// Energies and gradients of all points; where an integrator gave up on all of them together, of each point alone, NaN for those that it
+/// gives up on then.
+fn energies_of_each(
+    energies: &mut Energies<'_>,
+    x: &[f64],
+    first: usize,
+    dim: usize,
+) -> Result<(Vec<f64>, Vec<f64>), Error> {
+    match energies(x, first) {
+        Err(Error::Adaptive { .. } | Error::NonFinite { .. }) if x.len() > dim => {
+            let mut all = (Vec::new(), Vec::new());
+            for (chain, x) in x.chunks_exact(dim).enumerate() {
+                let (energy, gradient) = energies_of_each(energies, x, first + chain, dim)?;
+                all.0.extend(energy);
+                all.1.extend(gradient);
+            }
+            Ok(all)
+        }
+        Err(Error::Adaptive { .. } | Error::NonFinite { .. }) => Ok((vec![f64::NAN], vec![f64::NAN; dim])),
+        found => found,
     }
 }
 
@@ -147,7 +184,7 @@ impl Tuning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Mean;
+    use crate::statistics::Mean;
 
     /// `½ (x/σ)²` for the widths 1 and 0.3, plus x₀⁴/4 in the first coordinate.
     fn energies(x: &[f64]) -> (Vec<f64>, Vec<f64>) {
@@ -162,7 +199,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut steps = 0;
         let report = hybrid.run(
-            &mut |x| Ok(energies(x)),
+            &mut |x, _| Ok(energies(x)),
             vec![0.5; 2 * 64],
             &mut |x| {
                 seen.extend_from_slice(x);
@@ -213,9 +250,75 @@ mod tests {
             inside &= x.iter().all(|x| x.abs() < 1.0);
             Ok(())
         };
-        let report = hybrid.run(&mut |x| Ok(wall(x)), vec![0.0; 8], &mut see, &mut |_| ()).unwrap();
+        let report = hybrid.run(&mut |x, _| Ok(wall(x)), vec![0.0; 8], &mut see, &mut |_| ()).unwrap();
         assert!(inside && report.acceptance > 0.0 && report.acceptance < 1.0, "{report:?}");
-        let refused = hybrid.run(&mut |x| Ok(wall(x)), vec![2.0; 8], &mut |_| Ok(()), &mut |_| ());
+        let refused = hybrid.run(&mut |x, _| Ok(wall(x)), vec![2.0; 8], &mut |_| Ok(()), &mut |_| ());
         assert!(refused.unwrap_err().to_string().contains("start of a chain"));
+    }
+
+    /// What a chain meets in part of its well.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Gap {
+        /// Nothing: the energies are those of the well everywhere.
+        None,
+        /// An integrator gives up.
+        GivesUp,
+        /// The energy is NaN, and the gradient as if nothing were.
+        NoEnergy,
+        /// The gradient is NaN, and the energy as if nothing were.
+        NoGradient,
+    }
+
+    /// Points after each of 60 trajectories of three chains, each in a parabola of its own, and whether the first chain met the gap in the
+    /// middle of its parabola. A trajectory is long enough to come out on the other side.
+    fn chains_beside_a_gap(gap: Gap) -> Vec<(Vec<f64>, bool)> {
+        let hybrid =
+            Hmc { dim: 1, leapfrog: 20, warm_up: 0, length: 60, acceptance: 0.8, step: 0.1, seed: 5, stream: 0 };
+        let met = std::cell::Cell::new(false);
+        let mut energies = |x: &[f64], first: usize| {
+            let in_gap = |x: f64| gap != Gap::None && (0.2..0.4).contains(&x);
+            met.set(met.get() || x.iter().any(|x| in_gap(*x)));
+            for (i, x) in x.iter().enumerate() {
+                assert_eq!((x / 10.0).round() as usize, first + i, "a chain is asked for under another number");
+            }
+            if gap == Gap::GivesUp && x.iter().any(|x| in_gap(*x)) {
+                let reason = "the step became too small";
+                return Err(Error::Adaptive { time: 0.5, steps: 9, reason, relative: 1e-6, absolute: 1e-6 });
+            }
+            let off = |x: f64| x - 10.0 * (x / 10.0).round();
+            let energy = |x: &f64| if gap == Gap::NoEnergy && in_gap(*x) { f64::NAN } else { 0.5 * off(*x).powi(2) };
+            let gradient = |x: &f64| if gap == Gap::NoGradient && in_gap(*x) { f64::NAN } else { off(*x) };
+            Ok((x.iter().map(energy).collect(), x.iter().map(gradient).collect()))
+        };
+        let mut seen = Vec::new();
+        let mut visit = |x: &[f64]| {
+            seen.push((x.to_vec(), met.replace(false)));
+            Ok(())
+        };
+        hybrid.run(&mut energies, vec![0.0, 10.0, 20.0], &mut visit, &mut |_| ()).unwrap();
+        seen
+    }
+
+    #[test]
+    fn a_trajectory_through_a_gap_is_rejected_and_touches_no_other_chain() {
+        let undisturbed = chains_beside_a_gap(Gap::None);
+        for gap in [Gap::GivesUp, Gap::NoEnergy, Gap::NoGradient] {
+            let (mut before, mut met, mut moved) = (0.0, 0, 0);
+            for ((x, in_gap), (expected, _)) in chains_beside_a_gap(gap).into_iter().zip(&undisturbed) {
+                assert_eq!(x[1..], expected[1..], "the gap of one chain moved another");
+                assert!(!in_gap || x[0] == before, "a trajectory from {before} through the gap ended on {}", x[0]);
+                met += u32::from(in_gap);
+                moved += u32::from(x[0] != before);
+                before = x[0];
+            }
+            assert!(met > 10 && moved > 5, "{met} trajectories met the gap, {moved} moved");
+        }
+    }
+
+    #[test]
+    fn numbers_that_make_no_whole_points_are_refused() {
+        let hybrid = Hmc { dim: 2, leapfrog: 1, warm_up: 0, length: 1, acceptance: 0.8, step: 0.5, seed: 1, stream: 1 };
+        let refused = hybrid.run(&mut |x, _| Ok(energies(x)), vec![0.0; 3], &mut |_| Ok(()), &mut |_| ());
+        assert!(matches!(refused, Err(Error::Shape { .. })), "{refused:?}");
     }
 }

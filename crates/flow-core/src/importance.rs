@@ -2,7 +2,8 @@
 
 use rand::RngExt;
 
-use crate::{Mean, RngKey};
+use crate::rng::RngKey;
+use crate::statistics::Mean;
 
 /// Importance weights `w = e^{−loss}`, where the loss is `ln p(x) + E(x)` at a sample x of p: their mean is Z, and under them averages are
 /// those of `exp(−E)/Z`.
@@ -124,7 +125,7 @@ mod tests {
     use rand_distr::{Distribution, Normal};
 
     use super::*;
-    use crate::Purpose;
+    use crate::rng::Purpose;
 
     #[test]
     fn weights_find_the_normalising_constant() {

@@ -1,6 +1,9 @@
-//! Integration of a frozen field: fixed and adaptive explicit Runge-Kutta steps, and what they leave for the adjoint.
+//! The seam of integrators: carrying a block of rows from one time to another, and pulling cotangents back along the same steps.
 
-use crate::{BlockField, Error, FusedUpdate, RecomputeVelocity, Residuals, Space, Stage, Tableau};
+use crate::cache_key::CacheKey;
+use crate::error::Error;
+use crate::potential::BlockField;
+use crate::space::Space;
 
 /// From where to where in time; backwards where `to < from`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,450 +14,38 @@ pub struct Span {
     pub to: f64,
 }
 
-/// What an integration keeps for the adjoint.
+/// What an integration keeps for its pullback, where the method has a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// The residuals of every stage, and its argument unless the chart [recalls](BlockField::recall) velocities: fastest.
+    /// The residuals of every stage, and its argument unless the block [makes velocities again](BlockField::recompute_velocity): fastest.
     Stages,
-    /// Only the start of every step; the adjoint computes the stages again: one more evaluation per stage,
-    /// and memory smaller by once to twice the number of stages.
+    /// Only the start of every step. The pullback computes the stages again: one more evaluation per stage, and memory smaller by once to
+    /// twice the number of stages.
     Starts,
 }
 
 /// What is wanted of an integration beside the final state.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SolveOptions {
-    /// Keep a tape for [`adjoint`].
-    pub tape: Option<Memory>,
-    /// Accumulate the transport cost `∫ ½‖∇φ‖² |dt|`; only meaningful in plain coordinates.
+    /// A [`Solution::backward`], and what it is to be made of.
+    pub backward: Option<Memory>,
+    /// The transport cost `∫ ½‖∇φ‖² |dt|`; only meaningful in plain coordinates.
     pub cost: bool,
 }
 
 /// The result of an integration for one block of rows.
-#[derive(Debug)]
 pub struct Solution<S: Space> {
-    /// State at the end, in the chart's coordinates.
+    /// State at the end, in the block's coordinates.
     pub state: S::Array,
     /// Change of ln p along the way, `−∫ ∇²φ dt` with the sign of dt, per row.
     pub log_density: S::Column,
     /// `∫ ½‖velocity‖² |dt|` per row, where wanted.
     pub cost: Option<S::Column>,
-    /// The tape, where wanted.
-    pub tape: Option<Tape<S>>,
-    /// Steps taken.
-    pub steps: usize,
+    /// The way back, where wanted.
+    pub backward: Option<Box<dyn Backward<S>>>,
 }
 
-/// The steps of an integration, for [`adjoint`].
-#[derive(Debug)]
-pub struct Tape<S: Space> {
-    steps: Vec<Step<S>>,
-}
-
-#[derive(Debug)]
-struct Step<S: Space> {
-    t: f64,
-    h: f64,
-    first_index: u64,
-    kept: Kept<S>,
-}
-
-#[derive(Debug)]
-enum Kept<S: Space> {
-    Start(S::Array),
-    Stages { start: S::Array, records: Vec<StageRecord<S>> },
-}
-
-#[derive(Debug)]
-struct StageRecord<S: Space> {
-    /// `None` where it is the start of the step, or made again from it and the velocities that the chart recalls.
-    argument: Option<S::Array>,
-    residuals: Residuals<S>,
-    velocity: Option<S::Array>,
-}
-
-/// An explicit Runge-Kutta integrator.
-pub trait Integrator<S: Space>: Send + Sync {
-    /// The method.
-    fn tableau(&self) -> &Tableau;
-
-    /// Carries a block of rows from one time to another.
-    ///
-    /// # Errors
-    /// [`Error::Adaptive`] or [`Error::NonFinite`] where step control fails; a fixed step never fails, but may return non-finite numbers.
-    fn flow(
-        &self,
-        space: &S,
-        chart: &mut dyn BlockField<S>,
-        start: S::Array,
-        span: Span,
-        wanted: SolveOptions,
-    ) -> Result<Solution<S>, Error>;
-
-    /// Evaluations of an integration, where they are the same for every one: none where steps are chosen by an error estimate.
-    fn evaluations(&self) -> Option<usize>;
-
-    /// The next finer integrator, for measuring the integration error: half the step, or a tenth of the tolerances.
-    fn refined(&self) -> Box<dyn Integrator<S>>;
-
-    /// How fine it is, in words: `100 steps of rk4`.
-    fn describe(&self) -> String;
-}
-
-/// A given number of equal steps.
-#[derive(Debug, Clone)]
-pub struct FixedStep {
-    tableau: Tableau,
-    steps: usize,
-}
-
-impl FixedStep {
-    /// Integrates with `steps` equal steps.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when `steps` is zero.
-    pub fn new(tableau: Tableau, steps: usize) -> Result<Self, Error> {
-        if steps == 0 {
-            return Err(Error::setting("flow.steps", steps, "at least 1"));
-        }
-        Ok(Self { tableau, steps })
-    }
-
-    /// Number of steps.
-    pub fn steps(&self) -> usize {
-        self.steps
-    }
-}
-
-impl<S: Space> Integrator<S> for FixedStep {
-    fn tableau(&self) -> &Tableau {
-        &self.tableau
-    }
-
-    fn flow(
-        &self,
-        space: &S,
-        chart: &mut dyn BlockField<S>,
-        start: S::Array,
-        span: Span,
-        wanted: SolveOptions,
-    ) -> Result<Solution<S>, Error> {
-        let h = (span.to - span.from) / self.steps as f64;
-        let mut work = Work::new(space, &self.tableau, &start, wanted);
-        let (mut state, mut spare) = (start, None);
-        let mut steps = Vec::new();
-        for n in 0..self.steps {
-            let t = span.from + n as f64 * h;
-            let first_index = (n * self.tableau.stages()) as u64;
-            let mut record = (wanted.tape == Some(Memory::Stages)).then(Vec::new);
-            let mut after = spare.take().unwrap_or_else(|| space.empty_like(&state));
-            work.stages(chart, (t, h, first_index), &state, false, Some(&mut after), record.as_mut());
-            work.add_figures(h);
-            let start = std::mem::replace(&mut state, after);
-            if wanted.tape.is_some() {
-                let kept = match record {
-                    Some(records) => Kept::Stages { start, records },
-                    None => Kept::Start(start),
-                };
-                steps.push(Step { t, h, first_index, kept });
-            } else {
-                spare = Some(start);
-            }
-        }
-        Ok(work.finish(state, wanted.tape.map(|_| Tape { steps }), self.steps))
-    }
-
-    fn evaluations(&self) -> Option<usize> {
-        Some(self.steps * self.tableau.stages())
-    }
-
-    fn refined(&self) -> Box<dyn Integrator<S>> {
-        Box::new(Self { tableau: self.tableau.clone(), steps: 2 * self.steps })
-    }
-
-    fn describe(&self) -> String {
-        format!("{} steps of {}", self.steps, self.tableau.name())
-    }
-}
-
-/// Steps chosen so that the estimated error per step stays below `absolute + relative · |state|`,
-/// for every row's root mean square, and likewise for every row's change of ln p.
-///
-/// Its tape holds the starts of the accepted steps, so [`adjoint`] is the exact derivative on the mesh that was taken.
-#[derive(Debug, Clone)]
-pub struct Adaptive {
-    tableau: Tableau,
-    absolute: f64,
-    relative: f64,
-    max_steps: usize,
-}
-
-impl Adaptive {
-    /// Integrates with an embedded pair within the given tolerances and number of tried steps.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when the method has no error estimate or a tolerance is not positive.
-    pub fn new(tableau: Tableau, absolute: f64, relative: f64, max_steps: usize) -> Result<Self, Error> {
-        if tableau.error().is_none() {
-            return Err(Error::setting(
-                "flow.method",
-                tableau.name(),
-                "an embedded pair (tsit5 or dopri5) for adaptive steps",
-            ));
-        }
-        for (name, value) in [("flow.atol", absolute), ("flow.rtol", relative)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(Error::setting(name, value, "a positive number"));
-            }
-        }
-        Ok(Self { tableau, absolute, relative, max_steps })
-    }
-
-    fn stopped(&self, time: f64, steps: usize, reason: &'static str) -> Error {
-        Error::Adaptive { time, steps, reason, relative: self.relative, absolute: self.absolute }
-    }
-
-    /// Error of the step just evaluated, in units of the tolerances.
-    fn error_norm<S: Space>(&self, work: &mut Work<'_, S>, h: f64, before: &S::Array, after: &S::Array) -> f64 {
-        let weights = self.tableau.error().expect("checked when built");
-        let (space, mut error) = (work.space, work.space.column_zeros(work.rows));
-        let mut difference = work.spare.pop().unwrap_or_else(|| space.empty_like(before));
-        space.accumulate(&mut difference, 0.0, &terms(h, weights, &work.velocity));
-        let state = space.scaled_error(&difference, before, after, self.absolute, self.relative);
-        work.spare.push(difference);
-        space.column_accumulate(&mut error, 0.0, &terms(h, weights, &work.laplacian));
-        let total = space.download_column(&work.log_density);
-        let log_density = space
-            .download_column(&error)
-            .iter()
-            .zip(total)
-            .map(|(e, l)| e.abs() / (self.absolute + self.relative * l.abs()))
-            .fold(0.0, nan_max);
-        nan_max(state, log_density)
-    }
-}
-
-/// The greater number, or NaN where either is.
-fn nan_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
-}
-
-impl<S: Space> Integrator<S> for Adaptive {
-    fn tableau(&self) -> &Tableau {
-        &self.tableau
-    }
-
-    fn flow(
-        &self,
-        space: &S,
-        chart: &mut dyn BlockField<S>,
-        start: S::Array,
-        span: Span,
-        wanted: SolveOptions,
-    ) -> Result<Solution<S>, Error> {
-        let length = span.to - span.from;
-        let mut work = Work::new(space, &self.tableau, &start, wanted);
-        let mut after = start.clone();
-        let mut state = start;
-        let (mut t, mut h) = (span.from, 0.01 * length);
-        let (mut steps, mut accepted, mut tried, mut reuse) = (Vec::new(), 0, 0, false);
-        while t != span.to {
-            if tried == self.max_steps {
-                return Err(self.stopped(t, tried, "too many steps"));
-            }
-            if h.abs() < 16.0 * f64::EPSILON * span.from.abs().max(span.to.abs()) {
-                return Err(self.stopped(t, tried, "the step became too small"));
-            }
-            let last = (span.to - t).abs() <= h.abs() * (1.0 + 1e-9);
-            if last {
-                h = span.to - t;
-            }
-            let first_index = (tried * self.tableau.stages()) as u64;
-            work.stages(chart, (t, h, first_index), &state, reuse, Some(&mut after), None);
-            tried += 1;
-            let error = self.error_norm(&mut work, h, &state, &after);
-            if error <= 1.0 {
-                if wanted.tape.is_some() {
-                    steps.push(Step { t, h, first_index, kept: Kept::Start(state.clone()) });
-                }
-                work.add_figures(h);
-                std::mem::swap(&mut state, &mut after);
-                reuse = work.hand_over_last_stage();
-                t = if last { span.to } else { t + h };
-                accepted += 1;
-            } else {
-                reuse = work.first_is_valid;
-            }
-            h *= if error.is_nan() {
-                0.1
-            } else {
-                (0.9 * error.powf(-1.0 / self.tableau.order() as f64)).clamp(0.2, 5.0)
-            };
-        }
-        Ok(work.finish(state, wanted.tape.map(|_| Tape { steps }), accepted))
-    }
-
-    fn evaluations(&self) -> Option<usize> {
-        None
-    }
-
-    fn refined(&self) -> Box<dyn Integrator<S>> {
-        Box::new(Self { absolute: self.absolute / 10.0, relative: self.relative / 10.0, ..self.clone() })
-    }
-
-    fn describe(&self) -> String {
-        format!("{} with rtol {:e}, atol {:e}", self.tableau.name(), self.relative, self.absolute)
-    }
-}
-
-/// `(h · w_i, array_i)` for all non-zero weights.
-fn terms<'a, A>(h: f64, weights: &[f64], arrays: &'a [A]) -> Vec<(f64, &'a A)> {
-    weights.iter().zip(arrays).filter(|(w, _)| **w != 0.0).map(|(w, a)| (h * w, a)).collect()
-}
-
-/// Evaluation `i` of the step of length h at t.
-fn stage(tableau: &Tableau, i: usize, t: f64, h: f64, first_index: u64) -> Stage {
-    Stage { t: t + tableau.c()[i] * h, index: first_index + i as u64 }
-}
-
-/// Velocities, Laplacians and scratch of one block of rows.
-struct Work<'a, S: Space> {
-    space: &'a S,
-    tableau: &'a Tableau,
-    rows: usize,
-    velocity: Vec<S::Array>,
-    /// Room for arguments that are not kept.
-    spare: Vec<S::Array>,
-    laplacian: Vec<S::Column>,
-    log_density: S::Column,
-    squares: Option<(S::Column, S::Column)>,
-    keep_velocity: bool,
-    first_is_valid: bool,
-}
-
-impl<'a, S: Space> Work<'a, S> {
-    fn new(space: &'a S, tableau: &'a Tableau, state: &S::Array, wanted: SolveOptions) -> Self {
-        let (rows, cols) = space.shape(state);
-        Self {
-            space,
-            tableau,
-            rows,
-            spare: Vec::new(),
-            velocity: (0..tableau.stages()).map(|_| space.zeros(rows, cols)).collect(),
-            laplacian: (0..tableau.stages()).map(|_| space.column_zeros(rows)).collect(),
-            log_density: space.column_zeros(rows),
-            squares: wanted.cost.then(|| (space.column_zeros(rows), space.column_zeros(rows))),
-            keep_velocity: wanted.cost,
-            first_is_valid: false,
-        }
-    }
-
-    /// Evaluates the stages of one step, and the state `after` it where that is wanted; with `reuse` the first velocity is already there.
-    fn stages(
-        &mut self,
-        chart: &mut dyn BlockField<S>,
-        (t, h, first_index): (f64, f64, u64),
-        start: &S::Array,
-        reuse: bool,
-        mut after: Option<&mut S::Array>,
-        mut record: Option<&mut Vec<StageRecord<S>>>,
-    ) {
-        let (space, tableau) = (self.space, self.tableau);
-        let keep = record.is_some() && chart.recompute_velocity().is_none();
-        let mut argument = None;
-        if reuse && tableau.stages() > 1 {
-            let of_second = terms(h, &tableau.a(1)[..1], &self.velocity);
-            space.combine(
-                argument.insert(self.spare.pop().unwrap_or_else(|| space.empty_like(start))),
-                start,
-                &of_second,
-            );
-        }
-        for i in usize::from(reuse)..tableau.stages() {
-            let (earlier, later) = self.velocity.split_at_mut(i);
-            // What comes of this velocity: the argument of the next stage, or the state after the step.
-            let last = i + 1 == tableau.stages();
-            let weights = if last { tableau.b() } else { tableau.a(i + 1) };
-            let spare = if keep || last { None } else { self.spare.pop() };
-            let mut next = (!last).then(|| spare.unwrap_or_else(|| space.empty_like(start)));
-            let terms = terms(h, &weights[..i], earlier);
-            let toward = |out| FusedUpdate { space, out, base: start, terms: &terms, c: h * weights[i] };
-            let toward = if last { after.as_deref_mut() } else { next.as_mut() }.map(toward);
-            let mut residuals = record.is_some().then(Vec::new);
-            let (stage, laplacian) = (stage(tableau, i, t, h, first_index), Some(&mut self.laplacian[i]));
-            let from = argument.as_ref().unwrap_or(start);
-            chart.evaluate_and_update(stage, from, &mut later[0], laplacian, residuals.as_mut(), toward);
-            let mut used = std::mem::replace(&mut argument, next);
-            if let (Some(record), Some(residuals)) = (record.as_deref_mut(), residuals) {
-                let velocity = self.keep_velocity.then(|| later[0].clone());
-                record.push(StageRecord { argument: used.take_if(|_| keep), residuals, velocity });
-            }
-            self.spare.extend(used);
-        }
-        self.first_is_valid = true;
-    }
-
-    /// Adds the step's share of ln p and transport cost.
-    fn add_figures(&mut self, h: f64) {
-        self.space.column_accumulate(&mut self.log_density, 1.0, &terms(-h, self.tableau.b(), &self.laplacian));
-        if let Some((cost, square)) = &mut self.squares {
-            for (b, velocity) in self.tableau.b().iter().zip(&self.velocity) {
-                self.space.row_dot(square, velocity, velocity);
-                self.space.column_accumulate(cost, 1.0, &[(0.5 * h.abs() * b, square)]);
-            }
-        }
-    }
-
-    /// Makes the last stage the first of the next step where the method allows it; says whether it did.
-    fn hand_over_last_stage(&mut self) -> bool {
-        let last = self.tableau.stages() - 1;
-        let hand_over = self.tableau.first_same_as_last();
-        if hand_over {
-            self.velocity.swap(0, last);
-            self.laplacian.swap(0, last);
-        }
-        self.first_is_valid = hand_over;
-        hand_over
-    }
-
-    fn finish(self, state: S::Array, tape: Option<Tape<S>>, steps: usize) -> Solution<S> {
-        Solution { state, log_density: self.log_density, cost: self.squares.map(|(cost, _)| cost), tape, steps }
-    }
-}
-
-/// Work space for the arguments of stages that were not kept.
-struct Recalled<'a, S: Space> {
-    space: &'a S,
-    tableau: &'a Tableau,
-    velocity: Vec<S::Array>,
-    argument: Vec<S::Array>,
-}
-
-impl<'a, S: Space> Recalled<'a, S> {
-    fn new(space: &'a S, tableau: &'a Tableau, state: &S::Array) -> Self {
-        let (rows, cols) = space.shape(state);
-        let arrays = || (1..tableau.stages()).map(|_| space.zeros(rows, cols)).collect();
-        Self { space, tableau, velocity: arrays(), argument: arrays() }
-    }
-
-    /// The arguments of all stages of a step, from its start and the velocities that the chart recalls.
-    fn arguments<'b>(
-        &'b mut self,
-        recall: &dyn RecomputeVelocity<S>,
-        (t, h, first_index): (f64, f64, u64),
-        start: &'b S::Array,
-        records: &[StageRecord<S>],
-    ) -> Vec<&'b S::Array> {
-        for (i, argument) in (1..).zip(&mut self.argument) {
-            let stage = stage(self.tableau, i - 1, t, h, first_index);
-            recall.velocity(stage, &records[i - 1].residuals, &mut self.velocity[i - 1]);
-            self.space.combine(argument, start, &terms(h, self.tableau.a(i), &self.velocity));
-        }
-        std::iter::once(start).chain(&self.argument).collect()
-    }
-}
-
-/// Cotangents of what an integration returned.
+/// Cotangents of a [`Solution`].
 #[derive(Debug)]
 pub struct SolutionCotangent<S: Space> {
     /// Of the final state.
@@ -465,70 +56,113 @@ pub struct SolutionCotangent<S: Space> {
     pub cost: Option<S::Column>,
 }
 
-/// The exact adjoint of the discrete steps on a tape: pulls cotangents back to the state at the start
-/// (returned), adding those of the parameters to the chart's share.
+/// What an integration remembers of its way: whatever its method needs to pull cotangents back.
+pub trait Backward<S: Space>: Send {
+    /// Pulls cotangents of the solution back to the state at the start, which is returned. Those of the parameters are added to the share
+    /// of the block, which is the one that was integrated.
+    ///
+    /// This is the exact derivative of the discrete map that the integration applied, for any number of steps.
+    fn pull_back(self: Box<Self>, space: &S, block: &mut dyn BlockField<S>, bar: SolutionCotangent<S>) -> S::Array;
+}
+
+/// A method of integration at some fineness.
 ///
-/// ln p and the cost never feed back into the state, so every explicit method needs the field's pullback alone.
-pub fn adjoint<S: Space>(
-    space: &S,
-    tableau: &Tableau,
-    chart: &mut dyn BlockField<S>,
-    tape: Tape<S>,
-    bar: SolutionCotangent<S>,
-) -> S::Array {
-    let stages = tableau.stages();
-    let SolutionCotangent { state: mut state_bar, log_density, cost } = bar;
-    let (rows, cols) = space.shape(&state_bar);
-    let mut velocity_bar = space.zeros(rows, cols);
-    // Of every stage of a step, made anew where the length of the step changes.
-    let mut laplacian_bar: Vec<_> = (0..stages).map(|_| space.column_zeros(rows)).collect();
-    let mut length = f64::NAN;
-    let mut argument_bar: Vec<_> = (0..stages).map(|_| space.zeros(rows, cols)).collect();
-    let (mut replay, mut recalled) = (None, None);
-    for Step { t, h, first_index, kept } in tape.steps.into_iter().rev() {
-        let (start, records) = match kept {
-            Kept::Stages { start, records } => (start, records),
-            Kept::Start(start) => {
-                let wanted = SolveOptions { tape: None, cost: cost.is_some() };
-                let work = replay.get_or_insert_with(|| Work::new(space, tableau, &start, wanted));
-                let mut records = Vec::with_capacity(stages);
-                work.stages(chart, (t, h, first_index), &start, false, None, Some(&mut records));
-                (start, records)
-            }
-        };
-        let arguments = match chart.recompute_velocity() {
-            None => records.iter().map(|record| record.argument.as_ref().unwrap_or(&start)).collect(),
-            Some(recall) => recalled.get_or_insert_with(|| Recalled::new(space, tableau, &start)).arguments(
-                recall,
-                (t, h, first_index),
-                &start,
-                &records,
-            ),
-        };
-        if h != length {
-            for (b, bar) in tableau.b().iter().zip(&mut laplacian_bar) {
-                space.column_accumulate(bar, 0.0, &[(-h * b, &log_density)]);
-            }
-            length = h;
-        }
-        for i in (0..stages).rev() {
-            let b = tableau.b()[i];
-            // Velocity i enters the step with weight h·b_i and the argument of every later stage j with h·a_ji.
-            let (earlier, later) = argument_bar.split_at_mut(i + 1);
-            let later = (i + 1..stages).map(|j| h * tableau.a(j)[i]).zip(&*later);
-            let into: Vec<_> = std::iter::once((h * b, &state_bar)).chain(later).filter(|(c, _)| *c != 0.0).collect();
-            let (stage, argument, record) = (stage(tableau, i, t, h, first_index), arguments[i], &records[i]);
-            let (l_bar, room, out) = (Some(&laplacian_bar[i]), &mut velocity_bar, Some(&mut earlier[i]));
-            if let (Some(cost), Some(velocity)) = (&cost, &record.velocity) {
-                space.accumulate(room, 0.0, &into);
-                space.accumulate_scaled_rows(room, h.abs() * b, cost, velocity);
-                chart.pullback(stage, argument, &record.residuals, room, l_bar, out);
-            } else {
-                chart.pullback_of_sum(space, stage, argument, &record.residuals, &into, room, l_bar, out);
-            }
-        }
-        let all: Vec<_> = argument_bar.iter().map(|a| (1.0, a)).collect();
-        space.accumulate(&mut state_bar, 1.0, &all);
+/// It owns its adjoint: what [`Integrator::solve`] returns pulls cotangents back by itself, so a method need not be Runge-Kutta. The sign of
+/// `−∇²φ` and the direction of time live here. A method of one's own, whole:
+///
+/// ```
+/// use flow_core::{
+///     Backward, BlockField, Error, Integrator, Solution, SolutionCotangent, SolveOptions, Space, Span, Stage,
+/// };
+///
+/// /// One long step `x + T ∇φ(x)`, taken from where the flow starts.
+/// #[derive(Clone)]
+/// struct OneStep;
+///
+/// struct Tape<S: Space> { start: S::Array, residuals: Vec<S::Array>, h: f64, stage: Stage }
+///
+/// impl<S: Space> Integrator<S> for OneStep {
+///     fn solve(
+///         &self, space: &S, block: &mut dyn BlockField<S>, start: S::Array, span: Span, options: SolveOptions,
+///     ) -> Result<Solution<S>, Error> {
+///         let (h, stage, rows) = (span.to - span.from, Stage { t: span.from, index: 0 }, space.shape(&start).0);
+///         let (mut velocity, mut laplacian) = (space.empty_like(&start), space.column_zeros(rows));
+///         let mut residuals = Vec::new();
+///         block.evaluate(stage, &start, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
+///         let (mut state, mut log_density) = (start.clone(), space.column_zeros(rows));
+///         space.accumulate(&mut state, 1.0, &[(h, &velocity)]);
+///         space.column_accumulate(&mut log_density, 0.0, &[(-h, &laplacian)]);
+///         let backward = options.backward.map(|_| Box::new(Tape { start, residuals, h, stage }) as Box<dyn Backward<S>>);
+///         Ok(Solution { state, log_density, cost: None, backward })
+///     }
+///     fn evaluations(&self) -> Option<usize> { Some(1) }
+///     fn level(&self) -> u64 { 1 }
+///     fn order(&self) -> f64 { 1.0 }
+///     fn at_level(&self, _level: u64) -> Box<dyn Integrator<S>> { Box::new(OneStep) }
+///     fn describe(&self) -> String { "one step".into() }
+/// }
+///
+/// impl<S: Space> Backward<S> for Tape<S> {
+///     fn pull_back(self: Box<Self>, space: &S, block: &mut dyn BlockField<S>, bar: SolutionCotangent<S>) -> S::Array {
+///         let Self { start, residuals, h, stage } = *self;
+///         let (mut velocity_bar, mut through) = (space.empty_like(&start), space.empty_like(&start));
+///         space.accumulate(&mut velocity_bar, 0.0, &[(h, &bar.state)]);
+///         let mut laplacian_bar = bar.log_density.clone();
+///         space.column_accumulate(&mut laplacian_bar, -h, &[]);
+///         block.pullback(stage, &start, &residuals, &velocity_bar, Some(&laplacian_bar), Some(&mut through));
+///         let mut start_bar = bar.state;
+///         space.accumulate(&mut start_bar, 1.0, &[(1.0, &through)]);
+///         start_bar
+///     }
+/// }
+/// ```
+pub trait Integrator<S: Space>: Send + Sync {
+    /// Carries a block of rows from one time to another.
+    ///
+    /// # Errors
+    /// [`Error::Adaptive`] or [`Error::NonFinite`] where step control fails; a fixed step never fails, but may return non-finite numbers.
+    fn solve(
+        &self,
+        space: &S,
+        block: &mut dyn BlockField<S>,
+        start: S::Array,
+        span: Span,
+        options: SolveOptions,
+    ) -> Result<Solution<S>, Error>;
+
+    /// Evaluations of an integration, where they are the same for every one: none where steps are chosen by an error estimate.
+    fn evaluations(&self) -> Option<usize>;
+
+    /// How fine the integration is, as a number that grows with it: steps, or one over the relative tolerance. Checkpoints keep it.
+    fn level(&self) -> u64;
+
+    /// The power of the level that the error falls with: the order of the method, or 1 for a tolerance.
+    fn order(&self) -> f64;
+
+    /// The same method at another level (at least 1).
+    fn at_level(&self, level: u64) -> Box<dyn Integrator<S>>;
+
+    /// The factor between two levels whose difference measures the integration error.
+    fn level_step(&self) -> u64 {
+        2
     }
-    state_bar
+
+    /// The next finer integrator, for measuring the integration error: half the step, or a tenth of the tolerances.
+    fn refined(&self) -> Box<dyn Integrator<S>> {
+        self.at_level(self.level().saturating_mul(self.level_step()))
+    }
+
+    /// The next coarser integrator; none where there is only one step.
+    fn coarsened(&self) -> Option<Box<dyn Integrator<S>>> {
+        let level = self.level() / self.level_step();
+        (level > 0).then(|| self.at_level(level))
+    }
+
+    /// How fine it is, in words for people: `100 steps of rk4`.
+    fn describe(&self) -> String;
+
+    /// Numbers that tell this integrator from every other whose operations differ; `None`: its solves are never captured.
+    fn cache_key(&self) -> Option<CacheKey> {
+        None
+    }
 }

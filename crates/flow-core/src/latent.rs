@@ -1,7 +1,14 @@
 //! An energy seen from the base density: `U(z) = E(x(z)) − ln |dx/dz|`, with its gradient by the adjoint.
 
-use crate::objective::{Block, Ends};
-use crate::{Direction, Energy, Error, Flow, RngKey, Space};
+use crate::batch::Batch;
+use crate::boundary::EnergyTerms;
+use crate::energy::{Energy, check_widths};
+use crate::error::Error;
+use crate::flow::{Direction, Flow};
+use crate::integrate::SolveOptions;
+use crate::rng::RngKey;
+use crate::solve::{Direct, Evaluation, Solver};
+use crate::space::{Outputs, Session, Space};
 
 impl<S: Space> Flow<'_, S> {
     /// `U(z)` of every row of `z` (`rows × dim`, row by row) and its gradient, laid out like `z`.
@@ -11,21 +18,31 @@ impl<S: Space> Flow<'_, S> {
     /// gradient is that of the discrete map, with the Jacobian that the integrator accumulates.
     ///
     /// # Errors
-    /// Those of the integrator. Numbers that are not finite are returned, not refused.
+    /// Those of the integrator and of the energy; [`Error::Shape`] when the numbers do not fit either. Numbers that are not finite are returned, not refused.
     pub fn latent_energy(&self, energy: &dyn Energy, z: &[f64], key: RngKey) -> Result<(Vec<f64>, Vec<f64>), Error> {
-        let (space, dim) = (self.space, self.potential.dim());
-        let rows = z.len() / dim;
-        let field = self.potential.freeze(&self.solve(rows, key)?);
-        let ends =
-            Ends { direction: Direction::Forward, start: &|_| 0.0, end: energy, transport_cost: 0.0, score: None };
-        let blocks = space.map_rows(rows, |range| {
-            let start = &z[range.start * dim..range.end * dim];
-            let block = Block { flow: self, range, start, weight: 1.0, gradient: true, ends: &ends };
-            let (energies, back) = block.solve(&*field)?;
-            let (start_bar, _) = back.expect("the gradient was asked for");
-            Ok::<_, Error>((energies, space.download(&start_bar)))
+        let space = self.space;
+        check_widths(energy, self.potential.dim(), 0)?;
+        let batch = Batch::new(z.to_vec(), self.potential.dim())?;
+        if batch.of == 0 {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        // Cotangents of the sum over rows, not of the mean.
+        let batch = Batch { total_weight: 1.0, ..batch };
+        let terms = EnergyTerms { start: &|_| 0.0, end: energy, transport_cost: 0.0, score: None };
+        let solver = Solver::new(self, &batch, self.span(Direction::Forward), Evaluation::new(key))?;
+        let field = self.potential.freeze(&solver.solve);
+        let options = SolveOptions { backward: Some(self.memory), cost: false };
+        let blocks = space.map_blocks(solver.blocks.clone(), |rows| {
+            let session: &mut dyn Session<S> = &mut Direct(space);
+            let (carried, end) = solver.forward(session, Some(&*field), &rows, options)?;
+            let losses = solver.losses(&terms, &rows, &end)?;
+            let start_bar = solver.back(session, carried, &losses, &mut |start_bar, _| Outputs {
+                arrays: vec![start_bar],
+                columns: Vec::new(),
+            })?;
+            Ok::<_, Error>((losses.losses, space.download(&start_bar.arrays[0])))
         });
-        let (mut energies, mut gradient) = (Vec::with_capacity(rows), Vec::with_capacity(z.len()));
+        let (mut energies, mut gradient) = (Vec::with_capacity(batch.of), Vec::with_capacity(z.len()));
         for block in blocks {
             let (of_rows, of_z) = block?;
             energies.extend(of_rows);

@@ -1,6 +1,12 @@
 //! What the lattice kernels of all backends share: settings, first values of parameters, and how kernels fall off with distance.
 
-use crate::{Activation, Error, Group, Parameter, Purpose, RngKey, Space, TimeBasis};
+use crate::activation::Activation;
+use crate::error::Error;
+use crate::parameter::Parameter;
+use crate::rng::{Purpose, RngKey};
+use crate::space::Space;
+use crate::symmetry::Group;
+use crate::time::TimeBasis;
 
 /// What a potential of kernels that are moved over a periodic lattice is made of, `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`.
 #[derive(Debug, Clone)]
@@ -77,7 +83,7 @@ impl<S: Space> LatticeRidgeParameters<S> {
     /// [`Error::Setting`] when a size is zero; [`Error::Shape`] when the group acts on another number of sites.
     pub fn new(space: &S, settings: &LatticeRidgeSettings) -> Result<Self, Error> {
         let (sites, kernels, terms) = (settings.sites(), settings.kernels, settings.time.terms());
-        Error::at_least_1([("target.size", sites), ("potential.kernels", kernels)])?;
+        Error::at_least_1([("sites", sites), ("kernels", kernels)])?;
         settings.tied.as_ref().map_or(Ok(()), |group| group.check_dim(sites))?;
         // Unlike `Parameter::in_time`, a matrix for a single function of time too.
         let in_time = |name: &str, mut first: Vec<f64>| {

@@ -3,12 +3,20 @@
 //! A density is carried by `dx/dt = ∇φ(x, t)`, `d ln p/dt = −∇²φ(x, t)` from a standard normal at `t = 0` to the model at `t = T`.
 //! This crate holds the only copy of stepping, adjoints, objectives and training. A backend brings a [`Space`] and potentials
 //! ([`Potential`]); an [`Integrator`] carries points; an [`Objective`] turns a batch into a loss with its exact gradient;
-//! [`train::Trainer`] does the rest.
+//! [`Trainer`] trains whatever is a
+//! [`Model`]. No files, no terminals, no device: those are of the crates above and beside.
 
+mod activation;
+mod batch;
+mod boundary;
+mod cache_key;
 mod centres;
-pub mod checkpoint;
+mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod converged;
+mod data;
+mod energy;
 mod error;
 mod flow;
 mod hmc;
@@ -17,45 +25,62 @@ mod integrate;
 mod latent;
 mod lattice;
 mod matching;
+mod model;
 mod objective;
 mod optimise;
+mod parameter;
 mod potential;
-mod recorded;
+pub mod potentials;
 mod ridge;
 mod rng;
+mod runge_kutta;
 mod score;
+mod solve;
 mod space;
+mod statistics;
 mod sum;
 mod symmetry;
 mod tableau;
+mod team;
 mod time;
-pub mod train;
+mod train;
+mod transport;
 
+pub use activation::Activation;
+pub use batch::Batch;
+pub use boundary::{BoundaryTerms, Endpoints, Losses};
+pub use cache_key::CacheKey;
 pub use centres::Centres;
+pub use checkpoint::{Checkpoint, CheckpointStore, NoStore, Occasion, Stored, Tensor, TrainState};
+pub use converged::{Converged, converged};
+pub use data::{ArrayRows, BaseSamples, Batches};
+pub use energy::{Energy, PointEnergy, StandardNormal, standard_normal_log_density};
 pub use error::Error;
-pub use flow::{Direction, Flow, Transported, standard_normal_log_density};
+pub use flow::{Direction, Flow};
 pub use hmc::{Energies, Hmc, HmcReport};
 pub use importance::{IndependenceMetropolis, Weights};
-pub use integrate::{
-    Adaptive, FixedStep, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span, Tape, adjoint,
-};
+pub use integrate::{Backward, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span};
 pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
 pub use matching::{FlowMatching, Path};
-pub use objective::{
-    Converged, Energy, Estimator, FreeEnergy, Mean, NegativeLogLikelihood, Objective, Outcome, StandardNormal,
-    converged,
-};
+pub use model::{Estimate, FlowModel, Mapped, Model, Sampled};
+pub use objective::{Estimator, FreeEnergy, NegativeLogLikelihood, Objective};
 pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
+pub use parameter::{Parameter, rows_and_cols};
 pub use potential::{
-    BlockField, Chooses, Coordinates, Field, FusedUpdate, Parameter, Potential, RecomputeVelocity, Residuals, Solve,
-    Stage, new_cache_key,
+    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, Share, Solve, Stage,
+    new_cache_key,
 };
-pub use recorded::{Record, Recorder, Repeat};
-pub use ridge::{Activation, RidgeParameters};
+pub use ridge::RidgeParameters;
 pub use rng::{Purpose, RngKey};
+pub use runge_kutta::{Adaptive, FixedStep};
 pub use score::Scored;
-pub use space::{Precision, Space};
+pub use solve::{Evaluation, Outcome};
+pub use space::{Factor, GraphCache, Outputs, Precision, Session, Space, cut};
+pub use statistics::Mean;
 pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};
 pub use tableau::{Method, Tableau};
+pub use team::{Alone, Team};
 pub use time::{TimeBasis, TimeFamily};
+pub use train::{Finish, GradientHook, Observer, StepMetrics, TrainSettings, Trainer, Validation, Validator};
+pub use transport::Transported;

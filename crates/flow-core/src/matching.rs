@@ -2,8 +2,13 @@
 
 use std::ops::Range;
 
-use crate::objective::{BlockResult, add_share, gather};
-use crate::{BlockField, Coordinates, Error, Field, Flow, Objective, Outcome, RngKey, Solve, Space, Stage};
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::flow::Flow;
+use crate::objective::Objective;
+use crate::potential::{Block, Coordinates, Field, Share, Solve, Stage};
+use crate::solve::{Evaluation, Outcome, gather};
+use crate::space::Space;
 
 /// How a point of the base, ξ ~ N(0, I), is joined to a point x₁ of the target, at `τ = t/T` from 0 to 1.
 ///
@@ -60,13 +65,24 @@ impl<S: Space> Objective<S> for FlowMatching {
         "flow-matching"
     }
 
-    fn evaluate(&self, flow: &Flow<'_, S>, batch: &[f64], key: RngKey, gradient: bool) -> Result<Outcome<S>, Error> {
-        let rows = batch.len() / flow.potential.dim();
-        let solve = Solve { rows, key, coordinates: Coordinates::X };
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
+        batch.check(flow.potential.dim(), flow.potential.context_dim())?;
+        let blocks = how.blocks_of(flow.space, batch)?;
+        let solve = Solve {
+            rows: batch.of,
+            block_rows: blocks.iter().map(Range::len).max().unwrap_or(0),
+            key: how.key,
+            coordinates: Coordinates::X,
+            evaluations: Some(1),
+            laplacians: false,
+        };
         let field = flow.potential.freeze(&solve);
-        let taus: Vec<f64> = key.stratified(self.times.clamp(1, rows)).into_iter().map(|u| self.tau(u)).collect();
-        let regression = Regression { path: self.path, flow, field: &*field, batch, key, taus: &taus, gradient };
-        gather(flow.space, &*field, flow.space.map_rows(rows, |range| regression.block(range)))
+        // Of the whole batch, whichever rows of it are here.
+        let times = how.key.stratified(self.times.clamp(1, batch.of));
+        let taus: Vec<f64> = times.into_iter().map(|u| self.tau(u)).collect();
+        let (path, field, gradient) = (self.path, &*field, how.gradient);
+        let regression = Regression { path, flow, field, batch, solve, taus: &taus, gradient };
+        gather(flow.space, field, flow.space.map_blocks(blocks, |rows| Ok(regression.block(rows))), how.team)
     }
 }
 
@@ -75,55 +91,53 @@ struct Regression<'a, 'f, S: Space> {
     path: Path,
     flow: &'a Flow<'f, S>,
     field: &'a dyn Field<S>,
-    batch: &'a [f64],
-    key: RngKey,
+    batch: &'a Batch,
+    solve: Solve,
     taus: &'a [f64],
     gradient: bool,
 }
 
-impl<S: Space> Regression<'_, '_, S> {
-    fn rows(&self) -> usize {
-        self.batch.len() / self.flow.potential.dim()
-    }
+/// Losses of a block's rows and, where asked for, its share of the gradient.
+type BlockLosses<S> = (Vec<f64>, Option<Vec<Share<S>>>);
 
+impl<S: Space> Regression<'_, '_, S> {
     /// The number of the time at which a row is taken.
     fn time_of(&self, row: usize) -> usize {
-        row * self.taus.len() / self.rows()
+        row * self.taus.len() / self.batch.of
     }
 
-    /// A block at once, where the field can have rows at times of their own, or cut where the time changes.
-    fn block(&self, range: Range<usize>) -> BlockResult<S> {
+    /// A block at once, where its rows can have times of their own, or cut where the time changes.
+    fn block(&self, range: Range<usize>) -> BlockLosses<S> {
         let times: Vec<f64> = range.clone().map(|row| self.taus[self.time_of(row)] * self.flow.duration).collect();
-        let Points { x, velocity } = self.points(range.clone());
-        let (space, dim) = (self.flow.space, self.flow.potential.dim());
-        let uploaded = space.upload(range.len(), dim, &x);
-        if let Some(entered) = self.field.enter_at(range.clone(), &uploaded, &times) {
-            return Ok(self.at(times[0], entered, &velocity));
+        let points = self.points(range.clone());
+        if self.field.rows_may_have_times() {
+            return self.rows_at(times[0], range, &points, Some(times));
         }
         let mut losses = Vec::with_capacity(range.len());
-        let mut sums: Option<Vec<S::Array>> = None;
-        let mut first = 0;
+        let mut sums: Option<Vec<Share<S>>> = None;
+        let (mut first, dim) = (0, self.flow.potential.dim());
         for group in times.chunk_by(|a, b| a == b) {
-            let rows = first..first + group.len();
-            let place = rows.start * dim..rows.end * dim;
-            let x = space.upload(rows.len(), dim, &x[place.clone()]);
-            let entered = self.field.enter(range.start + rows.start..range.start + rows.end, x);
-            let (found, share) = self.at(group[0], entered, &velocity[place]);
+            let end = first + group.len();
+            let [x, velocity] = [&points.x, &points.velocity].map(|of| of[first * dim..end * dim].to_vec());
+            let rows = range.start + first..range.start + end;
+            let (found, share) = self.rows_at(group[0], rows, &Points { x, velocity }, None);
             losses.extend(found);
             match (&mut sums, share) {
-                (Some(sums), Some(share)) => add_share(space, sums, &share),
+                (Some(sums), Some(share)) => {
+                    sums.iter_mut().zip(share).for_each(|(sum, later)| sum.add(self.flow.space, later));
+                }
                 (sums, share) => *sums = share,
             }
-            first = rows.end;
+            first = end;
         }
-        Ok((losses, sums))
+        (losses, sums)
     }
 
     /// Points of the paths of some rows.
     fn points(&self, rows: Range<usize>) -> Points {
         let dim = self.flow.potential.dim();
-        let base = self.key.noise(rows.clone(), dim);
-        let target = &self.batch[rows.start * dim..rows.end * dim];
+        let base = self.solve.key.noise(rows.clone(), dim);
+        let target = self.batch.numbers(&self.batch.x, &rows);
         let taus = rows.flat_map(|row| std::iter::repeat_n(self.taus[self.time_of(row)], dim));
         let (x, velocity) = target
             .iter()
@@ -138,30 +152,38 @@ impl<S: Space> Regression<'_, '_, S> {
         Points { x, velocity }
     }
 
-    /// Losses of rows that entered, and the share of the gradient where it is wanted.
-    fn at(
-        &self,
-        t: f64,
-        (mut chart, state): (Box<dyn BlockField<S> + '_>, S::Array),
-        velocity: &[f64],
-    ) -> (Vec<f64>, Option<Vec<S::Array>>) {
-        let space = self.flow.space;
-        let (rows, dim) = space.shape(&state);
+    /// Some rows at a time, or each at its own.
+    fn rows_at(&self, t: f64, rows: Range<usize>, points: &Points, times: Option<Vec<f64>>) -> BlockLosses<S> {
+        let (space, potential, n) = (self.flow.space, self.flow.potential, rows.len());
+        let dim = potential.dim();
+        let (context, draws) = (potential.context_dim(), potential.draw_width(&self.solve));
+        let context_of_rows = || space.upload(n, context, self.batch.numbers(&self.batch.context, &rows));
+        let draws_of_rows = || space.upload(n, draws, &potential.draw(&self.solve, rows.clone()));
+        let (mut block, state) = self.field.enter(Block {
+            rows: rows.clone(),
+            x: space.upload(n, dim, &points.x),
+            context: (context > 0).then(context_of_rows),
+            draws: (draws > 0).then(draws_of_rows),
+            times,
+        });
         let stage = Stage { t, index: 0 };
-        let mut residual = space.zeros(rows, dim);
-        let mut residuals = Vec::new();
-        chart.evaluate(stage, &state, &mut residual, None, self.gradient.then_some(&mut residuals));
-        space.accumulate(&mut residual, 1.0, &[(-1.0, &space.upload(rows, dim, velocity))]);
-        let mut squares = space.column_zeros(rows);
-        space.row_dot(&mut squares, &residual, &residual);
+        let (mut off, mut residuals) = (space.zeros(n, dim), Vec::new());
+        block.evaluate(stage, &state, &mut off, None, self.gradient.then_some(&mut residuals));
+        space.accumulate(&mut off, 1.0, &[(-1.0, &space.upload(n, dim, &points.velocity))]);
+        let mut squares = space.column_zeros(n);
+        space.row_dot(&mut squares, &off, &off);
         let losses = space.download_column(&squares);
         if !self.gradient {
             return (losses, None);
         }
-        let mut velocity_bar = space.zeros(rows, dim);
-        space.accumulate(&mut velocity_bar, 0.0, &[(2.0 / self.rows() as f64, &residual)]);
-        chart.pullback(stage, &state, &residuals, &velocity_bar, None, None);
-        (losses, Some(chart.enter_pullback(space.zeros(rows, dim)).1))
+        let mut velocity_bar = space.zeros(n, dim);
+        if self.batch.weights.is_empty() {
+            space.accumulate(&mut velocity_bar, 0.0, &[(2.0 / self.batch.total_weight, &off)]);
+        } else {
+            space.accumulate_scaled_rows(&mut velocity_bar, 2.0, &space.upload_column(&self.batch.shares(&rows)), &off);
+        }
+        block.pullback(stage, &state, &residuals, &velocity_bar, None, None);
+        (losses, Some(block.enter_pullback(space.zeros(n, dim)).1))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Parameter, Space};
+use crate::error::Error;
+use crate::parameter::Parameter;
+use crate::space::Space;
 
 /// Settings of Adam (Kingma and Ba, arXiv:1412.6980) and AdamW (Loshchilov and Hutter, arXiv:1711.05101).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,12 +43,12 @@ impl<S: Space> Adam<S> {
     /// # Errors
     /// [`Error::Setting`] when a setting is out of range.
     pub fn new(space: &S, settings: AdamSettings, parameters: &[&Parameter<S>]) -> Result<Self, Error> {
-        for (name, beta) in [("train.betas[0]", settings.betas.0), ("train.betas[1]", settings.betas.1)] {
+        for (name, beta) in [("betas[0]", settings.betas.0), ("betas[1]", settings.betas.1)] {
             if !(0.0..1.0).contains(&beta) {
                 return Err(Error::setting(name, beta, "in [0, 1)"));
             }
         }
-        for (name, value) in [("train.epsilon", settings.epsilon), ("train.weight_decay", settings.weight_decay)] {
+        for (name, value) in [("epsilon", settings.epsilon), ("weight_decay", settings.weight_decay)] {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(Error::setting(name, value, "a finite number of at least 0"));
             }

@@ -1,29 +1,79 @@
-//! The seam: a potential, its field frozen for one solve, and a block of rows in the field's own coordinates.
+//! The seam of potentials: a scalar function, its field frozen for one solve, and a block of rows in the field's own coordinates.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{RngKey, Space};
+use crate::parameter::Parameter;
+use crate::rng::RngKey;
+use crate::space::Space;
 
-/// One learnable array of a potential.
-#[derive(Debug, Clone)]
-pub struct Parameter<S: Space> {
-    /// Name in files, unique within a potential.
-    pub name: String,
-    /// Shape in files; a vector of n numbers is stored here as a `1 × n` matrix.
-    pub shape: Vec<usize>,
-    /// The numbers.
-    pub value: S::Array,
-}
-
-/// A learnable scalar function `φ(x, t)` on rows of `dim` numbers.
+/// A learnable scalar function `φ(x, t)` on rows of `dim` numbers, or `φ(x, t | c)` with a context of `context_dim` numbers a row.
 ///
 /// A potential always means `φ` with `∇φ` and `∇²φ` as mathematics has them; the sign of the log-density and the direction of time
-/// are the integrator's business. To add one, implement this trait and run
-/// the conformance suite (feature `conformance`) on it.
+/// are the integrator's business. To add one, implement this trait and run the conformance suite (feature `conformance`) on it:
+/// `conformance::Gaussian` is a whole potential on one screen, and [`potentials::Ridge`](crate::potentials::Ridge) one with matrices.
+/// Both are written once for all backends, over the operations of a [`Space`]. A potential with nothing to learn, whole:
+///
+/// ```
+/// use flow_core::{Block, BlockField, Field, Parameter, Potential, Residuals, Share, Solve, Space, Stage};
+///
+/// /// `φ = ‖x‖²/2`: points run away from the origin.
+/// struct Away<S> { space: S, dim: usize }
+///
+/// impl<S: Space> Potential<S> for Away<S> {
+///     fn dim(&self) -> usize { self.dim }
+///     fn parameters(&self) -> Vec<&Parameter<S>> { Vec::new() }
+///     fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>> { Vec::new() }
+///     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<S> + '_> { Box::new(Frozen(self)) }
+/// }
+///
+/// struct Frozen<'a, S>(&'a Away<S>);
+///
+/// impl<S: Space> Field<S> for Frozen<'_, S> {
+///     fn enter(&self, block: Block<S>) -> (Box<dyn BlockField<S> + '_>, S::Array) { (Box::new(Rows(self.0)), block.x) }
+///     fn value(&self, _stage: Stage, block: Block<S>) -> S::Column {
+///         let (space, rows) = (&self.0.space, block.rows.len());
+///         let (mut square, mut value) = (space.column_zeros(rows), space.column_zeros(rows));
+///         space.row_dot(&mut square, &block.x, &block.x);
+///         space.column_accumulate(&mut value, 0.0, &[(0.5, &square)]);
+///         value
+///     }
+///     fn gradient(&self, _sums: Vec<Share<S>>) -> Vec<S::Array> { Vec::new() }
+/// }
+///
+/// struct Rows<'a, S>(&'a Away<S>);
+///
+/// impl<S: Space> BlockField<S> for Rows<'_, S> {
+///     fn evaluate(
+///         &mut self, _stage: Stage, x: &S::Array, velocity: &mut S::Array, laplacian: Option<&mut S::Column>,
+///         _residuals: Option<&mut Residuals<S>>,
+///     ) {
+///         let Away { space, dim } = self.0;
+///         space.accumulate(velocity, 0.0, &[(1.0, x)]);
+///         if let Some(laplacian) = laplacian {
+///             *laplacian = space.upload_column(&vec![*dim as f64; space.shape(x).0]);
+///         }
+///     }
+///     fn pullback(
+///         &mut self, _stage: Stage, _x: &S::Array, _residuals: &[S::Array], velocity_bar: &S::Array,
+///         _laplacian_bar: Option<&S::Column>, x_bar: Option<&mut S::Array>,
+///     ) {
+///         // The matrix of second derivatives is the unit matrix, and the Laplacian depends on nothing.
+///         if let Some(x_bar) = x_bar {
+///             self.0.space.accumulate(x_bar, 0.0, &[(1.0, velocity_bar)]);
+///         }
+///     }
+///     fn enter_pullback(self: Box<Self>, x_bar: S::Array) -> (S::Array, Vec<Share<S>>) { (x_bar, Vec::new()) }
+/// }
+/// ```
 pub trait Potential<S: Space>: Send + Sync {
     /// Numbers per row.
     fn dim(&self) -> usize;
+
+    /// Numbers of context per row.
+    fn context_dim(&self) -> usize {
+        0
+    }
 
     /// The learnable arrays, in a fixed order.
     fn parameters(&self) -> Vec<&Parameter<S>>;
@@ -31,7 +81,7 @@ pub trait Potential<S: Space>: Send + Sync {
     /// The learnable arrays, in the same order.
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>>;
 
-    /// Fixes everything that stays the same while one batch is integrated: drawn symmetries, products of weights, tables.
+    /// Fixes everything that stays the same while one batch is integrated: products of weights, tables.
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_>;
 
     /// Whether the field changes at random from stage to stage, so that only fixed steps make sense.
@@ -39,29 +89,22 @@ pub trait Potential<S: Space>: Send + Sync {
         false
     }
 
+    /// How many random numbers every row of a solve needs (elements of a symmetry group, probes of a trace estimator).
+    fn draw_width(&self, _solve: &Solve) -> usize {
+        0
+    }
+
+    /// Those numbers for the rows `rows` of the batch, [`Potential::draw_width`] a row, row by row: a function of `solve.key` and the row
+    /// alone. Blocks get them back as [`Block::draws`].
+    fn draw(&self, _solve: &Solve, _rows: Range<usize>) -> Vec<f64> {
+        Vec::new()
+    }
+
     /// A number of this potential alone ([`new_cache_key`]), where the operations of a solve depend on nothing but the potential, the
-    /// number of rows and the integrator: nothing is drawn, and no numbers come from the host. Such solves can be [recorded](crate::Recorder).
-    fn identity(&self) -> Option<u64> {
+    /// number of rows and the integrator. Solves of such a potential can be captured and replayed, see [`GraphCache`](crate::GraphCache).
+    fn cache_key(&self) -> Option<u64> {
         None
     }
-
-    /// The same potential as one that can be told what to draw, where its solves depend on that too, but on nothing else that
-    /// [`Potential::identity`] leaves out: only of a potential that has none.
-    fn chooses(&self) -> Option<&dyn Chooses<S>> {
-        None
-    }
-}
-
-/// A potential that can be told what to draw, so that its solves can be [recorded](crate::Recorder) too.
-pub trait Chooses<S: Space> {
-    /// What [`Potential::identity`] is to others.
-    fn told_identity(&self) -> u64;
-
-    /// What the potential draws for a solve of so many evaluations: equally many numbers for every row of the batch, row by row.
-    fn choose(&self, solve: &Solve, evaluations: usize) -> Vec<f64>;
-
-    /// [`Potential::freeze`] with these numbers, for a solve of all rows in one block.
-    fn freeze_with<'a>(&'a self, solve: &Solve, chosen: &'a S::Array) -> Box<dyn Field<S> + 'a>;
 }
 
 /// A number that no other potential of this process has.
@@ -73,6 +116,10 @@ pub fn new_cache_key() -> u64 {
 impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
     fn dim(&self) -> usize {
         (**self).dim()
+    }
+
+    fn context_dim(&self) -> usize {
+        (**self).context_dim()
     }
 
     fn parameters(&self) -> Vec<&Parameter<S>> {
@@ -91,12 +138,16 @@ impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
         (**self).random_in_time()
     }
 
-    fn identity(&self) -> Option<u64> {
-        (**self).identity()
+    fn draw_width(&self, solve: &Solve) -> usize {
+        (**self).draw_width(solve)
     }
 
-    fn chooses(&self) -> Option<&dyn Chooses<S>> {
-        (**self).chooses()
+    fn draw(&self, solve: &Solve, rows: Range<usize>) -> Vec<f64> {
+        (**self).draw(solve, rows)
+    }
+
+    fn cache_key(&self) -> Option<u64> {
+        (**self).cache_key()
     }
 }
 
@@ -105,10 +156,16 @@ impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
 pub struct Solve {
     /// Rows of the whole batch.
     pub rows: usize,
-    /// The key of the batch; draws of the potential itself (symmetries, probes) come from here.
+    /// The most rows of a block.
+    pub block_rows: usize,
+    /// The key of the batch, for what the potential draws.
     pub key: RngKey,
     /// Which coordinates may be used.
     pub coordinates: Coordinates,
+    /// Evaluations of the field, where their number is the same for every solve of this kind.
+    pub evaluations: Option<usize>,
+    /// Whether Laplacians will be asked for: a regression wants velocities alone, and needs no probes of a trace.
+    pub laplacians: bool,
 }
 
 /// In which coordinates a solve integrates.
@@ -118,33 +175,88 @@ pub enum Coordinates {
     Auto,
     /// `x` itself: velocities are `∇φ`, and tolerances are in units of `x`.
     X,
-    /// The potential's own coordinates, where it has any, even when `x` is cheaper.
+    /// The potential's own coordinates, where it has any, even when `x` is cheaper: of a ridge potential its feature space, where the state is
+    /// c with `x = x₀ + Wᵀc`.
     Feature,
+}
+
+/// A block of rows on its way into a field.
+#[derive(Debug)]
+pub struct Block<S: Space> {
+    /// The numbers of the rows within the batch.
+    pub rows: Range<usize>,
+    /// The points, `rows.len() × dim`.
+    pub x: S::Array,
+    /// `rows.len() × context_dim`; `None` for a potential without context.
+    pub context: Option<S::Array>,
+    /// `rows.len() × draw_width`, see [`Potential::draw`]; `None` for a potential that draws nothing.
+    pub draws: Option<S::Array>,
+    /// The time of every row, instead of that of each stage: for a regression, which evaluates every row but once. Only where
+    /// [`Field::rows_may_have_times`]; the block then gives no Laplacians.
+    pub times: Option<Vec<f64>>,
+}
+
+impl<S: Space> Block<S> {
+    /// A block without context and draws.
+    pub fn new(rows: Range<usize>, x: S::Array) -> Self {
+        Self { rows, x, context: None, draws: None, times: None }
+    }
 }
 
 /// A potential frozen for one solve; blocks of rows enter it, perhaps on several threads.
 pub trait Field<S: Space>: Sync {
-    /// Takes a block of rows (`rows` are their numbers within the batch, `x` is `rows.len() × dim`) into the field's coordinates.
-    /// Returns the block's chart and its state at the start.
-    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn BlockField<S> + '_>, S::Array);
+    /// Takes a block of rows into the field's coordinates. Returns the block and its state at the start.
+    fn enter(&self, block: Block<S>) -> (Box<dyn BlockField<S> + '_>, S::Array);
 
-    /// [`Field::enter`] in plain coordinates, for rows that are each at a time of their own, `times`, whatever the time of a stage: for a
-    /// regression, which evaluates every row but once. The chart gives no Laplacians. `None` where rows have to share their time.
-    fn enter_at(
-        &self,
-        _rows: Range<usize>,
-        _x: &S::Array,
-        _times: &[f64],
-    ) -> Option<(Box<dyn BlockField<S> + '_>, S::Array)> {
-        None
+    /// Whether a block may say a time for each of its rows, [`Block::times`].
+    fn rows_may_have_times(&self) -> bool {
+        false
     }
 
-    /// `φ(x_r, t)` of the frozen potential for a block of rows of `x` (`rows.len() × dim`): the judge of everything else.
-    fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column;
+    /// `φ(x_r, t)` of the frozen potential for a block of rows: the judge of everything else.
+    fn value(&self, stage: Stage, block: Block<S>) -> S::Column;
 
-    /// Turns the sums over blocks of what [`BlockField::enter_pullback`] returned into the gradient,
-    /// one array per parameter of the potential: the place for work that is needed once per solve.
-    fn gradient(&self, sums: Vec<S::Array>) -> Vec<S::Array>;
+    /// Turns the sums over blocks of what [`BlockField::enter_pullback`] returned into the gradient, one array per parameter of
+    /// the potential: the place for work that is needed once per solve.
+    fn gradient(&self, sums: Vec<Share<S>>) -> Vec<S::Array>;
+}
+
+/// A block's share of something that is summed over all blocks: an array, products `leftᵀ · right` of short matrices, or both.
+///
+/// Products whose factors have few rows are better added up as factors: those of all blocks stacked make one large product. Either kind may
+/// be missing.
+#[derive(Debug, Clone)]
+pub struct Share<S: Space> {
+    /// Summed over blocks in their order.
+    pub sum: Option<S::Array>,
+    /// Left and right factors, which have equally many rows; those of later blocks are put behind these.
+    pub factors: Vec<(S::Array, S::Array)>,
+}
+
+impl<S: Space> Share<S> {
+    /// A share that is an array.
+    pub fn of(sum: S::Array) -> Self {
+        Self { sum: Some(sum), factors: Vec::new() }
+    }
+
+    /// Adds the share of the block behind.
+    pub fn add(&mut self, space: &S, later: Self) {
+        match (&mut self.sum, later.sum) {
+            (Some(sum), Some(term)) => space.accumulate(sum, 1.0, &[(1.0, &term)]),
+            (sum @ None, term) => *sum = term,
+            (Some(_), None) => {}
+        }
+        self.factors.extend(later.factors);
+    }
+
+    /// The sum, of a share that has no factors.
+    ///
+    /// # Panics
+    /// When there is none: which kind a share is, the field that made it knows.
+    pub fn into_sum(self) -> S::Array {
+        assert!(self.factors.is_empty(), "a share of factors is no sum");
+        self.sum.expect("a share that is an array")
+    }
 }
 
 /// Where an evaluation stands in a solve.
@@ -156,7 +268,7 @@ pub struct Stage {
     pub index: u64,
 }
 
-/// Where a velocity leads: `out ← base + Σ cᵢ · termᵢ + c · velocity`.
+/// What an integrator makes of a velocity: `out ← base + Σ cᵢ · termᵢ + c · velocity`. A backend may do it in the kernel of the velocity.
 #[derive(Debug)]
 pub struct FusedUpdate<'a, S: Space> {
     /// The backend.
@@ -172,7 +284,7 @@ pub struct FusedUpdate<'a, S: Space> {
 }
 
 impl<S: Space> FusedUpdate<'_, S> {
-    /// Adds up.
+    /// Makes the update apart from the velocity.
     pub fn apply(self, velocity: &S::Array) {
         let mut terms = self.terms.to_vec();
         terms.extend((self.c != 0.0).then_some((self.c, velocity)));
@@ -183,7 +295,7 @@ impl<S: Space> FusedUpdate<'_, S> {
 /// Arrays that an evaluation leaves for its pullback, so that nothing is computed twice.
 pub type Residuals<S> = Vec<<S as Space>::Array>;
 
-/// Tells velocities from residuals, see [`BlockField::recall`].
+/// Makes velocities again from residuals, see [`BlockField::recompute_velocity`].
 pub trait RecomputeVelocity<S: Space> {
     /// The velocity of an evaluation again, from what it left in `residuals`.
     fn velocity(&self, stage: Stage, residuals: &[S::Array], velocity: &mut S::Array);
@@ -191,7 +303,8 @@ pub trait RecomputeVelocity<S: Space> {
 
 /// A block of rows in a frozen field's coordinates, with its work space and its share of the gradient.
 ///
-/// With plain coordinates the state is `x`, the velocity is `∇φ`, and `leave` returns the state.
+/// The state has a row for each row of the block, and as many columns as the coordinates have. With plain coordinates it is `x`, its velocity
+/// is `∇φ`, and `leave` and `leave_pullback` are the identity, as their defaults are.
 pub trait BlockField<S: Space>: Send {
     /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves in `residuals` what [`BlockField::pullback`] needs.
     fn evaluate(
@@ -203,7 +316,7 @@ pub trait BlockField<S: Space>: Send {
         residuals: Option<&mut Residuals<S>>,
     );
 
-    /// [`BlockField::evaluate`], and where the velocity leads, where that is wanted: for a chart that adds up on the way.
+    /// [`BlockField::evaluate`] with the update that follows, where that is wanted: for a block whose kernel can make both.
     fn evaluate_and_update(
         &mut self,
         stage: Stage,
@@ -211,16 +324,16 @@ pub trait BlockField<S: Space>: Send {
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
         residuals: Option<&mut Residuals<S>>,
-        toward: Option<FusedUpdate<'_, S>>,
+        update: Option<FusedUpdate<'_, S>>,
     ) {
         self.evaluate(stage, state, velocity, laplacian, residuals);
-        if let Some(toward) = toward {
-            toward.apply(velocity);
+        if let Some(update) = update {
+            update.apply(velocity);
         }
     }
 
-    /// What tells velocities from residuals, where that is cheap. The arguments of stages are then made again from them for the pullback, not
-    /// kept, which halves what an integration remembers: for a chart whose residuals is about as large as its state.
+    /// What makes velocities again from residuals, where that is cheap. The arguments of stages are then made again from them for the
+    /// pullback, not kept, which halves what an integration remembers: for a block whose residuals are about as large as its state.
     fn recompute_velocity(&self) -> Option<&dyn RecomputeVelocity<S>> {
         None
     }
@@ -237,7 +350,8 @@ pub trait BlockField<S: Space>: Send {
         state_bar: Option<&mut S::Array>,
     );
 
-    /// [`BlockField::pullback`] of the cotangent `Σ cᵢ · termᵢ` of the velocity, for which there is `room`: for a chart that adds up on the way.
+    /// [`BlockField::pullback`] of the cotangent `Σ cᵢ · termᵢ` of the velocity, for a block whose kernel can add up; `scratch` is an array
+    /// like the velocity, for one whose kernel cannot.
     #[allow(clippy::too_many_arguments, reason = "a pullback has this many, and a sum two more")]
     fn pullback_of_sum(
         &mut self,
@@ -246,22 +360,25 @@ pub trait BlockField<S: Space>: Send {
         state: &S::Array,
         residuals: &[S::Array],
         velocity_bar: &[(f64, &S::Array)],
-        room: &mut S::Array,
+        scratch: &mut S::Array,
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     ) {
-        space.accumulate(room, 0.0, velocity_bar);
-        self.pullback(stage, state, residuals, room, laplacian_bar, state_bar);
+        space.accumulate(scratch, 0.0, velocity_bar);
+        self.pullback(stage, state, residuals, scratch, laplacian_bar, state_bar);
     }
 
     /// From the state at the end to `x` at the end.
-    fn leave(&mut self, state: S::Array) -> S::Array;
+    fn leave(&mut self, state: S::Array) -> S::Array {
+        state
+    }
 
     /// Pulls the cotangent of the final `x` back to the final state.
-    fn leave_pullback(&mut self, state: &S::Array, x_bar: S::Array) -> S::Array;
+    fn leave_pullback(&mut self, _state: &S::Array, x_bar: S::Array) -> S::Array {
+        x_bar
+    }
 
-    /// Pulls the cotangent of the state at the start back to the `x` that entered;
-    /// returns it with the block's share of the gradient, as arrays that are summed over blocks
-    /// and then given to [`Field::gradient`].
-    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>);
+    /// Pulls the cotangent of the state at the start back to the `x` that entered. Returns it with the block's share of the gradient, as
+    /// shares that are summed over blocks and then given to [`Field::gradient`].
+    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>);
 }

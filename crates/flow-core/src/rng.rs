@@ -26,18 +26,19 @@ pub enum Purpose {
     Spins = 8,
 }
 
-/// A key for one batch of random numbers: (seed, purpose, step).
+/// A key for one batch of random numbers: (seed, purpose, step), and the row of the batch where numbering begins.
 ///
 /// ```
 /// use flow_core::{RngKey, Purpose};
 /// let key = RngKey::new(7, Purpose::Train, 3);
-/// assert_eq!(key.normals(0..4, 5)[5..10], draws.normals(1..2, 5)[..]);
+/// assert_eq!(key.normals(0..4, 5)[5..10], key.normals(1..2, 5)[..]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RngKey {
     seed: u64,
     purpose: Purpose,
     step: u64,
+    first_row: u64,
 }
 
 /// The last of the streams of a row, that of [`RngKey::rademacher`]; stages of a solve, which count from 1, never come near it.
@@ -50,7 +51,21 @@ const TIMES: u64 = STREAMS - 2;
 impl RngKey {
     /// The key of batch number `step` for a purpose.
     pub fn new(seed: u64, purpose: Purpose, step: u64) -> Self {
-        Self { seed, purpose, step }
+        Self { seed, purpose, step, first_row: 0 }
+    }
+
+    /// The key of the rows from `first` on: its row 0 is row `first` of this key.
+    ///
+    /// Whoever has a part of a batch draws with it what the whole batch would have drawn there.
+    ///
+    /// ```
+    /// use flow_core::{Purpose, RngKey};
+    /// let key = RngKey::new(7, Purpose::Train, 3);
+    /// assert_eq!(key.rows_from(10).normals(0..2, 5), key.normals(10..12, 5));
+    /// ```
+    #[must_use]
+    pub fn rows_from(self, first: usize) -> Self {
+        Self { first_row: self.first_row + first as u64, ..self }
     }
 
     /// The seed of the run.
@@ -65,12 +80,17 @@ impl RngKey {
 
     /// The generator of one row: where the numbers of a batch (data, base samples, noise) come from.
     pub fn row(&self, row: u64) -> ChaCha8Rng {
-        self.generator(row, 0)
+        self.generator(self.of_batch(row), 0)
+    }
+
+    /// The number within the batch of row `row` of this key. Wraps, so that chains may count rows from the end.
+    fn of_batch(&self, row: u64) -> u64 {
+        self.first_row.wrapping_add(row)
     }
 
     /// The generator of one row at one stage of a solve, apart from [`RngKey::row`]: for drawn symmetries.
     pub(crate) fn symmetry(&self, row: u64, stage: u64) -> ChaCha8Rng {
-        self.generator(row, 1 + stage)
+        self.generator(self.of_batch(row), 1 + stage)
     }
 
     fn generator(&self, row: u64, stream: u64) -> ChaCha8Rng {
@@ -102,13 +122,14 @@ impl RngKey {
     fn normals_of(&self, stream: u64, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
         let mut out = Vec::with_capacity(rows.len() * cols);
         for row in rows {
-            let rng = self.generator(row as u64, stream);
+            let rng = self.generator(self.of_batch(row as u64), stream);
             out.extend(<StandardNormal as Distribution<f64>>::sample_iter(StandardNormal, rng).take(cols));
         }
         out
     }
 
     /// One uniform number in each of `count` equal parts of [0, 1), in rising order, apart from all other numbers of the key.
+    /// They belong to the whole batch: the same wherever its rows begin.
     pub fn stratified(&self, count: usize) -> Vec<f64> {
         let mut rng = self.generator(0, TIMES);
         (0..count).map(|i| (i as f64 + rng.random::<f64>()) / count as f64).collect()
@@ -119,7 +140,7 @@ impl RngKey {
     pub fn rademacher(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
         let mut out = Vec::with_capacity(rows.len() * cols);
         for row in rows {
-            let mut rng = self.generator(row as u64, STREAMS);
+            let mut rng = self.generator(self.of_batch(row as u64), STREAMS);
             out.extend((0..cols).map(|_| if rng.random() { 1.0 } else { -1.0 }));
         }
         out
@@ -144,7 +165,20 @@ mod tests {
     }
 
     #[test]
-    fn rademacher_are_fair_and_of_their_own() {
+    fn rows_of_a_part_are_those_of_the_whole() {
+        let whole = RngKey::new(7, Purpose::Train, 3);
+        let part = whole.rows_from(2).rows_from(3);
+        assert_eq!(part.normals(0..4, 3), whole.normals(5..9, 3));
+        assert_eq!(part.noise(1..3, 3), whole.noise(6..8, 3));
+        assert_eq!(part.rademacher(0..4, 9), whole.rademacher(5..9, 9));
+        assert_eq!(part.uniform(2, 6), whole.uniform(7, 6));
+        assert_eq!(part.symmetry(1, 4).random::<u64>(), whole.symmetry(6, 4).random::<u64>());
+        // Of the whole batch.
+        assert_eq!(part.stratified(5), whole.stratified(5));
+    }
+
+    #[test]
+    fn signs_are_fair_and_of_their_own() {
         let key = RngKey::new(3, Purpose::Train, 0);
         let signs = key.rademacher(0..100, 100);
         assert!(signs.iter().all(|s| s.abs() == 1.0));

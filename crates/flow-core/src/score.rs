@@ -2,10 +2,16 @@
 
 use std::ops::Range;
 
-use crate::flow::all_finite;
-use crate::{
-    BlockField, Coordinates, Direction, Error, Field, Flow, Residuals, RngKey, Solve, SolveOptions, Space, Span, Stage,
-};
+use crate::batch::{Batch, rows_of};
+use crate::cache_key::CacheKey;
+use crate::error::Error;
+use crate::flow::{Direction, Flow};
+use crate::integrate::{SolveOptions, Span};
+use crate::potential::{BlockField, Field, Residuals, Share, Stage};
+use crate::rng::RngKey;
+use crate::solve::{Direct, Evaluation, FROZEN, KIND_OF_SCORE, ONCE, Solver};
+use crate::space::{Outputs, Session, Space};
+use crate::transport::all_finite;
 
 /// Points carried from one time to another, with the score of their density.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +34,15 @@ impl<S: Space> Flow<'_, S> {
     /// # Errors
     /// As [`Flow::transport`].
     pub fn transport_score(&self, x: &[f64], score: &[f64], span: Span, key: RngKey) -> Result<Scored, Error> {
-        let out = self.carry_score(x, score, span, key)?;
+        let batch = Batch::new(x.to_vec(), self.potential.dim())?;
+        if rows_of("the scores", score, self.potential.dim())? != batch.of {
+            let (found, expected) = (vec![score.len()], vec![x.len()]);
+            return Err(Error::Shape { what: "the scores".into(), found, expected });
+        }
+        if batch.of == 0 {
+            return Ok(Scored { x: Vec::new(), log_density: Vec::new(), score: Vec::new() });
+        }
+        let out = self.carry_score(&batch, score, span, &Evaluation::new(key))?;
         all_finite(out.x.iter().chain(&out.log_density).chain(&out.score))?;
         Ok(out)
     }
@@ -41,62 +55,67 @@ impl<S: Space> Flow<'_, S> {
         self.transport_score(base, &base_score(base), self.span(Direction::Forward), key)
     }
 
-    /// [`Flow::transport_score`], with whatever comes of it.
-    pub(crate) fn carry_score(&self, x: &[f64], score: &[f64], span: Span, key: RngKey) -> Result<Scored, Error> {
-        let (space, dim) = (self.space, self.potential.dim());
-        let rows = x.len() / dim;
-        let solve = Solve { coordinates: Coordinates::X, ..self.solve(rows, key)? };
-        if let Some(recorder) = space.recorder()
-            && let Some(scored) = recorder.carry_score(self, [x, score], span, &solve)?
-        {
+    /// [`Flow::transport_score`] of the rows that are here, with whatever comes of it.
+    pub(crate) fn carry_score(
+        &self,
+        batch: &Batch,
+        score: &[f64],
+        span: Span,
+        how: &Evaluation<'_>,
+    ) -> Result<Scored, Error> {
+        let (space, solver) = (self.space, Solver::new(self, batch, span, *how)?.in_x());
+        if let Some((mut session, field)) = solver.session(CacheKey::new().with(KIND_OF_SCORE))? {
+            let scored = self.carry_scored_block(&solver, &mut *session, field.as_deref(), &batch.rows, score)?;
+            session.finish();
             return Ok(scored);
         }
-        let field = self.potential.freeze(&solve);
-        let blocks = space.map_rows(rows, |range| {
-            let (n, numbers) = (range.len(), range.start * dim..range.end * dim);
-            let start = [x, score].map(|values| space.upload(n, dim, &values[numbers.clone()]));
-            let ([x, score], log_density) = self.carry_scored_block(&*field, range, start, ones(space, n), span)?;
-            Ok::<_, Error>((space.download(&x), space.download_column(&log_density), space.download(&score)))
+        let field = self.potential.freeze(&solver.solve);
+        let blocks = space.map_blocks(solver.blocks.clone(), |rows| {
+            self.carry_scored_block(&solver, &mut Direct(space), Some(&*field), &rows, score)
         });
         let mut out = Scored { x: Vec::new(), log_density: Vec::new(), score: Vec::new() };
         for block in blocks {
-            let (x, log_density, score) = block?;
-            out.x.extend(x);
-            out.log_density.extend(log_density);
-            out.score.extend(score);
+            let block = block?;
+            out.x.extend(block.x);
+            out.log_density.extend(block.log_density);
+            out.score.extend(block.score);
         }
         Ok(out)
     }
 
-    /// Points and scores of a block of rows at the end, and the change of ln p; `ones` are as many ones as rows.
-    pub(crate) fn carry_scored_block(
+    /// A block of rows at the end, from the scores of all rows at the start.
+    fn carry_scored_block(
         &self,
-        field: &dyn Field<S>,
-        range: Range<usize>,
-        [x, score]: [S::Array; 2],
-        ones: S::Column,
-        span: Span,
-    ) -> Result<([S::Array; 2], S::Column), Error> {
-        let (space, dim, n) = (self.space, self.potential.dim(), range.len());
-        let (mut inner, state) = field.enter(range, x);
-        // A score is a cotangent of x: it enters and leaves the chart like one.
-        let state_score = inner.leave_pullback(&state, score);
-        let mut both = space.zeros(n, 2 * dim);
-        space.copy_columns(&mut both, 0, &state, 0..dim);
-        space.copy_columns(&mut both, dim, &state_score, 0..dim);
-        let mut chart = ScoredBlock::new(space, inner, n, dim, ones);
-        let passage = self.integrator.flow(space, &mut chart, both, span, SolveOptions::default())?;
-        chart.split(&passage.state);
-        let ScoredBlock { mut inner, x, score, .. } = chart;
-        let x = inner.leave(x);
-        let (score, _) = inner.enter_pullback(score);
-        Ok(([x, score], passage.log_density))
+        solver: &Solver<'_, '_, S>,
+        session: &mut dyn Session<S>,
+        field: Option<&dyn Field<S>>,
+        rows: &Range<usize>,
+        score: &[f64],
+    ) -> Result<Scored, Error> {
+        let (space, dim, n) = (self.space, self.potential.dim(), rows.len());
+        let score = session.input(n, dim, solver.batch.numbers(score, rows));
+        // The cotangents of the Laplacians of rows that carry a score.
+        let ones = session.input_column(&vec![1.0; n]);
+        let mut inputs = Some((solver.block(session, rows), score, ones));
+        let end = session.stage(&mut || {
+            let (block, score, ones) = inputs.take().expect(ONCE);
+            let (mut inner, state) = field.expect(FROZEN).enter(block);
+            // A score is a cotangent of x: it enters and leaves the block like one.
+            let state_score = inner.leave_pullback(&state, score);
+            let mut both = space.zeros(n, 2 * dim);
+            space.copy_columns(&mut both, 0, &state, 0..dim);
+            space.copy_columns(&mut both, dim, &state_score, 0..dim);
+            let mut block = ScoredBlock::new(space, inner, n, dim, ones);
+            let solution = self.integrator.solve(space, &mut block, both, solver.span, SolveOptions::default())?;
+            block.split(&solution.state);
+            let ScoredBlock { mut inner, x, score, .. } = block;
+            let x = inner.leave(x);
+            let (score, _) = inner.enter_pullback(score);
+            Ok(Outputs { arrays: vec![x, score], columns: vec![solution.log_density] })
+        })?;
+        let [x, score] = [0, 1].map(|i| space.download(&end.arrays[i]));
+        Ok(Scored { x, log_density: space.download_column(&end.columns[0]), score })
     }
-}
-
-/// The cotangents of the Laplacians of rows that carry a score.
-pub(crate) fn ones<S: Space>(space: &S, rows: usize) -> S::Column {
-    space.upload_column(&vec![1.0; rows])
 }
 
 /// The score of the standard normal density.
@@ -162,15 +181,7 @@ impl<S: Space> BlockField<S> for ScoredBlock<'_, S> {
         unreachable!("a score is carried without a tape");
     }
 
-    fn leave(&mut self, state: S::Array) -> S::Array {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &S::Array, x_bar: S::Array) -> S::Array {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
+    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {
         (state_bar, Vec::new())
     }
 }

@@ -1,9 +1,16 @@
-//! The few array operations that an explicit integrator and an optimiser need from a backend.
+//! What a backend brings: the few array operations that integrators and optimisers need, and the replay of captured work.
+//!
+//! At the sizes of a training step a host takes longer to ask for a thousand small operations than a device takes to do them. The
+//! operations of a solve are the same at every step of a training, but for the numbers that go in. So a device may capture them once
+//! as a graph, and replay the graph with new numbers. It sees arrays and a key, and nothing of flows: what is captured, when, and
+//! how long it is kept is the backend's business.
 
 use std::fmt::Debug;
 use std::ops::Range;
 
-use crate::Recorder;
+use crate::activation::Activation;
+use crate::cache_key::CacheKey;
+use crate::error::Error;
 
 /// Working precision of the arrays of a [`Space`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +21,16 @@ pub enum Precision {
     F64,
 }
 
+impl Precision {
+    /// A number rounded to this precision.
+    pub fn rounded(self, value: f64) -> f64 {
+        match self {
+            Self::F32 => f64::from(value as f32),
+            Self::F64 => value,
+        }
+    }
+}
+
 /// Where arrays live and how they are combined: one implementation per backend and precision.
 ///
 /// Two kinds of arrays occur. An [`Array`](Space::Array) is a matrix of `rows × cols` numbers in working precision,
@@ -22,7 +39,20 @@ pub enum Precision {
 /// hundreds of stages and read by people.
 ///
 /// Results go to out-parameters, so that a solve allocates nothing per stage but what it keeps. Shapes are the caller's duty:
-/// an implementation may panic on a mismatch, which is always a bug of the program and never bad input.
+/// an implementation may panic on a mismatch, which is always a bug of the program and never bad input. What is written over a space runs
+/// on every backend and in either precision:
+///
+/// ```
+/// use flow_core::{Factor, Space};
+///
+/// /// `‖xxᵀ‖²` of all inner products of rows.
+/// fn squares_of_inner_products<S: Space>(space: &S, x: &S::Array) -> f64 {
+///     let (rows, _) = space.shape(x);
+///     let mut products = space.zeros(rows, rows);
+///     space.matmul(&mut products, 0.0, Factor::Plain(x), Factor::Transposed(x));
+///     space.dot(&products, &products)
+/// }
+/// ```
 pub trait Space: Clone + Send + Sync + 'static {
     /// A `rows × cols` matrix in working precision.
     type Array: Clone + Debug + Send + Sync;
@@ -127,13 +157,98 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// Copies the columns `columns` of `from` to those of `out` that begin with `first`.
     fn copy_columns(&self, out: &mut Self::Array, first: usize, from: &Self::Array, columns: Range<usize>);
 
-    /// Cuts `rows` rows into blocks, does the work of each (at once where there are threads), and returns the results
-    /// in the order of the rows. The cut is always the same for a space and a number of rows, so that a resumed run equals an
-    /// uninterrupted one; whether it depends on the number of threads, the space says.
-    fn map_rows<T: Send>(&self, rows: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T>;
+    /// `out ← keep · out + a · b`, either factor transposed where asked for; `keep = 0` overwrites.
+    fn matmul(&self, out: &mut Self::Array, keep: f64, a: Factor<'_, Self::Array>, b: Factor<'_, Self::Array>);
 
-    /// What records solves, on a device that repeats them faster than the host can ask for them.
-    fn recorder(&self) -> Option<&Recorder<Self>> {
+    /// `out ← f⁽ᵏ⁾(a)`, the k-th derivative of an activation (k = 0 to 3), element by element.
+    fn activate(&self, out: &mut Self::Array, activation: Activation, derivative: u8, a: &Self::Array);
+
+    /// `out ← keep · out + c · a · diag(row)`: every column of a times its own number; `row` is `1 × cols`, and `keep = 0` overwrites.
+    fn accumulate_scaled_columns(&self, out: &mut Self::Array, keep: f64, c: f64, a: &Self::Array, row: &Self::Array);
+
+    /// How many blocks a batch of so many rows is cut into where nobody says; none for no rows.
+    ///
+    /// Always the same for a space and a number of rows, so that a resumed run equals an uninterrupted one. Whether it depends on
+    /// the number of threads, the space says.
+    fn blocks(&self, rows: usize) -> usize;
+
+    /// Does the work of every block of rows, at once where there are threads, and returns the results in the order of the blocks.
+    fn map_blocks<T: Send>(&self, blocks: Vec<Range<usize>>, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T>;
+
+    /// The captured graphs of a device that replays solves faster than the host can ask for their operations.
+    fn graphs(&self) -> Option<&dyn GraphCache<Self>> {
         None
+    }
+}
+
+/// A factor of a matrix product.
+#[derive(Debug)]
+pub enum Factor<'a, A> {
+    /// The matrix as it is.
+    Plain(&'a A),
+    /// Its transpose.
+    Transposed(&'a A),
+}
+
+/// `rows` rows cut into blocks of equal height but for one row: never more blocks than rows, and at least one where there are rows.
+///
+/// ```
+/// assert_eq!(flow_core::cut(10, 4), [0..2, 2..5, 5..7, 7..10]);
+/// assert_eq!(flow_core::cut(2, 4), [0..1, 1..2]);
+/// assert!(flow_core::cut(0, 4).is_empty());
+/// ```
+pub fn cut(rows: usize, blocks: usize) -> Vec<Range<usize>> {
+    let blocks = blocks.clamp(1, rows.max(1));
+    let range = |i: usize| i * rows / blocks..(i + 1) * rows / blocks;
+    (0..blocks).map(range).filter(|range| !range.is_empty()).collect()
+}
+
+/// A backend's captured graphs.
+pub trait GraphCache<S: Space>: Send + Sync {
+    /// A session for a solve of this key with these arrays for parameters; its inputs are arrays of `space`. `None`: the solve is to be done
+    /// in the ordinary way, because it was never seen before or somebody else is in a session.
+    fn session<'a>(&'a self, space: &S, key: CacheKey, parameters: &[&S::Array]) -> Option<Box<dyn Session<S> + 'a>>;
+
+    /// Sessions that were replayed so far: the proof that they were.
+    fn replays(&self) -> u64;
+}
+
+/// One run of a solve whose operations are captured or replayed, stage by stage.
+///
+/// A solve makes the same calls in the same order in every session of its key. Between the stages it may read their outputs and hand
+/// numbers back through inputs. Nothing else of the host may enter a stage.
+pub trait Session<S: Space> {
+    /// A `rows × cols` array with these host numbers, row by row: made when the graph is captured, refilled in its place when it is replayed.
+    fn input(&mut self, rows: usize, cols: usize, values: &[f64]) -> S::Array;
+
+    /// A column with these host numbers, likewise.
+    fn input_column(&mut self, values: &[f64]) -> S::Column;
+
+    /// Does work that is nothing but operations on arrays, and returns its outputs.
+    ///
+    /// Where the stage is replayed `work` is not called: the outputs are the arrays that it returned when it was captured, with their new
+    /// numbers. They hold these until the next session of the same key: clone what is to stay.
+    ///
+    /// # Errors
+    /// Those of `work`. The session is then to be dropped, and nothing of it is kept.
+    fn stage(&mut self, work: &mut dyn FnMut() -> Result<Outputs<S>, Error>) -> Result<Outputs<S>, Error>;
+
+    /// Ends a session whose stages were all done: what was captured is kept. A session that is dropped without leaves nothing.
+    fn finish(self: Box<Self>);
+}
+
+/// What a stage leaves on the device.
+#[derive(Debug)]
+pub struct Outputs<S: Space> {
+    /// Matrices.
+    pub arrays: Vec<S::Array>,
+    /// Figures per row.
+    pub columns: Vec<S::Column>,
+}
+
+impl<S: Space> Outputs<S> {
+    /// No outputs.
+    pub fn none() -> Self {
+        Self { arrays: Vec::new(), columns: Vec::new() }
     }
 }

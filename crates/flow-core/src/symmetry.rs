@@ -1,15 +1,16 @@
 //! Potentials symmetrised by a drawn element of a finite group: `φ(g x)` instead of `φ(x)`.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use rand::RngExt;
 
-use crate::{
-    BlockField, Chooses, Coordinates, Error, Field, FusedUpdate, Parameter, Potential, RecomputeVelocity, Residuals,
-    RngKey, Solve, Space, Stage, new_cache_key,
+use crate::error::Error;
+use crate::parameter::Parameter;
+use crate::potential::{
+    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, Share, Solve, Stage,
 };
+use crate::space::Space;
 
 /// A finite group of signed permutations of the coordinates: element `g` sends `x` to `y_i = sign_g · x[source_g[i]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +26,7 @@ impl Group {
     /// # Errors
     /// [`Error::Setting`] when an element is no signed permutation of `dim` coordinates or its inverse is missing.
     pub fn new(source: Vec<Vec<u32>>, sign: Vec<f64>) -> Result<Self, Error> {
-        let bad =
-            |why: String| Error::setting("potential.symmetry.group", why, "signed permutations with their inverses");
+        let bad = |why: String| Error::setting("symmetry group", why, "signed permutations with their inverses");
         let dim = source.first().map_or(0, Vec::len);
         if source.is_empty() || sign.len() != source.len() || sign.iter().any(|s| s.abs() != 1.0) {
             return Err(bad(format!("{} permutations and {} signs", source.len(), sign.len())));
@@ -105,7 +105,6 @@ pub struct Symmetrised<S: Space, P> {
     group: Group,
     table: S::Permutations,
     draw: SymmetryDraw,
-    identity: u64,
 }
 
 impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
@@ -118,10 +117,10 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
         group.check_dim(inner.dim())?;
         // Numbers of elements are sent in working precision.
         if group.order() > 1 << f32::MANTISSA_DIGITS {
-            return Err(Error::setting("potential.symmetry.group", group.order(), "a group of at most 2^24 elements"));
+            return Err(Error::setting("symmetry group", group.order(), "a group of at most 2^24 elements"));
         }
         let table = space.permutations(&group.source, &group.sign);
-        Ok(Self { space, inner, group, table, draw, identity: new_cache_key() })
+        Ok(Self { space, inner, group, table, draw })
     }
 
     /// The number of the draw that a stage needs.
@@ -129,27 +128,14 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
         if self.draw == SymmetryDraw::PerStage { stage } else { 0 }
     }
 
-    /// The numbers of the draws that some stages need, at least one.
-    fn draws_of(&self, stages: Range<u64>) -> Range<u64> {
-        self.draw_of(stages.start)..self.draw_of(stages.end.saturating_sub(1)) + 1
-    }
-
-    /// Elements that are drawn for some rows, each beside its inverse, for one draw after the other; row by row.
-    fn pairs(&self, key: RngKey, rows: Range<usize>, numbers: Range<u64>) -> Vec<f64> {
-        let order = self.group.order() as u32;
-        let pair = |row, number| {
-            let g = key.symmetry(row, number).random_range(0..order);
-            [g, self.group.inverse[g as usize]].map(f64::from)
-        };
-        rows.flat_map(|row| numbers.clone().flat_map(move |number| pair(row as u64, number))).collect()
-    }
-
-    fn field<'a>(&'a self, solve: &Solve, drawn: Drawn<'a, S>) -> Box<dyn Field<S> + 'a> {
-        // A new element at every stage makes sense in x alone.
-        let anew = self.draw == SymmetryDraw::PerStage || solve.coordinates == Coordinates::X;
-        let coordinates = if anew { Coordinates::X } else { solve.coordinates };
-        let inner = self.inner.freeze(&Solve { coordinates, ..*solve });
-        Box::new(Transformed { by: self, inner, drawn, anew })
+    /// How many elements are drawn for every row.
+    fn elements(&self, solve: &Solve) -> usize {
+        match self.draw {
+            SymmetryDraw::PerSolve => 1,
+            SymmetryDraw::PerStage => {
+                solve.evaluations.expect("an adaptive step never meets a field that is random in time")
+            }
+        }
     }
 }
 
@@ -166,115 +152,119 @@ impl<S: Space, P: Potential<S>> Potential<S> for Symmetrised<S, P> {
         self.inner.parameters_mut()
     }
 
+    fn context_dim(&self) -> usize {
+        self.inner.context_dim()
+    }
+
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_> {
-        self.field(solve, Drawn::By(solve.key))
+        // A new element at every stage makes sense in x alone.
+        let anew = self.draw == SymmetryDraw::PerStage || solve.coordinates == Coordinates::X;
+        let coordinates = if anew { Coordinates::X } else { solve.coordinates };
+        let solve = Solve { coordinates, ..*solve };
+        let (inner, pairs) = (self.inner.freeze(&solve), 2 * self.elements(&solve));
+        Box::new(Transformed { by: self, inner, pairs, inner_draws: self.inner.draw_width(&solve), anew })
     }
 
     fn random_in_time(&self) -> bool {
         self.draw == SymmetryDraw::PerStage || self.inner.random_in_time()
     }
 
-    fn chooses(&self) -> Option<&dyn Chooses<S>> {
-        self.inner.identity().map(|_| self as &dyn Chooses<S>)
-    }
-}
-
-impl<S: Space, P: Potential<S>> Chooses<S> for Symmetrised<S, P> {
-    fn told_identity(&self) -> u64 {
-        self.identity
+    fn draw_width(&self, solve: &Solve) -> usize {
+        2 * self.elements(solve) + self.inner.draw_width(solve)
     }
 
-    fn choose(&self, solve: &Solve, evaluations: usize) -> Vec<f64> {
-        self.pairs(solve.key, 0..solve.rows, self.draws_of(0..evaluations as u64))
+    /// The numbers of the elements in every row, each beside its inverse; then what the inner potential draws.
+    fn draw(&self, solve: &Solve, rows: Range<usize>) -> Vec<f64> {
+        let (order, elements) = (self.group.order() as u32, self.elements(solve) as u64);
+        let (width, inner) = (self.inner.draw_width(solve), self.inner.draw(solve, rows.clone()));
+        let mut out = Vec::with_capacity(rows.len() * (2 * elements as usize + width));
+        for (r, row) in rows.enumerate() {
+            for number in 0..elements {
+                let g = solve.key.symmetry(row as u64, number).random_range(0..order);
+                out.extend([g, self.group.inverse[g as usize]].map(f64::from));
+            }
+            out.extend(&inner[r * width..(r + 1) * width]);
+        }
+        out
     }
 
-    fn freeze_with<'a>(&'a self, solve: &Solve, chosen: &'a S::Array) -> Box<dyn Field<S> + 'a> {
-        self.field(solve, Drawn::Before(chosen))
+    fn cache_key(&self) -> Option<u64> {
+        // The group never changes, and so the operations are those of the inner potential with this wrapping.
+        self.inner.cache_key()
     }
-}
-
-/// Where the elements of a solve come from.
-enum Drawn<'a, S: Space> {
-    /// They are drawn when they are needed.
-    By(RngKey),
-    /// Of all rows, a pair of columns for every draw, as [`Chooses::choose`] has them.
-    Before(&'a S::Array),
 }
 
 struct Transformed<'a, S: Space, P> {
     by: &'a Symmetrised<S, P>,
     inner: Box<dyn Field<S> + 'a>,
-    drawn: Drawn<'a, S>,
-    /// Whether rows are turned at every evaluation, because the state must be x, and not once at either end.
+    /// Columns of a block's draws that are elements with their inverses.
+    pairs: usize,
+    /// The columns behind them, which are the inner potential's.
+    inner_draws: usize,
+    /// Whether rows are transformed at every evaluation, because the state must be x, and not once at either end.
     anew: bool,
 }
 
-/// RngKey that are made at once where a row needs one for every stage: each upload takes as long as many numbers.
-const AT_ONCE: u64 = 16;
-
-impl<S: Space, P: Potential<S>> Transformed<'_, S, P> {
-    /// The elements of a stage, and of those around it.
-    fn elements(&self, rows: Range<usize>, stage: u64) -> Elements<'_, S> {
-        let (space, table) = (&self.by.space, &self.by.table);
-        let key = match self.drawn {
-            Drawn::Before(pairs) => {
-                return Elements { space, table, pairs: Cow::Borrowed(pairs), numbers: 0..u64::MAX };
-            }
-            Drawn::By(key) => key,
-        };
-        let first = stage - stage % AT_ONCE;
-        let numbers = self.by.draws_of(first..first + AT_ONCE);
-        let (n, columns) = (rows.len(), 2 * (numbers.end - numbers.start) as usize);
-        let pairs = Cow::Owned(space.upload(n, columns, &self.by.pairs(key, rows, numbers.clone())));
-        Elements { space, table, pairs, numbers }
-    }
-}
-
-/// Elements for each of some rows, each beside its inverse.
+/// The elements of a block of rows.
 struct Elements<'a, S: Space> {
     space: &'a S,
     table: &'a S::Permutations,
-    pairs: Cow<'a, S::Array>,
-    /// Of the draws that there are.
-    numbers: Range<u64>,
+    /// Each beside its inverse, for one draw after the other.
+    pairs: S::Array,
 }
 
 impl<S: Space> Elements<'_, S> {
-    fn turn(&self, x: &S::Array, number: u64) -> S::Array {
-        self.space.permute(x, self.table, &self.pairs, self.column(number))
+    fn apply(&self, x: &S::Array, draw: u64) -> S::Array {
+        self.space.permute(x, self.table, &self.pairs, 2 * draw as usize)
     }
 
-    fn apply_inverse(&self, x: &S::Array, number: u64) -> S::Array {
-        self.space.permute(x, self.table, &self.pairs, self.column(number) + 1)
+    fn apply_inverse(&self, x: &S::Array, draw: u64) -> S::Array {
+        self.space.permute(x, self.table, &self.pairs, 2 * draw as usize + 1)
     }
+}
 
-    fn column(&self, number: u64) -> usize {
-        2 * (number - self.numbers.start) as usize
+impl<S: Space, P: Potential<S>> Transformed<'_, S, P> {
+    /// The elements of a block, and what of the block is the inner potential's.
+    fn split(&self, block: Block<S>) -> (Elements<'_, S>, Block<S>) {
+        let (space, table) = (&self.by.space, &self.by.table);
+        let draws = block.draws.expect("a block that enters a symmetrised potential brings its draws");
+        if self.inner_draws == 0 {
+            return (Elements { space, table, pairs: draws }, Block { draws: None, ..block });
+        }
+        let part = |columns: Range<usize>| {
+            let mut part = space.zeros(block.rows.len(), columns.len());
+            space.copy_columns(&mut part, 0, &draws, columns);
+            part
+        };
+        let (pairs, inner) = (part(0..self.pairs), part(self.pairs..self.pairs + self.inner_draws));
+        (Elements { space, table, pairs }, Block { draws: Some(inner), ..block })
     }
 }
 
 impl<S: Space, P: Potential<S>> Field<S> for Transformed<'_, S, P> {
-    fn enter(&self, rows: Range<usize>, x: S::Array) -> (Box<dyn BlockField<S> + '_>, S::Array) {
-        let elements = self.elements(rows.clone(), 0);
+    fn enter(&self, block: Block<S>) -> (Box<dyn BlockField<S> + '_>, S::Array) {
+        let (elements, mut block) = self.split(block);
         if self.anew {
-            let (inner, state) = self.inner.enter(rows.clone(), x);
-            return (Box::new(TransformedAnew { field: self, inner, rows, elements }), state);
+            let (inner, state) = self.inner.enter(block);
+            return (Box::new(TransformedAnew { by: self.by, inner, elements }), state);
         }
-        let (inner, state) = self.inner.enter(rows, elements.turn(&x, 0));
+        block.x = elements.apply(&block.x, 0);
+        let (inner, state) = self.inner.enter(block);
         (Box::new(TransformedOnce { inner, elements }), state)
     }
 
-    fn value(&self, rows: Range<usize>, stage: Stage, x: &S::Array) -> S::Column {
-        let elements = self.elements(rows.clone(), stage.index);
-        self.inner.value(rows, stage, &elements.turn(x, self.by.draw_of(stage.index)))
+    fn value(&self, stage: Stage, block: Block<S>) -> S::Column {
+        let (elements, mut block) = self.split(block);
+        block.x = elements.apply(&block.x, self.by.draw_of(stage.index));
+        self.inner.value(stage, block)
     }
 
-    fn gradient(&self, sums: Vec<S::Array>) -> Vec<S::Array> {
+    fn gradient(&self, sums: Vec<Share<S>>) -> Vec<S::Array> {
         self.inner.gradient(sums)
     }
 }
 
-/// Drawn once per solve: the inner potential's coordinates, entered and left through a turn.
+/// Drawn once per solve: the inner potential's coordinates, entered and left through a transformation.
 struct TransformedOnce<'a, S: Space> {
     inner: Box<dyn BlockField<S> + 'a>,
     elements: Elements<'a, S>,
@@ -299,9 +289,9 @@ impl<S: Space> BlockField<S> for TransformedOnce<'_, S> {
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
         residuals: Option<&mut Residuals<S>>,
-        toward: Option<FusedUpdate<'_, S>>,
+        update: Option<FusedUpdate<'_, S>>,
     ) {
-        self.inner.evaluate_and_update(stage, state, velocity, laplacian, residuals, toward);
+        self.inner.evaluate_and_update(stage, state, velocity, laplacian, residuals, update);
     }
 
     fn recompute_velocity(&self) -> Option<&dyn RecomputeVelocity<S>> {
@@ -339,33 +329,20 @@ impl<S: Space> BlockField<S> for TransformedOnce<'_, S> {
     }
 
     fn leave_pullback(&mut self, state: &S::Array, x_bar: S::Array) -> S::Array {
-        self.inner.leave_pullback(state, self.elements.turn(&x_bar, 0))
+        self.inner.leave_pullback(state, self.elements.apply(&x_bar, 0))
     }
 
-    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
+    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {
         let (x_bar, share) = self.inner.enter_pullback(state_bar);
         (self.elements.apply_inverse(&x_bar, 0), share)
     }
 }
 
-/// In plain coordinates: turned before the inner field is evaluated, and back after.
+/// In plain coordinates: transformed before the inner field is evaluated, and back after.
 struct TransformedAnew<'a, S: Space, P> {
-    field: &'a Transformed<'a, S, P>,
+    by: &'a Symmetrised<S, P>,
     inner: Box<dyn BlockField<S> + 'a>,
-    rows: Range<usize>,
-    /// Of the last stage.
     elements: Elements<'a, S>,
-}
-
-impl<S: Space, P: Potential<S>> TransformedAnew<'_, S, P> {
-    /// The draw of a stage, whose elements are there from now on.
-    fn draw(&mut self, stage: Stage) -> u64 {
-        let number = self.field.by.draw_of(stage.index);
-        if !self.elements.numbers.contains(&number) {
-            self.elements = self.field.elements(self.rows.clone(), stage.index);
-        }
-        number
-    }
 }
 
 impl<S: Space, P: Potential<S>> BlockField<S> for TransformedAnew<'_, S, P> {
@@ -377,9 +354,9 @@ impl<S: Space, P: Potential<S>> BlockField<S> for TransformedAnew<'_, S, P> {
         laplacian: Option<&mut S::Column>,
         residuals: Option<&mut Residuals<S>>,
     ) {
-        let draw = self.draw(stage);
-        let turned = self.elements.turn(state, draw);
-        self.inner.evaluate(stage, &turned, velocity, laplacian, residuals);
+        let draw = self.by.draw_of(stage.index);
+        let transformed = self.elements.apply(state, draw);
+        self.inner.evaluate(stage, &transformed, velocity, laplacian, residuals);
         *velocity = self.elements.apply_inverse(velocity, draw);
     }
 
@@ -392,13 +369,13 @@ impl<S: Space, P: Potential<S>> BlockField<S> for TransformedAnew<'_, S, P> {
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     ) {
-        let draw = self.draw(stage);
-        let turned = self.elements.turn(state, draw);
-        let velocity_bar = self.elements.turn(velocity_bar, draw);
+        let draw = self.by.draw_of(stage.index);
+        let transformed = self.elements.apply(state, draw);
+        let velocity_bar = self.elements.apply(velocity_bar, draw);
         let Some(state_bar) = state_bar else {
-            return self.inner.pullback(stage, &turned, residuals, &velocity_bar, laplacian_bar, None);
+            return self.inner.pullback(stage, &transformed, residuals, &velocity_bar, laplacian_bar, None);
         };
-        self.inner.pullback(stage, &turned, residuals, &velocity_bar, laplacian_bar, Some(state_bar));
+        self.inner.pullback(stage, &transformed, residuals, &velocity_bar, laplacian_bar, Some(state_bar));
         *state_bar = self.elements.apply_inverse(state_bar, draw);
     }
 
@@ -410,7 +387,7 @@ impl<S: Space, P: Potential<S>> BlockField<S> for TransformedAnew<'_, S, P> {
         self.inner.leave_pullback(state, x_bar)
     }
 
-    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
+    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {
         self.inner.enter_pullback(state_bar)
     }
 }

@@ -1,6 +1,7 @@
 //! Explicit Runge-Kutta methods as data, checked against their order conditions when built.
 
-use crate::Error;
+use crate::cache_key::CacheKey;
+use crate::error::Error;
 
 /// Coefficients of an explicit Runge-Kutta method.
 ///
@@ -98,6 +99,14 @@ impl Tableau {
     /// Weights of the stages in the error estimate of an embedded pair.
     pub fn error(&self) -> Option<&[f64]> {
         self.error.as_deref()
+    }
+
+    /// All coefficients that operations depend on, as a key.
+    pub(crate) fn cache_key(&self) -> CacheKey {
+        let rows = self.a.iter().chain([&self.b]);
+        rows.fold(CacheKey::new(), |key, row| {
+            key.with_key(&row.iter().fold(CacheKey::new(), |key, value| key.with_bits(*value)))
+        })
     }
 
     /// Whether the last stage is the first of the next step.

@@ -1,6 +1,6 @@
 //! How the coefficients of a potential depend on time: a short expansion in functions of `t/T`.
 
-use crate::Error;
+use crate::error::Error;
 
 /// Functions of time that coefficients are expanded in: `c(t) = Σ_m c_m b_m(t/T)`, m < M.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,10 +27,10 @@ impl TimeBasis {
     /// [`Error::Setting`] when there are no terms or the duration T is not positive.
     pub fn new(family: TimeFamily, terms: usize, duration: f64) -> Result<Self, Error> {
         if terms == 0 {
-            return Err(Error::setting("potential.time_terms", terms, "at least 1"));
+            return Err(Error::setting("time_terms", terms, "at least 1"));
         }
         if !(duration > 0.0 && duration.is_finite()) {
-            return Err(Error::setting("flow.time", duration, "a positive number"));
+            return Err(Error::setting("duration", duration, "a positive number"));
         }
         Ok(Self { family, terms, duration })
     }

@@ -1,44 +1,29 @@
 //! The training loop: batches, gradient steps, the watch on the integration error, validation, roll-back, checkpoints.
 //!
 //! Everything random is keyed by (seed, purpose, step), so the state of a training is its parameters, the optimiser's moments and
-//! [`TrainState`]: a resumed training equals an uninterrupted one bit for bit, where the space
-//! cuts batches into the same blocks.
+//! [`TrainState`]: a resumed training equals an uninterrupted one bit for bit, where the space cuts batches into the same blocks.
 
-use std::collections::HashMap;
-use std::path::Path;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use crate::batch::Batch;
+use crate::checkpoint::{Checkpoint, CheckpointStore, Occasion, Tensor, TrainState, averaged};
+use crate::data::Batches;
+use crate::error::Error;
+use crate::model::Model;
+use crate::optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
+use crate::parameter::Parameter;
+use crate::rng::{Purpose, RngKey};
+use crate::solve::Evaluation;
+use crate::space::Space;
+use crate::statistics::Mean;
+use crate::team::{Alone, Team};
 
-use crate::checkpoint::{Checkpoint, CheckpointFolder, Occasion, Tensor, averaged};
-use crate::{
-    Adam, AdamSettings, Coordinates, Error, FixedStep, Flow, Integrator, Mean, Memory, Objective, Potential, Purpose,
-    RngKey, Schedule, Space, Tableau, clip, global_norm,
-};
-
-/// Where batches come from: data, synthetic data, or samples of the base density.
-pub trait Batches: Sync {
-    /// `rows` rows of numbers, row by row, as a function of the key alone.
-    ///
-    /// # Errors
-    /// Whatever keeps it from giving the batch, as [`Error::Callback`].
-    fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, Error>;
-}
-
-/// Samples of the standard normal base density.
-#[derive(Debug, Clone, Copy)]
-pub struct BaseSamples {
-    /// Numbers per row.
-    pub dim: usize,
-}
-
-impl Batches for BaseSamples {
-    fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, Error> {
-        Ok(key.normals(0..rows, self.dim))
-    }
-}
-
-/// Settings of a training.
+/// Settings of a training. The defaults are those of a first try: 1000 steps of 256 rows with Adam at 1e-3, the gradient clipped at 100.
+///
+/// ```
+/// let settings = flow_core::TrainSettings { steps: 200, seed: 7, ..Default::default() };
+/// assert_eq!((settings.batch, settings.learning_rate), (256, 1e-3));
+/// ```
 #[derive(Debug, Clone)]
 pub struct TrainSettings {
     /// Gradient steps made by the trainings that this one goes on from; it starts with a fresh optimiser all the same.
@@ -47,6 +32,9 @@ pub struct TrainSettings {
     pub steps: u64,
     /// Rows per batch.
     pub batch: usize,
+    /// Blocks that a batch is cut into; `None` leaves it to the space. Where the space computes the same at any number of threads, the bits
+    /// of a training depend on this number, and not on how many processes share the work.
+    pub blocks: Option<usize>,
     /// Learning rate at its highest.
     pub learning_rate: f64,
     /// How it changes.
@@ -60,21 +48,11 @@ pub struct TrainSettings {
     pub average: Option<f64>,
     /// Seed of everything random.
     pub seed: u64,
-    /// Runge-Kutta method.
-    pub tableau: Tableau,
-    /// Integration steps at the start.
-    pub flow_steps: usize,
-    /// Integration steps that the watch may raise them to.
-    pub max_flow_steps: usize,
-    /// Duration T of the flow.
-    pub duration: f64,
-    /// Coordinates of the solves.
-    pub coordinates: Coordinates,
-    /// What gradients keep.
-    pub memory: Memory,
+    /// Level of integration that the watch may raise the model's to: steps, for a fixed step.
+    pub max_level: u64,
     /// Gradient steps between two looks at the integration error; 0: never. Fields that are random in time are not watched.
     pub watch_every: u64,
-    /// Integration error of the mean loss, in nats, above which the steps are raised.
+    /// Integration error of the mean loss, in nats, above which the level is raised.
     pub watch_tolerance: f64,
     /// Gradient steps between validations; 0: never.
     pub validate_every: u64,
@@ -84,46 +62,55 @@ pub struct TrainSettings {
     pub max_rollbacks: u32,
 }
 
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            first: 0,
+            steps: 1000,
+            batch: 256,
+            blocks: None,
+            learning_rate: 1e-3,
+            schedule: Schedule::Constant,
+            adam: AdamSettings::default(),
+            clip_norm: Some(100.0),
+            average: None,
+            seed: 0,
+            max_level: 1024,
+            watch_every: 100,
+            watch_tolerance: 0.01,
+            validate_every: 0,
+            checkpoint_every: 100,
+            max_rollbacks: 10,
+        }
+    }
+}
+
 impl TrainSettings {
-    fn check(&self) -> Result<(), Error> {
+    fn check(&self, level: Option<u64>) -> Result<(), Error> {
         let positive = |name, value: f64| match value {
             v if v > 0.0 && v.is_finite() => Ok(()),
             v => Err(Error::setting(name, v, "a positive number")),
         };
-        positive("train.learning_rate", self.learning_rate)?;
-        positive("flow.time", self.duration)?;
-        positive("train.watch_tolerance", self.watch_tolerance)?;
-        positive("train.batch", self.batch as f64)?;
-        positive("train.steps", self.steps.saturating_sub(self.first) as f64)?;
-        positive("train.checkpoint_every", self.checkpoint_every as f64)?;
-        if self.max_flow_steps < self.flow_steps {
-            let expected = format!("at least flow.steps, {}", self.flow_steps);
-            return Err(Error::setting("train.max_flow_steps", self.max_flow_steps, expected));
+        positive("learning_rate", self.learning_rate)?;
+        positive("watch_tolerance", self.watch_tolerance)?;
+        positive("batch", self.batch as f64)?;
+        positive("steps", self.steps.saturating_sub(self.first) as f64)?;
+        positive("checkpoint_every", self.checkpoint_every as f64)?;
+        if let Some(level) = level.filter(|level| self.max_level < *level) {
+            return Err(Error::setting(
+                "max_level",
+                self.max_level,
+                format!("at least the model's own level, {level}"),
+            ));
+        }
+        if self.blocks == Some(0) {
+            return Err(Error::setting("blocks", 0, "at least 1"));
         }
         if let Some(decay) = self.average.filter(|decay| !(0.0..1.0).contains(decay)) {
-            return Err(Error::setting("train.average", decay, "at least 0 and below 1"));
+            return Err(Error::setting("average", decay, "at least 0 and below 1"));
         }
-        self.clip_norm.map_or(Ok(()), |norm| positive("train.clip_norm", norm))
+        self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm))
     }
-}
-
-/// What a training must remember beside its arrays.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct TrainState {
-    /// Gradient steps made.
-    pub step: u64,
-    /// Steps of the optimiser, which its bias correction needs.
-    pub adam_steps: u64,
-    /// Integration steps now.
-    pub flow_steps: usize,
-    /// Factor on the learning rate, halved by every roll-back.
-    pub learning_rate_scale: f64,
-    /// Roll-backs so far.
-    pub rollbacks: u32,
-    /// Lowest validation figure so far.
-    pub best: Option<f64>,
-    /// Seconds of training so far.
-    pub seconds: f64,
 }
 
 /// A validation figure (lower is better), in nats.
@@ -148,8 +135,8 @@ pub struct StepMetrics {
     pub gradient_norm: f64,
     /// Learning rate used.
     pub learning_rate: f64,
-    /// Integration steps used.
-    pub flow_steps: usize,
+    /// Level of integration used: steps, for a fixed step; 0 for a model that does not integrate.
+    pub level: u64,
     /// `mean loss at h/2 − mean loss at h`, where the watch looked.
     pub integration_error: Option<f64>,
     /// Validation after the step, where it was due.
@@ -158,28 +145,52 @@ pub struct StepMetrics {
     pub seconds: f64,
 }
 
-/// Whoever listens to a training.
+/// Whoever listens to a training. All methods are optional: `()` listens to nothing.
+///
+/// ```
+/// use flow_core::{Error, Observer, StepMetrics};
+///
+/// /// Keeps the losses, and ends a training that is good enough.
+/// struct UntilBelow { loss: f64, losses: Vec<f64> }
+///
+/// impl Observer for UntilBelow {
+///     fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
+///         self.losses.push(metrics.loss.mean);
+///         Ok(())
+///     }
+///     fn interrupted(&self) -> bool { self.losses.last().is_some_and(|loss| *loss < self.loss) }
+/// }
+///
+/// assert!(!UntilBelow { loss: 1.0, losses: vec![0.5, 1.5] }.interrupted());
+/// assert!(UntilBelow { loss: 1.0, losses: vec![1.5, 0.5] }.interrupted());
+/// ```
 pub trait Observer {
     /// After every gradient step.
     ///
     /// # Errors
     /// Whatever should stop the training with an error.
-    fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error>;
+    fn step(&mut self, _metrics: &StepMetrics) -> Result<(), Error> {
+        Ok(())
+    }
 
-    /// A sentence worth keeping: raised integration steps, a roll-back, a checkpoint passed over.
-    fn note(&mut self, sentence: &str);
+    /// A sentence worth keeping: finer integration, a roll-back, a checkpoint passed over.
+    fn note(&mut self, _sentence: &str) {}
 
     /// After a roll-back or a resumption: metrics after `step` gradient steps no longer hold.
     ///
     /// # Errors
     /// Whatever should stop the training with an error.
-    fn rewind(&mut self, step: u64) -> Result<(), Error>;
+    fn rewind(&mut self, _step: u64) -> Result<(), Error> {
+        Ok(())
+    }
 
-    /// Asked before every gradient step; `true` writes a checkpoint and ends the training.
+    /// Asked before every gradient step; `true` stores a checkpoint and ends the training.
     fn interrupted(&self) -> bool {
         false
     }
 }
+
+impl Observer for () {}
 
 /// How a training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,17 +201,37 @@ pub enum Finish {
     Interrupted,
 }
 
-/// A validation of the flow as it is.
-pub type Validator<'a, S> = dyn FnMut(&Flow<'_, S>) -> Result<Validation, Error> + 'a;
+/// A validation of the model as it is.
+pub type Validator<'a, M> = dyn FnMut(&M) -> Result<Validation, Error> + 'a;
+
+/// Stands between the gradient and the optimiser, once a step: may change the gradient, one array per parameter.
+pub type GradientHook<'a, S> = dyn FnMut(&S, &mut [<S as Space>::Array]) -> Result<(), Error> + 'a;
 
 /// A training under way.
-pub struct Trainer<'a, S: Space> {
-    space: &'a S,
+///
+/// A flow trained on the rows of an array, in ten lines:
+///
+/// ```
+/// use flow_core::{
+///     ArrayRows, FixedStep, FlowModel, Method, NegativeLogLikelihood, Potential, Space, TrainSettings, Trainer,
+/// };
+/// fn train<S: Space>(space: S, potential: Box<dyn Potential<S>>, x: Vec<f64>) -> Result<FlowModel<S>, flow_core::Error> {
+///     let rows = ArrayRows::new(x, potential.dim())?;
+///     let integrator = Box::new(FixedStep::new(Method::Rk4.tableau(), 8)?);
+///     let mut model = FlowModel::new(space, potential, integrator, Box::new(NegativeLogLikelihood::default()));
+///     Trainer::new(&mut model, TrainSettings { steps: 500, ..Default::default() }, &rows)?.run(&mut ())?;
+///     Ok(model)
+/// }
+/// ```
+pub struct Trainer<'a, S: Space, M: ?Sized> {
+    space: S,
     settings: TrainSettings,
-    potential: &'a mut dyn Potential<S>,
-    objective: &'a dyn Objective<S>,
+    model: &'a mut M,
     batches: &'a dyn Batches,
-    folder: &'a CheckpointFolder,
+    store: Option<&'a mut dyn CheckpointStore>,
+    team: &'a dyn Team,
+    validator: Option<Box<Validator<'a, M>>>,
+    gradient_hook: Option<Box<GradientHook<'a, S>>>,
     adam: Adam<S>,
     /// The moving average of the parameters, where there is one.
     average: Option<Vec<S::Array>>,
@@ -210,37 +241,70 @@ pub struct Trainer<'a, S: Space> {
     warned: bool,
 }
 
-impl<'a, S: Space> Trainer<'a, S> {
-    /// A training from the potential's present parameters, at step [`TrainSettings::first`].
+impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
+    /// A training of a model from its present parameters, at step [`TrainSettings::first`]. Nothing is stored or validated unless asked for.
     ///
     /// # Errors
     /// [`Error::Setting`] when a setting is out of range.
-    pub fn new(
-        space: &'a S,
-        settings: TrainSettings,
-        potential: &'a mut dyn Potential<S>,
-        objective: &'a dyn Objective<S>,
-        batches: &'a dyn Batches,
-        folder: &'a CheckpointFolder,
-    ) -> Result<Self, Error> {
-        settings.check()?;
-        let adam = Adam::new(space, settings.adam, &potential.parameters())?;
+    pub fn new(model: &'a mut M, settings: TrainSettings, batches: &'a dyn Batches) -> Result<Self, Error> {
+        settings.check(model.level())?;
+        let space = model.space().clone();
+        let adam = Adam::new(&space, settings.adam, &model.parameters())?;
         let state = TrainState {
             step: settings.first,
             adam_steps: 0,
-            flow_steps: settings.flow_steps,
+            level: model.level().unwrap_or(0),
             learning_rate_scale: 1.0,
             rollbacks: 0,
             best: None,
             seconds: 0.0,
         };
-        let good = Checkpoint::default();
-        let values = || potential.parameters().into_iter().map(|p| p.value.clone()).collect();
+        let values = || model.parameters().into_iter().map(|p| p.value.clone()).collect();
         let average = settings.average.map(|_| values());
-        let mut trainer =
-            Self { space, settings, potential, objective, batches, folder, adam, average, state, good, warned: false };
+        let (good, warned) = (Checkpoint::default(), false);
+        let (store, team, validator, gradient_hook) = (None, &Alone, None, None);
+        let mut trainer = Self {
+            space,
+            settings,
+            model,
+            batches,
+            store,
+            team,
+            validator,
+            gradient_hook,
+            adam,
+            average,
+            state,
+            good,
+            warned,
+        };
         trainer.good = trainer.checkpoint();
         Ok(trainer)
+    }
+
+    /// The same with checkpoints kept in a store.
+    #[must_use]
+    pub fn with_store(self, store: &'a mut dyn CheckpointStore) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
+    /// The same with the work shared; every member trains the same model and has the same settings. The first of them should have the store:
+    /// what it resumes from is taken up by all.
+    #[must_use]
+    pub fn with_team(self, team: &'a dyn Team) -> Self {
+        Self { team, ..self }
+    }
+
+    /// The same with a validation every [`TrainSettings::validate_every`] steps.
+    #[must_use]
+    pub fn with_validator(self, validator: impl FnMut(&M) -> Result<Validation, Error> + 'a) -> Self {
+        Self { validator: Some(Box::new(validator)), ..self }
+    }
+
+    /// The same with something between every gradient, clipped already, and the optimiser.
+    #[must_use]
+    pub fn with_gradient_hook(self, hook: impl FnMut(&S, &mut [S::Array]) -> Result<(), Error> + 'a) -> Self {
+        Self { gradient_hook: Some(Box::new(hook)), ..self }
     }
 
     /// Goes on from the end of another training that is validated on the same figure: seconds are counted from its own, and its best
@@ -257,88 +321,129 @@ impl<'a, S: Space> Trainer<'a, S> {
         &self.state
     }
 
-    /// Takes up the newest usable checkpoint of the folder. Returns its step (none: there is no checkpoint, the training starts afresh).
+    /// Takes up the newest usable checkpoint of the store. Returns its step (none: there is no checkpoint, the training starts afresh).
     ///
     /// # Errors
     /// Those of reading a checkpoint, when none can be used.
     pub fn resume(&mut self, observer: &mut dyn Observer) -> Result<Option<u64>, Error> {
-        let Some(newest) = self.folder.newest(None)? else { return Ok(None) };
-        newest.warnings.iter().for_each(|warning| observer.note(warning));
-        if newest.occasion == Occasion::Interrupt {
-            // A roll-back must lead where it would have led without the interrupt, unless nothing is left of that.
-            let periodic = self.folder.newest(Some(Occasion::Periodic)).ok().flatten();
-            periodic.iter().flat_map(|periodic| &periodic.warnings).for_each(|warning| observer.note(warning));
-            self.good = periodic.map_or_else(|| newest.checkpoint.clone(), |periodic| periodic.checkpoint);
-        } else {
-            self.good = newest.checkpoint.clone();
-        }
-        self.restore(&newest.checkpoint, &newest.path)?;
+        let found = self.newest_and_good(observer)?;
+        let Some([newest, good]) = self.of_first_member(found)? else { return Ok(None) };
+        self.restore(&newest)?;
+        self.good = good;
         observer.rewind(self.state.step)?;
         Ok(Some(self.state.step))
+    }
+
+    /// The newest checkpoint of the store, and the one that a roll-back leads to.
+    fn newest_and_good(&mut self, observer: &mut dyn Observer) -> Result<Option<[Checkpoint; 2]>, Error> {
+        let Some(store) = &mut self.store else { return Ok(None) };
+        let Some(newest) = store.newest(false)? else { return Ok(None) };
+        newest.warnings.iter().for_each(|warning| observer.note(warning));
+        let mut good = newest.checkpoint.clone();
+        if newest.occasion == Occasion::Interrupt {
+            // A roll-back must lead where it would have led without the interrupt, unless nothing is left of that.
+            let periodic = store.newest(true).ok().flatten();
+            periodic.iter().flat_map(|periodic| &periodic.warnings).for_each(|warning| observer.note(warning));
+            good = periodic.map_or(good, |periodic| periodic.checkpoint);
+        }
+        Ok(Some([newest.checkpoint, good]))
+    }
+
+    /// Checkpoints that the first member has, on every member.
+    fn of_first_member(&self, found: Option<[Checkpoint; 2]>) -> Result<Option<[Checkpoint; 2]>, Error> {
+        if self.team.size() == 1 {
+            return Ok(found);
+        }
+        let like = self.checkpoint();
+        let mine: Vec<_> = found.iter().flatten().map(|of| of.numbers(&like)).collect::<Result<_, _>>()?;
+        let numbers = self.team.broadcast(mine.concat())?;
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let (newest, good) = numbers.split_at(numbers.len() / 2);
+        Ok(Some([newest, good].map(|numbers| Checkpoint::of_numbers(numbers, &like))))
+    }
+
+    fn save(&mut self, occasion: Occasion, checkpoint: &Checkpoint) -> Result<(), Error> {
+        self.store.as_mut().map_or(Ok(()), |store| store.save(occasion, checkpoint))
+    }
+
+    /// The present state is the one to go back to, and is stored.
+    fn save_good(&mut self) -> Result<(), Error> {
+        self.good = self.checkpoint();
+        let Self { store, good, .. } = self;
+        store.as_mut().map_or(Ok(()), |store| store.save(Occasion::Periodic, good))
     }
 
     /// Trains to the end, or until the observer interrupts.
     ///
     /// # Errors
-    /// Those of the objective, the batches, the observer and the file system; [`Error::TooManyRollbacks`].
-    pub fn run(&mut self, observer: &mut dyn Observer, validator: &mut Validator<'_, S>) -> Result<Finish, Error> {
+    /// Those of the model, the batches, the observer and the store; [`Error::TooManyRollbacks`].
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Finish, Error> {
         if self.state.step == self.settings.first {
-            self.folder.save(self.state.step, Occasion::Periodic, &self.good)?;
+            self.save_good()?;
         }
         let mut clock = Instant::now();
         while self.state.step < self.settings.steps {
-            if observer.interrupted() {
-                self.folder.save(self.state.step, Occasion::Interrupt, &self.checkpoint())?;
+            if self.team.any(observer.interrupted())? {
+                self.save(Occasion::Interrupt, &self.checkpoint())?;
                 return Ok(Finish::Interrupted);
             }
             let Some(mut metrics) = self.gradient_step(observer)? else {
                 self.roll_back(observer)?;
                 continue;
             };
-            if due(self.settings.validate_every, self.state.step, self.settings.steps) {
-                metrics.validation = Some(self.validate(validator)?);
+            if self.validator.is_some() && due(self.settings.validate_every, self.state.step, self.settings.steps) {
+                metrics.validation = Some(self.validate()?);
             }
             self.state.seconds += clock.elapsed().as_secs_f64();
             clock = Instant::now();
             metrics.seconds = self.state.seconds;
             observer.step(&metrics)?;
             if due(self.settings.checkpoint_every, self.state.step, self.settings.steps) {
-                self.good = self.checkpoint();
-                self.folder.save(self.state.step, Occasion::Periodic, &self.good)?;
+                self.save_good()?;
             }
         }
         Ok(Finish::Completed)
     }
 
+    /// This member's rows of the batch of a step.
+    fn batch(&self, key: RngKey, how: &Evaluation<'_>) -> Result<Batch, Error> {
+        let rows = self.settings.batch;
+        let blocks = how.my_blocks(&self.space, rows)?;
+        self.batches.batch(key, blocks[0].start..blocks[blocks.len() - 1].end, rows)
+    }
+
     /// One gradient step; `None` when the loss or the gradient is not finite.
     fn gradient_step(&mut self, observer: &mut dyn Observer) -> Result<Option<StepMetrics>, Error> {
-        let Self { space, settings, .. } = self;
-        let (step, flow_steps) = (self.state.step, self.state.flow_steps);
-        let key = RngKey::new(settings.seed, Purpose::Train, step);
-        let batch = self.batches.batch(key, settings.batch)?;
-        let integrator = FixedStep::new(settings.tableau.clone(), flow_steps)?;
-        let flow = flow(*space, settings, &*self.potential, &integrator);
-        let outcome = self.objective.evaluate(&flow, &batch, key, true)?;
+        let (step, level) = (self.state.step, self.state.level);
+        let key = RngKey::new(self.settings.seed, Purpose::Train, step);
+        let how = Evaluation { blocks: self.settings.blocks, ..Evaluation::new(key).by(self.team) };
+        let batch = self.batch(key, &how)?;
+        let outcome = self.model.evaluate(&batch, &how.with_gradient())?;
         let loss = Mean::of(&outcome.losses);
         let mut gradient = outcome.gradient.expect("the gradient was asked for");
-        let gradient_norm = global_norm(*space, &gradient);
+        let gradient_norm = global_norm(&self.space, &gradient);
         if !(loss.mean.is_finite() && gradient_norm.is_finite()) {
             return Ok(None);
         }
+        let settings = &self.settings;
         let mut integration_error = None;
         // A field that is random in time has no limit of small steps to be watched.
-        let watched = settings.watch_every != 0 && !self.potential.random_in_time();
+        let watched = settings.watch_every != 0 && level > 0 && self.model.has_fine_limit();
         if watched && step.is_multiple_of(settings.watch_every) {
-            let finer = Integrator::<S>::refined(&integrator);
-            let fine = self.objective.evaluate(&flow.with_integrator(&*finer), &batch, key, false)?;
+            let fine = self.model.evaluate(&batch, &Evaluation { refined: true, ..how })?;
             integration_error = Some(Mean::of(&fine.losses).mean - loss.mean);
         }
         if let Some(limit) = settings.clip_norm {
-            clip(*space, &mut gradient, gradient_norm, limit);
+            clip(&self.space, &mut gradient, gradient_norm, limit);
+        }
+        if let Some(hook) = &mut self.gradient_hook {
+            hook(&self.space, &mut gradient)?;
         }
         let schedule = settings.schedule.factor(step - settings.first, settings.steps - settings.first);
         let learning_rate = settings.learning_rate * schedule * self.state.learning_rate_scale;
-        self.adam.step(self.space, learning_rate, self.potential.parameters_mut(), gradient);
+        self.adam.step(&self.space, learning_rate, self.model.parameters_mut(), gradient);
         self.state.step += 1;
         self.state.adam_steps = self.adam.steps;
         self.update_average();
@@ -351,31 +456,32 @@ impl<'a, S: Space> Trainer<'a, S> {
             loss,
             gradient_norm,
             learning_rate,
-            flow_steps,
+            level,
             integration_error,
             validation: None,
             seconds,
         }))
     }
 
-    /// Raises the number of integration steps when the error passes the tolerance.
+    /// Raises the level of integration when the error passes the tolerance.
     fn watch(&mut self, error: f64, observer: &mut dyn Observer) {
-        let (now, tolerance, most) =
-            (self.state.flow_steps, self.settings.watch_tolerance, self.settings.max_flow_steps);
+        let (now, tolerance, most) = (self.state.level, self.settings.watch_tolerance, self.settings.max_level);
         if error.abs() <= tolerance {
             return;
         }
-        let found = format!("integration error {error:+.2e} nats at {now} steps passes the tolerance {tolerance:.1e}");
+        let with = self.model.integration();
+        let found = format!("integration error {error:+.2e} nats with {with} passes the tolerance {tolerance:.1e}");
         if now < most {
             // What the order of the method asks for, but at most twice as many at a time: far from convergence the order says little, and
             // an error that is no number says nothing.
-            let asked = (error.abs() / tolerance).powf(1.0 / self.settings.tableau.order() as f64);
+            let asked = (error.abs() / tolerance).powf(1.0 / self.model.order());
             let factor = if asked.is_finite() { asked.clamp(1.1, 2.0) } else { 2.0 };
-            self.state.flow_steps = ((now as f64 * factor).ceil() as usize).min(most);
-            observer.note(&format!("{found}: from now on {} steps", self.state.flow_steps));
+            self.state.level = ((now as f64 * factor).ceil() as u64).min(most);
+            self.model.set_level(self.state.level);
+            observer.note(&format!("{found}: from now on {}", self.model.integration()));
         } else if !self.warned {
             self.warned = true;
-            observer.note(&format!("{found}, and train.max_flow_steps allows no more: losses carry this error"));
+            observer.note(&format!("{found}, and no finer integration is allowed: losses carry this error"));
         }
     }
 
@@ -383,28 +489,30 @@ impl<'a, S: Space> Trainer<'a, S> {
         let (Some(average), Some(decay)) = (&mut self.average, self.settings.average) else { return };
         let steps = self.state.adam_steps as f64;
         let decay = decay.min((1.0 + steps) / (10.0 + steps));
-        for (average, parameter) in average.iter_mut().zip(self.potential.parameters()) {
+        for (average, parameter) in average.iter_mut().zip(self.model.parameters()) {
             self.space.accumulate(average, decay, &[(1.0 - decay, &parameter.value)]);
         }
     }
 
     /// Exchanges the parameters and their average, where there is one.
     fn swap_average(&mut self) {
-        for (parameter, average) in self.potential.parameters_mut().into_iter().zip(self.average.iter_mut().flatten()) {
+        for (parameter, average) in self.model.parameters_mut().into_iter().zip(self.average.iter_mut().flatten()) {
             std::mem::swap(&mut parameter.value, average);
         }
     }
 
-    fn validate(&mut self, validator: &mut Validator<'_, S>) -> Result<Validation, Error> {
-        let integrator = FixedStep::new(self.settings.tableau.clone(), self.state.flow_steps)?;
+    fn validate(&mut self) -> Result<Validation, Error> {
         self.swap_average();
-        let validation = validator(&flow(self.space, &self.settings, &*self.potential, &integrator));
+        let validation = self.validator.as_mut().map(|validator| validator(self.model));
         self.swap_average();
-        let validation = validation?;
+        let mine = validation.expect("asked for where there is a validator")?;
+        // The members' figures may differ in what they saw; the first one's decides for all.
+        let agreed = self.team.broadcast(vec![mine.figure, mine.standard_error, mine.integration_error])?;
+        let validation = Validation { figure: agreed[0], standard_error: agreed[1], integration_error: agreed[2] };
         // A figure that is no number is never the best: no other would be below it.
         if validation.figure.is_finite() && self.state.best.is_none_or(|best| validation.figure < best) {
             self.state.best = Some(validation.figure);
-            self.folder.save_best(&self.checkpoint())?;
+            self.save(Occasion::Best, &self.checkpoint())?;
         }
         Ok(validation)
     }
@@ -417,14 +525,13 @@ impl<'a, S: Space> Trainer<'a, S> {
             return Err(Error::TooManyRollbacks { tries, step, learning_rate });
         }
         let (good, best) = (std::mem::take(&mut self.good), self.state.best);
-        self.restore(&good, Path::new("in memory"))?;
+        self.restore(&good)?;
         // The file of the best one does not go back.
         self.state.best = self.state.best.into_iter().chain(best).reduce(f64::min);
         self.state.learning_rate_scale = scale;
         self.state.rollbacks = tries;
         // The state goes back with fewer lives and a lower rate: saved, so that a resumed training knows too.
-        self.good = self.checkpoint();
-        self.folder.save(self.state.step, Occasion::Periodic, &self.good)?;
+        self.save_good()?;
         observer.rewind(self.state.step)?;
         observer.note(&format!(
             "loss or gradient not finite after step {step}: back to step {}, learning rate times {scale}",
@@ -435,51 +542,52 @@ impl<'a, S: Space> Trainer<'a, S> {
 
     /// Parameters, moments and state as a checkpoint.
     pub fn checkpoint(&self) -> Checkpoint {
-        let mut tensors = Vec::new();
-        for (i, p) in self.potential.parameters().into_iter().enumerate() {
-            tensors.push(Tensor::from_array(self.space, &p.name, &p.shape, &p.value));
+        let (space, mut tensors) = (&self.space, Vec::new());
+        for (i, p) in self.model.parameters().into_iter().enumerate() {
+            tensors.push(Tensor::from_array(space, &p.name, &p.shape, &p.value));
             for (moment, array) in [("first", &self.adam.first[i]), ("second", &self.adam.second[i])] {
-                tensors.push(Tensor::from_array(self.space, format!("adam.{moment}.{}", p.name), &p.shape, array));
+                tensors.push(Tensor::from_array(space, moment_name(moment, p), &p.shape, array));
             }
             if let Some(average) = &self.average {
-                tensors.push(Tensor::from_array(self.space, averaged(&p.name), &p.shape, &average[i]));
+                tensors.push(Tensor::from_array(space, averaged(&p.name), &p.shape, &average[i]));
             }
         }
-        let state = serde_json::to_string(&self.state).expect("a plain struct of numbers serialises");
-        Checkpoint { tensors, metadata: HashMap::from([("train_state".to_string(), state)]) }
+        let buffers = self.model.buffers().into_iter();
+        tensors.extend(buffers.map(|p| Tensor::from_array(space, &p.name, &p.shape, &p.value)));
+        Checkpoint { tensors, state: Some(self.state), origin: String::new() }
     }
 
-    fn restore(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<(), Error> {
-        let bad = |reason: String| Error::Checkpoint { path: path.into(), reason };
-        let state = checkpoint.train_state(path)?.ok_or_else(|| bad("it has no train_state".into()))?;
-        let moments = |moment: &str| -> Result<Vec<_>, Error> {
-            let read = |p: &crate::Parameter<S>| {
-                checkpoint.array(self.space, &format!("adam.{moment}.{}", p.name), &p.shape, path)
-            };
-            self.potential.parameters().into_iter().map(read).collect()
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let state = checkpoint.state.ok_or_else(|| checkpoint.unusable("it has no train_state"))?;
+        let space = &self.space;
+        let read = |name: &dyn Fn(&Parameter<S>) -> String| -> Result<Vec<_>, Error> {
+            let array = |p: &Parameter<S>| checkpoint.array(space, &name(p), &p.shape);
+            self.model.parameters().into_iter().map(array).collect()
         };
-        let (first, second) = (moments("first")?, moments("second")?);
-        let read = |p: &crate::Parameter<S>| checkpoint.array(self.space, &averaged(&p.name), &p.shape, path);
-        let average = self.average.is_some().then(|| self.potential.parameters().into_iter().map(read).collect());
-        self.average = average.transpose()?;
-        checkpoint.load_parameters(self.space, self.potential.parameters_mut(), path)?;
+        let [first, second] = ["first", "second"].map(|moment| read(&|p| moment_name(moment, p)));
+        let (first, second) = (first?, second?);
+        let average = self.average.is_some().then(|| read(&|p| averaged(&p.name))).transpose()?;
+        // Buffers first: all are read, or an error leaves everything as it was.
+        let mut arrays = self.model.buffers();
+        arrays.extend(self.model.parameters());
+        let values = arrays.into_iter().map(|p| checkpoint.array(space, &p.name, &p.shape));
+        let mut values = values.collect::<Result<Vec<_>, Error>>()?.into_iter();
+        self.model.buffers_mut().into_iter().zip(values.by_ref()).for_each(|(p, value)| p.value = value);
+        self.model.parameters_mut().into_iter().zip(values).for_each(|(p, value)| p.value = value);
+        self.average = average;
         (self.adam.first, self.adam.second, self.adam.steps) = (first, second, state.adam_steps);
+        self.model.set_level(state.level);
         self.state = state;
         Ok(())
     }
 }
 
+/// The name that a moment of the optimiser is stored under.
+fn moment_name<S: Space>(moment: &str, of: &Parameter<S>) -> String {
+    format!("adam.{moment}.{}", of.name)
+}
+
 /// Whether something done every `interval` steps is due after `step` of `total`; the last step always counts.
 fn due(interval: u64, step: u64, total: u64) -> bool {
     interval != 0 && (step.is_multiple_of(interval) || step == total)
-}
-
-fn flow<'b, S: Space>(
-    space: &'b S,
-    settings: &TrainSettings,
-    potential: &'b dyn Potential<S>,
-    integrator: &'b FixedStep,
-) -> Flow<'b, S> {
-    let (duration, coordinates, memory) = (settings.duration, settings.coordinates, settings.memory);
-    Flow { space, potential, integrator, duration, coordinates, memory }
 }

@@ -1,10 +1,9 @@
 //! Blocks of rows of a ridge potential, in plain and in feature-space coordinates, and what they gather for the gradient.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use flow_core::{BlockField, Potential, Residuals, Stage};
+use flow_core::{Block, BlockField, Potential, Residuals, Share, Stage};
 use ndarray::{Array2, ArrayView1};
 
 use super::Frozen;
@@ -16,13 +15,12 @@ use crate::real::product;
 use crate::timed::{Timed, TimedBar};
 use crate::{Cpu, Real};
 
-/// The chart of a block of rows at x, and its state at the start.
+/// A block of rows in the coordinates of the solve, and its state at the start.
 pub(super) fn enter<'a, T: Real>(
     field: &'a Frozen<'a, T>,
-    rows: Range<usize>,
-    x: Array2<T>,
+    block: Block<Cpu<T>>,
 ) -> (Box<dyn BlockField<Cpu<T>> + 'a>, Array2<T>) {
-    let work = Pointwise::new(field, rows);
+    let (x, work) = (block.x, Pointwise::new(field, block.rows.len()));
     match &field.gram {
         None => (Box::new(Plain { work }), x),
         Some(gram) => {
@@ -34,10 +32,10 @@ pub(super) fn enter<'a, T: Real>(
     }
 }
 
-/// What both charts share: everything between the matrix products, and the sums that a block gathers for the gradient.
+/// What both kinds of blocks share: everything between the matrix products, and the sums that a block gathers for the gradient.
 struct Pointwise<'a, T: Real> {
     field: &'a Frozen<'a, T>,
-    rows: Range<usize>,
+    rows: usize,
     /// Of evaluations without a residuals.
     s: Array2<T>,
     scratch: Array2<T>,
@@ -51,9 +49,9 @@ struct Pointwise<'a, T: Real> {
 }
 
 impl<'a, T: Real> Pointwise<'a, T> {
-    fn new(field: &'a Frozen<'a, T>, rows: Range<usize>) -> Self {
+    fn new(field: &'a Frozen<'a, T>, rows: usize) -> Self {
         let h = field.ridge.hidden();
-        let matrix = || zeros(rows.len(), h);
+        let matrix = || zeros(rows, h);
         let right = if field.gram.is_some() { h } else { field.ridge.dim() };
         Self {
             field,
@@ -71,7 +69,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
 
     /// A matrix of `rows × h`.
     fn matrix(&self) -> Array2<T> {
-        zeros(self.rows.len(), self.field.ridge.hidden())
+        zeros(self.rows, self.field.ridge.hidden())
     }
 
     /// From `left · right` plus `origin` to `a = g ⊙ (…) + b`, `s = f'(a)`, `out = v ⊙ g ⊙ s` and the Laplacian, a few hidden units
@@ -85,7 +83,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
         mut laplacian: Option<&mut Vec<f64>>,
         residuals: Option<&mut Residuals<Cpu<T>>>,
     ) {
-        let (field, rows) = (self.field, self.rows.len());
+        let (field, rows) = (self.field, self.rows);
         let (bias, gain) = (field.bias.as_ref().map(|bias| bias.at(t)), field.gain.as_ref().map(|gain| gain.at(t)));
         let v = field.strength(t);
         let vn = laplacian.as_ref().map(|_| times(&v, &field.weighed_norms(t)));
@@ -131,7 +129,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
     /// gathers those of amplitudes, gains, offsets and norms. `residuals` is what the evaluation left: s and, where there are gains, `Wx`.
     fn backward(&mut self, t: f64, residuals: &[Array2<T>], k_bar: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
         // With v_e = v g and n_e = n g all is as without gains; the chain rule then takes v_e, n_e and a apart.
-        let (field, s, rows) = (self.field, &residuals[0], self.rows.len());
+        let (field, s, rows) = (self.field, &residuals[0], self.rows);
         let v = field.strength(t);
         let zeros = |n: usize| vec![T::zero(); n];
         let (n, l_bar) = match laplacian_bar {
@@ -172,11 +170,11 @@ impl<'a, T: Real> Pointwise<'a, T> {
     }
 
     /// The gathered sums: of the products, then those given, of the norms, and of offsets, gains and amplitudes as far as there are any.
-    fn sums(self, weight_bar: Option<Array2<T>>) -> Vec<Array2<T>> {
-        let products = self.products.finish(self.rows.start, &self.field.collected);
+    fn sums(self, weight_bar: Option<Array2<T>>) -> Vec<Share<Cpu<T>>> {
+        let products = self.products.finish();
         let timed = self.bias_bar.into_iter().chain(self.gain_bar).chain([self.amplitude_bar]);
-        let in_x = std::iter::once(products).chain(weight_bar).chain([row_of(self.norms_bar)]);
-        in_x.chain(timed.map(|bar| bar.sum)).collect()
+        let sums = weight_bar.into_iter().chain([row_of(self.norms_bar)]).chain(timed.map(|bar| bar.sum));
+        std::iter::once(products).chain(sums.map(Share::of)).collect()
     }
 }
 
@@ -232,15 +230,7 @@ impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
         }
     }
 
-    fn leave(&mut self, state: Array2<T>) -> Array2<T> {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array2<T>, x_bar: Array2<T>) -> Array2<T> {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
         (state_bar, self.work.sums(None))
     }
 }
@@ -309,7 +299,7 @@ impl<T: Real> BlockField<Cpu<T>> for Feature<'_, T> {
         state_bar
     }
 
-    fn enter_pullback(self: Box<Self>, _state_bar: Array2<T>) -> (Array2<T>, Vec<Array2<T>>) {
+    fn enter_pullback(self: Box<Self>, _state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
         // The state starts at zero whatever x is: its cotangent goes nowhere.
         let weight = &*self.work.field.weight;
         let mut weight_bar = self.weight_bar.unwrap_or_else(|| zeros(weight.nrows(), weight.ncols()));

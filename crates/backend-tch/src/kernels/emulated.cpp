@@ -1,5 +1,5 @@
-// kernels.cu for the processor: a block's threads take turns, on stacks of their own, wherever they wait for each other.
-// Compiled while tests run, by emulated.rs.
+// kernels.cu for the processor: a block's threads take turns, on stacks of their own, wherever they wait for each
+// other. Compiled while tests run, by emulated.rs.
 
 #include <cmath>
 #include <csetjmp>
@@ -28,8 +28,8 @@ static thread_local Index blockIdx, threadIdx;
 static constexpr int WARP = 32;
 static_assert(THREADS % WARP == 0, "whole warps");
 
-// The block that this thread of the processor is at. Its threads are made once, and each goes from block to block: jumps are all that it
-// takes to have them take turns.
+// The block that this thread of the processor is at. Its threads are made once, and each goes from block to block:
+// jumps are all that it takes to have them take turns.
 struct Block {
     static constexpr size_t STACK = 64 * 1024;
     jmp_buf turns, thread[THREADS];
@@ -103,6 +103,6 @@ extern "C" int run(void (*kernel)(const void *), unsigned blocks, unsigned threa
 
 extern "C" void emulated_sum(const void *p) { sum(*static_cast<const Sum *>(p)); }
 extern "C" void emulated_pointwise(const void *p) { pointwise(*static_cast<const Pointwise *>(p)); }
-extern "C" void emulated_turn(const void *p) { turn(*static_cast<const Turn *>(p)); }
+extern "C" void emulated_permute(const void *p) { permute(*static_cast<const Permute *>(p)); }
 extern "C" void emulated_slopes(const void *p) { slopes(*static_cast<const Slopes *>(p)); }
 extern "C" void emulated_pullback(const void *p) { pullback(*static_cast<const Pullback *>(p)); }

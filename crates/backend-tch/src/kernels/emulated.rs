@@ -1,4 +1,5 @@
-//! The kernels on the processor, so that tests see them at work on machines without a CUDA device; the system's C++ compiler makes them.
+//! The kernels on the processor, so that tests see them at work on machines without a CUDA device; the system's C++
+//! compiler makes them.
 
 use std::ffi::{OsString, c_int, c_uint, c_void};
 use std::process::Command;
@@ -61,7 +62,8 @@ unsafe extern "C" fn launch(
     parameters: *mut *mut c_void,
     _: *mut *mut c_void,
 ) -> c_int {
-    // SAFETY: the functions of a module are leaked ones, and there is one pointer to parameters, which are those of the kernel.
+    // SAFETY: the functions of a module are leaked ones, and there is one pointer to parameters, which are those of the
+    // kernel.
     unsafe {
         let function = &*function.cast::<Function>();
         (function.run)(function.kernel, blocks, threads, *parameters)
@@ -99,7 +101,7 @@ fn load([real, wide]: [&str; 2]) -> Module {
         let module = Module {
             sum: function("emulated_sum"),
             pointwise: function("emulated_pointwise"),
-            turn: function("emulated_turn"),
+            permute: function("emulated_permute"),
             slopes: function("emulated_slopes"),
             pullback: function("emulated_pullback"),
         };

@@ -1,5 +1,5 @@
-// The pointwise work of a solve on a CUDA device, one launch per operation. Compiled while the program runs, by kernels.rs, which has the
-// same structures, field by field, and says what REAL, WIDE, THREADS and MOST_TERMS are.
+// The pointwise work of a solve on a CUDA device, one launch per operation. Compiled while the program runs, by
+// kernels.rs, which has the same structures, field by field, and says what REAL, WIDE, THREADS and MOST_TERMS are.
 
 typedef REAL T;  // of most numbers
 typedef WIDE A;  // of the factors of products and what comes of them
@@ -109,7 +109,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum(const __grid_constant_
     store_either(p.out, i, out, count, p.out_wide);
 }
 
-// out <- keep out + c a b (quotient 0), or out + c a / (sqrt(scale b) + epsilon) (quotient 1), of n numbers; keep = 0 overwrites.
+// out <- keep out + c a b (quotient 0), or out + c a / (sqrt(scale b) + epsilon) (quotient 1), of n numbers; keep = 0
+// overwrites.
 struct Pointwise {
     T *out;
     const T *a;
@@ -136,8 +137,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) pointwise(const __grid_con
     store(p.out + i, out, count);
 }
 
-// Row r of out <- that element of the table, applied to row r of x, whose number is in this column of row r of `element`.
-struct Turn {
+// Row r of out <- that element of the table, applied to row r of x, whose number is in this column of row r of
+// `element`.
+struct Permute {
     T *out;
     const T *x;
     const int *source;
@@ -146,7 +148,7 @@ struct Turn {
     int columns, column, stride;
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) turn(const __grid_constant__ Turn p) {
+extern "C" __global__ void __launch_bounds__(THREADS) permute(const __grid_constant__ Permute p) {
     const long long row = blockIdx.x, element = (long long)p.element[row * p.stride + p.column];
     const T sign = p.sign[element];
     for (int i = threadIdx.x; i < p.columns; i += THREADS)
@@ -154,7 +156,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) turn(const __grid_constant
 }
 
 // f'' from s = f'.
-__device__ __forceinline__ T curvature(T s, bool softplus) { return softplus ? s * (T(1) - s) : (T(1) - s) * (T(1) + s); }
+__device__ __forceinline__ T curvature(T s, bool softplus) {
+    return softplus ? s * (T(1) - s) : (T(1) - s) * (T(1) + s);
+}
 
 // The sum over the threads of a block, for its first thread, always in the same order.
 __device__ __forceinline__ double block_sum(double value) {
@@ -167,8 +171,9 @@ __device__ __forceinline__ double block_sum(double value) {
     return value;
 }
 
-// s <- f'(a + base + moving) of one row per block, velocity <- v s, out <- start + terms + c velocity, laplacian <- sum_j curved_j f''_j;
-// base (one row, or one for every row), moving (one row), velocity, out and laplacian may be missing.
+// s <- f'(a + base + moving) of one row per block, velocity <- v s, out <- start + terms + c velocity, laplacian <-
+// sum_j curved_j f''_j; base (one row, or one for every row), moving (one row), velocity, out and laplacian may be
+// missing.
 struct Slopes {
     const A *a;
     T *s;
@@ -224,9 +229,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) slopes(const __grid_consta
     if (threadIdx.x == 0) p.laplacian[blockIdx.x] = laplacian;
 }
 
-// Of slopes s = f' (columns numbers per row, one row per block), with cotangents u of v s (of s where v is missing), a sum, and l of the
-// Laplacian: a_bar <- f'' s_bar + l curved f''', copy <- from where there is something to copy, and for every function of time, of value
-// b_m: amplitude_m += b_m s u, curvature_m += b_m l f'', argument_m += b_m a_bar, where there is room for them.
+// Of slopes s = f' (columns numbers per row, one row per block), with cotangents u of v s (of s where v is missing), a
+// sum, and l of the Laplacian: a_bar <- f'' s_bar + l curved f''', copy <- from where there is something to copy, and
+// for every function of time, of value b_m: amplitude_m += b_m s u, curvature_m += b_m l f'', argument_m += b_m a_bar,
+// where there is room for them.
 struct Pullback {
     const T *s;
     Terms u;

@@ -1,4 +1,5 @@
-//! Passes over the numbers of a block of rows, compiled for several generations of vector instructions and chosen at run time.
+//! Passes over the numbers of a block of rows, compiled for several generations of vector instructions and chosen at
+//! run time.
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
@@ -107,11 +108,11 @@ struct Forward<'a, T> {
     curved: &'a [T],
     velocity: Option<&'a mut [T]>,
     laplacian: Option<&'a mut [f64]>,
-    toward: Option<Leads<'a, T>>,
+    update: Option<Update<'a, T>>,
 }
 
-/// [`super::Leads`].
-struct Leads<'a, T> {
+/// [`super::Update`].
+struct Update<'a, T> {
     out: &'a mut [T],
     base: &'a [T],
     terms: &'a [(T, &'a [T])],
@@ -120,7 +121,7 @@ struct Leads<'a, T> {
 
 #[inline(always)]
 fn forward<T: Real, const SOFTPLUS: bool>(pass: Forward<'_, T>) {
-    let Forward { s, v, curved, mut velocity, mut laplacian, mut toward } = pass;
+    let Forward { s, v, curved, mut velocity, mut laplacian, mut update } = pass;
     let columns = v.len();
     for (r, s) in s.chunks_exact(columns).enumerate() {
         let row = r * columns..(r + 1) * columns;
@@ -129,7 +130,7 @@ fn forward<T: Real, const SOFTPLUS: bool>(pass: Forward<'_, T>) {
             for (velocity, (s, v)) in velocity.iter_mut().zip(s.iter().zip(v)) {
                 *velocity = *s * *v;
             }
-            if let Some(Leads { out, base, terms, c }) = &mut toward {
+            if let Some(Update { out, base, terms, c }) = &mut update {
                 let out = &mut out[row.clone()];
                 for (out, (base, velocity)) in out.iter_mut().zip(base[row.clone()].iter().zip(&*velocity)) {
                     *out = *base + *c * *velocity;
@@ -240,14 +241,14 @@ pub(super) fn slopes(mut a: Tensor, of: SlopesOf<'_>) -> Tensor {
 }
 
 fn forward_of<T: Real>(s: &Tensor, of: SlopesOf<'_>) {
-    let terms = of.toward.as_ref().map_or(Vec::new(), |toward| numbers::<T>(toward.terms));
+    let terms = of.update.as_ref().map_or(Vec::new(), |update| numbers::<T>(update.terms));
     let pass = Forward {
         s: slice(s),
         v: slice(of.v),
         curved: slice(of.curved),
         velocity: of.velocity.map(slice_mut),
         laplacian: of.laplacian.map(slice_mut),
-        toward: of.toward.map(|to| Leads {
+        update: of.update.map(|to| Update {
             out: slice_mut(to.out),
             base: slice(to.base),
             terms: &terms,
@@ -289,8 +290,8 @@ fn numbers<'a, T: Real>(terms: &[(f64, &'a Tensor)]) -> Vec<(T, &'a [T])> {
     terms.iter().map(|(c, term)| (T::of(*c), slice(term))).collect()
 }
 
-/// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass. Does nothing and says `false` where that is no sum of equally many numbers of one
-/// kind that lie next to each other on the CPU.
+/// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass. Does nothing and says `false` where that is no sum of equally
+/// many numbers of one kind that lie next to each other on the CPU.
 pub(crate) fn sum(out: &mut Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
     let (kind, count) = (out.kind(), out.numel());
     let fits =

@@ -1,18 +1,19 @@
-//! Blocks of rows of a ridge potential, in plain and in feature-space coordinates, and what they gather for the gradient.
+//! Blocks of rows of a ridge potential in plain and in feature-space coordinates, with what they gather for the
+//! gradient.
 
 use std::sync::atomic::Ordering;
 
-use flow_core::{BlockField, FusedUpdate, RecomputeVelocity, Residuals, Stage};
+use flow_core::{BlockField, FusedUpdate, RecomputeVelocity, Residuals, Share, Stage};
 use tch::{Kind, Tensor};
 
 use super::{Amplitude, Frozen};
 use crate::factor::{Factor, Shared};
-use crate::pointwise::{Leads, PullbackOf, SlopesOf};
+use crate::pointwise::{PullbackOf, SlopesOf, Update};
 use crate::{Array, Column, Tch};
 
-/// The chart of a block of rows at x, and its state at the start.
+/// A block of rows at x in the field's coordinates, and its state at the start.
 pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn BlockField<Tch> + 'a>, Array) {
-    let work = Work { field, rows, share: None };
+    let work = Work { field, rows, sums: None };
     let factor = |of: &Tensor, shared: &Shared| Factor::new(&field.ridge.space, of, rows, shared);
     let [first, second, third, fourth] = &field.laid_out;
     let Some(gram) = &field.gram else {
@@ -33,19 +34,19 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
     (Box::new(Feature { work, gram, origin, moving, x: x.0, leave_bar: None }), state)
 }
 
-/// Sums that a block of rows gathers for the gradient, rows × h, summed over the rows at the end; amplitudes and curvatures 1 × h where
-/// [`Tch::rows_of_sums`] has it so.
-struct Share {
-    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time. None where weights are scaled by v: these have
-    /// them from their products.
+/// Sums that a block of rows gathers for the gradient, rows × h. They are summed over the rows at the end; amplitudes
+/// and curvatures are 1 × h where [`Tch::rows_of_sums`] has it so.
+struct Sums {
+    /// Of `b_m(t) s ⊙ u`: the cotangents of v_m, for every function of time. None where weights are scaled by v: these
+    /// have them from their products.
     amplitudes: Vec<Tensor>,
     /// Of `b_m(t) l̄ f''`: the cotangents of `v_mj ‖w_j‖²`, for every function of time.
     curvatures: Vec<Tensor>,
-    /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those of a.
-    /// Without offsets only these in feature space, and none in plain coordinates.
+    /// Of `b_m(t) ā`: the cotangents of the offsets, for every function of time; `b₀ = 1`, so that the first are those
+    /// of a. Without offsets only these in feature space, and none in plain coordinates.
     arguments: Vec<Tensor>,
-    /// `Σ leftᵀ · right` over all stages: in plain coordinates of `(ā, x)`, and of `(v ⊙ s, velocity_bar)` where weights are not scaled by
-    /// v; in feature space of `(c, ā)`.
+    /// `Σ leftᵀ · right` over all stages. In plain coordinates of `(ā, x)`, and of `(v ⊙ s, velocity_bar)` where
+    /// weights are not scaled by v. In feature space of `(c, ā)`.
     products: Gathered,
 }
 
@@ -98,17 +99,17 @@ enum Cotangent<'a> {
     OfSlopes(&'a Tensor),
 }
 
-/// What both charts share: everything between the matrix products.
+/// What both coordinates share: everything between the matrix products.
 struct Work<'a> {
     field: &'a Frozen<'a>,
     rows: i64,
-    /// Made at the first pullback: evaluation without gradient never needs it.
-    share: Option<Share>,
+    /// Made at the first pullback: evaluation without gradient never needs them.
+    sums: Option<Sums>,
 }
 
 impl Work<'_> {
-    fn share(&mut self) -> &mut Share {
-        self.share.get_or_insert_with(|| {
+    fn sums(&mut self) -> &mut Sums {
+        self.sums.get_or_insert_with(|| {
             let ridge = self.field.ridge;
             let hidden = self.field.norms.size()[1];
             let factor = self.field.gram.as_ref().unwrap_or(&self.field.weight);
@@ -119,11 +120,12 @@ impl Work<'_> {
             let curvatures = many(rows, terms);
             let amplitudes = many(rows, if self.field.scaled.is_some() { 0 } else { terms });
             let arguments = many(self.rows, if self.field.biases.is_some() { terms } else { usize::from(!in_x) });
-            Share { amplitudes, curvatures, arguments, products }
+            Sums { amplitudes, curvatures, arguments, products }
         })
     }
 
-    /// From `left · factor + offsets` to `s = f'` of that, with the Laplacian, and `v ⊙ s`, and where that leads, where they are wanted.
+    /// From `left · factor + offsets` to `s = f'` of that, with `v ⊙ s`, the Laplacian and the update of a state where
+    /// they are wanted.
     fn forward(
         &self,
         amplitude: &Amplitude,
@@ -131,7 +133,7 @@ impl Work<'_> {
         [base, moving]: [Option<&Tensor>; 2],
         velocity: Option<&mut Array>,
         laplacian: Option<&mut Column>,
-        toward: Option<FusedUpdate<'_, Tch>>,
+        update: Option<FusedUpdate<'_, Tch>>,
     ) -> Tensor {
         let space = &self.field.ridge.space;
         // A product on the CPU adds to its first offsets on the way.
@@ -139,7 +141,7 @@ impl Work<'_> {
             Some(base) if space.kernels.is_none() => (factor.product_plus(base, left), None),
             base => (factor.product_of(left), base),
         };
-        let terms: Vec<_> = toward.iter().flat_map(|toward| toward.terms).map(|(c, term)| (*c, &term.0)).collect();
+        let terms: Vec<_> = update.iter().flat_map(|update| update.terms).map(|(c, term)| (*c, &term.0)).collect();
         let of = SlopesOf {
             softplus: self.field.softplus(),
             base,
@@ -148,13 +150,14 @@ impl Work<'_> {
             velocity: velocity.map(|velocity| &mut velocity.0),
             curved: &amplitude.curved,
             laplacian: laplacian.map(|laplacian| &mut laplacian.0),
-            toward: toward.map(|to| Leads { out: &mut to.out.0, base: &to.base.0, terms: &terms, c: to.c }),
+            update: update.map(|to| Update { out: &mut to.out.0, base: &to.base.0, terms: &terms, c: to.c }),
         };
         space.slopes(a, of)
     }
 
-    /// Fills `a_bar` from the cotangents of s or `v ⊙ s` and of the Laplacian, `ā = f'' s̄ + l̄ v n f'''`, and gathers what the gradient
-    /// needs of both; with `copy`, copies the first to the second, both of the shape of s, on the way.
+    /// Fills `a_bar` from the cotangents of s or `v ⊙ s` and of the Laplacian, `ā = f'' s̄ + l̄ v n f'''`, and gathers
+    /// what the gradient needs of both; with `copy`, copies the first to the second, both of the shape of s, on the
+    /// way.
     fn backward(
         &mut self,
         t: f64,
@@ -166,7 +169,7 @@ impl Work<'_> {
     ) {
         let (field, amplitude) = (self.field, self.field.amplitude(t));
         let b: Vec<f64> = field.ridge.basis.at(t).collect();
-        let Share { amplitudes, curvatures, arguments, .. } = self.share();
+        let Sums { amplitudes, curvatures, arguments, .. } = self.sums();
         let (u, v) = match cotangent {
             Cotangent::OfVelocity(u) => (u, Some(&amplitude.v)),
             Cotangent::OfSlopes(s_bar) => (&[(1.0, s_bar)][..], None),
@@ -188,9 +191,9 @@ impl Work<'_> {
     }
 
     /// The gathered sums: of the weights' products, of arguments, amplitudes and curvatures.
-    fn sums(mut self) -> [Array; 4] {
-        self.share();
-        let Share { amplitudes, curvatures, arguments, products } = self.share.expect("just made");
+    fn finish(mut self) -> [Array; 4] {
+        self.sums();
+        let Sums { amplitudes, curvatures, arguments, products } = self.sums.expect("just made");
         let sum = |of: &Tensor| of.sum_dim_intlist(0, true, of.kind());
         // So that there is something to join where nothing was gathered.
         let none = curvatures[0].narrow(0, 0, 0);
@@ -261,18 +264,18 @@ impl BlockField<Tch> for Plain<'_> {
                 let (mut slopes, mut right) = slopes.next(rows);
                 right.copy_(velocity_bar);
                 let s_bar = scaled.transposed.product_of(velocity_bar);
-                let (mut a_bar, mut right) = self.work.share().products.next(rows);
+                let (mut a_bar, mut right) = self.work.sums().products.next(rows);
                 right.copy_(&state.0);
                 let copy = Some((s, &mut slopes));
                 self.work.backward(stage.t, s, Cotangent::OfSlopes(&s_bar), laplacian_bar, &mut a_bar, copy);
                 a_bar
             }
             None => {
-                let (left, mut right) = self.work.share().products.next(rows);
+                let (left, mut right) = self.work.sums().products.next(rows);
                 let _ = s.mul_out(&left, &self.work.field.amplitude(stage.t).v);
                 right.copy_(velocity_bar);
                 let u = self.weight.transposed.product_of(velocity_bar);
-                let (mut a_bar, mut right) = self.work.share().products.next(rows);
+                let (mut a_bar, mut right) = self.work.sums().products.next(rows);
                 right.copy_(&state.0);
                 let u = Cotangent::OfVelocity(&[(1.0, &u)]);
                 self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, None);
@@ -284,35 +287,28 @@ impl BlockField<Tch> for Plain<'_> {
         }
     }
 
-    fn leave(&mut self, state: Array) -> Array {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array, x_bar: Array) -> Array {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Array>) {
+    fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Share<Tch>>) {
         let field = self.work.field;
-        let [mut weight_bar, bias_bar, mut amplitude_bar, curvature_bar] = self.work.sums();
+        let [mut weight_bar, bias_bar, mut amplitude_bar, curvature_bar] = self.work.finish();
         if let Some(Amplitude { v, .. }) = &field.constant {
             // velocity = s · diag(v) W, of whose second factor this is the cotangent.
             let scaled_bar = self.slopes.map_or_else(|| field.weight.zeros_like(), Gathered::finish);
             let _ = weight_bar.0.addcmul_(&scaled_bar, &v.tr());
             amplitude_bar = Array((scaled_bar * &field.weight).sum_dim_intlist(1, false, v.kind()).unsqueeze(0));
         }
-        (state_bar, vec![weight_bar, bias_bar, amplitude_bar, curvature_bar])
+        (state_bar, [weight_bar, bias_bar, amplitude_bar, curvature_bar].map(Share::of).into())
     }
 }
 
-/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`. States, G and ā are of the kind that products are best in.
+/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `a = a₀ + Gc`. States, G and ā are of the kind that products
+/// are best in.
 struct Feature<'a> {
     work: Work<'a>,
     /// G.
     gram: Factor,
     /// `a₀ = Wx₀`, and b where it does not change with time.
     origin: Tensor,
-    /// Whether there is a b that does.
+    /// Whether there is a b that does change.
     moving: bool,
     /// x₀.
     x: Tensor,
@@ -332,7 +328,7 @@ impl Feature<'_> {
         state_bar: Option<&mut Array>,
     ) {
         let rows = self.work.rows;
-        let (mut left, mut a_bar) = self.work.share().products.next(rows);
+        let (mut left, mut a_bar) = self.work.sums().products.next(rows);
         let (s, u) = (&residuals[0].0, Cotangent::OfVelocity(velocity_bar));
         self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, Some((&state.0, &mut left)));
         if let Some(state_bar) = state_bar {
@@ -370,12 +366,12 @@ impl BlockField<Tch> for Feature<'_> {
         velocity: &mut Array,
         laplacian: Option<&mut Column>,
         residuals: Option<&mut Residuals<Tch>>,
-        toward: Option<FusedUpdate<'_, Tch>>,
+        update: Option<FusedUpdate<'_, Tch>>,
     ) {
         let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
         let moving = field.biases.as_ref().filter(|_| self.moving).map(|biases| field.ridge.at(stage.t, biases));
         let (product, offsets) = ((&state.0, &self.gram), [Some(&self.origin), moving.as_ref()]);
-        let s = self.work.forward(&amplitude, product, offsets, Some(velocity), laplacian, toward);
+        let s = self.work.forward(&amplitude, product, offsets, Some(velocity), laplacian, update);
         if let Some(residuals) = residuals {
             residuals.push(Array(s));
         }
@@ -407,7 +403,7 @@ impl BlockField<Tch> for Feature<'_> {
         state: &Array,
         residuals: &[Array],
         velocity_bar: &[(f64, &Array)],
-        _room: &mut Array,
+        _scratch: &mut Array,
         laplacian_bar: Option<&Column>,
         state_bar: Option<&mut Array>,
     ) {
@@ -428,17 +424,18 @@ impl BlockField<Tch> for Feature<'_> {
         Array(state_bar)
     }
 
-    fn enter_pullback(mut self: Box<Self>, _state_bar: Array) -> (Array, Vec<Array>) {
+    fn enter_pullback(mut self: Box<Self>, _state_bar: Array) -> (Array, Vec<Share<Tch>>) {
         // The state starts at zero whatever x is: its cotangent goes nowhere.
         let weight = &self.work.field.weight;
         let (mut weight_bar, mut x_bar) =
             self.leave_bar.take().unwrap_or_else(|| (weight.zeros_like(), self.x.zeros_like()));
-        let argument_bar = &self.work.share().arguments[0];
+        let argument_bar = &self.work.sums().arguments[0];
         let _ = weight_bar.addmm_(&argument_bar.tr(), &self.x);
         let _ = x_bar.addmm_(argument_bar, weight);
         let narrow = self.x.kind();
-        let [gram_bar, bias_bar, amplitude_bar, curvature_bar] = self.work.sums();
+        let [gram_bar, bias_bar, amplitude_bar, curvature_bar] = self.work.finish();
         let gram_bar = Array(gram_bar.0.to_kind(narrow));
-        (Array(x_bar), vec![Array(weight_bar), bias_bar, amplitude_bar, curvature_bar, gram_bar])
+        let shares = [Array(weight_bar), bias_bar, amplitude_bar, curvature_bar, gram_bar].map(Share::of);
+        (Array(x_bar), shares.into())
     }
 }

@@ -16,13 +16,14 @@ pub struct Network {
     pub channels: [usize; 2],
     /// Units of the dense layer at a quarter of the resolution.
     pub hidden: usize,
-    /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian, at the cost of one
-    /// product with the Hessian per pixel.
+    /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian, at the
+    /// cost of one product with the Hessian per pixel.
     pub probes: usize,
 }
 
 impl Term {
-    /// `φ(x, t) = ⟨x, U(x, t)⟩` of square pictures, zero at first. U is a U-shaped network with the activation `f(z) = z σ(z)`:
+    /// `φ(x, t) = ⟨x, U(x, t)⟩` of square pictures, zero at first. U is a U-shaped network with the activation `f(z) =
+    /// z σ(z)`:
     ///
     /// ```text
     /// x ─ down1 ─ f ─ down2 ─ f ─ dense1 ─ f ─ dense2 ─ + ─ f ─ up2 ─ + ─ f ─ up1 ─ U
@@ -30,10 +31,10 @@ impl Term {
     ///             └────────────────────────── skip ───────────────────┘
     /// ```
     ///
-    /// `down` halves the resolution by convolutions of 4 × 4, `up` doubles it by transposed ones, `middle` and `skip` are convolutions
-    /// of 3 × 3. Time enters through offsets before every activation and gains of every weight but the first dense one, which are
-    /// coefficients of functions of time (M × channels, channels for M = 1). Gradients are written out as the network's transpose,
-    /// so that a pullback is one backward pass over ordinary convolutions.
+    /// `down` halves the resolution by convolutions of 4 × 4, `up` doubles it by transposed ones, `middle` and `skip`
+    /// are convolutions of 3 × 3. Time enters through offsets before every activation and gains of every weight but the
+    /// first dense one, which are coefficients of functions of time (M × channels, channels for M = 1). Gradients are
+    /// written out as the network's transpose, so that a pullback is one backward pass over ordinary convolutions.
     ///
     /// Parameters: `down1.weight`, `down1.gain`, `down1.offset`, and so on in the order of the picture.
     ///
@@ -41,11 +42,9 @@ impl Term {
     /// [`Error::Setting`] when a size is zero or the side is no multiple of 4.
     pub fn convolutional(space: Tch, network: Network, basis: TimeBasis, seed: u64) -> Result<Self, Error> {
         let Network { side, channels: [c1, c2], hidden, probes } = network;
-        Error::at_least_1([("potential.channels", c1.min(c2))])?;
-        Error::at_least_1([("potential.hidden", hidden)])?;
+        Error::at_least_1([("channels", c1.min(c2)), ("hidden", hidden)])?;
         if side == 0 || !side.is_multiple_of(4) {
-            let expected = "a multiple of 4".into();
-            return Err(Error::Setting { name: "the side of a picture", value: side.to_string(), expected });
+            return Err(Error::setting("side", side, "a multiple of 4"));
         }
         let wide = side / 4 * (side / 4) * c2;
         let mut parameters = Vec::new();

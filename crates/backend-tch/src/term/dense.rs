@@ -3,18 +3,17 @@
 use flow_core::{Activation, Centres, Error, Parameter, RidgeParameters, TimeBasis};
 use tch::{Kind, Tensor};
 
-use super::{At, Formula, Term, Time, activated, curvature, slope, sum_of_rows};
-use crate::Tch;
-
-const DIM: &str = "the dimension of the target";
+use super::{At, Formula, Term, Time, sum_of_rows};
+use crate::{Tch, activation};
 
 impl Term {
-    /// `φ(x, t) = ½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`, zero at first. Parameters: `quadratic` and, where asked for, `linear`, M × N.
+    /// `φ(x, t) = ½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`, zero at first. Parameters: `quadratic` and, where asked for,
+    /// `linear`, M × N.
     ///
     /// # Errors
     /// [`Error::Setting`] when `dim` is zero.
     pub fn quadratic(space: Tch, dim: usize, basis: TimeBasis, linear: bool) -> Result<Self, Error> {
-        Error::at_least_1([(DIM, dim)])?;
+        Error::at_least_1([("dim", dim)])?;
         let zeros = |name: &&str| Parameter::zeros(&space, name, &[basis.terms(), dim]);
         let names = if linear { &["quadratic", "linear"][..] } else { &["quadratic"] };
         let parameters = names.iter().map(zeros).collect();
@@ -26,7 +25,7 @@ impl Term {
     /// # Errors
     /// [`Error::Setting`] when `dim` is zero.
     pub fn full_quadratic(space: Tch, dim: usize, basis: TimeBasis) -> Result<Self, Error> {
-        Error::at_least_1([(DIM, dim)])?;
+        Error::at_least_1([("dim", dim)])?;
         let parameters = vec![Parameter::zeros(&space, "quadratic", &[basis.terms(), dim, dim])];
         Ok(Self::new(space, dim, basis, parameters, 0, Box::new(FullQuadratic)))
     }
@@ -42,7 +41,7 @@ impl Term {
         activation: Activation,
         basis: TimeBasis,
     ) -> Result<Self, Error> {
-        Error::at_least_1([(DIM, dim)])?;
+        Error::at_least_1([("dim", dim)])?;
         centres.check()?;
         let (gain, count) = (centres.gain(activation), centres.count);
         let scaled: Vec<f64> = (0..count).map(|k| gain * centres.centre(k)).collect();
@@ -52,8 +51,8 @@ impl Term {
         Ok(Self::new(space, dim, basis, parameters, 0, formula))
     }
 
-    /// `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`; first values as [`RidgeParameters::new`] has them, gains at one.
-    /// Parameters: `weight` (h × N), `bias` (optional), `gain`, `amplitude` (M × h, h for M = 1).
+    /// `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`; first values as [`RidgeParameters::new`] has them, gains at
+    /// one. Parameters: `weight` (h × N), `bias` (optional), `gain`, `amplitude` (M × h, h for M = 1).
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero.
@@ -138,7 +137,8 @@ struct Separable {
 unsafe impl Sync for Separable {}
 
 impl Separable {
-    /// `g(x_i − c_k)`, N × n × K: every coordinate has a matrix of its own, as a sum over k is a product of it with α_i.
+    /// `g(x_i − c_k)`, N × n × K: every coordinate has a matrix of its own, as a sum over k is a product of it with
+    /// α_i.
     fn arguments(&self, at: &At) -> Tensor {
         (at.x.tr() * self.gain).unsqueeze(2) - &self.centres
     }
@@ -159,13 +159,14 @@ impl Separable {
 
 impl Formula for Separable {
     fn value(&self, at: &At) -> Tensor {
-        sum_of_rows(&Self::sum(at, &activated(self.activation, &self.arguments(at))))
+        sum_of_rows(&Self::sum(at, &activation::value(self.activation, &self.arguments(at))))
     }
 
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
-        let s = slope(self.activation, &self.arguments(at));
+        let s = activation::slope(self.activation, &self.arguments(at));
         let velocity = Self::sum(at, &s) * self.gain;
-        let trace = || sum_of_rows(&Self::sum(at, &curvature(self.activation, &s))) * (self.gain * self.gain);
+        let trace =
+            || sum_of_rows(&Self::sum(at, &activation::curvature(self.activation, &s))) * (self.gain * self.gain);
         (velocity, laplacian.then(trace))
     }
 }
@@ -192,18 +193,18 @@ impl Formula for GainedRidge {
     fn value(&self, at: &At) -> Tensor {
         let (gain, amplitude) = self.places();
         let a = self.arguments(at, &at.coefficient(gain));
-        sum_of_rows(&(activated(self.activation, &a) * at.coefficient(amplitude)))
+        sum_of_rows(&(activation::value(self.activation, &a) * at.coefficient(amplitude)))
     }
 
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
         let (gain, amplitude) = self.places();
         let (weight, g) = (&at.parameters[0], at.coefficient(gain));
-        let s = slope(self.activation, &self.arguments(at, &g));
+        let s = activation::slope(self.activation, &self.arguments(at, &g));
         let strength = at.coefficient(amplitude) * &g;
         let velocity = (&s * &strength).mm(weight);
         let trace = || {
             let norms = weight.square().sum_dim_intlist(1, false, weight.kind());
-            sum_of_rows(&(curvature(self.activation, &s) * (strength * g * norms)))
+            sum_of_rows(&(activation::curvature(self.activation, &s) * (strength * g * norms)))
         };
         (velocity, laplacian.then(trace))
     }

@@ -3,8 +3,8 @@
 use flow_core::{Activation, Error, Group, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, TimeBasis};
 use tch::{Kind, Tensor};
 
-use super::{At, Formula, Term, activated, curvature, slope, sum_of_rows};
-use crate::Tch;
+use super::{At, Formula, Term, sum_of_rows};
+use crate::{Tch, activation};
 
 /// Fields on a torus and their spectra; of real fields, half of the spectrum says all.
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ struct Torus {
 
 impl Torus {
     fn new((rows, cols): (usize, usize)) -> Result<Self, Error> {
-        Error::at_least_1([("target.size", rows * cols)])?;
+        Error::at_least_1([("sites", rows * cols)])?;
         Ok(Self { rows: rows as i64, cols: cols as i64 })
     }
 
@@ -36,7 +36,8 @@ impl Torus {
 
 impl Term {
     /// `φ(x, t) = ½ xᵀ C(t) x`, C symmetric and the same at every site of a periodic lattice of `shape`, zero at first.
-    /// Parameter: `eigenvalue`, M × classes, one class for each pair of wave numbers k and −k, in the order of `k · cols + l` of the smaller.
+    /// Parameter: `eigenvalue`, M × classes, one class for each pair of wave numbers k and −k, in the order of `k ·
+    /// cols + l` of the smaller.
     ///
     /// # Errors
     /// [`Error::Setting`] when there are no sites.
@@ -71,9 +72,9 @@ impl Term {
         Ok(Self::new(space, torus.sites(), basis, parameters, 0, formula))
     }
 
-    /// `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`, `(w ⋆ x)_s = Σ_i w_i x_{s+i}`, on a periodic lattice of `shape`:
-    /// exactly symmetric under translations; also under a group that fixes the origin where kernels are tied, that is averaged over it.
-    /// Parameters and their first values are those of [`LatticeRidgeParameters`].
+    /// `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`, `(w ⋆ x)_s = Σ_i w_i x_{s+i}`, on a periodic lattice
+    /// of `shape`: exactly symmetric under translations; also under a group that fixes the origin where kernels are
+    /// tied, that is averaged over it. Parameters and their first values are those of [`LatticeRidgeParameters`].
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero; [`Error::Shape`] when the group acts on another number of sites.
@@ -176,19 +177,19 @@ impl Formula for LatticeRidge {
 
     fn value(&self, at: &At) -> Tensor {
         let a = self.arguments(at, &self.torus.transform(&self.kernels(at)), &Self::coefficient(at, 2));
-        sum_of_rows(&(activated(self.activation, &a) * Self::coefficient(at, 1)))
+        sum_of_rows(&(activation::value(self.activation, &a) * Self::coefficient(at, 1)))
     }
 
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
         let (kernels, gain) = (self.kernels(at), Self::coefficient(at, 2));
         let spectra = self.torus.transform(&kernels);
-        let s = slope(self.activation, &self.arguments(at, &spectra, &gain));
+        let s = activation::slope(self.activation, &self.arguments(at, &spectra, &gain));
         let strength = Self::coefficient(at, 1) * &gain;
         let products = self.torus.transform(&(&s * &strength)) * spectra;
         let velocity = self.torus.transform_back(&products.sum_dim_intlist(1, false, products.kind()));
         let trace = || {
             let norms = kernels.square().sum_dim_intlist(1, true, kernels.kind());
-            sum_of_rows(&(curvature(self.activation, &s) * (strength * gain * norms)))
+            sum_of_rows(&(activation::curvature(self.activation, &s) * (strength * gain * norms)))
         };
         (velocity, laplacian.then(trace))
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
-    Activation, BlockField, Field, Parameter, Potential, Residuals, RngKey, Solve, Stage, TimeBasis, new_cache_key,
+    Block, BlockField, Field, Parameter, Potential, Residuals, Share, Solve, Stage, TimeBasis, new_cache_key,
 };
 use tch::{Kind, Tensor};
 
@@ -19,8 +19,10 @@ pub use convolutional::Network;
 use crate::module::{gradients, gradients_kept, inner};
 use crate::{Array, Column, Tch};
 
-/// A potential whose value, gradient and Laplacian are written out; their pullback is one backward pass of automatic
-/// differentiation. Names, shapes and first values of the parameters are those of backend-ndarray's potentials of the same formula.
+/// A potential whose value, gradient and Laplacian are written out. Their pullback is one backward pass of automatic
+/// differentiation.
+///
+/// Names, shapes and first values of the parameters are those of backend-ndarray's potentials of the same formula.
 ///
 /// | constructor | `φ(x, t)` |
 /// |---|---|
@@ -49,10 +51,10 @@ pub struct Term {
     dim: usize,
     basis: TimeBasis,
     parameters: Vec<Parameter<Tch>>,
-    /// Vectors of random signs that every row needs for its Laplacian.
+    /// Vectors of random signs that every row needs for its Laplacian; 0: it is exact.
     probes: usize,
     formula: Box<dyn Formula>,
-    identity: u64,
+    cache_key: u64,
     kept: AtomicU64,
 }
 
@@ -65,8 +67,8 @@ impl Term {
         probes: usize,
         formula: Box<dyn Formula>,
     ) -> Self {
-        let (identity, kept) = (new_cache_key(), AtomicU64::new(0));
-        Self { space, dim, basis, parameters, probes, formula, identity, kept }
+        let (cache_key, kept) = (new_cache_key(), AtomicU64::new(0));
+        Self { space, dim, basis, parameters, probes, formula, cache_key, kept }
     }
 
     /// Pullbacks that went back over the graph of their evaluation so far: the proof that nothing was computed twice.
@@ -87,10 +89,11 @@ trait Formula: Send + Sync {
     /// φ of every row, in 64 bits.
     fn value(&self, at: &At) -> Tensor;
 
-    /// ∇φ, and ∇²φ of every row in 64 bits where asked for, which it is where rows share their time alone.
+    /// ∇φ, and ∇²φ of every row in 64 bits where asked for. It is asked for only where all rows have the same time.
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>);
 
-    /// Whether a few rows fill the caches of a processor, so that it is better not given all rows of a batch at once.
+    /// Whether a few rows fill the caches of a processor. It is then better not to evaluate all rows of a batch at
+    /// once.
     fn fills_caches(&self) -> bool {
         false
     }
@@ -122,7 +125,8 @@ impl At<'_> {
         self.x.size()[0]
     }
 
-    /// `c(t) = Σ_m c_m b_m(t)` of the parameter of this number (M × c): 1 × c where it is the same for all rows, else n × c.
+    /// `c(t) = Σ_m c_m b_m(t)` of the parameter of this number (M × c): 1 × c where it is the same for all rows, else n
+    /// × c.
     fn coefficient(&self, parameter: usize) -> Tensor {
         let coefficients = &self.parameters[parameter];
         match self.time {
@@ -147,31 +151,6 @@ fn sum_of_rows(of: &Tensor) -> Tensor {
     of.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double)
 }
 
-/// `f(a)`, without overflow.
-fn activated(f: Activation, a: &Tensor) -> Tensor {
-    match f {
-        Activation::Softplus => -(-a).log_sigmoid(),
-        // ln cosh a = a + softplus(−2a) − ln 2.
-        Activation::LnCosh => a - (a * 2.0).log_sigmoid() - std::f64::consts::LN_2,
-    }
-}
-
-/// `f'(a)`.
-fn slope(f: Activation, a: &Tensor) -> Tensor {
-    match f {
-        Activation::Softplus => a.sigmoid(),
-        Activation::LnCosh => a.tanh(),
-    }
-}
-
-/// `f''(a)` from `s = f'(a)`.
-fn curvature(f: Activation, s: &Tensor) -> Tensor {
-    match f {
-        Activation::Softplus => s * (s.ones_like() - s),
-        Activation::LnCosh => s.ones_like() - s.square(),
-    }
-}
-
 impl Potential<Tch> for Term {
     fn dim(&self) -> usize {
         self.dim
@@ -185,21 +164,29 @@ impl Potential<Tch> for Term {
         self.parameters.iter_mut().collect()
     }
 
-    fn identity(&self) -> Option<u64> {
-        (self.probes == 0).then_some(self.identity)
+    fn draw_width(&self, solve: &Solve) -> usize {
+        if solve.laplacians { self.probes * self.dim } else { 0 }
     }
 
-    fn freeze(&self, solve: &Solve) -> Box<dyn Field<Tch> + '_> {
+    /// The probes, one after the other in every row.
+    fn draw(&self, solve: &Solve, rows: Range<usize>) -> Vec<f64> {
+        solve.key.rademacher(rows, self.draw_width(solve))
+    }
+
+    fn cache_key(&self) -> Option<u64> {
+        Some(self.cache_key)
+    }
+
+    fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Tch> + '_> {
         // The same numbers in tensors of their own, of which gradients can be taken: no copies.
         let leaf = |p: &Parameter<Tch>| p.value.0.detach().set_requires_grad(true);
-        Box::new(Frozen { of: self, key: solve.key, parameters: self.parameters.iter().map(leaf).collect() })
+        Box::new(Frozen { of: self, parameters: self.parameters.iter().map(leaf).collect() })
     }
 }
 
 /// A term frozen for one solve.
 struct Frozen<'a> {
     of: &'a Term,
-    key: RngKey,
     parameters: Vec<Tensor>,
 }
 
@@ -213,44 +200,35 @@ impl Frozen<'_> {
 }
 
 impl Field<Tch> for Frozen<'_> {
-    fn enter(&self, rows: Range<usize>, x: Array) -> (Box<dyn BlockField<Tch> + '_>, Array) {
-        let probes = (self.of.probes > 0).then(|| {
-            let (n, count, dim) = (rows.len(), self.of.probes, self.of.dim);
-            let signs = self.key.rademacher(rows, count * dim);
-            self.of.space.send(&signs, self.of.space.kind(), &[n as i64, count as i64, dim as i64])
+    fn enter(&self, block: Block<Tch>) -> (Box<dyn BlockField<Tch> + '_>, Array) {
+        let Term { space, basis, dim, probes, .. } = self.of;
+        let [n, dim, count] = [block.rows.len(), *dim, *probes].map(|size| size as i64);
+        let probes = block.draws.map(|draws| draws.0.reshape([n, count, dim]));
+        let times = block.times.map(|times| {
+            let b: Vec<f64> = times.iter().flat_map(|t| basis.at(*t)).collect();
+            space.send(&b, space.kind(), &[n, basis.terms() as i64])
         });
-        (Box::new(Block { field: self, probes, times: None, share: None }), x)
+        (Box::new(Rows { field: self, probes, times, share: None }), block.x)
     }
 
-    fn enter_at(
-        &self,
-        _rows: Range<usize>,
-        x: &Array,
-        times: &[f64],
-    ) -> Option<(Box<dyn BlockField<Tch> + '_>, Array)> {
-        let Term { space, basis, formula, .. } = self.of;
-        if space.kernels.is_none() && formula.fills_caches() {
-            return None;
-        }
-        let b: Vec<f64> = times.iter().flat_map(|t| basis.at(*t)).collect();
-        let b = space.send(&b, space.kind(), &[times.len() as i64, basis.terms() as i64]);
-        let block = Block { field: self, probes: None, times: Some(b), share: None };
-        Some((Box::new(block), Array(x.0.shallow_clone())))
+    fn rows_may_have_times(&self) -> bool {
+        self.of.space.kernels.is_some() || !self.of.formula.fills_caches()
     }
 
-    fn value(&self, _rows: Range<usize>, stage: Stage, x: &Array) -> Column {
+    fn value(&self, stage: Stage, block: Block<Tch>) -> Column {
         let time = Time::OfAll(stage.t);
-        Column(tch::no_grad(|| self.of.formula.value(&self.at(&time, &x.0, None, false))))
+        Column(tch::no_grad(|| self.of.formula.value(&self.at(&time, &block.x.0, None, false))))
     }
 
-    fn gradient(&self, sums: Vec<Array>) -> Vec<Array> {
-        sums
+    fn gradient(&self, sums: Vec<Share<Tch>>) -> Vec<Array> {
+        sums.into_iter().map(Share::into_sum).collect()
     }
 }
 
 /// A block of rows, in plain coordinates.
-struct Block<'a> {
+struct Rows<'a> {
     field: &'a Frozen<'a>,
+    /// n × P × N.
     probes: Option<Tensor>,
     /// Where rows have times of their own: the functions of time there, n × M.
     times: Option<Tensor>,
@@ -258,13 +236,13 @@ struct Block<'a> {
     share: Option<Vec<Tensor>>,
 }
 
-impl Block<'_> {
+impl Rows<'_> {
     fn time(&self, stage: Stage) -> Time {
         self.times.as_ref().map_or(Time::OfAll(stage.t), |b| Time::OfEach(b.shallow_clone()))
     }
 }
 
-impl BlockField<Tch> for Block<'_> {
+impl BlockField<Tch> for Rows<'_> {
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -276,8 +254,8 @@ impl BlockField<Tch> for Block<'_> {
         let (formula, time) = (&self.field.of.formula, self.time(stage));
         assert!(laplacian.is_none() || self.times.is_none(), "no Laplacian of rows at times of their own");
         if let (None, Some(residuals)) = (&laplacian, residuals) {
-            // The pullback goes back over the graph of this evaluation. With a Laplacian it makes a graph of its own: a solve has
-            // hundreds of stages, and their graphs would not fit into memory.
+            // The pullback goes back over the graph of this evaluation. With a Laplacian it makes a graph of its own: a
+            // solve has hundreds of stages, and their graphs would not fit into memory.
             let x = state.0.detach_copy().set_requires_grad(true);
             let (found, _) = tch::with_grad(|| formula.field(&self.field.at(&time, &x, None, true), false));
             velocity.0.copy_(&found.detach());
@@ -309,7 +287,7 @@ impl BlockField<Tch> for Block<'_> {
             to
         };
         let bars = match (residuals, laplacian_bar) {
-            // A copy of a residuals has no graph.
+            // A copy of a residual has no graph.
             ([x, velocity], None) if velocity.0.requires_grad() => {
                 self.field.of.kept.fetch_add(1, Ordering::Relaxed);
                 gradients_kept(&inner(&velocity.0, &velocity_bar.0), &to(&x.0), false)
@@ -337,16 +315,9 @@ impl BlockField<Tch> for Block<'_> {
         }
     }
 
-    fn leave(&mut self, state: Array) -> Array {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &Array, x_bar: Array) -> Array {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Array>) {
+    fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Share<Tch>>) {
         let zeros = || self.field.parameters.iter().map(Tensor::zeros_like).collect();
-        (state_bar, self.share.unwrap_or_else(zeros).into_iter().map(|bar| Array(bar.detach())).collect())
+        let bars = self.share.unwrap_or_else(zeros);
+        (state_bar, bars.into_iter().map(|bar| Share::of(Array(bar.detach()))).collect())
     }
 }

@@ -3,15 +3,15 @@
 use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
 use tch::{Kind, Tensor};
 
-use super::{At, Formula, Term, activated, curvature, slope, sum_of_rows};
-use crate::Tch;
+use super::{At, Formula, Term, sum_of_rows};
+use crate::{Tch, activation};
 
 impl Term {
-    /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁`, of h₁ and h₂ hidden units; the Laplacian is exact, or an
-    /// estimate without bias by `probes` vectors of random signs, drawn once per solve for every row.
+    /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁`, of h₁ and h₂ hidden units. The Laplacian is
+    /// exact, or an estimate without bias by `probes` vectors of random signs, drawn once per solve for every row.
     ///
-    /// Parameters: `layer1.weight` (h₁ × N), `layer1.bias` (where asked for), `layer1.gain`, `layer2.weight` (h₂ × h₁), `layer2.bias`,
-    /// `amplitude`; all but the weights are coefficients of functions of time, M × h (h for M = 1).
+    /// Parameters: `layer1.weight` (h₁ × N), `layer1.bias` (where asked for), `layer1.gain`, `layer2.weight` (h₂ × h₁),
+    /// `layer2.bias`, `amplitude`; all but the weights are coefficients of functions of time, M × h (h for M = 1).
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero.
@@ -24,8 +24,7 @@ impl Term {
         basis: TimeBasis,
         seed: u64,
     ) -> Result<Self, Error> {
-        Error::at_least_1([("the dimension of the target", dim)])?;
-        Error::at_least_1([("potential.hidden", h1.min(h2))])?;
+        Error::at_least_1([("dim", dim), ("hidden", h1.min(h2))])?;
         let uniform =
             |which, name, shape: &[usize], fan_in| Parameter::uniform(&space, name, shape, fan_in, seed, which);
         let timed = |which, name, size, fan_in| uniform(which, name, &[size], fan_in).in_time(&space, basis.terms());
@@ -72,7 +71,7 @@ impl TwoLayer {
         let gain = at.coefficient(1 + shift);
         let product = at.x.mm(&first.tr()) * &gain;
         let a = if self.bias { product + at.coefficient(1) } else { product };
-        let z = activated(self.activation, &a).mm(&second.tr()) + at.coefficient(3 + shift);
+        let z = activation::value(self.activation, &a).mm(&second.tr()) + at.coefficient(3 + shift);
         Layers { gain, a, z, amplitude: at.coefficient(4 + shift) }
     }
 
@@ -95,19 +94,19 @@ impl TwoLayer {
 impl Formula for TwoLayer {
     fn value(&self, at: &At) -> Tensor {
         let Layers { z, amplitude, .. } = self.layers(at);
-        sum_of_rows(&(activated(self.activation, &z) * amplitude))
+        sum_of_rows(&(activation::value(self.activation, &z) * amplitude))
     }
 
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
         let ((first, second), Layers { gain, a, z, amplitude }) = (self.weights(at), self.layers(at));
-        let (s1, s2) = (slope(self.activation, &a), slope(self.activation, &z));
+        let (s1, s2) = (activation::slope(self.activation, &a), activation::slope(self.activation, &z));
         let q = (&s2 * &amplitude).mm(second);
         let d = &s1 * &gain;
         let velocity = (&q * &d).mm(first);
         let trace = || {
             let norms = first.square().sum_dim_intlist(1, false, first.kind());
-            let inner = q * curvature(self.activation, &s1) * (gain.square() * norms);
-            let outer = curvature(self.activation, &s2) * amplitude * self.squared_lengths(at, &d);
+            let inner = q * activation::curvature(self.activation, &s1) * (gain.square() * norms);
+            let outer = activation::curvature(self.activation, &s2) * amplitude * self.squared_lengths(at, &d);
             inner.sum_dim_intlist(1, false, Kind::Double) + outer.sum_dim_intlist(1, false, Kind::Double)
         };
         (velocity, laplacian.then(trace))

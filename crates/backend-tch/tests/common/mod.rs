@@ -1,25 +1,34 @@
 //! What the tests share: the devices of this machine.
+#![allow(dead_code, reason = "no program that shares this wants all of it")]
 
 use backend_tch::{Device, Options, Tch};
 use flow_core::Precision;
 
-/// The spaces to test in a precision: those of [`devices`], and the one [`as_a_device`] that makes its products in 64 bits.
+/// The spaces to test in a precision: those of [`devices`], and the one [`emulated`] that makes its products in 64
+/// bits.
 pub fn spaces(precision: Precision) -> Vec<Tch> {
     let mut spaces = devices(precision);
-    spaces.extend(as_a_device(precision, Precision::F64));
+    spaces.extend(emulated(precision, Precision::F64));
     spaces
 }
 
-/// The CPU in place of a CUDA device that makes its products in such a precision; none where there has to be a CUDA device.
-pub fn as_a_device(precision: Precision, products: Precision) -> Option<Tch> {
+/// The CPU in place of a CUDA device that makes its products in such a precision; none where there has to be a CUDA
+/// device.
+pub fn emulated(precision: Precision, products: Precision) -> Option<Tch> {
     let wanted = std::env::var_os("MAFLOW_TEST_CUDA").is_none();
     wanted.then(|| Tch::emulated(precision, products).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// The same with captured solves, and products in 64 bits.
+pub fn emulated_with_graphs(precision: Precision) -> Option<Tch> {
+    let wanted = std::env::var_os("MAFLOW_TEST_CUDA").is_none();
+    wanted.then(|| Tch::emulated_with_graphs(precision, Precision::F64).unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// The devices to test in a precision: the CPU, and CUDA where it can be used.
 ///
 /// # Panics
-/// When the program was built with libtorch, but it cannot be used; with the variable `MAFLOW_TEST_CUDA`, when CUDA cannot.
+/// When libtorch cannot be used; with the variable `MAFLOW_TEST_CUDA`, when CUDA cannot.
 pub fn devices(precision: Precision) -> Vec<Tch> {
     let options = Options { threads: 1, allow_tf32: false };
     let of = |device| Tch::new(device, precision, options);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use flow_core::Error;
-use flow_core::checkpoint::{Checkpoint, Tensor};
+use flow_core::{Error, Tensor};
+use maflow::tensor_file::TensorFile;
 
 use crate::error::CliError;
 use crate::plan::Export;
@@ -34,14 +34,17 @@ pub fn run(plan: Export) -> Result<(), CliError> {
             None if ours == "bias" && !ridge.bias => {}
             None => {
                 let names: Vec<&str> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-                return Err(
-                    Error::MissingTensor { path: file, name: ours.to_owned(), available: names.join(", ") }.into()
-                );
+                return Err(Error::MissingTensor {
+                    origin: file.display().to_string(),
+                    name: ours.to_owned(),
+                    available: names.join(", "),
+                }
+                .into());
             }
         }
     }
     let names: Vec<String> = tensors.iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
-    Checkpoint { tensors, ..Checkpoint::default() }.write(&plan.out)?;
+    TensorFile { tensors, ..TensorFile::default() }.write(&plan.out)?;
     if ridge.symmetry.is_some() {
         output::note(&format!(
             "the density of {} is that of these weights with the symmetry in [potential.symmetry] of its config.toml, which weights do not hold",

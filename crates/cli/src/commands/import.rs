@@ -1,8 +1,7 @@
 //! `maflow import`: a run made from weights trained elsewhere, to be evaluated, sampled or trained further.
 
-use flow_core::checkpoint::{Checkpoint, CheckpointFolder, Occasion};
-use flow_core::train::{BaseSamples, Trainer};
-use flow_core::{NegativeLogLikelihood, Potential, Space};
+use flow_core::{BaseSamples, Occasion, Space, Trainer};
+use maflow::checkpoint::CheckpointFolder;
 
 use crate::engine::{self, Engine, Work};
 use crate::error::CliError;
@@ -26,12 +25,14 @@ impl Work for Import {
         // All is read and checked before the run directory is made.
         let wanted: Vec<_> = potential.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
         let Weights { parameters, notes } = Weights::read(&self.file, &wanted, engine.space().precision())?;
-        parameters.load_parameters(engine.space(), potential.parameters_mut(), &self.file)?;
+        parameters.load_parameters(engine.space(), potential.parameters_mut())?;
         self.config.run = Some(self.compute.run_info());
         let run = RunDir::create(&self.out, &self.config)?;
         let folder = CheckpointFolder::open(&run.checkpoints(), self.config.train.keep)?;
-        let first = first_checkpoint(engine.space(), &mut *potential, &self, &folder)?;
-        folder.save(0, Occasion::Periodic, &first)?;
+        // What a training that starts from these parameters would save first: only a trainer knows.
+        let mut model = settings::model(engine.space(), &self.config, potential)?;
+        let (settings, batches) = (settings::with_steps(&self.config, 1), BaseSamples { dim: self.config.dimension() });
+        folder.write(Occasion::Periodic, &Trainer::new(&mut model, settings, &batches)?.checkpoint())?;
         run.log(&format!("imported from {}", self.file.display()))?;
         for note in notes {
             output::note(&note);
@@ -41,16 +42,4 @@ impl Work for Import {
         output::line(&format!("{path}: a run of {} with the weights of {}", self.config.name, self.file.display()))?;
         output::line(&format!("next: maflow evaluate {path}    or train further: maflow train --resume --out {path}"))
     }
-}
-
-/// What a training that starts from these parameters would save first: only a trainer knows.
-fn first_checkpoint<S: Space>(
-    space: &S,
-    potential: &mut dyn Potential<S>,
-    plan: &Import,
-    folder: &CheckpointFolder,
-) -> Result<Checkpoint, CliError> {
-    let (settings, batches) = (settings::with_steps(&plan.config, 1), BaseSamples { dim: potential.dim() });
-    let objective = NegativeLogLikelihood::default();
-    Ok(Trainer::new(space, settings, potential, &objective, &batches, folder)?.checkpoint())
 }

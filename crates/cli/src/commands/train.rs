@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use flow_core::checkpoint::CheckpointFolder;
-use flow_core::train::{Finish, Observer, Trainer, Validation};
-use flow_core::{Flow, Mean, Potential, Space};
+use flow_core::{Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Space, Trainer, Validation};
+use maflow::checkpoint::CheckpointFolder;
 
 use crate::config::{Config, RunInfo};
 use crate::engine::{self, Engine, Work};
@@ -124,14 +123,14 @@ fn train<E: Engine>(
         }
     }
     listener.show(first.unwrap_or(0), total, best);
-    let mut potential = plan.first_potential(engine)?;
+    let mut model = settings::model(engine.space(), config, plan.first_potential(engine)?)?;
     let last = phases.len() - 1;
     let mut finish = Finish::Completed;
     for (k, phase) in phases.into_iter().enumerate() {
         if k < last && !unfinished(&phase) {
             continue;
         }
-        finish = phase.run(engine, plan, problem, &mut *potential, &folder, run, &mut listener)?;
+        finish = phase.run(engine, plan, problem, &mut model, &folder, run, &mut listener)?;
         if finish == Finish::Interrupted {
             break;
         }
@@ -160,8 +159,7 @@ fn note_large_batches(phases: &[Phase], rows: usize, listener: &mut Listener<'_>
 
 /// Gradient steps made before the newest usable checkpoint, where there is one.
 fn newest_step(folder: &CheckpointFolder) -> Result<Option<u64>, CliError> {
-    let Some(newest) = folder.newest(None)? else { return Ok(None) };
-    Ok(newest.checkpoint.train_state(&newest.path)?.map(|state| state.step))
+    Ok(folder.newest(false)?.and_then(|newest| newest.checkpoint.state).map(|state| state.step))
 }
 
 impl Phase {
@@ -172,12 +170,13 @@ impl Phase {
         engine: &E,
         plan: &Train,
         problem: &Problem,
-        potential: &mut dyn Potential<E::Space>,
+        model: &mut FlowModel<E::Space>,
         folder: &CheckpointFolder,
         run: &RunDir,
         listener: &mut Listener<'_>,
     ) -> Result<Finish, CliError> {
-        let (space, config, first, total) = (engine.space(), &plan.config, self.settings.first, self.settings.steps);
+        let (space, config) = (engine.space(), &plan.config);
+        let (first, total) = (self.settings.first, self.settings.steps);
         let resumed = matches!(plan.start, Start::Resume(_));
         // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or not.
         let newest = newest_step(folder)?;
@@ -191,16 +190,24 @@ impl Phase {
         let mut resume = resumed && newest.is_some_and(|step| first == 0 || step > first);
         let mut before = None;
         if first > 0 && !resume {
-            let newest =
-                folder.newest(None)?.ok_or_else(|| CliError::Failed("the first training left no checkpoint".into()))?;
-            newest.checkpoint.load_trained(space, potential.parameters_mut(), &newest.path)?;
-            before = newest.checkpoint.train_state(&newest.path)?;
+            let newest = folder
+                .newest(false)?
+                .ok_or_else(|| CliError::Failed("the first training left no checkpoint".into()))?;
+            newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
+            before = newest.checkpoint.state;
         }
-        let objective = problem.training_objective::<E::Space>(&config.train, self.matching, self.gradient);
+        model.objective = problem.training_objective::<E::Space>(&config.train, self.matching, self.gradient);
+        // A training begins with the steps of the recipe, whatever the one before came to.
+        model.set_level(config.flow.steps as u64);
         let seen = first * config.train.batch as u64;
         let batches = TrainingRows { problem, matching: self.matching, space, first, seen };
         listener.begin(first, seen, self.settings.batch as u64);
-        let mut trainer = Trainer::new(space, self.settings, potential, &*objective, &batches, folder)?;
+        let rows = FigureRows::validation(problem, config.train.seed, config.train.validation_samples);
+        let validated = problem.objective::<E::Space>();
+        let (mut store, by) = (folder.clone(), model.objective.name());
+        let mut trainer = Trainer::new(model, self.settings, &batches)?
+            .with_store(&mut store)
+            .with_validator(|model: &FlowModel<E::Space>| validate(&model.flow(), &*validated, &rows));
         if let Some(before) = before {
             trainer = trainer.after(&before);
         }
@@ -215,11 +222,9 @@ impl Phase {
             run.write_config(config)?;
             listener.note(&format!("resumed at step {} of {total}", trainer.state().step));
         } else if first > 0 {
-            listener.note(&format!("fine-tuning by {} from step {first} on", objective.name()));
+            listener.note(&format!("fine-tuning by {} from step {first} on", by));
         }
-        let rows = FigureRows::validation(problem, config.train.seed, config.train.validation_samples);
-        let validated = problem.objective::<E::Space>();
-        let finish = trainer.run(listener, &mut |flow: &Flow<'_, E::Space>| validate(flow, &*validated, &rows));
+        let finish = trainer.run(listener);
         if finish.is_err() {
             listener.finish();
         }
@@ -236,11 +241,12 @@ fn validate<S: Space>(
     let mut losses = Vec::with_capacity(rows.rows());
     let mut integration_error = 0.0;
     for i in 0..rows.batches() {
-        let (batch, key) = rows.batch(i);
-        let found = objective.evaluate(flow, &batch, key, false)?.losses;
+        let (batch, key) = rows.core_batch(i)?;
+        let how = Evaluation::new(key);
+        let found = objective.evaluate(flow, &batch, &how)?.losses;
         if i == 0 {
             let finer = flow.integrator.refined();
-            let fine = objective.evaluate(&flow.with_integrator(&*finer), &batch, key, false)?.losses;
+            let fine = objective.evaluate(&flow.with_integrator(&*finer), &batch, &how)?.losses;
             integration_error = Mean::of(&fine).mean - Mean::of(&found).mean;
         }
         losses.extend(found);

@@ -155,6 +155,10 @@ pub struct Train {
     /// Largest global norm of the gradient; longer ones are scaled to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Blocks of rows that every batch is cut into, which are worked on at once; the backend's own rule when left out. On ndarray the bits
+    /// of a training depend on this number, and on no number of threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<usize>,
     /// Decay of the moving average of the parameters that figures are taken with, e.g. 0.999; none when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<f64>,

@@ -374,6 +374,7 @@ impl Train {
         if let Some(decay) = self.average {
             within("train.average", decay, 0.0, 0.999_999, "0.999 is usual; leave it out to turn the average off")?;
         }
+        self.blocks.map_or(Ok(()), |blocks| at_least("train.blocks", blocks, 1))?;
         at_least("train.times", self.times, 1)?;
         self.focus.map_or(Ok(()), |focus| within("train.focus", focus, 1e-6, 1e6, "leave it out for uniform times"))?;
         at_least("train.pool", self.pool, 1)?;

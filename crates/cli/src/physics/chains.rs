@@ -1,7 +1,7 @@
 //! Markov chains made of the flow, and plain hybrid Monte Carlo to compare them with.
 
 use datasets::lattice::AutocorrelationTime;
-use flow_core::{Direction, Energies, Energy, Error, Flow, Hmc, IndependenceMetropolis, Purpose, RngKey, Space};
+use flow_core::{Direction, Energies, Error, Flow, Hmc, IndependenceMetropolis, Purpose, RngKey, Space, cut};
 
 use super::model::{LatticeModel, Measured};
 use super::report::{Sampler, Time};
@@ -85,9 +85,9 @@ pub fn hybrid<S: Space>(
     let base = key.normals(0..CHAINS, n);
     let start = if latent { base } else { forward(&base)? };
     let mut energies: Box<Energies<'_>> = if latent {
-        Box::new(|z| flow.latent_energy(model.energy(), z, key))
+        Box::new(|z, first| flow.latent_energy(model.energy(), z, key.rows_from(first)))
     } else {
-        Box::new(|x| Ok(plain(flow.space, model, x)))
+        Box::new(|x, _| Ok(plain(flow.space, model, x)))
     };
     let warm_up = (length / 4).max(20);
     let run = Hmc {
@@ -123,10 +123,11 @@ pub fn hybrid<S: Space>(
 /// Energies and gradients of the target itself.
 fn plain<S: Space>(space: &S, model: &LatticeModel, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let n = model.sites();
-    let blocks = space.map_rows(x.len() / n, |rows| {
+    let rows = x.len() / n;
+    let blocks = space.map_blocks(cut(rows, space.blocks(rows)), |rows| {
         let mut gradient = vec![0.0; rows.len() * n];
         let points = x[rows.start * n..rows.end * n].chunks_exact(n).zip(gradient.chunks_exact_mut(n));
-        let energies: Vec<f64> = points.map(|(x, g)| model.energy().energy_and_gradient(x, g)).collect();
+        let energies: Vec<f64> = points.map(|(x, g)| model.energy().at(x, g)).collect();
         (energies, gradient)
     });
     let (mut energies, mut gradient) = (Vec::new(), Vec::new());

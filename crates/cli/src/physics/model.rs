@@ -230,7 +230,7 @@ mod tests {
         let points: Vec<f64> = key.normals(0..rows, 4).iter().map(|z| width * z).collect();
         let loss = |y: &[f64]| {
             let ln_p = flow_core::standard_normal_log_density(&y.iter().map(|y| y / width).collect::<Vec<_>>());
-            ln_p - 4.0 * width.ln() + flow_core::Energy::energy_and_gradient(model.energy(), y, &mut [0.0; 4])
+            ln_p - 4.0 * width.ln() + model.energy().at(y, &mut [0.0; 4])
         };
         let losses: Vec<f64> = points.chunks(4).map(loss).collect();
         let weights = Weights::new(&losses);
@@ -291,7 +291,7 @@ mod tests {
                 &[&target, "train.objective=\"free-energy\"", "potential.terms=[{kind=\"quadratic\"}]"],
             );
             let loss = |y: &[f64]| {
-                let energy = flow_core::Energy::energy_and_gradient(model.energy(), y, &mut [0.0; 4]);
+                let energy = model.energy().at(y, &mut [0.0; 4]);
                 flow_core::standard_normal_log_density(y) + energy
             };
             let weights = Weights::new(&points.chunks(4).map(loss).collect::<Vec<_>>());

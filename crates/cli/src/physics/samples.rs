@@ -1,8 +1,6 @@
 //! Samples of the flow with their weights, at ever finer steps until the figures stand still.
 
-use flow_core::{
-    Direction, Energy, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density,
-};
+use flow_core::{Direction, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density};
 
 use super::model::{LatticeModel, Measured};
 use super::report::Figure;
@@ -112,9 +110,9 @@ fn at<S: Space>(
         let end = flow.transport(&base, flow.span(Direction::Forward), key)?;
         let rows = base.chunks_exact(model.sites()).zip(end.x.chunks_exact(model.sites())).zip(&end.log_density);
         let mut gradient = vec![0.0; model.sites()];
-        losses.extend(rows.map(|((z, x), change)| {
-            standard_normal_log_density(z) + change + model.energy().energy_and_gradient(x, &mut gradient)
-        }));
+        losses.extend(
+            rows.map(|((z, x), change)| standard_normal_log_density(z) + change + model.energy().at(x, &mut gradient)),
+        );
         measured.extend(model.measure(&end.x, RngKey::new(seed, Purpose::Spins, i)));
         task.update(i + 1, &message);
     }
@@ -139,7 +137,7 @@ fn force<S: Space>(flow: &Flow<'_, S>, model: &LatticeModel, seed: u64, count: u
     let scored = flow.scored_samples(&base, key)?;
     let mut gradient = vec![0.0; n];
     let squares = scored.x.chunks_exact(n).zip(scored.score.chunks_exact(n)).map(|(x, score)| {
-        model.energy().energy_and_gradient(x, &mut gradient);
+        model.energy().at(x, &mut gradient);
         score.iter().zip(&gradient).map(|(s, g)| (s + g).powi(2)).sum::<f64>() / n as f64
     });
     Ok(Mean::of(&squares.collect::<Vec<_>>()))

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use datasets::Standardisation;
 use datasets::mnist::{Content, Download, LogitTransform, Mnist, Pictures};
-use flow_core::{Purpose, RngKey, Space};
+use flow_core::{Purpose, RngKey, Space, cut};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -94,12 +94,13 @@ impl Digits {
         &self.standardisation
     }
 
-    /// The `rows` pictures after so many were `seen` of an endless sequence of epochs, each a permutation of its own, with fresh
-    /// dequantisation noise.
-    pub(super) fn training_batch<S: Space>(&self, space: &S, key: RngKey, seen: u64, rows: usize) -> Vec<f64> {
-        let indices = self.training_indices(key.seed(), seen, rows);
-        let blocks = space.map_rows(rows, |range| self.rows(&self.mnist.train, &indices, range, key));
-        blocks.concat()
+    /// The rows `part` of a batch of the pictures after so many were `seen` of an endless sequence of epochs, each a permutation of its
+    /// own, with fresh dequantisation noise.
+    pub(super) fn training_batch<S: Space>(&self, space: &S, key: RngKey, seen: u64, part: Range<usize>) -> Vec<f64> {
+        let indices = self.training_indices(key.seed(), seen + part.start as u64, part.len());
+        let (rows, key) = (part.len(), key.rows_from(part.start));
+        let blocks = cut(rows, space.blocks(rows));
+        space.map_blocks(blocks, |range| self.rows(&self.mnist.train, &indices, range, key)).concat()
     }
 
     fn training_indices(&self, seed: u64, seen: u64, rows: usize) -> Vec<u32> {
@@ -192,7 +193,7 @@ fn shuffled(count: usize, key: RngKey) -> Vec<u32> {
 mod tests {
     use backend_ndarray::Cpu;
 
-    use flow_core::train::Batches;
+    use flow_core::Batches;
 
     use super::*;
     use crate::problem::{Problem, TrainingRows};
@@ -215,8 +216,8 @@ mod tests {
         // The second of these batches runs over the end of an epoch.
         for step in [0, 1] {
             let (key, seen) = (RngKey::new(7, Purpose::Train, step), 18 * step);
-            let batch = digits.training_batch(&Cpu::<f32>::new(1), key, seen, 18);
-            assert_eq!(batch, digits.training_batch(&Cpu::<f32>::new(3), key, seen, 18));
+            let batch = digits.training_batch(&Cpu::<f32>::new(1), key, seen, 0..18);
+            assert_eq!(batch, digits.training_batch(&Cpu::<f32>::new(3), key, seen, 0..18));
             let indices = digits.training_indices(7, seen, 18);
             assert_eq!(batch, digits.rows(&digits.mnist.train, &indices, 0..18, key));
         }
@@ -228,7 +229,7 @@ mod tests {
         let space = Cpu::<f64>::new(1);
         let batch = |first, seen, step, rows| {
             let rows_of = TrainingRows { problem: &problem, matching: false, space: &space, first, seen };
-            let logits = rows_of.batch(RngKey::new(7, Purpose::Train, step), rows).unwrap();
+            let logits = rows_of.batch(RngKey::new(7, Purpose::Train, step), 0..rows, rows).unwrap().x;
             // Without the noise, which is of the step.
             logits.chunks(784).map(|row| (256.0 / (1.0 + (-row[400]).exp())).floor()).collect::<Vec<_>>()
         };

@@ -2,7 +2,7 @@
 
 use datasets::lattice::{self, IsingTarget, Phi4Target, WhitenedIsing, WhitenedPhi4};
 use datasets::plane::{PlaneDensity, PlaneEnergy, PlaneTarget};
-use flow_core::Energy;
+use flow_core::{Energy, Error};
 
 use crate::config::{Boundary, Target, TargetCoordinates, Toy};
 use crate::error::CliError;
@@ -92,7 +92,28 @@ impl Energy for TargetEnergy {
         }
     }
 
-    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        _context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), Error> {
+        let points = x.chunks_exact(self.dim()).zip(gradients.chunks_exact_mut(self.dim()));
+        for (energy, (x, gradient)) in energies.iter_mut().zip(points) {
+            *energy = self.at(x, gradient);
+        }
+        Ok(())
+    }
+
+    fn concurrent(&self) -> bool {
+        true
+    }
+}
+
+impl TargetEnergy {
+    /// The energy of one point and its gradient, which is overwritten.
+    pub fn at(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
         match self {
             Self::Ising(target) => target.energy_and_gradient(x, gradient),
             // ln p(x) = ln p(y) − ½ ln det K: with the constant, figures are those of the density of x.

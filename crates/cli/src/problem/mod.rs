@@ -4,12 +4,15 @@ mod digits;
 mod energy;
 mod pool;
 
+use std::ops::Range;
 use std::path::Path as FilePath;
 
 use datasets::Standardisation;
 use datasets::plane::PlaneDensity;
-use flow_core::train::{BaseSamples, Batches};
-use flow_core::{Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose, RngKey, Space};
+use flow_core::{
+    BaseSamples, Batch, Batches, Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Path, Purpose,
+    RngKey, Space,
+};
 
 pub use digits::{Digits, SIDE};
 pub use energy::{TargetEnergy, boundary};
@@ -174,6 +177,15 @@ impl Problem {
         }
     }
 
+    /// Numbers per row.
+    pub fn dimension(&self) -> usize {
+        match self {
+            Self::Plane(_) => 2,
+            Self::Digits(_) => SIDE * SIDE,
+            Self::Energy { energy, .. } => flow_core::Energy::dim(&**energy),
+        }
+    }
+
     /// Gradient steps of one pass over a finite training set.
     pub fn steps_per_epoch(&self, batch: usize) -> Option<u64> {
         self.training_rows().map(|rows| rows.div_ceil(batch) as u64)
@@ -204,25 +216,31 @@ pub struct TrainingRows<'a, S> {
 }
 
 impl<S: Space> Batches for TrainingRows<'_, S> {
-    fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, flow_core::Error> {
-        Ok(match self.problem {
-            Problem::Plane(density) => plane_samples(*density, key, rows),
+    fn batch(&self, key: RngKey, part: Range<usize>, rows: usize) -> Result<Batch, flow_core::Error> {
+        let first = part.start;
+        let x = match self.problem {
+            Problem::Plane(density) => plane_samples(*density, key, part),
             Problem::Digits(digits) => {
                 let seen = self.seen + (key.step() - self.first) * rows as u64;
-                digits.training_batch(self.space, key, seen, rows)
+                digits.training_batch(self.space, key, seen, part)
             }
             Problem::Energy { samples: Some(samples), .. } if self.matching => {
-                samples.batch(key, rows).map_err(|error| flow_core::Error::Callback(error.to_string()))?
+                samples.batch(key, part).map_err(|error| flow_core::Error::Callback(error.to_string()))?
+            }
+            Problem::Energy { samples: None, .. } if self.matching => {
+                // Base noise in their place would train, and learn nothing.
+                return Err(flow_core::Error::Callback("this target has no samples to be matched".to_owned()));
             }
             Problem::Energy { energy, .. } => {
-                BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(key, rows)?
+                return BaseSamples { dim: flow_core::Energy::dim(&**energy) }.batch(key, part, rows);
             }
-        })
+        };
+        Ok(Batch::new(x, self.problem.dimension())?.part(first, rows))
     }
 }
 
-fn plane_samples(density: PlaneDensity, key: RngKey, rows: usize) -> Vec<f64> {
-    (0..rows as u64).flat_map(|row| density.sample(&mut key.row(row))).collect()
+fn plane_samples(density: PlaneDensity, key: RngKey, rows: Range<usize>) -> Vec<f64> {
+    (rows.start as u64..rows.end as u64).flat_map(|row| density.sample(&mut key.row(row))).collect()
 }
 
 /// The rows that a validation or a final figure is taken on, batch by batch: the same whenever they are asked for.
@@ -280,13 +298,22 @@ impl<'a> FigureRows<'a> {
         self.rows.div_ceil(FIGURE_ROWS) as u64
     }
 
+    /// Batch number `i` as objectives take it, and its key.
+    ///
+    /// # Errors
+    /// None: the rows are whole.
+    pub fn core_batch(&self, i: u64) -> Result<(Batch, RngKey), flow_core::Error> {
+        let (x, key) = self.batch(i);
+        Ok((Batch::new(x, self.problem.dimension())?, key))
+    }
+
     /// Batch number `i` and its key.
     pub fn batch(&self, i: u64) -> (Vec<f64>, RngKey) {
         let first = i as usize * FIGURE_ROWS;
         let rows = FIGURE_ROWS.min(self.rows - first);
         let key = RngKey::new(self.seed, self.purpose, i);
         let batch = match self.problem {
-            Problem::Plane(density) => plane_samples(*density, key, rows),
+            Problem::Plane(density) => plane_samples(*density, key, 0..rows),
             Problem::Digits(digits) => digits.held_out(self.purpose, first..first + rows, key),
             Problem::Energy { energy, .. } => key.normals(0..rows, flow_core::Energy::dim(&**energy)),
         };

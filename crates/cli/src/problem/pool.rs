@@ -1,6 +1,6 @@
 //! Samples of a lattice model to train on: drawn once by cluster Monte Carlo, when they are first needed.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::OnceLock;
 
 use datasets::lattice::{IsingSamples, Lattice, LatticeError, Phi4Samples, WhitenedIsing, WhitenedPhi4};
@@ -43,11 +43,11 @@ impl SamplePool {
         Some(Self { model, count, seed })
     }
 
-    /// Configurations picked at random, row by row: the centres `K^(1/2) s` of spins, or fields `K^(-1/2) φ`.
+    /// Configurations picked at random for some rows of a batch, row by row: the centres `K^(1/2) s` of spins, or fields `K^(-1/2) φ`.
     ///
     /// # Errors
     /// When the pool is larger than memory.
-    pub fn batch(&self, key: RngKey, rows: usize) -> Result<Vec<f64>, LatticeError> {
+    pub fn batch(&self, key: RngKey, rows: Range<usize>) -> Result<Vec<f64>, LatticeError> {
         match &self.model {
             Model::Ising(target, drawn) => {
                 let samples = self.ising(target, drawn)?;
@@ -112,9 +112,15 @@ impl SamplePool {
 }
 
 /// Rows of `sites` numbers, each written by `place` for the number of a configuration below `count`.
-fn picked(key: RngKey, rows: usize, sites: usize, count: usize, mut place: impl FnMut(usize, &mut [f64])) -> Vec<f64> {
-    let mut out = vec![0.0; rows * sites];
-    for (row, point) in out.chunks_exact_mut(sites).enumerate() {
+fn picked(
+    key: RngKey,
+    rows: Range<usize>,
+    sites: usize,
+    count: usize,
+    mut place: impl FnMut(usize, &mut [f64]),
+) -> Vec<f64> {
+    let mut out = vec![0.0; rows.len() * sites];
+    for (row, point) in rows.zip(out.chunks_exact_mut(sites)) {
         place(key.row(row as u64).random_range(0..count), point);
     }
     out

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use assert_cmd::Command;
 use cli::args::Backend;
 use cli::engine::COMPILED;
-use flow_core::checkpoint::Checkpoint;
+use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
 /// A folder of its own and one backend.
@@ -194,7 +194,7 @@ impl Lab {
 
     /// Names and bits of all tensors of the newest checkpoint: parameters and moments.
     pub fn final_bits(&self, run: &str) -> Vec<(String, Vec<u64>)> {
-        let checkpoint = Checkpoint::read(self.checkpoints(run).last().unwrap()).unwrap();
+        let checkpoint = TensorFile::read(self.checkpoints(run).last().unwrap()).unwrap();
         let bits = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect();
         checkpoint.tensors.into_iter().map(|tensor| (tensor.name, bits(tensor.values))).collect()
     }

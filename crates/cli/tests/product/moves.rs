@@ -4,8 +4,9 @@ use std::path::Path;
 
 use cli::args::Backend;
 use flow_core::Precision;
-use flow_core::checkpoint::{Checkpoint, Tensor};
+use flow_core::Tensor;
 use half::{bf16, f16};
+use maflow::tensor_file::TensorFile;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
@@ -44,7 +45,7 @@ fn write_state(path: &Path, dim: usize, hidden: usize, bias: bool) {
     };
     let mut tensors = vec![layer("fc1.weight", &[hidden, dim], dim), layer("fc2.weight", &[1, hidden], hidden)];
     tensors.extend(bias.then(|| layer("fc1.bias", &[hidden], dim)));
-    Checkpoint { tensors, ..Checkpoint::default() }.write(path).unwrap();
+    TensorFile { tensors, ..TensorFile::default() }.write(path).unwrap();
 }
 
 /// Imports a state of PyTorch into a model of the paper on every backend; figures in double precision agree with those of
@@ -192,7 +193,7 @@ fn numbers_that_are_not_finite_neither_come_in_nor_go_out() {
 
     lab.trains(TOY, "broken", &[]);
     for path in lab.checkpoints("broken") {
-        let mut checkpoint = Checkpoint::read(&path).unwrap();
+        let mut checkpoint = TensorFile::read(&path).unwrap();
         let weight = checkpoint.tensors.iter_mut().find(|tensor| tensor.name == "amplitude").unwrap();
         weight.values[3] = f64::NAN;
         checkpoint.write(&path).unwrap();

@@ -1,7 +1,7 @@
 //! Trainings in two phases: flow matching on sampled spins or fields, then fine-tuning by the free energy.
 
 use datasets::lattice::{Boundary, Phi4Samples, Phi4Target};
-use flow_core::checkpoint::Checkpoint;
+use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
 use crate::lab::{FIELD, MATCHED, on_every_backend};
@@ -11,7 +11,7 @@ fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
     on_every_backend(|lab| {
         let validated = ["--set=train.validate_every=4", "--set=train.validation_samples=16"];
         lab.trains(MATCHED, "whole", &validated);
-        let best = |run: &str| Checkpoint::read(&lab.path(run).join("checkpoints/best.safetensors")).unwrap().tensors;
+        let best = |run: &str| TensorFile::read(&lab.path(run).join("checkpoints/best.safetensors")).unwrap().tensors;
         // What an end in the first phase, at its very end, or in the second leaves behind.
         for kept in [4, 8, 12] {
             let run = format!("cut-{kept}");
@@ -115,8 +115,8 @@ fn the_best_of_the_first_phase_stays_where_the_second_finds_no_better() {
             lab.metrics("run").iter().skip(1).filter_map(|row| row.split(',').nth(8)?.parse().ok()).collect();
         let [first, second] = [&figures[..2], &figures[2..]].map(|of| of.iter().copied().fold(f64::INFINITY, f64::min));
         assert!(first < second, "{figures:?}");
-        let best = Checkpoint::read(&lab.path("run/checkpoints/best.safetensors")).unwrap();
-        let state = best.train_state(&lab.path("run")).unwrap().unwrap();
+        let best = TensorFile::read(&lab.path("run/checkpoints/best.safetensors")).unwrap();
+        let state = best.into_checkpoint().unwrap().state.unwrap();
         assert!(state.step <= 8 && (state.best.unwrap() / 16.0 - first).abs() < 1e-6, "{state:?} {figures:?}");
     });
 }

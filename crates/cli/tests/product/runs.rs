@@ -4,7 +4,8 @@ use std::fs;
 
 use cli::args::Backend;
 use flow_core::Precision;
-use flow_core::checkpoint::{Checkpoint, Tensor};
+use flow_core::Tensor;
+use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
 use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
@@ -183,7 +184,7 @@ fn weights_go_out_and_come_back() {
     on_every_backend(|lab| {
         lab.trains(TOY, "run", &[]);
         lab.does(&["export", "run", "--out", "weights.safetensors"]);
-        let weights = Checkpoint::read(&lab.path("weights.safetensors")).unwrap();
+        let weights = TensorFile::read(&lab.path("weights.safetensors")).unwrap();
         let shapes: Vec<_> = weights.tensors.iter().map(|t| (t.name.as_str(), t.shape.clone())).collect();
         let expected = [("fc1.bias", vec![8]), ("fc1.weight", vec![8, 2]), ("fc2.weight", vec![1, 8])];
         assert_eq!(shapes, expected);
@@ -200,7 +201,7 @@ fn weights_go_out_and_come_back() {
             };
             Tensor { name: name.to_owned(), shape, precision: Precision::F64, values: tensor.values.clone() }
         });
-        let ours = Checkpoint { tensors: ours.collect(), ..Checkpoint::default() };
+        let ours = TensorFile { tensors: ours.collect(), ..TensorFile::default() };
         ours.write(&lab.path("ours.safetensors")).unwrap();
         lab.does(&import("ours.safetensors", "ours"));
         assert_eq!(lab.figures("run", &[]), lab.figures("ours", &[]));
@@ -238,7 +239,7 @@ fn weights_that_do_not_fit_are_refused() {
         let good =
             [tensor("fc1.weight", &[8, 2], 0.1), tensor("fc1.bias", &[8], 0.0), tensor("fc2.weight", &[1, 8], 0.2)];
         let write = |tensors: &[Tensor]| {
-            let file = Checkpoint { tensors: tensors.to_vec(), ..Checkpoint::default() };
+            let file = TensorFile { tensors: tensors.to_vec(), ..TensorFile::default() };
             file.write(&lab.path("w.safetensors")).unwrap();
         };
         let words = import("w.safetensors", "run");

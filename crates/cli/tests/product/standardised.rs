@@ -3,7 +3,7 @@
 use std::fs;
 
 use cli::args::Backend;
-use flow_core::checkpoint::Checkpoint;
+use maflow::tensor_file::TensorFile;
 
 use crate::lab::Lab;
 use crate::runs::{number, write_digits};
@@ -49,7 +49,7 @@ fn figures_and_samples_are_those_of_the_data() {
         assert!((jacobian(k) - jacobian(0)).abs() < 1e-5, "{}: {figures:?}", kinds[k]);
         // The moments of uniform pixels make a better Gaussian than those of the base density.
         assert!(number(&figures[k], "nll_nats") < number(&figures[0], "nll_nats") - 100.0, "{figures:?}");
-        let kept = Checkpoint::read(&lab.path(&format!("{}/standardisation.safetensors", kinds[k]))).unwrap();
+        let kept = TensorFile::read(&lab.path(&format!("{}/standardisation.safetensors", kinds[k]))).unwrap();
         let values = |name: &str| kept.tensors.iter().find(|tensor| tensor.name == name).unwrap().values.clone();
         let (mean, deviations) = (values("mean"), values("deviations"));
         for (i, (base, sample)) in samples[0].iter().zip(&samples[k]).enumerate() {
@@ -66,7 +66,7 @@ fn an_unmoved_flow_is_the_gaussian_of_the_training_pictures() {
     let lab = Lab::on(Backend::Ndarray);
     write_digits(&lab, "digits", 24, 7);
     trained(&lab, "per-coordinate");
-    let kept = Checkpoint::read(&lab.path("per-coordinate/standardisation.safetensors")).unwrap();
+    let kept = TensorFile::read(&lab.path("per-coordinate/standardisation.safetensors")).unwrap();
     let values = |name: &str| &kept.tensors.iter().find(|tensor| tensor.name == name).unwrap().values;
     let pixels = fs::read(lab.path("digits/t10k-images-idx3-ubyte")).unwrap().split_off(16);
     let levels = datasets::mnist::LogitTransform::MNIST.level_moments();

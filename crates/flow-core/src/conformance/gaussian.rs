@@ -1,26 +1,35 @@
 //! The potential of appendix A, `φ = λ‖x‖²/2`: a Gaussian stays a Gaussian of width `e^{λt}`, the first test of any integrator.
 
-use std::ops::Range;
-
 use super::{assert_close, key, points};
-use crate::{
-    BlockField, Coordinates, Field, Flow, Integrator, Memory, Parameter, Potential, Residuals, Solve, Space, Stage,
-    standard_normal_log_density,
-};
+use crate::batch::Batch;
+use crate::energy::standard_normal_log_density;
+use crate::flow::{Direction, Flow};
+use crate::integrate::Integrator;
+use crate::parameter::Parameter;
+use crate::potential::{Block, BlockField, Field, Potential, Residuals, Share, Solve, Stage};
+use crate::space::Space;
 
-/// `φ(x) = λ‖x‖²/2` with the one parameter λ, written with the operations of a [`Space`] alone: it runs on any backend.
+/// `φ(x) = λ‖x‖²/2`, or `λ‖x‖²/2 + c·x` with a context c of as many numbers, with the one parameter λ: written with the operations of a
+/// [`Space`] alone, it runs on any backend.
 #[derive(Debug)]
 pub struct Gaussian<S: Space> {
     space: S,
     dim: usize,
     rate: Parameter<S>,
+    driven: bool,
 }
 
 impl<S: Space> Gaussian<S> {
     /// The potential of rate λ on `dim` coordinates.
     pub fn new(space: S, dim: usize, rate: f64) -> Self {
         let value = space.upload(1, 1, &[rate]);
-        Self { space, dim, rate: Parameter { name: "rate".into(), shape: vec![1], value } }
+        Self { space, dim, rate: Parameter { name: "rate".into(), shape: vec![1], value }, driven: false }
+    }
+
+    /// The same with a context, `dim` numbers a row, that pushes every point along.
+    #[must_use]
+    pub fn driven(self) -> Self {
+        Self { driven: true, ..self }
     }
 
     fn lambda(&self) -> f64 {
@@ -31,6 +40,10 @@ impl<S: Space> Gaussian<S> {
 impl<S: Space> Potential<S> for Gaussian<S> {
     fn dim(&self) -> usize {
         self.dim
+    }
+
+    fn context_dim(&self) -> usize {
+        if self.driven { self.dim } else { 0 }
     }
 
     fn parameters(&self) -> Vec<&Parameter<S>> {
@@ -52,39 +65,45 @@ struct Frozen<'a, S: Space> {
 }
 
 impl<S: Space> Field<S> for Frozen<'_, S> {
-    fn enter(&self, _rows: Range<usize>, x: S::Array) -> (Box<dyn BlockField<S> + '_>, S::Array) {
-        (Box::new(Block { field: self, lambda_bar: 0.0 }), x)
+    fn enter(&self, block: Block<S>) -> (Box<dyn BlockField<S> + '_>, S::Array) {
+        (Box::new(Rows { field: self, context: block.context, lambda_bar: 0.0 }), block.x)
     }
 
-    fn value(&self, rows: Range<usize>, _stage: Stage, x: &S::Array) -> S::Column {
-        let space = &self.of.space;
-        let (mut square, mut value) = (space.column_zeros(rows.len()), space.column_zeros(rows.len()));
-        space.row_dot(&mut square, x, x);
-        space.column_accumulate(&mut value, 0.0, &[(0.5 * self.lambda, &square)]);
+    fn value(&self, _stage: Stage, block: Block<S>) -> S::Column {
+        let (space, rows) = (&self.of.space, block.rows.len());
+        let (mut square, mut drive) = (space.column_zeros(rows), space.column_zeros(rows));
+        space.row_dot(&mut square, &block.x, &block.x);
+        if let Some(context) = &block.context {
+            space.row_dot(&mut drive, &block.x, context);
+        }
+        let mut value = space.column_zeros(rows);
+        space.column_accumulate(&mut value, 0.0, &[(0.5 * self.lambda, &square), (1.0, &drive)]);
         value
     }
 
-    fn gradient(&self, sums: Vec<S::Array>) -> Vec<S::Array> {
-        sums
+    fn gradient(&self, sums: Vec<Share<S>>) -> Vec<S::Array> {
+        sums.into_iter().map(Share::into_sum).collect()
     }
 }
 
-struct Block<'a, S: Space> {
+struct Rows<'a, S: Space> {
     field: &'a Frozen<'a, S>,
+    context: Option<S::Array>,
     lambda_bar: f64,
 }
 
-impl<S: Space> BlockField<S> for Block<'_, S> {
+impl<S: Space> BlockField<S> for Rows<'_, S> {
     fn evaluate(
         &mut self,
         _stage: Stage,
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        _memo: Option<&mut Residuals<S>>,
+        _residuals: Option<&mut Residuals<S>>,
     ) {
         let space = &self.field.of.space;
-        space.accumulate(velocity, 0.0, &[(self.field.lambda, state)]);
+        let terms = std::iter::once((self.field.lambda, state)).chain(self.context.iter().map(|c| (1.0, c)));
+        space.accumulate(velocity, 0.0, &terms.collect::<Vec<_>>());
         if let Some(laplacian) = laplacian {
             *laplacian = space.upload_column(&vec![self.field.lambda * self.field.of.dim as f64; space.shape(state).0]);
         }
@@ -94,7 +113,7 @@ impl<S: Space> BlockField<S> for Block<'_, S> {
         &mut self,
         _stage: Stage,
         state: &S::Array,
-        _memo: &[S::Array],
+        _residuals: &[S::Array],
         velocity_bar: &S::Array,
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
@@ -109,17 +128,9 @@ impl<S: Space> BlockField<S> for Block<'_, S> {
         }
     }
 
-    fn leave(&mut self, state: S::Array) -> S::Array {
-        state
-    }
-
-    fn leave_pullback(&mut self, _state: &S::Array, x_bar: S::Array) -> S::Array {
-        x_bar
-    }
-
-    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<S::Array>) {
+    fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {
         let share = self.field.of.space.upload(1, 1, &[self.lambda_bar]);
-        (state_bar, vec![share])
+        (state_bar, vec![Share::of(share)])
     }
 }
 
@@ -131,16 +142,9 @@ impl<S: Space> BlockField<S> for Block<'_, S> {
 pub fn gaussian_stays_gaussian<S: Space>(space: &S, integrator: &dyn Integrator<S>, tolerance: f64) {
     let (dim, rows, rate, duration) = (3, 40, 0.4, 1.5);
     let potential = Gaussian::new(space.clone(), dim, rate);
-    let flow = Flow {
-        space,
-        potential: &potential,
-        integrator,
-        duration,
-        coordinates: Coordinates::Auto,
-        memory: Memory::Stages,
-    };
+    let flow = Flow { duration, ..Flow::new(space, &potential, integrator) };
     let start = points(rows, dim, 0);
-    let end = flow.transport(&start, flow.span(crate::Direction::Forward), key(0)).expect("a linear flow stays finite");
+    let end = flow.transport(&start, flow.span(Direction::Forward), key(0)).expect("a linear flow stays finite");
     let width = (rate * duration).exp();
     let expected: Vec<f64> = start.iter().map(|x| width * x).collect();
     assert_close("width of the Gaussian", &end.x, &expected, tolerance, 1.0);
@@ -154,4 +158,15 @@ pub fn gaussian_stays_gaussian<S: Space>(space: &S, integrator: &dyn Integrator<
     };
     let exact: Vec<f64> = expected.chunks_exact(dim).map(exact).collect();
     assert_close("ln p of the Gaussian", &ln_p, &exact, tolerance, 1.0);
+
+    // With a context c the points move on by c (e^{λT} − 1)/λ.
+    let driven = Gaussian::new(space.clone(), dim, rate).driven();
+    let flow = Flow { potential: &driven, ..flow };
+    let context = points(rows, dim, 16);
+    let moved: Vec<f64> = expected.iter().zip(&context).map(|(x, c)| x + c * (width - 1.0) / rate).collect();
+    let batch = |x: &[f64]| Batch::new(x.to_vec(), dim).expect("whole rows").with_context(context.clone());
+    let end = flow.transport_batch(&batch(&start), flow.span(Direction::Forward), key(0)).expect("it stays finite");
+    assert_close("the Gaussian in a context", &end.x, &moved, tolerance, 1.0);
+    let ln_p = flow.log_density_of(&batch(&moved), key(0)).expect("it stays finite");
+    assert_close("ln p of the Gaussian in a context", &ln_p, &exact, tolerance, 1.0);
 }

@@ -3,21 +3,26 @@
 //! Tolerances scale with the unit round-off u of the space: differences of fourth order with a step of order `u^(1/5)` are good to about `u^(4/5)`.
 //! Every check panics with the numbers when it fails.
 
+mod captured;
+mod fixtures;
 mod gaussian;
 mod potential;
-mod recorded;
 mod score;
 mod solve;
 mod space;
 
+pub use captured::captured;
 pub use gaussian::{Gaussian, gaussian_stays_gaussian};
-pub use potential::potential;
-pub use recorded::recorded;
+pub use potential::{Coverage, potential, same_field};
 pub use score::{path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target};
-pub use solve::{methods_have_their_order, solves};
+pub use solve::{SolveCoverage, methods_have_their_order, solves};
 pub use space::space;
 
-use crate::{Coordinates, Potential, Purpose, RngKey, Solve, Space, Stage};
+use std::ops::Range;
+
+use crate::potential::{Block, Coordinates, Potential, Solve, Stage};
+use crate::rng::{Purpose, RngKey};
+use crate::space::Space;
 
 /// Where the checks of one evaluation stand in time.
 const STAGE: Stage = Stage { t: 0.3, index: 5 };
@@ -30,7 +35,35 @@ fn key(step: u64) -> RngKey {
 }
 
 fn a_solve(rows: usize, coordinates: Coordinates) -> Solve {
-    Solve { rows, key: key(0), coordinates }
+    Solve {
+        rows,
+        block_rows: rows,
+        key: key(0),
+        coordinates,
+        evaluations: Some(STAGE.index as usize + 1),
+        laplacians: true,
+    }
+}
+
+/// Rows of a batch at x as they enter a field: with a context where the potential has one, and with what it draws.
+fn block<S: Space>(space: &S, potential: &dyn Potential<S>, solve: &Solve, rows: Range<usize>, x: &[f64]) -> Block<S> {
+    let (n, context, draws) = (rows.len(), potential.context_dim(), potential.draw_width(solve));
+    let context_of_rows = || {
+        let all = context_of(rows.end, context);
+        space.upload(n, context, &all[rows.start * context..])
+    };
+    Block {
+        x: space.upload(n, potential.dim(), x),
+        context: (context > 0).then(context_of_rows),
+        draws: (draws > 0).then(|| space.upload(n, draws, &potential.draw(solve, rows.clone()))),
+        times: None,
+        rows,
+    }
+}
+
+/// The context of so many rows, `rows × width`.
+fn context_of(rows: usize, width: usize) -> Vec<f64> {
+    points(rows, width, 55)
 }
 
 /// `rows × dim` normal numbers.

@@ -1,10 +1,15 @@
 //! The score along the flow, the gradients made of it, and energies seen from the base density.
 
-use super::solve::{Quartic, ROWS, fixed, flow};
+use super::fixtures::{Quartic, ROWS, fixed, flow, whole};
 use super::{COORDINATES, Gaussian, assert_close, derivative, difference_tolerance, inner, key, points};
-use crate::{
-    Direction, Energy, Estimator, Flow, FreeEnergy, Method, Objective, Potential, Space, standard_normal_log_density,
-};
+use crate::energy::{Energy, PointEnergy, standard_normal_log_density};
+use crate::flow::{Direction, Flow};
+use crate::objective::{Estimator, FreeEnergy, Objective};
+use crate::potential::Potential;
+use crate::score::base_score;
+use crate::solve::Evaluation;
+use crate::space::Space;
+use crate::tableau::Method;
 
 /// Checks the score that a flow carries against differences of ln p, in plain coordinates whatever the flow's own are.
 pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &dyn Potential<S>) {
@@ -13,9 +18,12 @@ pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &d
     let integrator = fixed(Method::Rk4, 120);
     let flow = flow(space, potential, &integrator);
     let z = points(ROWS, dim, 13);
-    let there = flow.transport(&z, flow.span(Direction::Forward), key(7)).expect("small solves stay finite");
+    let (batch, span) = (whole(potential, z.clone()), flow.span(Direction::Forward));
+    let there = flow.transport_batch(&batch, span, key(7)).expect("small solves stay finite");
     for coordinates in COORDINATES {
-        let got = Flow { coordinates, ..flow }.scored_samples(&z, key(7)).expect("small solves stay finite");
+        let got = Flow { coordinates, ..flow }
+            .carry_score(&batch, &base_score(&z), span, &Evaluation::new(key(7)))
+            .expect("small solves stay finite");
         assert_close("points carried with their score", &got.x, &there.x, 64.0 * space.round_off(), 1.0);
         let tolerance = 64.0 * space.round_off();
         assert_close("ln p carried with the score", &got.log_density, &there.log_density, tolerance, 1.0);
@@ -23,7 +31,7 @@ pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &d
             let expected = derivative(space, |epsilon| {
                 let mut x = there.x.clone();
                 x.iter_mut().skip(i).step_by(dim).for_each(|x| *x += epsilon);
-                flow.log_density(&x, key(7)).expect("small solves stay finite")
+                flow.log_density_of(&whole(potential, x), key(7)).expect("small solves stay finite")
             });
             let score: Vec<f64> = got.score.iter().copied().skip(i).step_by(dim).collect();
             let tolerance = 1e-7f64.max(10.0 * difference_tolerance(space));
@@ -45,8 +53,11 @@ pub(super) fn latent_energy_is_differentiated<S: Space>(space: &S, potential: &d
         let (energies, gradient) = latent(&z);
         let end = flow.transport(&z, flow.span(Direction::Forward), key(10)).expect("small solves stay finite");
         let rows = end.x.chunks_exact(dim).zip(&end.log_density);
-        let expected: Vec<f64> =
-            rows.map(|(x, change)| energy.energy_and_gradient(x, &mut vec![0.0; dim]) + change).collect();
+        let expected: Vec<f64> = rows
+            .map(|(x, change)| {
+                energy.energy_and_gradient(x, &[], &mut vec![0.0; dim]).expect("it never fails") + change
+            })
+            .collect();
         assert_close("energy seen from the base", &energies, &expected, 64.0 * space.round_off(), 1.0);
         for i in 0..dim {
             let expected = derivative(space, |epsilon| {
@@ -75,7 +86,9 @@ pub fn path_gradient_has_the_mean_of_the_total<S: Space>(space: &S, potential: &
     let nodes: Vec<f64> = (-20..=20).map(|k| step * f64::from(k)).collect();
     let gradient = |gradient: Estimator, z: f64| -> Vec<f64> {
         let objective = FreeEnergy { energy: Quartic(1), transport_cost: 0.0, gradient };
-        let outcome = objective.evaluate(&flow, &[z], key(8), true).expect("small solves stay finite");
+        let outcome = objective
+            .evaluate(&flow, &whole(potential, vec![z]), &Evaluation::new(key(8)).with_gradient())
+            .expect("small solves stay finite");
         outcome.gradient.expect("asked for").iter().flat_map(|g| space.download(g)).collect()
     };
     let mut means = [Vec::new(), Vec::new()];
@@ -97,23 +110,6 @@ pub fn path_gradient_has_the_mean_of_the_total<S: Space>(space: &S, potential: &
     assert!(apart.sqrt() > 1e-2 * scale, "the estimators differ by {:e} of {scale:e} only", apart.sqrt());
 }
 
-/// `E = ‖x‖²/2σ²`: a Gaussian of width σ.
-struct Wide {
-    dim: usize,
-    width: f64,
-}
-
-impl Energy for Wide {
-    fn dim(&self) -> usize {
-        self.dim
-    }
-
-    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
-        gradient.iter_mut().zip(x).for_each(|(g, x)| *g = x / self.width.powi(2));
-        0.5 * x.iter().map(|x| (x / self.width).powi(2)).sum::<f64>()
-    }
-}
-
 /// Checks that the gradient through the path vanishes for every sample where the model is the target, and that the total gradient does not:
 /// on the Gaussian of appendix A.
 ///
@@ -126,11 +122,18 @@ pub fn path_gradient_vanishes_at_the_target<S: Space>(space: &S) {
     let flow = flow(space, &potential, &integrator);
     let width = (rate * flow.duration).exp();
     let roots = [Estimator::Total, Estimator::Path].map(|gradient| {
-        let objective = FreeEnergy { energy: Wide { dim, width }, transport_cost: 0.0, gradient };
+        // A Gaussian of that width.
+        let wide = PointEnergy::new(dim, |x, gradient| {
+            gradient.iter_mut().zip(x).for_each(|(g, x)| *g = x / width.powi(2));
+            Ok(0.5 * x.iter().map(|x| (x / width).powi(2)).sum::<f64>())
+        });
+        let objective = FreeEnergy { gradient, ..FreeEnergy::new(wide) };
         let squares = points(20, dim, 14)
             .chunks_exact(dim)
             .map(|z| {
-                let outcome = objective.evaluate(&flow, z, key(9), true).expect("small solves stay finite");
+                let outcome = objective
+                    .evaluate(&flow, &whole(&potential, z.to_vec()), &Evaluation::new(key(9)).with_gradient())
+                    .expect("small solves stay finite");
                 let gradient = outcome.gradient.expect("asked for");
                 inner(space, &gradient, &gradient)
             })

@@ -1,16 +1,33 @@
 //! Whole solves: order, reversal, the exact adjoint, coordinates, and ln p against the exact log-determinant.
 
+use super::fixtures::{Quartic, ROWS, fixed, flow, whole};
 use super::score::{latent_energy_is_differentiated, score_is_the_difference_of_ln_p};
 use super::{
     COORDINATES, assert_close, derivative, difference_tolerance, inner, key, move_parameters, parameter_directions,
     points,
 };
-use crate::{
-    Adaptive, Coordinates, Direction, Energy, Estimator, FixedStep, Flow, FlowMatching, FreeEnergy, Integrator, Mean,
-    Memory, Method, NegativeLogLikelihood, Objective, Outcome, Path, Potential, Space, Span,
-};
+use crate::flow::{Direction, Flow};
+use crate::integrate::{Integrator, Memory, Span};
+use crate::matching::{FlowMatching, Path};
+use crate::objective::{Estimator, FreeEnergy, NegativeLogLikelihood, Objective};
+use crate::potential::Potential;
+use crate::runge_kutta::{Adaptive, FixedStep};
+use crate::solve::{Evaluation, Outcome};
+use crate::space::{Precision, Space};
+use crate::statistics::Mean;
+use crate::tableau::Method;
 
-pub(super) const ROWS: usize = 3;
+/// What of [`solves`] a potential came by: checks that do not concern it are left out, and a test says which it expects to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a test says what it expects to be covered"]
+pub struct SolveCoverage {
+    /// Reversal and adaptive steps, which a field that is random in time does not allow.
+    pub smooth_in_time: bool,
+    /// ln p and its score against differences of the map, in double precision and where the field is smooth in time.
+    pub map_differenced: bool,
+    /// The energy seen from the base density, which has no context.
+    pub latent_energy: bool,
+}
 
 /// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, and, where the field is not
 /// random in time, reversal, adaptive steps, and ln p and its score against differences of the map. In single precision
@@ -18,8 +35,8 @@ pub(super) const ROWS: usize = 3;
 ///
 /// # Panics
 /// When a check fails, with the numbers.
-pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
-    let double = space.round_off() < 1e-12;
+pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) -> SolveCoverage {
+    let double = space.precision() == Precision::F64;
     let methods = if double { &Method::ALL[..] } else { &[Method::Rk4] };
     for method in methods {
         let integrator = fixed(*method, 2);
@@ -36,48 +53,24 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
         );
     }
     coordinates_and_memory_do_not_matter(space, potential);
-    latent_energy_is_differentiated(space, potential);
-    if !potential.random_in_time() {
+    let smooth_in_time = !potential.random_in_time();
+    let made = SolveCoverage {
+        smooth_in_time,
+        map_differenced: smooth_in_time && double,
+        latent_energy: potential.context_dim() == 0,
+    };
+    if made.latent_energy {
+        latent_energy_is_differentiated(space, potential);
+    }
+    if made.smooth_in_time {
         forward_and_backward_is_the_identity(space, potential);
         adaptive_steps_keep_their_tolerance(space, potential);
-        if double {
-            log_density_is_the_log_determinant(space, potential);
-            score_is_the_difference_of_ln_p(space, potential);
-        }
     }
-}
-
-pub(super) fn fixed(method: Method, steps: usize) -> FixedStep {
-    FixedStep::new(method.tableau(), steps).expect("a positive number of steps")
-}
-
-pub(super) fn flow<'a, S: Space>(
-    space: &'a S,
-    potential: &'a dyn Potential<S>,
-    integrator: &'a dyn Integrator<S>,
-) -> Flow<'a, S> {
-    Flow { space, potential, integrator, duration: 0.8, coordinates: Coordinates::X, memory: Memory::Stages }
-}
-
-/// `E(x) = Σ_i (x_i⁴/4 + x_i x_{i+1}/2)`: neither even nor quadratic in any coordinate.
-pub(super) struct Quartic(pub usize);
-
-impl Energy for Quartic {
-    fn dim(&self) -> usize {
-        self.0
+    if made.map_differenced {
+        log_density_is_the_log_determinant(space, potential);
+        score_is_the_difference_of_ln_p(space, potential);
     }
-
-    fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
-        let (n, mut energy) = (self.0, 0.0);
-        gradient.fill(0.0);
-        for i in 0..n {
-            let j = (i + 1) % n;
-            energy += x[i].powi(4) / 4.0 + x[i] * x[j] / 2.0;
-            gradient[i] += x[i].powi(3) + x[j] / 2.0;
-            gradient[j] += x[i] / 2.0;
-        }
-        energy
-    }
+    made
 }
 
 fn objectives<S: Space>(dim: usize) -> Vec<Box<dyn Objective<S>>> {
@@ -94,8 +87,9 @@ fn objectives<S: Space>(dim: usize) -> Vec<Box<dyn Objective<S>>> {
 }
 
 fn evaluate<S: Space>(flow: &Flow<'_, S>, objective: &dyn Objective<S>, gradient: bool) -> Outcome<S> {
-    let batch = points(ROWS, flow.potential.dim(), 7);
-    objective.evaluate(flow, &batch, key(2), gradient).expect("small solves stay finite")
+    let batch = whole(flow.potential, points(ROWS, flow.potential.dim(), 7));
+    let how = Evaluation { gradient, ..Evaluation::new(key(2)) };
+    objective.evaluate(flow, &batch, &how).expect("small solves stay finite")
 }
 
 fn adjoint_is_the_difference<S: Space>(
@@ -147,8 +141,12 @@ fn forward_and_backward_is_the_identity<S: Space>(space: &S, potential: &dyn Pot
     let x = points(ROWS, potential.dim(), 8);
     for coordinates in COORDINATES {
         let flow = Flow { coordinates, ..flow(space, potential, &integrator) };
-        let there = flow.transport(&x, flow.span(Direction::Forward), key(3)).expect("small solves stay finite");
-        let back = flow.transport(&there.x, flow.span(Direction::Backward), key(3)).expect("small solves stay finite");
+        let there = flow
+            .transport_batch(&whole(potential, x.clone()), flow.span(Direction::Forward), key(3))
+            .expect("small solves stay finite");
+        let back = flow
+            .transport_batch(&whole(potential, there.x), flow.span(Direction::Backward), key(3))
+            .expect("small solves stay finite");
         let tolerance = 1e-7f64.max(1e3 * space.round_off());
         assert_close("there and back", &back.x, &x, tolerance, 1.0);
         let change: Vec<f64> = there.log_density.iter().map(|l| -l).collect();
@@ -160,11 +158,15 @@ fn adaptive_steps_keep_their_tolerance<S: Space>(space: &S, potential: &dyn Pote
     let x = points(ROWS, potential.dim(), 9);
     let reference = fixed(Method::Rk4, 200);
     let span = Span { from: 0.8, to: 0.0 };
-    let exact = flow(space, potential, &reference).transport(&x, span, key(4)).expect("small solves stay finite");
+    let exact = flow(space, potential, &reference)
+        .transport_batch(&whole(potential, x.clone()), span, key(4))
+        .expect("small solves stay finite");
     let tolerance = 1e-7f64.max(1e2 * space.round_off());
     for method in [Method::Tsit5, Method::Dopri5] {
         let adaptive = Adaptive::new(method.tableau(), tolerance, tolerance, 10_000).expect("an embedded pair");
-        let got = flow(space, potential, &adaptive).transport(&x, span, key(4)).expect("small solves stay finite");
+        let got = flow(space, potential, &adaptive)
+            .transport_batch(&whole(potential, x.clone()), span, key(4))
+            .expect("small solves stay finite");
         assert_close("adaptive end point", &got.x, &exact.x, 30.0 * tolerance, 1.0);
         assert_close("adaptive ln p", &got.log_density, &exact.log_density, 30.0 * tolerance, 1.0);
         let objective = NegativeLogLikelihood::default();
@@ -183,7 +185,9 @@ fn log_density_is_the_log_determinant<S: Space>(space: &S, potential: &dyn Poten
     let flow = flow(space, potential, &integrator);
     let span = flow.span(Direction::Forward);
     let x = points(1, dim, 10);
-    let map = |x: &[f64]| flow.transport(x, span, key(5)).expect("small solves stay finite");
+    let map = |x: &[f64]| {
+        flow.transport_batch(&whole(potential, x.to_vec()), span, key(5)).expect("small solves stay finite")
+    };
     let mut jacobian = nalgebra::DMatrix::zeros(dim, dim);
     for i in 0..dim {
         let column = derivative(space, |epsilon| {

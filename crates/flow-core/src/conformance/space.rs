@@ -1,7 +1,8 @@
 //! Every operation of a space against plain loops on the host.
 
 use super::{assert_close, points};
-use crate::Space;
+use crate::activation::Activation;
+use crate::space::{Factor, Space, cut};
 
 /// Checks every operation of a [`Space`].
 ///
@@ -39,7 +40,59 @@ pub fn space<S: Space>(space: &S) {
     }
     products(space, &host, &array, &close);
     columns(space, &host, &array, &close);
+    matrix_products(space);
+    activations(space, &host, &array, &close);
     blocks(space);
+}
+
+/// Every product of plain and transposed factors, added and overwritten.
+fn matrix_products<S: Space>(space: &S) {
+    let (n, k, m) = (5, 7, 3);
+    let [a, b, c] = [points(n, k, 31), points(k, m, 32), points(n, m, 33)];
+    let transposed = |of: &[f64], rows: usize, cols: usize| -> Vec<f64> {
+        (0..rows * cols).map(|i| of[(i % rows) * cols + i / rows]).collect()
+    };
+    let [a, b, c] = [rounded(space, n, k, &a), rounded(space, k, m, &b), rounded(space, n, m, &c)];
+    let upload =
+        |of: &[f64], rows, cols| [space.upload(rows, cols, of), space.upload(cols, rows, &transposed(of, rows, cols))];
+    let ([a_plain, a_turned], [b_plain, b_turned]) = (upload(&a, n, k), upload(&b, k, m));
+    let product = |i: usize| (0..k).map(|j| a[i / m * k + j] * b[j * m + i % m]).sum::<f64>();
+    let lefts = || [Factor::Plain(&a_plain), Factor::Transposed(&a_turned)];
+    for left in lefts() {
+        for right in [Factor::Plain(&b_plain), Factor::Transposed(&b_turned)] {
+            let left = match &left {
+                Factor::Plain(a) => Factor::Plain(*a),
+                Factor::Transposed(a) => Factor::Transposed(*a),
+            };
+            let mut out = space.upload(n, m, &c);
+            let right_again = match &right {
+                Factor::Plain(b) => Factor::Plain(*b),
+                Factor::Transposed(b) => Factor::Transposed(*b),
+            };
+            space.matmul(&mut out, 0.5, left, right);
+            let expected: Vec<f64> = (0..n * m).map(|i| 0.5 * c[i] + product(i)).collect();
+            assert_close("matrix product, added", &space.download(&out), &expected, 32.0 * space.round_off(), 1.0);
+            let mut out = space.upload(n, m, &vec![f64::NAN; n * m]);
+            space.matmul(&mut out, 0.0, Factor::Plain(&a_plain), right_again);
+            let expected: Vec<f64> = (0..n * m).map(product).collect();
+            assert_close("matrix product", &space.download(&out), &expected, 32.0 * space.round_off(), 1.0);
+        }
+    }
+}
+
+fn activations<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &Close<'_, S>) {
+    for activation in [Activation::Softplus, Activation::LnCosh] {
+        for k in 0..=3 {
+            let mut out = space.empty_like(&array[1]);
+            space.activate(&mut out, activation, k, &array[1]);
+            close("activation", &out, &|i| activation.derivative(k, host[1][i]));
+        }
+        let far = space.upload(1, 2, &[-200.0, 200.0]);
+        let mut out = space.empty_like(&far);
+        space.activate(&mut out, activation, 0, &far);
+        let expected = [-200.0, 200.0].map(|a| activation.value(a));
+        assert_close("activation far out", &space.download(&out), &expected, 4.0 * space.round_off(), 1.0);
+    }
 }
 
 fn rounded<S: Space>(space: &S, rows: usize, cols: usize, values: &[f64]) -> Vec<f64> {
@@ -74,6 +127,15 @@ fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &C
     let mut out = array[0].clone();
     space.accumulate_scaled_rows(&mut out, 0.5, &column, &array[1]);
     close("scaled rows", &out, &|i| host[0][i] + 0.5 * scale[i / cols] * host[1][i]);
+
+    let factors: Vec<f64> = (0..cols).map(|i| 0.5 - i as f64).collect();
+    let of_columns = space.upload(1, cols, &factors);
+    let mut out = array[0].clone();
+    space.accumulate_scaled_columns(&mut out, -1.0, 0.5, &array[1], &of_columns);
+    close("scaled columns", &out, &|i| -host[0][i] + 0.5 * factors[i % cols] * host[1][i]);
+    let mut out = space.upload(rows, cols, &vec![f64::NAN; rows * cols]);
+    space.accumulate_scaled_columns(&mut out, 0.0, 0.5, &array[1], &of_columns);
+    close("overwritten by scaled columns", &out, &|i| 0.5 * factors[i % cols] * host[1][i]);
 
     let mut sum = space.upload_column(&[f64::NAN; 5]);
     space.column_accumulate(&mut sum, 0.0, &[(2.0, &column), (1.0, &column)]);
@@ -114,7 +176,10 @@ fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &C
 
 fn blocks<S: Space>(space: &S) {
     for rows in [0, 1, 64, 100, 333] {
-        let ranges = space.map_rows(rows, |range| range);
+        let blocks = space.blocks(rows);
+        assert!(blocks <= rows && (blocks > 0) == (rows > 0), "{blocks} blocks of {rows} rows");
+        let ranges = space.map_blocks(cut(rows, blocks), |range| range);
+        assert_eq!(ranges, cut(rows, blocks));
         assert_eq!(ranges.iter().cloned().flatten().collect::<Vec<_>>(), (0..rows).collect::<Vec<_>>());
     }
 }

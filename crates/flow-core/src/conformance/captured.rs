@@ -1,28 +1,35 @@
-//! Solves that a device repeats, against the same solves asked for operation by operation.
+//! Solves that a device captures and replays, against the same solves done operation by operation.
 
 use super::assert_close;
-use crate::{
-    Coordinates, Estimator, FixedStep, Flow, FreeEnergy, Memory, Method, NegativeLogLikelihood, Objective, Potential,
-    Purpose, RngKey, Space, StandardNormal,
-};
+use crate::batch::Batch;
+use crate::energy::StandardNormal;
+use crate::flow::Flow;
+use crate::integrate::Memory;
+use crate::objective::{Estimator, FreeEnergy, NegativeLogLikelihood, Objective};
+use crate::potential::{Coordinates, Potential};
+use crate::rng::{Purpose, RngKey};
+use crate::runge_kutta::FixedStep;
+use crate::solve::Evaluation;
+use crate::space::Space;
+use crate::tableau::Method;
 
 const STEPS: u64 = 5;
 
-/// Of a space `on` that records and the same space `plain` that does not: losses, densities and gradients of batches of so many rows,
-/// while batches and parameters change, and how many of the solves were repetitions. `potential` is on the one, `reference` the same
+/// Of a space `on` that captures and the same space `plain` that does not: losses, densities and gradients of batches of so many rows,
+/// while batches and parameters change, and how many of the solves were replays. `potential` is on the one, `reference` the same
 /// potential on the other.
 ///
 /// # Panics
 /// When a check fails, with the numbers.
-pub fn recorded<S: Space>(
+pub fn captured<S: Space>(
     (on, potential): (&S, &mut dyn Potential<S>),
     (plain, reference): (&S, &mut dyn Potential<S>),
     coordinates: Coordinates,
     rows: usize,
 ) {
-    assert!(plain.recorder().is_none(), "the reference records too");
-    let recorder = on.recorder().expect("a space that records");
-    let before = recorder.repeated();
+    assert!(plain.graphs().is_none(), "the reference captures too");
+    let graphs = on.graphs().expect("a space that captures");
+    let before = graphs.replays();
     for step in 0..STEPS {
         let key = RngKey::new(4, Purpose::Train, step);
         let batch = key.normals(0..rows, potential.dim());
@@ -42,7 +49,7 @@ pub fn recorded<S: Space>(
     }
     // Every third solve of a kind and later ones: of five with either gradient the last is of a kind of its own, five carry scores, and ten
     // want neither.
-    assert_eq!(recorder.repeated() - before, 2 + 2 + 3 + 8, "{coordinates:?}");
+    assert_eq!(graphs.replays() - before, 2 + 2 + 3 + 8, "{coordinates:?}");
 }
 
 /// Losses and densities of the kinds of solves, and both kinds of gradients one after the other.
@@ -56,8 +63,11 @@ fn figures<S: Space>(
 ) -> (Vec<f64>, Vec<S::Array>) {
     let integrator = FixedStep::new(Method::Midpoint.tableau(), 2).expect("steps");
     let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
+    let whole = Batch::new(batch.to_vec(), potential.dim()).expect("whole rows");
     let evaluate = |objective: &dyn Objective<S>, gradient| {
-        objective.evaluate(&flow, batch, key, gradient).expect("fixed steps do not fail")
+        objective
+            .evaluate(&flow, &whole, &Evaluation { gradient, ..Evaluation::new(key) })
+            .expect("fixed steps do not fail")
     };
     let costly = evaluate(&NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0 }, true);
     let free = evaluate(&NegativeLogLikelihood::default(), false);

@@ -1,0 +1,99 @@
+//! A batch: rows with weights and context, or the part of them that a member of a team has.
+
+use std::ops::Range;
+
+use crate::error::Error;
+
+/// Rows of numbers, each with a weight and perhaps a context: a whole batch, or some rows of one that follow one another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// The points, `rows × dim`, row by row.
+    pub x: Vec<f64>,
+    /// `rows × context_dim`, row by row; empty without context.
+    pub context: Vec<f64>,
+    /// What every row counts in means over the whole batch, relative to the others; empty where all count alike.
+    pub weights: Vec<f64>,
+    /// The numbers of these rows within the whole batch.
+    pub rows: Range<usize>,
+    /// Rows of the whole batch.
+    pub of: usize,
+    /// The sum of the weights of the whole batch.
+    pub total_weight: f64,
+}
+
+impl Batch {
+    /// A whole batch of rows of `dim` numbers, that all count alike and have no context.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the numbers do not make whole rows.
+    pub fn new(x: Vec<f64>, dim: usize) -> Result<Self, Error> {
+        let rows = rows_of("the batch", &x, dim)?;
+        Ok(Self { x, context: Vec::new(), weights: Vec::new(), rows: 0..rows, of: rows, total_weight: rows as f64 })
+    }
+
+    /// The same rows as part of a batch of `of` rows, in which they begin with row `first`.
+    #[must_use]
+    pub fn part(self, first: usize, of: usize) -> Self {
+        let rows = first..first + self.rows.len();
+        Self { rows, of, total_weight: of as f64, ..self }
+    }
+
+    /// The same rows with a context, `rows × k` numbers.
+    #[must_use]
+    pub fn with_context(self, context: Vec<f64>) -> Self {
+        Self { context, ..self }
+    }
+
+    /// The same rows with weights, whose sum over the whole batch is `total`.
+    #[must_use]
+    pub fn with_weights(self, weights: Vec<f64>, total: f64) -> Self {
+        Self { weights, total_weight: total, ..self }
+    }
+
+    /// Checks that there are rows, and that points, context and weights are there for each.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] with what does not fit.
+    pub fn check(&self, dim: usize, context_dim: usize) -> Result<(), Error> {
+        let rows = self.rows.len();
+        if self.of == 0 {
+            return Err(Error::Shape { what: "the batch".into(), found: vec![0, dim], expected: vec![1, dim] });
+        }
+        let check = |what: &str, found: usize, cols: usize| {
+            let expected = vec![rows, cols];
+            if found == rows * cols {
+                Ok(())
+            } else {
+                Err(Error::Shape { what: what.into(), found: vec![found], expected })
+            }
+        };
+        check("the batch", self.x.len(), dim)?;
+        check("the context of the batch", self.context.len(), context_dim)?;
+        if self.weights.is_empty() { Ok(()) } else { check("the weights of the batch", self.weights.len(), 1) }
+    }
+
+    /// Some of these rows, by their numbers within the whole batch: points and context.
+    pub(crate) fn numbers<'a>(&self, of: &'a [f64], rows: &Range<usize>) -> &'a [f64] {
+        let width = of.len() / self.rows.len().max(1);
+        &of[(rows.start - self.rows.start) * width..(rows.end - self.rows.start) * width]
+    }
+
+    /// The share of every one of some rows in means over the whole batch, by their numbers within it.
+    pub(crate) fn shares(&self, rows: &Range<usize>) -> Vec<f64> {
+        if self.weights.is_empty() {
+            return vec![1.0 / self.total_weight; rows.len()];
+        }
+        self.numbers(&self.weights, rows).iter().map(|weight| weight / self.total_weight).collect()
+    }
+}
+
+/// How many rows of `dim` numbers there are.
+///
+/// # Errors
+/// [`Error::Shape`] when the numbers do not make whole rows.
+pub(crate) fn rows_of(what: &str, x: &[f64], dim: usize) -> Result<usize, Error> {
+    if dim > 0 && x.len().is_multiple_of(dim) {
+        return Ok(x.len() / dim);
+    }
+    Err(Error::Shape { what: what.into(), found: vec![x.len()], expected: vec![x.len().div_ceil(dim.max(1)), dim] })
+}

@@ -1,0 +1,64 @@
+//! What the checks of whole solves share: a flow, its integrator, a batch, and an energy.
+
+use super::context_of;
+use crate::batch::Batch;
+use crate::energy::Energy;
+use crate::error::Error;
+use crate::flow::Flow;
+use crate::integrate::{Integrator, Memory};
+use crate::potential::{Coordinates, Potential};
+use crate::runge_kutta::FixedStep;
+use crate::space::Space;
+use crate::tableau::Method;
+
+/// Rows of a batch.
+pub(super) const ROWS: usize = 3;
+
+pub(super) fn fixed(method: Method, steps: usize) -> FixedStep {
+    FixedStep::new(method.tableau(), steps).expect("a positive number of steps")
+}
+
+pub(super) fn flow<'a, S: Space>(
+    space: &'a S,
+    potential: &'a dyn Potential<S>,
+    integrator: &'a dyn Integrator<S>,
+) -> Flow<'a, S> {
+    Flow { space, potential, integrator, duration: 0.8, coordinates: Coordinates::X, memory: Memory::Stages }
+}
+
+/// `E(x) = Σ_i (x_i⁴/4 + x_i x_{i+1}/2)`: neither even nor quadratic in any coordinate.
+pub(super) struct Quartic(pub usize);
+
+impl Energy for Quartic {
+    fn dim(&self) -> usize {
+        self.0
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        _context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), Error> {
+        let n = self.0;
+        gradients.fill(0.0);
+        for ((energy, x), gradient) in energies.iter_mut().zip(x.chunks(n)).zip(gradients.chunks_mut(n)) {
+            *energy = 0.0;
+            for i in 0..n {
+                let j = (i + 1) % n;
+                *energy += x[i].powi(4) / 4.0 + x[i] * x[j] / 2.0;
+                gradient[i] += x[i].powi(3) + x[j] / 2.0;
+                gradient[j] += x[i] / 2.0;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A whole batch, with a context where the potential takes one.
+pub(super) fn whole<S: Space>(potential: &dyn Potential<S>, x: Vec<f64>) -> Batch {
+    let batch = Batch::new(x, potential.dim()).expect("whole rows");
+    let context = context_of(batch.of, potential.context_dim());
+    batch.with_context(context)
+}

@@ -1,0 +1,202 @@
+//! Energies: the negative logarithms of densities up to a constant, with their gradients, on the host.
+
+use crate::error::Error;
+
+/// A function of rows of numbers with its gradient: the negative logarithm of a density, up to a constant.
+///
+/// An energy may fail, and is called from one thread at a time unless it says otherwise. One that is known point by point is made of a
+/// closure by [`PointEnergy`]; one that is quicker for many rows at once implements the trait:
+///
+/// ```
+/// use flow_core::{Energy, Error};
+///
+/// /// A spring to a centre that is the row's context.
+/// struct Spring { stiffness: f64 }
+///
+/// impl Energy for Spring {
+///     fn dim(&self) -> usize { 1 }
+///     fn context_dim(&self) -> usize { 1 }
+///     fn energies_and_gradients(
+///         &self, x: &[f64], context: &[f64], energies: &mut [f64], gradients: &mut [f64],
+///     ) -> Result<(), Error> {
+///         for (r, (x, centre)) in x.iter().zip(context).enumerate() {
+///             energies[r] = 0.5 * self.stiffness * (x - centre).powi(2);
+///             gradients[r] = self.stiffness * (x - centre);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let (mut energies, mut gradients) = ([0.0; 2], [0.0; 2]);
+/// Spring { stiffness: 2.0 }.energies_and_gradients(&[1.0, 3.0], &[0.0, 1.0], &mut energies, &mut gradients)?;
+/// assert_eq!((energies, gradients), ([1.0, 4.0], [2.0, 4.0]));
+/// # Ok::<(), Error>(())
+/// ```
+pub trait Energy: Send + Sync {
+    /// Numbers per row.
+    fn dim(&self) -> usize;
+
+    /// Numbers of context per row.
+    fn context_dim(&self) -> usize {
+        0
+    }
+
+    /// The energies of some rows and their gradients by x: `x` and `gradients` are `rows × dim`, `context` is `rows × context_dim`,
+    /// `energies` has a number for every row, all row by row. Both results are overwritten.
+    ///
+    /// # Errors
+    /// Whatever keeps it from an answer, as [`Error::Callback`]: the evaluation that asked ends with it. A point that has no energy is no
+    /// error: its energy is NaN or infinite.
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), Error>;
+
+    /// Whether it may be called from several threads at a time.
+    fn concurrent(&self) -> bool {
+        false
+    }
+
+    /// The energy of one point and its gradient, which is overwritten.
+    ///
+    /// # Errors
+    /// Those of [`Energy::energies_and_gradients`].
+    fn energy_and_gradient(&self, x: &[f64], context: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
+        let mut energy = [0.0];
+        self.energies_and_gradients(x, context, &mut energy, gradient)?;
+        Ok(energy[0])
+    }
+}
+
+impl<E: Energy + ?Sized> Energy for Box<E> {
+    fn dim(&self) -> usize {
+        (**self).dim()
+    }
+
+    fn context_dim(&self) -> usize {
+        (**self).context_dim()
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), Error> {
+        (**self).energies_and_gradients(x, context, energies, gradients)
+    }
+
+    fn concurrent(&self) -> bool {
+        (**self).concurrent()
+    }
+}
+
+/// Checks that an energy takes points and contexts of these widths; it may do without the context.
+///
+/// # Errors
+/// [`Error::Shape`] when it does not.
+pub(crate) fn check_widths(energy: &dyn Energy, dim: usize, context_dim: usize) -> Result<(), Error> {
+    let (found, expected) = (vec![energy.dim(), energy.context_dim()], vec![dim, context_dim]);
+    if energy.dim() == dim && [0, context_dim].contains(&energy.context_dim()) {
+        return Ok(());
+    }
+    Err(Error::Shape { what: "a row of the energy (numbers, context)".into(), found, expected })
+}
+
+/// An energy that is known point by point, without context.
+///
+/// ```
+/// use flow_core::{Energy, PointEnergy};
+/// let well = PointEnergy::new(1, |x, gradient| {
+///     gradient[0] = 4.0 * x[0] * (x[0] * x[0] - 1.0);
+///     Ok((x[0] * x[0] - 1.0).powi(2))
+/// });
+/// let mut gradient = [0.0];
+/// assert_eq!(well.energy_and_gradient(&[2.0], &[], &mut gradient)?, 9.0);
+/// assert_eq!(gradient, [24.0]);
+/// # Ok::<(), flow_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct PointEnergy<F> {
+    dim: usize,
+    of_point: F,
+    concurrent: bool,
+}
+
+impl<F: Fn(&[f64], &mut [f64]) -> Result<f64, Error> + Send + Sync> PointEnergy<F> {
+    /// The energy of points of `dim` numbers: `of_point` returns it and overwrites the gradient, its second argument.
+    pub fn new(dim: usize, of_point: F) -> Self {
+        Self { dim, of_point, concurrent: false }
+    }
+
+    /// The same, called from several threads at a time.
+    #[must_use]
+    pub fn concurrent(self) -> Self {
+        Self { concurrent: true, ..self }
+    }
+}
+
+impl<F: Fn(&[f64], &mut [f64]) -> Result<f64, Error> + Send + Sync> Energy for PointEnergy<F> {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        _context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), Error> {
+        let points = x.chunks_exact(self.dim).zip(gradients.chunks_exact_mut(self.dim));
+        for (energy, (x, gradient)) in energies.iter_mut().zip(points) {
+            *energy = (self.of_point)(x, gradient)?;
+        }
+        Ok(())
+    }
+
+    fn concurrent(&self) -> bool {
+        self.concurrent
+    }
+}
+
+/// The standard normal density: `E = −ln N(x; 0, I)`.
+#[derive(Debug, Clone, Copy)]
+pub struct StandardNormal {
+    /// Numbers per point.
+    pub dim: usize,
+}
+
+impl Energy for StandardNormal {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        _context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), Error> {
+        gradients.copy_from_slice(x);
+        for (energy, x) in energies.iter_mut().zip(x.chunks_exact(self.dim)) {
+            *energy = -standard_normal_log_density(x);
+        }
+        Ok(())
+    }
+
+    fn concurrent(&self) -> bool {
+        true
+    }
+}
+
+/// ln N(z; 0, I).
+pub fn standard_normal_log_density(z: &[f64]) -> f64 {
+    let square: f64 = z.iter().map(|v| v * v).sum();
+    -0.5 * (square + z.len() as f64 * std::f64::consts::TAU.ln())
+}

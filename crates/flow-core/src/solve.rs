@@ -1,0 +1,506 @@
+//! The one solve: a batch carried through a flow block by block, and back; captured and replayed where a device can.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use crate::batch::Batch;
+use crate::boundary::{BoundaryTerms, Endpoints, Losses};
+use crate::cache_key::CacheKey;
+use crate::error::Error;
+use crate::flow::{Direction, Flow};
+use crate::integrate::{Backward, Memory, SolutionCotangent, SolveOptions, Span};
+use crate::potential::{Block, BlockField, Coordinates, Field, Share, Solve};
+use crate::rng::RngKey;
+use crate::space::{Outputs, Session, Space, cut};
+use crate::team::{Alone, Team};
+
+/// How an objective is evaluated.
+#[derive(Clone, Copy)]
+pub struct Evaluation<'a> {
+    /// The key of whatever the potential draws for this solve.
+    pub key: RngKey,
+    /// Whether the gradient is wanted.
+    pub gradient: bool,
+    /// Who shares the work.
+    pub team: &'a dyn Team,
+    /// Blocks that the whole batch is cut into; `None` leaves it to the space. On a space that computes the same at any number of threads,
+    /// results depend on this number alone.
+    pub blocks: Option<usize>,
+    /// Whether the model is to integrate one level finer than it does, to measure the integration error. Models heed it, objectives do not.
+    pub refined: bool,
+}
+
+impl Evaluation<'static> {
+    /// The losses alone, by this process alone.
+    pub fn new(key: RngKey) -> Self {
+        Self { key, gradient: false, team: &Alone, blocks: None, refined: false }
+    }
+}
+
+impl<'a> Evaluation<'a> {
+    /// The same with the gradient.
+    #[must_use]
+    pub fn with_gradient(self) -> Self {
+        Self { gradient: true, ..self }
+    }
+
+    /// The same with the work shared.
+    #[must_use]
+    pub fn by<'b>(self, team: &'b dyn Team) -> Evaluation<'b>
+    where
+        'a: 'b,
+    {
+        Evaluation { team, ..self }
+    }
+
+    /// The blocks of a batch of `of` rows that are this member's.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when there are fewer blocks than members.
+    pub fn my_blocks<S: Space>(&self, space: &S, of: usize) -> Result<Vec<Range<usize>>, Error> {
+        let blocks = cut(of, self.blocks.unwrap_or_else(|| space.blocks(of)));
+        if blocks.len() < self.team.size() {
+            let expected = format!(
+                "at least the {} members of the team; make the batch larger or the team smaller",
+                self.team.size()
+            );
+            return Err(Error::setting("blocks", blocks.len(), expected));
+        }
+        Ok(blocks[self.team.share(blocks.len())].to_vec())
+    }
+
+    /// The blocks of a batch that are here: all of this member's.
+    ///
+    /// # Errors
+    /// As [`Evaluation::my_blocks`]; [`Error::Shape`] when other rows are here than this member's.
+    pub(crate) fn blocks_of<S: Space>(&self, space: &S, batch: &Batch) -> Result<Vec<Range<usize>>, Error> {
+        let blocks = self.my_blocks(space, batch.of)?;
+        let mine = blocks[0].start..blocks[blocks.len() - 1].end;
+        if mine == batch.rows {
+            return Ok(blocks);
+        }
+        let [found, expected] = [&batch.rows, &mine].map(|rows| vec![rows.start, rows.end]);
+        Err(Error::Shape { what: "the part of the batch that this member has".into(), found, expected })
+    }
+}
+
+/// What an objective returns.
+#[derive(Debug)]
+pub struct Outcome<S: Space> {
+    /// Loss of every row of the whole batch, in nats.
+    pub losses: Vec<f64>,
+    /// Gradient of the mean loss, one array per parameter, where it was asked for.
+    pub gradient: Option<Vec<S::Array>>,
+}
+
+/// A batch on its way through a flow.
+pub(crate) struct Solver<'a, 'f, S: Space> {
+    pub flow: &'a Flow<'f, S>,
+    pub batch: &'a Batch,
+    pub span: Span,
+    pub how: Evaluation<'a>,
+    pub solve: Solve,
+    /// Those of this member.
+    pub blocks: Vec<Range<usize>>,
+    /// Held while terms are evaluated that one thread at a time may ask.
+    turn: Mutex<()>,
+}
+
+/// Where a block of rows arrived, on the host.
+pub(crate) struct End {
+    /// `rows × dim`.
+    pub x: Vec<f64>,
+    /// Change of ln p, per row.
+    pub log_density: Vec<f64>,
+    /// Transport cost per row, zeros where it was not wanted.
+    pub cost: Vec<f64>,
+}
+
+/// A block at the end of its way, from where it can go back.
+pub(crate) struct Carried<'b, S: Space> {
+    block: Box<dyn BlockField<S> + 'b>,
+    state: S::Array,
+    backward: Box<dyn Backward<S>>,
+}
+
+pub(crate) const ONCE: &str = "a stage is done once a session";
+pub(crate) const FROZEN: &str = "where work is done, the potential was frozen before";
+
+impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
+    /// Checks the batch, and finds out what the potential may know of the solve.
+    pub fn new(flow: &'a Flow<'f, S>, batch: &'a Batch, span: Span, how: Evaluation<'a>) -> Result<Self, Error> {
+        batch.check(flow.potential.dim(), flow.potential.context_dim())?;
+        let adaptive = flow.integrator.evaluations().is_none();
+        if adaptive && flow.potential.random_in_time() {
+            return Err(Error::AdaptivePerStage);
+        }
+        // Tolerances mean x: an adaptive solve is never in other coordinates.
+        let coordinates = if adaptive { Coordinates::X } else { flow.coordinates };
+        let blocks = how.blocks_of(flow.space, batch)?;
+        let solve = Solve {
+            rows: batch.of,
+            block_rows: blocks.iter().map(Range::len).max().unwrap_or(0),
+            key: how.key,
+            coordinates,
+            evaluations: flow.integrator.evaluations(),
+            laplacians: true,
+        };
+        Ok(Self { flow, batch, span, how, solve, blocks, turn: Mutex::new(()) })
+    }
+
+    /// The same solve with points in plain coordinates.
+    pub fn in_x(mut self) -> Self {
+        self.solve.coordinates = Coordinates::X;
+        self
+    }
+
+    /// A session for this solve, and the potential frozen in it, where the device captures such solves: of one block alone. `kind` tells
+    /// apart what is done with a solve.
+    pub fn session(&self, kind: CacheKey) -> Result<Option<SessionWithField<'f, S>>, Error> {
+        let ([rows], Some(graphs)) = (&self.blocks[..], self.flow.space.graphs()) else { return Ok(None) };
+        let Flow { potential, integrator, .. } = *self.flow;
+        let (Some(potential_key), Some(integrator_key)) = (potential.cache_key(), integrator.cache_key()) else {
+            return Ok(None);
+        };
+        let sizes = [self.solve.rows, rows.start, rows.end, potential.context_dim(), potential.draw_width(&self.solve)];
+        let key = sizes.into_iter().fold(kind, |key, size| key.with(size as u64));
+        let key = key.with(potential_key).with_key(&integrator_key).with(self.solve.coordinates as u64);
+        let key = key.with_bits(self.span.from).with_bits(self.span.to).with(self.how.team.size() as u64);
+        let parameters: Vec<_> = potential.parameters().into_iter().map(|p| &p.value).collect();
+        let Some(mut session) = graphs.session(self.flow.space, key, &parameters) else { return Ok(None) };
+        let mut field = None;
+        session.stage(&mut || {
+            field = Some(potential.freeze(&self.solve));
+            Ok(Outputs::none())
+        })?;
+        Ok(Some((session, field)))
+    }
+
+    /// A block of rows as the field takes it.
+    pub fn block(&self, session: &mut dyn Session<S>, rows: &Range<usize>) -> Block<S> {
+        let (potential, n) = (self.flow.potential, rows.len());
+        let x = session.input(n, potential.dim(), self.batch.numbers(&self.batch.x, rows));
+        let [context, draws] = [potential.context_dim(), potential.draw_width(&self.solve)];
+        let context = (context > 0).then(|| session.input(n, context, self.batch.numbers(&self.batch.context, rows)));
+        let draws = (draws > 0).then(|| session.input(n, draws, &potential.draw(&self.solve, rows.clone())));
+        Block { rows: rows.clone(), x, context, draws, times: None }
+    }
+
+    /// Carries a block to its end. What it comes back from is there where it is asked for and the session did not replay.
+    pub fn forward<'b>(
+        &self,
+        session: &mut dyn Session<S>,
+        field: Option<&'b dyn Field<S>>,
+        rows: &Range<usize>,
+        options: SolveOptions,
+    ) -> Result<(Option<Carried<'b, S>>, End), Error> {
+        let (space, integrator) = (self.flow.space, self.flow.integrator);
+        let (mut block, mut carried) = (Some(self.block(session, rows)), None);
+        let end = session.stage(&mut || {
+            let (mut block, state) = field.expect(FROZEN).enter(block.take().expect(ONCE));
+            let solution = integrator.solve(space, &mut *block, state, self.span, options)?;
+            let columns = std::iter::once(solution.log_density).chain(solution.cost).collect();
+            let x = match solution.backward {
+                None => block.leave(solution.state),
+                Some(backward) => {
+                    let x = block.leave(solution.state.clone());
+                    carried = Some(Carried { block, state: solution.state, backward });
+                    x
+                }
+            };
+            Ok(Outputs { arrays: vec![x], columns })
+        })?;
+        let log_density = space.download_column(&end.columns[0]);
+        let cost = end.columns.get(1).map_or_else(|| vec![0.0; log_density.len()], |cost| space.download_column(cost));
+        Ok((carried, End { x: space.download(&end.arrays[0]), log_density, cost }))
+    }
+
+    /// Takes a block back from its end. `then` gets the cotangent of its points at the start, by way of everything but their own term in
+    /// the loss, and the block's share of the gradient; it says what of them are outputs.
+    pub fn back(
+        &self,
+        session: &mut dyn Session<S>,
+        mut carried: Option<Carried<'_, S>>,
+        losses: &Losses,
+        then: &mut dyn FnMut(S::Array, Vec<Share<S>>) -> Outputs<S>,
+    ) -> Result<Outputs<S>, Error> {
+        let x_bar = session.input(losses.log_density.len(), self.flow.potential.dim(), &losses.end);
+        let log_density = session.input_column(&losses.log_density);
+        let cost = (!losses.cost.is_empty()).then(|| session.input_column(&losses.cost));
+        let mut bars = Some((x_bar, log_density, cost));
+        session.stage(&mut || {
+            let Carried { mut block, state, backward } = carried.take().expect(ONCE);
+            let (x_bar, log_density, cost) = bars.take().expect(ONCE);
+            let bar = SolutionCotangent { state: block.leave_pullback(&state, x_bar), log_density, cost };
+            let state_bar = backward.pull_back(self.flow.space, &mut *block, bar);
+            let (start_bar, share) = block.enter_pullback(state_bar);
+            Ok(then(start_bar, share))
+        })
+    }
+
+    /// Losses and cotangents of a block that arrived.
+    pub fn losses(&self, terms: &dyn BoundaryTerms, rows: &Range<usize>, end: &End) -> Result<Losses, Error> {
+        let batch = self.batch;
+        let weights = batch.shares(rows);
+        let endpoints = Endpoints {
+            dim: self.flow.potential.dim(),
+            first: rows.start,
+            start: batch.numbers(&batch.x, rows),
+            end: &end.x,
+            log_density: &end.log_density,
+            cost: &end.cost,
+            weights: &weights,
+            context: batch.numbers(&batch.context, rows),
+        };
+        let _turn = (!terms.concurrent()).then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        checked(terms, &endpoints)
+    }
+
+    /// Losses and cotangents of all rows of the whole batch together.
+    fn losses_of_all(&self, field: &dyn Field<S>, terms: &dyn BoundaryTerms) -> Result<Losses, Error> {
+        let (team, batch) = (self.how.team, self.batch);
+        let options = SolveOptions { backward: None, cost: terms.needs_cost() };
+        let ends = self.flow.space.map_blocks(self.blocks.clone(), |rows| {
+            Ok::<_, Error>(self.forward(&mut Direct(self.flow.space), Some(field), &rows, options)?.1)
+        });
+        let mut mine = End { x: Vec::new(), log_density: Vec::new(), cost: Vec::new() };
+        for end in ends {
+            let end = end?;
+            mine.x.extend(end.x);
+            mine.log_density.extend(end.log_density);
+            mine.cost.extend(end.cost);
+        }
+        let [start, end] = [team.gather(&batch.x)?, team.gather(&mine.x)?];
+        let [log_density, cost] = [team.gather(&mine.log_density)?, team.gather(&mine.cost)?];
+        let [weights, context] = [team.gather(&batch.shares(&batch.rows))?, team.gather(&batch.context)?];
+        let endpoints = Endpoints {
+            dim: self.flow.potential.dim(),
+            first: 0,
+            start: &start,
+            end: &end,
+            log_density: &log_density,
+            cost: &cost,
+            weights: &weights,
+            context: &context,
+        };
+        checked(terms, &endpoints)
+    }
+
+    /// Losses, and the gradient where it is asked for.
+    pub fn evaluate(&self, terms: &dyn BoundaryTerms) -> Result<Outcome<S>, Error> {
+        if let Some(outcome) = self.evaluate_captured(terms)? {
+            return Ok(outcome);
+        }
+        let (space, gradient) = (self.flow.space, self.how.gradient);
+        let field = self.flow.potential.freeze(&self.solve);
+        let of_all = terms.couples_rows().then(|| self.losses_of_all(&*field, terms)).transpose()?;
+        if let (Some(of_all), false) = (&of_all, gradient) {
+            return Ok(Outcome { losses: of_all.losses.clone(), gradient: None });
+        }
+        let options = SolveOptions { backward: gradient.then_some(self.flow.memory), cost: terms.needs_cost() };
+        let blocks = space.map_blocks(self.blocks.clone(), |rows| {
+            let session: &mut dyn Session<S> = &mut Direct(space);
+            let (carried, end) = self.forward(session, Some(&*field), &rows, options)?;
+            let losses = match &of_all {
+                Some(of_all) => of_all.of_rows(&rows, self.flow.potential.dim()),
+                None => self.losses(terms, &rows, &end)?,
+            };
+            let mut found = None;
+            if carried.is_some() {
+                self.back(session, carried, &losses, &mut |_, share| {
+                    found = Some(share);
+                    Outputs::none()
+                })?;
+            }
+            Ok((losses.losses, found))
+        });
+        gather(space, &*field, blocks, self.how.team)
+    }
+
+    /// The same in a session of the device, where it has one.
+    fn evaluate_captured(&self, terms: &dyn BoundaryTerms) -> Result<Option<Outcome<S>>, Error> {
+        if terms.couples_rows() {
+            return Ok(None);
+        }
+        let (space, cost) = (self.flow.space, terms.needs_cost());
+        let memory = self.how.gradient.then_some(self.flow.memory);
+        let kind = kind_of_solve(memory, cost);
+        let Some((mut session, field)) = self.session(kind)? else { return Ok(None) };
+        let (rows, options) = (&self.blocks[0], SolveOptions { backward: memory, cost });
+        let (carried, end) = self.forward(&mut *session, field.as_deref(), rows, options)?;
+        let losses = self.losses(terms, rows, &end)?;
+        let mut gradient = None;
+        if memory.is_some() {
+            let shares = self.back(&mut *session, carried, &losses, &mut |_, shares| Outputs {
+                arrays: shares.into_iter().map(Share::into_sum).collect(),
+                columns: Vec::new(),
+            })?;
+            let mut sums = shares.arrays;
+            if self.how.team.size() > 1 {
+                for sum in &mut sums {
+                    let ((rows, cols), mine) = (space.shape(sum), space.download(sum));
+                    *sum = session.input(rows, cols, &self.how.team.sum(&[mine], space.precision())?);
+                }
+            }
+            let mut sums = Some(sums.into_iter().map(Share::of).collect());
+            let found = session.stage(&mut || {
+                let arrays = field.as_deref().expect(FROZEN).gradient(sums.take().expect(ONCE));
+                Ok(Outputs { arrays, columns: Vec::new() })
+            })?;
+            gradient = Some(found.arrays.to_vec());
+        }
+        session.finish();
+        Ok(Some(Outcome { losses: self.how.team.gather(&losses.losses)?, gradient }))
+    }
+}
+
+/// A session with the potential frozen in it, unless it is replayed.
+pub(crate) type SessionWithField<'f, S> = (Box<dyn Session<S> + 'f>, Option<Box<dyn Field<S> + 'f>>);
+
+/// The beginning of the key of a solve for points, ln p and what is asked for beside them.
+pub(crate) fn kind_of_solve(memory: Option<Memory>, cost: bool) -> CacheKey {
+    let keeps = match memory {
+        None => 0,
+        Some(Memory::Stages) => 1,
+        Some(Memory::Starts) => 2,
+    };
+    CacheKey::new().with(KIND_OF_SOLVE).with(keeps).with(cost.into())
+}
+
+/// The first number of the keys of solves: what is carried along.
+const KIND_OF_SOLVE: u64 = 0;
+/// Points carried along with their scores, see [`Flow::transport_score`].
+pub(crate) const KIND_OF_SCORE: u64 = 1;
+
+/// The terms' losses and cotangents, if there are as many as there should be.
+fn checked(terms: &dyn BoundaryTerms, rows: &Endpoints<'_>) -> Result<Losses, Error> {
+    let losses = terms.evaluate(rows)?;
+    let n = rows.log_density.len();
+    let found = vec![losses.losses.len(), losses.end.len(), losses.log_density.len(), losses.cost.len()];
+    let expected = vec![n, n * rows.dim, n, if terms.needs_cost() { n } else { 0 }];
+    if found == expected {
+        return Ok(losses);
+    }
+    Err(Error::Shape { what: "the losses of the boundary terms".into(), found, expected })
+}
+
+impl Losses {
+    /// Those of some rows.
+    fn of_rows(&self, rows: &Range<usize>, dim: usize) -> Self {
+        Self {
+            losses: self.losses[rows.clone()].to_vec(),
+            end: self.end[rows.start * dim..rows.end * dim].to_vec(),
+            log_density: self.log_density[rows.clone()].to_vec(),
+            cost: if self.cost.is_empty() { Vec::new() } else { self.cost[rows.clone()].to_vec() },
+        }
+    }
+}
+
+/// Losses of a block's rows and, where asked for, its share of the gradient.
+pub(crate) type BlockResult<S> = Result<(Vec<f64>, Option<Vec<Share<S>>>), Error>;
+
+/// The losses of all rows in their order, and the gradient from the sum of the blocks' shares.
+pub(crate) fn gather<S: Space>(
+    space: &S,
+    field: &dyn Field<S>,
+    blocks: Vec<BlockResult<S>>,
+    team: &dyn Team,
+) -> Result<Outcome<S>, Error> {
+    let (mut losses, mut shares) = (Vec::new(), Vec::new());
+    for block in blocks {
+        let (of_block, share) = block?;
+        losses.extend(of_block);
+        shares.extend(share);
+    }
+    let losses = team.gather(&losses)?;
+    if shares.is_empty() {
+        return Ok(Outcome { losses, gradient: None });
+    }
+    let sums = if team.size() == 1 { sum(space, shares) } else { sum_of_team(space, shares, team)? };
+    Ok(Outcome { losses, gradient: Some(field.gradient(sums)) })
+}
+
+/// The sum of blocks' shares, in the order of the blocks.
+fn sum<S: Space>(space: &S, shares: Vec<Vec<Share<S>>>) -> Vec<Share<S>> {
+    let add = |mut sums: Vec<Share<S>>, later: Vec<Share<S>>| {
+        sums.iter_mut().zip(later).for_each(|(sum, later)| sum.add(space, later));
+        sums
+    };
+    shares.into_iter().reduce(add).unwrap_or_default()
+}
+
+/// The same over the blocks of all members: numbers go by way of the host.
+fn sum_of_team<S: Space>(space: &S, shares: Vec<Vec<Share<S>>>, team: &dyn Team) -> Result<Vec<Share<S>>, Error> {
+    let slots = shares.first().map_or(0, Vec::len);
+    let slot = |k: usize| {
+        let of_blocks = || shares.iter().map(|share| &share[k]);
+        let sums: Vec<_> = of_blocks().filter_map(|share| share.sum.as_ref()).collect();
+        let sum = sums.first().map(|first| {
+            let (rows, cols) = space.shape(first);
+            let mine: Vec<_> = sums.iter().map(|sum| space.download(sum)).collect();
+            Ok::<_, Error>(space.upload(rows, cols, &team.sum(&mine, space.precision())?))
+        });
+        let factors = of_blocks().flat_map(|share| &share.factors).flat_map(|(left, right)| [left, right]);
+        // Rows, columns and numbers of each factor.
+        let mine: Vec<f64> = factors
+            .flat_map(|factor| {
+                let (rows, cols) = space.shape(factor);
+                [rows as f64, cols as f64].into_iter().chain(space.download(factor))
+            })
+            .collect();
+        let (all, mut factors) = (team.gather(&mine)?, Vec::new());
+        let mut rest = &all[..];
+        while let [rows, cols, numbers @ ..] = rest {
+            let (rows, cols) = (*rows as usize, *cols as usize);
+            let (of_factor, behind) = numbers.split_at(rows * cols);
+            factors.push(space.upload(rows, cols, of_factor));
+            rest = behind;
+        }
+        let mut factors = factors.into_iter();
+        let pairs = std::iter::from_fn(|| Some((factors.next()?, factors.next()?)));
+        Ok(Share { factors: pairs.collect(), sum: sum.transpose()? })
+    };
+    (0..slots).map(slot).collect()
+}
+
+impl<S: Space> Flow<'_, S> {
+    /// The three calls that an objective is made of, over a whole batch: the solve, the boundary terms, and the pullback where the
+    /// gradient is wanted. The loss is `Σ_r weight_r · loss_r` with the losses of the terms.
+    ///
+    /// A loss that is a sum over rows is worked through block by block, so that memory does not grow with the batch; one that
+    /// [couples rows](BoundaryTerms::couples_rows) is solved twice.
+    ///
+    /// # Errors
+    /// Those of the integrator and of the terms; [`Error::Shape`] when the batch does not fit. Non-finite losses are returned, not refused.
+    pub fn evaluate_terms(
+        &self,
+        direction: Direction,
+        terms: &dyn BoundaryTerms,
+        batch: &Batch,
+        how: &Evaluation<'_>,
+    ) -> Result<Outcome<S>, Error> {
+        let solver = Solver::new(self, batch, self.span(direction), *how)?;
+        // The cost is a norm of ∇φ, which only plain coordinates have as their velocity.
+        let solver = if terms.needs_cost() { solver.in_x() } else { solver };
+        solver.evaluate(terms)
+    }
+}
+
+/// The session of a solve that is done in the ordinary way.
+pub(crate) struct Direct<'a, S>(pub &'a S);
+
+impl<S: Space> Session<S> for Direct<'_, S> {
+    fn input(&mut self, rows: usize, cols: usize, values: &[f64]) -> S::Array {
+        self.0.upload(rows, cols, values)
+    }
+
+    fn input_column(&mut self, values: &[f64]) -> S::Column {
+        self.0.upload_column(values)
+    }
+
+    fn stage(&mut self, work: &mut dyn FnMut() -> Result<Outputs<S>, Error>) -> Result<Outputs<S>, Error> {
+        work()
+    }
+
+    fn finish(self: Box<Self>) {}
+}

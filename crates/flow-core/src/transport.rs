@@ -1,0 +1,86 @@
+//! Points carried through a flow: samples, base coordinates and log-densities.
+
+use crate::batch::Batch;
+use crate::energy::standard_normal_log_density;
+use crate::error::Error;
+use crate::flow::{Direction, Flow};
+use crate::integrate::{SolveOptions, Span};
+use crate::rng::RngKey;
+use crate::solve::{Direct, Evaluation, Solver, kind_of_solve};
+use crate::space::Space;
+
+/// Points carried from one time to another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transported {
+    /// The points at the end, `rows × dim`, row by row.
+    pub x: Vec<f64>,
+    /// Change of ln p on the way, per row.
+    pub log_density: Vec<f64>,
+}
+
+impl<S: Space> Flow<'_, S> {
+    /// Carries points (`rows × dim`, row by row) over a span of time.
+    ///
+    /// # Errors
+    /// As [`Flow::transport_batch`].
+    pub fn transport(&self, x: &[f64], span: Span, key: RngKey) -> Result<Transported, Error> {
+        self.transport_batch(&Batch::new(x.to_vec(), self.potential.dim())?, span, key)
+    }
+
+    /// Carries the rows of a whole batch, with their context, over a span of time.
+    ///
+    /// # Errors
+    /// Those of the integrator; [`Error::Shape`] when the batch does not fit the potential; [`Error::NonFinite`] when the result is not
+    /// finite.
+    pub fn transport_batch(&self, batch: &Batch, span: Span, key: RngKey) -> Result<Transported, Error> {
+        let mut out = Transported { x: Vec::with_capacity(batch.x.len()), log_density: Vec::with_capacity(batch.of) };
+        if batch.of == 0 {
+            return Ok(out);
+        }
+        let solver = Solver::new(self, batch, span, Evaluation::new(key))?;
+        let options = SolveOptions::default();
+        if let Some((mut session, field)) = solver.session(kind_of_solve(None, false))? {
+            let (_, end) = solver.forward(&mut *session, field.as_deref(), &batch.rows, options)?;
+            (out.x, out.log_density) = (end.x, end.log_density);
+            session.finish();
+        } else {
+            let field = self.potential.freeze(&solver.solve);
+            let blocks = self.space.map_blocks(solver.blocks.clone(), |rows| {
+                Ok::<_, Error>(solver.forward(&mut Direct(self.space), Some(&*field), &rows, options)?.1)
+            });
+            for end in blocks {
+                let end = end?;
+                out.x.extend(end.x);
+                out.log_density.extend(end.log_density);
+            }
+        }
+        all_finite(out.x.iter().chain(&out.log_density))?;
+        Ok(out)
+    }
+
+    /// ln p(x, T) of every row of `x` under the model.
+    ///
+    /// # Errors
+    /// As [`Flow::transport_batch`].
+    pub fn log_density(&self, x: &[f64], key: RngKey) -> Result<Vec<f64>, Error> {
+        self.log_density_of(&Batch::new(x.to_vec(), self.potential.dim())?, key)
+    }
+
+    /// ln p(x, T | context) of every row of a whole batch.
+    ///
+    /// # Errors
+    /// As [`Flow::transport_batch`].
+    pub fn log_density_of(&self, batch: &Batch, key: RngKey) -> Result<Vec<f64>, Error> {
+        let base = self.transport_batch(batch, self.span(Direction::Backward), key)?;
+        let rows = base.x.chunks_exact(self.potential.dim()).zip(&base.log_density);
+        Ok(rows.map(|(z, change)| standard_normal_log_density(z) - change).collect())
+    }
+}
+
+/// [`Error::NonFinite`] unless all numbers of an integrated state are finite.
+pub(crate) fn all_finite<'a>(mut numbers: impl Iterator<Item = &'a f64>) -> Result<(), Error> {
+    match numbers.all(|v| v.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::NonFinite { what: "the integrated state", place: String::new() }),
+    }
+}
