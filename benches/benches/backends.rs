@@ -1,5 +1,5 @@
-//! Which backend is how fast? The same work on every backend, device and precision of this build and machine, in one run:
-//! field, pullback, likelihood, training step and sampling of the paper's two models; one table at the end.
+//! Which backend is how fast? The same work on every backend, device and precision of this build and machine, in one
+//! run: field, pullback, likelihood, training step and sampling of the paper's two models; one table at the end.
 //!
 //! Identifiers end in `backend-precision`, so that `-- f32` or `-- ising` measures a part.
 

@@ -1,8 +1,9 @@
-//! What do saturated units cost? A sigmoid far from zero has derivatives near the least positive number, whose products with other
-//! small numbers are denormal, and processors take a hundred cycles or more for those. Workers treat them as zero.
+//! What do saturated units cost? A sigmoid far from zero has derivatives near the least positive number, whose products
+//! with other small numbers are denormal, and processors take a hundred cycles or more for those. Workers treat them as
+//! zero.
 //!
-//! The same pullbacks, of the MNIST model, with ordinary and with saturated units, by workers as they are and by workers that
-//! were told to keep denormal numbers.
+//! The same pullbacks, of the MNIST model, with ordinary and with saturated units, by workers as they are and by
+//! workers that were told to keep denormal numbers.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ const STAGES: u64 = 10;
 #[cfg(target_arch = "x86_64")]
 fn keep_denormals(keep: bool) {
     let mut control = 0u32;
-    // Bits 15 and 6 of MXCSR.
-    // SAFETY: reads and writes this thread's own control register through a valid pointer; rounding mode and exception masks stay.
+    // Bits 15 and 6 of MXCSR. SAFETY: reads and writes this thread's own control register through a valid pointer;
+    // rounding mode and exception masks stay.
     unsafe {
         std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
         control = if keep { control & !0x8040 } else { control | 0x8040 };

@@ -1,5 +1,5 @@
-//! One figure of one backend in a process of its own, so that its peak memory can be told: `benches/compare.py` runs it for every row
-//! of its table.
+//! One figure of one backend in a process of its own, so that its peak memory can be told: `benches/compare.py` runs it
+//! for every row of its table.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -12,10 +12,9 @@ use flow_core::{Adam, AdamSettings, Coordinates, Memory, Potential, Space};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures one question on one backend and prints one line:
-/// `BACKEND MODEL QUESTION step_s SECONDS cpu_s SECONDS peak_mib MEMORY gflop OPERATIONS` (median seconds, mean seconds of all threads
-/// together, which other programs on the machine disturb less, peak resident memory of the process, billions of operations in the matrix
-/// products).
+/// Measures one question on one backend and prints one line: `BACKEND MODEL QUESTION step_s SECONDS cpu_s SECONDS
+/// peak_mib MEMORY gflop OPERATIONS` (median seconds, mean seconds of all threads together, which other programs on the
+/// machine disturb less, peak resident memory of the process, billions of operations in the matrix products).
 #[derive(Parser)]
 #[command(name = "measure")]
 struct Arguments {
@@ -121,7 +120,8 @@ fn measure<S: Space>(arguments: &Arguments, configuration: &Configuration, space
     report(arguments, seconds, configuration.giga_operations(gradient));
 }
 
-/// The general product of the crate `gemm` on all cores: with libtorch's, measured by the script, what "a large product" means.
+/// The general product of the crate `gemm` on all cores: with libtorch's, measured by the script, what "a large
+/// product" means.
 fn product(arguments: &Arguments) {
     const SIZE: usize = 2048;
     let (a, b, mut c) = (vec![0.5f32; SIZE * SIZE], vec![0.25f32; SIZE * SIZE], vec![0.0f32; SIZE * SIZE]);

@@ -1,5 +1,5 @@
-//! How does the cost of a training step grow with dimension, hidden units, rows, steps and threads? Exponents fitted to measured
-//! times, beside those that the arithmetic has, and a picture.
+//! How does the cost of a training step grow with dimension, hidden units, rows, steps and threads? Exponents fitted to
+//! measured times, beside those that the arithmetic has, and a picture.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ use plotters::style::{FontStyle, register_font};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Times training steps of the paper's kind of potential on backend-ndarray (32 bits) while one size is changed, and fits
-/// `seconds = c · size^exponent`.
+/// Times training steps of the paper's kind of potential on backend-ndarray (32 bits) while one size is changed, and
+/// fits `seconds = c · size^exponent`.
 #[derive(Parser)]
 struct Arguments {
     /// The picture, an SVG.
@@ -38,7 +38,8 @@ struct Arguments {
 struct Series {
     name: &'static str,
     coordinates: Coordinates,
-    /// The exponent of the matrix products. Where they do not grow with the size, or not alone, it is that of the greatest part.
+    /// The exponent of the matrix products. Where they do not grow with the size, or not alone, it is that of the
+    /// greatest part.
     expected: f64,
     cases: Vec<(f64, Configuration, usize)>,
 }

@@ -30,7 +30,8 @@ pub struct Configuration {
 pub const MNIST: Configuration =
     Configuration { name: "mnist", dim: 784, hidden: 1024, batch: 100, steps: 100, duration: 10.0 };
 
-/// Variational free energy: ln cosh without bias, integrated from base to data, a symmetry of the lattice drawn for every row and stage.
+/// Variational free energy: ln cosh without bias, integrated from base to data, a symmetry of the lattice drawn for
+/// every row and stage.
 pub const ISING: Configuration =
     Configuration { name: "ising", dim: 256, hidden: 512, batch: 64, steps: 50, duration: 5.0 };
 

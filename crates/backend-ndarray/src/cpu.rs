@@ -12,15 +12,15 @@ use crate::Real;
 use crate::arrays::{column, numbers, numbers_mut, zeros};
 use crate::real::product;
 
-/// The least and the greatest number of rows of a block of a large batch. Each block reads the potential's matrices once per
-/// stage, so high blocks need less of the memory; low ones give work to more threads.
+/// The least and the greatest number of rows of a block of a large batch. Each block reads the potential's matrices
+/// once per stage, so high blocks need less of the memory; low ones give work to more threads.
 const BLOCK_ROWS: [usize; 2] = [8, 32];
 
 /// Blocks of a large batch are a multiple of this many, so that two or four threads have equally much to do.
 const BLOCKS: usize = 4;
 
-/// Blocks that so many rows are cut into, equally high but for one row. (With blocks of 16 rows and a rest of 4, for a batch of 100,
-/// one of two threads would have 64 rows to do and the other 36.)
+/// Blocks that so many rows are cut into, equally high but for one row. (With blocks of 16 rows and a rest of 4, for a
+/// batch of 100, one of two threads would have 64 rows to do and the other 36.)
 fn blocks(rows: usize) -> usize {
     let most = rows.div_ceil(BLOCK_ROWS[0]);
     if most <= BLOCKS { most } else { BLOCKS * rows.div_ceil(BLOCKS * BLOCK_ROWS[1]) }
@@ -72,7 +72,8 @@ impl<T: Real> Cpu<T> {
         self.pool.install(work)
     }
 
-    /// `out ← keep · out + a · b` with the columns of the result shared among the threads; the cut is the same for any number of them.
+    /// `out ← keep · out + a · b` with the columns of the result shared among the threads; the cut is the same for any
+    /// number of them.
     pub(crate) fn product(&self, mut out: ArrayViewMut2<'_, T>, keep: f64, a: ArrayView2<'_, T>, b: ArrayView2<'_, T>) {
         let blocks: Vec<_> = out
             .axis_chunks_iter_mut(Axis(1), PRODUCT_COLUMNS)
@@ -81,7 +82,8 @@ impl<T: Real> Cpu<T> {
         self.pool.install(|| blocks.into_par_iter().for_each(|(out, b)| product(out, keep, a, b)));
     }
 
-    /// Element-wise work on the same pieces of several matrices of one shape, shared among the threads where they are large.
+    /// Element-wise work on the same pieces of several matrices of one shape, shared among the threads where they are
+    /// large.
     fn pieces<const N: usize>(
         &self,
         out: &mut Array2<T>,
@@ -145,8 +147,8 @@ impl<T: Real> Cpu<T> {
 #[cfg(target_arch = "x86_64")]
 fn flush_denormals() {
     let mut control = 0u32;
-    // Bits 15 and 6 of MXCSR: flush results to zero, take operands as zero.
-    // SAFETY: reads and writes this thread's own control register through a valid pointer; rounding mode and exception masks stay.
+    // Bits 15 and 6 of MXCSR: flush results to zero, take operands as zero. SAFETY: reads and writes this thread's own
+    // control register through a valid pointer; rounding mode and exception masks stay.
     unsafe {
         std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
         control |= 0x8040;

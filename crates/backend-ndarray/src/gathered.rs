@@ -21,10 +21,12 @@ struct Factors<T> {
     right: Array2<T>,
 }
 
-/// At most so many columns of the right factor are multiplied with all of the left one before the next: they stay in the second cache.
+/// At most so many columns of the right factor are multiplied with all of the left one before the next: they stay in
+/// the second cache.
 const RIGHT_COLUMNS: usize = 192;
 
-/// Factors one below the other that are not yet multiplied, and the sum of the products of those that were there before.
+/// Factors one below the other that are not yet multiplied, and the sum of the products of those that were there
+/// before.
 struct Many<T: 'static> {
     tall: Tall<T>,
     capacity: usize,
@@ -34,11 +36,11 @@ struct Many<T: 'static> {
 enum Tall<T: 'static> {
     /// As matrices, for the general product.
     Plain { factors: Factors<T>, sum: Array2<T> },
-    /// Laid out for tiles of the sum: the left factor in panels of a tile's width, the right one in panels of its height, and the sum
-    /// tile after tile in the order in which they are visited.
+    /// Laid out for tiles of the sum: the left factor in panels of a tile's width, the right one in panels of its
+    /// height, and the sum tile after tile in the order in which they are visited.
     Tiled { tiles: Tiles<T>, left: Panels<T>, right: Panels<T>, sum: Lines<T> },
-    /// For matrix units, whose left factor are the columns of the right one here, as our matrices lie column by column; the other factor in
-    /// rows, as they take it.
+    /// For matrix units, whose left factor are the columns of the right one here, as our matrices lie column by column;
+    /// the other factor in rows, as they take it.
     Pieces { tiles: Tiles<T>, of: InUnits<T>, pieces: (Left, Right), left: Array2<T>, right: Array2<T>, sum: Array2<T> },
 }
 
@@ -99,8 +101,8 @@ impl<T: Real> Gathered<T> {
         }
     }
 
-    /// The block's share of the sum: as factors where it has so few products that those of all blocks are better made together, in
-    /// [`whole_sum`].
+    /// The block's share of the sum: as factors where it has so few products that those of all blocks are better made
+    /// together, in [`whole_sum`].
     pub(crate) fn finish(self) -> Share<Cpu<T>> {
         match self.many {
             Some(many) => Share::of(many.finish()),
@@ -214,7 +216,8 @@ impl<T: Real> Many<T> {
     }
 }
 
-/// The tiles of a sum, with the panels of the left and of the right factor that each belongs to, in the order in which they lie.
+/// The tiles of a sum, with the panels of the left and of the right factor that each belongs to, in the order in which
+/// they lie.
 fn tiles_of<'a, T: Real>(
     tiles: &Tiles<T>,
     left: usize,

@@ -24,8 +24,8 @@ pub trait Kernels: Sized {
     /// `out ← s ⊙ v`, and `laplacian_r ← laplacian_r + Σ_j f''_rj (v n)_j` where asked for.
     fn forward(block: ForwardBlock<'_, Self>, activation: Activation);
 
-    /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and `l_bar` of l:
-    /// `a_bar ← v f'' u + l_bar v n f'''`, and summed over the rows `b ← Σ a_bar`, `v ← Σ (s u + l_bar n f'')`, `n ← Σ l_bar v f''`.
+    /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and `l_bar` of l: `a_bar ← v f'' u +
+    /// l_bar v n f'''`, and summed over the rows `b ← Σ a_bar`, `v ← Σ (s u + l_bar n f'')`, `n ← Σ l_bar v f''`.
     fn backward(block: BackwardBlock<'_, Self>, activation: Activation);
 }
 
@@ -81,7 +81,8 @@ pub(crate) fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
     if LN_COSH { (T::one() - s) * (T::one() + s) } else { s * (T::one() - s) }
 }
 
-/// The cotangent `v (f'' u + bent f''')` of an argument of f, from `s = f'`; u is the cotangent of `v s`, `bent` that of `v f''`.
+/// The cotangent `v (f'' u + bent f''')` of an argument of f, from `s = f'`; u is the cotangent of `v s`, `bent` that
+/// of `v f''`.
 #[inline(always)]
 pub(crate) fn argument_bar<T: Real, const LN_COSH: bool>(s: T, u: T, bent: T, v: T) -> T {
     let (f2, two) = (curvature::<T, LN_COSH>(s), T::of(2.0));
@@ -286,8 +287,8 @@ fn value_and_slope_f64(a: f64, ln_cosh: bool) -> (f64, f64) {
     (f.value(a), slope_f64(a, ln_cosh))
 }
 
-/// As [`Activation::value`], with `ln(1 + e) = 2 artanh(e / (2 + e))` by its series: the argument is at most a third, the first term
-/// left out below 2e-9 relative.
+/// As [`Activation::value`], with `ln(1 + e) = 2 artanh(e / (2 + e))` by its series: the argument is at most a third,
+/// the first term left out below 2e-9 relative.
 #[inline(always)]
 fn value_and_slope_f32(a: f32, ln_cosh: bool) -> (f32, f32) {
     let e = exp_f32(if ln_cosh { -2.0 * a.abs() } else { -a.abs() });

@@ -54,8 +54,9 @@ pub trait LatticeKernels: Sized {
         activation: Activation,
     ) -> Self;
 
-    /// Pullback of [`LatticeKernels::weigh`] for the cotangents `u` of its output and `l_bar` of its sum: `u` becomes that of the
-    /// argument of f, `ā = v (f'' u + l̄ n f''')`. `a0` are the arguments before gain and offset, where the gain's cotangent is wanted.
+    /// Pullback of [`LatticeKernels::weigh`] for the cotangents `u` of its output and `l_bar` of its sum: `u` becomes
+    /// that of the argument of f, `ā = v (f'' u + l̄ n f''')`. `a0` are the arguments before gain and offset, where the
+    /// gain's cotangent is wanted.
     fn weigh_back(
         s: &[Pair<Self>],
         a0: Option<&[Pair<Self>]>,
@@ -135,8 +136,8 @@ fn weigh_back<T: Real, const LN_COSH: bool>(
     }
 }
 
-/// Some sites of [`weigh_back`]; the sums are of `s u`, `f''`, ā and `ā a₀`. Every loop fills one array, which is what the compiler makes
-/// vectors of.
+/// Some sites of [`weigh_back`]; the sums are of `s u`, `f''`, ā and `ā a₀`. Every loop fills one array, which is what
+/// the compiler makes vectors of.
 #[inline(always)]
 fn sites_back<T: Real, const LN_COSH: bool, const LANES: usize>(
     s: &[T; LANES],

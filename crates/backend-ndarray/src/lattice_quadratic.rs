@@ -9,11 +9,11 @@ use rustfft::num_complex::Complex;
 use crate::torus::Torus;
 use crate::{Cpu, Real};
 
-/// `φ(x, t) = ½ xᵀ C(t) x`, C symmetric and the same at every site of a periodic lattice: `C = F† diag(c_k(t)) F` with real `c_k = c_−k`.
-/// `∇φ = C x`, `∇²φ = Σ_k c_k`. Carries Gaussian fields into Gaussian fields.
+/// `φ(x, t) = ½ xᵀ C(t) x`, C symmetric and the same at every site of a periodic lattice: `C = F† diag(c_k(t)) F` with
+/// real `c_k = c_−k`. `∇φ = C x`, `∇²φ = Σ_k c_k`. Carries Gaussian fields into Gaussian fields.
 ///
-/// Parameter: `eigenvalue` (M × classes), one class for each pair of wave numbers k and −k, in the order of `k · cols + l` of the smaller; it
-/// starts at zero.
+/// Parameter: `eigenvalue` (M × classes), one class for each pair of wave numbers k and −k, in the order of `k · cols +
+/// l` of the smaller; it starts at zero.
 pub struct LatticeQuadratic<T: Real> {
     torus: Torus<T>,
     time: TimeBasis,

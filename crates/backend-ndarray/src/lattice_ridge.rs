@@ -1,4 +1,5 @@
-//! Ridge functions of whole-lattice kernels, moved over every site: `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`.
+//! Ridge functions of whole-lattice kernels, moved over every site: `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s +
+//! b_c(t))`.
 
 use flow_core::{
     Block, BlockField, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, Potential, Residuals,
@@ -12,14 +13,13 @@ use crate::lattice_kernels::{CoefficientSums, Coefficients, Pair};
 use crate::torus::Torus;
 use crate::{Cpu, Real};
 
-/// `φ(x, t) = Σ_c v_c(t) Σ_s f(a_cs)`, `a_cs = g_c(t) u_cs + b_c(t)`, `u_cs = (w_c ⋆ x)_s = Σ_i w_ci x_{s+i}`: every kernel
-/// covers the whole periodic lattice and is moved to every site, so φ is exactly symmetric under translations, and under `x → −x`
-/// with ln cosh and no offsets. `∇²φ = Σ_c v_c g_c² ‖w_c‖² Σ_s f''(a_cs)`.
+/// `φ(x, t) = Σ_c v_c(t) Σ_s f(a_cs)`, `a_cs = g_c(t) u_cs + b_c(t)`, `u_cs = (w_c ⋆ x)_s = Σ_i w_ci x_{s+i}`: every
+/// kernel covers the whole periodic lattice and is moved to every site, so φ is exactly symmetric under translations,
+/// and under `x → −x` with ln cosh and no offsets. `∇²φ = Σ_c v_c g_c² ‖w_c‖² Σ_s f''(a_cs)`.
 ///
-/// Parameters: `weight` (kernels × N), of which `w = envelope ⊙ weight` is averaged over a group where there is one, `amplitude`, `gain`
-/// and, where there is one, `bias` (M × kernels each).
-/// Products with kernels are made by Fourier transforms, of two kernels at a time: one is the real part of a complex field,
-/// the other its imaginary part.
+/// Parameters: `weight` (kernels × N), of which `w = envelope ⊙ weight` is averaged over a group where there is one,
+/// `amplitude`, `gain` and, where there is one, `bias` (M × kernels each). Products with kernels are made by Fourier
+/// transforms, of two kernels at a time: one is the real part of a complex field, the other its imaginary part.
 pub struct LatticeRidge<T: Real> {
     settings: LatticeRidgeSettings,
     torus: Torus<T>,

@@ -1,9 +1,9 @@
 //! Monge-Ampère flows on the CPU in pure Rust, in 32 or 64 bits.
 //!
 //! [`Cpu`] is the [`flow_core::Space`]; [`Ridge`] is the paper's one-hidden-layer potential, which can depend on time.
-//! [`TwoLayer`] has two, and [`Quadratic`], [`FullQuadratic`] and [`Separable`] are further terms for a [`flow_core::Sum`].
-//! Rows of a batch are cut into blocks that run on a pool of threads from the start of a solve to its end;
-//! the cut depends on the batch alone, so results are the same at any number of threads.
+//! [`TwoLayer`] has two, and [`Quadratic`], [`FullQuadratic`] and [`Separable`] are further terms for a
+//! [`flow_core::Sum`]. Rows of a batch are cut into blocks that run on a pool of threads from the start of a solve to
+//! its end; the cut depends on the batch alone, so results are the same at any number of threads.
 
 mod arrays;
 mod cpu;

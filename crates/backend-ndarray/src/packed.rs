@@ -29,19 +29,19 @@ pub(crate) fn lines_of_zeros<T: Real>(count: usize) -> Lines<T> {
     AVec::from_iter(LINE, std::iter::repeat_n(T::zero(), count))
 }
 
-/// Adds `left · panel` to a tile: `depth` rows of the panel, `stride` from one column of the left factor to the next, and the
-/// tile's own numbers, row by row.
+/// Adds `left · panel` to a tile: `depth` rows of the panel, `stride` from one column of the left factor to the next,
+/// and the tile's own numbers, row by row.
 ///
 /// # Safety
-/// `left` is valid for `ROWS` numbers at every of `depth` multiples of the stride, `panel` for `depth` and `tile` for `ROWS` times
-/// the width of a panel; the processor has the instructions.
+/// `left` is valid for `ROWS` numbers at every of `depth` multiples of the stride, `panel` for `depth` and `tile` for
+/// `ROWS` times the width of a panel; the processor has the instructions.
 pub type Tile<T> = unsafe fn(depth: usize, left: *const T, stride: usize, panel: *const T, tile: *mut T);
 
 /// `to[j · to_stride + i] ← from[i · from_stride + j]` for `i < lines`, `j < length`.
 ///
 /// # Safety
-/// `from` is valid for `length` numbers at each of `lines` multiples of its stride, `to` for `lines` numbers at each of `length`
-/// multiples of its own; the processor has AVX.
+/// `from` is valid for `length` numbers at each of `lines` multiples of its stride, `to` for `lines` numbers at each of
+/// `length` multiples of its own; the processor has AVX.
 pub type Transpose<T> =
     unsafe fn(from: *const T, from_stride: usize, to: *mut T, to_stride: usize, lines: usize, length: usize);
 
@@ -56,7 +56,8 @@ pub struct Tiles<T: 'static> {
 
 /// The precisions that have tiles.
 pub trait Tiled: Sized + 'static {
-    /// Those that this processor can compute, the fastest first: none without vectors and fused multiplication and addition.
+    /// Those that this processor can compute, the fastest first: none without vectors and fused multiplication and
+    /// addition.
     fn all_tiles() -> Vec<Tiles<Self>>;
 
     /// The fastest for this processor.
@@ -75,8 +76,8 @@ pub struct InUnits<T: 'static> {
     pub(crate) singles_mut: fn(&mut [T]) -> &mut [f32],
 }
 
-/// Tiles for one precision and one set of instructions: two vectors of columns, and as many rows as leave registers for two loads and
-/// a broadcast, 6 of 16 and 14 of 32.
+/// Tiles for one precision and one set of instructions: two vectors of columns, and as many rows as leave registers for
+/// two loads and a broadcast, 6 of 16 and 14 of 32.
 #[cfg(target_arch = "x86_64")]
 macro_rules! tile {
     ($name:ident, $features:literal, $t:ty, $lanes:literal, $load:ident, $splat:ident, $fused:ident, $store:ident) => {
@@ -172,10 +173,10 @@ impl Tiled for f64 {
 
 /// A right factor laid out for products with many short left ones.
 ///
-/// Blocks of rows are cut so that a core can take any number of them, which leaves heights that vectors do not divide (25 of a batch
-/// of 100). So vectors run along the columns, which belong to the right factor and whose count is large, and the rows of a tile are
-/// broadcast. Where the processor has no such tiles, the general product serves; where it has matrix units too, they do what is large
-/// enough for them.
+/// Blocks of rows are cut so that a core can take any number of them, which leaves heights that vectors do not divide
+/// (25 of a batch of 100). So vectors run along the columns, which belong to the right factor and whose count is large,
+/// and the rows of a tile are broadcast. Where the processor has no such tiles, the general product serves; where it
+/// has matrix units too, they do what is large enough for them.
 pub(crate) struct Packed<T: Real> {
     layout: Layout<T>,
     shape: (usize, usize),
@@ -235,8 +236,8 @@ impl<T: Real> Packed<T> {
         matches!(self.layout, Layout::Pieces(..))
     }
 
-    /// `out ← base + left · right` (`base` zero where there is none), the columns of `out` a few at a time: after them `then` is called
-    /// with their range and their numbers, which are in the cache nearest to the processor.
+    /// `out ← base + left · right` (`base` zero where there is none), the columns of `out` a few at a time: after them
+    /// `then` is called with their range and their numbers, which are in the cache nearest to the processor.
     pub(crate) fn product(
         &self,
         out: &mut Array2<T>,
@@ -319,14 +320,15 @@ impl<T: Real> Tiles<T> {
         self.of_rows.len()
     }
 
-    /// One tile, `height × width` row by row: `tile_rc ← tile_rc + Σ_k left[k · stride + r] · panel[k · width + c]`, over the whole
-    /// panel.
+    /// One tile, `height × width` row by row: `tile_rc ← tile_rc + Σ_k left[k · stride + r] · panel[k · width + c]`,
+    /// over the whole panel.
     pub(crate) fn add(&self, height: usize, left: &[T], stride: usize, panel: &[T], tile: &mut [T]) {
         let depth = panel.len() / self.width;
         assert!(depth == 0 || left.len() >= (depth - 1) * stride + height, "a left factor as deep as the panel");
         assert!(tile.len() >= height * self.width, "room for the tile");
-        // SAFETY: as just checked, in the left factor `height` numbers follow every of the `depth` multiples of the stride, the panel
-        // holds `depth` rows and the tile has its room. The instructions were found when the tiles were chosen.
+        // SAFETY: as just checked, in the left factor `height` numbers follow every of the `depth` multiples of the
+        // stride, the panel holds `depth` rows and the tile has its room. The instructions were found when the tiles
+        // were chosen.
         unsafe {
             self.of_rows[height - 1](depth, left.as_ptr(), stride, panel.as_ptr(), tile.as_mut_ptr());
         }
@@ -344,11 +346,13 @@ impl<T: Real> Tiles<T> {
         }
         assert!(from.len() >= (lines - 1) * from_stride + length, "as many lines");
         assert!(to_stride >= lines && to.len() >= (length - 1) * to_stride + lines, "room for them");
-        // SAFETY: as just checked, all numbers are within the slices. The instructions were found when the tiles were chosen.
+        // SAFETY: as just checked, all numbers are within the slices. The instructions were found when the tiles were
+        // chosen.
         unsafe { (self.transpose)(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride, lines, length) };
     }
 
-    /// The product with one panel, tile by tile, whose heights differ by one at most. `rowwise` is room for it, row by row.
+    /// The product with one panel, tile by tile, whose heights differ by one at most. `rowwise` is room for it, row by
+    /// row.
     fn panel(&self, rows: usize, left: &[T], panel: &[T], base: Option<&[T]>, rowwise: &mut [T], out: &mut [T]) {
         let count = rows.div_ceil(self.height());
         rowwise.fill(T::zero());

@@ -65,8 +65,8 @@ pub(crate) fn product<T: Real>(mut out: ArrayViewMut2<'_, T>, keep: f64, a: Arra
     let ((m, k), n) = (a.dim(), b.ncols());
     assert!(b.nrows() == k && out.dim() == (m, n), "product of {:?} and {:?} into {:?}", a.dim(), b.dim(), out.dim());
     let (out_strides, a_strides, b_strides) = (strides(out.strides()), strides(a.strides()), strides(b.strides()));
-    // SAFETY: the pointers and strides are those of live views whose shapes were just checked; `out` is borrowed mutably,
-    // so it overlaps neither factor.
+    // SAFETY: the pointers and strides are those of live views whose shapes were just checked; `out` is borrowed
+    // mutably, so it overlaps neither factor.
     unsafe {
         gemm::gemm(
             m,

@@ -1,4 +1,5 @@
-//! Potentials of one hidden layer, `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`, in plain and in feature-space coordinates.
+//! Potentials of one hidden layer, `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`, in plain and in feature-space
+//! coordinates.
 
 mod blocks;
 
@@ -24,9 +25,9 @@ use crate::{Cpu, Real};
 /// Parameters: `weight` (h × N), `bias` (h, optional), `gain` (h, with [`Ridge::with_gains`]), `amplitude` (h);
 /// after [`Ridge::with_time`] all but the weights are coefficients of functions of time, M × h.
 ///
-/// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once, the state is `c` with
-/// `x = x₀ + Wᵀc`, `Wx = Wx₀ + Gc` and `dc/dt = v ⊙ g ⊙ f'(a)`: one h × h product per stage instead of two h × N ones.
-/// [`Coordinates::Auto`] takes it when `h < 2N`.
+/// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once, the state is
+/// `c` with `x = x₀ + Wᵀc`, `Wx = Wx₀ + Gc` and `dc/dt = v ⊙ g ⊙ f'(a)`: one h × h product per stage instead of two h ×
+/// N ones. [`Coordinates::Auto`] takes it when `h < 2N`.
 ///
 /// ```
 /// use backend_ndarray::{Activation, Cpu, Ridge};
@@ -107,7 +108,8 @@ impl<T: Real> Ridge<T> {
         Ok(self)
     }
 
-    /// Lets amplitudes, offsets and gains, as far as there are any, depend on time, `c(t) = Σ_m c_m b_m(t)`; all but the first term start at zero.
+    /// Lets amplitudes, offsets and gains, as far as there are any, depend on time, `c(t) = Σ_m c_m b_m(t)`; all but
+    /// the first term start at zero.
     #[must_use]
     pub fn with_time(mut self, basis: TimeBasis) -> Self {
         let in_time = |parameter: Parameter<_>| parameter.in_time(&self.space, basis.terms());
@@ -130,14 +132,15 @@ impl<T: Real> Ridge<T> {
         self.feature_stages.load(Ordering::Relaxed)
     }
 
-    /// Evaluations that blocks of rows made with matrices laid out for this processor, and with all between the products done while
-    /// their numbers were at hand. Stays zero on processors that have no layout of their own (no AVX2).
+    /// Evaluations that blocks of rows made with matrices laid out for this processor, and with all between the
+    /// products done while their numbers were at hand. Stays zero on processors that have no layout of their own (no
+    /// AVX2).
     pub fn tiled_stages(&self) -> u64 {
         self.tiled_stages.load(Ordering::Relaxed)
     }
 
-    /// Those of the [tiled stages](Ridge::tiled_stages) whose products were [matrix units'](matrix_units); sums gathered for the gradient may
-    /// be theirs where there are none.
+    /// Those of the [tiled stages](Ridge::tiled_stages) whose products were [matrix units'](matrix_units); sums
+    /// gathered for the gradient may be theirs where there are none.
     pub fn unit_stages(&self) -> u64 {
         self.unit_stages.load(Ordering::Relaxed)
     }

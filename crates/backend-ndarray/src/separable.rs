@@ -12,9 +12,11 @@ use crate::separable_kernels::{GROUP, Group, Points};
 use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
 
-/// `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`, `∂_i φ = g Σ_k α_ik f'(g(x_i − c_k))`, `∇²φ = g² Σ_ik α_ik f''(g(x_i − c_k))`.
+/// `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`, `∂_i φ = g Σ_k α_ik f'(g(x_i − c_k))`, `∇²φ = g² Σ_ik α_ik f''(g(x_i −
+/// c_k))`.
 ///
-/// Parameter: `amplitude`, coefficients α of functions of time, M × N × K. It starts at zero. The [`Centres`] are fixed.
+/// Parameter: `amplitude`, coefficients α of functions of time, M × N × K. It starts at zero. The [`Centres`] are
+/// fixed.
 ///
 /// ```
 /// use backend_ndarray::{Activation, Cpu, Separable};
@@ -266,8 +268,9 @@ mod tests {
             (x[0], x[1]) = (far, 1e-3 * far);
             let activation = if ln_cosh { Activation::LnCosh } else { Activation::Softplus };
             let centres = Centres { count, from, to: from + width, sharpness };
-            // λz is at most 7.5 · sharpness away from that of the middle where f'' is not small; three roundings of that on the way,
-            // of which f'' and f''' pass on a half or less. In 64 bits the constants are rounded as much again.
+            // λz is at most 7.5 · sharpness away from that of the middle where f'' is not small; three roundings of
+            // that on the way, of which f'' and f''' pass on a half or less. In 64 bits the constants are rounded as
+            // much again.
             let single = worst::<f32>(centres, activation, &x, rows);
             prop_assert!(single < 16.0 + 12.0 * sharpness, "f32: {single} units");
             let double = worst::<f64>(centres, activation, &x, rows);

@@ -1,8 +1,9 @@
 //! Element-wise kernels of the separable potential: sums over equally spaced centres from one exponential per number.
 //!
-//! With the logistic function σ and `u = 1/(1 + y)`, `y = e^{−z}`, softplus has `f' = u`, `f'' = y u²`, and ln cosh, for `y = e^{−2z}`,
-//! `f' = (1 − y) u`, `f'' = 4 y u²`. For the arguments `z_k = g(x − c_k)` of one x all `y_k` are one exponential times constants,
-//! `y_k = e^{−λg(x − c)} · e^{λg(c_k − c)}`, c the middle of the centres and λ = 1 or 2: a division per centre is all that is left.
+//! With the logistic function σ and `u = 1/(1 + y)`, `y = e^{−z}`, softplus has `f' = u`, `f'' = y u²`, and ln cosh,
+//! for `y = e^{−2z}`, `f' = (1 − y) u`, `f'' = 4 y u²`. For the arguments `z_k = g(x − c_k)` of one x all `y_k` are one
+//! exponential times constants, `y_k = e^{−λg(x − c)} · e^{λg(c_k − c)}`, c the middle of the centres and λ = 1 or 2: a
+//! division per centre is all that is left.
 
 use multiversion::multiversion;
 

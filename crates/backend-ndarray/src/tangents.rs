@@ -1,4 +1,5 @@
-//! Squared lengths of the rows of a Jacobian `J = W₂ diag(d) W₁`, a different one for every row of a batch: exact, or by random probes.
+//! Squared lengths of the rows of a Jacobian `J = W₂ diag(d) W₁`, a different one for every row of a batch: exact, or
+//! by random probes.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,8 +10,8 @@ use crate::Real;
 use crate::arrays::{column, dot, numbers_mut, zeros};
 use crate::real::product;
 
-/// Directions in x that the Jacobian is applied to: the P unit vectors of x for `‖J_k‖²`, or P vectors of random signs ε for
-/// every row, with `E (J_k ε)² = ‖J_k‖²` (Hutchinson 1990).
+/// Directions in x that the Jacobian is applied to: the P unit vectors of x for `‖J_k‖²`, or P vectors of random signs
+/// ε for every row, with `E (J_k ε)² = ‖J_k‖²` (Hutchinson 1990).
 pub(crate) struct Tangents<'a, T: Real> {
     /// `W₁` times every direction: `P × h₁` for unit vectors, `rows · P × h₁` for probes.
     images: Cow<'a, Array2<T>>,
@@ -28,8 +29,8 @@ pub(crate) struct TangentsBar<T> {
 }
 
 impl<'a, T: Real> Tangents<'a, T> {
-    /// Directions that are worked on at once, unless one row alone has more: what is held in memory, next to the images themselves,
-    /// are `max(P, 256) · 2(h₁ + h₂)` numbers per thread.
+    /// Directions that are worked on at once, unless one row alone has more: what is held in memory, next to the images
+    /// themselves, are `max(P, 256) · 2(h₁ + h₂)` numbers per thread.
     const AT_ONCE: usize = 256;
 
     /// All unit vectors; `first` is `W₁ᵀ`.
@@ -100,8 +101,8 @@ impl<'a, T: Real> Tangents<'a, T> {
         TangentsBar { second: zeros(second.nrows(), second.ncols()), images: zeros(rows, cols) }
     }
 
-    /// `‖J_k‖²` again, and its pullback: from the cotangent `squares_bar` (`rows × h₂`) to that of d, with those of the weights
-    /// added to `bar`. `second` is W₂ and its transpose.
+    /// `‖J_k‖²` again, and its pullback: from the cotangent `squares_bar` (`rows × h₂`) to that of d, with those of the
+    /// weights added to `bar`. `second` is W₂ and its transpose.
     pub(crate) fn pullback(
         &self,
         d: &Array2<T>,

@@ -9,8 +9,8 @@ use crate::Real;
 
 /// Transforms of complex fields on a torus of `rows × cols` sites.
 ///
-/// Fields lie one after the other, site (i, j) at `i · cols + j`; spectra are transposed, wave number (k, l) at `l · rows + k`, which
-/// saves half of the transpositions. Neither direction divides by the number of sites.
+/// Fields lie one after the other, site (i, j) at `i · cols + j`; spectra are transposed, wave number (k, l) at `l ·
+/// rows + k`, which saves half of the transpositions. Neither direction divides by the number of sites.
 #[derive(Clone)]
 pub(crate) struct Torus<T: Real> {
     rows: usize,

@@ -93,8 +93,8 @@ pub(crate) fn complex<T: Real>(from: &[Complex<T>], to: &mut [Complex<T>], rows:
         return false;
     }
     assert!(from.len() == rows * cols && to.len() == rows * cols, "two matrices of {rows} × {cols}");
-    // SAFETY: both are valid for this many pairs of numbers, eight bytes without gaps, which are moved as they are, wherever they
-    // begin; the processor has AVX.
+    // SAFETY: both are valid for this many pairs of numbers, eight bytes without gaps, which are moved as they are,
+    // wherever they begin; the processor has AVX.
     unsafe { transpose_f64(from.as_ptr().cast(), cols, to.as_mut_ptr().cast(), rows, rows, cols) };
     true
 }

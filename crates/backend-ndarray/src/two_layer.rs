@@ -32,18 +32,19 @@ pub struct TwoLayerSettings {
 
 /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁`.
 ///
-/// By back-propagation, `q = W₂ᵀ(v ⊙ f'(z))`, `∇φ = W₁ᵀ(q ⊙ f'(a) ⊙ g)`, and
-/// `∇²φ = Σ_k v_k f''(z_k) ‖J_k‖² + Σ_j q_j f''(a_j) g_j² ‖w_j‖²`, `J = W₂ diag(f'(a) ⊙ g) W₁`.
-/// The second sum costs nothing. The first takes `h₂ h₁ N` multiplications per row, against about `2 h₁(N + h₂)` for the gradient;
-/// with P probes ε it is estimated without bias by `Σ_k v_k f''(z_k) mean_ε (J_k ε)²` with `P h₂ h₁` of them.
-/// Probes stay the same during a solve and belong to their rows: errors of different rows are independent.
-/// A solve that asks for no Laplacian, as a regression does, does none of that.
+/// By back-propagation, `q = W₂ᵀ(v ⊙ f'(z))`, `∇φ = W₁ᵀ(q ⊙ f'(a) ⊙ g)`, and `∇²φ = Σ_k v_k f''(z_k) ‖J_k‖² + Σ_j q_j
+/// f''(a_j) g_j² ‖w_j‖²`, `J = W₂ diag(f'(a) ⊙ g) W₁`. The second sum costs nothing. The first takes `h₂ h₁ N`
+/// multiplications per row, against about `2 h₁(N + h₂)` for the gradient; with P probes ε it is estimated without bias
+/// by `Σ_k v_k f''(z_k) mean_ε (J_k ε)²` with `P h₂ h₁` of them. Probes stay the same during a solve and belong to
+/// their rows: errors of different rows are independent. A solve that asks for no Laplacian, as a regression does, does
+/// none of that.
 ///
-/// Memory for the Laplacian, per thread: `max(P, 256) · 2(h₁ + h₂)` numbers (P = N for the exact one), and `16 P (N + h₁)` for probes.
+/// Memory for the Laplacian, per thread: `max(P, 256) · 2(h₁ + h₂)` numbers (P = N for the exact one), and `16 P (N +
+/// h₁)` for probes.
 ///
-/// Parameters: `layer1.weight` (h₁ × N), `layer2.weight` (h₂ × h₁), and as coefficients of M functions of time (M × h, h for M = 1)
-/// `layer1.bias` (optional), `layer1.gain`, `layer2.bias` and `amplitude`. Weights, biases and amplitudes start as those of
-/// PyTorch's linear layers, gains at one, and all that depends on time at zero.
+/// Parameters: `layer1.weight` (h₁ × N), `layer2.weight` (h₂ × h₁), and as coefficients of M functions of time (M × h,
+/// h for M = 1) `layer1.bias` (optional), `layer1.gain`, `layer2.bias` and `amplitude`. Weights, biases and amplitudes
+/// start as those of PyTorch's linear layers, gains at one, and all that depends on time at zero.
 ///
 /// ```
 /// use backend_ndarray::{Activation, Cpu, TwoLayer, TwoLayerSettings};
@@ -382,7 +383,8 @@ impl<T: Real> Rows<'_, T> {
         z_bar
     }
 
-    /// From the cotangents of `y = f(a)` (overwritten) and p to that of `W₁x`; those of offsets, gains and norms gathered.
+    /// From the cotangents of `y = f(a)` (overwritten) and p to that of `W₁x`; those of offsets, gains and norms
+    /// gathered.
     fn u_bar(
         &mut self,
         t: f64,

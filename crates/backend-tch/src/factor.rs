@@ -1,4 +1,5 @@
-//! The right factor of many products of short matrices, laid out once for the processor's matrix units or where libtorch brings MKL.
+//! The right factor of many products of short matrices, laid out once for the processor's matrix units or where
+//! libtorch brings MKL.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -13,9 +14,9 @@ use crate::space::{slice, slice_mut};
 
 /// A `k × n` matrix that many matrices of the same few rows are multiplied by from the left.
 ///
-/// MKL lays a factor out anew in every product, which for short matrices takes a third of the time; in 32 bits it can be told to do
-/// so once. libtorch exports these functions of MKL, but no operation that calls them. What is large enough for the processor's matrix
-/// units, where it has any, is laid out for them.
+/// MKL lays a factor out anew in every product, which for short matrices takes a third of the time; in 32 bits it can
+/// be told to do so once. libtorch exports these functions of MKL, but no operation that calls them. What is large
+/// enough for the processor's matrix units, where it has any, is laid out for them.
 pub(crate) struct Factor {
     plain: Tensor,
     laid_out: Option<LaidOut>,
@@ -134,7 +135,8 @@ impl Pieces {
         let rows = left.size()[0];
         assert!(rows > 0 && out.size() == [rows, self.columns], "a product of {left:?} in {out:?}");
         let apart = row_stride(left, rows, self.inner);
-        // SAFETY: so many numbers of 32 bits lie from the first to the last of a matrix whose rows are so far apart, as just checked.
+        // SAFETY: so many numbers of 32 bits lie from the first to the last of a matrix whose rows are so far apart, as
+        // just checked.
         let from = unsafe {
             std::slice::from_raw_parts(left.data_ptr().cast::<f32>(), ((rows - 1) * apart + self.inner) as usize)
         };
@@ -176,7 +178,8 @@ impl Mkl {
         static MKL: OnceLock<Option<Mkl>> = OnceLock::new();
         let find = || {
             let loaded = Library::this();
-            // SAFETY: the types are those of MKL's header `mkl_cblas.h`, with the 32-bit integers that libtorch is built for.
+            // SAFETY: the types are those of MKL's header `mkl_cblas.h`, with the 32-bit integers that libtorch is
+            // built for.
             unsafe {
                 Some(Mkl {
                     pack_size: *loaded.get::<PackSize>("cblas_sgemm_pack_get_size").ok()?,
@@ -218,8 +221,8 @@ impl Packed {
         let bytes = unsafe { (mkl.pack_size)(RIGHT_FACTOR, m, n, k) };
         let numbers = Tensor::empty([bytes.div_ceil(size_of::<f32>()) as i64], (Kind::Float, of.device()));
         let (source, destination) = (of.data_ptr() as *const f32, numbers.data_ptr() as *mut f32);
-        // SAFETY: the source has these sizes and strides, of rows that do not overlap, the destination has the size that MKL asks for, and
-        // both are 32-bit numbers on the CPU.
+        // SAFETY: the source has these sizes and strides, of rows that do not overlap, the destination has the size
+        // that MKL asks for, and both are 32-bit numbers on the CPU.
         unsafe { (mkl.pack)(ROW_MAJOR, RIGHT_FACTOR, transposition, m, n, k, 1.0, source, leading, destination) };
         Some(Self { mkl, numbers, rows, inner, columns })
     }
@@ -231,8 +234,8 @@ impl Packed {
         let [m, n, k] = [self.rows, self.columns, self.inner].map(|of| of as c_int);
         let (a, b, c) =
             (left.data_ptr() as *const f32, self.numbers.data_ptr() as *const f32, out.data_ptr() as *mut f32);
-        // SAFETY: sizes, strides and kind of both matrices were just looked at, the factor was laid out for these sizes, and nothing else
-        // uses `out`, which is borrowed alone and no view of a factor.
+        // SAFETY: sizes, strides and kind of both matrices were just looked at, the factor was laid out for these
+        // sizes, and nothing else uses `out`, which is borrowed alone and no view of a factor.
         unsafe {
             (self.mkl.compute)(ROW_MAJOR, NO_TRANSPOSITION, PACKED, m, n, k, a, apart, b, n, keep, c, out_apart);
         }

@@ -1,9 +1,9 @@
 //! Loads libtorch while the program runs.
 //!
-//! `torch-sys` declares some 2800 C functions and is built here with its feature `doc-only`, so that it neither compiles nor
-//! links their definitions; those are in `libtch.so`, which the set-up compiled from the C++ sources of `torch-sys`. Each
-//! function is defined here as a jump through a table, and [`load`] fills the table: what a linker's procedure linkage
-//! table does, but only once libtorch is asked for, and with an error to show when it cannot.
+//! `torch-sys` declares some 2800 C functions and is built here with its feature `doc-only`, so that it neither
+//! compiles nor links their definitions; those are in `libtch.so`, which the set-up compiled from the C++ sources of
+//! `torch-sys`. Each function is defined here as a jump through a table, and [`load`] fills the table: what a linker's
+//! procedure linkage table does, but only once libtorch is asked for, and with an error to show when it cannot.
 
 use std::{
     env,
@@ -23,8 +23,8 @@ use crate::{Device, Error, driver, error::loader_reason, libtorch};
 /// Makes libtorch ready for `device`. It is loaded once per process: later calls are cheap.
 ///
 /// # Errors
-/// That libtorch, or for [`Device::Cuda`] its CUDA part, the driver or a device is missing or unfit, each with its remedy.
-/// [`Error::LoadedWithoutCuda`] when CUDA is asked for after the CPU.
+/// That libtorch, or for [`Device::Cuda`] its CUDA part, the driver or a device is missing or unfit, each with its
+/// remedy. [`Error::LoadedWithoutCuda`] when CUDA is asked for after the CPU.
 pub fn load(device: Device) -> Result<(), Error> {
     static LOADED: Mutex<Option<Device>> = Mutex::new(None);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,20 +57,20 @@ pub fn load(device: Device) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets threads that have nothing to do sleep, unless the user has chosen otherwise: the OpenMP of libtorch lets them spin, and on a
-/// machine with other work to do a training step of a small model then takes ten times as long.
+/// Lets threads that have nothing to do sleep, unless the user has chosen otherwise: the OpenMP of libtorch lets them
+/// spin, and on a machine with other work to do a training step of a small model then takes ten times as long.
 fn let_threads_sleep() {
     const POLICY: &str = "OMP_WAIT_POLICY";
     if env::var_os(POLICY).is_none() && env::var_os("GOMP_SPINCOUNT").is_none() {
-        // SAFETY: the program reads and writes its environment through the standard library alone, which takes turns, but for
-        // the libraries that are loaded next, by this thread.
+        // SAFETY: the program reads and writes its environment through the standard library alone, which takes turns,
+        // but for the libraries that are loaded next, by this thread.
         unsafe { env::set_var(POLICY, "PASSIVE") };
     }
 }
 
-/// Lets MKL, where libtorch has it, choose its vector functions for this processor now, on one thread. It does so at the first call of any,
-/// and a thread that makes its own first call meanwhile can get a faster kind of the function with half of the digits: seen in one
-/// process of a hundred, as `tanh` in 32 bits wrong by 5e-5.
+/// Lets MKL, where libtorch has it, choose its vector functions for this processor now, on one thread. It does so at
+/// the first call of any, and a thread that makes its own first call meanwhile can get a faster kind of the function
+/// with half of the digits: seen in one process of a hundred, as `tanh` in 32 bits wrong by 5e-5.
 fn choose_vector_functions() {
     let _ = Tensor::ones([64], (Kind::Float, tch::Device::Cpu)).tanh();
 }
@@ -84,8 +84,8 @@ fn usable_cuda() -> Result<(), Error> {
     driver().map(|_| ())
 }
 
-/// The compiled C interface, and whether the user named it: the file in the variable `MAFLOW_LIBTCH` when it is set, else the one of the
-/// set-up.
+/// The compiled C interface, and whether the user named it: the file in the variable `MAFLOW_LIBTCH` when it is set,
+/// else the one of the set-up.
 fn c_interface() -> (PathBuf, bool) {
     match env::var_os("MAFLOW_LIBTCH").filter(|path| !path.is_empty()) {
         Some(path) => (path.into(), true),

@@ -9,7 +9,8 @@ use crate::context;
 /// A pool that lives as long as the process.
 pub(crate) type Workers = &'static ThreadPool;
 
-/// Sets the threads of operations that the calling thread starts (0: libtorch's own choice), and says how many they are.
+/// Sets the threads of operations that the calling thread starts (0: libtorch's own choice), and says how many they
+/// are.
 pub(crate) fn set_threads(threads: usize) -> usize {
     static OWN_CHOICE: OnceLock<i32> = OnceLock::new();
     // Asked once, before the first pool exists: its threads change what libtorch answers to a new thread.
@@ -19,8 +20,9 @@ pub(crate) fn set_threads(threads: usize) -> usize {
     threads.max(1) as usize
 }
 
-/// Sets the threads of operations that the calling thread starts, and of no other. A thread that has never asked for their number takes
-/// it from whichever thread set one last when its first operation starts, so it asks before it sets its own.
+/// Sets the threads of operations that the calling thread starts, and of no other. A thread that has never asked for
+/// their number takes it from whichever thread set one last when its first operation starts, so it asks before it sets
+/// its own.
 fn set_own_threads(threads: i32) {
     let _ = tch::get_num_threads();
     tch::set_num_threads(threads);

@@ -1,4 +1,5 @@
-//! libtorch, loaded while the program runs, computes: a matrix product in double precision against the sums written out.
+//! libtorch, loaded while the program runs, computes: a matrix product in double precision against the sums written
+//! out.
 #![cfg(maflow_tch)]
 
 use backend_tch::{Device, Options, Tch};

@@ -178,7 +178,8 @@ fn activation(activation: Activation) -> flow_core::Activation {
     }
 }
 
-/// Multiplies weights and biases by the sharpness, biases by the reach too, and divides amplitudes by the square of the sharpness.
+/// Multiplies weights and biases by the sharpness, biases by the reach too, and divides amplitudes by the square of the
+/// sharpness.
 pub fn sharpened<S: Space>(
     space: &S,
     mut ridge: Box<dyn Potential<S>>,

@@ -30,8 +30,8 @@ pub fn caught(work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliErro
     })
 }
 
-/// How much memory libtorch could not get, in its own words, where that is why it panicked: `CUDA out of memory. Tried to allocate 2.00 GiB. ...`
-/// or `DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. ...`
+/// How much memory libtorch could not get, in its own words, where that is why it panicked: `CUDA out of memory. Tried
+/// to allocate 2.00 GiB. ...` or `DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. ...`
 fn wanted(payload: &(dyn Any + Send)) -> Option<&str> {
     let message = payload.downcast_ref::<String>()?;
     let (_, rest) = ["out of memory. Tried to allocate ", "can't allocate memory: you tried to allocate "]

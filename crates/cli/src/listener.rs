@@ -28,7 +28,8 @@ pub struct Listener<'a> {
 }
 
 impl<'a> Listener<'a> {
-    /// Listens for the run; figures are nats divided by `sites`, and an epoch is so many rows, where the training set is finite.
+    /// Listens for the run; figures are nats divided by `sites`, and an epoch is so many rows, where the training set
+    /// is finite.
     pub fn new(run: &'a RunDir, sites: f64, training_rows: Option<usize>) -> Self {
         Self { run, metrics: None, progress: None, sites, training_rows, first: 0, seen: 0, batch: 0, validation: None }
     }
@@ -38,7 +39,8 @@ impl<'a> Listener<'a> {
         (self.first, self.seen, self.batch) = (first, seen, batch);
     }
 
-    /// Shows progress from `first` to `total` steps; `best` is the least value the loss can reach, in nats, and what it is.
+    /// Shows progress from `first` to `total` steps; `best` is the least value the loss can reach, in nats, and what it
+    /// is.
     pub fn show(&mut self, first: u64, total: u64, best: Option<(&'static str, f64)>) {
         self.progress = Some(Progress::start(first, total, best.map(|(name, nats)| (name, nats / self.sites))));
     }

@@ -3,9 +3,9 @@
 /// The option's number in mimalloc's header, of version 2 as of version 3; `libmimalloc-sys` has no name for it.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Keeps freed memory for the next step of a training instead of giving it back to the kernel, which clears every page before it hands
-/// it out again: a tenth of the time of a step. What the process holds is what it once needed at most. For programs whose global
-/// allocator is mimalloc; the variable `MIMALLOC_PURGE_DELAY` goes before.
+/// Keeps freed memory for the next step of a training instead of giving it back to the kernel, which clears every page
+/// before it hands it out again: a tenth of the time of a step. What the process holds is what it once needed at most.
+/// For programs whose global allocator is mimalloc; the variable `MIMALLOC_PURGE_DELAY` goes before.
 ///
 /// # Safety
 /// No other thread of the program runs yet.

@@ -177,8 +177,8 @@ pub fn load<E: Engine>(engine: &E, config: &Config, path: &Path) -> Result<Train
     Ok(Trained { potential, flow_steps, standardisation, file })
 }
 
-/// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are passed over
-/// with a warning.
+/// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are
+/// passed over with a warning.
 ///
 /// # Errors
 /// When there is none, or none can be read.

@@ -1,4 +1,5 @@
-//! The figures of a run: loss curve, samples, the path from the base density to the target, densities in the plane, weights.
+//! The figures of a run: loss curve, samples, the path from the base density to the target, densities in the plane,
+//! weights.
 
 mod lattice;
 mod weights;
@@ -30,8 +31,8 @@ const STOPS: usize = 5;
 /// The part of the plane that is shown.
 const RANGE: (f64, f64) = (-4.5, 4.5);
 
-/// Draws all figures of a run into its folder `plots/` and returns the names of the files. `found` are the losses of its figures, where
-/// they were taken before.
+/// Draws all figures of a run into its folder `plots/` and returns the names of the files. `found` are the losses of
+/// its figures, where they were taken before.
 ///
 /// # Errors
 /// An integration that fails, or a folder that cannot be written; figures drawn before that are there.

@@ -41,7 +41,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts at `first` (0, or the step of the checkpoint) of `total` steps. `best` is the value to be reached and what it is.
+    /// Starts at `first` (0, or the step of the checkpoint) of `total` steps. `best` is the value to be reached and
+    /// what it is.
     pub fn start(first: u64, total: u64, best: Option<(&'static str, f64)>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left")
@@ -162,7 +163,8 @@ impl Task {
     }
 }
 
-/// Shows how many of `parts` are done while work goes on that tells of them from any thread, and hears whether the user wants it to go on.
+/// Shows how many of `parts` are done while work goes on that tells of them from any thread, and hears whether the user
+/// wants it to go on.
 pub fn shown<T>(
     name: &'static str,
     parts: usize,

@@ -26,8 +26,8 @@ pub struct Report {
     /// Whether the field is random in time, so that the change is mostly that of the draws.
     #[serde(skip)]
     pub random_in_time: bool,
-    /// Probes per row that the Laplacian was estimated with; none where it is exact. Each row has its own, so that the standard error has
-    /// their part in it.
+    /// Probes per row that the Laplacian was estimated with; none where it is exact. Each row has its own, so that the
+    /// standard error has their part in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub laplacian_probes: Option<usize>,
     /// Sites of the lattice; 1 for everything else.
@@ -67,8 +67,8 @@ pub enum Figures {
         exact_free_energy_per_site: Option<f64>,
         /// The gap of the whole lattice in nats: `KL(p ‖ Boltzmann)`.
         kl_nats: Option<f64>,
-        /// Effective sample size `(Σw)²/(N Σw²)`, as a fraction of the N samples. None where the Laplacian is estimated, here and below:
-        /// weights made of an estimate of ln p would be too large on average.
+        /// Effective sample size `(Σw)²/(N Σw²)`, as a fraction of the N samples. None where the Laplacian is
+        /// estimated, here and below: weights made of an estimate of ln p would be too large on average.
         ess: Option<f64>,
         /// `ln Z` of the whole lattice by importance weights.
         log_z_importance: Option<f64>,

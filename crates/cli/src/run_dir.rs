@@ -219,7 +219,8 @@ fn numbers(base: &Path, name: &str) -> impl Iterator<Item = u64> {
             rest => rest.strip_prefix('-')?.parse().ok()?,
         };
         let of_that_name = entry.path() == numbered(&base, &name, number) && is_run(&entry.path());
-        // A damaged configuration is no reason to take another run: that of its folder's name is told of when it is read.
+        // A damaged configuration is no reason to take another run: that of its folder's name is told of when it is
+        // read.
         let config = || fs::read_to_string(config_file(&entry.path())).ok()?.parse::<toml::Table>().ok();
         let another = || config().is_some_and(|config| config.get("name").and_then(|of| of.as_str()) != Some(&name));
         (of_that_name && !another()).then_some(number)

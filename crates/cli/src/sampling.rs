@@ -65,7 +65,8 @@ pub fn shape(config: &Config) -> Vec<usize> {
     }
 }
 
-/// Samples as pictures side by side: spins drawn by `p(s = 1 | x) = σ(2x)`, pixels, or fields; `None` for points of a plane.
+/// Samples as pictures side by side: spins drawn by `p(s = 1 | x) = σ(2x)`, pixels, or fields; `None` for points of a
+/// plane.
 pub fn tiles(config: &Config, samples: &[f64], columns: usize) -> Option<Tiles> {
     let [height, width] = shape(config)[..] else { return None };
     let pictures = samples.chunks_exact(height * width);

@@ -40,7 +40,8 @@ pub fn phases(config: &Config, problem: &Problem) -> Vec<Phase> {
     std::iter::once(Phase { settings: first, matching, gradient: config.train.gradient }).chain(tuned).collect()
 }
 
-/// Settings of the training of a problem: epochs become steps, and a data set is validated on after each of them by default.
+/// Settings of the training of a problem: epochs become steps, and a data set is validated on after each of them by
+/// default.
 fn of(config: &Config, problem: &Problem) -> TrainSettings {
     let train = &config.train;
     let validate_every = match (train.validate_every, problem.steps_per_epoch(train.batch)) {

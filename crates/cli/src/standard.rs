@@ -1,4 +1,5 @@
-//! The standardisation of a run's data: found from the training pictures when a training begins, and kept in the run from then on.
+//! The standardisation of a run's data: found from the training pictures when a training begins, and kept in the run
+//! from then on.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

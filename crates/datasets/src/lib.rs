@@ -1,13 +1,13 @@
 //! Targets for flows, as plain host numbers: MNIST in logit space, densities in the plane, and lattice models.
 //!
-//! Everything takes and fills slices (`u8`, `f64`, row-major) and draws from a generator or a seed of the caller's, so that any
-//! backend can use it and a run is reproducible at any number of threads.
+//! Everything takes and fills slices (`u8`, `f64`, row-major) and draws from a generator or a seed of the caller's, so
+//! that any backend can use it and a run is reproducible at any number of threads.
 //!
-//! - [`mnist`]: two IDX files, read from a folder or fetched into the user's cache; pixels to logits and back with their
-//!   Jacobian and bits per dimension.
+//! - [`mnist`]: two IDX files, read from a folder or fetched into the user's cache; pixels to logits and back with
+//!   their Jacobian and bits per dimension.
 //! - [`plane`]: five densities with samples, `ln p` and entropy; four energies with gradients and `ln Z`.
-//! - [`lattice`]: the Ising model in continuous variables and the φ⁴ theory (both plain and whitened), their spins and fields by cluster
-//!   Monte Carlo, and the symmetries of a rectangular lattice.
+//! - [`lattice`]: the Ising model in continuous variables and the φ⁴ theory (both plain and whitened), their spins and
+//!   fields by cluster Monte Carlo, and the symmetries of a rectangular lattice.
 //! - [`Standardisation`]: affine maps to zero mean and unit scale, with their inverse and their Jacobian.
 //!
 //! # From pictures to logits

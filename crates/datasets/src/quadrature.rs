@@ -1,4 +1,5 @@
-//! Numerical integration of smooth functions: the trapezoid rule where it converges exponentially, Gauss-Legendre elsewhere.
+//! Numerical integration of smooth functions: the trapezoid rule where it converges exponentially, Gauss-Legendre
+//! elsewhere.
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
@@ -14,8 +15,9 @@ pub(crate) fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
     eigenvalues.iter().zip(first.iter()).map(|(node, v)| (0.5 + 0.5 * node, v * v)).collect()
 }
 
-/// ∫∫ `f` over the plane by the trapezoid rule of step `h` on `[−half, half]` in each direction; the integrand must have died
-/// away there. For integrands analytic in a strip the error falls exponentially in 1/h (Trefethen and Weideman, SIAM Rev. 56, 385 (2014)).
+/// ∫∫ `f` over the plane by the trapezoid rule of step `h` on `[−half, half]` in each direction; the integrand must
+/// have died away there. For integrands analytic in a strip the error falls exponentially in 1/h (Trefethen and
+/// Weideman, SIAM Rev. 56, 385 (2014)).
 pub(crate) fn integrate_plane(half: [f64; 2], h: f64, f: impl Fn([f64; 2]) -> f64) -> f64 {
     let steps = half.map(|half| (half / h).ceil() as i32);
     let row = |j: i32| (-steps[0]..=steps[0]).map(|i| f([f64::from(i) * h, f64::from(j) * h])).sum::<f64>();

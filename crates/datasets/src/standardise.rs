@@ -32,8 +32,9 @@ pub enum StandardisationError {
 
 /// `y = S⁻¹(x − m)` on rows of N numbers, S symmetric and positive, with `ln |∂y/∂x| = −ln det S`.
 ///
-/// With m and S² the mean and the covariance of x this is the Brenier map from the Gaussian of these moments to the standard normal one:
-/// the one affine map that is the gradient of a convex function (Peyré and Cuturi, arXiv:1803.00567, remark 2.31).
+/// With m and S² the mean and the covariance of x this is the Brenier map from the Gaussian of these moments to the
+/// standard normal one: the one affine map that is the gradient of a convex function (Peyré and Cuturi,
+/// arXiv:1803.00567, remark 2.31).
 ///
 /// ```
 /// use datasets::Standardisation;
@@ -82,7 +83,8 @@ impl Standardisation {
         Self { mean: vec![0.0; dimension], deviations: vec![1.0; dimension], full: None }
     }
 
-    /// One mean and one variance for all coordinates: those of all numbers together, from the mean and the variance of each coordinate.
+    /// One mean and one variance for all coordinates: those of all numbers together, from the mean and the variance of
+    /// each coordinate.
     ///
     /// # Errors
     /// Variances that are not positive, or not as many as means.
@@ -293,7 +295,8 @@ mod tests {
             }
         }
 
-        /// ln p(x) of a Gaussian by its covariance's Cholesky factors, against that of the standard normal y and the Jacobian.
+        /// ln p(x) of a Gaussian by its covariance's Cholesky factors, against that of the standard normal y and the
+        /// Jacobian.
         #[test]
         fn a_gaussian_becomes_the_standard_normal_one(
             numbers in prop::collection::vec(-2.0..2.0f64, 16), x in prop::collection::vec(-10.0..10.0f64, 4),
@@ -313,7 +316,8 @@ mod tests {
 
     #[test]
     fn the_common_scale_is_that_of_all_numbers_together() {
-        // Numbers ±1 around 3 in one coordinate and ±2 around −1 in the other: mean 1, and squares about it 9, 1, 0, 16.
+        // Numbers ±1 around 3 in one coordinate and ±2 around −1 in the other: mean 1, and squares about it 9, 1, 0,
+        // 16.
         let map = Standardisation::scale(&[3.0, -1.0], &[1.0, 4.0]).unwrap();
         assert_eq!((map.mean(), map.deviations()), (&[1.0; 2][..], &[6.5f64.sqrt(); 2][..]));
     }

@@ -20,7 +20,8 @@ impl Activation {
 
     /// The k-th derivative of f at a, k = 0 to 3, without overflow.
     ///
-    /// With `s = f'`: softplus has `f'' = s(1 − s)` and `f''' = f''(1 − 2s)`, ln cosh has `f'' = 1 − s²` and `f''' = −2s f''`.
+    /// With `s = f'`: softplus has `f'' = s(1 − s)` and `f''' = f''(1 − 2s)`, ln cosh has `f'' = 1 − s²` and `f''' =
+    /// −2s f''`.
     ///
     /// ```
     /// use flow_core::Activation;

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::error::Error;
 
-/// Rows of numbers, each with a weight and perhaps a context: a whole batch, or some rows of one that follow one another.
+/// Rows of numbers, each with a weight and perhaps a context: a whole batch, or some rows of one that follow one
+/// another.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// The points, `rows × dim`, row by row.

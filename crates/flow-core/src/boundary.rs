@@ -17,7 +17,8 @@ pub struct Endpoints<'a> {
     pub end: &'a [f64],
     /// Change of ln p on the way, per row.
     pub log_density: &'a [f64],
-    /// Transport cost `∫ ½‖∇φ‖² |dt|`, per row; zeros where [`BoundaryTerms::needs_cost`] does not say that it is wanted.
+    /// Transport cost `∫ ½‖∇φ‖² |dt|`, per row; zeros where [`BoundaryTerms::needs_cost`] does not say that it is
+    /// wanted.
     pub cost: &'a [f64],
     /// The share of every row in the mean over the whole batch: `1/rows` where all count alike.
     pub weights: &'a [f64],
@@ -41,7 +42,8 @@ pub struct Losses {
 /// The part of an objective that integrates which is its own: losses from the ends of a solve, with cotangents.
 ///
 /// An objective of one's own is this trait and a call of [`Flow::evaluate_terms`](crate::Flow::evaluate_terms), see
-/// [`Objective`](crate::Objective) for one that is whole. Terms see numbers on the host alone, so they can be tried without a flow:
+/// [`Objective`](crate::Objective) for one that is whole. Terms see numbers on the host alone, so they can be tried
+/// without a flow:
 ///
 /// ```
 /// use flow_core::{BoundaryTerms, Endpoints, Error, Losses};
@@ -78,7 +80,8 @@ pub trait BoundaryTerms: Sync {
     /// Whatever keeps it from an answer: the evaluation ends with it.
     fn evaluate(&self, rows: &Endpoints<'_>) -> Result<Losses, Error>;
 
-    /// Whether the loss of a row depends on other rows. The batch is then solved twice, the first time for the ends alone.
+    /// Whether the loss of a row depends on other rows. The batch is then solved twice, the first time for the ends
+    /// alone.
     fn couples_rows(&self) -> bool {
         false
     }
@@ -88,20 +91,21 @@ pub trait BoundaryTerms: Sync {
         false
     }
 
-    /// Whether [`BoundaryTerms::evaluate`] may be called from several threads at a time. If not, blocks take turns, and `evaluate` must not
-    /// itself wait for work of the threads of the space.
+    /// Whether [`BoundaryTerms::evaluate`] may be called from several threads at a time. If not, blocks take turns, and
+    /// `evaluate` must not itself wait for work of the threads of the space.
     fn concurrent(&self) -> bool {
         false
     }
 }
 
-/// `loss = start(x at the start) + change of ln p + energy(x at the end) + weight · transport cost`: likelihoods and free energies.
+/// `loss = start(x at the start) + change of ln p + energy(x at the end) + weight · transport cost`: likelihoods and
+/// free energies.
 pub(crate) struct EnergyTerms<'a> {
     pub start: &'a (dyn Fn(&[f64]) -> f64 + Sync),
     pub end: &'a dyn Energy,
     pub transport_cost: f64,
-    /// For the gradient through the path alone: ∇ ln p at the end of every row of this part of the batch. It takes the place of what ln p
-    /// depends on along the way.
+    /// For the gradient through the path alone: ∇ ln p at the end of every row of this part of the batch. It takes the
+    /// place of what ln p depends on along the way.
     pub score: Option<(&'a Batch, &'a [f64])>,
 }
 

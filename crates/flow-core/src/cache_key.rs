@@ -23,7 +23,8 @@ impl CacheKey {
         self.with(number.to_bits())
     }
 
-    /// The key with all numbers of another one. Their count goes first, so that different sequences never make the same key.
+    /// The key with all numbers of another one. Their count goes first, so that different sequences never make the same
+    /// key.
     #[must_use]
     pub fn with_key(mut self, other: &Self) -> Self {
         self.0.push(other.0.len() as u64);

@@ -3,11 +3,13 @@
 use crate::activation::Activation;
 use crate::error::Error;
 
-/// The centres c of a separable potential: `count` equally spaced ones from `from` to `to`, both included, the same for all coordinates.
+/// The centres c of a separable potential: `count` equally spaced ones from `from` to `to`, both included, the same for
+/// all coordinates.
 ///
-/// f'' is a bump around every centre, of a shape that is the same for softplus and ln cosh; `sharpness` is the ratio of the spacing to
-/// its width: the gain is `g = sharpness / (λ · spacing)`, λ = 1 for softplus and 2 for ln cosh. At the default, 2, equal coefficients
-/// make a curvature that is constant between the centres to half a percent; sharper bumps leave gaps, blunter ones all look alike.
+/// f'' is a bump around every centre, of a shape that is the same for softplus and ln cosh; `sharpness` is the ratio of
+/// the spacing to its width: the gain is `g = sharpness / (λ · spacing)`, λ = 1 for softplus and 2 for ln cosh. At the
+/// default, 2, equal coefficients make a curvature that is constant between the centres to half a percent; sharper
+/// bumps leave gaps, blunter ones all look alike.
 ///
 /// ```
 /// use flow_core::{Activation, Centres};
@@ -39,7 +41,8 @@ impl Centres {
     /// Whether there can be such centres.
     ///
     /// # Errors
-    /// [`Error::Setting`] when there are fewer than two, the interval is empty or not finite, or the sharpness is not in (0, 4].
+    /// [`Error::Setting`] when there are fewer than two, the interval is empty or not finite, or the sharpness is not
+    /// in (0, 4].
     pub fn check(&self) -> Result<(), Error> {
         let Self { count, from, to, sharpness } = *self;
         if count < 2 {

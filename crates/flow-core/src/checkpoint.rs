@@ -1,4 +1,5 @@
-//! What a training leaves to go on from: arrays and state; and the seam for whoever keeps it. No files: those are elsewhere.
+//! What a training leaves to go on from: arrays and state; and the seam for whoever keeps it. No files: those are
+//! elsewhere.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,8 @@ pub struct TrainState {
     pub step: u64,
     /// Steps of the optimiser, which its bias correction needs.
     pub adam_steps: u64,
-    /// How finely the model integrates now, see [`Integrator::level`](crate::Integrator::level): steps, for a fixed step. 0: not at all.
+    /// How finely the model integrates now, see [`Integrator::level`](crate::Integrator::level): steps, for a fixed
+    /// step. 0: not at all.
     #[serde(rename = "flow_steps")]
     pub level: u64,
     /// Factor on the learning rate, halved by every roll-back.
@@ -70,7 +72,8 @@ pub struct Checkpoint {
     pub tensors: Vec<Tensor>,
     /// The state; `None` where there was no training.
     pub state: Option<TrainState>,
-    /// Where it comes from, for messages: `checkpoint runs/a/step-00000100.safetensors`. Empty for one that was never stored.
+    /// Where it comes from, for messages: `checkpoint runs/a/step-00000100.safetensors`. Empty for one that was never
+    /// stored.
     pub origin: String,
 }
 
@@ -240,8 +243,8 @@ pub trait CheckpointStore {
     /// Whatever keeps it from doing so, as [`Error::Store`]. What was kept before is then still there.
     fn save(&mut self, occasion: Occasion, checkpoint: &Checkpoint) -> Result<(), Error>;
 
-    /// The newest checkpoint that can be used, periodic or of an interrupt; or, with `periodic`, the newest periodic one. `None` when there
-    /// is none at all.
+    /// The newest checkpoint that can be used, periodic or of an interrupt; or, with `periodic`, the newest periodic
+    /// one. `None` when there is none at all.
     ///
     /// # Errors
     /// When there are some, but none can be used.

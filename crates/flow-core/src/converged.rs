@@ -32,12 +32,12 @@ impl Converged {
     }
 }
 
-/// Evaluates an objective at ever finer integrators (half the step each time)
-/// until the change of the mean is below a tenth of its standard error, or `max_refinements` halvings are made (at least one is).
-/// Where two tolerances of an adaptive integrator choose the very same steps, the next one is tried too.
+/// Evaluates an objective at ever finer integrators (half the step each time) until the change of the mean is below a
+/// tenth of its standard error, or `max_refinements` halvings are made (at least one is). Where two tolerances of an
+/// adaptive integrator choose the very same steps, the next one is tried too.
 ///
-/// `batches` gives batch number i, and is called again for every refinement; memory does not grow with the number of rows
-/// but for one loss per row. `progress` is told after every batch (refinement, batch).
+/// `batches` gives batch number i, and is called again for every refinement; memory does not grow with the number of
+/// rows but for one loss per row. `progress` is told after every batch (refinement, batch).
 ///
 /// # Errors
 /// Those of the objective and of `batches`; [`Error::NonFinite`] when a loss is not finite.
@@ -70,7 +70,8 @@ pub fn converged<S: Space>(
         let losses = at(&*integrator, refinements)?;
         let mean = Mean::of(&losses);
         let integration_error = (mean.mean - Mean::of(&coarse).mean).abs();
-        // Steps that an error estimate chooses may be the same at two tolerances: then the two say nothing of the error.
+        // Steps that an error estimate chooses may be the same at two tolerances: then the two say nothing of the
+        // error.
         let told = fixed || losses != coarse;
         let out = Converged { losses, mean, integration_error, integrator: integrator.describe(), refinements };
         if (out.is_converged() && told) || refinements >= max_refinements {

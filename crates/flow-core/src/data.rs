@@ -1,4 +1,5 @@
-//! Where the batches of a training come from: samples of the base density, rows of an array, or whatever implements the seam.
+//! Where the batches of a training come from: samples of the base density, rows of an array, or whatever implements the
+//! seam.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,8 +36,8 @@ use crate::rng::{Purpose, RngKey};
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Batches: Sync {
-    /// The rows `part` of a batch of `rows` rows, as a function of the key and the rows' numbers alone: whoever asks for a part gets what the
-    /// whole batch has there.
+    /// The rows `part` of a batch of `rows` rows, as a function of the key and the rows' numbers alone: whoever asks
+    /// for a part gets what the whole batch has there.
     ///
     /// # Errors
     /// Whatever keeps it from giving the batch, as [`Error::Callback`].
@@ -87,7 +88,8 @@ impl ArrayRows {
     /// `x` is `rows × dim`, row by row.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the numbers do not make whole rows, or there are none; [`Error::NonFinite`] for a number that is not finite.
+    /// [`Error::Shape`] when the numbers do not make whole rows, or there are none; [`Error::NonFinite`] for a number
+    /// that is not finite.
     pub fn new(x: Vec<f64>, dim: usize) -> Result<Self, Error> {
         let rows = rows_of("the array of rows", &x, dim)?;
         if rows == 0 {

@@ -4,8 +4,8 @@ use crate::error::Error;
 
 /// A function of rows of numbers with its gradient: the negative logarithm of a density, up to a constant.
 ///
-/// An energy may fail, and is called from one thread at a time unless it says otherwise. One that is known point by point is made of a
-/// closure by [`PointEnergy`]; one that is quicker for many rows at once implements the trait:
+/// An energy may fail, and is called from one thread at a time unless it says otherwise. One that is known point by
+/// point is made of a closure by [`PointEnergy`]; one that is quicker for many rows at once implements the trait:
 ///
 /// ```
 /// use flow_core::{Energy, Error};
@@ -41,12 +41,12 @@ pub trait Energy: Send + Sync {
         0
     }
 
-    /// The energies of some rows and their gradients by x: `x` and `gradients` are `rows × dim`, `context` is `rows × context_dim`,
-    /// `energies` has a number for every row, all row by row. Both results are overwritten.
+    /// The energies of some rows and their gradients by x: `x` and `gradients` are `rows × dim`, `context` is `rows ×
+    /// context_dim`, `energies` has a number for every row, all row by row. Both results are overwritten.
     ///
     /// # Errors
-    /// Whatever keeps it from an answer, as [`Error::Callback`]: the evaluation that asked ends with it. A point that has no energy is no
-    /// error: its energy is NaN or infinite.
+    /// Whatever keeps it from an answer, as [`Error::Callback`]: the evaluation that asked ends with it. A point that
+    /// has no energy is no error: its energy is NaN or infinite.
     fn energies_and_gradients(
         &self,
         x: &[f64],

@@ -4,8 +4,9 @@ use crate::batch::rows_of;
 use crate::error::Error;
 use crate::rng::{Purpose, RngKey};
 
-/// Energies of the points of some chains (`rows × dim`, row by row) and their gradients, laid out like the points. The second argument is
-/// the number of the first of these chains: a chain's energy may depend on its number, as one of a flow that draws a symmetry does.
+/// Energies of the points of some chains (`rows × dim`, row by row) and their gradients, laid out like the points. The
+/// second argument is the number of the first of these chains: a chain's energy may depend on its number, as one of a
+/// flow that draws a symmetry does.
 pub type Energies<'a> = dyn FnMut(&[f64], usize) -> Result<(Vec<f64>, Vec<f64>), Error> + 'a;
 
 /// How a hybrid Monte Carlo is run (Duane et al., Phys. Lett. B 195, 216 (1987)).
@@ -15,7 +16,8 @@ pub struct Hmc {
     pub dim: usize,
     /// Leapfrog steps of one trajectory.
     pub leapfrog: usize,
-    /// Trajectories of every chain on which the step size is tuned. What is measured comes after them, with the step fixed.
+    /// Trajectories of every chain on which the step size is tuned. What is measured comes after them, with the step
+    /// fixed.
     pub warm_up: usize,
     /// Trajectories of every chain that are measured.
     pub length: usize,
@@ -47,15 +49,16 @@ struct States {
 }
 
 impl Hmc {
-    /// Walks one chain from every row of `start`. `visit` sees all points after each measured trajectory; `progress` hears of every
-    /// trajectory, those of the warm-up included.
+    /// Walks one chain from every row of `start`. `visit` sees all points after each measured trajectory; `progress`
+    /// hears of every trajectory, those of the warm-up included.
     ///
-    /// Step sizes vary by a fifth from trajectory to trajectory, to avoid resonance with a periodic orbit. A trajectory that meets an energy
-    /// or a gradient that is not finite, or that an adaptive integrator gave up on, is rejected; the other chains go on.
+    /// Step sizes vary by a fifth from trajectory to trajectory, to avoid resonance with a periodic orbit. A trajectory
+    /// that meets an energy or a gradient that is not finite, or that an adaptive integrator gave up on, is rejected;
+    /// the other chains go on.
     ///
     /// # Errors
-    /// Those of the energies and of `visit`; [`Error::Shape`] when the start does not make whole rows; [`Error::Setting`] when an energy
-    /// at the start is not finite.
+    /// Those of the energies and of `visit`; [`Error::Shape`] when the start does not make whole rows;
+    /// [`Error::Setting`] when an energy at the start is not finite.
     pub fn run(
         &self,
         energies: &mut Energies<'_>,
@@ -136,8 +139,8 @@ impl Hmc {
     }
 }
 
-/// Energies and gradients of all points; where an integrator gave up on all of them together, of each point alone, NaN for those that it
-/// gives up on then.
+/// Energies and gradients of all points; where an integrator gave up on all of them together, of each point alone, NaN
+/// for those that it gives up on then.
 fn energies_of_each(
     energies: &mut Energies<'_>,
     x: &[f64],
@@ -159,7 +162,8 @@ fn energies_of_each(
     }
 }
 
-/// Stochastic approximation (Robbins and Monro 1951) of the step size at which trajectories are accepted as often as wanted.
+/// Stochastic approximation (Robbins and Monro 1951) of the step size at which trajectories are accepted as often as
+/// wanted.
 struct Tuning {
     log_step: f64,
     /// Sum over the second half of the warm-up, whose mean is used.
@@ -269,8 +273,8 @@ mod tests {
         NoGradient,
     }
 
-    /// Points after each of 60 trajectories of three chains, each in a parabola of its own, and whether the first chain met the gap in the
-    /// middle of its parabola. A trajectory is long enough to come out on the other side.
+    /// Points after each of 60 trajectories of three chains, each in a parabola of its own, and whether the first chain
+    /// met the gap in the middle of its parabola. A trajectory is long enough to come out on the other side.
     fn chains_beside_a_gap(gap: Gap) -> Vec<(Vec<f64>, bool)> {
         let hybrid =
             Hmc { dim: 1, leapfrog: 20, warm_up: 0, length: 60, acceptance: 0.8, step: 0.1, seed: 5, stream: 0 };

@@ -5,8 +5,8 @@ use rand::RngExt;
 use crate::rng::RngKey;
 use crate::statistics::Mean;
 
-/// Importance weights `w = e^{−loss}`, where the loss is `ln p(x) + E(x)` at a sample x of p: their mean is Z, and under them averages are
-/// those of `exp(−E)/Z`.
+/// Importance weights `w = e^{−loss}`, where the loss is `ln p(x) + E(x)` at a sample x of p: their mean is Z, and
+/// under them averages are those of `exp(−E)/Z`.
 ///
 /// ```
 /// use flow_core::Weights;
@@ -60,7 +60,8 @@ impl Weights {
         Mean { mean, standard_error: self.error(of.iter().map(|o| o - mean)) }
     }
 
-    /// The variance of an observable under the weights, without the bias of a mean from the same samples; its standard error to leading order.
+    /// The variance of an observable under the weights, without the bias of a mean from the same samples; its standard
+    /// error to leading order.
     pub fn variance(&self, of: &[f64]) -> Mean {
         let mean = self.average(of.iter().copied());
         let variance = self.average(of.iter().map(|o| (o - mean).powi(2)));
@@ -89,8 +90,9 @@ pub struct IndependenceMetropolis {
 }
 
 impl IndependenceMetropolis {
-    /// Cuts the samples of the given losses into chains of equal length (a rest is left out) and walks each: it starts on the first
-    /// sample of its share and moves to the next with probability `min(1, w'/w)`. The stationary law is that of the target.
+    /// Cuts the samples of the given losses into chains of equal length (a rest is left out) and walks each: it starts
+    /// on the first sample of its share and moves to the next with probability `min(1, w'/w)`. The stationary law is
+    /// that of the target.
     ///
     /// # Panics
     /// If there are fewer than two samples to a chain.

@@ -1,4 +1,5 @@
-//! The seam of integrators: carrying a block of rows from one time to another, and pulling cotangents back along the same steps.
+//! The seam of integrators: carrying a block of rows from one time to another, and pulling cotangents back along the
+//! same steps.
 
 use crate::cache_key::CacheKey;
 use crate::error::Error;
@@ -17,10 +18,11 @@ pub struct Span {
 /// What an integration keeps for its pullback, where the method has a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// The residuals of every stage, and its argument unless the block [makes velocities again](BlockField::recompute_velocity): fastest.
+    /// The residuals of every stage, and its argument unless the block [makes velocities
+    /// again](BlockField::recompute_velocity): fastest.
     Stages,
-    /// Only the start of every step. The pullback computes the stages again: one more evaluation per stage, and memory smaller by once to
-    /// twice the number of stages.
+    /// Only the start of every step. The pullback computes the stages again: one more evaluation per stage, and memory
+    /// smaller by once to twice the number of stages.
     Starts,
 }
 
@@ -58,8 +60,8 @@ pub struct SolutionCotangent<S: Space> {
 
 /// What an integration remembers of its way: whatever its method needs to pull cotangents back.
 pub trait Backward<S: Space>: Send {
-    /// Pulls cotangents of the solution back to the state at the start, which is returned. Those of the parameters are added to the share
-    /// of the block, which is the one that was integrated.
+    /// Pulls cotangents of the solution back to the state at the start, which is returned. Those of the parameters are
+    /// added to the share of the block, which is the one that was integrated.
     ///
     /// This is the exact derivative of the discrete map that the integration applied, for any number of steps.
     fn pull_back(self: Box<Self>, space: &S, block: &mut dyn BlockField<S>, bar: SolutionCotangent<S>) -> S::Array;
@@ -67,8 +69,8 @@ pub trait Backward<S: Space>: Send {
 
 /// A method of integration at some fineness.
 ///
-/// It owns its adjoint: what [`Integrator::solve`] returns pulls cotangents back by itself, so a method need not be Runge-Kutta. The sign of
-/// `−∇²φ` and the direction of time live here. A method of one's own, whole:
+/// It owns its adjoint: what [`Integrator::solve`] returns pulls cotangents back by itself, so a method need not be
+/// Runge-Kutta. The sign of `−∇²φ` and the direction of time live here. A method of one's own, whole:
 ///
 /// ```
 /// use flow_core::{
@@ -120,7 +122,8 @@ pub trait Integrator<S: Space>: Send + Sync {
     /// Carries a block of rows from one time to another.
     ///
     /// # Errors
-    /// [`Error::Adaptive`] or [`Error::NonFinite`] where step control fails; a fixed step never fails, but may return non-finite numbers.
+    /// [`Error::Adaptive`] or [`Error::NonFinite`] where step control fails; a fixed step never fails, but may return
+    /// non-finite numbers.
     fn solve(
         &self,
         space: &S,
@@ -130,10 +133,12 @@ pub trait Integrator<S: Space>: Send + Sync {
         options: SolveOptions,
     ) -> Result<Solution<S>, Error>;
 
-    /// Evaluations of an integration, where they are the same for every one: none where steps are chosen by an error estimate.
+    /// Evaluations of an integration, where they are the same for every one: none where steps are chosen by an error
+    /// estimate.
     fn evaluations(&self) -> Option<usize>;
 
-    /// How fine the integration is, as a number that grows with it: steps, or one over the relative tolerance. Checkpoints keep it.
+    /// How fine the integration is, as a number that grows with it: steps, or one over the relative tolerance.
+    /// Checkpoints keep it.
     fn level(&self) -> u64;
 
     /// The power of the level that the error falls with: the order of the method, or 1 for a tolerance.
@@ -161,7 +166,8 @@ pub trait Integrator<S: Space>: Send + Sync {
     /// How fine it is, in words for people: `100 steps of rk4`.
     fn describe(&self) -> String;
 
-    /// Numbers that tell this integrator from every other whose operations differ; `None`: its solves are never captured.
+    /// Numbers that tell this integrator from every other whose operations differ; `None`: its solves are never
+    /// captured.
     fn cache_key(&self) -> Option<CacheKey> {
         None
     }

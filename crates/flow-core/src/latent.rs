@@ -13,12 +13,14 @@ use crate::space::{Outputs, Session, Space};
 impl<S: Space> Flow<'_, S> {
     /// `U(z)` of every row of `z` (`rows × dim`, row by row) and its gradient, laid out like `z`.
     ///
-    /// `exp(−U)` is the density of the z whose points x(z) have the density `exp(−E)`: of a flow that fits the energy it is the standard
-    /// normal, however rough E may be. `key` keys whatever the potential draws for a solve: the same key, the same function. The
-    /// gradient is that of the discrete map, with the Jacobian that the integrator accumulates.
+    /// `exp(−U)` is the density of the z whose points x(z) have the density `exp(−E)`: of a flow that fits the energy
+    /// it is the standard normal, however rough E may be. `key` keys whatever the potential draws for a solve: the same
+    /// key, the same function. The gradient is that of the discrete map, with the Jacobian that the integrator
+    /// accumulates.
     ///
     /// # Errors
-    /// Those of the integrator and of the energy; [`Error::Shape`] when the numbers do not fit either. Numbers that are not finite are returned, not refused.
+    /// Those of the integrator and of the energy; [`Error::Shape`] when the numbers do not fit either. Numbers that are
+    /// not finite are returned, not refused.
     pub fn latent_energy(&self, energy: &dyn Energy, z: &[f64], key: RngKey) -> Result<(Vec<f64>, Vec<f64>), Error> {
         let space = self.space;
         check_widths(energy, self.potential.dim(), 0)?;

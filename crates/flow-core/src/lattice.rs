@@ -1,4 +1,5 @@
-//! What the lattice kernels of all backends share: settings, first values of parameters, and how kernels fall off with distance.
+//! What the lattice kernels of all backends share: settings, first values of parameters, and how kernels fall off with
+//! distance.
 
 use crate::activation::Activation;
 use crate::error::Error;
@@ -8,7 +9,8 @@ use crate::space::Space;
 use crate::symmetry::Group;
 use crate::time::TimeBasis;
 
-/// What a potential of kernels that are moved over a periodic lattice is made of, `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))`.
+/// What a potential of kernels that are moved over a periodic lattice is made of, `φ(x, t) = Σ_c v_c(t) Σ_s f(g_c(t)
+/// (w_c ⋆ x)_s + b_c(t))`.
 #[derive(Debug, Clone)]
 pub struct LatticeRidgeSettings {
     /// Sites in either direction; the lattice is periodic, and site (i, j) is coordinate `i · cols + j`.
@@ -21,7 +23,8 @@ pub struct LatticeRidgeSettings {
     pub bias: bool,
     /// Functions of time that amplitudes, gains and offsets are expanded in.
     pub time: TimeBasis,
-    /// Permutations of the sites that fix the origin; kernels are averaged over them, and φ is then symmetric under them.
+    /// Permutations of the sites that fix the origin; kernels are averaged over them, and φ is then symmetric under
+    /// them.
     pub tied: Option<Group>,
     /// Power of the distance that kernels fall off with, as [`LatticeRidgeSettings::envelope`] has it; 0: not at all.
     pub fall_off: f64,
@@ -35,12 +38,12 @@ impl LatticeRidgeSettings {
         self.shape.0 * self.shape.1
     }
 
-    /// `e_i = c (1 + r_i)^−p` for every site i: r is its distance from the origin, p the fall-off, and c makes the mean of e² one, so that
-    /// the correlation of a first kernel with noise is as large as without.
+    /// `e_i = c (1 + r_i)^−p` for every site i: r is its distance from the origin, p the fall-off, and c makes the mean
+    /// of e² one, so that the correlation of a first kernel with noise is as large as without.
     ///
-    /// Kernels are learned as `w = e ⊙ weight`, and so what is near before what is far. An optimiser that moves every weight by steps of the
-    /// same size would let the noise of all far sites into the kernels, the more the larger the lattice. At p = 1 every doubling of the
-    /// distance has the same share.
+    /// Kernels are learned as `w = e ⊙ weight`, and so what is near before what is far. An optimiser that moves every
+    /// weight by steps of the same size would let the noise of all far sites into the kernels, the more the larger the
+    /// lattice. At p = 1 every doubling of the distance has the same share.
     ///
     /// ```
     /// use flow_core::{Activation, LatticeRidgeSettings, TimeBasis};
@@ -77,7 +80,8 @@ pub struct LatticeRidgeParameters<S: Space> {
 }
 
 impl<S: Space> LatticeRidgeParameters<S> {
-    /// First values: weights uniform in `±1/√N`, constant amplitudes uniform in `±1/√(kernels · N)`, gains 1, offsets 0.
+    /// First values: weights uniform in `±1/√N`, constant amplitudes uniform in `±1/√(kernels · N)`, gains 1, offsets
+    /// 0.
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero; [`Error::Shape`] when the group acts on another number of sites.

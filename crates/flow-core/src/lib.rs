@@ -1,10 +1,10 @@
 //! Monge-Ampère flows (Zhang, E, Wang, arXiv:1809.10188) for any array backend.
 //!
-//! A density is carried by `dx/dt = ∇φ(x, t)`, `d ln p/dt = −∇²φ(x, t)` from a standard normal at `t = 0` to the model at `t = T`.
-//! This crate holds the only copy of stepping, adjoints, objectives and training. A backend brings a [`Space`] and potentials
-//! ([`Potential`]); an [`Integrator`] carries points; an [`Objective`] turns a batch into a loss with its exact gradient;
-//! [`Trainer`] trains whatever is a
-//! [`Model`]. No files, no terminals, no device: those are of the crates above and beside.
+//! A density is carried by `dx/dt = ∇φ(x, t)`, `d ln p/dt = −∇²φ(x, t)` from a standard normal at `t = 0` to the model
+//! at `t = T`. This crate holds the only copy of stepping, adjoints, objectives and training. A backend brings a
+//! [`Space`] and potentials ([`Potential`]); an [`Integrator`] carries points; an [`Objective`] turns a batch into a
+//! loss with its exact gradient; [`Trainer`] trains whatever is a [`Model`]. No files, no terminals, no device: those
+//! are of the crates above and beside.
 
 mod activation;
 mod batch;

@@ -1,4 +1,5 @@
-//! Flow matching: a potential learned by regression on the known velocity of a path from the base to the target, without integration.
+//! Flow matching: a potential learned by regression on the known velocity of a path from the base to the target,
+//! without integration.
 
 use std::ops::Range;
 
@@ -12,13 +13,15 @@ use crate::space::Space;
 
 /// How a point of the base, ξ ~ N(0, I), is joined to a point x₁ of the target, at `τ = t/T` from 0 to 1.
 ///
-/// Along either path the mean velocity of all points that meet at x is affine in x and in the score, hence the gradient of
-/// a scalar: a potential can represent it, and is the better the closer its gradient is to it (Lipman et al., arXiv:2210.02747).
+/// Along either path the mean velocity of all points that meet at x is affine in x and in the score, hence the gradient
+/// of a scalar: a potential can represent it, and is the better the closer its gradient is to it (Lipman et al.,
+/// arXiv:2210.02747).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
     /// `x = τ x₁ + (1 − τ) ξ`: ends in the target itself.
     Straight,
-    /// `x = τ x₁ + ξ`: ends in the target convolved with a standard normal, as the continuous form of the Ising model is.
+    /// `x = τ x₁ + ξ`: ends in the target convolved with a standard normal, as the continuous form of the Ising model
+    /// is.
     Blurred,
 }
 
@@ -34,18 +37,19 @@ impl Path {
 
 /// `E‖∇φ(x_t, t) − ẋ_t‖²` along a [`Path`]: batches are samples of the target.
 ///
-/// The loss is a mean square and not a likelihood; its lowest value, the variance of the velocities that meet in one point, is not zero.
-/// Times are drawn stratified, one for each group of successive rows.
+/// The loss is a mean square and not a likelihood; its lowest value, the variance of the velocities that meet in one
+/// point, is not zero. Times are drawn stratified, one for each group of successive rows.
 #[derive(Debug, Clone, Copy)]
 pub struct FlowMatching {
     /// The path.
     pub path: Path,
     /// Times in a batch; at most one per row is used.
     pub times: usize,
-    /// ε > 0 draws times with a density proportional to `1/(1 + ε − τ)`, and so takes errors near the data more seriously; none: uniform.
+    /// ε > 0 draws times with a density proportional to `1/(1 + ε − τ)`, and so takes errors near the data more
+    /// seriously; none: uniform.
     ///
-    /// An error of the velocity counts in the likelihood the more the narrower the density is at its time, and that narrows like 1 − τ
-    /// until it has the width of the data's own details.
+    /// An error of the velocity counts in the likelihood the more the narrower the density is at its time, and that
+    /// narrows like 1 − τ until it has the width of the data's own details.
     pub focus: Option<f64>,
 }
 

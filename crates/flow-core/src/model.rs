@@ -18,8 +18,8 @@ use crate::transport::Transported;
 pub struct Estimate {
     /// The figures.
     pub values: Vec<f64>,
-    /// By how much each changes from the next coarser integration (the next finer one where there is none coarser) to the model's own.
-    /// Zero for a model that does not integrate.
+    /// By how much each changes from the next coarser integration (the next finer one where there is none coarser) to
+    /// the model's own. Zero for a model that does not integrate.
     pub integration_errors: Vec<f64>,
 }
 
@@ -30,7 +30,8 @@ pub struct Mapped {
     pub x: Vec<f64>,
     /// `ln |det ∂(these points)/∂(the others)|`, per row.
     pub log_jacobian: Vec<f64>,
-    /// Per row, the greatest change of a coordinate or of the log-Jacobian from the next coarser integration to the model's own.
+    /// Per row, the greatest change of a coordinate or of the log-Jacobian from the next coarser integration to the
+    /// model's own.
     pub integration_errors: Vec<f64>,
 }
 
@@ -47,7 +48,8 @@ pub struct Sampled {
 
 /// A density with learnable parameters, and the loss that they are learned by.
 ///
-/// [`Trainer`](crate::Trainer) trains whatever implements it. A flow does, as [`FlowModel`]. What is made for models works with any:
+/// [`Trainer`](crate::Trainer) trains whatever implements it. A flow does, as [`FlowModel`]. What is made for models
+/// works with any:
 ///
 /// ```
 /// use flow_core::{Error, Mean, Model, Purpose, RngKey, Space};
@@ -76,7 +78,8 @@ pub trait Model<S: Space> {
     /// The learnable arrays, in the same order.
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>>;
 
-    /// Arrays that belong into a checkpoint but are not learned, such as running means; their names differ from those of the parameters.
+    /// Arrays that belong into a checkpoint but are not learned, such as running means; their names differ from those
+    /// of the parameters.
     fn buffers(&self) -> Vec<&Parameter<S>> {
         Vec::new()
     }
@@ -113,7 +116,8 @@ pub trait Model<S: Space> {
         1.0
     }
 
-    /// Whether finer integration nears a limit, so that an integration error can be told: not for fields that are random in time.
+    /// Whether finer integration nears a limit, so that an integration error can be told: not for fields that are
+    /// random in time.
     fn has_fine_limit(&self) -> bool {
         true
     }
@@ -198,7 +202,8 @@ impl<S: Space> FlowModel<S> {
         }
     }
 
-    /// Points carried in a direction by the model's own integrator and by its neighbour: their difference is the integration error.
+    /// Points carried in a direction by the model's own integrator and by its neighbour: their difference is the
+    /// integration error.
     fn carried(
         &self,
         x: &[f64],

@@ -11,7 +11,8 @@ use crate::space::Space;
 
 /// A loss with its exact gradient, for any potential, integrator and batch.
 ///
-/// One that integrates is a few [`BoundaryTerms`](crate::BoundaryTerms). A moment of the samples that a flow makes of the base density, whole:
+/// One that integrates is a few [`BoundaryTerms`](crate::BoundaryTerms). A moment of the samples that a flow makes of
+/// the base density, whole:
 ///
 /// ```
 /// use flow_core::{
@@ -76,7 +77,8 @@ impl<S: Space> Objective<S> for NegativeLogLikelihood {
     }
 
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
-        // −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the flow's at the start, the base's energy at the end.
+        // −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the flow's at the start, the base's energy at the
+        // end.
         let terms = EnergyTerms {
             start: &|_| -self.log_jacobian,
             end: &StandardNormal { dim: flow.potential.dim() },
@@ -104,10 +106,10 @@ pub enum Estimator {
     /// The gradient of the samples' mean loss.
     #[default]
     Total,
-    /// Through the path of the samples alone: the mean of the other part, the explicit derivative of ln p, is zero and its noise is
-    /// left out. The gradient vanishes sample by sample where the model equals the target (Roeder, Wu and Duvenaud, arXiv:1703.09194;
-    /// for flows Vaitl et al., arXiv:2206.09016). It needs the score at the end of the path, see [`Flow::transport_score`]: two to three
-    /// times the work. A transport cost has its total gradient.
+    /// Through the path of the samples alone: the mean of the other part, the explicit derivative of ln p, is zero and
+    /// its noise is left out. The gradient vanishes sample by sample where the model equals the target (Roeder, Wu and
+    /// Duvenaud, arXiv:1703.09194; for flows Vaitl et al., arXiv:2206.09016). It needs the score at the end of the
+    /// path, see [`Flow::transport_score`]: two to three times the work. A transport cost has its total gradient.
     Path,
 }
 

@@ -15,7 +15,8 @@ pub struct AdamSettings {
     pub epsilon: f64,
     /// Strength of the weight decay.
     pub weight_decay: f64,
-    /// `true`: AdamW, the parameters shrink by `learning rate · weight decay`. `false`: the decay is added to the gradient (L2).
+    /// `true`: AdamW, the parameters shrink by `learning rate · weight decay`. `false`: the decay is added to the
+    /// gradient (L2).
     pub decoupled: bool,
 }
 

@@ -22,8 +22,8 @@ impl<S: Space> Parameter<S> {
         Self { name: name.into(), shape: shape.to_vec(), value: space.zeros(rows, cols) }
     }
 
-    /// Numbers uniform in `±1/√fan_in`, as PyTorch's linear layers have them. Arrays of one potential differ by `which`;
-    /// the same seed gives the same numbers on every backend, to working precision.
+    /// Numbers uniform in `±1/√fan_in`, as PyTorch's linear layers have them. Arrays of one potential differ by
+    /// `which`; the same seed gives the same numbers on every backend, to working precision.
     pub fn uniform(space: &S, name: &str, shape: &[usize], fan_in: usize, seed: u64, which: u64) -> Self {
         let bound = 1.0 / (fan_in as f64).sqrt();
         let mut values = RngKey::new(seed, Purpose::Initialise, 0).uniform(which, shape.iter().product());
@@ -32,8 +32,8 @@ impl<S: Space> Parameter<S> {
         Self { name: name.into(), shape: shape.to_vec(), value: space.upload(rows, cols, &values) }
     }
 
-    /// The coefficients `c(t) = Σ_m c_m b_m(t)` of shape `terms × n` that start as these n numbers at all times: `c_0` is this array
-    /// (its first row, where it has several), the rest zero. A single term stays a vector.
+    /// The coefficients `c(t) = Σ_m c_m b_m(t)` of shape `terms × n` that start as these n numbers at all times: `c_0`
+    /// is this array (its first row, where it has several), the rest zero. A single term stays a vector.
     pub fn in_time(self, space: &S, terms: usize) -> Self {
         let (_, cols) = space.shape(&self.value);
         let mut values = space.download(&self.value);

@@ -1,4 +1,5 @@
-//! The seam of potentials: a scalar function, its field frozen for one solve, and a block of rows in the field's own coordinates.
+//! The seam of potentials: a scalar function, its field frozen for one solve, and a block of rows in the field's own
+//! coordinates.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,12 +8,14 @@ use crate::parameter::Parameter;
 use crate::rng::RngKey;
 use crate::space::Space;
 
-/// A learnable scalar function `φ(x, t)` on rows of `dim` numbers, or `φ(x, t | c)` with a context of `context_dim` numbers a row.
+/// A learnable scalar function `φ(x, t)` on rows of `dim` numbers, or `φ(x, t | c)` with a context of `context_dim`
+/// numbers a row.
 ///
-/// A potential always means `φ` with `∇φ` and `∇²φ` as mathematics has them; the sign of the log-density and the direction of time
-/// are the integrator's business. To add one, implement this trait and run the conformance suite (feature `conformance`) on it:
-/// `conformance::Gaussian` is a whole potential on one screen, and [`potentials::Ridge`](crate::potentials::Ridge) one with matrices.
-/// Both are written once for all backends, over the operations of a [`Space`]. A potential with nothing to learn, whole:
+/// A potential always means `φ` with `∇φ` and `∇²φ` as mathematics has them; the sign of the log-density and the
+/// direction of time are the integrator's business. To add one, implement this trait and run the conformance suite
+/// (feature `conformance`) on it: `conformance::Gaussian` is a whole potential on one screen, and
+/// [`potentials::Ridge`](crate::potentials::Ridge) one with matrices. Both are written once for all backends, over the
+/// operations of a [`Space`]. A potential with nothing to learn, whole:
 ///
 /// ```
 /// use flow_core::{Block, BlockField, Field, Parameter, Potential, Residuals, Share, Solve, Space, Stage};
@@ -94,14 +97,15 @@ pub trait Potential<S: Space>: Send + Sync {
         0
     }
 
-    /// Those numbers for the rows `rows` of the batch, [`Potential::draw_width`] a row, row by row: a function of `solve.key` and the row
-    /// alone. Blocks get them back as [`Block::draws`].
+    /// Those numbers for the rows `rows` of the batch, [`Potential::draw_width`] a row, row by row: a function of
+    /// `solve.key` and the row alone. Blocks get them back as [`Block::draws`].
     fn draw(&self, _solve: &Solve, _rows: Range<usize>) -> Vec<f64> {
         Vec::new()
     }
 
-    /// A number of this potential alone ([`new_cache_key`]), where the operations of a solve depend on nothing but the potential, the
-    /// number of rows and the integrator. Solves of such a potential can be captured and replayed, see [`GraphCache`](crate::GraphCache).
+    /// A number of this potential alone ([`new_cache_key`]), where the operations of a solve depend on nothing but the
+    /// potential, the number of rows and the integrator. Solves of such a potential can be captured and replayed, see
+    /// [`GraphCache`](crate::GraphCache).
     fn cache_key(&self) -> Option<u64> {
         None
     }
@@ -175,8 +179,8 @@ pub enum Coordinates {
     Auto,
     /// `x` itself: velocities are `∇φ`, and tolerances are in units of `x`.
     X,
-    /// The potential's own coordinates, where it has any, even when `x` is cheaper: of a ridge potential its feature space, where the state is
-    /// c with `x = x₀ + Wᵀc`.
+    /// The potential's own coordinates, where it has any, even when `x` is cheaper: of a ridge potential its feature
+    /// space, where the state is c with `x = x₀ + Wᵀc`.
     Feature,
 }
 
@@ -191,8 +195,8 @@ pub struct Block<S: Space> {
     pub context: Option<S::Array>,
     /// `rows.len() × draw_width`, see [`Potential::draw`]; `None` for a potential that draws nothing.
     pub draws: Option<S::Array>,
-    /// The time of every row, instead of that of each stage: for a regression, which evaluates every row but once. Only where
-    /// [`Field::rows_may_have_times`]; the block then gives no Laplacians.
+    /// The time of every row, instead of that of each stage: for a regression, which evaluates every row but once. Only
+    /// where [`Field::rows_may_have_times`]; the block then gives no Laplacians.
     pub times: Option<Vec<f64>>,
 }
 
@@ -216,15 +220,16 @@ pub trait Field<S: Space>: Sync {
     /// `φ(x_r, t)` of the frozen potential for a block of rows: the judge of everything else.
     fn value(&self, stage: Stage, block: Block<S>) -> S::Column;
 
-    /// Turns the sums over blocks of what [`BlockField::enter_pullback`] returned into the gradient, one array per parameter of
-    /// the potential: the place for work that is needed once per solve.
+    /// Turns the sums over blocks of what [`BlockField::enter_pullback`] returned into the gradient, one array per
+    /// parameter of the potential: the place for work that is needed once per solve.
     fn gradient(&self, sums: Vec<Share<S>>) -> Vec<S::Array>;
 }
 
-/// A block's share of something that is summed over all blocks: an array, products `leftᵀ · right` of short matrices, or both.
+/// A block's share of something that is summed over all blocks: an array, products `leftᵀ · right` of short matrices,
+/// or both.
 ///
-/// Products whose factors have few rows are better added up as factors: those of all blocks stacked make one large product. Either kind may
-/// be missing.
+/// Products whose factors have few rows are better added up as factors: those of all blocks stacked make one large
+/// product. Either kind may be missing.
 #[derive(Debug, Clone)]
 pub struct Share<S: Space> {
     /// Summed over blocks in their order.
@@ -268,7 +273,8 @@ pub struct Stage {
     pub index: u64,
 }
 
-/// What an integrator makes of a velocity: `out ← base + Σ cᵢ · termᵢ + c · velocity`. A backend may do it in the kernel of the velocity.
+/// What an integrator makes of a velocity: `out ← base + Σ cᵢ · termᵢ + c · velocity`. A backend may do it in the
+/// kernel of the velocity.
 #[derive(Debug)]
 pub struct FusedUpdate<'a, S: Space> {
     /// The backend.
@@ -303,10 +309,11 @@ pub trait RecomputeVelocity<S: Space> {
 
 /// A block of rows in a frozen field's coordinates, with its work space and its share of the gradient.
 ///
-/// The state has a row for each row of the block, and as many columns as the coordinates have. With plain coordinates it is `x`, its velocity
-/// is `∇φ`, and `leave` and `leave_pullback` are the identity, as their defaults are.
+/// The state has a row for each row of the block, and as many columns as the coordinates have. With plain coordinates
+/// it is `x`, its velocity is `∇φ`, and `leave` and `leave_pullback` are the identity, as their defaults are.
 pub trait BlockField<S: Space>: Send {
-    /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves in `residuals` what [`BlockField::pullback`] needs.
+    /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves in `residuals` what
+    /// [`BlockField::pullback`] needs.
     fn evaluate(
         &mut self,
         stage: Stage,
@@ -316,7 +323,8 @@ pub trait BlockField<S: Space>: Send {
         residuals: Option<&mut Residuals<S>>,
     );
 
-    /// [`BlockField::evaluate`] with the update that follows, where that is wanted: for a block whose kernel can make both.
+    /// [`BlockField::evaluate`] with the update that follows, where that is wanted: for a block whose kernel can make
+    /// both.
     fn evaluate_and_update(
         &mut self,
         stage: Stage,
@@ -332,14 +340,15 @@ pub trait BlockField<S: Space>: Send {
         }
     }
 
-    /// What makes velocities again from residuals, where that is cheap. The arguments of stages are then made again from them for the
-    /// pullback, not kept, which halves what an integration remembers: for a block whose residuals are about as large as its state.
+    /// What makes velocities again from residuals, where that is cheap. The arguments of stages are then made again
+    /// from them for the pullback, not kept, which halves what an integration remembers: for a block whose residuals
+    /// are about as large as its state.
     fn recompute_velocity(&self) -> Option<&dyn RecomputeVelocity<S>> {
         None
     }
 
-    /// Pulls cotangents of (velocity, ∇²φ) back: `state_bar` is overwritten with the cotangent of the state where it is wanted;
-    /// those of the parameters are added to the block's share.
+    /// Pulls cotangents of (velocity, ∇²φ) back: `state_bar` is overwritten with the cotangent of the state where it is
+    /// wanted; those of the parameters are added to the block's share.
     fn pullback(
         &mut self,
         stage: Stage,
@@ -350,8 +359,8 @@ pub trait BlockField<S: Space>: Send {
         state_bar: Option<&mut S::Array>,
     );
 
-    /// [`BlockField::pullback`] of the cotangent `Σ cᵢ · termᵢ` of the velocity, for a block whose kernel can add up; `scratch` is an array
-    /// like the velocity, for one whose kernel cannot.
+    /// [`BlockField::pullback`] of the cotangent `Σ cᵢ · termᵢ` of the velocity, for a block whose kernel can add up;
+    /// `scratch` is an array like the velocity, for one whose kernel cannot.
     #[allow(clippy::too_many_arguments, reason = "a pullback has this many, and a sum two more")]
     fn pullback_of_sum(
         &mut self,
@@ -378,7 +387,7 @@ pub trait BlockField<S: Space>: Send {
         x_bar
     }
 
-    /// Pulls the cotangent of the state at the start back to the `x` that entered. Returns it with the block's share of the gradient, as
-    /// shares that are summed over blocks and then given to [`Field::gradient`].
+    /// Pulls the cotangent of the state at the start back to the `x` that entered. Returns it with the block's share of
+    /// the gradient, as shares that are summed over blocks and then given to [`Field::gradient`].
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>);
 }

@@ -16,8 +16,8 @@ pub struct RidgeParameters<S: Space> {
 }
 
 impl<S: Space> RidgeParameters<S> {
-    /// First values for `hidden` ridge functions of `dim` numbers: weights and biases uniform in `±1/√dim`, amplitudes in `±1/√hidden`,
-    /// as PyTorch's linear layers have them.
+    /// First values for `hidden` ridge functions of `dim` numbers: weights and biases uniform in `±1/√dim`, amplitudes
+    /// in `±1/√hidden`, as PyTorch's linear layers have them.
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero.
@@ -30,7 +30,8 @@ impl<S: Space> RidgeParameters<S> {
         })
     }
 
-    /// The factors `g(t) = Σ_m g_m b_m(t)` of the arguments, `terms × hidden` (hidden for a single term), that start at one.
+    /// The factors `g(t) = Σ_m g_m b_m(t)` of the arguments, `terms × hidden` (hidden for a single term), that start at
+    /// one.
     pub fn gain(space: &S, hidden: usize, terms: usize) -> Parameter<S> {
         let one = space.upload(1, hidden, &vec![1.0; hidden]);
         Parameter { name: "gain".into(), shape: vec![hidden], value: one }.in_time(space, terms)

@@ -41,7 +41,8 @@ pub struct RngKey {
     first_row: u64,
 }
 
-/// The last of the streams of a row, that of [`RngKey::rademacher`]; stages of a solve, which count from 1, never come near it.
+/// The last of the streams of a row, that of [`RngKey::rademacher`]; stages of a solve, which count from 1, never come
+/// near it.
 const STREAMS: u64 = 0xffff_ffff_ffff;
 /// The stream of [`RngKey::noise`].
 const NOISE: u64 = STREAMS - 1;
@@ -128,15 +129,15 @@ impl RngKey {
         out
     }
 
-    /// One uniform number in each of `count` equal parts of [0, 1), in rising order, apart from all other numbers of the key.
-    /// They belong to the whole batch: the same wherever its rows begin.
+    /// One uniform number in each of `count` equal parts of [0, 1), in rising order, apart from all other numbers of
+    /// the key. They belong to the whole batch: the same wherever its rows begin.
     pub fn stratified(&self, count: usize) -> Vec<f64> {
         let mut rng = self.generator(0, TIMES);
         (0..count).map(|i| (i as f64 + rng.random::<f64>()) / count as f64).collect()
     }
 
-    /// Numbers +1 and −1 with equal chances, `cols` for each of the given rows, row by row, apart from all other numbers of the key:
-    /// the probes of a stochastic trace, which stay the same during a solve.
+    /// Numbers +1 and −1 with equal chances, `cols` for each of the given rows, row by row, apart from all other
+    /// numbers of the key: the probes of a stochastic trace, which stay the same during a solve.
     pub fn rademacher(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
         let mut out = Vec::with_capacity(rows.len() * cols);
         for row in rows {

@@ -123,7 +123,8 @@ impl<S: Space> Integrator<S> for FixedStep {
 /// Steps chosen so that the estimated error per step stays below `absolute + relative · |state|`,
 /// for every row's root mean square, and likewise for every row's change of ln p.
 ///
-/// Its tape holds the starts of the accepted steps, so that its pullback is the exact derivative on the mesh that was taken.
+/// Its tape holds the starts of the accepted steps, so that its pullback is the exact derivative on the mesh that was
+/// taken.
 #[derive(Debug, Clone)]
 pub struct Adaptive {
     tableau: Arc<Tableau>,
@@ -301,7 +302,8 @@ impl<'a, S: Space> Work<'a, S> {
         }
     }
 
-    /// Evaluates the stages of one step, and the state `after` it where that is wanted; with `reuse` the first velocity is already there.
+    /// Evaluates the stages of one step, and the state `after` it where that is wanted; with `reuse` the first velocity
+    /// is already there.
     fn stages(
         &mut self,
         block: &mut dyn BlockField<S>,

@@ -23,10 +23,11 @@ pub struct Evaluation<'a> {
     pub gradient: bool,
     /// Who shares the work.
     pub team: &'a dyn Team,
-    /// Blocks that the whole batch is cut into; `None` leaves it to the space. On a space that computes the same at any number of threads,
-    /// results depend on this number alone.
+    /// Blocks that the whole batch is cut into; `None` leaves it to the space. On a space that computes the same at any
+    /// number of threads, results depend on this number alone.
     pub blocks: Option<usize>,
-    /// Whether the model is to integrate one level finer than it does, to measure the integration error. Models heed it, objectives do not.
+    /// Whether the model is to integrate one level finer than it does, to measure the integration error. Models heed
+    /// it, objectives do not.
     pub refined: bool,
 }
 
@@ -154,8 +155,8 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         self
     }
 
-    /// A session for this solve, and the potential frozen in it, where the device captures such solves: of one block alone. `kind` tells
-    /// apart what is done with a solve.
+    /// A session for this solve, and the potential frozen in it, where the device captures such solves: of one block
+    /// alone. `kind` tells apart what is done with a solve.
     pub fn session(&self, kind: CacheKey) -> Result<Option<SessionWithField<'f, S>>, Error> {
         let ([rows], Some(graphs)) = (&self.blocks[..], self.flow.space.graphs()) else { return Ok(None) };
         let Flow { potential, integrator, .. } = *self.flow;
@@ -186,7 +187,8 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         Block { rows: rows.clone(), x, context, draws, times: None }
     }
 
-    /// Carries a block to its end. What it comes back from is there where it is asked for and the session did not replay.
+    /// Carries a block to its end. What it comes back from is there where it is asked for and the session did not
+    /// replay.
     pub fn forward<'b>(
         &self,
         session: &mut dyn Session<S>,
@@ -215,8 +217,8 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         Ok((carried, End { x: space.download(&end.arrays[0]), log_density, cost }))
     }
 
-    /// Takes a block back from its end. `then` gets the cotangent of its points at the start, by way of everything but their own term in
-    /// the loss, and the block's share of the gradient; it says what of them are outputs.
+    /// Takes a block back from its end. `then` gets the cotangent of its points at the start, by way of everything but
+    /// their own term in the loss, and the block's share of the gradient; it says what of them are outputs.
     pub fn back(
         &self,
         session: &mut dyn Session<S>,
@@ -464,14 +466,15 @@ fn sum_of_team<S: Space>(space: &S, shares: Vec<Vec<Share<S>>>, team: &dyn Team)
 }
 
 impl<S: Space> Flow<'_, S> {
-    /// The three calls that an objective is made of, over a whole batch: the solve, the boundary terms, and the pullback where the
-    /// gradient is wanted. The loss is `Σ_r weight_r · loss_r` with the losses of the terms.
+    /// The three calls that an objective is made of, over a whole batch: the solve, the boundary terms, and the
+    /// pullback where the gradient is wanted. The loss is `Σ_r weight_r · loss_r` with the losses of the terms.
     ///
-    /// A loss that is a sum over rows is worked through block by block, so that memory does not grow with the batch; one that
-    /// [couples rows](BoundaryTerms::couples_rows) is solved twice.
+    /// A loss that is a sum over rows is worked through block by block, so that memory does not grow with the batch;
+    /// one that [couples rows](BoundaryTerms::couples_rows) is solved twice.
     ///
     /// # Errors
-    /// Those of the integrator and of the terms; [`Error::Shape`] when the batch does not fit. Non-finite losses are returned, not refused.
+    /// Those of the integrator and of the terms; [`Error::Shape`] when the batch does not fit. Non-finite losses are
+    /// returned, not refused.
     pub fn evaluate_terms(
         &self,
         direction: Direction,

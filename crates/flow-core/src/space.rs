@@ -1,9 +1,10 @@
-//! What a backend brings: the few array operations that integrators and optimisers need, and the replay of captured work.
+//! What a backend brings: the few array operations that integrators and optimisers need, and the replay of captured
+//! work.
 //!
-//! At the sizes of a training step a host takes longer to ask for a thousand small operations than a device takes to do them. The
-//! operations of a solve are the same at every step of a training, but for the numbers that go in. So a device may capture them once
-//! as a graph, and replay the graph with new numbers. It sees arrays and a key, and nothing of flows: what is captured, when, and
-//! how long it is kept is the backend's business.
+//! At the sizes of a training step a host takes longer to ask for a thousand small operations than a device takes to do
+//! them. The operations of a solve are the same at every step of a training, but for the numbers that go in. So a
+//! device may capture them once as a graph, and replay the graph with new numbers. It sees arrays and a key, and
+//! nothing of flows: what is captured, when, and how long it is kept is the backend's business.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -38,9 +39,9 @@ impl Precision {
 /// (a Laplacian, a log-density, an energy), always in 64 bits, because figures are accumulated over
 /// hundreds of stages and read by people.
 ///
-/// Results go to out-parameters, so that a solve allocates nothing per stage but what it keeps. Shapes are the caller's duty:
-/// an implementation may panic on a mismatch, which is always a bug of the program and never bad input. What is written over a space runs
-/// on every backend and in either precision:
+/// Results go to out-parameters, so that a solve allocates nothing per stage but what it keeps. Shapes are the caller's
+/// duty: an implementation may panic on a mismatch, which is always a bug of the program and never bad input. What is
+/// written over a space runs on every backend and in either precision:
 ///
 /// ```
 /// use flow_core::{Factor, Space};
@@ -145,7 +146,8 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// Uploads a table of signed permutations: element `g` sends a row `x` to `y_i = sign_g · x[source_g[i]]`.
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Self::Permutations;
 
-    /// Row r of the result is an element of the table applied to row `x_r`: that whose number is in this column of row r of `elements`.
+    /// Row r of the result is an element of the table applied to row `x_r`: that whose number is in this column of row
+    /// r of `elements`.
     fn permute(
         &self,
         x: &Self::Array,
@@ -163,16 +165,18 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// `out ← f⁽ᵏ⁾(a)`, the k-th derivative of an activation (k = 0 to 3), element by element.
     fn activate(&self, out: &mut Self::Array, activation: Activation, derivative: u8, a: &Self::Array);
 
-    /// `out ← keep · out + c · a · diag(row)`: every column of a times its own number; `row` is `1 × cols`, and `keep = 0` overwrites.
+    /// `out ← keep · out + c · a · diag(row)`: every column of a times its own number; `row` is `1 × cols`, and `keep =
+    /// 0` overwrites.
     fn accumulate_scaled_columns(&self, out: &mut Self::Array, keep: f64, c: f64, a: &Self::Array, row: &Self::Array);
 
     /// How many blocks a batch of so many rows is cut into where nobody says; none for no rows.
     ///
-    /// Always the same for a space and a number of rows, so that a resumed run equals an uninterrupted one. Whether it depends on
-    /// the number of threads, the space says.
+    /// Always the same for a space and a number of rows, so that a resumed run equals an uninterrupted one. Whether it
+    /// depends on the number of threads, the space says.
     fn blocks(&self, rows: usize) -> usize;
 
-    /// Does the work of every block of rows, at once where there are threads, and returns the results in the order of the blocks.
+    /// Does the work of every block of rows, at once where there are threads, and returns the results in the order of
+    /// the blocks.
     fn map_blocks<T: Send>(&self, blocks: Vec<Range<usize>>, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T>;
 
     /// The captured graphs of a device that replays solves faster than the host can ask for their operations.
@@ -190,7 +194,8 @@ pub enum Factor<'a, A> {
     Transposed(&'a A),
 }
 
-/// `rows` rows cut into blocks of equal height but for one row: never more blocks than rows, and at least one where there are rows.
+/// `rows` rows cut into blocks of equal height but for one row: never more blocks than rows, and at least one where
+/// there are rows.
 ///
 /// ```
 /// assert_eq!(flow_core::cut(10, 4), [0..2, 2..5, 5..7, 7..10]);
@@ -205,8 +210,8 @@ pub fn cut(rows: usize, blocks: usize) -> Vec<Range<usize>> {
 
 /// A backend's captured graphs.
 pub trait GraphCache<S: Space>: Send + Sync {
-    /// A session for a solve of this key with these arrays for parameters; its inputs are arrays of `space`. `None`: the solve is to be done
-    /// in the ordinary way, because it was never seen before or somebody else is in a session.
+    /// A session for a solve of this key with these arrays for parameters; its inputs are arrays of `space`. `None`:
+    /// the solve is to be done in the ordinary way, because it was never seen before or somebody else is in a session.
     fn session<'a>(&'a self, space: &S, key: CacheKey, parameters: &[&S::Array]) -> Option<Box<dyn Session<S> + 'a>>;
 
     /// Sessions that were replayed so far: the proof that they were.
@@ -215,10 +220,11 @@ pub trait GraphCache<S: Space>: Send + Sync {
 
 /// One run of a solve whose operations are captured or replayed, stage by stage.
 ///
-/// A solve makes the same calls in the same order in every session of its key. Between the stages it may read their outputs and hand
-/// numbers back through inputs. Nothing else of the host may enter a stage.
+/// A solve makes the same calls in the same order in every session of its key. Between the stages it may read their
+/// outputs and hand numbers back through inputs. Nothing else of the host may enter a stage.
 pub trait Session<S: Space> {
-    /// A `rows × cols` array with these host numbers, row by row: made when the graph is captured, refilled in its place when it is replayed.
+    /// A `rows × cols` array with these host numbers, row by row: made when the graph is captured, refilled in its
+    /// place when it is replayed.
     fn input(&mut self, rows: usize, cols: usize, values: &[f64]) -> S::Array;
 
     /// A column with these host numbers, likewise.
@@ -226,14 +232,15 @@ pub trait Session<S: Space> {
 
     /// Does work that is nothing but operations on arrays, and returns its outputs.
     ///
-    /// Where the stage is replayed `work` is not called: the outputs are the arrays that it returned when it was captured, with their new
-    /// numbers. They hold these until the next session of the same key: clone what is to stay.
+    /// Where the stage is replayed `work` is not called: the outputs are the arrays that it returned when it was
+    /// captured, with their new numbers. They hold these until the next session of the same key: clone what is to stay.
     ///
     /// # Errors
     /// Those of `work`. The session is then to be dropped, and nothing of it is kept.
     fn stage(&mut self, work: &mut dyn FnMut() -> Result<Outputs<S>, Error>) -> Result<Outputs<S>, Error>;
 
-    /// Ends a session whose stages were all done: what was captured is kept. A session that is dropped without leaves nothing.
+    /// Ends a session whose stages were all done: what was captured is kept. A session that is dropped without leaves
+    /// nothing.
     fn finish(self: Box<Self>);
 }
 

@@ -23,7 +23,8 @@ impl<S: Space> Sum<S> {
     /// A sum of terms, each with a name; the parameters of a term are called `name.parameter` from now on.
     ///
     /// # Errors
-    /// [`Error::Setting`] when there are no terms or two have the same name; [`Error::Shape`] when they take different numbers of coordinates.
+    /// [`Error::Setting`] when there are no terms or two have the same name; [`Error::Shape`] when they take different
+    /// numbers of coordinates.
     pub fn new(space: S, terms: Vec<(String, Box<dyn Potential<S>>)>) -> Result<Self, Error> {
         let Some(dim) = terms.first().map(|(_, term)| term.dim()) else {
             return Err(Error::setting("the number of terms", 0, "at least 1"));

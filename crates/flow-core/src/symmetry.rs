@@ -90,7 +90,8 @@ impl Group {
 /// When the group element of a row is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SymmetryDraw {
-    /// Once per row and solve: the flow of every row is a smooth one, and its log-density is exact in the limit of small steps.
+    /// Once per row and solve: the flow of every row is a smooth one, and its log-density is exact in the limit of
+    /// small steps.
     PerSolve,
     /// Anew at every stage, as the paper does: in the limit of small steps the flow of the averaged potential,
     /// but the order of the integrator is lost. For reproduction.
@@ -111,8 +112,8 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     /// Symmetrises a potential.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the group acts on another number of coordinates than the potential; [`Error::Setting`] when it has more than
-    /// 2²⁴ elements.
+    /// [`Error::Shape`] when the group acts on another number of coordinates than the potential; [`Error::Setting`]
+    /// when it has more than 2²⁴ elements.
     pub fn new(space: S, inner: P, group: Group, draw: SymmetryDraw) -> Result<Self, Error> {
         group.check_dim(inner.dim())?;
         // Numbers of elements are sent in working precision.

@@ -18,7 +18,8 @@ pub struct Tableau {
 }
 
 impl Tableau {
-    /// Builds a method from the strictly lower triangle `a` (row i has i entries), weights `b`, and error weights `e = b − b̂`.
+    /// Builds a method from the strictly lower triangle `a` (row i has i entries), weights `b`, and error weights `e =
+    /// b − b̂`.
     ///
     /// # Errors
     /// [`Error::Tableau`] when the lengths do not fit, or when an order condition up to `order` (at most 5)

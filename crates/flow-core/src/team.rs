@@ -7,11 +7,11 @@ use crate::space::Precision;
 
 /// Processes that work on the same batches. Every member calls the same methods in the same order.
 ///
-/// A batch is cut into blocks of rows, and each member has some blocks that follow one another. Sums are made in the order of the
-/// blocks, so that their last bit depends on the blocks alone and not on how many members there are.
+/// A batch is cut into blocks of rows, and each member has some blocks that follow one another. Sums are made in the
+/// order of the blocks, so that their last bit depends on the blocks alone and not on how many members there are.
 ///
-/// An implementation brings [`Team::rank`], [`Team::size`] and [`Team::gather`]; one that knows a quicker way overrides the others. Two
-/// threads that lay down what they have where the other finds it:
+/// An implementation brings [`Team::rank`], [`Team::size`] and [`Team::gather`]; one that knows a quicker way overrides
+/// the others. Two threads that lay down what they have where the other finds it:
 ///
 /// ```
 /// use std::sync::{Barrier, Mutex};
@@ -53,7 +53,8 @@ pub trait Team: Send + Sync {
     /// How many members there are, at least 1.
     fn size(&self) -> usize;
 
-    /// The numbers of all members one after the other, in the order of their ranks, on every member. Members may have different amounts.
+    /// The numbers of all members one after the other, in the order of their ranks, on every member. Members may have
+    /// different amounts.
     ///
     /// # Errors
     /// Whatever keeps the members from hearing of each other, as [`Error::Callback`].
@@ -65,8 +66,8 @@ pub trait Team: Send + Sync {
         rank * blocks / size..(rank + 1) * blocks / size
     }
 
-    /// The sum of the shares of all blocks, in the order of the blocks, each addition rounded to a precision; the same on every member.
-    /// `mine` are those of this member's blocks, all equally long. A member without blocks gives none.
+    /// The sum of the shares of all blocks, in the order of the blocks, each addition rounded to a precision; the same
+    /// on every member. `mine` are those of this member's blocks, all equally long. A member without blocks gives none.
     ///
     /// # Errors
     /// Those of [`Team::gather`].

@@ -1,7 +1,8 @@
 //! The training loop: batches, gradient steps, the watch on the integration error, validation, roll-back, checkpoints.
 //!
-//! Everything random is keyed by (seed, purpose, step), so the state of a training is its parameters, the optimiser's moments and
-//! [`TrainState`]: a resumed training equals an uninterrupted one bit for bit, where the space cuts batches into the same blocks.
+//! Everything random is keyed by (seed, purpose, step), so the state of a training is its parameters, the optimiser's
+//! moments and [`TrainState`]: a resumed training equals an uninterrupted one bit for bit, where the space cuts batches
+//! into the same blocks.
 
 use std::time::Instant;
 
@@ -18,7 +19,8 @@ use crate::space::Space;
 use crate::statistics::Mean;
 use crate::team::{Alone, Team};
 
-/// Settings of a training. The defaults are those of a first try: 1000 steps of 256 rows with Adam at 1e-3, the gradient clipped at 100.
+/// Settings of a training. The defaults are those of a first try: 1000 steps of 256 rows with Adam at 1e-3, the
+/// gradient clipped at 100.
 ///
 /// ```
 /// let settings = flow_core::TrainSettings { steps: 200, seed: 7, ..Default::default() };
@@ -32,8 +34,8 @@ pub struct TrainSettings {
     pub steps: u64,
     /// Rows per batch.
     pub batch: usize,
-    /// Blocks that a batch is cut into; `None` leaves it to the space. Where the space computes the same at any number of threads, the bits
-    /// of a training depend on this number, and not on how many processes share the work.
+    /// Blocks that a batch is cut into; `None` leaves it to the space. Where the space computes the same at any number
+    /// of threads, the bits of a training depend on this number, and not on how many processes share the work.
     pub blocks: Option<usize>,
     /// Learning rate at its highest.
     pub learning_rate: f64,
@@ -43,14 +45,16 @@ pub struct TrainSettings {
     pub adam: AdamSettings,
     /// Greatest global norm of a gradient.
     pub clip_norm: Option<f64>,
-    /// Decay d of the moving average of the parameters, `average ← d · average + (1 − d) · parameters`, that validations and figures
-    /// use (early steps use a smaller d, so that the start is forgotten); none: the parameters themselves.
+    /// Decay d of the moving average of the parameters, `average ← d · average + (1 − d) · parameters`, that
+    /// validations and figures use (early steps use a smaller d, so that the start is forgotten); none: the parameters
+    /// themselves.
     pub average: Option<f64>,
     /// Seed of everything random.
     pub seed: u64,
     /// Level of integration that the watch may raise the model's to: steps, for a fixed step.
     pub max_level: u64,
-    /// Gradient steps between two looks at the integration error; 0: never. Fields that are random in time are not watched.
+    /// Gradient steps between two looks at the integration error; 0: never. Fields that are random in time are not
+    /// watched.
     pub watch_every: u64,
     /// Integration error of the mean loss, in nats, above which the level is raised.
     pub watch_tolerance: f64,
@@ -242,7 +246,8 @@ pub struct Trainer<'a, S: Space, M: ?Sized> {
 }
 
 impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
-    /// A training of a model from its present parameters, at step [`TrainSettings::first`]. Nothing is stored or validated unless asked for.
+    /// A training of a model from its present parameters, at step [`TrainSettings::first`]. Nothing is stored or
+    /// validated unless asked for.
     ///
     /// # Errors
     /// [`Error::Setting`] when a setting is out of range.
@@ -288,8 +293,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         Self { store: Some(store), ..self }
     }
 
-    /// The same with the work shared; every member trains the same model and has the same settings. The first of them should have the store:
-    /// what it resumes from is taken up by all.
+    /// The same with the work shared; every member trains the same model and has the same settings. The first of them
+    /// should have the store: what it resumes from is taken up by all.
     #[must_use]
     pub fn with_team(self, team: &'a dyn Team) -> Self {
         Self { team, ..self }
@@ -307,8 +312,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         Self { gradient_hook: Some(Box::new(hook)), ..self }
     }
 
-    /// Goes on from the end of another training that is validated on the same figure: seconds are counted from its own, and its best
-    /// parameters stay the best until there are better ones.
+    /// Goes on from the end of another training that is validated on the same figure: seconds are counted from its own,
+    /// and its best parameters stay the best until there are better ones.
     #[must_use]
     pub fn after(mut self, before: &TrainState) -> Self {
         (self.state.seconds, self.state.best) = (before.seconds, before.best);
@@ -321,7 +326,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         &self.state
     }
 
-    /// Takes up the newest usable checkpoint of the store. Returns its step (none: there is no checkpoint, the training starts afresh).
+    /// Takes up the newest usable checkpoint of the store. Returns its step (none: there is no checkpoint, the training
+    /// starts afresh).
     ///
     /// # Errors
     /// Those of reading a checkpoint, when none can be used.
@@ -472,8 +478,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         let with = self.model.integration();
         let found = format!("integration error {error:+.2e} nats with {with} passes the tolerance {tolerance:.1e}");
         if now < most {
-            // What the order of the method asks for, but at most twice as many at a time: far from convergence the order says little, and
-            // an error that is no number says nothing.
+            // What the order of the method asks for, but at most twice as many at a time: far from convergence the
+            // order says little, and an error that is no number says nothing.
             let asked = (error.abs() / tolerance).powf(1.0 / self.model.order());
             let factor = if asked.is_finite() { asked.clamp(1.1, 2.0) } else { 2.0 };
             self.state.level = ((now as f64 * factor).ceil() as u64).min(most);

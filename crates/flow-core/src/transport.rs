@@ -30,8 +30,8 @@ impl<S: Space> Flow<'_, S> {
     /// Carries the rows of a whole batch, with their context, over a span of time.
     ///
     /// # Errors
-    /// Those of the integrator; [`Error::Shape`] when the batch does not fit the potential; [`Error::NonFinite`] when the result is not
-    /// finite.
+    /// Those of the integrator; [`Error::Shape`] when the batch does not fit the potential; [`Error::NonFinite`] when
+    /// the result is not finite.
     pub fn transport_batch(&self, batch: &Batch, span: Span, key: RngKey) -> Result<Transported, Error> {
         let mut out = Transported { x: Vec::with_capacity(batch.x.len()), log_density: Vec::with_capacity(batch.of) };
         if batch.of == 0 {

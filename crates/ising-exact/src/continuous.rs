@@ -61,7 +61,8 @@ impl Lattice {
         Continuous { alpha, log_det_k, free_energy_per_site: per_site }
     }
 
-    /// Eigenvalues of A/T along x and along y, each with its multiplicity; the spectrum of A/T is all sums of one of each.
+    /// Eigenvalues of A/T along x and along y, each with its multiplicity; the spectrum of A/T is all sums of one of
+    /// each.
     fn spectra(&self, beta: f64) -> [Vec<(f64, f64)>; 2] {
         let edges = [self.edges().x, self.edges().y];
         std::array::from_fn(|i| {

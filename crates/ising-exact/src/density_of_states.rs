@@ -1,11 +1,12 @@
 //! Density of states of the closed lattice in exact integers.
 //!
-//! P. D. Beale (Phys. Rev. Lett. 76, 78 (1996)) expands Kaufman's partition function into a polynomial. With u = e^{−2βJ},
-//! `Z = e^{2NβJ} Σ_b g_b u^b`, b the number of unsatisfied bonds, and `Σ_b g_b u^b = ½(AA + AP + PA + PP)` with
-//! `AA² = Π_{p,q} [(1+u²)² − 2u(1−u²)(cos φ_p + cos φ_q)]`: each pair of opposite momenta gives one such factor to AA itself,
-//! a momentum that is its own opposite the square root `1 − (σ+τ)u − στu²`, σ = cos φ_p, τ = cos φ_q.
-//! The four polynomials are multiplied out modulo as many 62-bit primes as 2^N has room for; each prime is 1 modulo 2·size, so that
-//! it has the roots of unity that make up the cosines. Since 0 ≤ g_b ≤ 2^N, the Chinese remainders are the numbers themselves.
+//! P. D. Beale (Phys. Rev. Lett. 76, 78 (1996)) expands Kaufman's partition function into a polynomial. With u =
+//! e^{−2βJ}, `Z = e^{2NβJ} Σ_b g_b u^b`, b the number of unsatisfied bonds, and `Σ_b g_b u^b = ½(AA + AP + PA + PP)`
+//! with `AA² = Π_{p,q} [(1+u²)² − 2u(1−u²)(cos φ_p + cos φ_q)]`: each pair of opposite momenta gives one such factor to
+//! AA itself, a momentum that is its own opposite the square root `1 − (σ+τ)u − στu²`, σ = cos φ_p, τ = cos φ_q. The
+//! four polynomials are multiplied out modulo as many 62-bit primes as 2^N has room for; each prime is 1 modulo 2·size,
+//! so that it has the roots of unity that make up the cosines. Since 0 ≤ g_b ≤ 2^N, the Chinese remainders are the
+//! numbers themselves.
 
 use num_bigint::BigUint;
 
@@ -40,7 +41,8 @@ impl Lattice {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Boundary`] for open edges, [`Error::Anisotropic`] for different couplings, [`Error::TooManySites`] beyond [`MAX_DOS_SITES`].
+    /// [`Error::Boundary`] for open edges, [`Error::Anisotropic`] for different couplings, [`Error::TooManySites`]
+    /// beyond [`MAX_DOS_SITES`].
     pub fn density_of_states(&self) -> Result<DensityOfStates, Error> {
         let boundary = self.edges();
         if boundary.x == Edge::Open || boundary.y == Edge::Open {
@@ -189,7 +191,8 @@ fn multiply_quadratic(field: &Field, product: &mut [u64], degree: usize, plus_x:
     }
 }
 
-/// The integers below the product of the primes that have these residues (Garner's algorithm), `residues[prime][index]`.
+/// The integers below the product of the primes that have these residues (Garner's algorithm),
+/// `residues[prime][index]`.
 fn chinese_remainders(fields: &[Field], residues: &[Vec<u64>]) -> Vec<BigUint> {
     let inverses: Vec<Vec<u64>> = fields
         .iter()

@@ -7,8 +7,8 @@ use crate::{
     error::{beta_of, check_coupling},
 };
 
-/// Complete elliptic integrals K(k) and E(k) of the first and second kind from the complementary modulus `k' = √(1−k²)`,
-/// by the arithmetic-geometric mean (Abramowitz and Stegun, 17.6). K is infinite at k' = 0.
+/// Complete elliptic integrals K(k) and E(k) of the first and second kind from the complementary modulus `k' =
+/// √(1−k²)`, by the arithmetic-geometric mean (Abramowitz and Stegun, 17.6). K is infinite at k' = 0.
 ///
 /// ```
 /// let (first, second) = ising_exact::complete_elliptic_integrals(1.0);
@@ -53,7 +53,8 @@ fn closed(k: f64) -> Closed {
 /// Onsager's energy per site of the infinite lattice with both couplings `coupling`:
 /// `u = −J coth 2K [1 + (2/π) κ' K(κ)]`, κ = 2 sinh 2K / cosh² 2K, κ' = 2 tanh² 2K − 1.
 ///
-/// Digits are lost as T grows (the bracket tends to zero as 1/T²); [`infinite_lattice`](crate::infinite_lattice) loses none.
+/// Digits are lost as T grows (the bracket tends to zero as 1/T²); [`infinite_lattice`](crate::infinite_lattice) loses
+/// none.
 ///
 /// # Errors
 /// A temperature that is not positive and finite, or a coupling that is not finite.

@@ -33,7 +33,8 @@ impl Graph {
         Self { spins, bonds: Vec::new() }
     }
 
-    /// The graph with one bond more. Several bonds between the same spins add up; a bond from a spin to itself is worth −J.
+    /// The graph with one bond more. Several bonds between the same spins add up; a bond from a spin to itself is worth
+    /// −J.
     ///
     /// # Errors
     /// [`Error::Bond`] for a spin that does not exist, [`Error::Coupling`] for a coupling that is not finite.

@@ -1,4 +1,5 @@
-//! The correlations of the last row of a growing planar lattice, with two derivatives in β, and the steps that change them.
+//! The correlations of the last row of a growing planar lattice, with two derivatives in β, and the steps that change
+//! them.
 
 use crate::jet::{Jet, Number};
 

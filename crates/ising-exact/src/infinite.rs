@@ -32,9 +32,9 @@ pub struct InfiniteLattice {
 
 /// Onsager's solution for any two couplings (L. Onsager, Phys. Rev. 65, 117 (1944)).
 ///
-/// The free energy is the integral over one momentum that Kaufman's product turns into, and its derivatives are taken under the
-/// integral; [`onsager_energy`](crate::onsager_energy) and [`onsager_specific_heat`](crate::onsager_specific_heat) give
-/// the same for equal couplings by elliptic integrals.
+/// The free energy is the integral over one momentum that Kaufman's product turns into, and its derivatives are taken
+/// under the integral; [`onsager_energy`](crate::onsager_energy) and
+/// [`onsager_specific_heat`](crate::onsager_specific_heat) give the same for equal couplings by elliptic integrals.
 ///
 /// ```
 /// use ising_exact::{critical_temperature, infinite_lattice};
@@ -102,7 +102,8 @@ const GAUSS_LEGENDRE_16: [(f64, f64); 8] = [
 /// Yang's spontaneous magnetisation `(1 − 1/(sinh 2K sinh 2L)²)^{1/8}`, zero at and above T_c
 /// (C. N. Yang, Phys. Rev. 85, 808 (1952); C. H. Chang, 1952, for two couplings).
 ///
-/// Zero also where `f64` cannot tell the temperature from T_c. With a negative coupling it is the magnetisation of the spins turned so as to make the couplings positive (staggered).
+/// Zero also where `f64` cannot tell the temperature from T_c. With a negative coupling it is the magnetisation of the
+/// spins turned so as to make the couplings positive (staggered).
 ///
 /// # Errors
 /// A temperature that is not positive and finite, or a coupling that is not finite.

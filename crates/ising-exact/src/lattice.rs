@@ -97,7 +97,8 @@ impl FromStr for Boundary {
     }
 }
 
-/// A rectangular lattice of `size[0] × size[1]` Ising spins, energy `E = −J_x Σ s s' − J_y Σ s s'` over nearest neighbours.
+/// A rectangular lattice of `size[0] × size[1]` Ising spins, energy `E = −J_x Σ s s' − J_y Σ s s'` over nearest
+/// neighbours.
 ///
 /// Site (x, y) has number `y · size[0] + x`. A closed direction of two sites has two bonds between the same
 /// two sites; a closed direction of one site has one bond from each site to itself, worth −J at any spin.

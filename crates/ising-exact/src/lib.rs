@@ -30,9 +30,10 @@
 //!
 //! # Boundaries
 //!
-//! Each direction is open, periodic or antiperiodic ([`Edge`]); couplings may have either sign, and be different along x and y.
-//! A closed direction of two sites has **two** bonds between the same two sites; a closed direction of one site has one bond from
-//! each site to itself, worth −J whatever its spin. A density of states or a transfer matrix with one bond there is that of an open edge.
+//! Each direction is open, periodic or antiperiodic ([`Edge`]); couplings may have either sign, and be different along
+//! x and y. A closed direction of two sites has **two** bonds between the same two sites; a closed direction of one
+//! site has one bond from each site to itself, worth −J whatever its spin. A density of states or a transfer matrix
+//! with one bond there is that of an open edge.
 //!
 //! # How exact
 //!
@@ -60,8 +61,8 @@
 //!
 //! # The command
 //!
-//! `ising-exact --size 16 --temperature 2.0` prints the same for people, `--json` for programs. It comes with the feature `cli`
-//! (on by default); the library alone does without.
+//! `ising-exact --size 16 --temperature 2.0` prints the same for people, `--json` for programs. It comes with the
+//! feature `cli` (on by default); the library alone does without.
 
 mod chain;
 mod continuous;

@@ -1,16 +1,18 @@
-//! Planar lattices with a coupling of its own on every bond: open rectangles and cylinders, by elimination of a Pfaffian.
+//! Planar lattices with a coupling of its own on every bond: open rectangles and cylinders, by elimination of a
+//! Pfaffian.
 //!
-//! Rows are added one by one. The spins of the last row lie on the outer face of what has been added so far, and
-//! the correlations of such spins are Pfaffians of the two-point function (J. Groeneveld, R. J. Boel and P. W. Kasteleyn,
-//! Physica A 93, 138 (1978)). So the matrix `G_ij = ⟨s_i s_j⟩` of one row, with signs that make it antisymmetric, is all there is to know:
+//! Rows are added one by one. The spins of the last row lie on the outer face of what has been added so far, and the
+//! correlations of such spins are Pfaffians of the two-point function (J. Groeneveld, R. J. Boel and P. W. Kasteleyn,
+//! Physica A 93, 138 (1978)). So the matrix `G_ij = ⟨s_i s_j⟩` of one row, with signs that make it antisymmetric, is
+//! all there is to know:
 //!
 //! - a bond t = tanh K to a new spin above replaces `G_ij` by `t_i G_ij t_j`, and Z by `2 cosh K · Z`;
 //! - a bond between neighbours i, j of the row multiplies Z by `cosh K (1 + t G_ij)` and changes G by rank two.
 //!
-//! The factors `1 + t G_ij` are the pivots of the Kasteleyn matrix, eliminated in this order; each is a ratio of two partition functions, so all
-//! are positive, and no pivoting is needed. Between ferromagnetic bonds none is below 1. Under frustration they may be small,
-//! and what rounding does then is measured: the lattice is eliminated from both ends, and where the two disagree with
-//! more and more digits.
+//! The factors `1 + t G_ij` are the pivots of the Kasteleyn matrix, eliminated in this order; each is a ratio of two
+//! partition functions, so all are positive, and no pivoting is needed. Between ferromagnetic bonds none is below 1.
+//! Under frustration they may be small, and what rounding does then is measured: the lattice is eliminated from both
+//! ends, and where the two disagree with more and more digits.
 //!
 //! An open ferromagnet at low temperature is eliminated as its dual: its domain walls are the even subgraphs of the
 //! lattice of its faces, with e^{−2K} in the place of tanh K. So the smallest specific heat keeps its digits.
@@ -74,8 +76,8 @@ impl PlanarLattice {
         Self::checked(size, false, along_x, along_y)
     }
 
-    /// A cylinder, closed along x: as [`PlanarLattice::open`], but `size[0]` couplings along x in each row, the last of them
-    /// between (size\[0\] − 1, y) and (0, y). A negative last coupling makes that row antiperiodic.
+    /// A cylinder, closed along x: as [`PlanarLattice::open`], but `size[0]` couplings along x in each row, the last of
+    /// them between (size\[0\] − 1, y) and (0, y). A negative last coupling makes that row antiperiodic.
     ///
     /// # Errors
     /// As [`PlanarLattice::open`].
@@ -120,9 +122,10 @@ impl PlanarLattice {
     /// Exact thermodynamics at temperature `temperature` (units of J / k_B), in time `N · width²`.
     ///
     /// # Errors
-    /// A temperature that is not positive and finite; [`Error::Side`] beyond [`MAX_PLANAR_WIDTH`]; [`Error::OutOfRange`] where a result
-    /// overflows; [`Error::Unstable`] where frustration and low temperature leave fewer than nine digits of a lattice
-    /// that is too large for more; [`Error::Unphysical`] for a result that cannot be right.
+    /// A temperature that is not positive and finite; [`Error::Side`] beyond [`MAX_PLANAR_WIDTH`];
+    /// [`Error::OutOfRange`] where a result overflows; [`Error::Unstable`] where frustration and low temperature leave
+    /// fewer than nine digits of a lattice that is too large for more; [`Error::Unphysical`] for a result that cannot
+    /// be right.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
         let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
         Ok(Thermodynamics { temperature, ..found })

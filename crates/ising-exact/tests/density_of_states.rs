@@ -34,7 +34,8 @@ fn sum_rules_series_and_kaufman_up_to_32() {
         let levels: Vec<(f64, &BigUint)> = states.levels().collect();
         let sum: BigUint = levels.iter().map(|(_, g)| *g).sum();
         assert_eq!(sum, BigUint::from(1u8) << sites, "{m}x{n}");
-        // One flipped spin, two neighbours, and everything with eight unsatisfied bonds; nothing winds at these energies.
+        // One flipped spin, two neighbours, and everything with eight unsatisfied bonds; nothing winds at these
+        // energies.
         let ground = -2.0 * sites as f64;
         let count = |unsatisfied: f64| {
             let level = levels.iter().find(|(e, _)| *e == ground + 2.0 * unsatisfied);

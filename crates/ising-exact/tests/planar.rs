@@ -16,7 +16,8 @@ fn assert_close(a: Thermodynamics, b: Thermodynamics, tolerance: f64, what: &str
     }
 }
 
-/// Scattered couplings in (−1.5, 1.5) from Weyl's sequence, its index squared; no generator is needed for a fixed test lattice.
+/// Scattered couplings in (−1.5, 1.5) from Weyl's sequence, its index squared; no generator is needed for a fixed test
+/// lattice.
 fn scattered(count: usize, seed: usize) -> Vec<f64> {
     (0..count)
         .map(|i| 3.0 * (((i + 1) * (i + 1) * (2 * seed + 1)) as f64 * 0.618_033_988_749_894_9).fract() - 1.5)
@@ -116,8 +117,8 @@ fn long_lattices_agree_with_transfer_matrices() {
     }
 }
 
-/// ln Z of an open lattice from the determinant of Kac and Ward over directed bonds:
-/// `Z = 2^N Π cosh K · √det(1 − W)`, `W_{e,e'} = tanh K_e e^{iα/2}`, α the angle from bond e to the bond e' that follows it.
+/// ln Z of an open lattice from the determinant of Kac and Ward over directed bonds: `Z = 2^N Π cosh K · √det(1 − W)`,
+/// `W_{e,e'} = tanh K_e e^{iα/2}`, α the angle from bond e to the bond e' that follows it.
 fn kac_ward([m, n]: [usize; 2], graph: &Graph, beta: f64) -> f64 {
     let directed: Vec<(usize, usize, f64)> =
         graph.bonds().iter().flat_map(|&(a, b, j)| [(a, b, j), (b, a, j)]).collect();

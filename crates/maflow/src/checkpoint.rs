@@ -8,7 +8,8 @@ use flow_core::{Checkpoint, CheckpointStore, Occasion, Stored};
 use crate::error::Error;
 use crate::tensor_file::TensorFile;
 
-/// A folder of checkpoints: `step-N.safetensors` for the periodic ones, `interrupt-N.safetensors`, and `best.safetensors`.
+/// A folder of checkpoints: `step-N.safetensors` for the periodic ones, `interrupt-N.safetensors`, and
+/// `best.safetensors`.
 #[derive(Debug, Clone)]
 pub struct CheckpointFolder {
     path: PathBuf,
@@ -31,7 +32,8 @@ pub struct Found {
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read; [`flow_core::Error::Checkpoint`] when it is truncated, no such file, or of a broken state.
+/// [`Error::Io`] when it cannot be read; [`flow_core::Error::Checkpoint`] when it is truncated, no such file, or of a
+/// broken state.
 pub fn read(path: &Path) -> Result<Checkpoint, Error> {
     TensorFile::read(path).and_then(TensorFile::into_checkpoint).map_err(|error| match error {
         Error::Unusable { path, reason } => {
@@ -79,7 +81,8 @@ impl CheckpointFolder {
         Ok(found)
     }
 
-    /// The newest readable checkpoint (with `periodic` the newest of those), with a sentence for every newer one that could not be used.
+    /// The newest readable checkpoint (with `periodic` the newest of those), with a sentence for every newer one that
+    /// could not be used.
     ///
     /// # Errors
     /// The error of the newest file when none is readable; `Ok(None)` when there is none at all.

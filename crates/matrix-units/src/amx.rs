@@ -45,8 +45,8 @@ impl Shapes {
     }
 }
 
-/// Where the sums of one product start from or go, in the order in which the loop reads it: the first tiles of the upper and the lower
-/// half, bytes to the second ones and from row to row.
+/// Where the sums of one product start from or go, in the order in which the loop reads it: the first tiles of the
+/// upper and the lower half, bytes to the second ones and from row to row.
 #[repr(C)]
 struct Place {
     halves: [*mut f32; 2],
@@ -95,9 +95,10 @@ impl Kernel for Loop {
         };
         let work = Work { shapes: Shapes::new(height, widths), from, to };
         let ahead = size_of_val(next) / LINE / (6 * steps.max(1));
-        // SAFETY: the units are there and permitted. Tiles of the factors are lines of 64 bytes, or their beginnings, at twelve places of
-        // every step, 1024 bytes apart, and there are as many steps as checked; of lines to be asked for there are as many. Tiles of sums
-        // are rows that there is room for, as checked, or one line of zeros, which is only read.
+        // SAFETY: the units are there and permitted. Tiles of the factors are lines of 64 bytes, or their beginnings,
+        // at twelve places of every step, 1024 bytes apart, and there are as many steps as checked; of lines to be
+        // asked for there are as many. Tiles of sums are rows that there is room for, as checked, or one line of zeros,
+        // which is only read.
         unsafe { run(steps, [left.as_ptr(), right.as_ptr(), next.as_ptr()], ahead, &work) };
     }
 }
@@ -145,8 +146,8 @@ macro_rules! multiply {
 /// One product. The units are configured for it and given back, so that no state of theirs outlives it.
 ///
 /// # Safety
-/// The units are permitted, left and right are valid for so many steps, what follows for six times `ahead` lines a step, and both places
-/// for tiles of the shapes.
+/// The units are permitted, left and right are valid for so many steps, what follows for six times `ahead` lines a
+/// step, and both places for tiles of the shapes.
 unsafe fn run(steps: usize, [left, right, next]: [*const u16; 3], ahead: usize, work: &Work) {
     // SAFETY: within what the caller promises; all registers that are written are named.
     unsafe {
@@ -165,7 +166,8 @@ unsafe fn run(steps: usize, [left, right, next]: [*const u16; 3], ahead: usize, 
             "test {steps}, {steps}",
             "jz 5f",
             "2:",
-            // The least products first. Either factor is read in the order in which it lies, but for what was read just before.
+            // The least products first. Either factor is read in the order in which it lies, but for what was read just
+            // before.
             right!("0", "1024"),
             left!("0", "1024"),
             multiply!(),

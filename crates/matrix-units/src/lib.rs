@@ -1,14 +1,15 @@
 //! Products of 32-bit matrices on the matrix units of recent Intel processors (AMX), which multiply numbers of 16 bits.
 //!
-//! The 24 significant bits of a 32-bit number are those of three bfloat16: `x = x₁ + x₂ + x₃`, each the nearest to what the ones before
-//! leave. Of the nine products of pieces of x and y the six with `i + j ≤ 4` are added up in 32 bits, the least first; the others are
-//! together at most 2⁻²⁴ of `|x y|`, as large as the rounding of one 32-bit product, and on average a twentieth of that (G. Henry, P. T. P.
-//! Tang and A. Heinecke, arXiv:1904.06376). A sum of many products is rounded at its own size six times for every 32 of them, not 32 times: it
-//! is as exact as a loop of 32-bit operations, or more. The units do sixteen times as many operations as the vectors of the same
-//! processor, so that six products take less time than one in 32 bits.
+//! The 24 significant bits of a 32-bit number are those of three bfloat16: `x = x₁ + x₂ + x₃`, each the nearest to what
+//! the ones before leave. Of the nine products of pieces of x and y the six with `i + j ≤ 4` are added up in 32 bits,
+//! the least first; the others are together at most 2⁻²⁴ of `|x y|`, as large as the rounding of one 32-bit product,
+//! and on average a twentieth of that (G. Henry, P. T. P. Tang and A. Heinecke, arXiv:1904.06376). A sum of many
+//! products is rounded at its own size six times for every 32 of them, not 32 times: it is as exact as a loop of 32-bit
+//! operations, or more. The units do sixteen times as many operations as the vectors of the same processor, so that six
+//! products take less time than one in 32 bits.
 //!
-//! Numbers from 3.3962e38 on count as infinite, and where one factor is infinite the product is not a number. Denormal numbers count as
-//! zero, and with them pieces of small numbers: products below 2⁻¹⁰² lose digits.
+//! Numbers from 3.3962e38 on count as infinite, and where one factor is infinite the product is not a number. Denormal
+//! numbers count as zero, and with them pieces of small numbers: products below 2⁻¹⁰² lose digits.
 //!
 //! ```
 //! use matrix_units::{Left, Order, Right, Start, Units};
@@ -71,31 +72,32 @@ pub enum Start<'a> {
 /// The order in which a product is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// One group of rows after the other, each with a few panels, then with the next few: where the left factor comes from farther away than
-    /// these. While a group meets them, most of the next one is asked for.
+    /// One group of rows after the other, each with a few panels, then with the next few: where the left factor comes
+    /// from farther away than these. While a group meets them, most of the next one is asked for.
     ByGroup,
     /// One panel of columns after the other, with a few groups: where the right factor does.
     ByPanel,
 }
 
-/// Parts of the factor in the inner loop: with a depth of 384, as many as stay in the second cache beside the parts of the other.
+/// Parts of the factor in the inner loop: with a depth of 384, as many as stay in the second cache beside the parts of
+/// the other.
 const FEW: usize = 6;
 
-/// The least inner dimension and number of columns (or rows) of a factor that is worth its pieces: at 256, laying out the other factor
-/// takes what products gain.
+/// The least inner dimension and number of columns (or rows) of a factor that is worth its pieces: at 256, laying out
+/// the other factor takes what products gain.
 pub const WORTH_FROM: usize = 512;
 
 impl Units {
     /// Those of this processor, where it has any and the system lets this process use them.
     ///
-    /// A process that has used them ends without a word when a thread's stack overflows: the larger state of its threads no longer fits into
-    /// the room that the standard library keeps for its message.
+    /// A process that has used them ends without a word when a thread's stack overflows: the larger state of its
+    /// threads no longer fits into the room that the standard library keeps for its message.
     pub fn of_this_processor() -> Option<Self> {
         permitted().then_some(Self(()))
     }
 
-    /// `out_rc ← start_rc + Σ_k left_rk · right_kc` for some groups of rows of the left factor and some panels of columns of the right one,
-    /// row by row with `stride` numbers from one row to the next.
+    /// `out_rc ← start_rc + Σ_k left_rk · right_kc` for some groups of rows of the left factor and some panels of
+    /// columns of the right one, row by row with `stride` numbers from one row to the next.
     ///
     /// # Panics
     /// When the factors do not fit together, there are no such groups or panels, or there is no room.
@@ -213,7 +215,8 @@ fn part_of(pieces: &Pieces, number: usize, length: usize) -> &[u16] {
     &pieces[number * length..(number + 1) * length]
 }
 
-/// Some rows and columns of a product: tiles of fewer rows or without a column do not exist, so there is room for all of it.
+/// Some rows and columns of a product: tiles of fewer rows or without a column do not exist, so there is room for all
+/// of it.
 fn in_part(kernel: &impl Kernel, factors: &Factors<'_>, sums: Sums<'_>, (height, width): (usize, usize)) {
     #[repr(align(64))]
     struct Whole([f32; MOST * MOST]);
@@ -243,7 +246,8 @@ fn part(parts: Range<usize>, most: usize, size: usize, all: usize) -> Range<usiz
     all.min(parts.start * size)..all.min(parts.end * size)
 }
 
-/// Numbers from the first to the last of `rows × columns`, with `stride` from one row to the next; `None` where rows would overlap.
+/// Numbers from the first to the last of `rows × columns`, with `stride` from one row to the next; `None` where rows
+/// would overlap.
 fn extent((rows, columns): (usize, usize), stride: usize) -> Option<usize> {
     if rows == 0 || columns == 0 {
         return Some(0);
@@ -283,7 +287,8 @@ impl Default for Left {
 }
 
 impl Left {
-    /// Lays out `rows × depth` numbers in place of what was there, row by row with `stride` numbers from one row to the next.
+    /// Lays out `rows × depth` numbers in place of what was there, row by row with `stride` numbers from one row to the
+    /// next.
     ///
     /// # Panics
     /// When there are fewer.
@@ -336,7 +341,8 @@ impl Default for Right {
 }
 
 impl Right {
-    /// Lays out `depth × columns` numbers in place of what was there, row by row with `stride` numbers from one row to the next.
+    /// Lays out `depth × columns` numbers in place of what was there, row by row with `stride` numbers from one row to
+    /// the next.
     ///
     /// # Panics
     /// When there are fewer.
@@ -415,7 +421,8 @@ mod tests {
         std::iter::once(plain).chain(Units::of_this_processor().map(|_| ours))
     }
 
-    /// `start + a · b`, row by row; with `gap` numbers that are none between the rows of all of them, and after the last.
+    /// `start + a · b`, row by row; with `gap` numbers that are none between the rows of all of them, and after the
+    /// last.
     fn product(
         multiply: Multiply,
         (rows, depth, columns): (usize, usize, usize),

@@ -22,8 +22,8 @@ fn split(x: f32) -> [f32; 3] {
     [first, second, nearest(x - first - second)]
 }
 
-/// Some numbers of one row of a left factor, at most [`DEPTH`]: each piece in a tile of its own, the third one first, and two tiles further the
-/// next.
+/// Some numbers of one row of a left factor, at most [`DEPTH`]: each piece in a tile of its own, the third one first,
+/// and two tiles further the next.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma"))]
 pub(crate) fn row(numbers: &[f32], out: &mut [u16]) {
     let high = |piece: f32| (piece.to_bits() >> 16) as u16;
@@ -36,8 +36,9 @@ pub(crate) fn row(numbers: &[f32], out: &mut [u16]) {
     }
 }
 
-/// Some rows of a panel, at most [`DEPTH`], with `stride` numbers from one to the next: each piece, the first one first, in two tiles of 16
-/// columns from those given, a row of which holds two rows of the panel, number by number in turn. What lies beyond the columns of a tile is anything.
+/// Some rows of a panel, at most [`DEPTH`], with `stride` numbers from one to the next: each piece, the first one
+/// first, in two tiles of 16 columns from those given, a row of which holds two rows of the panel, number by number in
+/// turn. What lies beyond the columns of a tile is anything.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma"))]
 pub(crate) fn rows_in_pairs(numbers: &[f32], stride: usize, tiles: [usize; 2], out: &mut [u16]) {
     for (pair, rows) in numbers.chunks(2 * stride).enumerate() {

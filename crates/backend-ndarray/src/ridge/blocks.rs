@@ -1,4 +1,5 @@
-//! Blocks of rows of a ridge potential, in plain and in feature-space coordinates, and what they gather for the gradient.
+//! Blocks of rows of a ridge potential, in plain and in feature-space coordinates, and what they gather for the
+//! gradient.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -32,7 +33,8 @@ pub(super) fn enter<'a, T: Real>(
     }
 }
 
-/// What both kinds of blocks share: everything between the matrix products, and the sums that a block gathers for the gradient.
+/// What both kinds of blocks share: everything between the matrix products, and the sums that a block gathers for the
+/// gradient.
 struct Pointwise<'a, T: Real> {
     field: &'a Frozen<'a, T>,
     rows: usize,
@@ -40,7 +42,8 @@ struct Pointwise<'a, T: Real> {
     s: Array2<T>,
     scratch: Array2<T>,
     a_bar: Array2<T>,
-    /// `Σ leftᵀ · right` over all stages: of `(ū, x)` and `(v ⊙ g ⊙ s, velocity_bar)` in plain coordinates, of `(c, ū)` in feature space.
+    /// `Σ leftᵀ · right` over all stages: of `(ū, x)` and `(v ⊙ g ⊙ s, velocity_bar)` in plain coordinates, of `(c, ū)`
+    /// in feature space.
     products: Gathered<T>,
     norms_bar: Vec<T>,
     bias_bar: Option<TimedBar<T>>,
@@ -72,8 +75,8 @@ impl<'a, T: Real> Pointwise<'a, T> {
         zeros(self.rows, self.field.ridge.hidden())
     }
 
-    /// From `left · right` plus `origin` to `a = g ⊙ (…) + b`, `s = f'(a)`, `out = v ⊙ g ⊙ s` and the Laplacian, a few hidden units
-    /// at a time. The residuals becomes s and, where there are gains, what they are multiplied with.
+    /// From `left · right` plus `origin` to `a = g ⊙ (…) + b`, `s = f'(a)`, `out = v ⊙ g ⊙ s` and the Laplacian, a few
+    /// hidden units at a time. The residuals becomes s and, where there are gains, what they are multiplied with.
     fn evaluate(
         &mut self,
         t: f64,
@@ -125,8 +128,9 @@ impl<'a, T: Real> Pointwise<'a, T> {
         }
     }
 
-    /// Fills `self.a_bar` with the cotangent of what the gains multiply, from those of `v(t) ⊙ g(t) ⊙ s` (`k_bar`) and of the Laplacian;
-    /// gathers those of amplitudes, gains, offsets and norms. `residuals` is what the evaluation left: s and, where there are gains, `Wx`.
+    /// Fills `self.a_bar` with the cotangent of what the gains multiply, from those of `v(t) ⊙ g(t) ⊙ s` (`k_bar`) and
+    /// of the Laplacian; gathers those of amplitudes, gains, offsets and norms. `residuals` is what the evaluation
+    /// left: s and, where there are gains, `Wx`.
     fn backward(&mut self, t: f64, residuals: &[Array2<T>], k_bar: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
         // With v_e = v g and n_e = n g all is as without gains; the chain rule then takes v_e, n_e and a apart.
         let (field, s, rows) = (self.field, &residuals[0], self.rows);
@@ -169,7 +173,8 @@ impl<'a, T: Real> Pointwise<'a, T> {
         }
     }
 
-    /// The gathered sums: of the products, then those given, of the norms, and of offsets, gains and amplitudes as far as there are any.
+    /// The gathered sums: of the products, then those given, of the norms, and of offsets, gains and amplitudes as far
+    /// as there are any.
     fn sums(self, weight_bar: Option<Array2<T>>) -> Vec<Share<Cpu<T>>> {
         let products = self.products.finish();
         let timed = self.bias_bar.into_iter().chain(self.gain_bar).chain([self.amplitude_bar]);

@@ -50,8 +50,8 @@ impl Nvrtc {
         let text = |text: &str| CString::new(text).expect("no zeros in sources and options");
         let (source, options) = (text(source), options.iter().map(|option| text(option)).collect::<Vec<_>>());
         let options: Vec<_> = options.iter().map(|option| option.as_ptr()).collect();
-        // SAFETY: the types are those of the header nvrtc.h; sizes are asked for before what has them, and all pointers are to
-        // what lives until the call returns.
+        // SAFETY: the types are those of the header nvrtc.h; sizes are asked for before what has them, and all pointers
+        // are to what lives until the call returns.
         unsafe {
             let create = nvrtc.get::<Create>("nvrtcCreateProgram").map_err(words)?;
             let compile = nvrtc.get::<Compile>("nvrtcCompileProgram").map_err(words)?;

@@ -111,7 +111,8 @@ fn train<E: Engine>(
         run.log(&format!("started: {total} steps"))?;
     }
     problem.training_rows().into_iter().for_each(|rows| note_large_batches(&phases, rows, &mut listener));
-    // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure alone.
+    // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure
+    // alone.
     let comparable = !phases[0].matching || phases.len() > 1 || config.train.validate_every > 0;
     let best = problem.best().filter(|_| comparable).map(|best| (problem.best_is(), best));
     let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
@@ -163,7 +164,8 @@ fn newest_step(folder: &CheckpointFolder) -> Result<Option<u64>, CliError> {
 }
 
 impl Phase {
-    /// Trains from the potential as it is, from the end of the phase before, or from the newest checkpoint of this phase.
+    /// Trains from the potential as it is, from the end of the phase before, or from the newest checkpoint of this
+    /// phase.
     #[allow(clippy::too_many_arguments, reason = "one training is made of this many parts")]
     fn run<E: Engine>(
         self,
@@ -178,7 +180,8 @@ impl Phase {
         let (space, config) = (engine.space(), &plan.config);
         let (first, total) = (self.settings.first, self.settings.steps);
         let resumed = matches!(plan.start, Start::Resume(_));
-        // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or not.
+        // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or
+        // not.
         let newest = newest_step(folder)?;
         if resumed && newest.is_none() && folder.best().is_some() {
             let path = run.path().display();

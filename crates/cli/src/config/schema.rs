@@ -155,15 +155,15 @@ pub struct Train {
     /// Largest global norm of the gradient; longer ones are scaled to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Blocks of rows that every batch is cut into, which are worked on at once; the backend's own rule when left out. On ndarray the bits
-    /// of a training depend on this number, and on no number of threads.
+    /// Blocks of rows that every batch is cut into, which are worked on at once; the backend's own rule when left out.
+    /// On ndarray the bits of a training depend on this number, and on no number of threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<usize>,
     /// Decay of the moving average of the parameters that figures are taken with, e.g. 0.999; none when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<f64>,
-    /// Which gradient of the free energy: `"total"`, or `"path"` through the samples alone, with less noise near the target and two to
-    /// three times the work.
+    /// Which gradient of the free energy: `"total"`, or `"path"` through the samples alone, with less noise near the
+    /// target and two to three times the work.
     #[serde(default)]
     pub gradient: Gradient,
     /// Weight of the transport cost `∫ ½‖∇φ‖² dt` in the loss.
@@ -172,8 +172,8 @@ pub struct Train {
     /// Flow matching: times in a batch, drawn stratified.
     #[serde(default = "Train::default_times")]
     pub times: usize,
-    /// Flow matching: times are drawn with a density proportional to `1/(1 + focus − t/T)`, the more of them near the data the smaller
-    /// it is; uniformly when left out.
+    /// Flow matching: times are drawn with a density proportional to `1/(1 + focus − t/T)`, the more of them near the
+    /// data the smaller it is; uniformly when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focus: Option<f64>,
     /// Flow matching to a lattice model: configurations sampled once, by cluster Monte Carlo, to train on.
@@ -245,7 +245,8 @@ impl Train {
 }
 
 /// A training that goes on from the first, by the target's own objective: likelihood of data, free energy of an energy.
-/// Its learning rate rises for a tenth of the steps and falls to zero like half a cosine; what it doesn't name is as in `train`, without weight decay.
+/// Its learning rate rises for a tenth of the steps and falls to zero like half a cosine; what it doesn't name is as in
+/// `train`, without weight decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FineTune {

@@ -67,7 +67,8 @@ pub enum Coordinates {
     Plain,
 }
 
-/// Hybrid Monte Carlo of 32 chains from samples of the flow; a quarter of `length` more trajectories tune the step size.
+/// Hybrid Monte Carlo of 32 chains from samples of the flow; a quarter of `length` more trajectories tune the step
+/// size.
 ///
 /// # Errors
 /// An integration that fails.

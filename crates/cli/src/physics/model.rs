@@ -1,4 +1,5 @@
-//! A lattice model as physicists measure it: energy, magnetisation and their fluctuations, with the exact values where there are any.
+//! A lattice model as physicists measure it: energy, magnetisation and their fluctuations, with the exact values where
+//! there are any.
 
 use datasets::lattice::{
     Estimate, IsingSamples, IsingStatistics, Lattice, LatticeError, Phi4Samples, Phi4Statistics, sample_spins,
@@ -73,7 +74,8 @@ impl LatticeModel {
     /// The model of a configuration.
     ///
     /// # Errors
-    /// For a target that is no lattice model, and a potential whose ln p is an estimate, which importance weights cannot be made of.
+    /// For a target that is no lattice model, and a potential whose ln p is an estimate, which importance weights
+    /// cannot be made of.
     pub fn new(config: &Config) -> Result<Self, CliError> {
         let other = |kind| {
             Err(CliError::Usage(format!(
@@ -161,7 +163,8 @@ impl LatticeModel {
         }
     }
 
-    /// Averages by cluster Monte Carlo in the order of [`LatticeModel::observables`], with the number of configurations.
+    /// Averages by cluster Monte Carlo in the order of [`LatticeModel::observables`], with the number of
+    /// configurations.
     ///
     /// # Errors
     /// Those of the sampler.
@@ -187,8 +190,9 @@ impl LatticeModel {
         Ok((means.map(|e| Mean { mean: e.mean, standard_error: e.standard_error }), count))
     }
 
-    /// Measures points in the flow's coordinates, row by row. Spins of an Ising model are drawn by `p(s_i = 1 | x) = σ(2x_i)`, one
-    /// configuration for each point from its row of `key`: they carry the weight of their point, and averages over them have no bias.
+    /// Measures points in the flow's coordinates, row by row. Spins of an Ising model are drawn by `p(s_i = 1 | x) =
+    /// σ(2x_i)`, one configuration for each point from its row of `key`: they carry the weight of their point, and
+    /// averages over them have no bias.
     pub fn measure(&self, points: &[f64], key: RngKey) -> Measured {
         let n = self.sites();
         let (mut x, mut gradient, mut spins) = (vec![0.0; n], vec![0.0; n], vec![0i8; n]);
@@ -222,7 +226,8 @@ mod tests {
 
     #[test]
     fn spins_under_weights_have_the_enumerated_averages() {
-        // Points far from the target's density, brought back by their weights: z ~ N(0, 1.3²) on 2 × 2 sites in whitened coordinates.
+        // Points far from the target's density, brought back by their weights: z ~ N(0, 1.3²) on 2 × 2 sites in
+        // whitened coordinates.
         let model =
             model("ising-16", &["target.size=2", "target.boundary=open", "potential.terms=[{kind=\"quadratic\"}]"]);
         let (rows, width) = (200_000, 1.3);

@@ -105,7 +105,8 @@ pub struct Row {
     pub plain_hybrid: Option<Figure>,
 }
 
-/// Everything. The keys of the JSON object are fixed: those of this struct, of [`Figure`], [`Row`], [`Sampler`] and [`Time`].
+/// Everything. The keys of the JSON object are fixed: those of this struct, of [`Figure`], [`Row`], [`Sampler`] and
+/// [`Time`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PhysicsReport {
     /// `ising` or `phi4`.
@@ -130,8 +131,8 @@ pub struct PhysicsReport {
     pub ess: f64,
     /// `‖∇ ln p + ∇E‖²` per site, averaged over the flow: 0 where it is the target.
     pub force_mismatch_per_site: Figure,
-    /// Observables by name: `energy_per_site`, `magnetisation_per_site` and `specific_heat_per_site`, or `action_per_site`,
-    /// `magnetisation_per_site` and `susceptibility`.
+    /// Observables by name: `energy_per_site`, `magnetisation_per_site` and `specific_heat_per_site`, or
+    /// `action_per_site`, `magnetisation_per_site` and `susceptibility`.
     #[serde(serialize_with = "by_name")]
     pub observables: Vec<Row>,
     /// Independence Metropolis; none for too few samples.

@@ -1,4 +1,5 @@
-//! Pictures of lattice models: the path from the base to the target, and the flow's samples beside those of cluster Monte Carlo.
+//! Pictures of lattice models: the path from the base to the target, and the flow's samples beside those of cluster
+//! Monte Carlo.
 
 use datasets::Standardisation;
 use datasets::lattice::{IsingSamples, Phi4Samples};
@@ -12,8 +13,8 @@ use crate::problem::{TargetEnergy, reference_seed};
 use crate::report::fixed;
 use crate::sampling;
 
-/// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of its spin given x,
-/// and the last column the spins themselves.
+/// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of
+/// its spin given x, and the last column the spins themselves.
 pub fn path<S: Space>(
     flow: &Flow<'_, S>,
     config: &Config,

@@ -1,4 +1,5 @@
-//! The importance weights of a flow that fits an energy: their histogram, and the effective sample size that belongs to it.
+//! The importance weights of a flow that fits an energy: their histogram, and the effective sample size that belongs to
+//! it.
 
 use flow_core::{Converged, Weights};
 
@@ -6,7 +7,8 @@ use crate::config::Config;
 use crate::plots::Histogram;
 use crate::problem::Problem;
 
-/// `ln w − ln Z` of samples of the flow, as the flow has them and as the target has them: 0 where the two densities are equal.
+/// `ln w − ln Z` of samples of the flow, as the flow has them and as the target has them: 0 where the two densities are
+/// equal.
 pub fn histogram(found: &Converged, config: &Config, problem: &Problem) -> Histogram {
     let (losses, count) = (&found.losses, found.losses.len());
     let weights = Weights::new(losses);

@@ -24,7 +24,8 @@ pub struct Digits {
     mnist: Mnist,
     transform: LogitTransform,
     standardisation: Standardisation,
-    /// Order in which the test pictures are used, so that some of them stand for all: the first half of the file is the easier one.
+    /// Order in which the test pictures are used, so that some of them stand for all: the first half of the file is the
+    /// easier one.
     test_order: Vec<u32>,
     /// The latest epoch asked for and its order.
     epoch: Mutex<(u64, Vec<u32>)>,
@@ -37,8 +38,8 @@ impl fmt::Debug for Digits {
 }
 
 impl Digits {
-    /// Reads the files from `data`, or fetches them into the user's cache folder first. The standardisation is the one `kept` by a run or,
-    /// for a new one, that of the training pictures.
+    /// Reads the files from `data`, or fetches them into the user's cache folder first. The standardisation is the one
+    /// `kept` by a run or, for a new one, that of the training pictures.
     ///
     /// # Errors
     /// Files that are missing, damaged or not those of MNIST; no network.
@@ -94,8 +95,8 @@ impl Digits {
         &self.standardisation
     }
 
-    /// The rows `part` of a batch of the pictures after so many were `seen` of an endless sequence of epochs, each a permutation of its
-    /// own, with fresh dequantisation noise.
+    /// The rows `part` of a batch of the pictures after so many were `seen` of an endless sequence of epochs, each a
+    /// permutation of its own, with fresh dequantisation noise.
     pub(super) fn training_batch<S: Space>(&self, space: &S, key: RngKey, seen: u64, part: Range<usize>) -> Vec<f64> {
         let indices = self.training_indices(key.seed(), seen + part.start as u64, part.len());
         let (rows, key) = (part.len(), key.rows_from(part.start));

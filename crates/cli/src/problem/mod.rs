@@ -49,8 +49,8 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Prepares the target of a configuration; data come from the folder `data`, or are fetched, and are standardised as a run has
-    /// `kept` it or, for a new one, by their own moments.
+    /// Prepares the target of a configuration; data come from the folder `data`, or are fetched, and are standardised
+    /// as a run has `kept` it or, for a new one, by their own moments.
     ///
     /// # Errors
     /// Parameters that no target has, or data that cannot be had.
@@ -253,7 +253,8 @@ pub struct FigureRows<'a> {
 }
 
 impl<'a> FigureRows<'a> {
-    /// Rows for validations during training: as many as asked for and there are, else the whole split or some fresh ones.
+    /// Rows for validations during training: as many as asked for and there are, else the whole split or some fresh
+    /// ones.
     pub fn validation(problem: &'a Problem, seed: u64, rows: Option<usize>) -> Self {
         let rows = match problem {
             Problem::Digits(digits) => {

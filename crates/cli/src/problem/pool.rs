@@ -43,7 +43,8 @@ impl SamplePool {
         Some(Self { model, count, seed })
     }
 
-    /// Configurations picked at random for some rows of a batch, row by row: the centres `K^(1/2) s` of spins, or fields `K^(-1/2) φ`.
+    /// Configurations picked at random for some rows of a batch, row by row: the centres `K^(1/2) s` of spins, or
+    /// fields `K^(-1/2) φ`.
     ///
     /// # Errors
     /// When the pool is larger than memory.

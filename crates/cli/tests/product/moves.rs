@@ -48,8 +48,8 @@ fn write_state(path: &Path, dim: usize, hidden: usize, bias: bool) {
     TensorFile { tensors, ..TensorFile::default() }.write(path).unwrap();
 }
 
-/// Imports a state of PyTorch into a model of the paper on every backend; figures in double precision agree with those of
-/// the first backend, and those in single precision are the same to round-off.
+/// Imports a state of PyTorch into a model of the paper on every backend; figures in double precision agree with those
+/// of the first backend, and those in single precision are the same to round-off.
 fn import_agrees(recipe: &str, size: (usize, usize, bool), import: &[&str], evaluate: &[&str]) {
     let expected = std::cell::OnceCell::new();
     on_every_backend(|lab| {

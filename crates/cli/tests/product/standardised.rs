@@ -1,4 +1,5 @@
-//! Data that enter the flow standardised: figures, samples and pictures are those of the data all the same, and the run keeps the map.
+//! Data that enter the flow standardised: figures, samples and pictures are those of the data all the same, and the run
+//! keeps the map.
 
 use std::fs;
 
@@ -59,8 +60,8 @@ fn figures_and_samples_are_those_of_the_data() {
     }
 }
 
-/// The negative log-likelihood of the Gaussian with the moments of the training pictures: by the flow, and by its formula over many draws
-/// of the noise of the same pictures.
+/// The negative log-likelihood of the Gaussian with the moments of the training pictures: by the flow, and by its
+/// formula over many draws of the noise of the same pictures.
 #[test]
 fn an_unmoved_flow_is_the_gaussian_of_the_training_pictures() {
     let lab = Lab::on(Backend::Ndarray);

@@ -3,12 +3,13 @@
 /// The window is this many times the autocorrelation time: Sokal's advice for decays that are not purely exponential.
 const WINDOW: f64 = 6.0;
 
-/// The integrated autocorrelation time `τ = ½ + Σ_{t≥1} ρ(t)` of a stationary series: n numbers are worth `n/2τ` independent ones.
+/// The integrated autocorrelation time `τ = ½ + Σ_{t≥1} ρ(t)` of a stationary series: n numbers are worth `n/2τ`
+/// independent ones.
 ///
-/// The sum ends at the smallest window `M ≥ 6 max(τ(M), ½)`, and the standard error is `τ √(2(2M+1)/n)` (N. Madras and A. Sokal,
-/// J. Stat. Phys. 50, 109 (1988), appendix C; A. Sokal, Monte Carlo methods in statistical mechanics: foundations and new
-/// algorithms, in Functional Integration, NATO ASI B 361 (1997), section 3).
-/// That presumes correlations that are positive in the main: of a series that alternates the window may cut too much.
+/// The sum ends at the smallest window `M ≥ 6 max(τ(M), ½)`, and the standard error is `τ √(2(2M+1)/n)` (N. Madras and
+/// A. Sokal, J. Stat. Phys. 50, 109 (1988), appendix C; A. Sokal, Monte Carlo methods in statistical mechanics:
+/// foundations and new algorithms, in Functional Integration, NATO ASI B 361 (1997), section 3). That presumes
+/// correlations that are positive in the main: of a series that alternates the window may cut too much.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AutocorrelationTime {
     /// τ, in steps of the series; ½ for independent numbers, and for numbers that are all equal.

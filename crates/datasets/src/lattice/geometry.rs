@@ -46,9 +46,10 @@ impl fmt::Display for Boundary {
 
 /// A lattice of `rows × cols` sites, site `(r, c)` numbered `r·cols + c`, each bound to its right and lower neighbour.
 ///
-/// With periodic boundary a side of 2 has two bonds between the same two sites (adjacency entry 2), and a side of 1 binds each
-/// site to itself (diagonal entry 2, so that `½ sᵀAs` still counts that bond once): the convention in which the eigenvalues
-/// are `2 cos(2πk/rows) + 2 cos(2πl/cols)` and the Onsager-Kaufman partition function holds for every size.
+/// With periodic boundary a side of 2 has two bonds between the same two sites (adjacency entry 2), and a side of 1
+/// binds each site to itself (diagonal entry 2, so that `½ sᵀAs` still counts that bond once): the convention in which
+/// the eigenvalues are `2 cos(2πk/rows) + 2 cos(2πl/cols)` and the Onsager-Kaufman partition function holds for every
+/// size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lattice {
     rows: usize,

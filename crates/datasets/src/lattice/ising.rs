@@ -30,9 +30,9 @@ pub enum CouplingPower {
 /// The density `exp(−E(x))/Z` on ℝᴺ whose spins, drawn by `p(s_i = 1 | x) = σ(2x_i)`, are those of the Ising model
 /// `exp(Σ_bonds s_i s_j / T)`.
 ///
-/// `E(x) = ½ xᵀK⁻¹x − Σ_i ln cosh x_i`, `K = A/T + αI`, A the adjacency matrix of the [`Lattice`], α such that the smallest
-/// eigenvalue of K is [`SMALLEST_EIGENVALUE`]. K is applied by Fourier transforms on periodic lattices and by sine modes on open
-/// ones; rows can be evaluated from several threads at once.
+/// `E(x) = ½ xᵀK⁻¹x − Σ_i ln cosh x_i`, `K = A/T + αI`, A the adjacency matrix of the [`Lattice`], α such that the
+/// smallest eigenvalue of K is [`SMALLEST_EIGENVALUE`]. K is applied by Fourier transforms on periodic lattices and by
+/// sine modes on open ones; rows can be evaluated from several threads at once.
 ///
 /// ```
 /// use datasets::lattice::{Boundary, CRITICAL_TEMPERATURE, IsingTarget};
@@ -74,8 +74,8 @@ impl IsingTarget {
     /// The target on `rows × cols` sites at `temperature` (coupling and Boltzmann constant are 1).
     ///
     /// # Errors
-    /// [`LatticeError::Empty`], [`LatticeError::TooLarge`], or [`LatticeError::Temperature`] when it is not positive and
-    /// finite or K overflows.
+    /// [`LatticeError::Empty`], [`LatticeError::TooLarge`], or [`LatticeError::Temperature`] when it is not positive
+    /// and finite or K overflows.
     pub fn new(rows: usize, cols: usize, boundary: Boundary, temperature: f64) -> Result<Self, LatticeError> {
         let lattice = Lattice::new(rows, cols, boundary)?;
         let (low, high) = lattice.adjacency_extremes();
@@ -167,7 +167,8 @@ impl IsingTarget {
     }
 }
 
-/// Draws spins given continuous variables: `spins[i]` is 1 with probability `σ(2x_i)`, else −1; one number of `rng` for each site.
+/// Draws spins given continuous variables: `spins[i]` is 1 with probability `σ(2x_i)`, else −1; one number of `rng` for
+/// each site.
 ///
 /// # Panics
 /// If `x` and `spins` differ in length.
@@ -201,8 +202,8 @@ pub(super) fn replace_by_tanh(x: &mut [f64]) -> f64 {
     sum.total()
 }
 
-/// Σ ln cosh x with few logarithms: with e = exp(−2|x|), cosh x = exp(|x|)(1 + e)/2, and the factors (1 + e)/2 lie between
-/// ½ and 1, so that 512 of them can be multiplied before one logarithm.
+/// Σ ln cosh x with few logarithms: with e = exp(−2|x|), cosh x = exp(|x|)(1 + e)/2, and the factors (1 + e)/2 lie
+/// between ½ and 1, so that 512 of them can be multiplied before one logarithm.
 struct LnCoshSum {
     sum: f64,
     product: f64,

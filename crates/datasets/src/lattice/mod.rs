@@ -1,4 +1,5 @@
-//! Lattice models: the bonds of a rectangular lattice, the Boltzmann weights that live on it, and samplers of its spins and fields.
+//! Lattice models: the bonds of a rectangular lattice, the Boltzmann weights that live on it, and samplers of its spins
+//! and fields.
 
 mod autocorrelation;
 mod dense;

@@ -33,8 +33,8 @@ impl Phi4Target {
     /// The target on `rows × cols` sites with hopping parameter `kappa` and quartic coupling `lambda`.
     ///
     /// # Errors
-    /// [`LatticeError::Empty`], [`LatticeError::TooLarge`]; [`LatticeError::Phi4`] for numbers that are not finite or a negative
-    /// `lambda`; [`LatticeError::Unbounded`] when `lambda` is 0 and the action has no minimum.
+    /// [`LatticeError::Empty`], [`LatticeError::TooLarge`]; [`LatticeError::Phi4`] for numbers that are not finite or a
+    /// negative `lambda`; [`LatticeError::Unbounded`] when `lambda` is 0 and the action has no minimum.
     pub fn new(rows: usize, cols: usize, boundary: Boundary, kappa: f64, lambda: f64) -> Result<Self, LatticeError> {
         let lattice = Lattice::new(rows, cols, boundary)?;
         if !(kappa.is_finite() && lambda.is_finite() && lambda >= 0.0) {

@@ -27,16 +27,17 @@ const KEY: [u8; 8] = *b"phi4    ";
 /// One round has three parts, each of which leaves the law as it is:
 ///
 /// - a sweep of Metropolis steps, two for each site in turn;
-/// - three sweeps of overrelaxation (S. L. Adler, Phys. Rev. D 23, 2901 (1981)): each field is reflected about its mean given its
-///   neighbours in the Gaussian of least free energy ([`WhitenedPhi4`](super::WhitenedPhi4)), which is accepted by Metropolis' rule. Near the
-///   phase transition these make the chain ten times as fast;
-/// - as many Wolff clusters of the embedded Ising model of the signs as have about one lattice in sum (R. C. Brower and P. Tamayo, Phys. Rev.
-///   Lett. 62, 1087 (1989)): with all |φ| held fixed, a bond is open with probability `1 − exp(−4κ φ_x φ_y)` where `κ φ_x φ_y > 0`,
-///   and all signs within a cluster change. Where two bonds join the same two sites each has its own chance; a bond from a site to
-///   itself is a part of the site's mass.
+/// - three sweeps of overrelaxation (S. L. Adler, Phys. Rev. D 23, 2901 (1981)): each field is reflected about its mean
+///   given its neighbours in the Gaussian of least free energy ([`WhitenedPhi4`](super::WhitenedPhi4)), which is
+///   accepted by Metropolis' rule. Near the phase transition these make the chain ten times as fast;
+/// - as many Wolff clusters of the embedded Ising model of the signs as have about one lattice in sum (R. C. Brower and
+///   P. Tamayo, Phys. Rev. Lett. 62, 1087 (1989)): with all |φ| held fixed, a bond is open with probability `1 −
+///   exp(−4κ φ_x φ_y)` where `κ φ_x φ_y > 0`, and all signs within a cluster change. Where two bonds join the same two
+///   sites each has its own chance; a bond from a site to itself is a part of the site's mass.
 ///
-/// A chain depends on its seed and its stream alone; chains of different streams are independent. Even streams start from
-/// φ = 1 everywhere, odd ones from random signs, so that too short a thermalisation shows as a difference between them.
+/// A chain depends on its seed and its stream alone; chains of different streams are independent. Even streams start
+/// from φ = 1 everywhere, odd ones from random signs, so that too short a thermalisation shows as a difference between
+/// them.
 ///
 /// ```
 /// use datasets::lattice::{Boundary, Phi4Chain, Phi4Target};
@@ -96,8 +97,8 @@ impl Phi4Chain {
         }
     }
 
-    /// Tunes the step of the Metropolis algorithm and the number of clusters of a round, then forgets the start by as many rounds again with
-    /// both held fixed, as they are from then on.
+    /// Tunes the step of the Metropolis algorithm and the number of clusters of a round, then forgets the start by as
+    /// many rounds again with both held fixed, as they are from then on.
     pub fn thermalise(&mut self) {
         let sites = self.sites();
         let (mut clusters, mut sum) = (0, 0);
@@ -157,8 +158,8 @@ impl Phi4Chain {
         accepted as f64 / (HITS * self.sites()) as f64
     }
 
-    /// Proposes at every site in turn to reflect the field about its mean given the neighbours in the Gaussian of least free energy; the
-    /// part of these that was accepted.
+    /// Proposes at every site in turn to reflect the field about its mean given the neighbours in the Gaussian of least
+    /// free energy; the part of these that was accepted.
     fn reflect(&mut self) -> f64 {
         let mut accepted = 0usize;
         for site in 0..self.sites() {
@@ -226,7 +227,8 @@ impl Phi4Chain {
     }
 }
 
-/// The neighbours of each site but itself, N where there is none, and the number of bonds that each site has with itself.
+/// The neighbours of each site but itself, N where there is none, and the number of bonds that each site has with
+/// itself.
 fn other_neighbours(lattice: &Lattice) -> (Vec<[u32; BONDS]>, usize) {
     let mut neighbours = neighbours(lattice);
     let mut ends = 0;

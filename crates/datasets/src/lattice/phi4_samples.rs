@@ -12,9 +12,9 @@ const ROUNDS_BETWEEN: usize = 4;
 
 /// Configurations of the φ⁴ theory, practically independent, from many [`Phi4Chain`]s.
 ///
-/// Each chain is thermalised from its own start. Between two of its configurations lie four rounds, a number fixed beforehand. The
-/// [`statistics`](Self::statistics) say what correlation remained. Each configuration is turned over with probability ½, an exact
-/// symmetry.
+/// Each chain is thermalised from its own start. Between two of its configurations lie four rounds, a number fixed
+/// beforehand. The [`statistics`](Self::statistics) say what correlation remained. Each configuration is turned over
+/// with probability ½, an exact symmetry.
 ///
 /// The pool depends on its seed alone, not on the number of threads that fill it. Fields are kept in single precision.
 ///
@@ -43,7 +43,8 @@ impl Phi4Samples {
         Self::generate_with_progress(target, count, seed, &|_| ControlFlow::Continue(()))
     }
 
-    /// The same; `progress` hears, from any thread, how many configurations there are, and breaks off where no more are wanted.
+    /// The same; `progress` hears, from any thread, how many configurations there are, and breaks off where no more are
+    /// wanted.
     ///
     /// # Errors
     /// [`LatticeError::Stopped`] after that; else as [`Phi4Samples::generate`].

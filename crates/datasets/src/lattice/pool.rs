@@ -42,8 +42,8 @@ impl<T: Copy + Default + Send, M: Copy + Default + Send> Pool<T, M> {
         Ok(Self { sites, per_chain: count.div_ceil(CHAINS), rows, energies, magnetisations })
     }
 
-    /// Fills it: `start` makes the chain of a stream, `next` writes its next configuration and returns energy and magnetisation, and
-    /// `progress` hears how many configurations there are, and breaks off where no more are wanted.
+    /// Fills it: `start` makes the chain of a stream, `next` writes its next configuration and returns energy and
+    /// magnetisation, and `progress` hears how many configurations there are, and breaks off where no more are wanted.
     ///
     /// # Errors
     /// Those of `start`; [`LatticeError::Stopped`].

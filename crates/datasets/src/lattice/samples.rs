@@ -15,15 +15,15 @@ const PILOT_SWEEPS: usize = 200;
 
 /// Configurations of the Ising model `exp(Σ_bonds s_i s_j / T)`, practically independent, from many [`WolffChain`]s.
 ///
-/// Each chain is thermalised from its own start. Between two of its configurations lie as many clusters as have 8 times the lattice
-/// in sum on average. That is right at every temperature: far above T_c, where clusters are single spins, each spin has been flipped 8
-/// times; far below, where a cluster is nearly the lattice and leaves all excitations new, there are still 8 of them; and at T_c
-/// it is several autocorrelation times (those of energy and |magnetisation| are 0.52 to 0.54 configurations at L = 64, where
-/// 0.5 is independence). The [`statistics`](Self::statistics) say what remained. Each configuration is turned over with
-/// probability ½, an exact symmetry.
+/// Each chain is thermalised from its own start. Between two of its configurations lie as many clusters as have 8 times
+/// the lattice in sum on average. That is right at every temperature: far above T_c, where clusters are single spins,
+/// each spin has been flipped 8 times; far below, where a cluster is nearly the lattice and leaves all excitations new,
+/// there are still 8 of them; and at T_c it is several autocorrelation times (those of energy and |magnetisation| are
+/// 0.52 to 0.54 configurations at L = 64, where 0.5 is independence). The [`statistics`](Self::statistics) say what
+/// remained. Each configuration is turned over with probability ½, an exact symmetry.
 ///
-/// The number of clusters is fixed beforehand. To stop when a sum of sizes is reached would prefer configurations after large
-/// clusters: on 8 × 8 sites at T_c the energy would come out 5 per cent too low.
+/// The number of clusters is fixed beforehand. To stop when a sum of sizes is reached would prefer configurations after
+/// large clusters: on 8 × 8 sites at T_c the energy would come out 5 per cent too low.
 ///
 /// The pool depends on its seed alone, not on the number of threads that fill it.
 ///
@@ -49,12 +49,14 @@ impl IsingSamples {
     /// Draws `count` configurations.
     ///
     /// # Errors
-    /// [`LatticeError::Temperature`] when it is not positive and finite; [`LatticeError::SampleCount`] for 0 or more than memory holds.
+    /// [`LatticeError::Temperature`] when it is not positive and finite; [`LatticeError::SampleCount`] for 0 or more
+    /// than memory holds.
     pub fn generate(lattice: &Lattice, temperature: f64, count: usize, seed: u64) -> Result<Self, LatticeError> {
         Self::generate_with_progress(lattice, temperature, count, seed, &|_| ControlFlow::Continue(()))
     }
 
-    /// The same; `progress` hears, from any thread, how many configurations there are, and breaks off where no more are wanted.
+    /// The same; `progress` hears, from any thread, how many configurations there are, and breaks off where no more are
+    /// wanted.
     ///
     /// # Errors
     /// [`LatticeError::Stopped`] after that; else as [`IsingSamples::generate`].

@@ -1,5 +1,5 @@
-//! Applies functions of the adjacency matrix in the basis of its eigenvectors: real Fourier transforms for periodic lattices,
-//! sine modes of the two sides for open ones. No N×N matrix is formed.
+//! Applies functions of the adjacency matrix in the basis of its eigenvectors: real Fourier transforms for periodic
+//! lattices, sine modes of the two sides for open ones. No N×N matrix is formed.
 
 use std::f64::consts::PI;
 use std::sync::Arc;

@@ -35,8 +35,8 @@ impl LatticeSymmetry {
         allowed.then(|| self.permutation(|r, c| ((r + down) % rows, (c + right) % cols)))
     }
 
-    /// All translations, shift `(d, r)` at `d·cols + r`: N of them on a periodic lattice (N² numbers; for large lattices make
-    /// single ones by [`translation`](Self::translation)), the identity alone on an open one.
+    /// All translations, shift `(d, r)` at `d·cols + r`: N of them on a periodic lattice (N² numbers; for large
+    /// lattices make single ones by [`translation`](Self::translation)), the identity alone on an open one.
     pub fn translations(&self) -> Vec<Vec<u32>> {
         let cols = self.lattice.cols();
         (0..self.lattice.sites()).filter_map(|shift| self.translation(shift / cols, shift % cols)).collect()
@@ -47,8 +47,8 @@ impl LatticeSymmetry {
         (self.lattice.rows() == self.lattice.cols()).then(|| self.permutation(|r, c| (c, r)))
     }
 
-    /// The rotations and reflections that keep the lattice in place, the identity first: D4 (8 elements) when it is square,
-    /// else D2 (4 elements). With a side of 1 some of them are the same permutation.
+    /// The rotations and reflections that keep the lattice in place, the identity first: D4 (8 elements) when it is
+    /// square, else D2 (4 elements). With a side of 1 some of them are the same permutation.
     pub fn point_group(&self) -> Vec<Vec<u32>> {
         let (last_row, last_col) = (self.lattice.rows() - 1, self.lattice.cols() - 1);
         let identity = self.permutation(|r, c| (r, c));

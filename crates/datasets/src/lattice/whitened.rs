@@ -3,13 +3,13 @@
 use super::ising::replace_by_tanh;
 use super::{CouplingPower, IsingTarget};
 
-/// [`IsingTarget`] in the coordinates `y = K^{-1/2} x`: the density `exp(−E(y))/Z_y` of `K^{1/2} s + ξ`, s the spins of the Ising model and
-/// ξ standard normal, with
+/// [`IsingTarget`] in the coordinates `y = K^{-1/2} x`: the density `exp(−E(y))/Z_y` of `K^{1/2} s + ξ`, s the spins of
+/// the Ising model and ξ standard normal, with
 ///
 /// `E(y) = ½ yᵀy − Σ_i ln cosh (K^{1/2} y)_i`.
 ///
-/// For `exp(½ sᵀKs) exp(−½ |y − K^{1/2} s|²) = exp(−½ yᵀy + s·K^{1/2} y)`, and the sum over each spin gives a cosh. Spins come back
-/// by `p(s_i = 1 | y) = σ(2x_i)` with `x = K^{1/2} y`.
+/// For `exp(½ sᵀKs) exp(−½ |y − K^{1/2} s|²) = exp(−½ yᵀy + s·K^{1/2} y)`, and the sum over each spin gives a cosh.
+/// Spins come back by `p(s_i = 1 | y) = σ(2x_i)` with `x = K^{1/2} y`.
 ///
 /// ```
 /// use datasets::lattice::{Boundary, CRITICAL_TEMPERATURE, IsingTarget};
@@ -90,7 +90,8 @@ impl WhitenedIsing {
         self.physical.apply_in_place(CouplingPower::SquareRoot, centre);
     }
 
-    /// `−ln Z_y` from ln Z of the Ising model on the same lattice: `−ln Z_x + ½ ln det K = −ln Z_Ising + (N/2)(ln(2/π) − α)`.
+    /// `−ln Z_y` from ln Z of the Ising model on the same lattice: `−ln Z_x + ½ ln det K = −ln Z_Ising + (N/2)(ln(2/π)
+    /// − α)`.
     pub fn minus_log_z(&self, ln_z_ising: f64) -> f64 {
         self.physical.minus_log_z(ln_z_ising) + 0.5 * self.physical.log_det_k()
     }

@@ -8,10 +8,12 @@ use super::spectral::Modes;
 /// Most steps of Newton's method on the gap equation; each of them doubles the digits once it is near.
 const NEWTON_STEPS: usize = 200;
 
-/// [`Phi4Target`] in the coordinates `y = K^{-1/2} φ`, K the covariance of the centred Gaussian of least free energy `⟨S⟩ − entropy`.
+/// [`Phi4Target`] in the coordinates `y = K^{-1/2} φ`, K the covariance of the centred Gaussian of least free energy
+/// `⟨S⟩ − entropy`.
 ///
-/// That minimum (the Gaussian or Hartree approximation; R. P. Feynman, Statistical Mechanics, section 3.4, for the inequality) has
-/// `K = ½ (m² − κA)⁻¹`, A the adjacency matrix of the lattice, with the mass that solves the gap equation
+/// That minimum (the Gaussian or Hartree approximation; R. P. Feynman, Statistical Mechanics, section 3.4, for the
+/// inequality) has `K = ½ (m² − κA)⁻¹`, A the adjacency matrix of the lattice, with the mass that solves the gap
+/// equation
 ///
 /// `m² = 1 − 2λ + 6λ ⟨φ²⟩`, `⟨φ²⟩ = tr K / N`
 ///
@@ -20,7 +22,8 @@ const NEWTON_STEPS: usize = 200;
 ///
 /// `E(y) = S(φ) = ½ yᵀy + Σ_i [λ φ_i⁴ − (m² − 1 + 2λ) φ_i²]`, `φ = K^{1/2} y`.
 ///
-/// Without a quartic term that is `½ yᵀy`. K is applied by Fourier transforms on periodic lattices and by sine modes on open ones.
+/// Without a quartic term that is `½ yᵀy`. K is applied by Fourier transforms on periodic lattices and by sine modes on
+/// open ones.
 ///
 /// ```
 /// use datasets::lattice::{Boundary, Phi4Target};
@@ -110,8 +113,8 @@ impl Gap {
 
     /// The u > 0 with `g(u) = u + above − strength Σ 1/(u + d) = 0`.
     ///
-    /// g rises and is concave, so there is one root and Newton's steps from its left never pass it. With the softest mode alone in
-    /// the sum g is larger, and its root, that of a quadratic equation, lies to the left.
+    /// g rises and is concave, so there is one root and Newton's steps from its left never pass it. With the softest
+    /// mode alone in the sum g is larger, and its root, that of a quadratic equation, lies to the left.
     fn root(&self) -> f64 {
         let root = self.above.hypot(2.0 * self.strength.sqrt());
         let mut u =

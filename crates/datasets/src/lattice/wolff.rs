@@ -19,11 +19,13 @@ const KEY: [u8; 8] = *b"wolff   ";
 
 /// A Markov chain whose stationary law is the Ising model `exp(Σ_bonds s_i s_j / T)` on a [`Lattice`].
 ///
-/// One update grows a cluster of equal spins from a random site, each bond within it open with probability `1 − exp(−2/T)`, and
-/// flips it. Where two bonds join the same two sites each has its own chance; a bond from a site to itself changes nothing.
+/// One update grows a cluster of equal spins from a random site, each bond within it open with probability `1 −
+/// exp(−2/T)`, and flips it. Where two bonds join the same two sites each has its own chance; a bond from a site to
+/// itself changes nothing.
 ///
-/// A chain depends on its seed and its stream alone; chains of different streams are independent. Even streams start from
-/// all spins up, odd ones from random spins, so that too short a thermalisation shows as a difference between them.
+/// A chain depends on its seed and its stream alone; chains of different streams are independent. Even streams start
+/// from all spins up, odd ones from random spins, so that too short a thermalisation shows as a difference between
+/// them.
 ///
 /// ```
 /// use datasets::lattice::{Boundary, Lattice, WolffChain};
@@ -49,8 +51,8 @@ pub struct WolffChain {
     words: Box<[u32; WORDS]>,
     /// The first word that is not used.
     next_word: usize,
-    /// Sites of the cluster in the order of joining; one longer than can be, because an entry is written before it is known whether
-    /// it counts.
+    /// Sites of the cluster in the order of joining; one longer than can be, because an entry is written before it is
+    /// known whether it counts.
     cluster: Vec<u32>,
 }
 
@@ -84,7 +86,8 @@ impl WolffChain {
 
     /// Runs until the start is forgotten: clusters of 50 times the lattice in sum, then as many clusters again.
     ///
-    /// The second half is not only caution: a run that ends when a sum of sizes is reached ends more often after a large cluster.
+    /// The second half is not only caution: a run that ends when a sum of sizes is reached ends more often after a
+    /// large cluster.
     pub fn thermalise(&mut self) {
         let (clusters, _) = self.sweeps(THERMALISATION_SWEEPS);
         for _ in 0..clusters {

@@ -50,8 +50,9 @@ impl Download {
     /// fetched again. `report` gets one line for each file about to be fetched.
     ///
     /// # Errors
-    /// [`MnistError::Unreachable`] when every mirror fails for a file (no network, wrong content), [`MnistError::Write`] when
-    /// the folder cannot be written. A file that was there is only ever replaced by a verified one.
+    /// [`MnistError::Unreachable`] when every mirror fails for a file (no network, wrong content),
+    /// [`MnistError::Write`] when the folder cannot be written. A file that was there is only ever replaced by a
+    /// verified one.
     pub fn fetch(&self, mut report: impl FnMut(&str)) -> Result<(), MnistError> {
         let agent = Agent::config_builder()
             .timeout_connect(Some(self.connect_timeout))

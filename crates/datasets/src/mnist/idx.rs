@@ -1,7 +1,7 @@
 //! Reads an IDX file of pictures (plain or gzip) and checks every number of its header.
 //!
-//! The format is that of the MNIST page of LeCun, Cortes and Burges: a big-endian magic number whose last byte is the number
-//! of dimensions, one 32-bit length for each dimension, then the bytes.
+//! The format is that of the MNIST page of LeCun, Cortes and Burges: a big-endian magic number whose last byte is the
+//! number of dimensions, one 32-bit length for each dimension, then the bytes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -43,7 +43,8 @@ impl IdxFile {
         Self::parse(path, bytes, cut)
     }
 
-    /// Checks magic number and length of already decompressed `bytes`; `cut` says that the compressed stream ended early.
+    /// Checks magic number and length of already decompressed `bytes`; `cut` says that the compressed stream ended
+    /// early.
     fn parse(path: &Path, bytes: Vec<u8>, cut: bool) -> Result<Self, MnistError> {
         let word = |i: usize| bytes.get(4 * i..4 * i + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
         let truncated =

@@ -36,8 +36,8 @@ impl LogitTransform {
         self.lambda
     }
 
-    /// Dequantises one picture with fresh noise from `rng` (one number for each pixel, in order) and writes its logits to `out`.
-    /// Returns `Σ_i ln((1 − 2λ)/(y_i(1 − y_i)))`, the logarithm of the Jacobian from `(k + u)/256` to `x`.
+    /// Dequantises one picture with fresh noise from `rng` (one number for each pixel, in order) and writes its logits
+    /// to `out`. Returns `Σ_i ln((1 − 2λ)/(y_i(1 − y_i)))`, the logarithm of the Jacobian from `(k + u)/256` to `x`.
     ///
     /// # Panics
     /// If `pixels` and `out` differ in length.
@@ -71,8 +71,8 @@ impl LogitTransform {
         x.len() as f64 * (1.0 - 2.0 * self.lambda).ln() + log_products
     }
 
-    /// The pixel whose interval holds the logit `x`; what lies outside all intervals goes to the nearest (black or white).
-    /// NaN becomes 0.
+    /// The pixel whose interval holds the logit `x`; what lies outside all intervals goes to the nearest (black or
+    /// white). NaN becomes 0.
     pub fn pixel(&self, x: f64) -> u8 {
         let y = if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) };
         let level = 256.0 * (y - self.lambda) / (1.0 - 2.0 * self.lambda);
@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn uniform_noise_costs_eight_bits() {
-        // If (k+u)/256 is uniform, its density is 1, so the logit density is exactly exp(−log_jacobian): 8 bits for a pixel.
+        // If (k+u)/256 is uniform, its density is 1, so the logit density is exactly exp(−log_jacobian): 8 bits for a
+        // pixel.
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let pixels: Vec<u8> = (0..=255).rev().collect();
         let mut x = vec![0.0; 256];

@@ -101,13 +101,13 @@ pub struct Mnist {
 
 impl Mnist {
     /// Reads the two files in `directory`, or where torchvision puts them below it (`MNIST/raw`), `.gz` or plain
-    /// (`train-images-idx3-ubyte` and `t10k-images-idx3-ubyte`, also spelt `train-images.idx3-ubyte`). Which pictures of
-    /// the training file become validation is a permutation drawn from `rng`: the same generator state gives the same
-    /// split.
+    /// (`train-images-idx3-ubyte` and `t10k-images-idx3-ubyte`, also spelt `train-images.idx3-ubyte`). Which pictures
+    /// of the training file become validation is a permutation drawn from `rng`: the same generator state gives the
+    /// same split.
     ///
     /// # Errors
-    /// One [`MnistError`] for each way in which a file can be missing, unreadable, cut short, of another kind or of other
-    /// content.
+    /// One [`MnistError`] for each way in which a file can be missing, unreadable, cut short, of another kind or of
+    /// other content.
     pub fn load(directory: &Path, content: Content, rng: &mut impl Rng) -> Result<Self, MnistError> {
         let directory = &holding(directory);
         let training = read_file(directory, &TRAIN_PICTURES, content)?;

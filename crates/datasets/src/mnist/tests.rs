@@ -24,7 +24,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// 60 training and 9 test pictures of 2×3 pixels; picture i has all pixels i. One file is gzip, one has a dot in its name.
+/// 60 training and 9 test pictures of 2×3 pixels; picture i has all pixels i. One file is gzip, one has a dot in its
+/// name.
 fn write_synthetic(folder: &Path) {
     let pixels = |count: u8| (0..count).flat_map(|i| [i; 6]).collect::<Vec<_>>();
     let (train, test) = (idx(MAGIC, &[60, 2, 3], &pixels(60)), idx(MAGIC, &[9, 2, 3], &pixels(9)));

@@ -1,7 +1,7 @@
 //! Five two-dimensional densities to fit from samples, each with its exact density and entropy.
 //!
-//! Shapes and sizes are those customary since FFJORD (Grathwohl et al., arXiv:1810.01367), with the definitions sharpened where
-//! needed so that each density is known: see the variants of [`PlaneDensity`].
+//! Shapes and sizes are those customary since FFJORD (Grathwohl et al., arXiv:1810.01367), with the definitions
+//! sharpened where needed so that each density is known: see the variants of [`PlaneDensity`].
 
 use std::f64::consts::{LN_2, PI};
 use std::sync::{LazyLock, OnceLock};
@@ -30,8 +30,8 @@ pub enum PlaneDensity {
     EightGaussians,
     /// Four circles of radius 0.75, 1.5, 2.25 and 3, equally likely, each point moved by Gaussian noise of width 0.08.
     Rings,
-    /// Five Gaussians of widths 0.6 and 0.2 on a circle of radius 2, twisted about the origin by the angle `exp(|x|/2)/4`.
-    /// (The twist depends on the radius alone, so it keeps areas and the density is exact.)
+    /// Five Gaussians of widths 0.6 and 0.2 on a circle of radius 2, twisted about the origin by the angle
+    /// `exp(|x|/2)/4`. (The twist depends on the radius alone, so it keeps areas and the density is exact.)
     Pinwheel,
     /// Uniform on the eight black squares, of side 2, of a checkerboard over [−4, 4]².
     Checkerboard,
@@ -74,8 +74,8 @@ impl PlaneDensity {
         }
     }
 
-    /// The entropy −∫ p ln p in nats, the least value that a mean negative log-likelihood can approach; by quadrature to
-    /// about 1e-9, computed once.
+    /// The entropy −∫ p ln p in nats, the least value that a mean negative log-likelihood can approach; by quadrature
+    /// to about 1e-9, computed once.
     pub fn entropy(self) -> f64 {
         static ENTROPIES: [OnceLock<f64>; 5] = [const { OnceLock::new() }; 5];
         *ENTROPIES[self as usize].get_or_init(|| self.entropy_by_step(1.0))

@@ -1,4 +1,5 @@
-//! The four two-dimensional energies of Rezende and Mohamed (arXiv:1505.05770, table 1), with gradients and normalising constants.
+//! The four two-dimensional energies of Rezende and Mohamed (arXiv:1505.05770, table 1), with gradients and normalising
+//! constants.
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
@@ -7,8 +8,8 @@ use crate::quadrature::gauss_legendre;
 /// A density `exp(−U(z))/Z` on the plane known by its energy.
 ///
 /// With `w₁ = sin(πz₁/2)`, `w₂ = 3 exp(−½((z₁ − 1)/0.6)²)`, `w₃ = 3σ((z₁ − 1)/0.3)` and the confinement `c = ½(z₁/4)⁴`.
-/// The published U₂, U₃ and U₄ do not fall off along z₁, so that their Z is infinite; `c` is added to make it finite, and changes
-/// little in the pictured range |z₁| ≤ 4.
+/// The published U₂, U₃ and U₄ do not fall off along z₁, so that their Z is infinite; `c` is added to make it finite,
+/// and changes little in the pictured range |z₁| ≤ 4.
 ///
 /// ```
 /// use datasets::plane::PlaneEnergy;
@@ -71,8 +72,8 @@ impl PlaneEnergy {
         energy
     }
 
-    /// ln Z = ln ∫ exp(−U): for U₂ to U₄ in closed form (z₂ is Gaussian given z₁, and z₁ has `exp(−c)`), for U₁ by quadrature
-    /// in polar coordinates.
+    /// ln Z = ln ∫ exp(−U): for U₂ to U₄ in closed form (z₂ is Gaussian given z₁, and z₁ has `exp(−c)`), for U₁ by
+    /// quadrature in polar coordinates.
     pub fn log_z(self) -> f64 {
         // ∫ exp(−½(z/4)⁴) dz = 8 · 2^{1/4} Γ(5/4).
         let along = 8.0 * 2f64.powf(0.25) * GAMMA_FIVE_QUARTERS;
@@ -116,7 +117,8 @@ struct Branch {
     width: f64,
 }
 
-/// U₂, U₃ and U₄ and their gradients: Gaussians of widths `first_width` and `second.width` about the two branches, and c.
+/// U₂, U₃ and U₄ and their gradients: Gaussians of widths `first_width` and `second.width` about the two branches, and
+/// c.
 fn wave(x: f64, y: f64, second: Branch, first_width: f64) -> (f64, [f64; 2]) {
     let (sin, cos) = (FRAC_PI_2 * x).sin_cos();
     let slope = FRAC_PI_2 * cos;

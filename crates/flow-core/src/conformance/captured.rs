@@ -15,9 +15,9 @@ use crate::tableau::Method;
 
 const STEPS: u64 = 5;
 
-/// Of a space `on` that captures and the same space `plain` that does not: losses, densities and gradients of batches of so many rows,
-/// while batches and parameters change, and how many of the solves were replays. `potential` is on the one, `reference` the same
-/// potential on the other.
+/// Of a space `on` that captures and the same space `plain` that does not: losses, densities and gradients of batches
+/// of so many rows, while batches and parameters change, and how many of the solves were replays. `potential` is on the
+/// one, `reference` the same potential on the other.
 ///
 /// # Panics
 /// When a check fails, with the numbers.
@@ -47,8 +47,8 @@ pub fn captured<S: Space>(
             plain.accumulate(&mut q.value, 1.0, &[(-0.1, theirs)]);
         }
     }
-    // Every third solve of a kind and later ones: of five with either gradient the last is of a kind of its own, five carry scores, and ten
-    // want neither.
+    // Every third solve of a kind and later ones: of five with either gradient the last is of a kind of its own, five
+    // carry scores, and ten want neither.
     assert_eq!(graphs.replays() - before, 2 + 2 + 3 + 8, "{coordinates:?}");
 }
 

@@ -1,4 +1,5 @@
-//! The potential of appendix A, `φ = λ‖x‖²/2`: a Gaussian stays a Gaussian of width `e^{λt}`, the first test of any integrator.
+//! The potential of appendix A, `φ = λ‖x‖²/2`: a Gaussian stays a Gaussian of width `e^{λt}`, the first test of any
+//! integrator.
 
 use super::{assert_close, key, points};
 use crate::batch::Batch;
@@ -9,8 +10,8 @@ use crate::parameter::Parameter;
 use crate::potential::{Block, BlockField, Field, Potential, Residuals, Share, Solve, Stage};
 use crate::space::Space;
 
-/// `φ(x) = λ‖x‖²/2`, or `λ‖x‖²/2 + c·x` with a context c of as many numbers, with the one parameter λ: written with the operations of a
-/// [`Space`] alone, it runs on any backend.
+/// `φ(x) = λ‖x‖²/2`, or `λ‖x‖²/2 + c·x` with a context c of as many numbers, with the one parameter λ: written with the
+/// operations of a [`Space`] alone, it runs on any backend.
 #[derive(Debug)]
 pub struct Gaussian<S: Space> {
     space: S,

@@ -1,7 +1,7 @@
 //! The suite that every backend and potential must pass; tests instantiate it with one line each.
 //!
-//! Tolerances scale with the unit round-off u of the space: differences of fourth order with a step of order `u^(1/5)` are good to about `u^(4/5)`.
-//! Every check panics with the numbers when it fails.
+//! Tolerances scale with the unit round-off u of the space: differences of fourth order with a step of order `u^(1/5)`
+//! are good to about `u^(4/5)`. Every check panics with the numbers when it fails.
 
 mod captured;
 mod fixtures;
@@ -83,7 +83,8 @@ fn derivative<S: Space>(space: &S, mut f: impl FnMut(f64) -> Vec<f64>) -> Vec<f6
     (0..a.len()).map(|i| (a[i] - 8.0 * b[i] + 8.0 * c[i] - d[i]) / (12.0 * h)).collect()
 }
 
-/// Asserts that two lists of numbers agree to `tolerance`, relative to the greatest of them (or to `floor`, if greater).
+/// Asserts that two lists of numbers agree to `tolerance`, relative to the greatest of them (or to `floor`, if
+/// greater).
 ///
 /// # Panics
 /// When they do not, or any is no number.

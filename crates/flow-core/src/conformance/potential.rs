@@ -9,7 +9,8 @@ use crate::space::Space;
 
 const ROWS: usize = 3;
 
-/// What of the suite a potential came by: checks that do not concern it are left out, and a test says which it expects to be made.
+/// What of the suite a potential came by: checks that do not concern it are left out, and a test says which it expects
+/// to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[must_use = "a test says what it expects to be covered"]
 pub struct Coverage {
@@ -21,7 +22,8 @@ pub struct Coverage {
     pub context: bool,
 }
 
-/// Checks one evaluation of a potential, in all coordinates: gradient, Laplacian, pullback, independence of the rows, repeatability.
+/// Checks one evaluation of a potential, in all coordinates: gradient, Laplacian, pullback, independence of the rows,
+/// repeatability.
 ///
 /// # Panics
 /// When a check fails, with the numbers.
@@ -41,8 +43,9 @@ pub fn potential<S: Space>(space: &S, potential: &mut dyn Potential<S>) -> Cover
     }
 }
 
-/// Checks that two potentials of the same parameters are one and the same function, in values, fields and pullbacks: a backend's own
-/// kernels against [the operations of a space](crate::potentials), say. `tolerance` is in units of the round-off.
+/// Checks that two potentials of the same parameters are one and the same function, in values, fields and pullbacks: a
+/// backend's own kernels against [the operations of a space](crate::potentials), say. `tolerance` is in units of the
+/// round-off.
 ///
 /// # Panics
 /// When they differ, with the numbers.
@@ -67,7 +70,8 @@ pub fn same_field<S: Space>(space: &S, one: &dyn Potential<S>, other: &dyn Poten
     }
 }
 
-/// `(∇φ, ∇²φ)` at rows `first..` of a batch of `ROWS`, in terms of x whatever the coordinates: leaving is affine in the state.
+/// `(∇φ, ∇²φ)` at rows `first..` of a batch of `ROWS`, in terms of x whatever the coordinates: leaving is affine in the
+/// state.
 fn field<S: Space>(
     space: &S,
     potential: &dyn Potential<S>,
@@ -221,7 +225,8 @@ fn same_key_same_bits<S: Space>(space: &S, potential: &dyn Potential<S>, x: &[f6
     assert_eq!(first, field(space, potential, x, 0, coordinates), "the same key gave other numbers");
 }
 
-/// `⟨cotangents, (velocity, ∇²φ)⟩` at the entry state of x, with its cotangents of x and of the parameters where asked for.
+/// `⟨cotangents, (velocity, ∇²φ)⟩` at the entry state of x, with its cotangents of x and of the parameters where asked
+/// for.
 struct Pairing {
     velocity_bar: Vec<f64>,
     laplacian_bar: Vec<f64>,

@@ -40,7 +40,8 @@ pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &d
     }
 }
 
-/// Checks the energy seen from the base density, and its gradient by the adjoint, against its definition and differences.
+/// Checks the energy seen from the base density, and its gradient by the adjoint, against its definition and
+/// differences.
 pub(super) fn latent_energy_is_differentiated<S: Space>(space: &S, potential: &dyn Potential<S>) {
     let dim = potential.dim();
     let integrator = fixed(Method::Rk4, 2);
@@ -73,7 +74,8 @@ pub(super) fn latent_energy_is_differentiated<S: Space>(space: &S, potential: &d
     }
 }
 
-/// Checks that both estimators of the free energy's gradient have the same mean over the base density, by quadrature: on a potential of one coordinate.
+/// Checks that both estimators of the free energy's gradient have the same mean over the base density, by quadrature:
+/// on a potential of one coordinate.
 ///
 /// # Panics
 /// When they differ by more than the integration error, with the numbers, or row by row by less.
@@ -110,8 +112,8 @@ pub fn path_gradient_has_the_mean_of_the_total<S: Space>(space: &S, potential: &
     assert!(apart.sqrt() > 1e-2 * scale, "the estimators differ by {:e} of {scale:e} only", apart.sqrt());
 }
 
-/// Checks that the gradient through the path vanishes for every sample where the model is the target, and that the total gradient does not:
-/// on the Gaussian of appendix A.
+/// Checks that the gradient through the path vanishes for every sample where the model is the target, and that the
+/// total gradient does not: on the Gaussian of appendix A.
 ///
 /// # Panics
 /// When either fails, with the numbers.

@@ -17,7 +17,8 @@ use crate::space::{Precision, Space};
 use crate::statistics::Mean;
 use crate::tableau::Method;
 
-/// What of [`solves`] a potential came by: checks that do not concern it are left out, and a test says which it expects to be made.
+/// What of [`solves`] a potential came by: checks that do not concern it are left out, and a test says which it expects
+/// to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a test says what it expects to be covered"]
 pub struct SolveCoverage {
@@ -29,9 +30,9 @@ pub struct SolveCoverage {
     pub latent_energy: bool,
 }
 
-/// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, and, where the field is not
-/// random in time, reversal, adaptive steps, and ln p and its score against differences of the map. In single precision
-/// differences say little: there the adjoint of one method stands for all, and the map is not differenced.
+/// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, and, where the field is
+/// not random in time, reversal, adaptive steps, and ln p and its score against differences of the map. In single
+/// precision differences say little: there the adjoint of one method stands for all, and the map is not differenced.
 ///
 /// # Panics
 /// When a check fails, with the numbers.
@@ -178,7 +179,8 @@ fn adaptive_steps_keep_their_tolerance<S: Space>(space: &S, potential: &dyn Pote
     }
 }
 
-/// ln p against the exact log-determinant of the map that the solve really applies, whose Jacobian is taken by differences.
+/// ln p against the exact log-determinant of the map that the solve really applies, whose Jacobian is taken by
+/// differences.
 fn log_density_is_the_log_determinant<S: Space>(space: &S, potential: &dyn Potential<S>) {
     let dim = potential.dim();
     let integrator = fixed(Method::Rk4, 60);
@@ -202,9 +204,10 @@ fn log_density_is_the_log_determinant<S: Space>(space: &S, potential: &dyn Poten
     assert_close("ln p against the log-determinant", &map(&x).log_density, &[exact], tolerance, 1.0);
 }
 
-/// Checks that methods converge with their order on this potential: end points, ln p and score, each observed order within 0.2,
-/// extrapolated once to small steps. Only meaningful in 64 bits, and on a potential whose next term of the error expansion
-/// is not much greater than the leading one (for Tsit5, whose leading term is made small, [`Gaussian`](super::Gaussian)).
+/// Checks that methods converge with their order on this potential: end points, ln p and score, each observed order
+/// within 0.2, extrapolated once to small steps. Only meaningful in 64 bits, and on a potential whose next term of the
+/// error expansion is not much greater than the leading one (for Tsit5, whose leading term is made small,
+/// [`Gaussian`](super::Gaussian)).
 ///
 /// # Panics
 /// When an observed order is off, with the numbers.

@@ -1,6 +1,7 @@
 //! Potentials written once for all backends, over the operations of a [`Space`](crate::Space) alone.
 //!
-//! A backend may have a fused twin of one, with kernels of its own; the conformance suite compares the two. A new term starts here.
+//! A backend may have a fused twin of one, with kernels of its own; the conformance suite compares the two. A new term
+//! starts here.
 
 mod ridge;
 

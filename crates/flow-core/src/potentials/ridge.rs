@@ -1,4 +1,5 @@
-//! One hidden layer with gains and offsets that depend on time, over the operations of a space: the pattern for further terms.
+//! One hidden layer with gains and offsets that depend on time, over the operations of a space: the pattern for further
+//! terms.
 
 use crate::activation::Activation;
 use crate::error::Error;
@@ -8,11 +9,12 @@ use crate::ridge::RidgeParameters;
 use crate::space::{Factor, Space};
 use crate::time::TimeBasis;
 
-/// `φ(x, t) = Σ_j v_j(t) f(a_j)`, `a = g(t) ⊙ Wx + b(t)`: `∇φ = Wᵀ(v ⊙ g ⊙ f'(a))`, `∇²φ = Σ_j v_j g_j² f''(a_j) ‖w_j‖²`
-/// (section 3 of arXiv:1809.10188 has it with `g = 1` and nothing dependent on time).
+/// `φ(x, t) = Σ_j v_j(t) f(a_j)`, `a = g(t) ⊙ Wx + b(t)`: `∇φ = Wᵀ(v ⊙ g ⊙ f'(a))`, `∇²φ = Σ_j v_j g_j² f''(a_j)
+/// ‖w_j‖²` (section 3 of arXiv:1809.10188 has it with `g = 1` and nothing dependent on time).
 ///
-/// Parameters: `weight` (h × N), `bias` where there is one, `gain` and `amplitude`, coefficients of functions of time (M × h; h for M = 1).
-/// Their names, shapes and first values are those of the backends' own ridge potentials with gains.
+/// Parameters: `weight` (h × N), `bias` where there is one, `gain` and `amplitude`, coefficients of functions of time
+/// (M × h; h for M = 1). Their names, shapes and first values are those of the backends' own ridge potentials with
+/// gains.
 #[derive(Debug)]
 pub struct Ridge<S: Space> {
     space: S,
@@ -290,8 +292,8 @@ impl<S: Space> Rows<'_, S> {
         sums
     }
 
-    /// Adds the cotangents of one evaluation's coefficients to the block's share: of b, of g where it multiplies Wx, of `v ⊙ g` and of
-    /// `v ⊙ g² ⊙ n`.
+    /// Adds the cotangents of one evaluation's coefficients to the block's share: of b, of g where it multiplies Wx, of
+    /// `v ⊙ g` and of `v ⊙ g² ⊙ n`.
     fn add_coefficients(&mut self, t: f64, at: &Coefficients<S>, bars: [S::Array; 4]) {
         let [bias_bar, mut gain_bar, strength_bar, curvature_bar] = bars;
         let space = &self.field.of.space;

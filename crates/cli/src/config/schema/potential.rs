@@ -108,8 +108,8 @@ pub struct LatticeRidgeTerm {
     /// Whether every kernel is symmetric under rotations by 90° and reflections, and the density with it.
     #[serde(default)]
     pub d4: bool,
-    /// Kernels are learned as numbers times `(1 + r)^-fall_off`, r the distance in sites: the larger it is, the more what is near goes
-    /// before what is far; 0: all distances alike.
+    /// Kernels are learned as numbers times `(1 + r)^-fall_off`, r the distance in sites: the larger it is, the more
+    /// what is near goes before what is far; 0: all distances alike.
     #[serde(default)]
     pub fall_off: f64,
     /// Functions of time M that each coefficient is expanded in; 1: constant in time.
@@ -243,7 +243,8 @@ pub struct ConvolutionalTerm {
     pub channels: [usize; 2],
     /// Units of the dense layer.
     pub hidden: usize,
-    /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian, 784 times as dear as a probe.
+    /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian, 784
+    /// times as dear as a probe.
     #[serde(default = "one")]
     pub probes: usize,
     /// Functions of time M that each coefficient is expanded in; 1: constant in time.
@@ -298,8 +299,8 @@ pub struct RidgePotential {
     /// Terms M of the amplitudes' time dependence `Σ_m v_m cos(mπt/T)`, m < M; 1: constant in time, as in the paper.
     #[serde(default = "one")]
     pub time_terms: usize,
-    /// Sharpness of the first features: first weights and biases are multiplied by it and amplitudes divided by its square,
-    /// so that ∇²φ starts as large as without.
+    /// Sharpness of the first features: first weights and biases are multiplied by it and amplitudes divided by its
+    /// square, so that ∇²φ starts as large as without.
     #[serde(default = "unit")]
     pub sharpness: f64,
     /// Symmetry under a group.
@@ -363,7 +364,8 @@ pub enum Generator {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Draw {
-    /// Once for the whole solution of the differential equation: the order of the method and its adjoint keep their meaning.
+    /// Once for the whole solution of the differential equation: the order of the method and its adjoint keep their
+    /// meaning.
     #[default]
     PerSolve,
     /// At each stage, as the paper does: for reproduction.

@@ -29,7 +29,8 @@ pub struct MnistTarget {
     pub split_seed: u64,
     /// What the files must hold.
     pub content: DataContent,
-    /// The affine map that logits go through on their way into the flow; figures and samples are those of the logits all the same.
+    /// The affine map that logits go through on their way into the flow; figures and samples are those of the logits
+    /// all the same.
     pub standardise: Standardise,
 }
 
@@ -73,7 +74,8 @@ pub enum DataContent {
     /// The published data, checked by hash.
     #[default]
     Published,
-    /// Any files of the same form (a part of MNIST, Fashion-MNIST); figures are then not comparable with published ones.
+    /// Any files of the same form (a part of MNIST, Fashion-MNIST); figures are then not comparable with published
+    /// ones.
     Any,
 }
 
@@ -104,8 +106,9 @@ pub enum TargetCoordinates {
     /// x, the model's own.
     #[default]
     X,
-    /// `y = K^(-1/2) x`, what flow matching needs. Of the continuous Ising model K is the coupling matrix, and y is spins times `K^(1/2)`
-    /// plus standard normal noise; of the φ⁴ theory it is the covariance of the Gaussian of least free energy.
+    /// `y = K^(-1/2) x`, what flow matching needs. Of the continuous Ising model K is the coupling matrix, and y is
+    /// spins times `K^(1/2)` plus standard normal noise; of the φ⁴ theory it is the covariance of the Gaussian of least
+    /// free energy.
     Whitened,
 }
 

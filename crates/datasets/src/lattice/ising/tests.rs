@@ -1,4 +1,5 @@
-//! The continuous Ising target against dense linear algebra, enumeration, quadrature and the exact finite-lattice solution.
+//! The continuous Ising target against dense linear algebra, enumeration, quadrature and the exact finite-lattice
+//! solution.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;

@@ -78,7 +78,8 @@ fn two_sites_agree_with_quadrature() {
 
 #[test]
 fn strong_quartic_coupling_is_the_ising_model() {
-    // For λ → ∞ each φ becomes ±1, with the weight exp(2κ Σ_bonds s s'): the temperature is 1/2κ, deviations are of order 1/λ.
+    // For λ → ∞ each φ becomes ±1, with the weight exp(2κ Σ_bonds s s'): the temperature is 1/2κ, deviations are of
+    // order 1/λ.
     for (side, kappa) in [(4, 0.2), (8, 0.22), (2, 0.1)] {
         let target = target(side, side, Boundary::Periodic, kappa, 1e5);
         let samples = Phi4Samples::generate(&target, 20_000, 3).unwrap();

@@ -52,7 +52,8 @@ fn energy_and_specific_heat_are_exact() {
 
 #[test]
 fn magnetisation_below_the_critical_temperature_is_that_of_yang() {
-    // At T = 1.8 the correlation length is about 2 and the difference to the infinite lattice exponentially small in 32.
+    // At T = 1.8 the correlation length is about 2 and the difference to the infinite lattice exponentially small in
+    // 32.
     let lattice = lattice(32, 32, Boundary::Periodic);
     let found = IsingSamples::generate(&lattice, 1.8, 4096, 2).unwrap().statistics().magnetisation_per_site;
     let exact = ising_exact::spontaneous_magnetisation(1.0, 1.0, 1.8).unwrap();
@@ -74,7 +75,8 @@ fn configurations_are_practically_independent() {
     }
 }
 
-/// The number of standard deviations by which χ² of the counts exceeds its mean; states expected less than 10 times are one.
+/// The number of standard deviations by which χ² of the counts exceeds its mean; states expected less than 10 times are
+/// one.
 fn chi_square_excess(counts: &[f64], probabilities: &[f64]) -> f64 {
     let draws: f64 = counts.iter().sum();
     let (mut chi_square, mut cells, mut rare) = (0.0, 0, (0.0, 0.0));

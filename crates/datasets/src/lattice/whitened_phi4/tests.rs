@@ -122,7 +122,8 @@ fn the_free_field_becomes_standard_normal() {
 
 #[test]
 fn no_other_mass_has_less_free_energy() {
-    // ⟨S⟩ of a centred Gaussian is N[(1 − 2λ)v + 3λv²] − κ tr AK with v = ⟨φ²⟩; its entropy ½ ln det K but for a constant.
+    // ⟨S⟩ of a centred Gaussian is N[(1 − 2λ)v + 3λv²] − κ tr AK with v = ⟨φ²⟩; its entropy ½ ln det K but for a
+    // constant.
     for target in targets().filter(|target| target.physical().lattice().boundary() == Boundary::Periodic) {
         let (lattice, n) = (target.physical().lattice(), target.sites() as f64);
         let (kappa, lambda) = (target.physical().kappa(), target.physical().lambda());

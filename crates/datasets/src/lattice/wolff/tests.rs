@@ -55,7 +55,8 @@ fn limits_of_the_temperature() {
 
 #[test]
 fn bonds_are_open_with_their_probability() {
-    // From all spins up, the cluster on one open bond has two sites with p = 1 − exp(−2/T), on a double bond with 1 − (1 − p)².
+    // From all spins up, the cluster on one open bond has two sites with p = 1 − exp(−2/T), on a double bond with 1 −
+    // (1 − p)².
     let draws = 40_000;
     for (boundary, expected) in
         [(Boundary::Open, 1.0 - (-2f64 / 3.0).exp()), (Boundary::Periodic, 1.0 - (-4f64 / 3.0).exp())]

@@ -82,7 +82,8 @@ fn separated_gaussians_have_nearly_the_entropy_of_one_and_a_choice() {
 
 #[test]
 fn moon_density_is_the_blurred_arc() {
-    // Against a plain mean over 20,000 midpoints of angle, itself good to about 1e-7 far away where the ends of the arc count.
+    // Against a plain mean over 20,000 midpoints of angle, itself good to about 1e-7 far away where the ends of the arc
+    // count.
     for x in [[1.0, 0.5], [-0.3, 0.1], [3.2, -0.4], [-4.0, 3.0], [6.0, -6.0]] {
         let steps = 20_000;
         let terms = (0..2 * steps).map(|i| {
