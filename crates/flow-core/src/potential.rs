@@ -229,7 +229,8 @@ pub trait Field<S: Space>: Sync {
 /// or both.
 ///
 /// Products whose factors have few rows are better added up as factors: those of all blocks stacked make one large
-/// product. Either kind may be missing.
+/// product. Either kind may be missing, but of all blocks of a solve alike: the members of a team send each other the
+/// kinds that they have.
 #[derive(Debug, Clone)]
 pub struct Share<S: Space> {
     /// Summed over blocks in their order.

@@ -220,3 +220,21 @@ fn a_finished_run_can_be_trained_longer() {
         assert!(config.contains("steps = 20"), "{config}");
     });
 }
+
+#[test]
+fn the_blocks_of_a_batch_are_kept_in_the_run() {
+    let lab = Lab::on(Backend::Ndarray);
+    let three = "--set=train.blocks=3";
+    lab.trains(TOY, "three", &[LONG, &[three]].concat());
+    let config = fs::read_to_string(lab.path("three/config.toml")).unwrap();
+    assert!(config.contains("blocks = 3"), "{config}");
+    // Gone on with from an earlier checkpoint, as the run itself says.
+    let whole = lab.final_bits("three");
+    fs::remove_file(lab.checkpoints("three").last().unwrap()).unwrap();
+    resumed(&lab, "three");
+    assert_eq!(lab.final_bits("three"), whole);
+    // Other blocks add up in another order.
+    lab.trains(TOY, "one", &[LONG, &["--set=train.blocks=1"]].concat());
+    assert_ne!(lab.final_bits("one"), whole);
+    lab.refuses(&[&["train"], TOY, &["--set=train.blocks=0"]].concat(), 2, &["train.blocks", "at least 1"]);
+}
