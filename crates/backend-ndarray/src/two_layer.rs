@@ -83,7 +83,7 @@ impl<T: Real> TwoLayer<T> {
         check_dim(dim)?;
         let TwoLayerSettings { hidden: [h1, h2], activation, bias, probes } = settings;
         if h1 == 0 || h2 == 0 {
-            let (name, value) = ("potential.hidden", format!("[{h1}, {h2}]"));
+            let (name, value) = ("hidden", format!("[{h1}, {h2}]"));
             return Err(Error::Setting { name, value, expected: "at least 1 in each layer".into() });
         }
         let uniform =

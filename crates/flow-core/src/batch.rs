@@ -36,7 +36,8 @@ impl Batch {
     #[must_use]
     pub fn part(self, first: usize, of: usize) -> Self {
         let rows = first..first + self.rows.len();
-        Self { rows, of, total_weight: of as f64, ..self }
+        let total_weight = if self.weights.is_empty() { of as f64 } else { self.total_weight };
+        Self { rows, of, total_weight, ..self }
     }
 
     /// The same rows with a context, `rows × k` numbers.

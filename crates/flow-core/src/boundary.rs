@@ -113,7 +113,9 @@ impl BoundaryTerms for EnergyTerms<'_> {
     fn evaluate(&self, rows: &Endpoints<'_>) -> Result<Losses, Error> {
         let (dim, n) = (rows.dim, rows.log_density.len());
         let (mut losses, mut end_bar) = (vec![0.0; n], vec![0.0; rows.end.len()]);
-        self.end.energies_and_gradients(rows.end, rows.context, &mut losses, &mut end_bar)?;
+        // An energy without context may be fitted by a flow that has one.
+        let context = if self.end.context_dim() == 0 { &[] } else { rows.context };
+        self.end.energies_and_gradients(rows.end, context, &mut losses, &mut end_bar)?;
         for (r, loss) in losses.iter_mut().enumerate() {
             let start = (self.start)(&rows.start[r * dim..(r + 1) * dim]);
             *loss = start + rows.log_density[r] + *loss + self.transport_cost * rows.cost[r];

@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// The adaptive step fell below what the precision resolves, or the steps ran out.
     #[error(
-        "the adaptive integrator stopped at t = {time:?} after {steps} steps ({reason}); loosen rtol/atol (now {relative:e}/{absolute:e}) or use a fixed step"
+        "the adaptive integrator stopped at t = {time:?} after {steps} steps ({reason}); loosen the tolerances (now {relative:e} relative, {absolute:e} absolute) or use a fixed step"
     )]
     Adaptive {
         /// Time reached.

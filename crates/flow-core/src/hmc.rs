@@ -1,4 +1,4 @@
-//! Hybrid (Hmc) Monte Carlo of many chains at once, for any energy with a gradient.
+//! Hybrid (Hamiltonian) Monte Carlo of many chains at once, for any energy with a gradient.
 
 use crate::batch::rows_of;
 use crate::error::Error;

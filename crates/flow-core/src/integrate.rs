@@ -144,7 +144,8 @@ pub trait Integrator<S: Space>: Send + Sync {
     /// The power of the level that the error falls with: the order of the method, or 1 for a tolerance.
     fn order(&self) -> f64;
 
-    /// The same method at another level (at least 1).
+    /// The same method at another level (at least 1). A method that has one level alone returns itself: its integration
+    /// error then cannot be told, and is NaN.
     fn at_level(&self, level: u64) -> Box<dyn Integrator<S>>;
 
     /// The factor between two levels whose difference measures the integration error.

@@ -71,10 +71,13 @@ impl<S: Space> Objective<S> for FlowMatching {
 
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
         batch.check(flow.potential.dim(), flow.potential.context_dim())?;
+        if let Some(focus) = self.focus.filter(|focus| !(*focus > 0.0 && focus.is_finite())) {
+            return Err(Error::setting("focus", focus, "a positive number"));
+        }
         let blocks = how.blocks_of(flow.space, batch)?;
         let solve = Solve {
             rows: batch.of,
-            block_rows: blocks.iter().map(Range::len).max().unwrap_or(0),
+            block_rows: how.block_rows(flow.space, batch.of),
             key: how.key,
             coordinates: Coordinates::X,
             evaluations: Some(1),

@@ -30,8 +30,8 @@ pub struct Mapped {
     pub x: Vec<f64>,
     /// `ln |det ∂(these points)/∂(the others)|`, per row.
     pub log_jacobian: Vec<f64>,
-    /// Per row, the greatest change of a coordinate or of the log-Jacobian from the next coarser integration to the
-    /// model's own.
+    /// Per row, the greatest change of a coordinate or of the log-Jacobian from the next coarser integration (the next
+    /// finer one where there is none coarser) to the model's own.
     pub integration_errors: Vec<f64>,
 }
 
@@ -215,7 +215,13 @@ impl<S: Space> FlowModel<S> {
         let flow = self.flow();
         let neighbour = self.integrator.coarsened().unwrap_or_else(|| self.integrator.refined());
         let carry = |flow: Flow<'_, S>| flow.transport_batch(&batch, flow.span(direction), key);
-        Ok([carry(flow)?, carry(flow.with_integrator(&*neighbour))?])
+        let mut beside = carry(flow.with_integrator(&*neighbour))?;
+        if neighbour.level() == self.integrator.level() {
+            // A method that has one level alone cannot tell its error.
+            beside.x.fill(f64::NAN);
+            beside.log_density.fill(f64::NAN);
+        }
+        Ok([carry(flow)?, beside])
     }
 
     fn mapped(&self, x: &[f64], context: &[f64], direction: Direction, key: RngKey) -> Result<Mapped, Error> {
@@ -225,7 +231,14 @@ impl<S: Space> FlowModel<S> {
         let figures = own.log_density.iter().zip(&neighbour.log_density);
         let integration_errors = rows
             .zip(figures)
-            .map(|((x, y), (a, b))| x.iter().zip(y).fold((a - b).abs(), |most, (x, y)| most.max((x - y).abs())))
+            .map(|((x, y), (a, b))| {
+                x.iter().zip(y).fold(
+                    (a - b).abs(),
+                    |most, (x, y)| {
+                        if most.is_nan() { most } else { most.max((x - y).abs()) }
+                    },
+                )
+            })
             .collect();
         let log_jacobian = own.log_density.iter().map(|change| -change).collect();
         Ok(Mapped { x: own.x, log_jacobian, integration_errors })

@@ -106,6 +106,7 @@ pub trait Potential<S: Space>: Send + Sync {
     /// A number of this potential alone ([`new_cache_key`]), where the operations of a solve depend on nothing but the
     /// potential, the number of rows and the integrator. Solves of such a potential can be captured and replayed, see
     /// [`GraphCache`](crate::GraphCache).
+    /// The shares of their blocks must be sums then, not factors.
     fn cache_key(&self) -> Option<u64> {
         None
     }

@@ -131,6 +131,10 @@ pub struct Adaptive {
     absolute: f64,
     relative: f64,
     max_steps: usize,
+    level: u64,
+    /// Level, absolute and relative tolerance that it was built with: those of another level are made of these alone, so that the way to
+    /// a level does not matter.
+    built: (u64, f64, f64),
 }
 
 impl Adaptive {
@@ -151,7 +155,9 @@ impl Adaptive {
                 return Err(Error::setting(name, value, "a positive number"));
             }
         }
-        Ok(Self { tableau: Arc::new(tableau), absolute, relative, max_steps })
+        let level = ((1.0 / relative).round() as u64).max(1);
+        let built = (level, absolute, relative);
+        Ok(Self { tableau: Arc::new(tableau), absolute, relative, max_steps, level, built })
     }
 
     fn stopped(&self, time: f64, steps: usize, reason: &'static str) -> Error {
@@ -239,7 +245,7 @@ impl<S: Space> Integrator<S> for Adaptive {
 
     /// One over the relative tolerance.
     fn level(&self) -> u64 {
-        (1.0 / self.relative).round() as u64
+        self.level
     }
 
     fn order(&self) -> f64 {
@@ -247,8 +253,9 @@ impl<S: Space> Integrator<S> for Adaptive {
     }
 
     fn at_level(&self, level: u64) -> Box<dyn Integrator<S>> {
-        let factor = level.max(1) as f64 / Integrator::<S>::level(self).max(1) as f64;
-        Box::new(Self { absolute: self.absolute / factor, relative: self.relative / factor, ..self.clone() })
+        let (built, absolute, relative) = self.built;
+        let (level, factor) = (level.max(1), level.max(1) as f64 / built as f64);
+        Box::new(Self { absolute: absolute / factor, relative: relative / factor, level, ..self.clone() })
     }
 
     fn level_step(&self) -> u64 {

@@ -59,7 +59,7 @@ impl<'a> Evaluation<'a> {
     /// # Errors
     /// [`Error::Setting`] when there are fewer blocks than members.
     pub fn my_blocks<S: Space>(&self, space: &S, of: usize) -> Result<Vec<Range<usize>>, Error> {
-        let blocks = cut(of, self.blocks.unwrap_or_else(|| space.blocks(of)));
+        let blocks = self.all_blocks(space, of);
         if blocks.len() < self.team.size() {
             let expected = format!(
                 "at least the {} members of the team; make the batch larger or the team smaller",
@@ -68,6 +68,16 @@ impl<'a> Evaluation<'a> {
             return Err(Error::setting("blocks", blocks.len(), expected));
         }
         Ok(blocks[self.team.share(blocks.len())].to_vec())
+    }
+
+    /// The blocks of a batch of `of` rows, those of all members.
+    fn all_blocks<S: Space>(&self, space: &S, of: usize) -> Vec<Range<usize>> {
+        cut(of, self.blocks.unwrap_or_else(|| space.blocks(of)))
+    }
+
+    /// The most rows of a block of the whole batch, whoever has it: what a field prepares for is the same on every member.
+    pub(crate) fn block_rows<S: Space>(&self, space: &S, of: usize) -> usize {
+        self.all_blocks(space, of).iter().map(Range::len).max().unwrap_or(0)
     }
 
     /// The blocks of a batch that are here: all of this member's.
@@ -140,7 +150,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         let blocks = how.blocks_of(flow.space, batch)?;
         let solve = Solve {
             rows: batch.of,
-            block_rows: blocks.iter().map(Range::len).max().unwrap_or(0),
+            block_rows: how.block_rows(flow.space, batch.of),
             key: how.key,
             coordinates,
             evaluations: flow.integrator.evaluations(),
@@ -159,6 +169,10 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
     /// alone. `kind` tells apart what is done with a solve.
     pub fn session(&self, kind: CacheKey) -> Result<Option<SessionWithField<'f, S>>, Error> {
         let ([rows], Some(graphs)) = (&self.blocks[..], self.flow.space.graphs()) else { return Ok(None) };
+        // Members of a team call each other between the stages, and not all of them might be in a session.
+        if self.how.team.size() > 1 {
+            return Ok(None);
+        }
         let Flow { potential, integrator, .. } = *self.flow;
         let (Some(potential_key), Some(integrator_key)) = (potential.cache_key(), integrator.cache_key()) else {
             return Ok(None);
@@ -166,7 +180,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         let sizes = [self.solve.rows, rows.start, rows.end, potential.context_dim(), potential.draw_width(&self.solve)];
         let key = sizes.into_iter().fold(kind, |key, size| key.with(size as u64));
         let key = key.with(potential_key).with_key(&integrator_key).with(self.solve.coordinates as u64);
-        let key = key.with_bits(self.span.from).with_bits(self.span.to).with(self.how.team.size() as u64);
+        let key = key.with_bits(self.span.from).with_bits(self.span.to);
         let parameters: Vec<_> = potential.parameters().into_iter().map(|p| &p.value).collect();
         let Some(mut session) = graphs.session(self.flow.space, key, &parameters) else { return Ok(None) };
         let mut field = None;
@@ -266,8 +280,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
             Ok::<_, Error>(self.forward(&mut Direct(self.flow.space), Some(field), &rows, options)?.1)
         });
         let mut mine = End { x: Vec::new(), log_density: Vec::new(), cost: Vec::new() };
-        for end in ends {
-            let end = end?;
+        for end in agreed(team, ends.into_iter().collect::<Result<Vec<_>, _>>())? {
             mine.x.extend(end.x);
             mine.log_density.extend(end.log_density);
             mine.cost.extend(end.cost);
@@ -324,7 +337,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         if terms.couples_rows() {
             return Ok(None);
         }
-        let (space, cost) = (self.flow.space, terms.needs_cost());
+        let cost = terms.needs_cost();
         let memory = self.how.gradient.then_some(self.flow.memory);
         let kind = kind_of_solve(memory, cost);
         let Some((mut session, field)) = self.session(kind)? else { return Ok(None) };
@@ -337,14 +350,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
                 arrays: shares.into_iter().map(Share::into_sum).collect(),
                 columns: Vec::new(),
             })?;
-            let mut sums = shares.arrays;
-            if self.how.team.size() > 1 {
-                for sum in &mut sums {
-                    let ((rows, cols), mine) = (space.shape(sum), space.download(sum));
-                    *sum = session.input(rows, cols, &self.how.team.sum(&[mine], space.precision())?);
-                }
-            }
-            let mut sums = Some(sums.into_iter().map(Share::of).collect());
+            let mut sums = Some(shares.arrays.into_iter().map(Share::of).collect());
             let found = session.stage(&mut || {
                 let arrays = field.as_deref().expect(FROZEN).gradient(sums.take().expect(ONCE));
                 Ok(Outputs { arrays, columns: Vec::new() })
@@ -352,7 +358,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
             gradient = Some(found.arrays.to_vec());
         }
         session.finish();
-        Ok(Some(Outcome { losses: self.how.team.gather(&losses.losses)?, gradient }))
+        Ok(Some(Outcome { losses: losses.losses, gradient }))
     }
 }
 
@@ -401,6 +407,14 @@ impl Losses {
 /// Losses of a block's rows and, where asked for, its share of the gradient.
 pub(crate) type BlockResult<S> = Result<(Vec<f64>, Option<Vec<Share<S>>>), Error>;
 
+/// What a member found, if all members found something: no member waits for one that has failed.
+fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, Error> {
+    match (team.any(found.is_err())?, found) {
+        (true, Ok(_)) => Err(Error::Callback("another member of the team failed".to_owned())),
+        (_, found) => found,
+    }
+}
+
 /// The losses of all rows in their order, and the gradient from the sum of the blocks' shares.
 pub(crate) fn gather<S: Space>(
     space: &S,
@@ -409,8 +423,7 @@ pub(crate) fn gather<S: Space>(
     team: &dyn Team,
 ) -> Result<Outcome<S>, Error> {
     let (mut losses, mut shares) = (Vec::new(), Vec::new());
-    for block in blocks {
-        let (of_block, share) = block?;
+    for (of_block, share) in agreed(team, blocks.into_iter().collect::<Result<Vec<_>, _>>())? {
         losses.extend(of_block);
         shares.extend(share);
     }
