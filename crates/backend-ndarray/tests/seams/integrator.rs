@@ -2,10 +2,10 @@
 
 use backend_ndarray::Cpu;
 use flow_core::{
-    Backward, BaseSamples, BlockField, Coordinates, Direction, Error, Estimator, Evaluation, Finish, FixedStep, Flow,
-    FlowModel, FreeEnergy, Integrator, Memory, Method, NegativeLogLikelihood, Objective, Observer, PointEnergy,
-    Solution, SolutionCotangent, SolveOptions, Space, Span, Stage, StepMetrics, TrainSettings, TrainState, Trainer,
-    converged,
+    Adaptive, Backward, BaseSamples, BlockField, Coordinates, Direction, Error, Estimator, Evaluation, Finish,
+    FixedStep, Flow, FlowModel, FreeEnergy, Integrator, Memory, Method, NegativeLogLikelihood, Objective, Observer,
+    PointEnergy, Solution, SolutionCotangent, SolveOptions, Space, Span, Stage, StepMetrics, TrainSettings, TrainState,
+    Trainer, converged,
 };
 
 use crate::kept::Kept;
@@ -259,4 +259,14 @@ fn a_training_watches_it_and_resumes_with_it() {
         assert_eq!(resumed, (Finish::Completed, tensors.clone(), state), "interrupted after {stop} steps");
         assert_eq!(again.levels, listener.levels);
     }
+}
+
+#[test]
+fn a_level_of_tolerances_is_the_same_by_every_way_to_it() {
+    let built = Adaptive::new(Method::Tsit5.tableau(), 1e-3, 0.3, 10).unwrap();
+    let built: &dyn Integrator<Cpu<f64>> = &built;
+    let raised = built.at_level(6);
+    assert_eq!((built.level(), raised.level()), (3, 6));
+    assert_eq!(raised.at_level(3).describe(), built.describe());
+    assert_eq!(raised.at_level(13).describe(), built.at_level(13).describe());
 }

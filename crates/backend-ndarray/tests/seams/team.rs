@@ -349,3 +349,27 @@ fn fewer_blocks_than_members_are_one_clear_error() {
         assert_eq!((&*refused, &*trained), (sentence, sentence));
     }
 }
+
+#[test]
+fn one_member_that_fails_ends_the_evaluation_of_all() {
+    let whole = normals(ROWS);
+    // The last row's alone, which the last member has.
+    let last = whole.x[(ROWS - 1) * DIM];
+    let found = together(2, |team| {
+        let space = Cpu::<f64>::new(1);
+        let potential = ridge(&space, 4);
+        let steps = FixedStep::new(Method::Rk4.tableau(), 2).unwrap();
+        let flow = Flow::new(&space, &potential, &steps);
+        let how = Evaluation::new(key(1)).with_gradient().by(team);
+        let blocks = how.my_blocks(&space, ROWS).unwrap();
+        let mine = part(&whole, blocks[0].start..blocks[blocks.len() - 1].end);
+        let fails = mine.x[mine.x.len() - DIM] == last;
+        let energy = PointEnergy::new(DIM, |_, _| match fails {
+            true => Err(Error::Callback("the force field has gone".into())),
+            false => Ok(0.0),
+        });
+        FreeEnergy::new(energy).evaluate(&flow, &mine, &how).map(drop).unwrap_err().to_string()
+    });
+    assert!(found[0].contains("another member"), "{found:?}");
+    assert!(found[1].contains("the force field"), "{found:?}");
+}
