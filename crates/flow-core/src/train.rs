@@ -376,9 +376,10 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
 
     /// The present state is the one to go back to, and is stored.
     fn save_good(&mut self) -> Result<(), Error> {
-        self.good = self.checkpoint();
-        let Self { store, good, .. } = self;
-        store.as_mut().map_or(Ok(()), |store| store.save(Occasion::Periodic, good))
+        let checkpoint = self.checkpoint();
+        self.save(Occasion::Periodic, &checkpoint)?;
+        self.good = checkpoint;
+        Ok(())
     }
 
     /// Trains to the end, or until the observer interrupts.

@@ -116,7 +116,7 @@ impl Figure for LossCurves {
     }
 }
 
-type BlockField<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+type Chart<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 impl ReferenceLine {
     fn text(&self) -> String {
@@ -152,7 +152,7 @@ impl LossCurve {
         Ok(())
     }
 
-    fn draw_axes<DB: DrawingBackend>(&self, chart: &mut BlockField<DB>, scale: Scale) -> Drawn<DB> {
+    fn draw_axes<DB: DrawingBackend>(&self, chart: &mut Chart<DB>, scale: Scale) -> Drawn<DB> {
         let (x, y) = self.ranges();
         let (x_digits, y_digits) = (digits(x.1 - x.0), digits(y.1 - y.0));
         chart
@@ -173,7 +173,7 @@ impl LossCurve {
             .draw()
     }
 
-    fn draw_training<DB: DrawingBackend>(&self, chart: &mut BlockField<DB>, scale: Scale) -> Drawn<DB> {
+    fn draw_training<DB: DrawingBackend>(&self, chart: &mut Chart<DB>, scale: Scale) -> Drawn<DB> {
         let (_, y) = self.ranges();
         let training = finite(&self.training);
         let upper = training.iter().map(|p| (p.x, p.mean + p.error));
@@ -195,7 +195,7 @@ impl LossCurve {
         Ok(())
     }
 
-    fn draw_validation<DB: DrawingBackend>(&self, chart: &mut BlockField<DB>, scale: Scale) -> Drawn<DB> {
+    fn draw_validation<DB: DrawingBackend>(&self, chart: &mut Chart<DB>, scale: Scale) -> Drawn<DB> {
         let (_, y) = self.ranges();
         for point in finite(&self.validation).iter().filter(|p| (y.0..=y.1).contains(&p.mean)) {
             let ends = [point.mean - point.error, point.mean + point.error];
