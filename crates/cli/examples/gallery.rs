@@ -3,20 +3,19 @@
 use std::f64::consts::TAU;
 use std::path::Path;
 
-use cli::error::CliError;
 use cli::plots::{
     ColumnGroup, Content, Densities, LossCurve, Palette, Panel, Point, ReferenceLine, Tiles, save_both, save_png,
 };
 
-fn main() -> Result<(), CliError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| "gallery".to_owned());
     let folder = Path::new(&folder);
-    std::fs::create_dir_all(folder).map_err(|e| CliError::file("create", folder, e))?;
+    std::fs::create_dir_all(folder)?;
     save_both(&ising_loss(), folder, "ising-loss")?;
     save_both(&mnist_loss(), folder, "mnist-loss")?;
     save_png(&spins(), folder, "spins")?;
     save_png(&journey(), folder, "journey")?;
-    save_png(&densities(), folder, "densities")
+    Ok(save_png(&densities(), folder, "densities")?)
 }
 
 /// A small generator of made-up numbers in [0, 1).

@@ -3,9 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use crate::config::{Method, Precision, Setting};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use maflow::backend::Backend;
+use maflow::recipe::{Method, Precision, Setting};
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +42,7 @@ pub struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// Where the numbers are computed [default: the run's own, or ndarray]
-    #[arg(long, global = true, value_enum, value_name = "NAME")]
+    #[arg(long, global = true, value_parser = words::<Backend>(BACKENDS), value_name = "NAME")]
     pub backend: Option<Backend>,
     /// Threads to compute with [default: all cores]; results of ndarray do not depend on it
     #[arg(long, global = true, value_name = "N")]
@@ -48,41 +51,43 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Floating-point precision [default: the recipe's]
-    #[arg(long, global = true, value_enum, value_name = "P")]
+    #[arg(long, global = true, value_parser = words::<Precision>(PRECISIONS), value_name = "P")]
     pub precision: Option<Precision>,
 }
 
-/// Where the numbers are computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Backend {
-    /// Pure Rust on the CPU
-    Ndarray,
-    /// libtorch on the CPU
-    TchCpu,
-    /// libtorch on an NVIDIA GPU
-    TchCuda,
+/// Words of recipes as values of a flag, each with its meaning.
+fn words<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    words: &'static [(&'static str, &'static str)],
+) -> impl TypedValueParser<Value = T> {
+    let values = words.iter().map(|(word, help)| PossibleValue::new(word).help(help));
+    PossibleValuesParser::new(values).map(|word| {
+        let word: StrDeserializer<'_, serde::de::value::Error> = word.as_str().into_deserializer();
+        T::deserialize(word).expect("the words are those that recipes have")
+    })
 }
 
-impl Backend {
-    /// The name as it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ndarray => "ndarray",
-            Self::TchCpu => "tch-cpu",
-            Self::TchCuda => "tch-cuda",
-        }
-    }
+const BACKENDS: &[(&str, &str)] = &[
+    ("ndarray", "Pure Rust on the CPU"),
+    ("tch-cpu", "libtorch on the CPU"),
+    ("tch-cuda", "libtorch on an NVIDIA GPU"),
+];
 
-    /// The device of libtorch that it stands for, where it does.
-    pub fn libtorch_device(self) -> Option<backend_tch::Device> {
-        match self {
-            Self::Ndarray => None,
-            Self::TchCpu => Some(backend_tch::Device::Cpu),
-            Self::TchCuda => Some(backend_tch::Device::Cuda),
-        }
-    }
-}
+const PRECISIONS: &[(&str, &str)] = &[
+    ("f32", "Single"),
+    ("f64", "Double"),
+    ("tf32", "Single, with matrix products rounded to the 10 bits of TF32: for NVIDIA GPUs (tch-cuda) only"),
+];
+
+const METHODS: &[(&str, &str)] = &[
+    ("euler", "First order"),
+    ("midpoint", "Second order"),
+    ("heun", "Second order"),
+    ("ralston3", "Third order, Ralston's"),
+    ("rk4", "Fourth order, the classical one"),
+    ("rk38", "Fourth order, the 3/8 rule"),
+    ("tsit5", "Tsitouras 5(4), adaptive; evaluation and sampling only"),
+    ("dopri5", "Dormand-Prince 5(4), adaptive; evaluation and sampling only"),
+];
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -164,7 +169,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "N")]
     pub refinements: Option<NonZeroUsize>,
     /// Integration method, also the adaptive tsit5 and dopri5 [default: the run's]
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_parser = words::<Method>(METHODS), value_name = "NAME")]
     pub method: Option<Method>,
     /// Change one key of the run's configuration for this once; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -296,4 +301,26 @@ pub struct DoctorArgs {
     /// Print one JSON object: for every finding its text and whether it is ready for use
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_word_of_a_flag_is_one_of_recipes() {
+        Cli::command().debug_assert();
+        for (flag, list) in [("--backend", BACKENDS), ("--precision", PRECISIONS)] {
+            for (word, _) in list {
+                Cli::try_parse_from(["maflow", "recipes", flag, word]).unwrap();
+            }
+        }
+        for (word, _) in METHODS {
+            Cli::try_parse_from(["maflow", "evaluate", "run", "--method", word]).unwrap();
+        }
+        let error = Cli::try_parse_from(["maflow", "recipes", "--backend", "cuda"]).unwrap_err().to_string();
+        assert!(error.contains("tch-cuda"), "{error}");
+    }
 }

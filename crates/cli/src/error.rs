@@ -1,11 +1,9 @@
 //! The one error of the program: a clear sentence with its remedy, and the exit code that belongs to it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use datasets::lattice::LatticeError;
-
-use crate::config::ConfigError;
+use maflow::recipe::RecipeError;
 
 /// What ends a command before its work is done.
 ///
@@ -18,7 +16,7 @@ pub enum CliError {
     Usage(String),
     /// A recipe or a `--set` cannot be used. Exit code 2.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Recipe(#[from] RecipeError),
     /// The work itself failed. Exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -46,7 +44,7 @@ impl CliError {
     /// The exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Usage(_) | Self::Recipe(_) => 2,
             Self::Failed(_) | Self::File { .. } => 1,
             Self::Interrupted(_) => 130,
             Self::BrokenPipe => 0,
@@ -80,17 +78,7 @@ impl CliError {
 
 impl From<flow_core::Error> for CliError {
     fn from(error: flow_core::Error) -> Self {
-        match error {
-            flow_core::Error::Store(error) => match error.downcast::<maflow::Error>() {
-                Ok(error) => (*error).into(),
-                Err(error) => Self::Failed(error.to_string()),
-            },
-            flow_core::Error::Setting { name, value, expected } => Self::Failed(format!(
-                "{} is {value}, but must be {expected}; change it in the configuration",
-                key_of(name)
-            )),
-            error => Self::Failed(error.to_string()),
-        }
+        maflow::Error::from(error).into()
     }
 }
 
@@ -126,41 +114,84 @@ fn key_of(parameter: &'static str) -> &'static str {
     }
 }
 
+/// The library's error with the remedy in the words of the command line.
 impl From<maflow::Error> for CliError {
     fn from(error: maflow::Error) -> Self {
+        use maflow::Error as E;
         match error {
-            maflow::Error::Io { action, path, source } => Self::file(action, path, source),
-            maflow::Error::Core(error) => error.into(),
+            E::Io { action, path, source } => Self::file(action, path, source),
+            E::Recipe(error) => error.into(),
+            E::Cancelled => Self::interrupted(),
+            E::Core(flow_core::Error::Setting { name, value, expected }) => Self::Failed(format!(
+                "{} is {value}, but must be {expected}; change it in the configuration",
+                key_of(name)
+            )),
+            E::RunExists(run) => Self::Usage(format!(
+                "{0} already holds a run; go on with it by `maflow train --resume --out {0}`, or choose another --out",
+                run.display()
+            )),
+            E::NotEmpty(folder) => {
+                Self::Usage(format!("{} is not empty and holds no run; choose another --out", folder.display()))
+            }
+            E::NoRun(folder) => Self::Usage(format!(
+                "{} is not a run directory: it has no config.toml; `maflow train` makes one",
+                folder.display()
+            )),
+            E::NoRunOf { name, folder } => Self::Usage(format!(
+                "there is no run of {name} in {}; name the run directory with --out, or start one without --resume",
+                folder.display()
+            )),
+            E::Busy(run) => Self::Failed(format!(
+                "another process is training in {}; wait for it, or choose another --out",
+                run.display()
+            )),
+            E::NoCheckpoint(run) => Self::Failed(format!(
+                "{0} has no checkpoint yet; train it: maflow train --resume --out {0}",
+                run.display()
+            )),
+            E::OnlyBest(run) => Self::Failed(format!(
+                "{0} has only its best checkpoint, which no training can be resumed from; to start a new run from \
+                 its weights type: maflow train --from {0}",
+                run.display()
+            )),
+            E::TakenBack { .. } => Self::Usage(format!("{error}, so leave that out")),
+            E::OtherData { run, data } => Self::Usage(other_data(&run, data.as_deref())),
+            E::Changed { run, key } => Self::Usage(format!(
+                "a resumed run keeps its `{key}`, and {} was made with another; leave that change out or start a new \
+                 run without --resume",
+                run.display()
+            )),
+            E::TooManyRows { found, most } => {
+                Self::Usage(format!("the test set has {most} pictures, not {found}; ask for at most {most} --samples"))
+            }
+            E::NeedsLibtorch(term) => Self::Usage(format!(
+                "the term \"{term}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu \
+                 (or tch-cuda), after {} where that was not done",
+                backend_tch::SET_UP
+            )),
+            E::NeedsF64(found) => Self::Failed(format!("{found}; give --precision f64")),
+            E::NoLatticeModel(target) => Self::Usage(format!(
+                "physics is for lattice models, and this run's target is {target}; `maflow evaluate` prints its figures"
+            )),
+            E::EstimatedLaplacian { term } => Self::Usage(format!(
+                "importance weights need the exact Laplacian, and potential.terms.{term} estimates it; give \
+                 --set potential.terms.{term}.probes=0"
+            )),
+            E::Lattice(error) => Self::Usage(format!("{error}; change [target]")),
+            error @ (E::Argument(_) | E::NoTorchNames { .. }) => Self::Usage(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }
 }
 
-impl From<backend_tch::Error> for CliError {
-    fn from(error: backend_tch::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<datasets::mnist::MnistError> for CliError {
-    fn from(error: datasets::mnist::MnistError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<LatticeError> for CliError {
-    fn from(error: LatticeError) -> Self {
-        match error {
-            // Only the user stops the samplers.
-            LatticeError::Stopped { .. } => Self::interrupted(),
-            error => Self::Usage(format!("{error}; change [target]")),
-        }
-    }
-}
-
-/// What the library is told when our own part of a training fails.
-impl From<CliError> for flow_core::Error {
-    fn from(error: CliError) -> Self {
-        Self::Callback(error.to_string())
-    }
+fn other_data(run: &Path, data: Option<&Path>) -> String {
+    let (place, again) = match data.map(Path::display) {
+        Some(folder) => (format!("in {folder}"), format!(" --data {folder}")),
+        None => ("of the cache folder".to_owned(), String::new()),
+    };
+    let run = run.display();
+    format!(
+        "the pictures {place} are not those that {run} was begun with; give the folder of those with --data, \
+         or begin a new run from its weights: maflow train --from {run}{again}"
+    )
 }

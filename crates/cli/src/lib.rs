@@ -2,32 +2,18 @@
 
 pub mod args;
 pub mod commands;
-pub mod config;
-pub mod engine;
 pub mod error;
 pub mod exhaustion;
-pub mod figures;
 pub mod interrupt;
-pub mod listener;
 pub mod memory;
-pub mod metrics;
-pub mod model;
 pub mod output;
-pub mod physics;
+pub mod physics_report;
 pub mod pictures;
 pub mod plan;
 pub mod plots;
-pub mod problem;
 pub mod progress;
-pub mod recipes;
 pub mod report;
-pub mod run_dir;
-pub mod sampling;
-pub mod settings;
-pub mod standard;
-pub mod torch_names;
-pub mod weights;
-pub mod write;
+pub mod terminal;
 
 use std::process::ExitCode;
 

@@ -2,22 +2,25 @@
 //! weights.
 
 mod lattice;
+mod samples;
 mod weights;
 
 use std::path::Path;
 
-use datasets::Standardisation;
+use datasets::Bijection;
 use flow_core::{Converged, Direction, Flow, Purpose, RngKey, Space};
+use maflow::monitor::Monitor;
+use maflow::recipe::{Objective, Recipe, TargetKind};
+use maflow::target::{self, Layout, SIDE, Samples, Split, Target};
+use maflow::trained::Trained;
+use maflow::{Error, figures, metrics, run_dir, sampling};
 
-use crate::config::{Config, Objective};
-use crate::error::CliError;
-use crate::model::Trained;
+pub use samples::{shape, tiles};
+
 use crate::plots::{
     ColumnGroup, Content, Densities, LossCurve, LossCurves, Palette, Panel, Point, ReferenceLine, Tiles, save_both,
     save_png,
 };
-use crate::problem::{Digits, Problem, SIDE, TargetEnergy};
-use crate::{figures, metrics, run_dir, sampling};
 
 /// Test NLL of others on MNIST in logit space, in nats (arXiv:1809.10188, table 1).
 const QUOTED: [(&str, f64); 4] =
@@ -38,16 +41,17 @@ const RANGE: (f64, f64) = (-4.5, 4.5);
 /// An integration that fails, or a folder that cannot be written; figures drawn before that are there.
 pub fn draw<S: Space>(
     space: &S,
-    config: &Config,
-    problem: &Problem,
+    config: &Recipe,
+    target: &dyn Target,
     trained: &Trained<S>,
     found: Option<&Converged>,
     run: &Path,
-) -> Result<Vec<String>, CliError> {
+    monitor: &dyn Monitor,
+) -> Result<Vec<String>, Error> {
     let folder = run_dir::plots(run);
-    std::fs::create_dir_all(&folder).map_err(|error| CliError::file("create", &folder, error))?;
+    std::fs::create_dir_all(&folder).map_err(|source| Error::Io { action: "create", path: folder.clone(), source })?;
     let mut drawn = Vec::new();
-    let curves = loss_curves(config, problem, run)?;
+    let curves = loss_curves(config, target, run)?;
     if !curves.0.is_empty() {
         save_both(&curves, &folder, "loss")?;
         drawn.extend(["loss.png".to_owned(), "loss.svg".to_owned()]);
@@ -55,102 +59,95 @@ pub fn draw<S: Space>(
     let integrator = trained.integrator(config)?;
     let flow = trained.flow(space, config, &*integrator);
     let seed = config.train.seed;
-    let mut save = |name: &str, saved: Result<(), CliError>| saved.map(|()| drawn.push(format!("{name}.png")));
-    match problem {
-        Problem::Digits(digits) => {
-            save("samples", samples(&flow, config, &trained.standardisation, (64, 8), &folder))?;
-            save("journey", save_png(&journey(&flow, digits, seed)?, &folder, "journey"))?;
-        }
-        Problem::Plane(density) => {
-            let densities = densities(&flow, config, |x| density.log_density(x))?;
-            save("density", save_png(&densities, &folder, "density"))?;
-            save("path", save_png(&plane_path(&flow, config)?, &folder, "path"))?;
-        }
-        Problem::Energy { energy, .. } => {
-            match **energy {
-                TargetEnergy::Plane(energy) => {
-                    let log_z = energy.log_z();
-                    let target = |x: [f64; 2]| -energy.energy_and_gradient(&x, &mut [0.0; 2]) - log_z;
-                    save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
-                    save("path", save_png(&plane_path(&flow, config)?, &folder, "path"))?;
-                }
-                TargetEnergy::Ising(_)
-                | TargetEnergy::WhitenedIsing(_)
-                | TargetEnergy::Phi4(_)
-                | TargetEnergy::WhitenedPhi4(_) => {
-                    save("samples", samples(&flow, config, &trained.standardisation, (50, 10), &folder))?;
-                    save("path", save_png(&lattice::path(&flow, config, &trained.standardisation)?, &folder, "path"))?;
-                }
+    let map = target::bijection(config, trained.standardisation.clone())?;
+    let mut save = |name: &str, saved: Result<(), Error>| saved.map(|()| drawn.push(format!("{name}.png")));
+    match target.layout() {
+        Layout::Picture(..) => {
+            save("samples", draw_samples(&flow, config, &*map, (64, 8), &folder))?;
+            if let Some(samples) = target.samples() {
+                let journey = journey(&flow, samples, &*map, config, seed)?;
+                save("journey", save_png(&journey, &folder, "journey"))?;
             }
-            if let Some(tiles) = lattice::beside_clusters(&flow, config, &trained.standardisation, energy)? {
+        }
+        Layout::Lattice(..) => {
+            save("samples", draw_samples(&flow, config, &*map, (50, 10), &folder))?;
+            save("path", save_png(&lattice::path(&flow, config, &*map)?, &folder, "path"))?;
+            if let Some(model) = target.lattice_model() {
+                let tiles = lattice::beside_clusters(&flow, config, &*map, model)?;
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
-            if config.potential.probes().is_none() {
-                let drawn =
-                    |found: &Converged| save_png(&weights::histogram(found, config, problem), &folder, "weights");
-                let saved = match found {
-                    Some(found) => drawn(found),
-                    None => drawn(&figures::take(space, config, problem, trained)?.1),
-                };
-                save("weights", saved)?;
-            }
         }
+        Layout::Vector(2) => {
+            save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
+            save("path", save_png(&plane_path(&flow, config)?, &folder, "path"))?;
+        }
+        Layout::Vector(_) => {}
+    }
+    if target.energy().is_some() && config.potential.probes().is_none() {
+        let drawn = |found: &Converged| save_png(&weights::histogram(found, config, target), &folder, "weights");
+        let saved = match found {
+            Some(found) => drawn(found),
+            None => drawn(&figures::take(space, config, target, trained, monitor)?.1),
+        };
+        save("weights", saved)?;
     }
     Ok(drawn)
 }
 
-fn samples<S: Space>(
+fn draw_samples<S: Space>(
     flow: &Flow<'_, S>,
-    config: &Config,
-    standardisation: &Standardisation,
+    config: &Recipe,
+    map: &dyn Bijection,
     (count, columns): (usize, usize),
     folder: &Path,
-) -> Result<(), CliError> {
+) -> Result<(), Error> {
     let mut samples = sampling::all(flow, config.train.seed, count)?;
-    sampling::to_physical(config, standardisation, &mut samples)?;
-    match sampling::tiles(config, &samples, columns) {
+    sampling::to_physical(map, &mut samples);
+    match tiles(config, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
         None => Ok(()),
     }
 }
 
 /// The losses while training, with the values to compare with; none where nothing was trained.
-fn loss_curves(config: &Config, problem: &Problem, run: &Path) -> Result<LossCurves, CliError> {
+fn loss_curves(config: &Recipe, target: &dyn Target, run: &Path) -> Result<LossCurves, Error> {
     let path = run_dir::metrics(run);
     let rows = if path.exists() { metrics::read(&path)? } else { Vec::new() };
     let regression = config.train.objective == Objective::FlowMatching;
-    let matched = if regression { problem.training_steps(&config.train) } else { 0 };
+    let matched = if regression { target.training_steps(&config.train)? } else { 0 };
     // The loss of a regression has no place beside likelihoods and free energies; validations during it do.
     let (first, second) = rows.split_at(rows.partition_point(|row| row.step <= matched));
     let validated: Vec<_> = rows.iter().filter(|row| row.validation.is_some()).cloned().collect();
     let mut curves = Vec::new();
     if !first.is_empty() {
-        curves.push(regression_curve(config, first, problem.sites()));
+        curves.push(regression_curve(config, first, target.sites() as f64));
     }
     if !(second.is_empty() && validated.is_empty()) {
-        curves.push(loss_curve(config, problem, second, &validated));
+        curves.push(loss_curve(config, target, second, &validated));
     }
     Ok(LossCurves(curves))
 }
 
 /// Losses of the target's own objective, with the validations.
-fn loss_curve(config: &Config, problem: &Problem, rows: &[metrics::Row], validated: &[metrics::Row]) -> LossCurve {
-    let epoch = problem.steps_per_epoch(config.train.batch);
+fn loss_curve(config: &Recipe, target: &dyn Target, rows: &[metrics::Row], validated: &[metrics::Row]) -> LossCurve {
+    let epoch = target.steps_per_epoch(config.train.batch);
     let x = |step: u64| step as f64 / epoch.unwrap_or(1) as f64;
     let training = bundled(rows, x);
     let validation = validated.iter().filter_map(|row| {
         Some(Point { x: x(row.step), mean: row.validation?, error: row.validation_error.unwrap_or(0.0) })
     });
-    let line = |best| ReferenceLine { label: problem.best_is().to_owned(), value: best / problem.sites() };
-    let best: Vec<ReferenceLine> = problem.best().map(line).into_iter().collect();
-    let (title, y_label, references) = match problem {
-        Problem::Digits(_) => {
+    let sites = target.sites();
+    let known = target.known();
+    let best = known.map(|known| ReferenceLine { label: known.word().to_owned(), value: known.value() / sites as f64 });
+    let best: Vec<ReferenceLine> = best.into_iter().collect();
+    let (title, y_label, references) = match (&config.target, target.energy().is_some()) {
+        (TargetKind::Mnist(_), _) => {
             let quoted = QUOTED.map(|(label, value)| ReferenceLine { label: label.to_owned(), value });
             ("Negative log-likelihood, MNIST in logit space", "nats", quoted.to_vec())
         }
-        Problem::Plane(_) => ("Negative log-likelihood", "nats", best),
-        Problem::Energy { .. } if problem.sites() > 1.0 => ("Variational free energy", "free energy per site", best),
-        Problem::Energy { .. } => ("Variational free energy", "nats", best),
+        (_, false) => ("Negative log-likelihood", "nats", best),
+        (_, true) if sites > 1 => ("Variational free energy", "free energy per site", best),
+        (_, true) => ("Variational free energy", "nats", best),
     };
     LossCurve {
         title: format!("{title}: {}", config.name),
@@ -175,7 +172,7 @@ fn bundled(rows: &[metrics::Row], x: impl Fn(u64) -> f64) -> Vec<Point> {
 }
 
 /// The loss of a training by flow matching.
-fn regression_curve(config: &Config, rows: &[metrics::Row], sites: f64) -> LossCurve {
+fn regression_curve(config: &Recipe, rows: &[metrics::Row], sites: f64) -> LossCurve {
     let training = bundled(rows, |step| step as f64);
     LossCurve {
         title: format!("Flow matching: {}", config.name),
@@ -189,20 +186,28 @@ fn regression_curve(config: &Config, rows: &[metrics::Row], sites: f64) -> LossC
 }
 
 /// Test pictures on their way to the Gaussian, and fresh numbers from the Gaussian on their way to pictures.
-fn journey<S: Space>(flow: &Flow<'_, S>, digits: &Digits, seed: u64) -> Result<Tiles, CliError> {
+fn journey<S: Space>(
+    flow: &Flow<'_, S>,
+    samples: &dyn Samples,
+    map: &dyn Bijection,
+    config: &Recipe,
+    seed: u64,
+) -> Result<Tiles, Error> {
     const MOST: usize = 6;
-    let rows = digits.held_out_rows(Purpose::Evaluate).min(MOST);
+    let rows = samples.held_out_rows(Split::Test).map_or(MOST, |rows| rows.min(MOST));
     let key = RngKey::new(seed, Purpose::Sample, u64::MAX - 1);
-    let data = digits.held_out(Purpose::Evaluate, 0..rows, key);
+    let mut data = vec![0.0; rows * SIDE * SIDE];
+    samples.held_out(Split::Test, key, 0, 0..rows, &mut data)?;
     let base = key.normals(0..rows, SIDE * SIDE);
     let mut inference = sampling::journey(flow, &data, Direction::Backward, STOPS, key)?;
     let mut generation = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
-    inference.iter_mut().chain(&mut generation).for_each(|x| digits.standardisation().invert(x));
-    let lambda = digits.transform().lambda();
+    inference.iter_mut().chain(&mut generation).for_each(|x| sampling::to_physical(map, x));
+    let TargetKind::Mnist(mnist) = &config.target else { unreachable!("pictures are those of mnist") };
+    let lambda = mnist.lambda;
     let mut pictures = Vec::new();
     for row in 0..rows {
         let place = row * SIDE * SIDE..(row + 1) * SIDE * SIDE;
-        pictures.extend(inference.iter().chain(&generation).map(|x| sampling::pixels(&x[place.clone()], lambda)));
+        pictures.extend(inference.iter().chain(&generation).map(|x| samples::pixels(&x[place.clone()], lambda)));
     }
     let times = times(flow);
     Ok(Tiles {
@@ -227,7 +232,7 @@ fn times<S: Space>(flow: &Flow<'_, S>) -> Vec<String> {
 }
 
 /// Points of the base density on their way to the target.
-fn plane_path<S: Space>(flow: &Flow<'_, S>, config: &Config) -> Result<Densities, CliError> {
+fn plane_path<S: Space>(flow: &Flow<'_, S>, config: &Recipe) -> Result<Densities, Error> {
     let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
     let stops = sampling::journey(flow, &key.normals(0..2000, 2), Direction::Forward, STOPS, key)?;
     let panels = times(flow).into_iter().zip(&stops).map(|(title, x)| Panel { title, content: points(x) }).collect();
@@ -236,26 +241,26 @@ fn plane_path<S: Space>(flow: &Flow<'_, S>, config: &Config) -> Result<Densities
 }
 
 /// The target's density, the flow's, and samples of the flow.
-fn densities<S: Space>(
-    flow: &Flow<'_, S>,
-    config: &Config,
-    target: impl Fn([f64; 2]) -> f64,
-) -> Result<Densities, CliError> {
+fn densities<S: Space>(flow: &Flow<'_, S>, config: &Recipe, target: &dyn Target) -> Result<Densities, Error> {
     let at = |k: usize| RANGE.0 + (RANGE.1 - RANGE.0) * (k as f64 + 0.5) / CELLS as f64;
     let cells: Vec<[f64; 2]> = (0..CELLS * CELLS).map(|k| [at(k % CELLS), at(k / CELLS)]).collect();
     let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX);
     let learned = flow.log_density(cells.as_flattened(), key)?;
     let samples = sampling::all(flow, config.train.seed, 4000)?;
+    let known: Option<Vec<f64>> = cells.iter().map(|x| target.log_density(x)).collect();
     let panel = |title: &str, content| Panel { title: title.to_owned(), content };
     Ok(Densities {
         title: config.name.clone(),
         x_range: RANGE,
         y_range: RANGE,
-        panels: vec![
-            panel("target, ln p", Content::LogDensity { side: CELLS, values: cells.into_iter().map(target).collect() }),
-            panel("flow, ln p", Content::LogDensity { side: CELLS, values: learned }),
-            panel("samples of the flow", points(&samples)),
-        ],
+        panels: known
+            .map(|values| panel("target, ln p", Content::LogDensity { side: CELLS, values }))
+            .into_iter()
+            .chain([
+                panel("flow, ln p", Content::LogDensity { side: CELLS, values: learned }),
+                panel("samples of the flow", points(&samples)),
+            ])
+            .collect(),
     })
 }
 
@@ -265,7 +270,7 @@ pub fn points(samples: &[f64]) -> Content {
 }
 
 /// Points of a plane as a figure of their own.
-pub fn scatter(config: &Config, samples: &[f64]) -> Densities {
+pub fn scatter(config: &Recipe, samples: &[f64]) -> Densities {
     let panel = Panel { title: format!("{} samples of the flow", samples.len() / 2), content: points(samples) };
     Densities { title: config.name.clone(), x_range: RANGE, y_range: RANGE, panels: vec![panel] }
 }

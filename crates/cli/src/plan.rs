@@ -3,15 +3,18 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use maflow::backend::{self, Backend, Compute};
+use maflow::physics::Amounts;
+use maflow::recipe::{self, MOST_SAMPLES, Precision, Recipe, Setting, Standardise};
+use maflow::target::DEFAULT_ROWS;
+use maflow::train::{Start, Train};
+use maflow::transfer::Import;
+use maflow::{recipes, run_dir};
+
 use crate::args::{
-    Backend, Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PhysicsArgs, PlotArgs, SampleArgs,
-    TrainArgs,
+    Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PhysicsArgs, PlotArgs, SampleArgs, TrainArgs,
 };
-use crate::config::{self, Config, MOST_SAMPLES, Precision, RunInfo, Setting, Standardise, Target};
 use crate::error::CliError;
-use crate::physics::Amounts;
-use crate::problem::DEFAULT_ROWS;
-use crate::{engine, recipes, run_dir, standard};
 
 /// What will be done.
 #[derive(Debug)]
@@ -36,51 +39,8 @@ pub enum Plan {
     Doctor(bool),
 }
 
-/// Where the numbers are computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compute {
-    /// The library.
-    pub backend: Backend,
-    /// Threads.
-    pub threads: NonZeroUsize,
-}
-
-impl Compute {
-    /// What a run remembers of it, without data.
-    pub fn run_info(&self) -> RunInfo {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        RunInfo { version, backend: self.backend, threads: self.threads.get(), data: None }
-    }
-}
-
 /// Threads that a system can be expected to start.
 const MOST_THREADS: usize = 1024;
-
-/// A training.
-#[derive(Debug)]
-pub struct Train {
-    /// What to train, with every flag applied.
-    pub config: Config,
-    /// Where.
-    pub start: Start,
-    /// The run whose weights it starts from.
-    pub from: Option<PathBuf>,
-    /// Folder of the data set's files.
-    pub data: Option<PathBuf>,
-    /// Where the numbers are computed.
-    pub compute: Compute,
-}
-
-/// How a training begins.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Start {
-    /// In the directory named.
-    New(PathBuf),
-    /// In the next directory of that name.
-    NewNumbered(PathBuf),
-    /// From the newest checkpoint of the run there.
-    Resume(PathBuf),
-}
 
 /// An evaluation.
 #[derive(Debug)]
@@ -88,7 +48,7 @@ pub struct Evaluate {
     /// The run directory.
     pub run: PathBuf,
     /// Its configuration, with every flag applied.
-    pub config: Config,
+    pub config: Recipe,
     /// Folder of the data set's files.
     pub data: Option<PathBuf>,
     /// Whether to print JSON.
@@ -103,7 +63,7 @@ pub struct Physics {
     /// The run directory.
     pub run: PathBuf,
     /// Its configuration, with every flag applied.
-    pub config: Config,
+    pub config: Recipe,
     /// How much is drawn.
     pub amounts: Amounts,
     /// Whether to print JSON.
@@ -118,7 +78,7 @@ pub struct Sample {
     /// The run directory.
     pub run: PathBuf,
     /// Its configuration.
-    pub config: Config,
+    pub config: Recipe,
     /// How many.
     pub count: usize,
     /// The file.
@@ -144,22 +104,9 @@ pub struct Plot {
     /// The run directory.
     pub run: PathBuf,
     /// Its configuration.
-    pub config: Config,
+    pub config: Recipe,
     /// Folder of the data set's files.
     pub data: Option<PathBuf>,
-    /// Where the numbers are computed.
-    pub compute: Compute,
-}
-
-/// An import.
-#[derive(Debug)]
-pub struct Import {
-    /// The weights.
-    pub file: PathBuf,
-    /// The recipe they belong to.
-    pub config: Config,
-    /// The run directory to make.
-    pub out: PathBuf,
     /// Where the numbers are computed.
     pub compute: Compute,
 }
@@ -170,7 +117,7 @@ pub struct Export {
     /// The run directory.
     pub run: PathBuf,
     /// Its configuration.
-    pub config: Config,
+    pub config: Recipe,
     /// The file to write.
     pub out: PathBuf,
 }
@@ -202,7 +149,7 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
             (Some(out), _) => out.clone(),
             (None, recipe) => {
                 let recipe = recipe.as_deref().unwrap_or(recipes::DEFAULT);
-                run_dir::latest(base, &recipes::load(recipe, &[])?.name)?
+                run_dir::latest(base, &load(recipe, &[])?.name)?
             }
         };
         let before = run_dir::read_config(&path, &[])?;
@@ -216,7 +163,7 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         let settings = with_flags(&args.settings, global);
         let mut config = match (&args.recipe, &args.from) {
             (None, Some(run)) => run_dir::read_config(run, &settings)?,
-            (recipe, _) => recipes::load(recipe.as_deref().unwrap_or(recipes::DEFAULT), &settings)?,
+            (recipe, _) => load(recipe.as_deref().unwrap_or(recipes::DEFAULT), &settings)?,
         };
         config.run = None;
         let start = match args.out {
@@ -227,11 +174,21 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     };
     require_data(args.data.as_deref(), &config)?;
     let compute = compute(global, &config)?;
-    Ok(Plan::Train(Box::new(Train { config, start, from: args.from, data: args.data, compute })))
+    Ok(Plan::Train(Box::new(Train { recipe: config, start, from: args.from, data: args.data, compute })))
 }
 
-fn require_same_recipe(before: &Config, recipe: &str, path: &Path) -> Result<(), CliError> {
-    let name = recipes::load(recipe, &[])?.name;
+/// The recipe of that name or in that file.
+fn load(recipe: &str, settings: &[Setting]) -> Result<Recipe, CliError> {
+    match Path::new(recipe).is_dir() && recipes::built_in(recipe).is_err() {
+        true => Err(CliError::Usage(format!(
+            "{recipe} is a folder, not a recipe; to go on with a run type: maflow train --resume --out {recipe}"
+        ))),
+        false => Ok(recipes::load(recipe, settings)?),
+    }
+}
+
+fn require_same_recipe(before: &Recipe, recipe: &str, path: &Path) -> Result<(), CliError> {
+    let name = load(recipe, &[])?.name;
     match name == before.name {
         true => Ok(()),
         false => Err(CliError::Usage(format!(
@@ -243,7 +200,7 @@ fn require_same_recipe(before: &Config, recipe: &str, path: &Path) -> Result<(),
 }
 
 /// A resumed run keeps everything that its checkpoints or its random numbers depend on.
-fn require_same_model(before: &Config, after: &Config, path: &Path) -> Result<(), CliError> {
+fn require_same_model(before: &Recipe, after: &Recipe, path: &Path) -> Result<(), CliError> {
     let (b, a) = (&before.train, &after.train);
     let changed = [
         ("target", before.target != after.target),
@@ -256,15 +213,12 @@ fn require_same_model(before: &Config, after: &Config, path: &Path) -> Result<()
         ("train.steps", before.fine_tune.is_some() && (b.steps, b.epochs) != (a.steps, a.epochs)),
         ("train.seed", b.seed != a.seed),
         // TF32 rounds factors of products, on devices that have it; what is kept is of 32 bits either way.
-        ("train.precision", (b.precision == config::Precision::F64) != (a.precision == config::Precision::F64)),
+        ("train.precision", (b.precision == recipe::Precision::F64) != (a.precision == recipe::Precision::F64)),
         ("name", before.name != after.name),
     ];
     match changed.iter().find(|(_, changed)| *changed) {
         None => Ok(()),
-        Some((key, _)) => Err(CliError::Usage(format!(
-            "a resumed run keeps its `{key}`, and {} was made with another; leave that change out or start a new run without --resume",
-            path.display()
-        ))),
+        Some((key, _)) => Err(maflow::Error::Changed { run: path.to_owned(), key }.into()),
     }
 }
 
@@ -284,7 +238,7 @@ fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
 }
 
 /// Refuses steps for a method that chooses its own.
-fn steps_are_fixed(steps: Option<NonZeroUsize>, config: &Config, other: &str) -> Result<(), CliError> {
+fn steps_are_fixed(steps: Option<NonZeroUsize>, config: &Recipe, other: &str) -> Result<(), CliError> {
     if steps.is_some() && config.evaluate.method.is_some_and(|method| method.is_adaptive()) {
         return Err(CliError::Usage(format!(
             "an adaptive method chooses its own steps; leave --steps out, or choose {other}"
@@ -343,11 +297,11 @@ fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
             args.file.display()
         )));
     }
-    let mut config = recipes::load(&args.recipe, &with_flags(&args.settings, global))?;
+    let mut config = load(&args.recipe, &with_flags(&args.settings, global))?;
     config.run = None;
     require_plain_data(&config, "weights alone do not say by which numbers their data were standardised; choose")?;
     let compute = compute(global, &config)?;
-    Ok(Plan::Import(Box::new(Import { file: args.file, config, out: args.out, compute })))
+    Ok(Plan::Import(Box::new(Import { file: args.file, recipe: config, out: args.out, compute })))
 }
 
 fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -361,8 +315,8 @@ fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
 }
 
 /// The configuration of a run with settings and the global flags applied.
-fn run_config(run: &Path, settings: &[Setting], global: &GlobalArgs) -> Result<Config, CliError> {
-    run_dir::read_config(run, &with_flags(settings, global))
+fn run_config(run: &Path, settings: &[Setting], global: &GlobalArgs) -> Result<Recipe, CliError> {
+    Ok(run_dir::read_config(run, &with_flags(settings, global))?)
 }
 
 /// The global flags are short for settings, and win over them.
@@ -378,11 +332,11 @@ fn with_flags(settings: &[Setting], global: &GlobalArgs) -> Vec<Setting> {
     settings.iter().cloned().chain(flags).collect()
 }
 
-fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
+fn compute(global: &GlobalArgs, config: &Recipe) -> Result<Compute, CliError> {
     let of_run = config.run.as_ref().map(|run| run.backend);
     let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
-    engine::require(backend)?;
-    engine::require_terms(backend, &config.potential)?;
+    backend::require(backend)?;
+    backend::require_terms(backend, &config.potential)?;
     if config.train.precision == Precision::Tf32 && backend != Backend::TchCuda {
         return Err(CliError::Usage(format!(
             "the precision tf32 is one of NVIDIA GPUs, and {} has none; choose --backend tch-cuda, or --precision f32",
@@ -399,8 +353,8 @@ fn compute(global: &GlobalArgs, config: &Config) -> Result<Compute, CliError> {
 }
 
 /// Files of weights that come or go without the standardisation of their data.
-fn require_plain_data(config: &Config, why: &str) -> Result<(), CliError> {
-    match standard::kind(config) {
+fn require_plain_data(config: &Recipe, why: &str) -> Result<(), CliError> {
+    match config.target.standardise() {
         Standardise::None => Ok(()),
         kind => Err(CliError::Usage(format!(
             "target.standardise is \"{}\", and {why} a run or recipe with target.standardise = \"none\"",
@@ -410,7 +364,7 @@ fn require_plain_data(config: &Config, why: &str) -> Result<(), CliError> {
 }
 
 /// `--data` is a folder, and the target is one that is read from files.
-fn require_data(folder: Option<&Path>, config: &Config) -> Result<(), CliError> {
+fn require_data(folder: Option<&Path>, config: &Recipe) -> Result<(), CliError> {
     let Some(folder) = folder else { return Ok(()) };
     if !folder.is_dir() {
         return Err(CliError::Usage(format!(
@@ -418,9 +372,9 @@ fn require_data(folder: Option<&Path>, config: &Config) -> Result<(), CliError> 
             folder.display()
         )));
     }
-    match config.target {
-        Target::Mnist(_) => Ok(()),
-        Target::Ising(_) | Target::Phi4(_) | Target::Toy(_) => Err(CliError::Usage(format!(
+    match config.target.has_files() {
+        true => Ok(()),
+        false => Err(CliError::Usage(format!(
             "--data {} would not be read: the target of {} has no files; leave --data out",
             folder.display(),
             config.name
@@ -443,7 +397,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::run_dir::RunDir;
+    use maflow::run_dir::RunDir;
 
     fn plan(words: &[&str]) -> Result<Plan, CliError> {
         resolve(Cli::try_parse_from([&["maflow"], words].concat()).unwrap())
@@ -459,7 +413,7 @@ mod tests {
     #[test]
     fn no_command_trains_the_default_recipe() {
         let plan = train(&[]);
-        assert_eq!(plan.config.name, recipes::DEFAULT);
+        assert_eq!(plan.recipe.name, recipes::DEFAULT);
         assert_eq!(plan.start, Start::NewNumbered(run_dir::RUNS.into()));
         assert_eq!(plan.compute.backend, Backend::Ndarray);
     }
@@ -468,8 +422,8 @@ mod tests {
     fn flags_win_over_settings_and_settings_over_the_recipe() {
         let words = ["train", "mnist", "--set", "train.seed=1", "--set", "flow.steps=7"];
         let plan = train(&[&words[..], &["--seed", "5", "--precision", "f64", "--threads", "3"]].concat());
-        assert_eq!((plan.config.train.seed, plan.config.flow.steps), (5, 7));
-        assert_eq!(plan.config.train.precision, Precision::F64);
+        assert_eq!((plan.recipe.train.seed, plan.recipe.flow.steps), (5, 7));
+        assert_eq!(plan.recipe.train.precision, Precision::F64);
         assert_eq!(plan.compute.threads.get(), 3);
     }
 
@@ -480,7 +434,7 @@ mod tests {
         let out = path.to_str().unwrap();
         RunDir::create(&path, &recipes::load("rings", &[]).unwrap()).unwrap();
         let longer = train(&["train", "--resume", "--out", out, "--set", "train.steps=9000"]);
-        assert_eq!(longer.config.train.steps, Some(9000));
+        assert_eq!(longer.recipe.train.steps, Some(9000));
         assert_eq!(longer.start, Start::Resume(path.clone()));
         for (words, key) in [
             (["--set", "potential.hidden=3"], "`potential`"),
@@ -505,7 +459,7 @@ mod tests {
         RunDir::create(&path, &recipes::load("ising-8", &[]).unwrap()).unwrap();
         let words = ["evaluate", run, "--method", "tsit5", "--samples", "500", "--json"];
         let Plan::Evaluate(evaluate) = plan(&words).unwrap() else { panic!("not an evaluation") };
-        assert_eq!(evaluate.config.evaluate.method, Some(crate::config::Method::Tsit5));
+        assert_eq!(evaluate.config.evaluate.method, Some(maflow::recipe::Method::Tsit5));
         assert_eq!(evaluate.config.evaluate.samples, Some(500));
         assert!(evaluate.json);
         let error = plan(&["evaluate", run, "--method", "tsit5", "--steps", "9"]).unwrap_err();

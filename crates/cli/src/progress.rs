@@ -1,14 +1,13 @@
 //! Progress on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
-use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::report::fixed;
-use crate::{interrupt, output};
+use maflow::numbers::fixed;
+
+use crate::output;
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -120,24 +119,24 @@ impl Progress {
 #[derive(Debug)]
 pub struct Task {
     bar: Option<ProgressBar>,
-    name: &'static str,
+    name: String,
     parts: u64,
     last_line: Instant,
 }
 
 impl Task {
     /// Starts.
-    pub fn start(name: &'static str, parts: u64) -> Self {
+    pub fn start(name: &str, parts: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:24} {prefix} {pos}/{len}  {msg}")
                 .expect("the template is a constant that indicatif accepts")
                 .progress_chars("━╸·");
             let bar = ProgressBar::with_draw_target(Some(parts), ProgressDrawTarget::stderr_with_hz(10));
             bar.set_style(style);
-            bar.set_prefix(name);
+            bar.set_prefix(name.to_owned());
             bar
         });
-        Self { bar, name, parts, last_line: Instant::now() }
+        Self { bar, name: name.to_owned(), parts, last_line: Instant::now() }
     }
 
     /// Shows how many parts are done.
@@ -161,25 +160,6 @@ impl Task {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Shows how many of `parts` are done while work goes on that tells of them from any thread, and hears whether the user
-/// wants it to go on.
-pub fn shown<T>(
-    name: &'static str,
-    parts: usize,
-    work: impl FnOnce(&(dyn Fn(usize) -> ControlFlow<()> + Sync)) -> T,
-) -> T {
-    let task = Mutex::new(Task::start(name, parts as u64));
-    let out = work(&|done| {
-        // Whoever finds another thread at it has nothing newer to tell.
-        if let Ok(mut task) = task.try_lock() {
-            task.update(done as u64, "");
-        }
-        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    task.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
-    out
 }
 
 /// Running mean over about [`SMOOTHING`] steps, exact from the first one on.

@@ -8,6 +8,7 @@
 //! - [`plane`]: five densities with samples, `ln p` and entropy; four energies with gradients and `ln Z`.
 //! - [`lattice`]: the Ising model in continuous variables and the φ⁴ theory (both plain and whitened), their spins and
 //!   fields by cluster Monte Carlo, and the symmetries of a rectangular lattice.
+//! - [`Bijection`]: the one trait of maps between a user's coordinates and a flow's.
 //! - [`Standardisation`]: affine maps to zero mean and unit scale, with their inverse and their Jacobian.
 //!
 //! # From pictures to logits
@@ -58,9 +59,11 @@ pub mod lattice;
 pub mod mnist;
 pub mod plane;
 
+mod bijection;
 mod quadrature;
 mod standardise;
 
+pub use bijection::Bijection;
 pub use standardise::{Standardisation, StandardisationError};
 
 #[cfg(test)]

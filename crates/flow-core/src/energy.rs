@@ -1,5 +1,7 @@
 //! Energies: the negative logarithms of densities up to a constant, with their gradients, on the host.
 
+use std::sync::Arc;
+
 use crate::error::Error;
 
 /// A function of rows of numbers with its gradient: the negative logarithm of a density, up to a constant.
@@ -71,29 +73,37 @@ pub trait Energy: Send + Sync {
     }
 }
 
-impl<E: Energy + ?Sized> Energy for Box<E> {
-    fn dim(&self) -> usize {
-        (**self).dim()
-    }
+/// An energy behind a pointer is that energy.
+macro_rules! energy_behind {
+    ($pointer:ident) => {
+        impl<E: Energy + ?Sized> Energy for $pointer<E> {
+            fn dim(&self) -> usize {
+                (**self).dim()
+            }
 
-    fn context_dim(&self) -> usize {
-        (**self).context_dim()
-    }
+            fn context_dim(&self) -> usize {
+                (**self).context_dim()
+            }
 
-    fn energies_and_gradients(
-        &self,
-        x: &[f64],
-        context: &[f64],
-        energies: &mut [f64],
-        gradients: &mut [f64],
-    ) -> Result<(), Error> {
-        (**self).energies_and_gradients(x, context, energies, gradients)
-    }
+            fn energies_and_gradients(
+                &self,
+                x: &[f64],
+                context: &[f64],
+                energies: &mut [f64],
+                gradients: &mut [f64],
+            ) -> Result<(), Error> {
+                (**self).energies_and_gradients(x, context, energies, gradients)
+            }
 
-    fn concurrent(&self) -> bool {
-        (**self).concurrent()
-    }
+            fn concurrent(&self) -> bool {
+                (**self).concurrent()
+            }
+        }
+    };
 }
+
+energy_behind!(Box);
+energy_behind!(Arc);
 
 /// Checks that an energy takes points and contexts of these widths; it may do without the context.
 ///

@@ -1,13 +1,18 @@
-//! What can go wrong with the files of a run.
+//! What can go wrong with recipes, data, runs and their figures.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Errors of this crate.
+use datasets::lattice::LatticeError;
+use datasets::mnist::MnistError;
+
+use crate::recipe::RecipeError;
+
+/// Errors of this crate. Their sentences name parameters and files, never words of a command line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file that could not be written or read.
+    /// A file or folder that could not be written, read, made or locked.
     #[error("cannot {action} {path}: {source}")]
     Io {
         /// What was tried, as `write`.
@@ -25,9 +30,121 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A recipe, or a change to one, that means nothing.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// Arguments that contradict each other, or what is on the disk; a sentence with the remedy.
+    #[error("{0}")]
+    Argument(String),
+    /// Work that failed for a reason of its own; a sentence with the remedy.
+    #[error("{0}")]
+    Failed(String),
+    /// The monitor asked for an end. What there was to save is saved.
+    #[error("cancelled")]
+    Cancelled,
+    /// A folder that holds a run already.
+    #[error("{0} already holds a run; resume it, or choose another folder")]
+    RunExists(PathBuf),
+    /// A folder for a new run that has other content.
+    #[error("{0} is not empty and holds no run; choose another folder")]
+    NotEmpty(PathBuf),
+    /// A folder that holds no run.
+    #[error("{0} is not a run directory: it has no config.toml")]
+    NoRun(PathBuf),
+    /// A folder without a run of that name.
+    #[error("there is no run of {name} in {folder}")]
+    NoRunOf {
+        /// The name of the recipe.
+        name: String,
+        /// Where runs are.
+        folder: PathBuf,
+    },
+    /// Another process trains in the run.
+    #[error("another process is training in {0}; wait for it, or choose another folder")]
+    Busy(PathBuf),
+    /// A run without a checkpoint.
+    #[error("{0} has no checkpoint yet; train it")]
+    NoCheckpoint(PathBuf),
+    /// A run with no checkpoint but its best, which has no optimiser's state to go on from.
+    #[error(
+        "{0} has only its best checkpoint, which no training can be resumed from; begin a new run from its weights"
+    )]
+    OnlyBest(PathBuf),
+    /// A run that has made more steps than are asked for.
+    #[error("{run} has made {made} steps, more than the {total} that are asked for; a training is not taken back")]
+    TakenBack {
+        /// The run directory.
+        run: PathBuf,
+        /// Steps made.
+        made: u64,
+        /// Steps asked for.
+        total: u64,
+    },
+    /// A run resumed with other data than it was begun with.
+    #[error("the data are not those that {run} was begun with; give those, or begin a new run from its weights")]
+    OtherData {
+        /// The run directory.
+        run: PathBuf,
+        /// The folder that the data were read from; `None` for the cache folder.
+        data: Option<PathBuf>,
+    },
+    /// A run resumed with a change that its checkpoints or its random numbers depend on.
+    #[error(
+        "a resumed run keeps its `{key}`, and {run} was made with another; leave that change out or begin a new run"
+    )]
+    Changed {
+        /// The run directory.
+        run: PathBuf,
+        /// The key of the recipe.
+        key: &'static str,
+    },
+    /// Figures on more rows than the test set has.
+    #[error("the test set has {most} rows, not {found}; ask for at most {most}")]
+    TooManyRows {
+        /// Rows asked for.
+        found: usize,
+        /// Rows that there are.
+        most: usize,
+    },
+    /// Numbers that only double precision can hold; says which.
+    #[error("{0}; set train.precision = \"f64\"")]
+    NeedsF64(String),
+    /// A potential with a term that a backend lacks.
+    #[error("the term \"{0}\" is one of libtorch, and the backend ndarray lacks it; choose a backend of libtorch")]
+    NeedsLibtorch(&'static str),
+    /// Physics of a target that is no lattice model.
+    #[error("physics is for lattice models, and this target is {0}")]
+    NoLatticeModel(&'static str),
+    /// Importance weights of a potential whose Laplacian is estimated.
+    #[error(
+        "importance weights need the exact Laplacian, and potential.terms.{term} estimates it; set its probes to 0"
+    )]
+    EstimatedLaplacian {
+        /// The term's place in the sum.
+        term: usize,
+    },
+    /// A potential without PyTorch's names, exported.
+    #[error(
+        "{run} has a sum of terms, for which PyTorch's two linear layers have no names; its weights are in {checkpoint}"
+    )]
+    NoTorchNames {
+        /// The run directory.
+        run: PathBuf,
+        /// The file that has its weights.
+        checkpoint: PathBuf,
+    },
+    /// A lattice or its sampler.
+    #[error(transparent)]
+    Lattice(LatticeError),
+    /// The files of MNIST.
+    #[error(transparent)]
+    Mnist(#[from] MnistError),
+    /// libtorch.
+    #[error(transparent)]
+    Libtorch(#[from] backend_tch::Error),
     /// An error of the core.
     #[error(transparent)]
-    Core(#[from] flow_core::Error),
+    Core(flow_core::Error),
 }
 
 impl Error {
@@ -37,12 +154,48 @@ impl Error {
     }
 }
 
-/// What a training is told when its store fails.
+/// An error of this crate that went through the core comes back as it was.
+impl From<flow_core::Error> for Error {
+    fn from(error: flow_core::Error) -> Self {
+        match error {
+            flow_core::Error::Store(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(other) => Self::Core(flow_core::Error::Store(other)),
+            },
+            error => Self::Core(error),
+        }
+    }
+}
+
+/// What a training is told when its store, its batches or its observer fail.
 impl From<Error> for flow_core::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Core(error) => error,
             error => Self::Store(Box::new(error)),
         }
+    }
+}
+
+impl From<LatticeError> for Error {
+    fn from(error: LatticeError) -> Self {
+        match error {
+            // Only a monitor stops the samplers.
+            LatticeError::Stopped { .. } => Self::Cancelled,
+            error => Self::Lattice(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_comes_back_through_the_core_as_it_was() {
+        let there = flow_core::Error::from(Error::Cancelled);
+        assert!(matches!(Error::from(there), Error::Cancelled));
+        let core = Error::from(flow_core::Error::setting("keep", 0, "at least 1"));
+        assert!(matches!(flow_core::Error::from(core), flow_core::Error::Setting { name: "keep", .. }));
     }
 }

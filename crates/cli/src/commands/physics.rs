@@ -1,25 +1,31 @@
 //! `maflow physics`: what the flow of a lattice model says about that model, and how good it is as a sampler.
 
-use crate::engine::{self, Engine, Work};
+use maflow::backend::{self, Engine, Work};
+use maflow::{physics, standard, target, trained};
+
 use crate::error::CliError;
-use crate::physics::model::LatticeModel;
 use crate::plan::Physics;
-use crate::{model, output, physics};
+use crate::terminal::Terminal;
+use crate::{output, physics_report};
 
 /// Studies as planned.
 pub fn run(plan: Physics) -> Result<(), CliError> {
-    let compute = plan.compute;
-    let precision = plan.config.train.precision;
-    engine::run(&compute, precision, plan)
+    let (json, compute, precision) = (plan.json, plan.compute, plan.config.train.precision);
+    let report = backend::run(&compute, precision, plan)?;
+    output::line(&if json { report.json() } else { physics_report::text(&report) })
 }
 
 impl Work for Physics {
-    type Output = ();
+    type Output = physics::report::PhysicsReport;
 
-    fn run<E: Engine>(self, engine: &E) -> Result<(), CliError> {
-        let lattice = LatticeModel::new(&self.config)?;
-        let trained = model::load(engine, &self.config, &self.run)?;
-        let report = physics::study(engine.space(), &self.config, &lattice, &trained, self.amounts)?;
-        output::line(&if self.json { report.json() } else { report.text() })
+    fn run<E: Engine>(self, engine: &E) -> Result<Self::Output, maflow::Error> {
+        let (config, terminal) = (&self.config, Terminal::default());
+        if !config.target.is_lattice() {
+            return Err(maflow::Error::NoLatticeModel(config.target.words()));
+        }
+        let target = target::open(config, None, Some(standard::read(&self.run, config)?), &terminal)?;
+        let model = physics::lattice_model(&*target, config)?;
+        let trained = trained::load(engine, config, &self.run, &terminal)?;
+        physics::study(engine.space(), config, model, &trained, self.amounts, &terminal)
     }
 }

@@ -1,28 +1,30 @@
 //! `maflow plot`: the figures of a run.
 
-use crate::engine::{self, Engine, Work};
+use maflow::backend::{self, Engine, Work};
+use maflow::{run_dir, target, trained};
+
 use crate::error::CliError;
 use crate::plan::Plot;
-use crate::problem::Problem;
-use crate::{model, output, pictures, run_dir};
+use crate::terminal::Terminal;
+use crate::{output, pictures};
 
 /// Draws as planned.
 pub fn run(plan: Plot) -> Result<(), CliError> {
-    let compute = plan.compute;
-    let precision = plan.config.train.precision;
-    engine::run(&compute, precision, plan)
+    let (compute, precision) = (plan.compute, plan.config.train.precision);
+    let folder = run_dir::plots(&plan.run);
+    let drawn = backend::run(&compute, precision, plan)?;
+    let lines: Vec<String> = drawn.iter().map(|name| folder.join(name).display().to_string()).collect();
+    output::line(&lines.join("\n"))
 }
 
 impl Work for Plot {
-    type Output = ();
+    type Output = Vec<String>;
 
-    fn run<E: Engine>(self, engine: &E) -> Result<(), CliError> {
-        let trained = model::load(engine, &self.config, &self.run)?;
+    fn run<E: Engine>(self, engine: &E) -> Result<Vec<String>, maflow::Error> {
+        let terminal = Terminal::default();
+        let trained = trained::load(engine, &self.config, &self.run, &terminal)?;
         let kept = Some(trained.standardisation.clone());
-        let problem = Problem::load(&self.config, self.data.as_deref(), kept)?;
-        let drawn = pictures::draw(engine.space(), &self.config, &problem, &trained, None, &self.run)?;
-        let folder = run_dir::plots(&self.run);
-        let lines: Vec<String> = drawn.iter().map(|name| folder.join(name).display().to_string()).collect();
-        output::line(&lines.join("\n"))
+        let target = target::open(&self.config, self.data.as_deref(), kept, &terminal)?;
+        pictures::draw(engine.space(), &self.config, &*target, &trained, None, &self.run, &terminal)
     }
 }

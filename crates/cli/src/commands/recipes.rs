@@ -2,7 +2,7 @@
 
 use crate::error::CliError;
 use crate::output;
-use crate::recipes::{BUILT_IN, DEFAULT, built_in, load};
+use maflow::recipes::{BUILT_IN, DEFAULT, built_in, load};
 
 /// Lists all recipes, or prints the one named.
 pub fn print(name: Option<&str>) -> Result<(), CliError> {
@@ -12,7 +12,7 @@ pub fn print(name: Option<&str>) -> Result<(), CliError> {
     let width = BUILT_IN.iter().map(|recipe| recipe.name.len()).max().unwrap_or(0);
     let lines = BUILT_IN.iter().map(|recipe| {
         let default = if recipe.name == DEFAULT { " [default]" } else { "" };
-        Ok(format!("{:width$}  {}{default}", recipe.name, load(recipe.name, &[])?.description))
+        Ok::<_, maflow::Error>(format!("{:width$}  {}{default}", recipe.name, load(recipe.name, &[])?.description))
     });
-    output::line(&lines.collect::<Result<Vec<_>, CliError>>()?.join("\n"))
+    output::line(&lines.collect::<Result<Vec<_>, maflow::Error>>()?.join("\n"))
 }

@@ -3,16 +3,21 @@
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 
-use datasets::Standardisation;
+use datasets::Bijection;
 use flow_core::{Flow, Precision, Space};
+use maflow::backend::{self, Engine, Work};
+use maflow::files::{write_whole, write_whole_with};
+use maflow::monitor::Monitor;
+use maflow::recipe::TargetKind;
+use maflow::{sampling, target, trained};
 use ndarray::IxDyn;
 use ndarray_npy::write_zeroed_npy;
 
-use crate::engine::{self, Engine, Work};
 use crate::error::CliError;
 use crate::plan::{Sample, SampleFormat};
 use crate::progress::Task;
-use crate::{interrupt, model, output, pictures, plots, sampling, write};
+use crate::terminal::Terminal;
+use crate::{interrupt, output, pictures, plots};
 
 /// Pictures that one PNG can show.
 const MOST_TILES: usize = 1024;
@@ -25,85 +30,105 @@ pub fn run(plan: Sample) -> Result<(), CliError> {
         // So that no part of a file is left behind; a picture has none before its end.
         interrupt::listen()?;
     }
-    let compute = plan.compute;
-    let precision = plan.config.train.precision;
-    engine::run(&compute, precision, plan)
+    let (compute, precision, out) = (plan.compute, plan.config.train.precision, plan.out.display().to_string());
+    plan.require_few()?;
+    let what = backend::run(&compute, precision, plan)?;
+    output::line(&format!("{out}: {what}"))
 }
 
 impl Work for Sample {
-    type Output = ();
+    type Output = String;
 
-    fn run<E: Engine>(self, engine: &E) -> Result<(), CliError> {
-        let trained = model::load(engine, &self.config, &self.run)?;
+    fn run<E: Engine>(self, engine: &E) -> Result<String, maflow::Error> {
+        let terminal = Terminal::default();
+        let trained = trained::load(engine, &self.config, &self.run, &terminal)?;
         let integrator = trained.integrator(&self.config)?;
         let flow = trained.flow(engine.space(), &self.config, &*integrator);
-        let what = match self.format {
-            SampleFormat::Npy => self.numbers(&flow, &trained.standardisation)?,
-            SampleFormat::Png => self.picture(&flow, &trained.standardisation)?,
-        };
-        output::line(&format!("{}: {what}", self.out.display()))
+        let bijection = target::bijection(&self.config, trained.standardisation.clone())?;
+        match self.format {
+            SampleFormat::Npy => self.numbers(&flow, &*bijection, &terminal),
+            SampleFormat::Png => self.picture(&flow, &*bijection),
+        }
     }
 }
 
 impl Sample {
+    /// Refuses pictures of more than they can show.
+    fn require_few(&self) -> Result<(), CliError> {
+        let tiled = pictures::shape(&self.config).len() == 2;
+        let most = if tiled { MOST_TILES } else { MOST_POINTS };
+        match self.format == SampleFormat::Png && self.count > most {
+            false => Ok(()),
+            true => Err(CliError::Usage(format!(
+                "a picture shows at most {most} samples of this run, not {}; lower --count, or write numbers to a .npy \
+                 file",
+                self.count
+            ))),
+        }
+    }
+
     /// Writes the numbers batch by batch, so that memory does not grow with their count.
-    fn numbers<S: Space>(&self, flow: &Flow<'_, S>, map: &Standardisation) -> Result<String, CliError> {
+    fn numbers<S: Space>(
+        &self,
+        flow: &Flow<'_, S>,
+        map: &dyn Bijection,
+        monitor: &dyn Monitor,
+    ) -> Result<String, maflow::Error> {
         let precision = flow.space.precision();
-        let shape = [vec![self.count], sampling::shape(&self.config)].concat();
-        write::whole_file_with(&self.out, |file| {
-            let failed = |error: std::io::Error| CliError::file("write", &self.out, error);
-            let header = write_header(file, &shape, precision).map_err(|e| failed(std::io::Error::other(e)))?;
-            file.seek(SeekFrom::Start(header)).map_err(failed)?;
+        let shape = [vec![self.count], pictures::shape(&self.config)].concat();
+        let mut failed = None;
+        let written = write_whole_with(&self.out, |file| {
+            let header = write_header(file, &shape, precision).map_err(std::io::Error::other)?;
+            file.seek(SeekFrom::Start(header))?;
             let mut file = BufWriter::new(file);
             let mut task = Task::start("sampling", sampling::batches(self.count));
             for i in 0..sampling::batches(self.count) {
-                if interrupt::requested() {
-                    return Err(CliError::interrupted());
-                }
-                let mut samples = sampling::batch(flow, self.config.train.seed, i, self.count)?;
-                sampling::to_physical(&self.config, map, &mut samples)?;
+                let samples = match monitor.cancelled() {
+                    true => Err(maflow::Error::Cancelled),
+                    false => sampling::batch(flow, self.config.train.seed, i, self.count),
+                };
+                let mut samples = samples.map_err(|error| {
+                    failed = Some(error);
+                    std::io::Error::other("no more samples")
+                })?;
+                sampling::to_physical(map, &mut samples);
                 for value in samples {
                     match precision {
-                        Precision::F32 => file.write_all(&(value as f32).to_le_bytes()).map_err(failed)?,
-                        Precision::F64 => file.write_all(&value.to_le_bytes()).map_err(failed)?,
+                        Precision::F32 => file.write_all(&(value as f32).to_le_bytes())?,
+                        Precision::F64 => file.write_all(&value.to_le_bytes())?,
                     }
                 }
                 task.update(i + 1, "");
             }
             task.finish();
-            file.flush().map_err(failed)
-        })?;
+            file.flush()
+        });
+        match failed {
+            Some(error) => return Err(error),
+            None => written?,
+        }
         Ok(format!("samples of shape {shape:?} in {}", self.meaning()))
     }
 
     /// What the numbers are.
     fn meaning(&self) -> &'static str {
-        use crate::config::Target;
         match self.config.target {
-            Target::Mnist(_) => "logit space (pixels are 1/(1 + exp(-x)))",
-            Target::Ising(_) => "continuous variables (spins by p(s = 1 | x) = 1/(1 + exp(-2x)))",
-            Target::Phi4(_) => "lattice fields",
-            Target::Toy(_) => "the plane",
+            TargetKind::Mnist(_) => "logit space (pixels are 1/(1 + exp(-x)))",
+            TargetKind::Ising(_) => "continuous variables (spins by p(s = 1 | x) = 1/(1 + exp(-2x)))",
+            TargetKind::Phi4(_) => "lattice fields",
+            TargetKind::Toy(_) => "the plane",
         }
     }
 
-    fn picture<S: Space>(&self, flow: &Flow<'_, S>, map: &Standardisation) -> Result<String, CliError> {
-        let tiled = sampling::shape(&self.config).len() == 2;
-        let most = if tiled { MOST_TILES } else { MOST_POINTS };
-        if self.count > most {
-            return Err(CliError::Usage(format!(
-                "a picture shows at most {most} samples of this run, not {}; lower --count, or write numbers to a .npy file",
-                self.count
-            )));
-        }
+    fn picture<S: Space>(&self, flow: &Flow<'_, S>, map: &dyn Bijection) -> Result<String, maflow::Error> {
         let mut samples = sampling::all(flow, self.config.train.seed, self.count)?;
-        sampling::to_physical(&self.config, map, &mut samples)?;
+        sampling::to_physical(map, &mut samples);
         let columns = (self.count as f64).sqrt().ceil() as usize;
-        let png = match sampling::tiles(&self.config, &samples, columns) {
+        let png = match pictures::tiles(&self.config, &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,
             None => plots::png(&pictures::scatter(&self.config, &samples))?,
         };
-        write::whole_file(&self.out, &png)?;
+        write_whole(&self.out, &png)?;
         Ok(format!("{} samples", self.count))
     }
 }

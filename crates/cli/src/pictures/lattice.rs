@@ -1,38 +1,33 @@
 //! Pictures of lattice models: the path from the base to the target, and the flow's samples beside those of cluster
 //! Monte Carlo.
 
-use datasets::Standardisation;
-use datasets::lattice::{IsingSamples, Phi4Samples};
+use datasets::Bijection;
 use flow_core::{Direction, Flow, Purpose, RngKey, Space};
+use maflow::numbers::fixed;
+use maflow::recipe::{Recipe, TargetKind};
+use maflow::target::LatticeModel;
+use maflow::{Error, sampling};
 
+use super::samples::{shades, shape, spins};
 use super::{STOPS, times};
-use crate::config::{Config, Target};
-use crate::error::CliError;
 use crate::plots::{ColumnGroup, Palette, Tiles};
-use crate::problem::{TargetEnergy, reference_seed};
-use crate::report::fixed;
-use crate::sampling;
 
 /// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of
 /// its spin given x, and the last column the spins themselves.
-pub fn path<S: Space>(
-    flow: &Flow<'_, S>,
-    config: &Config,
-    standardisation: &Standardisation,
-) -> Result<Tiles, CliError> {
+pub fn path<S: Space>(flow: &Flow<'_, S>, config: &Recipe, map: &dyn Bijection) -> Result<Tiles, Error> {
     const ROWS: usize = 6;
-    let [height, width] = sampling::shape(config)[..] else { unreachable!("a lattice has two sides") };
+    let [height, width] = shape(config)[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
     let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
     let base = key.normals(0..ROWS, sites);
     let mut stops = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
     for x in &mut stops {
-        sampling::to_physical(config, standardisation, x)?;
+        sampling::to_physical(map, x);
     }
     let mut groups = vec![ColumnGroup { label: String::new(), columns: times(flow) }];
     let mut pictures = Vec::new();
     let (note, palette);
-    if let Target::Ising(ising) = &config.target {
+    if let TargetKind::Ising(ising) = &config.target {
         let temperature = fixed(ising.temperature.value(), 4);
         note = format!("{height}×{width} Ising model at T = {temperature}: ⟨s|x⟩ = tanh x, and spins");
         palette = Palette::Spins;
@@ -42,14 +37,14 @@ pub fn path<S: Space>(
             let mean = |x: &Vec<f64>| x[place.clone()].iter().map(|x| (0.5 + 0.5 * x.tanh()) as f32).collect();
             pictures.extend(stops.iter().map(mean));
             let last = &stops[STOPS - 1][place.clone()];
-            pictures.push(sampling::spins(last, RngKey::new(config.train.seed, Purpose::Spins, u64::MAX), row as u64));
+            pictures.push(spins(last, RngKey::new(config.train.seed, Purpose::Spins, u64::MAX), row as u64));
         }
     } else {
         let reach = stops.iter().flatten().fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
         note = format!("colours from {:.2} to {reach:.2}", -reach);
         palette = Palette::Viridis;
         for row in 0..ROWS {
-            let field = |x: &Vec<f64>| sampling::shades(&x[row * sites..(row + 1) * sites], reach);
+            let field = |x: &Vec<f64>| shades(&x[row * sites..(row + 1) * sites], reach);
             pictures.extend(stops.iter().map(field));
         }
     }
@@ -57,48 +52,44 @@ pub fn path<S: Space>(
     Ok(Tiles { title, note, groups, height, width, pictures, palette })
 }
 
-/// Samples of the flow beside those of cluster Monte Carlo; `None` in the plane.
+/// Samples of the flow beside those of cluster Monte Carlo.
 pub fn beside_clusters<S: Space>(
     flow: &Flow<'_, S>,
-    config: &Config,
-    standardisation: &Standardisation,
-    energy: &TargetEnergy,
-) -> Result<Option<Tiles>, CliError> {
+    config: &Recipe,
+    map: &dyn Bijection,
+    model: &dyn LatticeModel,
+) -> Result<Tiles, Error> {
     const SIDE: usize = 5;
     let seed = config.train.seed;
-    let [height, width] = sampling::shape(config)[..] else { return Ok(None) };
+    let [height, width] = shape(config)[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
     let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
-    sampling::to_physical(config, standardisation, &mut samples)?;
-    let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>) = if let Some(model) = energy.ising() {
-        let clusters = IsingSamples::generate(model.lattice(), model.temperature(), SIDE * SIDE, reference_seed(seed))?;
-        let key = RngKey::new(seed, Purpose::Spins, u64::MAX - 1);
-        let shade = |spin: &i8| if *spin > 0 { 1.0 } else { 0.0 };
-        let rows = samples.chunks_exact(sites).enumerate();
-        (
-            format!("{height}×{width} Ising model at T = {:.4}", model.temperature()),
+    sampling::to_physical(map, &mut samples);
+    let clusters = model.configurations(seed, SIDE * SIDE, &())?;
+    let reach = samples.iter().chain(&clusters).fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
+    let fields = |x: &[f64]| x.chunks_exact(sites).map(|x| shades(x, reach)).collect();
+    let key = RngKey::new(seed, Purpose::Spins, u64::MAX - 1);
+    let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>) = match &config.target {
+        TargetKind::Ising(ising) => (
+            format!("{height}×{width} Ising model at T = {:.4}", ising.temperature.value()),
             Palette::Spins,
-            rows.map(|(k, x)| sampling::spins(x, key, k as u64)).collect(),
-            (0..SIDE * SIDE).map(|k| clusters.spins(k).iter().map(shade).collect()).collect(),
-        )
-    } else if let Some(model) = energy.phi4() {
-        let clusters = Phi4Samples::generate(model, SIDE * SIDE, reference_seed(seed))?;
-        let fields: Vec<f64> = (0..SIDE * SIDE).flat_map(|k| clusters.field(k)).map(|&phi| f64::from(phi)).collect();
-        let reach = samples.iter().chain(&fields).fold(f64::MIN_POSITIVE, |reach, phi| reach.max(phi.abs()));
-        let shades = |fields: &[f64]| fields.chunks_exact(sites).map(|x| sampling::shades(x, reach)).collect();
-        let note = format!(
-            "{height}×{width} φ⁴ theory, κ = {:?}, λ = {:?}; colours from {:.2} to {reach:.2}",
-            model.kappa(),
-            model.lambda(),
-            -reach
-        );
-        (note, Palette::Viridis, shades(&samples), shades(&fields))
-    } else {
-        return Ok(None);
+            samples.chunks_exact(sites).enumerate().map(|(k, x)| spins(x, key, k as u64)).collect(),
+            clusters.chunks_exact(sites).map(|x| shades(x, 1.0)).collect(),
+        ),
+        TargetKind::Phi4(phi4) => {
+            let (kappa, lambda) = (phi4.kappa, phi4.lambda);
+            let colours = format!("colours from {:.2} to {reach:.2}", -reach);
+            let note = format!("{height}×{width} φ⁴ theory, κ = {kappa:?}, λ = {lambda:?}; {colours}");
+            (note, Palette::Viridis, fields(&samples), fields(&clusters))
+        }
+        TargetKind::Mnist(_) | TargetKind::Toy(_) => {
+            let note = format!("{height}×{width}; colours from {:.2} to {reach:.2}", -reach);
+            (note, Palette::Viridis, fields(&samples), fields(&clusters))
+        }
     };
     let rows = learned.chunks(SIDE).zip(sampled.chunks(SIDE));
     let group = |label: &str| ColumnGroup { label: label.to_owned(), ..ColumnGroup::plain(SIDE) };
-    Ok(Some(Tiles {
+    Ok(Tiles {
         title: "The flow beside cluster Monte Carlo".to_owned(),
         note,
         groups: vec![group("flow"), group("cluster Monte Carlo")],
@@ -106,5 +97,5 @@ pub fn beside_clusters<S: Space>(
         width,
         pictures: rows.flat_map(|(learned, sampled)| [learned, sampled].concat()).collect(),
         palette,
-    }))
+    })
 }

@@ -3,17 +3,18 @@
 
 use flow_core::{Converged, Weights};
 
-use crate::config::Config;
+use maflow::recipe::Recipe;
+use maflow::target::Target;
+
 use crate::plots::Histogram;
-use crate::problem::Problem;
 
 /// `ln w − ln Z` of samples of the flow, as the flow has them and as the target has them: 0 where the two densities are
 /// equal.
-pub fn histogram(found: &Converged, config: &Config, problem: &Problem) -> Histogram {
+pub fn histogram(found: &Converged, config: &Recipe, target: &dyn Target) -> Histogram {
     let (losses, count) = (&found.losses, found.losses.len());
     let weights = Weights::new(losses);
-    let (log_z, by) = match problem.best() {
-        Some(least) => (-least, "exact"),
+    let (log_z, by) = match target.known() {
+        Some(known) => (-known.value(), "exact"),
         None => (weights.log_z().mean, "by importance"),
     };
     let values: Vec<f64> = losses.iter().map(|loss| -loss - log_z).collect();

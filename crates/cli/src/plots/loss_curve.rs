@@ -10,7 +10,7 @@ use super::{
     text_width, title_text,
 };
 
-use crate::report::fixed;
+use maflow::numbers::fixed;
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]

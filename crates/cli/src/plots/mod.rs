@@ -22,8 +22,8 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::error::CliError;
-use crate::write;
+use maflow::Error;
+use maflow::files::write_whole;
 
 /// Result of drawing on any backend.
 pub type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
@@ -116,7 +116,7 @@ fn text_width<DB: DrawingBackend>(
 ///
 /// # Errors
 /// When drawing fails.
-pub fn png(figure: &impl Figure) -> Result<Vec<u8>, CliError> {
+pub fn png(figure: &impl Figure) -> Result<Vec<u8>, Error> {
     const OUT: u32 = 2;
     const OVER: u32 = 2;
     let (width, height) = figure.size();
@@ -137,7 +137,7 @@ pub fn png(figure: &impl Figure) -> Result<Vec<u8>, CliError> {
 ///
 /// # Errors
 /// When drawing fails.
-pub fn svg(figure: &impl Figure) -> Result<String, CliError> {
+pub fn svg(figure: &impl Figure) -> Result<String, Error> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, figure.size()).into_drawing_area();
@@ -152,21 +152,21 @@ pub fn svg(figure: &impl Figure) -> Result<String, CliError> {
 ///
 /// # Errors
 /// When drawing or writing fails; an older file is then untouched.
-pub fn save_png(figure: &impl Figure, folder: &Path, name: &str) -> Result<(), CliError> {
-    write::whole_file(&folder.join(format!("{name}.png")), &png(figure)?)
+pub fn save_png(figure: &impl Figure, folder: &Path, name: &str) -> Result<(), Error> {
+    write_whole(&folder.join(format!("{name}.png")), &png(figure)?)
 }
 
 /// Writes `folder/name.png` and `folder/name.svg`.
 ///
 /// # Errors
 /// When drawing or writing fails; older files are then untouched.
-pub fn save_both(figure: &impl Figure, folder: &Path, name: &str) -> Result<(), CliError> {
+pub fn save_both(figure: &impl Figure, folder: &Path, name: &str) -> Result<(), Error> {
     save_png(figure, folder, name)?;
-    write::whole_file(&folder.join(format!("{name}.svg")), svg(figure)?.as_bytes())
+    write_whole(&folder.join(format!("{name}.svg")), svg(figure)?.as_bytes())
 }
 
-fn failed(error: impl std::fmt::Display) -> CliError {
-    CliError::Failed(format!("cannot draw the figure: {error}"))
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::Failed(format!("cannot draw the figure: {error}"))
 }
 
 /// Mean over blocks of `over × over` pixels; `fine` holds `over·w × over·h` of them.
@@ -189,7 +189,7 @@ fn average(fine: &[u8], w: usize, h: usize, over: usize) -> Vec<u8> {
     out
 }
 
-fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, CliError> {
+fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);

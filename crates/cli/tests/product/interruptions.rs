@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
-use cli::args::Backend;
+use maflow::backend::Backend;
 
 use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
 

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use cli::args::Backend;
-use cli::engine::COMPILED;
+use maflow::backend::Backend;
+use maflow::backend::COMPILED;
 use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use cli::args::Backend;
 use flow_core::Precision;
 use flow_core::Tensor;
 use half::{bf16, f16};
+use maflow::backend::Backend;
 use maflow::tensor_file::TensorFile;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use cli::args::Backend;
 use flow_core::Precision;
 use flow_core::Tensor;
+use maflow::backend::Backend;
 use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
@@ -334,7 +334,7 @@ fn a_batch_of_more_than_the_training_pictures_is_told_of() {
     };
     let (fits, large) = (noted("20", "fits"), noted("21", "large"));
     assert!(!fits.contains("more than once"), "{fits}");
-    for part in ["train.batch = 21 is more than the 20 training pictures", "set train.batch = 20 or less"] {
+    for part in ["train.batch = 21 is more than the 20 training rows", "set train.batch = 20 or less"] {
         assert!(large.contains(part), "{large}");
     }
 }

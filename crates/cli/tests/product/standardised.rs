@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use cli::args::Backend;
+use maflow::backend::Backend;
 use maflow::tensor_file::TensorFile;
 
 use crate::lab::Lab;

@@ -1,0 +1,110 @@
+//! What a study of a lattice model found, as tables for people.
+
+use maflow::numbers::{like_error, short, with_error};
+use maflow::physics::report::{Figure, PhysicsReport, Row, Time};
+use maflow::report::FEW;
+
+use crate::report::finer;
+
+/// Tables for people.
+pub fn text(report: &PhysicsReport) -> String {
+    [weights(report), observables(report), samplers(report)].map(|table| lines(&table)).join("\n\n")
+}
+
+fn figure(figure: &Figure) -> String {
+    with_error(figure.value, figure.standard_error)
+}
+
+fn time(time: &Time) -> String {
+    let bound = if time.lower_bound { "> " } else { "" };
+    format!("{bound}{}", with_error(time.value, time.standard_error))
+}
+
+fn weights(report: &PhysicsReport) -> Vec<Vec<String>> {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let worth = report.ess * report.samples as f64;
+    let few = if worth < FEW { ": too few for weighted figures to be relied on" } else { "" };
+    let mut rows = vec![
+        row("ln Z by importance", figure(&report.log_z)),
+        row("effective sample size", format!("{:.1} %, {worth:.0} samples{few}", 100.0 * report.ess)),
+        row("|∇ ln p + ∇E|² per site", figure(&report.force_mismatch_per_site)),
+    ];
+    if let Some(exact) = report.log_z_exact {
+        rows.insert(1, row("ln Z, exact value", like_error(exact, report.log_z.standard_error)));
+    }
+    let error = short(report.log_z.integration_error.unwrap_or(f64::NAN));
+    let remedy = match report.converged {
+        true => String::new(),
+        false => {
+            format!("; some figure moved by more than a tenth of its standard error: {}", finer(report.adaptive))
+        }
+    };
+    rows.push(row("integration error of ln Z", format!("{error}{remedy}")));
+    rows.push(row("", format!("{} samples, {}", report.samples, report.integrator)));
+    rows
+}
+
+fn observables(report: &PhysicsReport) -> Vec<Vec<String>> {
+    type Cell = fn(&Row) -> Option<String>;
+    let columns: [(&str, Cell); 7] = [
+        ("flow", |row| Some(figure(&row.flow))),
+        ("weighted", |row| Some(figure(&row.weighted))),
+        ("exact", |row| row.exact.map(|exact| like_error(exact, row.weighted.standard_error))),
+        ("cluster Monte Carlo", |row| Some(figure(&row.clusters))),
+        ("Metropolis", |row| row.metropolis.as_ref().map(figure)),
+        ("hybrid in z", |row| row.latent_hybrid.as_ref().map(figure)),
+        ("hybrid in x", |row| row.plain_hybrid.as_ref().map(figure)),
+    ];
+    // A row for each way, for there are more ways than observables.
+    let mut rows = vec![std::iter::once(String::new()).chain(names(report)).collect()];
+    for (name, of) in columns {
+        let cells: Vec<Option<String>> = report.observables.iter().map(of).collect();
+        if cells.iter().any(Option::is_some) {
+            let cells = cells.into_iter().map(Option::unwrap_or_default);
+            rows.push(std::iter::once(name.to_owned()).chain(cells).collect());
+        }
+    }
+    rows
+}
+
+fn names(report: &PhysicsReport) -> impl Iterator<Item = String> {
+    report.observables.iter().map(|row| row.observable.words.to_owned())
+}
+
+fn samplers(report: &PhysicsReport) -> Vec<Vec<String>> {
+    let energy = if report.target == "ising" { "τ of energy" } else { "τ of action" };
+    let head = ["", "acceptance", energy, "τ of |magnetisation|", "chains"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let samplers = [
+        ("Metropolis", report.metropolis),
+        ("hybrid in z", report.latent_hybrid),
+        ("hybrid in x", report.plain_hybrid),
+    ];
+    for (name, sampler) in samplers {
+        let Some(sampler) = sampler else { continue };
+        let mut chains = format!("{} of {} states", sampler.chains, sampler.length);
+        if let (Some(step), Some(steps)) = (sampler.step_size, sampler.leapfrog_steps) {
+            chains += &format!(", {steps} leapfrog steps of {step:.3}");
+        }
+        rows.push(vec![
+            name.to_owned(),
+            format!("{:.1} %", 100.0 * sampler.acceptance),
+            time(&sampler.autocorrelation_energy),
+            time(&sampler.autocorrelation_magnetisation),
+            chains,
+        ]);
+    }
+    rows
+}
+
+/// A table with its columns side by side.
+fn lines(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("  {}", cells.collect::<Vec<_>>().join("   ")).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,67 @@
+//! Samples as pictures: spins, fields, pixels.
+
+use datasets::lattice::sample_spins;
+use flow_core::{Purpose, RngKey};
+use maflow::numbers::fixed;
+use maflow::recipe::{Recipe, TargetKind};
+use maflow::target::SIDE;
+
+use crate::plots::{ColumnGroup, Palette, Tiles};
+
+/// How one sample is laid out: the shape of the lattice or picture, or its 2 coordinates.
+pub fn shape(config: &Recipe) -> Vec<usize> {
+    match &config.target {
+        TargetKind::Mnist(_) => vec![SIDE, SIDE],
+        TargetKind::Ising(ising) => vec![ising.size, ising.size_y.unwrap_or(ising.size)],
+        TargetKind::Phi4(phi4) => vec![phi4.size, phi4.size],
+        TargetKind::Toy(_) => vec![2],
+    }
+}
+
+/// Samples as pictures side by side: spins drawn by `p(s = 1 | x) = σ(2x)`, pixels, or fields; `None` for points of a
+/// plane.
+pub fn tiles(config: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> {
+    let [height, width] = shape(config)[..] else { return None };
+    let pictures = samples.chunks_exact(height * width);
+    let (title, note, palette, pictures) = match &config.target {
+        TargetKind::Toy(_) => return None,
+        TargetKind::Mnist(mnist) => {
+            let pictures = pictures.map(|x| pixels(x, mnist.lambda)).collect();
+            ("Digits drawn from the flow", String::new(), Palette::Grey, pictures)
+        }
+        TargetKind::Ising(ising) => {
+            // The picture's own stream of random numbers, apart from those of the samples themselves.
+            let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX);
+            let pictures = pictures.enumerate().map(|(row, x)| spins(x, key, row as u64)).collect();
+            let temperature = fixed(ising.temperature.value(), 4);
+            let note = format!("{height}×{width} Ising model at T = {temperature}, p(s = 1 | x) = σ(2x)");
+            ("Spins drawn from the flow", note, Palette::Spins, pictures)
+        }
+        TargetKind::Phi4(phi4) => {
+            let reach = samples.iter().fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
+            let field = |x: &[f64]| shades(x, reach);
+            let note =
+                format!("κ = {:?}, λ = {:?}; colours from {:.2} to {:.2}", phi4.kappa, phi4.lambda, -reach, reach);
+            ("Fields drawn from the flow", note, Palette::Viridis, pictures.map(field).collect())
+        }
+    };
+    let groups = vec![ColumnGroup::plain(columns)];
+    Some(Tiles { title: title.to_owned(), note, groups, height, width, pictures, palette })
+}
+
+/// A field as shades from 0 to 1, its zero in the middle.
+pub fn shades(x: &[f64], reach: f64) -> Vec<f32> {
+    x.iter().map(|x| (0.5 + 0.5 * x / reach) as f32).collect()
+}
+
+/// Spins drawn by `p(s = 1 | x) = σ(2x)` from a row of a key, as shades 0 and 1.
+pub fn spins(x: &[f64], key: RngKey, row: u64) -> Vec<f32> {
+    let mut spins = vec![0_i8; x.len()];
+    sample_spins(x, &mut key.row(row), &mut spins);
+    spins.into_iter().map(|spin| if spin > 0 { 1.0 } else { 0.0 }).collect()
+}
+
+/// Logits as shades of grey from 0 to 1.
+pub fn pixels(x: &[f64], lambda: f64) -> Vec<f32> {
+    x.iter().map(|x| ((1.0 / (1.0 + (-x).exp()) - lambda) / (1.0 - 2.0 * lambda)).clamp(0.0, 1.0) as f32).collect()
+}

@@ -1,0 +1,400 @@
+//! The seam to the backends: each is one implementation of [`Engine`]; all work is written once, generic over it.
+
+use std::num::NonZeroUsize;
+
+use backend_ndarray::{
+    Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Quadratic, Real, Ridge, Separable, TwoLayer, TwoLayerSettings,
+};
+use datasets::lattice::{Lattice, LatticeSymmetry};
+use flow_core::{Centres, Group, LatticeRidgeSettings, Potential, Space, TimeBasis};
+
+use crate::error::Error;
+use crate::recipe::{
+    self, Activation, LatticeRidgeTerm, Precision, RidgePotential, RunInfo, SeparableTerm, Term, TimeFamily,
+};
+
+/// Where the numbers are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Pure Rust on the CPU.
+    Ndarray,
+    /// libtorch on the CPU.
+    TchCpu,
+    /// libtorch on an NVIDIA GPU.
+    TchCuda,
+}
+
+impl Backend {
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ndarray => "ndarray",
+            Self::TchCpu => "tch-cpu",
+            Self::TchCuda => "tch-cuda",
+        }
+    }
+
+    /// The device of libtorch that it stands for, where it does.
+    pub fn libtorch_device(self) -> Option<backend_tch::Device> {
+        match self {
+            Self::Ndarray => None,
+            Self::TchCpu => Some(backend_tch::Device::Cpu),
+            Self::TchCuda => Some(backend_tch::Device::Cuda),
+        }
+    }
+}
+
+/// Where the numbers are computed, and by how many threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compute {
+    /// The library.
+    pub backend: Backend,
+    /// Threads.
+    pub threads: NonZeroUsize,
+}
+
+/// ndarray on all cores.
+impl Default for Compute {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { backend: Backend::Ndarray, threads }
+    }
+}
+
+impl Compute {
+    /// What a run remembers of it, without data.
+    pub fn run_info(&self) -> RunInfo {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        RunInfo { version, backend: self.backend, threads: self.threads.get(), data: None }
+    }
+}
+
+/// A backend in one precision: where arrays live, and the potentials it brings.
+pub trait Engine {
+    /// Its arrays.
+    type Space: Space;
+
+    /// Where its arrays live.
+    fn space(&self) -> &Self::Space;
+
+    /// The paper's potential of `dim` numbers for flows of this duration, with its first parameters drawn from `seed`,
+    /// summed over a group where there is one.
+    ///
+    /// # Errors
+    /// When a size is out of range.
+    fn ridge(
+        &self,
+        dim: usize,
+        ridge: &RidgePotential,
+        duration: f64,
+        seed: u64,
+        orbit: Option<Group>,
+    ) -> Result<Box<dyn Potential<Self::Space>>, Error>;
+
+    /// A term of a sum for a target of `dim` numbers or, where it is one, a lattice of this shape.
+    ///
+    /// # Errors
+    /// When a size is out of range.
+    fn term(
+        &self,
+        dim: usize,
+        lattice: Option<(usize, usize)>,
+        term: &Term,
+        duration: f64,
+        seed: u64,
+    ) -> Result<Box<dyn Potential<Self::Space>>, Error>;
+}
+
+/// Pure Rust on the CPU.
+impl<T: Real> Engine for Cpu<T> {
+    type Space = Self;
+
+    fn space(&self) -> &Self {
+        self
+    }
+
+    fn ridge(
+        &self,
+        dim: usize,
+        ridge: &RidgePotential,
+        duration: f64,
+        seed: u64,
+        orbit: Option<Group>,
+    ) -> Result<Box<dyn Potential<Self>>, Error> {
+        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
+            .with_time(time(TimeFamily::Cosine, ridge.time_terms, duration)?);
+        Ok(match orbit {
+            Some(group) => Box::new(free.over_orbit(group)?),
+            None => Box::new(free),
+        })
+    }
+
+    fn term(
+        &self,
+        dim: usize,
+        lattice: Option<(usize, usize)>,
+        term: &Term,
+        duration: f64,
+        seed: u64,
+    ) -> Result<Box<dyn Potential<Self>>, Error> {
+        let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
+        Ok(match term {
+            Term::LatticeQuadratic(term) => {
+                Box::new(LatticeQuadratic::new(self, shape(), time(term.time_family, term.time_terms, duration)?)?)
+            }
+            Term::LatticeRidge(term) => {
+                Box::new(LatticeRidge::new(self, lattice_ridge(term, shape(), duration, seed)?)?)
+            }
+            Term::Quadratic(term) => {
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(Quadratic::new(self.clone(), dim, basis, term.linear)?)
+            }
+            Term::FullQuadratic(term) => {
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(FullQuadratic::new(self.clone(), dim, basis)?)
+            }
+            Term::Separable(term) => {
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(Separable::new(self.clone(), dim, centres(term), activation(term.activation), basis)?)
+            }
+            Term::Ridge(term) => {
+                let ridge = Ridge::new(self.clone(), dim, term.hidden, activation(term.activation), term.bias, seed)?
+                    .with_time(time(term.time_family, term.time_terms, duration)?);
+                let ridge = if term.gains { ridge.with_gains() } else { ridge };
+                sharpened(self, Box::new(ridge), term.sharpness, term.reach)
+            }
+            Term::TwoLayer(term) => {
+                let (hidden, bias, probes) = (term.hidden, term.bias, term.probes);
+                let settings = TwoLayerSettings { hidden, activation: activation(term.activation), bias, probes };
+                let basis = time(term.time_family, term.time_terms, duration)?;
+                Box::new(TwoLayer::new(self.clone(), dim, settings, basis, seed)?)
+            }
+            Term::Convolutional(_) => return Err(Error::NeedsLibtorch(term.kind())),
+        })
+    }
+}
+
+/// Checks that a backend has the terms of a potential.
+///
+/// # Errors
+/// [`Error::NeedsLibtorch`].
+pub fn require_terms(backend: Backend, potential: &recipe::Potential) -> Result<(), Error> {
+    let recipe::Potential::Sum(sum) = potential else { return Ok(()) };
+    match sum.terms.iter().find(|term| matches!(term, Term::Convolutional(_))) {
+        Some(term) if backend.libtorch_device().is_none() => Err(Error::NeedsLibtorch(term.kind())),
+        _ => Ok(()),
+    }
+}
+
+/// The symmetries of a periodic lattice that fix the origin.
+fn point_group((rows, cols): (usize, usize)) -> Result<Group, Error> {
+    let lattice = Lattice::new(rows, cols, datasets::lattice::Boundary::Periodic)?;
+    let elements = LatticeSymmetry::new(lattice).point_group();
+    let signs = vec![1.0; elements.len()];
+    Ok(Group::new(elements, signs)?)
+}
+
+/// Kernels of a periodic lattice in the words of flow-core.
+fn lattice_ridge(
+    term: &LatticeRidgeTerm,
+    shape: (usize, usize),
+    duration: f64,
+    seed: u64,
+) -> Result<LatticeRidgeSettings, Error> {
+    Ok(LatticeRidgeSettings {
+        shape,
+        kernels: term.kernels,
+        activation: activation(term.activation),
+        bias: term.bias,
+        time: time(term.time_family, term.time_terms, duration)?,
+        tied: term.d4.then(|| point_group(shape)).transpose()?,
+        fall_off: term.fall_off,
+        seed,
+    })
+}
+
+/// The centres of a separable term in the words of flow-core.
+fn centres(term: &SeparableTerm) -> Centres {
+    let [from, to] = term.interval;
+    Centres { count: term.centres, from, to, sharpness: term.sharpness }
+}
+
+/// The function f in the words of flow-core.
+fn activation(activation: Activation) -> flow_core::Activation {
+    match activation {
+        Activation::Softplus => flow_core::Activation::Softplus,
+        Activation::LnCosh => flow_core::Activation::LnCosh,
+    }
+}
+
+/// Multiplies weights and biases by the sharpness, biases by the reach too, and divides amplitudes by the square of the
+/// sharpness.
+pub fn sharpened<S: Space>(
+    space: &S,
+    mut ridge: Box<dyn Potential<S>>,
+    sharpness: f64,
+    reach: f64,
+) -> Box<dyn Potential<S>> {
+    for parameter in ridge.parameters_mut() {
+        let factor = match parameter.name.as_str() {
+            "amplitude" => sharpness.powi(-2),
+            "gain" => 1.0,
+            "bias" => sharpness * reach,
+            _ => sharpness,
+        };
+        if factor != 1.0 {
+            space.accumulate(&mut parameter.value, factor, &[]);
+        }
+    }
+    ridge
+}
+
+/// The functions of time of a term.
+fn time(family: TimeFamily, terms: usize, duration: f64) -> Result<TimeBasis, Error> {
+    let family = match family {
+        TimeFamily::Cosine => flow_core::TimeFamily::Cosine,
+        TimeFamily::Polynomial => flow_core::TimeFamily::Polynomial,
+    };
+    Ok(TimeBasis::new(family, terms, duration)?)
+}
+
+/// libtorch, on the CPU or on a GPU.
+#[cfg(maflow_tch)]
+impl Engine for backend_tch::Tch {
+    type Space = Self;
+
+    fn space(&self) -> &Self {
+        self
+    }
+
+    fn ridge(
+        &self,
+        dim: usize,
+        ridge: &RidgePotential,
+        duration: f64,
+        seed: u64,
+        orbit: Option<Group>,
+    ) -> Result<Box<dyn Potential<Self>>, Error> {
+        let free = backend_tch::Ridge::new(*self, dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
+            .with_time(time(TimeFamily::Cosine, ridge.time_terms, duration)?);
+        Ok(match orbit {
+            Some(group) => Box::new(free.over_orbit(group)?),
+            None => Box::new(free),
+        })
+    }
+
+    fn term(
+        &self,
+        dim: usize,
+        lattice: Option<(usize, usize)>,
+        term: &Term,
+        duration: f64,
+        seed: u64,
+    ) -> Result<Box<dyn Potential<Self>>, Error> {
+        use backend_tch::Term as Of;
+        let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
+        let (family, terms) = term.time();
+        let basis = time(family, terms, duration)?;
+        Ok(Box::new(match term {
+            Term::LatticeQuadratic(_) => Of::lattice_quadratic(*self, shape(), basis)?,
+            Term::LatticeRidge(term) => Of::lattice_ridge(*self, &lattice_ridge(term, shape(), duration, seed)?)?,
+            Term::Quadratic(term) => Of::quadratic(*self, dim, basis, term.linear)?,
+            Term::FullQuadratic(_) => Of::full_quadratic(*self, dim, basis)?,
+            Term::Separable(term) => Of::separable(*self, dim, centres(term), activation(term.activation), basis)?,
+            Term::Ridge(term) => {
+                let (hidden, f) = (term.hidden, activation(term.activation));
+                let ridge: Box<dyn Potential<Self>> = if term.gains {
+                    Box::new(Of::gained_ridge(*self, dim, hidden, f, term.bias, basis, seed)?)
+                } else {
+                    Box::new(backend_tch::Ridge::new(*self, dim, hidden, f, term.bias, seed)?.with_time(basis))
+                };
+                return Ok(sharpened(self, ridge, term.sharpness, term.reach));
+            }
+            Term::TwoLayer(term) => {
+                let (f, options) = (activation(term.activation), (term.bias, term.probes));
+                Of::two_layer(*self, dim, term.hidden, f, options, basis, seed)?
+            }
+            Term::Convolutional(term) => {
+                let network = backend_tch::Network {
+                    side: crate::target::SIDE,
+                    channels: term.channels,
+                    hidden: term.hidden,
+                    probes: term.probes,
+                };
+                Of::convolutional(*self, network, basis, seed)?
+            }
+        }))
+    }
+}
+
+/// Something to be done on whichever backend was chosen.
+pub trait Work {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever ends it before it is done.
+    fn run<E: Engine>(self, engine: &E) -> Result<Self::Output, Error>;
+}
+
+/// The backends of this build.
+pub const COMPILED: &[Backend] = match backend_tch::BUILT {
+    true => &[Backend::Ndarray, Backend::TchCpu, Backend::TchCuda],
+    false => &[Backend::Ndarray],
+};
+
+/// Checks that a backend is part of this build.
+///
+/// # Errors
+/// A sentence with the remedy.
+pub fn require(backend: Backend) -> Result<(), Error> {
+    match backend.libtorch_device() {
+        Some(device) if !backend_tch::BUILT => Err(Error::Failed(format!(
+            "there is no backend {device}: {}",
+            backend_tch::Error::NotSetUp { cuda: device == backend_tch::Device::Cuda }
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Does `work` on the backend and in the precision chosen; libtorch is loaded here, where it is asked for.
+///
+/// # Errors
+/// Those of the work; a backend that is not part of this build, or cannot be used on this machine.
+pub fn run<W: Work>(compute: &Compute, precision: Precision, work: W) -> Result<W::Output, Error> {
+    require(compute.backend)?;
+    let threads = compute.threads.get();
+    match (compute.backend.libtorch_device(), precision) {
+        (Some(device), _) => on_libtorch(device, precision, threads, work),
+        (None, Precision::F64) => work.run(&Cpu::<f64>::new(threads)),
+        (None, Precision::F32 | Precision::Tf32) => work.run(&Cpu::<f32>::new(threads)),
+    }
+}
+
+#[cfg(maflow_tch)]
+fn on_libtorch<W: Work>(
+    device: backend_tch::Device,
+    precision: Precision,
+    threads: usize,
+    work: W,
+) -> Result<W::Output, Error> {
+    let options = backend_tch::Options { threads, allow_tf32: precision == Precision::Tf32 };
+    let precision = match precision {
+        Precision::F32 | Precision::Tf32 => flow_core::Precision::F32,
+        Precision::F64 => flow_core::Precision::F64,
+    };
+    work.run(&backend_tch::Tch::new(device, precision, options)?)
+}
+
+#[cfg(not(maflow_tch))]
+fn on_libtorch<W: Work>(
+    device: backend_tch::Device,
+    _precision: Precision,
+    _threads: usize,
+    _work: W,
+) -> Result<W::Output, Error> {
+    Err(backend_tch::load(device).expect_err("this build has no libtorch").into())
+}

@@ -1,0 +1,109 @@
+//! The figures of a trained flow, converged in the integration step.
+
+use flow_core::{Converged, Mean, Space, Weights, converged};
+
+use crate::error::Error;
+use crate::monitor::{Monitor, Task};
+use crate::recipe::Recipe;
+use crate::report::{Figures, Report};
+use crate::target::{FigureRows, Known, Target};
+use crate::trained::Trained;
+
+/// Takes the figures; with the losses that they are made of.
+///
+/// # Errors
+/// More samples than there are, an integration that fails, or an end that the monitor asks for.
+pub fn take<S: Space>(
+    space: &S,
+    config: &Recipe,
+    target: &dyn Target,
+    trained: &Trained<S>,
+    monitor: &dyn Monitor,
+) -> Result<(Report, Converged), Error> {
+    let rows = FigureRows::evaluation(target, config.train.seed, config.evaluate.samples)?;
+    let integrator = trained.integrator(config)?;
+    let flow = trained.flow(space, config, &*integrator);
+    let objective = target.objective::<S>();
+    let batches = |i| if monitor.cancelled() { Err(Error::Cancelled.into()) } else { Ok(rows.batch(i)?) };
+    // A field that is random in time has no limit of small steps: one halving shows by how much figures vary.
+    let random_in_time = trained.potential.random_in_time();
+    let refinements = if random_in_time { 1 } else { config.evaluate.refinements };
+    let task = Task::start(monitor, "evaluating", rows.batches());
+    let found = converged(&flow, &*objective, rows.batches(), batches, refinements as u32, |refinement, batch| {
+        task.update(
+            batch + 1,
+            &if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) },
+        );
+    })?;
+    drop(task);
+    Ok((report(config, target, trained, &rows, &found)?, found))
+}
+
+fn report<S: Space>(
+    config: &Recipe,
+    target: &dyn Target,
+    trained: &Trained<S>,
+    rows: &FigureRows<'_>,
+    found: &Converged,
+) -> Result<Report, Error> {
+    let sites = target.sites() as f64;
+    let method = config.evaluate.method.unwrap_or(config.flow.method);
+    let first_steps = config.evaluate.steps.unwrap_or(trained.flow_steps);
+    let figures = match target.energy() {
+        Some(_) => free_energy(found, target, config.potential.probes().is_none()),
+        None => likelihood(found, target, rows)?,
+    };
+    Ok(Report {
+        objective: target.kind(),
+        checkpoint: trained.file.display().to_string(),
+        samples: found.losses.len(),
+        steps: (!method.is_adaptive()).then(|| first_steps << found.refinements),
+        integrator: found.integrator.clone(),
+        standard_error: found.mean.standard_error / sites,
+        integration_error: found.integration_error / sites,
+        converged: found.is_converged(),
+        random_in_time: trained.potential.random_in_time(),
+        laplacian_probes: config.potential.probes(),
+        sites: target.sites(),
+        figures,
+    })
+}
+
+fn likelihood(found: &Converged, target: &dyn Target, rows: &FigureRows<'_>) -> Result<Figures, Error> {
+    let bits = bits_per_dim(&found.losses, rows, target)?;
+    let entropy = target.known().map(Known::value);
+    Ok(Figures::Nll {
+        nll_nats: found.mean.mean,
+        bits_per_dim: bits.map(|bits| bits.mean),
+        bits_per_dim_error: bits.map(|bits| bits.standard_error),
+        entropy_nats: entropy,
+        kl_nats: entropy.map(|entropy| found.mean.mean - entropy),
+    })
+}
+
+fn free_energy(found: &Converged, target: &dyn Target, exact_laplacian: bool) -> Figures {
+    let sites = target.sites() as f64;
+    let exact = target.known().map(Known::value);
+    let weights = exact_laplacian.then(|| Weights::new(&found.losses));
+    let log_z = weights.as_ref().map(Weights::log_z);
+    Figures::FreeEnergy {
+        free_energy_per_site: found.mean.mean / sites,
+        exact_free_energy_per_site: exact.map(|exact| exact / sites),
+        kl_nats: exact.map(|exact| found.mean.mean - exact),
+        ess: weights.as_ref().map(Weights::ess),
+        log_z_importance: log_z.map(|log_z| log_z.mean),
+        log_z_importance_error: log_z.map(|log_z| log_z.standard_error),
+    }
+}
+
+/// Mean over rows of the bits per number that each takes, with its own Jacobian, where bits mean something.
+fn bits_per_dim(losses: &[f64], rows: &FigureRows<'_>, target: &dyn Target) -> Result<Option<Mean>, Error> {
+    let mut bits = Vec::with_capacity(losses.len());
+    for i in 0..rows.batches() {
+        let (batch, _) = rows.batch(i)?;
+        let losses = &losses[bits.len()..bits.len() + batch.rows.len()];
+        let Some(found) = target.bits_per_dim(&batch.x, losses) else { return Ok(None) };
+        bits.extend(found);
+    }
+    Ok(Some(Mean::of(&bits)))
+}

@@ -1,0 +1,102 @@
+//! The settings of a training in the words of flow-core.
+
+use flow_core::{AdamSettings, FixedStep, FlowModel, NegativeLogLikelihood, Potential, Space, TrainSettings};
+
+use crate::error::Error;
+use crate::recipe::{Gradient, Objective, Optimizer, Recipe, Schedule};
+use crate::target::Target;
+use crate::trained;
+
+/// One training of a run; a run has one or, where it is fine-tuned, two.
+#[derive(Debug)]
+pub struct Phase {
+    /// Its settings; its steps follow those of the one before.
+    pub settings: TrainSettings,
+    /// Whether it learns by flow matching, and not by the target's own objective.
+    pub matching: bool,
+    /// Which gradient of a free energy.
+    pub gradient: Gradient,
+}
+
+/// The trainings of a run, one after the other.
+///
+/// # Errors
+/// A length in epochs for a target without a finite training set.
+pub fn phases(config: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error> {
+    let first = of(config, target)?;
+    let tuned = config.fine_tune.as_ref().filter(|tune| tune.steps > 0).map(|tune| {
+        let settings = TrainSettings {
+            first: first.steps,
+            steps: first.steps + tune.steps as u64,
+            batch: tune.batch,
+            learning_rate: tune.learning_rate,
+            // A fresh optimiser knows no scale of the gradient yet: its first steps are small.
+            schedule: flow_core::Schedule::Cosine { warmup: tune.steps as u64 / 10, end: 0.0 },
+            adam: AdamSettings { weight_decay: 0.0, ..first.adam },
+            clip_norm: tune.clip_norm,
+            average: tune.average,
+            ..first.clone()
+        };
+        Phase { settings, matching: false, gradient: tune.gradient }
+    });
+    let matching = config.train.objective == Objective::FlowMatching;
+    Ok(std::iter::once(Phase { settings: first, matching, gradient: config.train.gradient }).chain(tuned).collect())
+}
+
+/// Settings of the training of a target: epochs become steps, and a data set is validated on after each of them by
+/// default.
+fn of(config: &Recipe, target: &dyn Target) -> Result<TrainSettings, Error> {
+    let train = &config.train;
+    let validate_every = match (train.validate_every, target.steps_per_epoch(train.batch)) {
+        (0, Some(epoch)) => epoch,
+        (steps, _) => steps as u64,
+    };
+    Ok(TrainSettings { validate_every, ..with_steps(config, target.training_steps(train)?) })
+}
+
+/// The flow of a configuration as training has it, with a likelihood for its objective until another is set.
+///
+/// # Errors
+/// Settings that a method cannot have.
+pub fn model<S: Space>(space: &S, config: &Recipe, potential: Box<dyn Potential<S>>) -> Result<FlowModel<S>, Error> {
+    let flow = &config.flow;
+    let integrator = FixedStep::new(trained::tableau(flow.method), flow.steps)?;
+    let objective = Box::new(NegativeLogLikelihood::default());
+    let mut model = FlowModel::new(space.clone(), potential, Box::new(integrator), objective);
+    (model.duration, model.coordinates) = (flow.time, trained::coordinates(flow.coordinates));
+    model.memory = trained::memory(flow.memory);
+    Ok(model)
+}
+
+/// Settings of a training of so many steps, whatever the data, without validation.
+pub fn with_steps(config: &Recipe, steps: u64) -> TrainSettings {
+    let (train, flow) = (&config.train, &config.flow);
+    TrainSettings {
+        first: 0,
+        steps,
+        batch: train.batch,
+        learning_rate: train.learning_rate,
+        schedule: match &train.schedule {
+            Schedule::Constant => flow_core::Schedule::Constant,
+            Schedule::Cosine(cosine) => {
+                flow_core::Schedule::Cosine { warmup: cosine.warmup as u64, end: cosine.final_fraction }
+            }
+        },
+        adam: AdamSettings {
+            betas: (train.betas[0], train.betas[1]),
+            weight_decay: train.weight_decay,
+            decoupled: train.optimizer == Optimizer::Adamw,
+            ..AdamSettings::default()
+        },
+        clip_norm: train.clip_norm,
+        average: train.average,
+        seed: train.seed,
+        blocks: train.blocks,
+        max_level: train.max_flow_steps.max(flow.steps) as u64,
+        watch_every: train.watch_every as u64,
+        watch_tolerance: train.watch_tolerance,
+        validate_every: 0,
+        checkpoint_every: train.checkpoint_every as u64,
+        max_rollbacks: u32::try_from(train.max_rollbacks).unwrap_or(u32::MAX),
+    }
+}

@@ -1,0 +1,142 @@
+//! Markov chains made of the flow, and plain hybrid Monte Carlo to compare them with.
+
+use datasets::lattice::AutocorrelationTime;
+use flow_core::{Direction, Energies, Energy, Flow, Hmc, IndependenceMetropolis, Purpose, RngKey, Space, cut};
+
+use super::report::{Sampler, Time};
+use crate::error::Error;
+use crate::monitor::{Monitor, Task};
+use crate::target::{LatticeModel, Measured};
+
+/// Chains of a hybrid Monte Carlo.
+const CHAINS: usize = 32;
+/// Fewest samples of a chain of the independence Metropolis algorithm, and the most chains.
+const WALK: (usize, usize) = (250, 32);
+/// Mean acceptance that step sizes are tuned to.
+const ACCEPTANCE: f64 = 0.8;
+/// Step size that the tuning begins with.
+const FIRST_STEP: f64 = 0.2;
+
+/// Chains as they were measured, and what is told of them.
+pub struct Walked {
+    /// The measured part of every chain.
+    pub chains: Vec<Measured>,
+    /// Figures.
+    pub sampler: Sampler,
+}
+
+fn walked(chains: Vec<Measured>, acceptance: f64, hybrid: Option<(f64, usize)>) -> Walked {
+    let time = |of: fn(&Measured) -> &[f64]| {
+        let series: Vec<&[f64]> = chains.iter().map(of).collect();
+        let found = AutocorrelationTime::from_chains(&series);
+        Time::new(found.tau, found.standard_error, series[0].len())
+    };
+    let sampler = Sampler {
+        chains: chains.len(),
+        length: chains[0].energy.len(),
+        acceptance,
+        step_size: hybrid.map(|(step, _)| step),
+        leapfrog_steps: hybrid.map(|(_, steps)| steps),
+        autocorrelation_energy: time(|m| &m.energy),
+        autocorrelation_magnetisation: time(|m| &m.magnetisation),
+    };
+    Walked { chains, sampler }
+}
+
+/// Independence Metropolis over samples that were drawn already; the first tenth of every chain is left out.
+/// `None` where they are too few for a chain.
+pub fn independence(losses: &[f64], measured: &Measured, seed: u64) -> Option<Walked> {
+    let chains = (losses.len() / WALK.0).min(WALK.1);
+    if chains == 0 {
+        return None;
+    }
+    let walk = IndependenceMetropolis::walk(losses, chains, RngKey::new(seed, Purpose::Chain, u64::MAX));
+    let of_chain = |chain: &Vec<usize>| {
+        let pick = |of: &[f64]| chain[chain.len() / 10..].iter().map(|i| of[*i]).collect();
+        Measured { energy: pick(&measured.energy), magnetisation: pick(&measured.magnetisation) }
+    };
+    Some(walked(walk.chains.iter().map(of_chain).collect(), walk.acceptance, None))
+}
+
+/// Where a hybrid Monte Carlo walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coordinates {
+    /// The base density's, on the energy `E(x(z)) − ln |dx/dz|`.
+    Latent,
+    /// The target's own.
+    Plain,
+}
+
+/// Hybrid Monte Carlo of 32 chains from samples of the flow; a quarter of `length` more trajectories tune the step
+/// size.
+///
+/// # Errors
+/// An integration that fails.
+pub fn hybrid<S: Space>(
+    flow: &Flow<'_, S>,
+    (model, energy): (&dyn LatticeModel, &dyn Energy),
+    coordinates: Coordinates,
+    seed: u64,
+    length: usize,
+    leapfrog: usize,
+    monitor: &dyn Monitor,
+) -> Result<Walked, Error> {
+    let (n, latent) = (model.sites(), coordinates == Coordinates::Latent);
+    let key = RngKey::new(seed, Purpose::Chain, u64::MAX - 1);
+    let forward = |z: &[f64]| flow.transport(z, flow.span(Direction::Forward), key).map(|end| end.x);
+    let base = key.normals(0..CHAINS, n);
+    let start = if latent { base } else { forward(&base)? };
+    let mut energies: Box<Energies<'_>> = if latent {
+        Box::new(|z, first| flow.latent_energy(energy, z, key.rows_from(first)))
+    } else {
+        Box::new(|x, _| plain(flow.space, energy, x))
+    };
+    let warm_up = (length / 4).max(20);
+    let run = Hmc {
+        dim: n,
+        leapfrog,
+        warm_up,
+        length,
+        acceptance: ACCEPTANCE,
+        step: FIRST_STEP,
+        seed,
+        stream: u32::from(latent),
+    };
+    let name = if latent { "hybrid Monte Carlo in z" } else { "hybrid Monte Carlo in x" };
+    let task = Task::start(monitor, name, (warm_up + length) as u64);
+    let (mut chains, mut seen) = (vec![Measured::default(); CHAINS], 0);
+    let mut visit = |points: &[f64]| -> Result<(), flow_core::Error> {
+        let spins = RngKey::new(seed, Purpose::Spins, (1 + u64::from(latent)) << 32 | seen);
+        let measured = if latent { model.measure(&forward(points)?, spins) } else { model.measure(points, spins) };
+        seen += 1;
+        for (chain, (e, m)) in chains.iter_mut().zip(measured.energy.into_iter().zip(measured.magnetisation)) {
+            chain.energy.push(e);
+            chain.magnetisation.push(m);
+        }
+        Ok(())
+    };
+    let mut progress = |done: usize| task.update(done as u64, if done <= warm_up { "tuning the step" } else { "" });
+    let report = run.run(&mut *energies, start, &mut visit, &mut progress);
+    drop(task);
+    let report = report?;
+    Ok(walked(chains, report.acceptance, Some((report.step, leapfrog))))
+}
+
+/// Energies and gradients of the target itself.
+fn plain<S: Space>(space: &S, energy: &dyn Energy, x: &[f64]) -> Result<(Vec<f64>, Vec<f64>), flow_core::Error> {
+    let n = energy.dim();
+    let rows = x.len() / n;
+    let blocks = if energy.concurrent() { space.blocks(rows) } else { 1 };
+    let found = space.map_blocks(cut(rows, blocks), |rows| {
+        let (mut energies, mut gradient) = (vec![0.0; rows.len()], vec![0.0; rows.len() * n]);
+        let points = &x[rows.start * n..rows.end * n];
+        energy.energies_and_gradients(points, &[], &mut energies, &mut gradient).map(|()| (energies, gradient))
+    });
+    let (mut energies, mut gradient) = (Vec::new(), Vec::new());
+    for block in found {
+        let (of_rows, of_x) = block?;
+        energies.extend(of_rows);
+        gradient.extend(of_x);
+    }
+    Ok((energies, gradient))
+}

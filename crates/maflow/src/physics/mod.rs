@@ -1,0 +1,105 @@
+//! The flow's use in physics: importance weights, observables, and Markov chains made of the flow.
+
+mod chains;
+pub mod report;
+mod samples;
+
+use flow_core::Space;
+
+use crate::error::Error;
+use crate::monitor::Monitor;
+use crate::recipe::{Potential, Recipe};
+use crate::target::{LatticeModel, Observable, Target};
+use crate::trained::Trained;
+use chains::{Coordinates, Walked};
+use report::{Figure, PhysicsReport, Row};
+
+/// How much is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amounts {
+    /// Samples of the flow.
+    pub samples: usize,
+    /// States of each chain of the hybrid Monte Carlo; 0: none.
+    pub chain: usize,
+    /// Leapfrog steps of a trajectory.
+    pub leapfrog: usize,
+}
+
+/// Sites in all configurations of cluster Monte Carlo.
+const CLUSTER_SITES: usize = 1 << 22;
+
+/// The lattice model of a target.
+///
+/// # Errors
+/// [`Error::NoLatticeModel`] for a target that is none.
+pub fn lattice_model<'a>(target: &'a dyn Target, recipe: &Recipe) -> Result<&'a dyn LatticeModel, Error> {
+    target.lattice_model().ok_or(Error::NoLatticeModel(recipe.target.words()))
+}
+
+/// What the flow of a lattice model says of that model, and how good it is as a sampler.
+///
+/// # Errors
+/// A target that is no lattice model, a potential whose ln p is an estimate, which importance weights cannot be made
+/// of, or an integration that fails.
+pub fn study<S: Space>(
+    space: &S,
+    config: &Recipe,
+    model: &dyn LatticeModel,
+    trained: &Trained<S>,
+    amounts: Amounts,
+    monitor: &dyn Monitor,
+) -> Result<PhysicsReport, Error> {
+    if let Potential::Sum(sum) = &config.potential
+        && let Some(term) = sum.terms.iter().position(|term| term.probes().is_some())
+    {
+        return Err(Error::EstimatedLaplacian { term });
+    }
+    let energy = model.energy().ok_or(Error::NoLatticeModel("without an energy"))?;
+    let of = (model, &*energy);
+    let seed = config.train.seed;
+    let integrator = trained.integrator(config)?;
+    let flow = trained.flow(space, config, &*integrator);
+    // A field that is random in time has no limit of small steps: one halving shows by how much figures vary.
+    let refinements = if trained.potential.random_in_time() { 1 } else { config.evaluate.refinements };
+    let drawn = samples::draw(&flow, of, seed, amounts.samples, refinements as u32, monitor)?;
+    let flow = flow.with_integrator(&*drawn.integrator);
+    let metropolis = chains::independence(&drawn.losses, &drawn.measured, seed);
+    let hybrid = |coordinates| match amounts.chain {
+        0 => Ok(None),
+        length => chains::hybrid(&flow, of, coordinates, seed, length, amounts.leapfrog, monitor).map(Some),
+    };
+    let latent = hybrid(Coordinates::Latent)?;
+    let plain = hybrid(Coordinates::Plain)?;
+    // At least 2¹⁰ configurations and at most 2¹⁴.
+    let clusters = model.clusters(seed, (CLUSTER_SITES / model.sites()).clamp(1 << 10, 1 << 14), monitor)?;
+    let row = |(i, observable): (usize, Observable)| {
+        let of =
+            |walked: &Option<Walked>| walked.as_ref().map(|walked| Figure::plain(observable.of_chains(&walked.chains)));
+        Row {
+            observable,
+            flow: drawn.flow[i],
+            weighted: drawn.weighted[i],
+            exact: model.exact(observable),
+            clusters: Figure::plain(clusters[i]),
+            metropolis: of(&metropolis),
+            latent_hybrid: of(&latent),
+            plain_hybrid: of(&plain),
+        }
+    };
+    Ok(PhysicsReport {
+        target: model.name(),
+        sites: model.sites(),
+        samples: amounts.samples,
+        integrator: drawn.integrator.describe(),
+        adaptive: config.evaluate.method.is_some_and(|method| method.is_adaptive()),
+        converged: drawn.converged,
+        log_z: drawn.log_z,
+        log_z_exact: model.known().map(|known| -known.value()),
+        ess: drawn.ess,
+        force_mismatch_per_site: drawn.force,
+        observables: model.observables().into_iter().enumerate().map(row).collect(),
+        metropolis: metropolis.map(|walked| walked.sampler),
+        latent_hybrid: latent.map(|walked| walked.sampler),
+        plain_hybrid: plain.map(|walked| walked.sampler),
+    })
+}

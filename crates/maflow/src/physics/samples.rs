@@ -1,0 +1,152 @@
+//! Samples of the flow with their weights, at ever finer steps until the figures stand still.
+
+use flow_core::{
+    Direction, Energy, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density,
+};
+
+use super::report::Figure;
+use crate::error::Error;
+use crate::monitor::{Monitor, Task};
+use crate::target::FIGURE_ROWS;
+use crate::target::{LatticeModel, Measured};
+
+/// Samples that the force mismatch is averaged over.
+const FORCES: usize = 1000;
+
+/// Samples at the finest step that was needed.
+pub struct Drawn<S: Space> {
+    /// `ln p + E` of every sample.
+    pub losses: Vec<f64>,
+    /// What was measured of it.
+    pub measured: Measured,
+    /// The finest integrator.
+    pub integrator: Box<dyn Integrator<S>>,
+    /// Whether no figure changed by more than a tenth of its standard error at the last halving of the step.
+    pub converged: bool,
+    /// `ln Z` by importance.
+    pub log_z: Figure,
+    /// Effective sample size as a fraction.
+    pub ess: f64,
+    /// Averages over the flow, in the order of [`LatticeModel::observables`].
+    pub flow: [Figure; 3],
+    /// The same under the weights.
+    pub weighted: [Figure; 3],
+    /// `‖∇ ln p + ∇E‖²` per site.
+    pub force: Figure,
+}
+
+/// Draws `count` samples with steps of the flow's integrator and finer ones, halved at most so many times.
+///
+/// # Errors
+/// An integration that fails.
+pub fn draw<S: Space>(
+    flow: &Flow<'_, S>,
+    of: (&dyn LatticeModel, &dyn Energy),
+    seed: u64,
+    count: usize,
+    most_refinements: u32,
+    monitor: &dyn Monitor,
+) -> Result<Drawn<S>, Error> {
+    let mut coarse = at(flow, of, seed, count, 0, monitor)?;
+    let mut integrators = vec![flow.integrator.refined()];
+    let mut fine = at(&flow.with_integrator(&*integrators[0]), of, seed, count, 1, monitor)?;
+    while !fine.near(&coarse) && (integrators.len() as u32) < most_refinements {
+        let integrator = integrators[integrators.len() - 1].refined();
+        coarse = fine;
+        fine = at(&flow.with_integrator(&*integrator), of, seed, count, integrators.len() as u32 + 1, monitor)?;
+        integrators.push(integrator);
+    }
+    let integrator = integrators.pop().expect("one refinement was made at least");
+    let before = integrators.last().map_or(flow.integrator, |integrator| &**integrator);
+    let converged = fine.near(&coarse);
+    let figure = |fine: Mean, coarse: Mean| Figure::new(fine, (fine.mean - coarse.mean).abs());
+    let figures = |fine: [Mean; 3], coarse: [Mean; 3]| std::array::from_fn(|i| figure(fine[i], coarse[i]));
+    let [fine_force, coarse_force] =
+        [&*integrator, before].map(|with| force(&flow.with_integrator(with), of.1, seed, count.min(FORCES)));
+    Ok(Drawn {
+        log_z: figure(fine.log_z, coarse.log_z),
+        ess: fine.ess,
+        flow: figures(fine.flow, coarse.flow),
+        weighted: figures(fine.weighted, coarse.weighted),
+        force: figure(fine_force?, coarse_force?),
+        losses: fine.losses,
+        measured: fine.measured,
+        integrator,
+        converged,
+    })
+}
+
+/// Samples at one step size.
+struct Samples {
+    losses: Vec<f64>,
+    measured: Measured,
+    log_z: Mean,
+    ess: f64,
+    flow: [Mean; 3],
+    weighted: [Mean; 3],
+}
+
+impl Samples {
+    fn figures(&self) -> impl Iterator<Item = Mean> {
+        [Mean::of(&self.losses), self.log_z].into_iter().chain(self.flow).chain(self.weighted)
+    }
+
+    /// Whether no figure differs from that of a coarser step by more than a tenth of its standard error.
+    fn near(&self, coarse: &Self) -> bool {
+        self.figures().zip(coarse.figures()).all(|(a, b)| (a.mean - b.mean).abs() <= 0.1 * a.standard_error)
+    }
+}
+
+fn at<S: Space>(
+    flow: &Flow<'_, S>,
+    (model, energy): (&dyn LatticeModel, &dyn Energy),
+    seed: u64,
+    count: usize,
+    refinement: u32,
+    monitor: &dyn Monitor,
+) -> Result<Samples, Error> {
+    let batches = count.div_ceil(FIGURE_ROWS) as u64;
+    let task = Task::start(monitor, "drawing samples", batches);
+    let message = if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) };
+    let (mut losses, mut measured) = (Vec::with_capacity(count), Measured::default());
+    for i in 0..batches {
+        if monitor.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let (base, key) = base(seed, i, count, model.sites());
+        let end = flow.transport(&base, flow.span(Direction::Forward), key)?;
+        let rows = base.chunks_exact(model.sites()).zip(end.x.chunks_exact(model.sites())).zip(&end.log_density);
+        let mut gradient = vec![0.0; model.sites()];
+        for ((z, x), change) in rows {
+            let energy = energy.energy_and_gradient(x, &[], &mut gradient)?;
+            losses.push(standard_normal_log_density(z) + change + energy);
+        }
+        measured.extend(model.measure(&end.x, RngKey::new(seed, Purpose::Spins, i)));
+        task.update(i + 1, &message);
+    }
+    let (weights, equal) = (Weights::new(&losses), Weights::equal(losses.len()));
+    let figures = |weights: &Weights| model.observables().map(|observable| observable.weighted(weights, &measured));
+    let (flow, weighted) = (figures(&equal), figures(&weights));
+    Ok(Samples { log_z: weights.log_z(), ess: weights.ess(), flow, weighted, losses, measured })
+}
+
+/// Batch `i` of the base density: the same rows that `maflow evaluate` takes.
+fn base(seed: u64, i: u64, count: usize, sites: usize) -> (Vec<f64>, RngKey) {
+    let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
+    let key = RngKey::new(seed, Purpose::Evaluate, i);
+    (key.normals(0..rows, sites), key)
+}
+
+/// `‖∇ ln p + ∇E‖²` per site at the first samples.
+fn force<S: Space>(flow: &Flow<'_, S>, energy: &dyn Energy, seed: u64, count: usize) -> Result<Mean, Error> {
+    let n = energy.dim();
+    let (base, key) = base(seed, 0, count, n);
+    let scored = flow.scored_samples(&base, key)?;
+    let mut gradient = vec![0.0; n];
+    let mut squares = Vec::with_capacity(count);
+    for (x, score) in scored.x.chunks_exact(n).zip(scored.score.chunks_exact(n)) {
+        energy.energy_and_gradient(x, &[], &mut gradient)?;
+        squares.push(score.iter().zip(&gradient).map(|(s, g)| (s + g).powi(2)).sum::<f64>() / n as f64);
+    }
+    Ok(Mean::of(&squares))
+}

@@ -1,0 +1,363 @@
+//! The keys of a recipe with their defaults: target, potential, flow, training, evaluation.
+
+mod potential;
+mod target;
+
+use serde::{Deserialize, Serialize};
+
+pub use potential::*;
+pub use target::*;
+
+/// A whole recipe, and the `config.toml` of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recipe {
+    /// Name of the recipe; names the run directory too.
+    pub name: String,
+    /// One line for `maflow recipes`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What made this file; only in the `config.toml` of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunInfo>,
+    /// The density to be fitted.
+    pub target: TargetKind,
+    /// The scalar potential whose gradient is the velocity.
+    pub potential: Potential,
+    /// How the ordinary differential equation is solved in training.
+    pub flow: Flow,
+    /// How the parameters are found.
+    pub train: Train,
+    /// A second, shorter training that goes on from the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fine_tune: Option<FineTune>,
+    /// How the figures of the finished run are taken.
+    pub evaluate: Evaluate,
+}
+
+/// What made a run: written into its `config.toml`, ignored when that file is used as a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunInfo {
+    /// Version of maflow.
+    pub version: String,
+    /// Backend the run was made with.
+    pub backend: crate::backend::Backend,
+    /// Threads it was made with.
+    pub threads: usize,
+    /// SHA-256 of the data it is trained on, where they come from files; runs of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+}
+
+/// How `dx/dt = ∇φ` is solved in training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Final time T.
+    pub time: f64,
+    /// Steps of the method; the integration-error watch may raise them.
+    pub steps: usize,
+    /// Explicit Runge-Kutta method of fixed step.
+    #[serde(default)]
+    pub method: Method,
+    /// What the adjoint keeps.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Coordinates the equation is solved in.
+    #[serde(default)]
+    pub coordinates: Coordinates,
+}
+
+/// Explicit Runge-Kutta methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// First order.
+    Euler,
+    /// Second order.
+    Midpoint,
+    /// Second order.
+    Heun,
+    /// Third order, Ralston's.
+    Ralston3,
+    /// Fourth order, the classical one.
+    #[default]
+    Rk4,
+    /// Fourth order, the 3/8 rule.
+    Rk38,
+    /// Tsitouras 5(4), adaptive; evaluation and sampling only.
+    Tsit5,
+    /// Dormand-Prince 5(4), adaptive; evaluation and sampling only.
+    Dopri5,
+}
+
+impl Method {
+    /// Whether the step is chosen by error control.
+    pub fn is_adaptive(self) -> bool {
+        matches!(self, Self::Tsit5 | Self::Dopri5)
+    }
+}
+
+/// What the adjoint keeps of the way forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Memory {
+    /// Every stage: fastest.
+    #[default]
+    Stages,
+    /// The start of every step; stages are computed again.
+    Recompute,
+}
+
+/// Coordinates the equation is solved in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coordinates {
+    /// The cheaper of the two.
+    #[default]
+    Auto,
+    /// Those of the data.
+    X,
+    /// `a = Wx + b`, of the hidden layer.
+    Feature,
+}
+
+/// How the parameters are found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// What is minimised.
+    pub objective: Objective,
+    /// Rows of a batch.
+    pub batch: usize,
+    /// Passes over the training data; give this or `steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Optimiser steps; give this or `epochs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Step size of the optimiser.
+    #[serde(default = "Train::default_learning_rate")]
+    pub learning_rate: f64,
+    /// How the learning rate changes.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// Adam: added to the gradient as L2 decay (PyTorch's `Adam`); AdamW: decoupled.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Decay rates of the two moments.
+    #[serde(default = "Train::default_betas")]
+    pub betas: [f64; 2],
+    /// Largest global norm of the gradient; longer ones are scaled to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Blocks of rows that every batch is cut into, which are worked on at once; the backend's own rule when left out.
+    /// On ndarray the bits of a training depend on this number, and on no number of threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<usize>,
+    /// Decay of the moving average of the parameters that figures are taken with, e.g. 0.999; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
+    /// Which gradient of the free energy: `"total"`, or `"path"` through the samples alone, with less noise near the
+    /// target and two to three times the work.
+    #[serde(default)]
+    pub gradient: Gradient,
+    /// Weight of the transport cost `∫ ½‖∇φ‖² dt` in the loss.
+    #[serde(default)]
+    pub transport_cost: f64,
+    /// Flow matching: times in a batch, drawn stratified.
+    #[serde(default = "Train::default_times")]
+    pub times: usize,
+    /// Flow matching: times are drawn with a density proportional to `1/(1 + focus − t/T)`, the more of them near the
+    /// data the smaller it is; uniformly when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focus: Option<f64>,
+    /// Flow matching to a lattice model: configurations sampled once, by cluster Monte Carlo, to train on.
+    #[serde(default = "Train::default_pool")]
+    pub pool: usize,
+    /// Floating-point precision.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Seed of every random number.
+    #[serde(default)]
+    pub seed: u64,
+    /// Steps between checkpoints.
+    #[serde(default = "Train::default_checkpoint_every")]
+    pub checkpoint_every: usize,
+    /// Checkpoints kept, besides the best on validation.
+    #[serde(default = "Train::default_keep")]
+    pub keep: usize,
+    /// Steps between validations; 0 for one at the end of each epoch (or none without epochs).
+    #[serde(default)]
+    pub validate_every: usize,
+    /// Rows of a validation; all that there are, or 2000 where there is no end of them, when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_samples: Option<usize>,
+    /// Steps between two looks at the integration error; 0 for never.
+    #[serde(default = "Train::default_watch_every")]
+    pub watch_every: usize,
+    /// Integration error in nats above which the flow gets more steps.
+    #[serde(default = "Train::default_watch_tolerance")]
+    pub watch_tolerance: f64,
+    /// Most integration steps that the watch may ask for.
+    #[serde(default = "Train::default_max_flow_steps")]
+    pub max_flow_steps: usize,
+    /// Returns to the last good state, after a loss or gradient that is not finite, before giving up.
+    #[serde(default = "Train::default_max_rollbacks")]
+    pub max_rollbacks: usize,
+}
+
+impl Train {
+    fn default_learning_rate() -> f64 {
+        1e-3
+    }
+    fn default_times() -> usize {
+        16
+    }
+    fn default_pool() -> usize {
+        1 << 16
+    }
+    fn default_betas() -> [f64; 2] {
+        [0.9, 0.999]
+    }
+    fn default_checkpoint_every() -> usize {
+        100
+    }
+    fn default_keep() -> usize {
+        3
+    }
+    fn default_watch_every() -> usize {
+        100
+    }
+    fn default_watch_tolerance() -> f64 {
+        0.1
+    }
+    fn default_max_flow_steps() -> usize {
+        1000
+    }
+    fn default_max_rollbacks() -> usize {
+        10
+    }
+}
+
+/// A training that goes on from the first, by the target's own objective: likelihood of data, free energy of an energy.
+/// Its learning rate rises for a tenth of the steps and falls to zero like half a cosine; what it doesn't name is as in
+/// `train`, without weight decay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FineTune {
+    /// Optimiser steps; 0 leaves it out.
+    pub steps: usize,
+    /// Rows of a batch.
+    pub batch: usize,
+    /// Step size of the optimiser at the start.
+    #[serde(default = "Train::default_learning_rate")]
+    pub learning_rate: f64,
+    /// Largest global norm of the gradient; longer ones are scaled to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Decay of the moving average of the parameters; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
+    /// Which gradient of the free energy, as in `train`.
+    #[serde(default)]
+    pub gradient: Gradient,
+}
+
+/// An estimate of the free energy's gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gradient {
+    /// That of the samples' mean loss.
+    #[default]
+    Total,
+    /// Through the path of the samples alone.
+    Path,
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// Negative log-likelihood of data (equation 6 of the paper).
+    Nll,
+    /// Variational free energy of an energy function (equation 7).
+    FreeEnergy,
+    /// Regression on the velocity of a path from the base to samples of the target, without integration.
+    FlowMatching,
+}
+
+/// How the learning rate changes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// A linear rise, then half a cosine down.
+    Cosine(CosineSchedule),
+}
+
+/// Warm-up and cosine decay.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CosineSchedule {
+    /// Steps of the linear rise.
+    pub warmup: usize,
+    /// Learning rate at the end, as a fraction of the largest.
+    pub final_fraction: f64,
+}
+
+/// The optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// Weight decay added to the gradient.
+    #[default]
+    Adam,
+    /// Decoupled weight decay.
+    Adamw,
+}
+
+/// Floating-point precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Single
+    #[default]
+    F32,
+    /// Double
+    F64,
+    /// Single, with matrix products rounded to the 10 bits of TF32: for NVIDIA GPUs (tch-cuda) only
+    Tf32,
+}
+
+/// How figures are taken and samples drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evaluate {
+    /// Samples drawn, or data points used; the whole test set or 10,000 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    /// Integration steps to start from; those at the end of training when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Method; `flow.method` when left out. May be adaptive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Relative tolerance of an adaptive method.
+    pub rtol: f64,
+    /// Absolute tolerance of an adaptive method.
+    pub atol: f64,
+    /// Halvings of the step at most, until the figure stands still.
+    pub refinements: usize,
+}
+
+impl Default for Evaluate {
+    fn default() -> Self {
+        Self { samples: None, steps: None, method: None, rtol: 1e-5, atol: 1e-5, refinements: 3 }
+    }
+}

@@ -1,0 +1,273 @@
+//! The keys of `[target]`.
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// The density to be fitted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum TargetKind {
+    /// Handwritten digits in logit space; dimension 784.
+    Mnist(MnistTarget),
+    /// The continuous formulation of the Ising model; dimension `size * size_y`.
+    Ising(IsingTarget),
+    /// A density or an energy in the plane; dimension 2.
+    Toy(ToyTarget),
+    /// The lattice field theory φ⁴ in its (κ, λ) form; dimension `size²`.
+    Phi4(Phi4Target),
+}
+
+impl TargetKind {
+    /// What it is, in words for a sentence.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::Mnist(_) => "mnist",
+            Self::Ising(_) => "an Ising model",
+            Self::Toy(_) => "a density in the plane",
+            Self::Phi4(_) => "a φ⁴ theory",
+        }
+    }
+
+    /// Whether it is a lattice model.
+    pub fn is_lattice(&self) -> bool {
+        matches!(self, Self::Ising(_) | Self::Phi4(_))
+    }
+
+    /// Whether it is read from files.
+    pub fn has_files(&self) -> bool {
+        matches!(self, Self::Mnist(_))
+    }
+
+    /// How its data are brought to zero mean and unit scale.
+    pub fn standardise(&self) -> Standardise {
+        match self {
+            Self::Mnist(mnist) => mnist.standardise,
+            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) => Standardise::None,
+        }
+    }
+}
+
+/// MNIST: `x = logit(λ + (1 − 2λ)(k + u)/256)`; of the training file, 50,000 pictures train and 10,000 validate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MnistTarget {
+    /// Distance λ kept from 0 and 1 before the logit.
+    pub lambda: f64,
+    /// Seed of the split into training and validation.
+    pub split_seed: u64,
+    /// What the files must hold.
+    pub content: DataContent,
+    /// The affine map that logits go through on their way into the flow; figures and samples are those of the logits
+    /// all the same.
+    pub standardise: Standardise,
+}
+
+impl Default for MnistTarget {
+    fn default() -> Self {
+        Self { lambda: 1e-6, split_seed: 0, content: DataContent::Published, standardise: Standardise::None }
+    }
+}
+
+/// How data are brought to zero mean and unit scale, by the moments of the training pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standardise {
+    /// They are not.
+    #[default]
+    None,
+    /// One mean and one scale for all coordinates.
+    Scale,
+    /// A mean and a scale for each coordinate.
+    PerCoordinate,
+    /// The full covariance: `y = Σ^(-1/2) (x − mean)`, the optimal transport between the Gaussians.
+    Gaussian,
+}
+
+impl Standardise {
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Scale => "scale",
+            Self::PerCoordinate => "per-coordinate",
+            Self::Gaussian => "gaussian",
+        }
+    }
+}
+
+/// What the files of a data set must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataContent {
+    /// The published data, checked by hash.
+    #[default]
+    Published,
+    /// Any files of the same form (a part of MNIST, Fashion-MNIST); figures are then not comparable with published
+    /// ones.
+    Any,
+}
+
+/// Ising model with unit couplings on a square lattice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IsingTarget {
+    /// Sites in one direction.
+    pub size: usize,
+    /// Sites in the other direction; the same when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_y: Option<usize>,
+    /// `"critical"` (2/ln(1+√2)) or a number.
+    #[serde(default)]
+    pub temperature: Temperature,
+    /// Boundary of the lattice.
+    #[serde(default)]
+    pub boundary: Boundary,
+    /// Coordinates that the flow works in; figures are those of x either way.
+    #[serde(default)]
+    pub coordinates: TargetCoordinates,
+}
+
+/// Coordinates of a lattice model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetCoordinates {
+    /// x, the model's own.
+    #[default]
+    X,
+    /// `y = K^(-1/2) x`, what flow matching needs. Of the continuous Ising model K is the coupling matrix, and y is
+    /// spins times `K^(1/2)` plus standard normal noise; of the φ⁴ theory it is the covariance of the Gaussian of least
+    /// free energy.
+    Whitened,
+}
+
+impl IsingTarget {
+    /// Number of sites.
+    pub fn sites(&self) -> usize {
+        self.size * self.size_y.unwrap_or(self.size)
+    }
+}
+
+/// A temperature in units of the coupling.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Temperature {
+    /// `2/ln(1+√2)`, where the infinite lattice has its phase transition.
+    #[default]
+    Critical,
+    /// Any other.
+    Value(f64),
+}
+
+impl Temperature {
+    /// The number.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Critical => 2.0 / std::f64::consts::SQRT_2.ln_1p(),
+            Self::Value(t) => t,
+        }
+    }
+}
+
+impl Serialize for Temperature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Critical => serializer.serialize_str("critical"),
+            Self::Value(t) => serializer.serialize_f64(*t),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Temperature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrCritical;
+        impl Visitor<'_> for NumberOrCritical {
+            type Value = Temperature;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("\"critical\" or a number")
+            }
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Temperature, E> {
+                match word {
+                    "critical" => Ok(Temperature::Critical),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+                }
+            }
+            fn visit_f64<E>(self, t: f64) -> Result<Temperature, E> {
+                Ok(Temperature::Value(t))
+            }
+            fn visit_i64<E>(self, t: i64) -> Result<Temperature, E> {
+                Ok(Temperature::Value(t as f64))
+            }
+        }
+        deserializer.deserialize_any(NumberOrCritical)
+    }
+}
+
+/// How a lattice ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boundary {
+    /// A torus.
+    #[default]
+    Periodic,
+    /// A sheet.
+    Open,
+}
+
+/// A density or an energy in the plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToyTarget {
+    /// Which one.
+    pub name: Toy,
+}
+
+/// The densities (by samples) and energies (by formula) in the plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Toy {
+    /// Two interleaved half circles.
+    TwoMoons,
+    /// Eight Gaussians on a circle.
+    EightGaussians,
+    /// Concentric rings.
+    Rings,
+    /// A pinwheel of five arms.
+    Pinwheel,
+    /// Every other square of a board.
+    Checkerboard,
+    /// Energy 1 of Rezende and Mohamed (arXiv:1505.05770, table 1).
+    #[serde(rename = "energy-1")]
+    Energy1,
+    /// Energy 2 of Rezende and Mohamed.
+    #[serde(rename = "energy-2")]
+    Energy2,
+    /// Energy 3 of Rezende and Mohamed.
+    #[serde(rename = "energy-3")]
+    Energy3,
+    /// Energy 4 of Rezende and Mohamed.
+    #[serde(rename = "energy-4")]
+    Energy4,
+}
+
+impl Toy {
+    /// Whether it is given by a formula for the energy and not by samples.
+    pub fn is_energy(self) -> bool {
+        matches!(self, Self::Energy1 | Self::Energy2 | Self::Energy3 | Self::Energy4)
+    }
+}
+
+/// φ⁴ theory: `S = Σ_x [−2κ Σ_μ φ_x φ_{x+μ} + (1 − 2λ) φ_x² + λ φ_x⁴]` on a periodic square lattice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phi4Target {
+    /// Sites in each direction.
+    pub size: usize,
+    /// Hopping parameter κ.
+    pub kappa: f64,
+    /// Quartic coupling λ.
+    pub lambda: f64,
+    /// Coordinates that the flow works in; figures are those of φ, which is x, either way.
+    #[serde(default)]
+    pub coordinates: TargetCoordinates,
+}

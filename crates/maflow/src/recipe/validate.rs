@@ -1,0 +1,517 @@
+//! Ranges and contradictions: every number checked before any work begins.
+
+use std::fmt::Display;
+
+use super::{
+    ConvolutionalTerm, Evaluate, FineTune, Flow, Generator, Gradient, LatticeRidgeTerm, Objective, Potential, Recipe,
+    RecipeError, Schedule, SeparableTerm, Symmetry, TargetCoordinates, TargetKind, Term, Train, readable,
+};
+
+impl Recipe {
+    /// Dimension N of the data.
+    pub fn dimension(&self) -> usize {
+        match &self.target {
+            TargetKind::Mnist(_) => 784,
+            TargetKind::Ising(ising) => ising.sites(),
+            TargetKind::Toy(_) => 2,
+            TargetKind::Phi4(phi4) => phi4.size * phi4.size,
+        }
+    }
+
+    /// Checks every number and every pair of keys that must agree.
+    ///
+    /// # Errors
+    /// [`RecipeError::OutOfRange`] with the value, the range and the remedy.
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        self.target.validate()?;
+        match &self.potential {
+            Potential::Ridge(ridge) => {
+                at_least("potential.hidden", ridge.hidden, 1)?;
+                at_most("potential.hidden", ridge.hidden, self.most_hidden())?;
+                within("potential.sharpness", ridge.sharpness, 1e-3, 1e3, "1 is the start of PyTorch's linear layers")?;
+                time_terms(ridge.time_terms)?;
+                if let Some(symmetry) = &ridge.symmetry {
+                    symmetry.validate(&self.target, self.dimension())?;
+                }
+            }
+            Potential::Sum(sum) => {
+                at_least("potential.terms", sum.terms.len(), 1)?;
+                sum.terms.iter().try_for_each(|term| self.term_fits(term))?;
+            }
+        }
+        self.flow.validate()?;
+        self.train.validate()?;
+        self.fine_tune.as_ref().map_or(Ok(()), FineTune::validate)?;
+        self.evaluate.validate()?;
+        self.objective_fits()?;
+        self.watch_fits()
+    }
+
+    /// The most hidden units whose weights can be held.
+    fn most_hidden(&self) -> usize {
+        (MOST_NUMBERS / self.dimension().max(1)).min(1 << 20)
+    }
+
+    /// The sizes of a term, and whether the target has what it needs.
+    fn term_fits(&self, term: &Term) -> Result<(), RecipeError> {
+        time_terms(term.time().1)?;
+        match term {
+            Term::Quadratic(_) => Ok(()),
+            Term::FullQuadratic(term) => self.full_quadratic_fits(term.time_terms),
+            Term::Separable(term) => term.validate(),
+            Term::Ridge(term) => {
+                at_least("potential.terms.hidden", term.hidden, 1)?;
+                at_most("potential.terms.hidden", term.hidden, self.most_hidden())?;
+                within("potential.terms.sharpness", term.sharpness, 1e-3, 1e3, "1 is usual")?;
+                within("potential.terms.reach", term.reach, 0.0, 1e3, "1 is usual")
+            }
+            Term::TwoLayer(term) => {
+                for hidden in term.hidden {
+                    at_least("potential.terms.hidden", hidden, 1)?;
+                    at_most("potential.terms.hidden", hidden, self.most_hidden())?;
+                }
+                at_most("potential.terms.hidden", term.hidden[1], MOST_NUMBERS / term.hidden[0])?;
+                at_most("potential.terms.probes", term.probes, 1 << 16)
+            }
+            Term::Convolutional(term) => self.convolutional_fits(term),
+            Term::LatticeQuadratic(_) => self.is_on_a_torus(term),
+            Term::LatticeRidge(of) => self.lattice_ridge_fits(of).and_then(|()| self.is_on_a_torus(term)),
+        }
+    }
+
+    fn full_quadratic_fits(&self, time_terms: usize) -> Result<(), RecipeError> {
+        let dimension = self.dimension();
+        match dimension.saturating_mul(dimension).saturating_mul(time_terms) {
+            ..=MOST_NUMBERS => Ok(()),
+            _ => Err(out_of_range(
+                "potential.terms.kind",
+                "\"full-quadratic\"",
+                format!("at most {MOST_NUMBERS} numbers, not {time_terms} matrices of {dimension} by {dimension}"),
+                "choose another term, or a smaller target",
+            )),
+        }
+    }
+
+    fn convolutional_fits(&self, term: &ConvolutionalTerm) -> Result<(), RecipeError> {
+        for channels in term.channels {
+            at_least("potential.terms.channels", channels, 1)?;
+            at_most("potential.terms.channels", channels, 1 << 12)?;
+        }
+        at_least("potential.terms.hidden", term.hidden, 1)?;
+        at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
+        at_most("potential.terms.probes", term.probes, 1 << 16)?;
+        match self.target {
+            TargetKind::Mnist(_) => Ok(()),
+            _ => Err(out_of_range(
+                "potential.terms.kind",
+                "\"convolutional\"",
+                "pictures as the target",
+                "choose another term or target.kind = \"mnist\"",
+            )),
+        }
+    }
+
+    fn lattice_ridge_fits(&self, term: &LatticeRidgeTerm) -> Result<(), RecipeError> {
+        at_least("potential.terms.kernels", term.kernels, 1)?;
+        at_most("potential.terms.kernels", term.kernels, 1 << 12)?;
+        within("potential.terms.fall_off", term.fall_off, 0.0, 8.0, "0 is none, 2 is usual")?;
+        let square = self.target.lattice().is_some_and(|(rows, cols, _)| rows == cols);
+        if term.d4 && !square {
+            return Err(out_of_range(
+                "potential.terms.d4",
+                true,
+                "a square lattice as the target",
+                "set it to false: this target doesn't have that symmetry",
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_on_a_torus(&self, term: &Term) -> Result<(), RecipeError> {
+        match self.target.lattice() {
+            Some((_, _, super::Boundary::Periodic)) => Ok(()),
+            _ => Err(out_of_range(
+                "potential.terms.kind",
+                format!("\"{}\"", term.kind()),
+                "a periodic lattice as the target",
+                "choose another term or target.boundary = \"periodic\"",
+            )),
+        }
+    }
+
+    /// Data are fitted by likelihood, energies by free energy, and whatever can be sampled by flow matching.
+    fn objective_fits(&self) -> Result<(), RecipeError> {
+        let (what, fits) = match &self.target {
+            TargetKind::Mnist(_) => ("mnist is given by data", Objective::Nll),
+            TargetKind::Ising(_) | TargetKind::Phi4(_) => {
+                ("a lattice model is given by its energy", Objective::FreeEnergy)
+            }
+            TargetKind::Toy(toy) if toy.name.is_energy() => {
+                ("this target is given by its energy", Objective::FreeEnergy)
+            }
+            TargetKind::Toy(_) => ("this target is given by samples", Objective::Nll),
+        };
+        let word = |o| match o {
+            Objective::Nll => "\"nll\"",
+            Objective::FreeEnergy => "\"free-energy\"",
+            Objective::FlowMatching => "\"flow-matching\"",
+        };
+        if self.train.objective == Objective::FlowMatching {
+            let remedy = match &self.target {
+                TargetKind::Mnist(_) => None,
+                TargetKind::Toy(toy) if !toy.name.is_energy() => None,
+                TargetKind::Ising(_) | TargetKind::Phi4(_) if self.target.whitened() => None,
+                TargetKind::Ising(_) => {
+                    Some("set target.coordinates = \"whitened\", where samples are spins and noise")
+                }
+                TargetKind::Phi4(_) => Some("set target.coordinates = \"whitened\", where samples are nearly normal"),
+                TargetKind::Toy(_) => Some("flow matching needs samples, and this target has no sampler"),
+            };
+            if let Some(remedy) = remedy {
+                return Err(out_of_range("train.objective", word(self.train.objective), word(fits), remedy));
+            }
+            if self.train.transport_cost != 0.0 {
+                return Err(out_of_range(
+                    "train.transport_cost",
+                    self.train.transport_cost,
+                    "0 for flow matching, which integrates nothing",
+                    "leave it out",
+                ));
+            }
+        } else if self.train.objective != fits {
+            return Err(out_of_range(
+                "train.objective",
+                word(self.train.objective),
+                word(fits),
+                format!("{what}; change train.objective or target"),
+            ));
+        }
+        self.gradient_fits(fits)?;
+        if self.train.epochs.is_some() && !matches!(self.target, TargetKind::Mnist(_)) {
+            return Err(out_of_range(
+                "train.epochs",
+                self.train.epochs.unwrap_or_default(),
+                "no value for a target without a finite data set",
+                "give train.steps instead",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The gradient through the path is one of the free energy.
+    fn gradient_fits(&self, target: Objective) -> Result<(), RecipeError> {
+        let tuned = self.fine_tune.as_ref().map(|tune| (tune.gradient, target));
+        let trainings =
+            [("train.gradient", Some((self.train.gradient, self.train.objective))), ("fine_tune.gradient", tuned)];
+        for (key, training) in trainings {
+            if let Some((Gradient::Path, objective)) = training
+                && objective != Objective::FreeEnergy
+            {
+                let remedy = "the gradient through the path is one of the free energy: leave it out";
+                return Err(out_of_range(key, "\"path\"", "\"total\"", remedy));
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_fits(&self) -> Result<(), RecipeError> {
+        if self.train.watch_every > 0 && self.train.max_flow_steps < self.flow.steps {
+            return Err(out_of_range(
+                "train.max_flow_steps",
+                self.train.max_flow_steps,
+                format!("at least flow.steps = {}", self.flow.steps),
+                "raise it, lower flow.steps, or turn the watch off with train.watch_every = 0",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl TargetKind {
+    /// Whether the flow works in the whitened coordinates of a lattice model.
+    pub fn whitened(&self) -> bool {
+        match self {
+            Self::Ising(ising) => ising.coordinates == TargetCoordinates::Whitened,
+            Self::Phi4(phi4) => phi4.coordinates == TargetCoordinates::Whitened,
+            Self::Mnist(_) | Self::Toy(_) => false,
+        }
+    }
+
+    /// Sites in either direction and the boundary, where it is a lattice.
+    pub fn lattice(&self) -> Option<(usize, usize, super::Boundary)> {
+        match self {
+            Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
+            Self::Phi4(phi4) => Some((phi4.size, phi4.size, super::Boundary::Periodic)),
+            Self::Mnist(_) | Self::Toy(_) => None,
+        }
+    }
+
+    fn validate(&self) -> Result<(), RecipeError> {
+        match self {
+            Self::Mnist(mnist) => {
+                within("target.lambda", mnist.lambda, 1e-12, 0.1, "the paper uses 1e-6")?;
+                fits_toml("target.split_seed", mnist.split_seed)
+            }
+            Self::Ising(ising) => {
+                lattice("target.size", ising.size)?;
+                if let Some(size_y) = ising.size_y {
+                    lattice("target.size_y", size_y)?;
+                }
+                let temperature = ising.temperature.value();
+                positive("target.temperature", temperature, "or write \"critical\"")
+            }
+            Self::Toy(_) => Ok(()),
+            Self::Phi4(phi4) => {
+                lattice("target.size", phi4.size)?;
+                finite("target.kappa", phi4.kappa)?;
+                positive("target.lambda", phi4.lambda, "without it the energy has no minimum")
+            }
+        }
+    }
+}
+
+/// Numbers in the table of a symmetry group that memory is lent to: 256 MB.
+const GROUP_NUMBERS: usize = 1 << 26;
+
+impl Symmetry {
+    fn validate(&self, target: &TargetKind, sites: usize) -> Result<(), RecipeError> {
+        if self.group.is_empty() {
+            return Err(out_of_range(
+                "potential.symmetry.group",
+                "[]",
+                "at least one of \"translations\", \"transpose\", \"d4\", \"z2\"",
+                "name one or leave the section [potential.symmetry] out",
+            ));
+        }
+        let elements = self.group.iter().fold(1, |elements: usize, generator| match generator {
+            Generator::Translations => elements.saturating_mul(sites),
+            Generator::Transpose | Generator::Z2 => elements.saturating_mul(2),
+            Generator::D4 => elements.saturating_mul(8),
+        });
+        if elements.saturating_mul(sites) > GROUP_NUMBERS {
+            return Err(out_of_range(
+                "potential.symmetry.group",
+                format!("{elements} permutations of {sites} sites"),
+                format!("at most {GROUP_NUMBERS} numbers in its table"),
+                "leave a generator out or choose a smaller lattice",
+            ));
+        }
+        let (square, periodic) = target
+            .lattice()
+            .map_or((false, false), |(rows, cols, boundary)| (rows == cols, boundary == super::Boundary::Periodic));
+        for generator in &self.group {
+            let (word, allowed, needs) = match generator {
+                Generator::Translations => ("translations", periodic, "a periodic lattice"),
+                Generator::Transpose => ("transpose", square, "a square lattice"),
+                Generator::D4 => ("d4", square, "a square lattice"),
+                Generator::Z2 => ("z2", true, ""),
+            };
+            if !allowed {
+                return Err(out_of_range(
+                    "potential.symmetry.group",
+                    format!("\"{word}\""),
+                    format!("{needs} as the target"),
+                    "take it out of the group: this target doesn't have that symmetry",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Flow {
+    fn validate(&self) -> Result<(), RecipeError> {
+        positive("flow.time", self.time, "the paper uses 10 (MNIST) and 5 (Ising)")?;
+        at_least("flow.steps", self.steps, 1)?;
+        at_most("flow.steps", self.steps, MOST_STEPS)?;
+        if self.method.is_adaptive() {
+            return Err(out_of_range(
+                "flow.method",
+                format!("{:?}", self.method).to_lowercase(),
+                "a method of fixed step: euler, midpoint, heun, ralston3, rk4, rk38",
+                "adaptive methods serve evaluation and sampling: set evaluate.method instead",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Train {
+    fn validate(&self) -> Result<(), RecipeError> {
+        rows("train.batch", self.batch, 1)?;
+        match (self.epochs, self.steps) {
+            (Some(epochs), None) => rows("train.epochs", epochs, 1)?,
+            (None, Some(steps)) => at_least("train.steps", steps, 1)?,
+            (found, _) => {
+                return Err(out_of_range(
+                    "train.steps",
+                    if found.is_some() { "given beside train.epochs" } else { "not given, nor train.epochs" },
+                    "exactly one of train.steps and train.epochs",
+                    "the length of the training must be given once",
+                ));
+            }
+        }
+        positive("train.learning_rate", self.learning_rate, "1e-3 is a good start")?;
+        if let Schedule::Cosine(cosine) = &self.schedule {
+            within("train.schedule.final_fraction", cosine.final_fraction, 0.0, 1.0, "0 ends at rest")?;
+            if let Some(steps) = self.steps.filter(|steps| cosine.warmup >= *steps) {
+                return Err(out_of_range(
+                    "train.schedule.warmup",
+                    cosine.warmup,
+                    format!("fewer than train.steps = {steps}"),
+                    "shorten the warm-up or train longer",
+                ));
+            }
+        }
+        within("train.weight_decay", self.weight_decay, 0.0, 1e3, "0 turns it off")?;
+        for beta in self.betas {
+            if !(0.0..1.0).contains(&beta) {
+                return Err(out_of_range(
+                    "train.betas",
+                    format!("{:?}", self.betas),
+                    "two numbers from 0 to below 1",
+                    "Adam's usual ones are [0.9, 0.999]",
+                ));
+            }
+        }
+        if let Some(norm) = self.clip_norm {
+            positive("train.clip_norm", norm, "leave it out to turn clipping off")?;
+        }
+        if let Some(decay) = self.average {
+            within("train.average", decay, 0.0, 0.999_999, "0.999 is usual; leave it out to turn the average off")?;
+        }
+        self.blocks.map_or(Ok(()), |blocks| at_least("train.blocks", blocks, 1))?;
+        at_least("train.times", self.times, 1)?;
+        self.focus.map_or(Ok(()), |focus| within("train.focus", focus, 1e-6, 1e6, "leave it out for uniform times"))?;
+        at_least("train.pool", self.pool, 1)?;
+        at_most("train.pool", self.pool, 1 << 24)?;
+        within("train.transport_cost", self.transport_cost, 0.0, 1e12, "0 turns it off")?;
+        fits_toml("train.seed", self.seed)?;
+        at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
+        at_least("train.keep", self.keep, 1)?;
+        self.validation_samples.map_or(Ok(()), |samples| rows("train.validation_samples", samples, 2))?;
+        positive("train.watch_tolerance", self.watch_tolerance, "train.watch_every = 0 turns the watch off")
+    }
+}
+
+impl FineTune {
+    fn validate(&self) -> Result<(), RecipeError> {
+        rows("fine_tune.batch", self.batch, 1)?;
+        positive("fine_tune.learning_rate", self.learning_rate, "1e-3 is a good start")?;
+        if let Some(norm) = self.clip_norm {
+            positive("fine_tune.clip_norm", norm, "leave it out to turn clipping off")?;
+        }
+        self.average.map_or(Ok(()), |decay| within("fine_tune.average", decay, 0.0, 0.999_999, "0.99 is usual"))
+    }
+}
+
+impl Evaluate {
+    fn validate(&self) -> Result<(), RecipeError> {
+        if let Some(samples) = self.samples {
+            at_least("evaluate.samples", samples, 2)?;
+            at_most("evaluate.samples", samples, MOST_SAMPLES)?;
+        }
+        if let Some(steps) = self.steps {
+            at_least("evaluate.steps", steps, 1)?;
+            at_most("evaluate.steps", steps, MOST_STEPS)?;
+        }
+        at_least("evaluate.refinements", self.refinements, 1)?;
+        at_most("evaluate.refinements", self.refinements, 10)?;
+        within("evaluate.rtol", self.rtol, 1e-15, 1.0, "1e-5 is usual")?;
+        within("evaluate.atol", self.atol, 1e-15, 1.0, "1e-5 is usual")
+    }
+}
+
+fn time_terms(found: usize) -> Result<(), RecipeError> {
+    at_least("potential.time_terms", found, 1)?;
+    at_most("potential.time_terms", found, 64)
+}
+
+fn out_of_range(
+    key: &'static str,
+    found: impl Display,
+    expected: impl Into<String>,
+    remedy: impl Into<String>,
+) -> RecipeError {
+    let (found, expected) = (readable(&found.to_string()), readable(&expected.into()));
+    RecipeError::OutOfRange { key, found, expected, remedy: remedy.into() }
+}
+
+impl SeparableTerm {
+    fn validate(&self) -> Result<(), RecipeError> {
+        at_least("potential.terms.centres", self.centres, 2)?;
+        at_most("potential.terms.centres", self.centres, 1 << 10)?;
+        within("potential.terms.sharpness", self.sharpness, 1e-3, 4.0, "2 is usual")?;
+        let [from, to] = self.interval;
+        if to > from && (to - from).is_finite() {
+            return Ok(());
+        }
+        Err(out_of_range(
+            "potential.terms.interval",
+            format!("[{from}, {to}]"),
+            "two finite numbers, the lower first",
+            "[-3.0, 3.0] is usual",
+        ))
+    }
+}
+
+/// The most integration steps that figures and trainings start from.
+const MOST_STEPS: usize = 1_000_000;
+/// The most samples that a command draws: their numbers are counted by 64 bits.
+pub const MOST_SAMPLES: usize = 1 << 36;
+/// The most numbers that one array of parameters has.
+const MOST_NUMBERS: usize = 1 << 31;
+
+fn at_least(key: &'static str, found: usize, least: usize) -> Result<(), RecipeError> {
+    match found >= least {
+        true => Ok(()),
+        false => Err(out_of_range(key, found, format!("at least {least}"), "choose a larger number")),
+    }
+}
+
+fn at_most(key: &'static str, found: usize, most: usize) -> Result<(), RecipeError> {
+    match found <= most {
+        true => Ok(()),
+        false => Err(out_of_range(key, found, format!("at most {most}"), "choose a smaller number")),
+    }
+}
+
+/// A number of rows, or of times through all of them, and no more than any training has.
+fn rows(key: &'static str, found: usize, least: usize) -> Result<(), RecipeError> {
+    at_least(key, found, least)?;
+    at_most(key, found, 1 << 24)
+}
+
+fn lattice(key: &'static str, size: usize) -> Result<(), RecipeError> {
+    at_least(key, size, 2)?;
+    at_most(key, size, 1024)
+}
+
+fn within(key: &'static str, found: f64, low: f64, high: f64, remedy: &str) -> Result<(), RecipeError> {
+    match (low..=high).contains(&found) {
+        true => Ok(()),
+        false => Err(out_of_range(key, found, format!("a number from {low} to {high}"), remedy)),
+    }
+}
+
+fn finite(key: &'static str, found: f64) -> Result<(), RecipeError> {
+    match found.is_finite() {
+        true => Ok(()),
+        false => Err(out_of_range(key, found, "a finite number", "choose another value")),
+    }
+}
+
+fn positive(key: &'static str, found: f64, remedy: &str) -> Result<(), RecipeError> {
+    match found.is_finite() && found > 0.0 {
+        true => Ok(()),
+        false => Err(out_of_range(key, found, "a positive number", remedy)),
+    }
+}
+
+/// TOML's integers have 63 bits.
+fn fits_toml(key: &'static str, found: u64) -> Result<(), RecipeError> {
+    match i64::try_from(found) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(out_of_range(key, found, format!("at most {}", i64::MAX), "choose a smaller seed")),
+    }
+}

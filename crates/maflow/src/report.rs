@@ -1,0 +1,171 @@
+//! The figures of a run, as JSON with fixed keys.
+
+use serde::Serialize;
+
+use crate::recipe::Objective;
+
+/// Figures with standard error and integration error. The keys of the JSON object are fixed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What was evaluated.
+    pub objective: Objective,
+    /// The file of the weights that it was evaluated with.
+    pub checkpoint: String,
+    /// Samples drawn or data points used.
+    pub samples: usize,
+    /// Integration steps of the figure; none where a method chooses its own.
+    pub steps: Option<usize>,
+    /// The integrator of the figure, in words.
+    pub integrator: String,
+    /// Standard error of the main figure: of `nll_nats`, or of `free_energy_per_site` (per site too).
+    pub standard_error: f64,
+    /// Change of the main figure from twice the step, in its unit.
+    pub integration_error: f64,
+    /// Whether that change is below a tenth of the standard error.
+    pub converged: bool,
+    /// Whether the field is random in time, so that the change is mostly that of the draws.
+    #[serde(skip)]
+    pub random_in_time: bool,
+    /// Probes per row that the Laplacian was estimated with; none where it is exact. Each row has its own, so that the
+    /// standard error has their part in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub laplacian_probes: Option<usize>,
+    /// Sites of the lattice; 1 for everything else.
+    #[serde(skip)]
+    pub sites: usize,
+    /// Figures of the objective.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// What depends on the objective.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Figures {
+    /// Of a density fitted to data.
+    Nll {
+        /// Negative log-likelihood in nats (MNIST: in logit space).
+        nll_nats: f64,
+        /// Mean over pictures of the bits per pixel.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bits_per_dim: Option<f64>,
+        /// Their standard error.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bits_per_dim_error: Option<f64>,
+        /// Entropy of the data's density in nats, where it is known.
+        #[serde(skip)]
+        entropy_nats: Option<f64>,
+        /// KL divergence from the data's density in nats, where its entropy is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kl_nats: Option<f64>,
+    },
+    /// Of a density fitted to an energy.
+    FreeEnergy {
+        /// `E[ln p + energy]` per site.
+        free_energy_per_site: f64,
+        /// `−ln Z` per site, where it is known.
+        exact_free_energy_per_site: Option<f64>,
+        /// The gap of the whole lattice in nats: `KL(p ‖ Boltzmann)`.
+        kl_nats: Option<f64>,
+        /// Effective sample size `(Σw)²/(N Σw²)`, as a fraction of the N samples. None where the Laplacian is
+        /// estimated, here and below: weights made of an estimate of ln p would be too large on average.
+        ess: Option<f64>,
+        /// `ln Z` of the whole lattice by importance weights.
+        log_z_importance: Option<f64>,
+        /// Its standard error.
+        log_z_importance_error: Option<f64>,
+    },
+}
+
+/// Weights that are worth fewer samples than this tell little, and their errors less.
+pub const FEW: f64 = 100.0;
+
+impl Report {
+    /// One JSON object.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("a flat struct of numbers and words is always JSON")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(report: &Report) -> Vec<String> {
+        let value: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    }
+
+    fn report() -> Report {
+        Report {
+            objective: Objective::FreeEnergy,
+            checkpoint: "run/checkpoints/best.safetensors".to_owned(),
+            samples: 1000,
+            steps: Some(20),
+            integrator: "20 steps of rk4".to_owned(),
+            standard_error: 0.0012,
+            integration_error: 3.2e-5,
+            converged: true,
+            random_in_time: false,
+            laplacian_probes: None,
+            sites: 100,
+            figures: Figures::FreeEnergy {
+                free_energy_per_site: -2.3,
+                exact_free_energy_per_site: Some(-2.315_920_858_819),
+                kl_nats: Some(1.592),
+                ess: Some(0.031),
+                log_z_importance: Some(231.4),
+                log_z_importance_error: Some(0.25),
+            },
+        }
+    }
+
+    #[test]
+    fn the_keys_are_the_fixed_ones() {
+        assert_eq!(
+            keys(&report()),
+            [
+                "checkpoint",
+                "converged",
+                "ess",
+                "exact_free_energy_per_site",
+                "free_energy_per_site",
+                "integration_error",
+                "integrator",
+                "kl_nats",
+                "log_z_importance",
+                "log_z_importance_error",
+                "objective",
+                "samples",
+                "standard_error",
+                "steps"
+            ]
+        );
+        let figures = Figures::Nll {
+            nll_nats: 1255.5,
+            bits_per_dim: Some(1.66),
+            bits_per_dim_error: Some(0.0021),
+            entropy_nats: None,
+            kl_nats: None,
+        };
+        let nll = Report { objective: Objective::Nll, figures, ..report() };
+        assert_eq!(
+            keys(&nll),
+            [
+                "bits_per_dim",
+                "bits_per_dim_error",
+                "checkpoint",
+                "converged",
+                "integration_error",
+                "integrator",
+                "nll_nats",
+                "objective",
+                "samples",
+                "standard_error",
+                "steps"
+            ]
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! Samples of a trained flow, batch by batch, and points on their way through it.
+
+use datasets::Bijection;
+use flow_core::{Direction, Flow, Purpose, RngKey, Space, Span};
+
+use crate::error::Error;
+use crate::target::FIGURE_ROWS;
+
+/// Batch number `i` of `count` samples, `rows × dim` row by row: the same numbers however many are asked for.
+///
+/// # Errors
+/// When the integration fails.
+pub fn batch<S: Space>(flow: &Flow<'_, S>, seed: u64, i: u64, count: usize) -> Result<Vec<f64>, Error> {
+    let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
+    let key = RngKey::new(seed, Purpose::Sample, i);
+    let base = key.normals(0..rows, flow.potential.dim());
+    Ok(flow.transport(&base, flow.span(Direction::Forward), key)?.x)
+}
+
+/// From the coordinates that the flow works in to a user's, in place.
+pub fn to_physical(bijection: &dyn Bijection, samples: &mut [f64]) {
+    let mut unused = vec![0.0; samples.len() / bijection.dimension()];
+    bijection.inverse(samples, &mut unused);
+}
+
+/// Number of batches that `count` samples come in.
+pub fn batches(count: usize) -> u64 {
+    count.div_ceil(FIGURE_ROWS) as u64
+}
+
+/// The first `count` samples at once.
+///
+/// # Errors
+/// As [`batch`].
+pub fn all<S: Space>(flow: &Flow<'_, S>, seed: u64, count: usize) -> Result<Vec<f64>, Error> {
+    let mut samples = Vec::with_capacity(count * flow.potential.dim());
+    for i in 0..batches(count) {
+        samples.extend(batch(flow, seed, i, count)?);
+    }
+    Ok(samples)
+}
+
+/// Points on their way through the flow: at each of `stops` equally spaced times, the start and the end included.
+///
+/// # Errors
+/// When the integration fails.
+pub fn journey<S: Space>(
+    flow: &Flow<'_, S>,
+    start: &[f64],
+    direction: Direction,
+    stops: usize,
+    key: RngKey,
+) -> Result<Vec<Vec<f64>>, Error> {
+    let Span { from, to } = flow.span(direction);
+    let time = |k: usize| from + (to - from) * k as f64 / (stops - 1) as f64;
+    let mut places = vec![start.to_vec()];
+    for k in 1..stops {
+        let span = Span { from: time(k - 1), to: time(k) };
+        let next = flow.transport(&places[k - 1], span, key)?.x;
+        places.push(next);
+    }
+    Ok(places)
+}

@@ -1,0 +1,234 @@
+//! Densities to be fitted: the open trait [`Target`], and the targets that recipes name.
+
+mod digits;
+mod ising;
+mod lattice_model;
+mod phi4;
+mod plane;
+mod pool;
+mod registry;
+mod rows;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use datasets::{Bijection, Standardisation};
+use flow_core::{Energy, Path, RngKey};
+
+pub use digits::{Digits, SIDE};
+pub use ising::Ising;
+pub use lattice_model::{LatticeModel, Measured, Observable};
+pub use phi4::Phi4;
+pub use plane::{DensityInPlane, EnergyInPlane};
+pub use registry::{bijection, open};
+pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
+
+use crate::error::Error;
+use crate::monitor::Monitor;
+
+/// A density to be fitted, in the coordinates that the flow works in.
+///
+/// It is known by samples, by an energy, or by both. A target with an energy is fitted by its free energy, or by flow
+/// matching to its samples where it has them; one with samples alone by likelihood or flow matching.
+///
+/// ```
+/// use std::sync::Arc;
+/// use flow_core::{Energy, PointEnergy};
+/// use maflow::target::{Known, Target};
+///
+/// /// A spring of stiffness 4 in one dimension: exp(−2x²)/Z.
+/// #[derive(Debug)]
+/// struct Spring;
+///
+/// impl Target for Spring {
+///     fn dimension(&self) -> usize { 1 }
+///     fn energy(&self) -> Option<Arc<dyn Energy>> {
+///         Some(Arc::new(PointEnergy::new(1, |x, gradient| {
+///             gradient[0] = 4.0 * x[0];
+///             Ok(2.0 * x[0] * x[0])
+///         })))
+///     }
+///     fn known(&self) -> Option<Known> {
+///         Some(Known::MinusLogZ(-0.5 * (std::f64::consts::PI / 2.0).ln()))
+///     }
+/// }
+/// assert_eq!(Spring.sites(), 1);
+/// ```
+pub trait Target: fmt::Debug + Send + Sync {
+    /// Numbers per row.
+    fn dimension(&self) -> usize;
+
+    /// How the numbers of a row are laid out.
+    fn layout(&self) -> Layout {
+        Layout::Vector(self.dimension())
+    }
+
+    /// The map from a user's coordinates to the flow's; `None` where they are the same.
+    fn bijection(&self) -> Option<&dyn Bijection> {
+        None
+    }
+
+    /// Samples, where there are any.
+    fn samples(&self) -> Option<&dyn Samples> {
+        None
+    }
+
+    /// The energy, where it is known. Its density is that of the user's coordinates: it includes the log-Jacobian of
+    /// the bijection.
+    fn energy(&self) -> Option<Arc<dyn Energy>> {
+        None
+    }
+
+    /// The standardisation that was found from its training data, which a run keeps; `None` where there is none.
+    fn standardisation(&self) -> Option<&Standardisation> {
+        None
+    }
+
+    /// `ln |∂y/∂x|` of the bijection from data x to the flow's y, a constant that likelihoods of data include.
+    fn log_jacobian(&self) -> f64 {
+        0.0
+    }
+
+    /// The least value that the loss can reach, where it is known.
+    fn known(&self) -> Option<Known> {
+        None
+    }
+
+    /// `ln p` of a point in the user's coordinates, normalised, where it is known in closed form.
+    fn log_density(&self, _x: &[f64]) -> Option<f64> {
+        None
+    }
+
+    /// What figures in nats are divided by: the sites of a lattice; 1 for everything else.
+    fn sites(&self) -> usize {
+        1
+    }
+
+    /// Bits per number of each row, from the rows in the flow's coordinates and their losses in nats; `None` where
+    /// bits mean nothing.
+    fn bits_per_dim(&self, _rows: &[f64], _losses: &[f64]) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The lattice model that it is, where it is one.
+    fn lattice_model(&self) -> Option<&dyn LatticeModel> {
+        None
+    }
+}
+
+/// How the numbers of a row are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Side by side.
+    Vector(usize),
+    /// A picture of this height and width, row by row.
+    Picture(usize, usize),
+    /// A lattice of this many rows and columns, row by row.
+    Lattice(usize, usize),
+}
+
+impl Layout {
+    /// The shape of an array of one row.
+    pub fn shape(self) -> Vec<usize> {
+        match self {
+            Self::Vector(n) => vec![n],
+            Self::Picture(rows, cols) | Self::Lattice(rows, cols) => vec![rows, cols],
+        }
+    }
+}
+
+/// The least value that the loss can reach, in nats.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Known {
+    /// The entropy of the data's density.
+    Entropy(f64),
+    /// `−ln Z` of the energy.
+    MinusLogZ(f64),
+}
+
+impl Known {
+    /// In nats.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Entropy(value) | Self::MinusLogZ(value) => value,
+        }
+    }
+
+    /// What it is, in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Entropy(_) => "entropy",
+            Self::MinusLogZ(_) => "exact",
+        }
+    }
+}
+
+/// Rows set apart from those that are trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// For choices during training.
+    Validation,
+    /// For final figures.
+    Test,
+}
+
+/// Samples of a target, in the flow's coordinates: a finite data set, or as many as are asked for.
+pub trait Samples: fmt::Debug + Send + Sync {
+    /// Rows of a finite training set.
+    fn training_rows(&self) -> Option<usize> {
+        None
+    }
+
+    /// Rows of a split of a finite data set.
+    fn held_out_rows(&self, _split: Split) -> Option<usize> {
+        None
+    }
+
+    /// Makes ready what takes time, before the first batch.
+    ///
+    /// # Errors
+    /// When they cannot be had, or the monitor asks for an end.
+    fn prepare(&self, _monitor: &dyn Monitor) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Writes some rows of a training batch to `out`, row by row. `seen` is the number of rows trained on before the
+    /// batch, which a finite data set goes on after. What is drawn at random is a function of the key and of a row's
+    /// place in the batch alone.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn training(&self, key: RngKey, seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error>;
+
+    /// Writes some rows of a batch of a split to `out`, row by row. The batch begins `first` rows into the split. An
+    /// endless source draws fresh ones by the key.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn held_out(
+        &self,
+        _split: Split,
+        key: RngKey,
+        _first: usize,
+        rows: Range<usize>,
+        out: &mut [f64],
+    ) -> Result<(), Error> {
+        self.training(key, 0, rows, out)
+    }
+
+    /// The path of flow matching that ends in the target.
+    fn path(&self) -> Path {
+        Path::Straight
+    }
+
+    /// What tells finite data from others.
+    fn digest(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The seed of samples that are compared with the flow: others than those it was trained on.
+pub fn reference_seed(seed: u64) -> u64 {
+    seed ^ u64::from_be_bytes(*b"clusters")
+}

@@ -1,0 +1,212 @@
+//! The rows of a target that a training, a validation or a final figure sees.
+
+use std::ops::Range;
+
+use flow_core::{
+    BaseSamples, Batch, Batches, Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Purpose,
+    RngKey, Space, cut,
+};
+
+use super::{Split, Target};
+use crate::error::Error;
+use crate::recipe;
+
+/// Rows of one batch when figures are taken: results depend on it through the keys of the random numbers.
+pub const FIGURE_ROWS: usize = 1000;
+/// Rows that figures are taken on where there is no end of them.
+pub const DEFAULT_ROWS: usize = 10_000;
+/// Rows of a validation where there is no end of them.
+const VALIDATION_ROWS: usize = 2000;
+
+impl dyn Target + '_ {
+    /// What is minimised by one training of a run: by flow matching, or by the target's own objective.
+    pub fn training_objective<S: Space>(
+        &self,
+        train: &recipe::Train,
+        matching: bool,
+        gradient: recipe::Gradient,
+    ) -> Box<dyn Objective<S>> {
+        match self.samples().filter(|_| matching) {
+            Some(samples) => Box::new(FlowMatching { path: samples.path(), times: train.times, focus: train.focus }),
+            None => self.objective_by(train.transport_cost, gradient),
+        }
+    }
+
+    /// The objective of the target's figures.
+    pub fn objective<S: Space>(&self) -> Box<dyn Objective<S>> {
+        // The transport cost is a price of training, not part of any figure.
+        self.objective_by(0.0, recipe::Gradient::Total)
+    }
+
+    fn objective_by<S: Space>(&self, transport_cost: f64, gradient: recipe::Gradient) -> Box<dyn Objective<S>> {
+        let gradient = match gradient {
+            recipe::Gradient::Total => Estimator::Total,
+            recipe::Gradient::Path => Estimator::Path,
+        };
+        match self.energy() {
+            Some(energy) => Box::new(FreeEnergy { energy, transport_cost, gradient }),
+            None => Box::new(NegativeLogLikelihood { transport_cost, log_jacobian: self.log_jacobian() }),
+        }
+    }
+
+    /// The name of the objective of its figures.
+    pub fn kind(&self) -> recipe::Objective {
+        match self.energy() {
+            Some(_) => recipe::Objective::FreeEnergy,
+            None => recipe::Objective::Nll,
+        }
+    }
+
+    /// Rows of a finite training set.
+    pub fn training_rows(&self) -> Option<usize> {
+        self.samples().and_then(|samples| samples.training_rows())
+    }
+
+    /// Gradient steps of one pass over a finite training set.
+    pub fn steps_per_epoch(&self, batch: usize) -> Option<u64> {
+        self.training_rows().map(|rows| rows.div_ceil(batch) as u64)
+    }
+
+    /// Gradient steps of a whole training.
+    ///
+    /// # Errors
+    /// When the length is given in epochs, and there is no end of training rows.
+    pub fn training_steps(&self, train: &recipe::Train) -> Result<u64, Error> {
+        match (train.steps, train.epochs, self.training_rows()) {
+            (Some(steps), _, _) => Ok(steps as u64),
+            (None, Some(epochs), Some(rows)) => Ok((epochs as u64 * rows as u64).div_ceil(train.batch as u64)),
+            _ => Err(Error::Argument(
+                "train.epochs needs a finite training set; give train.steps instead for this target".to_owned(),
+            )),
+        }
+    }
+}
+
+/// What a training of a target sees.
+pub struct TrainingRows<'a, S> {
+    /// The target.
+    pub target: &'a dyn Target,
+    /// Whether it learns by flow matching, which needs samples of the target.
+    pub matching: bool,
+    /// Whose threads prepare the rows.
+    pub space: &'a S,
+    /// The step that it begins at.
+    pub first: u64,
+    /// Rows seen before, which a finite data set goes on after.
+    pub seen: u64,
+}
+
+impl<S: Space> Batches for TrainingRows<'_, S> {
+    fn batch(&self, key: RngKey, part: Range<usize>, rows: usize) -> Result<Batch, flow_core::Error> {
+        let dim = self.target.dimension();
+        if self.target.energy().is_some() && !self.matching {
+            return BaseSamples { dim }.batch(key, part, rows);
+        }
+        let Some(samples) = self.target.samples() else {
+            // Base noise in their place would train, and learn nothing.
+            return Err(flow_core::Error::Callback("this target has no samples to learn from".to_owned()));
+        };
+        let (first, seen) = (part.start, self.seen + (key.step() - self.first) * rows as u64);
+        let blocks = self.space.map_blocks(cut(part.len(), self.space.blocks(part.len())), |block| {
+            let mut out = vec![0.0; block.len() * dim];
+            let rows = first + block.start..first + block.end;
+            samples.training(key, seen, rows, &mut out).map(|()| out)
+        });
+        let x = blocks.into_iter().collect::<Result<Vec<_>, Error>>()?.concat();
+        Ok(Batch::new(x, dim)?.part(first, rows))
+    }
+}
+
+/// The rows that a validation or a final figure is taken on, batch by batch: the same whenever they are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct FigureRows<'a> {
+    target: &'a dyn Target,
+    seed: u64,
+    split: Split,
+    rows: usize,
+}
+
+impl<'a> FigureRows<'a> {
+    /// Rows for validations during training: as many as asked for and there are, else the whole split or some fresh
+    /// ones.
+    pub fn validation(target: &'a dyn Target, seed: u64, rows: Option<usize>) -> Self {
+        let split = Split::Validation;
+        let rows = match Self::finite(target, split) {
+            Some(all) => rows.map_or(all, |rows| rows.min(all)),
+            None => rows.unwrap_or(VALIDATION_ROWS),
+        };
+        Self { target, seed, split, rows }
+    }
+
+    /// Rows for final figures: as many as asked for, else the whole test set or ten thousand fresh ones.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRows`] when the test set has fewer.
+    pub fn evaluation(target: &'a dyn Target, seed: u64, rows: Option<usize>) -> Result<Self, Error> {
+        let split = Split::Test;
+        let rows = match (Self::finite(target, split), rows) {
+            (Some(most), Some(found)) if found > most => return Err(Error::TooManyRows { found, most }),
+            (Some(all), rows) => rows.unwrap_or(all),
+            (None, rows) => rows.unwrap_or(DEFAULT_ROWS),
+        };
+        Ok(Self { target, seed, split, rows })
+    }
+
+    /// Rows of a split; of an energy figures are taken on base samples, of which there is no end.
+    fn finite(target: &dyn Target, split: Split) -> Option<usize> {
+        target.samples().filter(|_| target.energy().is_none()).and_then(|samples| samples.held_out_rows(split))
+    }
+
+    /// How many in all.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many batches they come in.
+    pub fn batches(&self) -> u64 {
+        self.rows.div_ceil(FIGURE_ROWS) as u64
+    }
+
+    /// Batch number `i` and its key.
+    ///
+    /// # Errors
+    /// When the rows cannot be had.
+    pub fn batch(&self, i: u64) -> Result<(Batch, RngKey), Error> {
+        let first = i as usize * FIGURE_ROWS;
+        let rows = 0..FIGURE_ROWS.min(self.rows - first);
+        let purpose = match self.split {
+            Split::Validation => Purpose::Validate,
+            Split::Test => Purpose::Evaluate,
+        };
+        let (key, dim) = (RngKey::new(self.seed, purpose, i), self.target.dimension());
+        let x = match self.target.samples().filter(|_| self.target.energy().is_none()) {
+            Some(samples) => {
+                let mut out = vec![0.0; rows.len() * dim];
+                samples.held_out(self.split, key, first, rows, &mut out)?;
+                out
+            }
+            None => key.normals(rows, dim),
+        };
+        Ok((Batch::new(x, dim)?, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipes;
+    use crate::target::open;
+
+    #[test]
+    fn figures_see_the_same_rows_every_time_and_the_last_batch_is_cut() {
+        let recipe = recipes::load("two-moons", &[]).unwrap();
+        let target = open(&recipe, None, None, &()).unwrap();
+        let rows = FigureRows::evaluation(&*target, 3, Some(FIGURE_ROWS + 7)).unwrap();
+        assert_eq!(rows.batches(), 2);
+        let of = |i| rows.batch(i).map(|(batch, key)| (batch.x, key)).unwrap();
+        let (last, key) = of(1);
+        assert_eq!(last.len(), 2 * 7);
+        assert_eq!((last, key), of(1));
+        assert_ne!(of(0).0[..14], of(1).0[..]);
+    }
+}

@@ -1,0 +1,288 @@
+//! The trainings of a run: from a recipe, or a run's last checkpoint, to a trained flow.
+
+use std::path::PathBuf;
+
+use flow_core::{Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Space, Trainer, Validation};
+
+use crate::backend::{self, Compute, Engine, Work};
+use crate::checkpoint::CheckpointFolder;
+use crate::error::Error;
+use crate::listener::Listener;
+use crate::monitor::Monitor;
+use crate::phases::{self, Phase};
+use crate::recipe::{Recipe, RunInfo};
+use crate::run_dir::RunDir;
+use crate::target::{self, FigureRows, Target, TrainingRows};
+use crate::{standard, trained};
+
+/// A training: what of, where, and from what.
+#[derive(Debug)]
+pub struct Train {
+    /// What to train.
+    pub recipe: Recipe,
+    /// Where.
+    pub start: Start,
+    /// The run whose weights it starts from.
+    pub from: Option<PathBuf>,
+    /// Folder of the data set's files; fetched where it is needed and not given.
+    pub data: Option<PathBuf>,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+/// How a training begins.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Start {
+    /// In the directory named.
+    New(PathBuf),
+    /// In the next directory of the recipe's name in this folder.
+    NewNumbered(PathBuf),
+    /// From the newest checkpoint of the run there.
+    Resume(PathBuf),
+}
+
+/// How a training ended, and where.
+#[derive(Debug)]
+pub struct Done {
+    /// The run directory.
+    pub run: RunDir,
+    /// With all steps made, or interrupted after a checkpoint.
+    pub finish: Finish,
+    /// The target, ready for figures.
+    pub target: Box<dyn Target>,
+    /// The recipe, with what made the run.
+    pub recipe: Recipe,
+}
+
+impl Train {
+    /// Trains to the end, or until the monitor asks for an end; the state is saved either way.
+    ///
+    /// # Errors
+    /// Whatever can be wrong with recipe, data and run is found before anything is written.
+    pub fn run(self, monitor: &dyn Monitor) -> Result<Done, Error> {
+        let (compute, precision) = (self.compute, self.recipe.train.precision);
+        backend::run(&compute, precision, Monitored { train: self, monitor })
+    }
+}
+
+struct Monitored<'a> {
+    train: Train,
+    monitor: &'a dyn Monitor,
+}
+
+impl Work for Monitored<'_> {
+    type Output = Done;
+
+    fn run<E: Engine>(self, engine: &E) -> Result<Done, Error> {
+        let Self { train: mut plan, monitor } = self;
+        let before = match (&plan.start, &plan.from) {
+            (Start::Resume(run), _) | (_, Some(run)) => Some(standard::read(run, &plan.recipe)?),
+            _ => None,
+        };
+        let target = target::open(&plan.recipe, plan.data.as_deref(), before, monitor)?;
+        let data = target.samples().and_then(|samples| samples.digest());
+        plan.require_same_data(data.as_deref())?;
+        let phases = phases::phases(&plan.recipe, &*target)?;
+        plan.first_potential(engine, monitor)?;
+        plan.recipe.run = Some(RunInfo { data, ..plan.compute.run_info() });
+        let run = match &plan.start {
+            Start::New(path) => RunDir::create(path, &plan.recipe)?,
+            Start::NewNumbered(base) => RunDir::create_next(base, &plan.recipe)?,
+            Start::Resume(path) => RunDir::resume(path)?,
+        };
+        if let Start::New(_) | Start::NewNumbered(_) = &plan.start {
+            standard::write(run.path(), &plan.recipe, &*target)?;
+        }
+        let finish = train(engine, &plan, &*target, phases, &run, monitor)?;
+        Ok(Done { run, finish, target, recipe: plan.recipe })
+    }
+}
+
+impl Train {
+    /// A run goes on with the data that it was begun with; one of an earlier version has not written down which.
+    fn require_same_data(&self, found: Option<&str>) -> Result<(), Error> {
+        let Start::Resume(run) = &self.start else { return Ok(()) };
+        let before = self.recipe.run.as_ref().and_then(|run| run.data.as_deref());
+        if before.is_none() || before == found {
+            return Ok(());
+        }
+        Err(Error::OtherData { run: run.clone(), data: self.data.clone() })
+    }
+
+    /// The potential that the training starts from.
+    fn first_potential<E: Engine>(
+        &self,
+        engine: &E,
+        monitor: &dyn Monitor,
+    ) -> Result<Box<dyn Potential<E::Space>>, Error> {
+        match &self.from {
+            Some(run) => Ok(trained::load(engine, &self.recipe, run, monitor)?.potential),
+            None => trained::potential(engine, &self.recipe),
+        }
+    }
+}
+
+/// Trains to the end or to an interrupt, phase by phase.
+fn train<E: Engine>(
+    engine: &E,
+    plan: &Train,
+    target: &dyn Target,
+    phases: Vec<Phase>,
+    run: &RunDir,
+    monitor: &dyn Monitor,
+) -> Result<Finish, Error> {
+    let (config, total) = (&plan.recipe, phases.last().map_or(0, |phase| phase.settings.steps));
+    let folder = CheckpointFolder::open(&run.checkpoints(), config.train.keep)?;
+    let mut listener = Listener::new(run, monitor, target.sites() as f64, target.training_rows());
+    let mut first = None;
+    if let Start::Resume(_) = plan.start {
+        first = newest_step(&folder)?;
+        if let Some(made) = first.filter(|made| *made > total) {
+            return Err(Error::TakenBack { run: run.path().to_owned(), made, total });
+        }
+    } else {
+        monitor.note(&format!("training {} in {}", config.name, run.path().display()));
+        run.log(&format!("started: {total} steps"))?;
+    }
+    target.training_rows().into_iter().for_each(|rows| note_large_batches(&phases, rows, &mut listener));
+    // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure
+    // alone.
+    let comparable = !phases[0].matching || phases.len() > 1 || config.train.validate_every > 0;
+    let best = target.known().filter(|_| comparable).map(|known| (known.word(), known.value()));
+    let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
+    if phases.iter().any(|phase| phase.matching && unfinished(phase)) {
+        // Before the first step, with a display of their own.
+        match target.samples().map_or(Ok(()), |samples| samples.prepare(monitor)) {
+            Err(Error::Cancelled) => return Ok(Finish::Interrupted),
+            prepared => prepared?,
+        }
+    }
+    listener.show(first.unwrap_or(0), total, best);
+    let mut model = phases::model(engine.space(), config, plan.first_potential(engine, monitor)?)?;
+    let last = phases.len() - 1;
+    let mut finish = Finish::Completed;
+    for (k, phase) in phases.into_iter().enumerate() {
+        if k < last && !unfinished(&phase) {
+            continue;
+        }
+        finish = phase.run(engine, plan, target, &mut model, &folder, run, &mut listener)?;
+        if finish == Finish::Interrupted {
+            break;
+        }
+    }
+    listener.finish();
+    run.log(match finish {
+        Finish::Completed => "all steps made",
+        Finish::Interrupted => "interrupted",
+    })?;
+    Ok(finish)
+}
+
+/// Says of batches that are larger than the training set what that means.
+/// They are no error: old runs with them go on as they were.
+fn note_large_batches(phases: &[Phase], rows: usize, listener: &mut Listener<'_>) {
+    for (phase, key) in phases.iter().zip(["train.batch", "fine_tune.batch"]) {
+        let batch = phase.settings.batch;
+        if batch > rows {
+            listener.note(&format!(
+                "{key} = {batch} is more than the {rows} training rows: every batch has some of them more than \
+                 once, and its standard error takes them for different ones; in a new run set {key} = {rows} or less"
+            ));
+        }
+    }
+}
+
+/// Gradient steps made before the newest usable checkpoint, where there is one.
+fn newest_step(folder: &CheckpointFolder) -> Result<Option<u64>, Error> {
+    Ok(folder.newest(false)?.and_then(|newest| newest.checkpoint.state).map(|state| state.step))
+}
+
+impl Phase {
+    /// Trains from the potential as it is, from the end of the phase before, or from the newest checkpoint of this
+    /// phase.
+    #[allow(clippy::too_many_arguments, reason = "one training is made of this many parts")]
+    fn run<E: Engine>(
+        self,
+        engine: &E,
+        plan: &Train,
+        target: &dyn Target,
+        model: &mut FlowModel<E::Space>,
+        folder: &CheckpointFolder,
+        run: &RunDir,
+        listener: &mut Listener<'_>,
+    ) -> Result<Finish, Error> {
+        let (space, config) = (engine.space(), &plan.recipe);
+        let (first, total) = (self.settings.first, self.settings.steps);
+        let resumed = matches!(plan.start, Start::Resume(_));
+        // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or
+        // not.
+        let newest = newest_step(folder)?;
+        if resumed && newest.is_none() && folder.best().is_some() {
+            return Err(Error::OnlyBest(run.path().to_owned()));
+        }
+        let mut resume = resumed && newest.is_some_and(|step| first == 0 || step > first);
+        let mut before = None;
+        if first > 0 && !resume {
+            let newest =
+                folder.newest(false)?.ok_or_else(|| Error::Failed("the first training left no checkpoint".into()))?;
+            newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
+            before = newest.checkpoint.state;
+        }
+        model.objective = target.training_objective::<E::Space>(&config.train, self.matching, self.gradient);
+        // A training begins with the steps of the recipe, whatever the one before came to.
+        model.set_level(config.flow.steps as u64);
+        let seen = first * config.train.batch as u64;
+        let batches = TrainingRows { target, matching: self.matching, space, first, seen };
+        listener.begin(first, seen, self.settings.batch as u64);
+        let rows = FigureRows::validation(target, config.train.seed, config.train.validation_samples);
+        let validated = target.objective::<E::Space>();
+        let (mut store, by) = (folder.clone(), model.objective.name());
+        let mut trainer = Trainer::new(model, self.settings, &batches)?
+            .with_store(&mut store)
+            .with_validator(|model: &FlowModel<E::Space>| validate(&model.flow(), &*validated, &rows));
+        if let Some(before) = before {
+            trainer = trainer.after(&before);
+        }
+        if resume {
+            resume = trainer.resume(listener)?.is_some();
+        }
+        if !resume {
+            listener.rewind(first)?;
+        }
+        if resumed {
+            // The old configuration stays until its checkpoint has been read with the new one.
+            run.write_config(config)?;
+            listener.note(&format!("resumed at step {} of {total}", trainer.state().step));
+        } else if first > 0 {
+            listener.note(&format!("fine-tuning by {} from step {first} on", by));
+        }
+        let finish = trainer.run(listener);
+        if finish.is_err() {
+            listener.finish();
+        }
+        Ok(finish?)
+    }
+}
+
+/// The validation figure of the flow as it is; its integration error is that of the first batch.
+fn validate<S: Space>(
+    flow: &Flow<'_, S>,
+    objective: &dyn flow_core::Objective<S>,
+    rows: &FigureRows<'_>,
+) -> Result<Validation, flow_core::Error> {
+    let mut losses = Vec::with_capacity(rows.rows());
+    let mut integration_error = 0.0;
+    for i in 0..rows.batches() {
+        let (batch, key) = rows.batch(i)?;
+        let how = Evaluation::new(key);
+        let found = objective.evaluate(flow, &batch, &how)?.losses;
+        if i == 0 {
+            let finer = flow.integrator.refined();
+            let fine = objective.evaluate(&flow.with_integrator(&*finer), &batch, &how)?.losses;
+            integration_error = Mean::of(&fine).mean - Mean::of(&found).mean;
+        }
+        losses.extend(found);
+    }
+    let Mean { mean: figure, standard_error } = Mean::of(&losses);
+    Ok(Validation { figure, standard_error, integration_error })
+}

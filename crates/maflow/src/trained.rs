@@ -1,0 +1,200 @@
+//! From a configuration to a potential and its integrator, and from a run to the potential it trained.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{self, CheckpointFolder};
+use datasets::Standardisation;
+use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
+use flow_core::{
+    Adaptive, Checkpoint, FixedStep, Flow, Group, Integrator, Potential, Space, Sum, Symmetrised, SymmetryDraw,
+};
+
+use crate::backend::{Engine, sharpened};
+use crate::error::Error;
+use crate::monitor::Monitor;
+use crate::recipe::{self, Draw, Generator, Recipe, Symmetry, TargetKind};
+use crate::{run_dir, standard};
+
+/// Tried steps after which an adaptive integrator gives up.
+const ADAPTIVE_STEPS: usize = 100_000;
+
+/// The potential of a configuration with its first parameters.
+///
+/// # Errors
+/// Sizes that are out of range.
+pub fn potential<E: Engine>(engine: &E, config: &Recipe) -> Result<Box<dyn Potential<E::Space>>, Error> {
+    let ridge = match &config.potential {
+        recipe::Potential::Ridge(ridge) => ridge,
+        recipe::Potential::Sum(sum) => return Ok(Box::new(sum_of(engine, config, &sum.terms)?)),
+    };
+    let free = |orbit| {
+        let potential = engine.ridge(config.dimension(), ridge, config.flow.time, config.train.seed, orbit)?;
+        Ok::<_, Error>(sharpened(engine.space(), potential, ridge.sharpness, 1.0))
+    };
+    let Some(symmetry) = &ridge.symmetry else { return free(None) };
+    let group = group(symmetry, &config.target, config.dimension())?;
+    let draw = match symmetry.draw {
+        Draw::PerSolve => SymmetryDraw::PerSolve,
+        Draw::PerStage => SymmetryDraw::PerStage,
+        Draw::Never => return free(Some(group)),
+    };
+    Ok(Box::new(Symmetrised::new(engine.space().clone(), free(None)?, group, draw)?))
+}
+
+/// The sum of terms, named by their kinds and, from the second of a kind on, their numbers.
+fn sum_of<E: Engine>(engine: &E, config: &Recipe, terms: &[recipe::Term]) -> Result<Sum<E::Space>, Error> {
+    let lattice = config.target.lattice().map(|(rows, cols, _)| (rows, cols));
+    let mut named = Vec::with_capacity(terms.len());
+    for (i, term) in terms.iter().enumerate() {
+        let before = terms[..i].iter().filter(|other| other.kind() == term.kind()).count();
+        let name = if before == 0 { term.kind().to_owned() } else { format!("{}-{}", term.kind(), before + 1) };
+        // Terms of a kind must not start with the same numbers.
+        let seed = config.train.seed.wrapping_add((i as u64) << 32);
+        named.push((name, engine.term(config.dimension(), lattice, term, config.flow.time, seed)?));
+    }
+    Ok(Sum::new(engine.space().clone(), named)?)
+}
+
+/// The group that the generators make: translations after elements of the point group, with or without x → −x.
+fn group(symmetry: &Symmetry, target: &TargetKind, dimension: usize) -> Result<Group, Error> {
+    let has = |generator| symmetry.group.contains(&generator);
+    let identity: Vec<u32> = (0..dimension as u32).collect();
+    let (mut translations, mut points) = (vec![identity.clone()], vec![identity]);
+    if let Some(lattice) = lattice(target)? {
+        let lattice = LatticeSymmetry::new(lattice);
+        if has(Generator::Translations) {
+            translations = lattice.translations();
+        }
+        if has(Generator::D4) {
+            points = lattice.point_group();
+        } else if has(Generator::Transpose) {
+            points.extend(lattice.transpose());
+        }
+    }
+    let mut elements = Vec::with_capacity(translations.len() * points.len());
+    for translation in &translations {
+        elements.extend(points.iter().map(|point| LatticeSymmetry::compose(translation, point)));
+    }
+    let signs = vec![1.0; elements.len()];
+    let group = Group::new(elements, signs)?;
+    Ok(if has(Generator::Z2) { group.with_reflection() } else { group })
+}
+
+fn lattice(target: &TargetKind) -> Result<Option<Lattice>, Error> {
+    let Some((rows, cols, boundary)) = target.lattice() else { return Ok(None) };
+    let boundary = match boundary {
+        recipe::Boundary::Periodic => Boundary::Periodic,
+        recipe::Boundary::Open => Boundary::Open,
+    };
+    Ok(Some(Lattice::new(rows, cols, boundary)?))
+}
+
+/// The coefficients of a method.
+pub fn tableau(method: recipe::Method) -> flow_core::Tableau {
+    use recipe::Method as M;
+    let method = match method {
+        M::Euler => flow_core::Method::Euler,
+        M::Midpoint => flow_core::Method::Midpoint,
+        M::Heun => flow_core::Method::Heun,
+        M::Ralston3 => flow_core::Method::Ralston3,
+        M::Rk4 => flow_core::Method::Rk4,
+        M::Rk38 => flow_core::Method::Rk38,
+        M::Tsit5 => flow_core::Method::Tsit5,
+        M::Dopri5 => flow_core::Method::Dopri5,
+    };
+    method.tableau()
+}
+
+/// What solves may use, in the words of flow-core.
+pub fn coordinates(coordinates: recipe::Coordinates) -> flow_core::Coordinates {
+    match coordinates {
+        recipe::Coordinates::Auto => flow_core::Coordinates::Auto,
+        recipe::Coordinates::X => flow_core::Coordinates::X,
+        recipe::Coordinates::Feature => flow_core::Coordinates::Feature,
+    }
+}
+
+/// What gradients keep, in the words of flow-core.
+pub fn memory(memory: recipe::Memory) -> flow_core::Memory {
+    match memory {
+        recipe::Memory::Stages => flow_core::Memory::Stages,
+        recipe::Memory::Recompute => flow_core::Memory::Starts,
+    }
+}
+
+/// A potential with its trained parameters.
+pub struct Trained<S: Space> {
+    /// The potential.
+    pub potential: Box<dyn Potential<S>>,
+    /// Integration steps when training ended.
+    pub flow_steps: usize,
+    /// The map of the data into the flow's coordinates.
+    pub standardisation: Standardisation,
+    /// The file that the parameters come from.
+    pub file: PathBuf,
+}
+
+impl<S: Space> Trained<S> {
+    /// The integrator for figures and samples: `evaluate.method` and `evaluate.steps`, else those of the training.
+    ///
+    /// # Errors
+    /// Settings that the method cannot have.
+    pub fn integrator(&self, config: &Recipe) -> Result<Box<dyn Integrator<S>>, Error> {
+        let evaluate = &config.evaluate;
+        let method = evaluate.method.unwrap_or(config.flow.method);
+        let tableau = tableau(method);
+        Ok(if method.is_adaptive() {
+            Box::new(Adaptive::new(tableau, evaluate.atol, evaluate.rtol, ADAPTIVE_STEPS)?)
+        } else {
+            Box::new(FixedStep::new(tableau, evaluate.steps.unwrap_or(self.flow_steps))?)
+        })
+    }
+
+    /// The flow with an integrator.
+    pub fn flow<'a>(&'a self, space: &'a S, config: &Recipe, integrator: &'a dyn Integrator<S>) -> Flow<'a, S> {
+        Flow {
+            space,
+            potential: &*self.potential,
+            integrator,
+            duration: config.flow.time,
+            coordinates: coordinates(config.flow.coordinates),
+            memory: memory(config.flow.memory),
+        }
+    }
+}
+
+/// The potential that the run in `path` has trained: the best on validation where there is one, else the newest.
+///
+/// # Errors
+/// When there is no checkpoint, or none fits the configuration.
+pub fn load<E: Engine>(
+    engine: &E,
+    config: &Recipe,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Trained<E::Space>, Error> {
+    let (checkpoint, file) = checkpoint(path, monitor)?;
+    let mut potential = potential(engine, config)?;
+    checkpoint.load_trained(engine.space(), potential.parameters_mut())?;
+    let flow_steps = checkpoint.state.map_or(config.flow.steps, |state| state.level as usize);
+    let standardisation = standard::read(path, config)?;
+    Ok(Trained { potential, flow_steps, standardisation, file })
+}
+
+/// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are
+/// passed over with a warning.
+///
+/// # Errors
+/// When there is none, or none can be read.
+pub fn checkpoint(path: &Path, monitor: &dyn Monitor) -> Result<(Checkpoint, PathBuf), Error> {
+    let folder = CheckpointFolder::open(&run_dir::checkpoints(path), 1)?;
+    if let Some(best) = folder.best() {
+        match checkpoint::read(&best) {
+            Ok(checkpoint) => return Ok((checkpoint, best)),
+            Err(error) => monitor.note(&format!("{error}; the newest is used instead")),
+        }
+    }
+    let newest = folder.newest(false)?.ok_or_else(|| Error::NoCheckpoint(path.to_owned()))?;
+    newest.warnings.iter().for_each(|warning| monitor.note(warning));
+    Ok((newest.checkpoint, newest.path))
+}

@@ -1,0 +1,131 @@
+//! Weights that come from other programs, as runs, and the weights of runs for other programs.
+
+use std::path::{Path, PathBuf};
+
+use flow_core::{BaseSamples, Occasion, Space, Tensor, Trainer};
+
+use crate::backend::{self, Compute, Engine, Work};
+use crate::checkpoint::CheckpointFolder;
+use crate::error::Error;
+use crate::monitor::Monitor;
+use crate::recipe::{Potential, Recipe};
+use crate::run_dir::RunDir;
+use crate::tensor_file::TensorFile;
+use crate::torch_names::{NAMES, torch_shape};
+use crate::weights::Weights;
+use crate::{phases, trained};
+
+/// Weights to be made a run, which can be evaluated, sampled or trained further.
+#[derive(Debug)]
+pub struct Import {
+    /// The weights, a safetensors file.
+    pub file: PathBuf,
+    /// The recipe they belong to.
+    pub recipe: Recipe,
+    /// The run directory to make.
+    pub out: PathBuf,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+impl Import {
+    /// Makes the run. All is read and checked before that.
+    ///
+    /// # Errors
+    /// Weights that do not fit the recipe, or a folder that is taken.
+    pub fn run(self, monitor: &dyn Monitor) -> Result<RunDir, Error> {
+        let (compute, precision) = (self.compute, self.recipe.train.precision);
+        backend::run(&compute, precision, Monitored { import: self, monitor })
+    }
+}
+
+struct Monitored<'a> {
+    import: Import,
+    monitor: &'a dyn Monitor,
+}
+
+impl Work for Monitored<'_> {
+    type Output = RunDir;
+
+    fn run<E: Engine>(self, engine: &E) -> Result<RunDir, Error> {
+        let Import { file, mut recipe, out, compute } = self.import;
+        let mut potential = trained::potential(engine, &recipe)?;
+        let wanted: Vec<_> = potential.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
+        let Weights { parameters, notes } = Weights::read(&file, &wanted, engine.space().precision())?;
+        parameters.load_parameters(engine.space(), potential.parameters_mut())?;
+        recipe.run = Some(compute.run_info());
+        let run = RunDir::create(&out, &recipe)?;
+        let folder = CheckpointFolder::open(&run.checkpoints(), recipe.train.keep)?;
+        // What a training that starts from these parameters would save first: only a trainer knows.
+        let mut model = phases::model(engine.space(), &recipe, potential)?;
+        let (settings, batches) = (phases::with_steps(&recipe, 1), BaseSamples { dim: recipe.dimension() });
+        folder.write(Occasion::Periodic, &Trainer::new(&mut model, settings, &batches)?.checkpoint())?;
+        run.log(&format!("imported from {}", file.display()))?;
+        for note in notes {
+            self.monitor.note(&note);
+            run.log(&note)?;
+        }
+        Ok(run)
+    }
+}
+
+/// What was exported.
+#[derive(Debug)]
+pub struct Exported {
+    /// Name and shape of every tensor.
+    pub tensors: Vec<(String, Vec<usize>)>,
+    /// The checkpoint they come from.
+    pub checkpoint: PathBuf,
+    /// Whether the density has a symmetry that weights do not hold.
+    pub symmetric: bool,
+}
+
+/// Writes the weights of a run to a safetensors file with PyTorch's names.
+///
+/// # Errors
+/// [`Error::NoTorchNames`] for a sum of terms; weights that are not finite; a file that cannot be written.
+pub fn export(run: &Path, recipe: &Recipe, out: &Path, monitor: &dyn Monitor) -> Result<Exported, Error> {
+    let (checkpoint, file) = trained::checkpoint(run, monitor)?;
+    let Potential::Ridge(ridge) = &recipe.potential else {
+        return Err(Error::NoTorchNames { run: run.to_owned(), checkpoint: file });
+    };
+    let mut tensors = Vec::new();
+    for (ours, torch) in NAMES {
+        let named = |name: &str| checkpoint.tensors.iter().find(|tensor| tensor.name == name);
+        // What figures are taken with is what goes out.
+        let found = named(&format!("average.{ours}")).or_else(|| named(ours));
+        match found {
+            Some(tensor) => {
+                require_finite(tensor, &file, run)?;
+                let shape = torch_shape(ours, &tensor.shape);
+                tensors.push(Tensor { name: torch.to_owned(), shape, ..tensor.clone() });
+            }
+            None if ours == "bias" && !ridge.bias => {}
+            None => {
+                let names: Vec<&str> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+                return Err(Error::Core(flow_core::Error::MissingTensor {
+                    origin: file.display().to_string(),
+                    name: ours.to_owned(),
+                    available: names.join(", "),
+                }));
+            }
+        }
+    }
+    let named = tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
+    TensorFile { tensors, ..TensorFile::default() }.write(out)?;
+    Ok(Exported { tensors: named, checkpoint: file, symmetric: ridge.symmetry.is_some() })
+}
+
+/// Weights that are not finite are of no use to anyone.
+fn require_finite(tensor: &Tensor, file: &Path, run: &Path) -> Result<(), Error> {
+    match tensor.values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(Error::Failed(format!(
+            "the weights of {} are not exported: `{}` in {} has {value}; delete that checkpoint if there is \
+             an older one, or train anew with a lower train.learning_rate",
+            run.display(),
+            tensor.name,
+            file.display()
+        ))),
+    }
+}
