@@ -174,7 +174,7 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     };
     require_data(args.data.as_deref(), &config)?;
     let compute = compute(global, &config)?;
-    Ok(Plan::Train(Box::new(Train { recipe: config, start, from: args.from, data: args.data, compute })))
+    Ok(Plan::Train(Box::new(Train { recipe: config, start, from: args.from, data: args.data, compute, target: None })))
 }
 
 /// The recipe of that name or in that file.

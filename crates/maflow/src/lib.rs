@@ -5,40 +5,60 @@
 //! - A [`target::Target`] is the density to be fitted.
 //! - [`train::Train`] makes a run, or goes on with one; a run is a folder ([`run_dir`]) with its recipe, its metrics and
 //!   its checkpoints ([`checkpoint`]), written whole or not at all ([`files`]).
-//! - [`trained::load`] gives the flow of a run, [`figures::take`] its figures ([`report::Report`]), [`physics::study`]
-//!   those of a lattice model, [`sampling`] its samples.
+//! - A [`run::Run`] gives ln p of rows, samples and figures ([`report::Report`]); underneath, for work of one's own on a
+//!   backend, are [`trained::load`], [`figures::take`], [`physics::study`] and [`sampling`].
 //! - All long work tells a [`monitor::Monitor`] how far it is, and stops where that wants it to.
 //!
 //! # A small training, its figures and its samples
 //!
 //! ```
-//! use flow_core::Direction;
-//! use maflow::backend::{self, Compute, Engine, Work};
+//! use maflow::recipes;
+//! use maflow::run::Run;
 //! use maflow::train::{Start, Train};
-//! use maflow::{Error, figures, recipes, sampling, trained};
 //!
 //! let folder = tempfile::tempdir()?;
-//! let short = ["train.steps=20", "train.schedule=constant", "evaluate.samples=200"].map(|change| change.parse().unwrap());
-//! let recipe = recipes::load("rings", &short)?;
-//! let start = Start::New(folder.path().join("run"));
-//! let done = Train { recipe, start, from: None, data: None, compute: Compute::default() }.run(&())?;
+//! let short = ["train.steps=20", "train.schedule=constant", "evaluate.samples=200"].map(|s| s.parse().unwrap());
+//! let (recipe, start) = (recipes::load("rings", &short)?, Start::New(folder.path().join("run")));
+//! let done = Train { recipe, start, ..Train::default() }.run(&())?;
 //!
-//! struct Look(maflow::train::Done);
-//! impl Work for Look {
-//!     type Output = (f64, Vec<f64>);
-//!     fn run<E: Engine>(self, engine: &E) -> Result<Self::Output, Error> {
-//!         let Self(done) = self;
-//!         let trained = trained::load(engine, &done.recipe, done.run.path(), &())?;
-//!         let (report, _) = figures::take(engine.space(), &done.recipe, &*done.target, &trained, &())?;
-//!         let integrator = trained.integrator(&done.recipe)?;
-//!         let flow = trained.flow(engine.space(), &done.recipe, &*integrator);
-//!         Ok((report.standard_error, sampling::all(&flow, 1, 10)?))
+//! let run = Run::open(done.run.path(), &[])?;
+//! println!("{}", run.report(None, &())?.json());
+//! assert_eq!(run.sample(10)?.len(), 10 * 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A target of your own
+//!
+//! ```
+//! use std::sync::Arc;
+//! use flow_core::{Energy, PointEnergy};
+//! use maflow::run::Run;
+//! use maflow::target::Target;
+//! use maflow::train::{Start, Train};
+//! use maflow::recipes;
+//!
+//! /// Two wells in x, a spring in y.
+//! #[derive(Debug)]
+//! struct DoubleWell;
+//!
+//! impl Target for DoubleWell {
+//!     fn dimension(&self) -> usize { 2 }
+//!     fn energy(&self) -> Option<Arc<dyn Energy>> {
+//!         Some(Arc::new(PointEnergy::new(2, |x, gradient| {
+//!             gradient.copy_from_slice(&[4.0 * x[0] * (x[0] * x[0] - 1.0), x[1]]);
+//!             Ok((x[0] * x[0] - 1.0).powi(2) + 0.5 * x[1] * x[1])
+//!         })))
 //!     }
 //! }
-//! let precision = done.recipe.train.precision;
-//! let (standard_error, samples) = backend::run(&Compute::default(), precision, Look(done))?;
-//! assert!(standard_error.is_finite());
-//! assert_eq!(samples.len(), 10 * 2);
+//!
+//! let folder = tempfile::tempdir()?;
+//! let own = ["target={kind=\"own\", dimension=2, energy=true, samples=false}", "train.steps=20",
+//!     "train.schedule=constant", "evaluate.samples=200"].map(|s| s.parse().unwrap());
+//! let (recipe, start) = (recipes::load("energy-1", &own)?, Start::New(folder.path().join("run")));
+//! let target: Arc<dyn Target> = Arc::new(DoubleWell);
+//! let done = Train { recipe, start, target: Some(target.clone()), ..Train::default() }.run(&())?;
+//! let report = Run::open(done.run.path(), &[])?.with_target(target).report(None, &())?;
+//! assert!(report.standard_error.is_finite());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -56,6 +76,7 @@ pub mod physics;
 pub mod recipe;
 pub mod recipes;
 pub mod report;
+pub mod run;
 pub mod run_dir;
 pub mod sampling;
 pub mod standard;

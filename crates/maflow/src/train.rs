@@ -1,6 +1,7 @@
 //! The trainings of a run: from a recipe, or a run's last checkpoint, to a trained flow.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use flow_core::{Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Space, Trainer, Validation};
 
@@ -13,10 +14,10 @@ use crate::phases::{self, Phase};
 use crate::recipe::{Recipe, RunInfo};
 use crate::run_dir::RunDir;
 use crate::target::{self, FigureRows, Target, TrainingRows};
-use crate::{standard, trained};
+use crate::{recipes, run_dir, standard, trained};
 
 /// A training: what of, where, and from what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Train {
     /// What to train.
     pub recipe: Recipe,
@@ -28,10 +29,21 @@ pub struct Train {
     pub data: Option<PathBuf>,
     /// Where the numbers are computed.
     pub compute: Compute,
+    /// A target of the caller's own, in place of the recipe's.
+    pub target: Option<Arc<dyn Target>>,
+}
+
+/// The default recipe in `runs/NAME`, on all cores.
+impl Default for Train {
+    fn default() -> Self {
+        let recipe = recipes::load(recipes::DEFAULT, &[]).expect("the default recipe is valid: a test reads them all");
+        let start = Start::NewNumbered(run_dir::RUNS.into());
+        Self { recipe, start, from: None, data: None, compute: Compute::default(), target: None }
+    }
 }
 
 /// How a training begins.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// In the directory named.
     New(PathBuf),
@@ -49,7 +61,7 @@ pub struct Done {
     /// With all steps made, or interrupted after a checkpoint.
     pub finish: Finish,
     /// The target, ready for figures.
-    pub target: Box<dyn Target>,
+    pub target: Arc<dyn Target>,
     /// The recipe, with what made the run.
     pub recipe: Recipe,
 }
@@ -79,7 +91,11 @@ impl Work for Monitored<'_> {
             (Start::Resume(run), _) | (_, Some(run)) => Some(standard::read(run, &plan.recipe)?),
             _ => None,
         };
-        let target = target::open(&plan.recipe, plan.data.as_deref(), before, monitor)?;
+        let target: Arc<dyn Target> = match &plan.target {
+            Some(own) => Arc::clone(own),
+            None => target::open(&plan.recipe, plan.data.as_deref(), before, monitor)?.into(),
+        };
+        plan.require_same_dimension(&*target)?;
         let data = target.samples().and_then(|samples| samples.digest());
         plan.require_same_data(data.as_deref())?;
         let phases = phases::phases(&plan.recipe, &*target)?;
@@ -99,6 +115,18 @@ impl Work for Monitored<'_> {
 }
 
 impl Train {
+    /// The recipe and a target of the caller's own are of the same dimension.
+    fn require_same_dimension(&self, target: &dyn Target) -> Result<(), Error> {
+        let (found, expected) = (target.dimension(), self.recipe.dimension());
+        match found == expected {
+            true => Ok(()),
+            false => Err(Error::Argument(format!(
+                "the target has {found} numbers per row, but the recipe's target has {expected}; make target.dimension \
+                 and the target agree"
+            ))),
+        }
+    }
+
     /// A run goes on with the data that it was begun with; one of an earlier version has not written down which.
     fn require_same_data(&self, found: Option<&str>) -> Result<(), Error> {
         let Start::Resume(run) = &self.start else { return Ok(()) };

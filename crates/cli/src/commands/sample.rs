@@ -55,8 +55,15 @@ impl Work for Sample {
 impl Sample {
     /// Refuses pictures of more than they can show.
     fn require_few(&self) -> Result<(), CliError> {
-        let tiled = pictures::shape(&self.config).len() == 2;
-        let most = if tiled { MOST_TILES } else { MOST_POINTS };
+        let shape = pictures::shape(&self.config);
+        if let ([n], SampleFormat::Png) = (&shape[..], self.format)
+            && *n != 2
+        {
+            return Err(CliError::Usage(format!(
+                "there is no picture of rows of {n} numbers; write numbers to a .npy file"
+            )));
+        }
+        let most = if shape.len() == 2 { MOST_TILES } else { MOST_POINTS };
         match self.format == SampleFormat::Png && self.count > most {
             false => Ok(()),
             true => Err(CliError::Usage(format!(
@@ -117,6 +124,7 @@ impl Sample {
             TargetKind::Ising(_) => "continuous variables (spins by p(s = 1 | x) = 1/(1 + exp(-2x)))",
             TargetKind::Phi4(_) => "lattice fields",
             TargetKind::Toy(_) => "the plane",
+            TargetKind::Own(_) => "the target's own coordinates",
         }
     }
 

@@ -15,6 +15,7 @@ pub fn shape(config: &Recipe) -> Vec<usize> {
         TargetKind::Ising(ising) => vec![ising.size, ising.size_y.unwrap_or(ising.size)],
         TargetKind::Phi4(phi4) => vec![phi4.size, phi4.size],
         TargetKind::Toy(_) => vec![2],
+        TargetKind::Own(own) => vec![own.dimension],
     }
 }
 
@@ -24,7 +25,7 @@ pub fn tiles(config: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> 
     let [height, width] = shape(config)[..] else { return None };
     let pictures = samples.chunks_exact(height * width);
     let (title, note, palette, pictures) = match &config.target {
-        TargetKind::Toy(_) => return None,
+        TargetKind::Toy(_) | TargetKind::Own(_) => return None,
         TargetKind::Mnist(mnist) => {
             let pictures = pictures.map(|x| pixels(x, mnist.lambda)).collect();
             ("Digits drawn from the flow", String::new(), Palette::Grey, pictures)

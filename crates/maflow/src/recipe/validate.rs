@@ -15,6 +15,7 @@ impl Recipe {
             TargetKind::Ising(ising) => ising.sites(),
             TargetKind::Toy(_) => 2,
             TargetKind::Phi4(phi4) => phi4.size * phi4.size,
+            TargetKind::Own(own) => own.dimension,
         }
     }
 
@@ -149,7 +150,8 @@ impl Recipe {
             TargetKind::Toy(toy) if toy.name.is_energy() => {
                 ("this target is given by its energy", Objective::FreeEnergy)
             }
-            TargetKind::Toy(_) => ("this target is given by samples", Objective::Nll),
+            TargetKind::Own(own) if own.energy => ("this target is given by its energy", Objective::FreeEnergy),
+            TargetKind::Toy(_) | TargetKind::Own(_) => ("this target is given by samples", Objective::Nll),
         };
         let word = |o| match o {
             Objective::Nll => "\"nll\"",
@@ -165,7 +167,10 @@ impl Recipe {
                     Some("set target.coordinates = \"whitened\", where samples are spins and noise")
                 }
                 TargetKind::Phi4(_) => Some("set target.coordinates = \"whitened\", where samples are nearly normal"),
-                TargetKind::Toy(_) => Some("flow matching needs samples, and this target has no sampler"),
+                TargetKind::Own(own) if own.samples => None,
+                TargetKind::Toy(_) | TargetKind::Own(_) => {
+                    Some("flow matching needs samples, and this target has no sampler")
+                }
             };
             if let Some(remedy) = remedy {
                 return Err(out_of_range("train.objective", word(self.train.objective), word(fits), remedy));
@@ -187,7 +192,7 @@ impl Recipe {
             ));
         }
         self.gradient_fits(fits)?;
-        if self.train.epochs.is_some() && !matches!(self.target, TargetKind::Mnist(_)) {
+        if self.train.epochs.is_some() && !matches!(self.target, TargetKind::Mnist(_) | TargetKind::Own(_)) {
             return Err(out_of_range(
                 "train.epochs",
                 self.train.epochs.unwrap_or_default(),
@@ -233,7 +238,7 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => ising.coordinates == TargetCoordinates::Whitened,
             Self::Phi4(phi4) => phi4.coordinates == TargetCoordinates::Whitened,
-            Self::Mnist(_) | Self::Toy(_) => false,
+            Self::Mnist(_) | Self::Toy(_) | Self::Own(_) => false,
         }
     }
 
@@ -242,7 +247,7 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
             Self::Phi4(phi4) => Some((phi4.size, phi4.size, super::Boundary::Periodic)),
-            Self::Mnist(_) | Self::Toy(_) => None,
+            Self::Mnist(_) | Self::Toy(_) | Self::Own(_) => None,
         }
     }
 
@@ -261,6 +266,10 @@ impl TargetKind {
                 positive("target.temperature", temperature, "or write \"critical\"")
             }
             Self::Toy(_) => Ok(()),
+            Self::Own(own) => {
+                at_least("target.dimension", own.dimension, 1)?;
+                at_most("target.dimension", own.dimension, MOST_NUMBERS)
+            }
             Self::Phi4(phi4) => {
                 lattice("target.size", phi4.size)?;
                 finite("target.kappa", phi4.kappa)?;

@@ -21,6 +21,7 @@ pub use ising::Ising;
 pub use lattice_model::{LatticeModel, Measured, Observable};
 pub use phi4::Phi4;
 pub use plane::{DensityInPlane, EnergyInPlane};
+pub(crate) use registry::BijectionOf;
 pub use registry::{bijection, open};
 pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
 

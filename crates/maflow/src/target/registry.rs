@@ -1,6 +1,7 @@
 //! From the words of a recipe to its target: the one place that knows all of them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use datasets::lattice::{Boundary, IsingTarget, Phi4Target};
 use datasets::plane::PlaneTarget;
@@ -35,7 +36,16 @@ pub fn open(
             PlaneTarget::Density(density) => Box::new(DensityInPlane(density)),
             PlaneTarget::Energy(energy) => Box::new(EnergyInPlane(energy)),
         },
+        TargetKind::Own(_) => return Err(not_handed_in()),
     })
+}
+
+fn not_handed_in() -> Error {
+    Error::Argument(
+        "target.kind = \"own\" is a target that the program which made the run hands to the library; use that \
+         program, or choose another target"
+            .to_owned(),
+    )
 }
 
 /// The map from a user's coordinates to those of the flow of a recipe, without its data: `kept` by a run where it was
@@ -49,6 +59,7 @@ pub fn bijection(recipe: &Recipe, kept: Standardisation) -> Result<Box<dyn Bijec
         TargetKind::Ising(model) if whitened(model.coordinates) => Box::new(ising(model)?.whitened()),
         TargetKind::Phi4(model) if whitened(model.coordinates) => Box::new(phi4(model)?.whitened()),
         TargetKind::Ising(_) | TargetKind::Phi4(_) | TargetKind::Mnist(_) | TargetKind::Toy(_) => Box::new(kept),
+        TargetKind::Own(_) => return Err(not_handed_in()),
     })
 }
 
@@ -63,4 +74,26 @@ fn ising(model: &recipe::IsingTarget) -> Result<IsingTarget, Error> {
 
 fn phi4(model: &recipe::Phi4Target) -> Result<Phi4Target, Error> {
     Ok(Phi4Target::new(model.size, model.size, Boundary::Periodic, model.kappa, model.lambda)?)
+}
+
+/// The bijection of a target that somebody holds; the identity where it has none.
+#[derive(Debug)]
+pub(crate) struct BijectionOf(pub(crate) Arc<dyn Target>);
+
+impl Bijection for BijectionOf {
+    fn dimension(&self) -> usize {
+        self.0.dimension()
+    }
+
+    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+        if let Some(map) = self.0.bijection() {
+            map.forward(rows, log_jacobians);
+        }
+    }
+
+    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+        if let Some(map) = self.0.bijection() {
+            map.inverse(rows, log_jacobians);
+        }
+    }
 }

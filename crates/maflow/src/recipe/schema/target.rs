@@ -17,6 +17,20 @@ pub enum TargetKind {
     Toy(ToyTarget),
     /// The lattice field theory φ⁴ in its (κ, λ) form; dimension `size²`.
     Phi4(Phi4Target),
+    /// A target of the caller's own, which the library is handed.
+    Own(OwnTarget),
+}
+
+/// What a recipe has to know of a target of the caller's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnTarget {
+    /// Numbers per row.
+    pub dimension: usize,
+    /// Whether it is known by its energy.
+    pub energy: bool,
+    /// Whether it has samples to learn from.
+    pub samples: bool,
 }
 
 impl TargetKind {
@@ -27,6 +41,7 @@ impl TargetKind {
             Self::Ising(_) => "an Ising model",
             Self::Toy(_) => "a density in the plane",
             Self::Phi4(_) => "a φ⁴ theory",
+            Self::Own(_) => "one of a program of its own",
         }
     }
 
@@ -44,7 +59,7 @@ impl TargetKind {
     pub fn standardise(&self) -> Standardise {
         match self {
             Self::Mnist(mnist) => mnist.standardise,
-            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) => Standardise::None,
+            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Own(_) => Standardise::None,
         }
     }
 }
