@@ -38,7 +38,7 @@ pub(super) fn enter<'a, T: Real>(
 struct Pointwise<'a, T: Real> {
     field: &'a Frozen<'a, T>,
     rows: usize,
-    /// Of evaluations without a residuals.
+    /// Of evaluations without residuals.
     s: Array2<T>,
     scratch: Array2<T>,
     a_bar: Array2<T>,
@@ -76,7 +76,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
     }
 
     /// From `left · right` plus `origin` to `a = g ⊙ (…) + b`, `s = f'(a)`, `out = v ⊙ g ⊙ s` and the Laplacian, a few
-    /// hidden units at a time. The residuals becomes s and, where there are gains, what they are multiplied with.
+    /// hidden units at a time. The residuals become s and, where there are gains, what they are multiplied with.
     fn evaluate(
         &mut self,
         t: f64,
