@@ -76,12 +76,6 @@ impl CliError {
     }
 }
 
-impl From<flow_core::Error> for CliError {
-    fn from(error: flow_core::Error) -> Self {
-        maflow::Error::from(error).into()
-    }
-}
-
 /// The key of a recipe that sets a parameter of the library; the parameter's own name where no key does.
 fn key_of(parameter: &'static str) -> &'static str {
     match parameter {

@@ -11,11 +11,11 @@ use datasets::Bijection;
 use flow_core::{Converged, Direction, Flow, Purpose, RngKey, Space};
 use maflow::monitor::Monitor;
 use maflow::recipe::{Objective, Recipe, TargetKind};
-use maflow::target::{self, Layout, SIDE, Samples, Split, Target};
+use maflow::target::{Layout, SIDE, Samples, Split, Target};
 use maflow::trained::Trained;
 use maflow::{Error, figures, metrics, run_dir, sampling};
 
-pub use samples::{shape, tiles};
+pub use samples::tiles;
 
 use crate::plots::{
     ColumnGroup, Content, Densities, LossCurve, LossCurves, Palette, Panel, Point, ReferenceLine, Tiles, save_both,
@@ -59,21 +59,21 @@ pub fn draw<S: Space>(
     let integrator = trained.integrator(config)?;
     let flow = trained.flow(space, config, &*integrator);
     let seed = config.train.seed;
-    let map = target::bijection(config, trained.standardisation.clone())?;
+    let map = target.bijection();
     let mut save = |name: &str, saved: Result<(), Error>| saved.map(|()| drawn.push(format!("{name}.png")));
     match target.layout() {
         Layout::Picture(..) => {
-            save("samples", draw_samples(&flow, config, &*map, (64, 8), &folder))?;
+            save("samples", draw_samples(&flow, config, map, (64, 8), &folder))?;
             if let Some(samples) = target.samples() {
-                let journey = journey(&flow, samples, &*map, config, seed)?;
+                let journey = journey(&flow, samples, map, config, seed)?;
                 save("journey", save_png(&journey, &folder, "journey"))?;
             }
         }
         Layout::Lattice(..) => {
-            save("samples", draw_samples(&flow, config, &*map, (50, 10), &folder))?;
-            save("path", save_png(&lattice::path(&flow, config, &*map)?, &folder, "path"))?;
+            save("samples", draw_samples(&flow, config, map, (50, 10), &folder))?;
+            save("path", save_png(&lattice::path(&flow, config, map)?, &folder, "path"))?;
             if let Some(model) = target.lattice_model() {
-                let tiles = lattice::beside_clusters(&flow, config, &*map, model)?;
+                let tiles = lattice::beside_clusters(&flow, config, map, model)?;
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
         }
@@ -97,7 +97,7 @@ pub fn draw<S: Space>(
 fn draw_samples<S: Space>(
     flow: &Flow<'_, S>,
     config: &Recipe,
-    map: &dyn Bijection,
+    map: Option<&dyn Bijection>,
     (count, columns): (usize, usize),
     folder: &Path,
 ) -> Result<(), Error> {
@@ -189,7 +189,7 @@ fn regression_curve(config: &Recipe, rows: &[metrics::Row], sites: f64) -> LossC
 fn journey<S: Space>(
     flow: &Flow<'_, S>,
     samples: &dyn Samples,
-    map: &dyn Bijection,
+    map: Option<&dyn Bijection>,
     config: &Recipe,
     seed: u64,
 ) -> Result<Tiles, Error> {

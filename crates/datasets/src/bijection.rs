@@ -32,6 +32,11 @@ pub trait Bijection: fmt::Debug + Send + Sync {
     /// # Panics
     /// If `rows` does not have N numbers for every log-Jacobian.
     fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]);
+
+    /// `ln |∂y/∂x|` where it is the same at every point; `None` where it is not.
+    fn constant_log_jacobian(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// Checks that there are N numbers for every log-Jacobian.
@@ -69,6 +74,10 @@ impl Bijection for Standardisation {
         self.invert(rows);
         add(-self.log_jacobian(), log_jacobians);
     }
+
+    fn constant_log_jacobian(&self) -> Option<f64> {
+        Some(self.log_jacobian())
+    }
 }
 
 /// `y = K^(-1/2) x`.
@@ -88,6 +97,10 @@ impl Bijection for WhitenedIsing {
         map_rows(rows, self.sites(), |y, x| self.to_physical(y, x));
         add(0.5 * self.physical().log_det_k(), log_jacobians);
     }
+
+    fn constant_log_jacobian(&self) -> Option<f64> {
+        Some(-0.5 * self.physical().log_det_k())
+    }
 }
 
 /// `y = K^(-1/2) φ`.
@@ -106,6 +119,10 @@ impl Bijection for WhitenedPhi4 {
         check(self.sites(), rows, log_jacobians);
         map_rows(rows, self.sites(), |y, field| self.to_physical(y, field));
         add(0.5 * self.log_det_k(), log_jacobians);
+    }
+
+    fn constant_log_jacobian(&self) -> Option<f64> {
+        Some(-0.5 * self.log_det_k())
     }
 }
 
@@ -161,6 +178,7 @@ mod tests {
             for k in 0..2 {
                 assert!((there[k] - exact).abs() < 1e-10, "{map:?}: {} {exact}", there[k]);
                 assert!((there[k] + back[k]).abs() < 1e-12);
+                assert_eq!(map.constant_log_jacobian(), Some(there[k]));
             }
         }
     }

@@ -23,7 +23,7 @@ pub fn take<S: Space>(
     let rows = FigureRows::evaluation(target, config.train.seed, config.evaluate.samples)?;
     let integrator = trained.integrator(config)?;
     let flow = trained.flow(space, config, &*integrator);
-    let objective = target.objective::<S>();
+    let objective = target.objective::<S>()?;
     let batches = |i| if monitor.cancelled() { Err(Error::Cancelled.into()) } else { Ok(rows.batch(i)?) };
     // A field that is random in time has no limit of small steps: one halving shows by how much figures vary.
     let random_in_time = trained.potential.random_in_time();

@@ -3,10 +3,10 @@
 //!
 //! - A [`recipe::Recipe`] says what is trained and how; [`recipes`] has those that come with the crate.
 //! - A [`target::Target`] is the density to be fitted.
-//! - [`train::Train`] makes a run, or goes on with one; a run is a folder ([`run_dir`]) with its recipe, its metrics and
-//!   its checkpoints ([`checkpoint`]), written whole or not at all ([`files`]).
-//! - A [`run::Run`] gives ln p of rows, samples and figures ([`report::Report`]); underneath, for work of one's own on a
-//!   backend, are [`trained::load`], [`figures::take`], [`physics::study`] and [`sampling`].
+//! - [`train::Train`] makes a run, or goes on with one. A run is a folder ([`run_dir`]) with its recipe, its metrics
+//!   and its checkpoints ([`checkpoint`]), written whole or not at all ([`files`]).
+//! - A [`run::Run`] gives ln p of rows, samples and figures ([`report::Report`]). Underneath, for work of one's own on
+//!   a backend, are [`trained::load`], [`figures::take`], [`physics::study`] and [`sampling`].
 //! - All long work tells a [`monitor::Monitor`] how far it is, and stops where that wants it to.
 //!
 //! # A small training, its figures and its samples
@@ -17,7 +17,8 @@
 //! use maflow::train::{Start, Train};
 //!
 //! let folder = tempfile::tempdir()?;
-//! let short = ["train.steps=20", "train.schedule=constant", "evaluate.samples=200"].map(|s| s.parse().unwrap());
+//! let short = ["train.steps=20", "train.schedule=constant", "evaluate.samples=200"];
+//! let short = short.map(|setting| setting.parse().unwrap());
 //! let (recipe, start) = (recipes::load("rings", &short)?, Start::New(folder.path().join("run")));
 //! let done = Train { recipe, start, ..Train::default() }.run(&())?;
 //!
@@ -53,7 +54,8 @@
 //!
 //! let folder = tempfile::tempdir()?;
 //! let own = ["target={kind=\"own\", dimension=2, energy=true, samples=false}", "train.steps=20",
-//!     "train.schedule=constant", "evaluate.samples=200"].map(|s| s.parse().unwrap());
+//!     "train.schedule=constant", "evaluate.samples=200"];
+//! let own = own.map(|setting| setting.parse().unwrap());
 //! let (recipe, start) = (recipes::load("energy-1", &own)?, Start::New(folder.path().join("run")));
 //! let target: Arc<dyn Target> = Arc::new(DoubleWell);
 //! let done = Train { recipe, start, target: Some(target.clone()), ..Train::default() }.run(&())?;
@@ -67,11 +69,12 @@ pub mod checkpoint;
 mod error;
 pub mod figures;
 pub mod files;
+mod layout;
 mod listener;
 pub mod metrics;
 pub mod monitor;
 pub mod numbers;
-pub mod phases;
+mod phases;
 pub mod physics;
 pub mod recipe;
 pub mod recipes;
@@ -82,10 +85,10 @@ pub mod sampling;
 pub mod standard;
 pub mod target;
 pub mod tensor_file;
-pub mod torch_names;
+mod torch_names;
 pub mod train;
 pub mod trained;
 pub mod transfer;
-pub mod weights;
+mod weights;
 
 pub use error::Error;

@@ -1,6 +1,6 @@
 //! The settings of a training in the words of flow-core.
 
-use flow_core::{AdamSettings, FixedStep, FlowModel, NegativeLogLikelihood, Potential, Space, TrainSettings};
+use flow_core::{AdamSettings, FixedStep, FlowModel, Potential, Space, TrainSettings};
 
 use crate::error::Error;
 use crate::recipe::{Gradient, Objective, Optimizer, Recipe, Schedule};
@@ -54,18 +54,13 @@ fn of(config: &Recipe, target: &dyn Target) -> Result<TrainSettings, Error> {
     Ok(TrainSettings { validate_every, ..with_steps(config, target.training_steps(train)?) })
 }
 
-/// The flow of a configuration as training has it, with a likelihood for its objective until another is set.
+/// The flow of a configuration as training has it.
 ///
 /// # Errors
 /// Settings that a method cannot have.
 pub fn model<S: Space>(space: &S, config: &Recipe, potential: Box<dyn Potential<S>>) -> Result<FlowModel<S>, Error> {
-    let flow = &config.flow;
-    let integrator = FixedStep::new(trained::tableau(flow.method), flow.steps)?;
-    let objective = Box::new(NegativeLogLikelihood::default());
-    let mut model = FlowModel::new(space.clone(), potential, Box::new(integrator), objective);
-    (model.duration, model.coordinates) = (flow.time, trained::coordinates(flow.coordinates));
-    model.memory = trained::memory(flow.memory);
-    Ok(model)
+    let integrator = FixedStep::new(trained::tableau(config.flow.method), config.flow.steps)?;
+    Ok(trained::flow_model(space, config, potential, Box::new(integrator)))
 }
 
 /// Settings of a training of so many steps, whatever the data, without validation.

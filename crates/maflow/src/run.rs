@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datasets::Bijection;
-use flow_core::{Estimate, FlowModel, Model, NegativeLogLikelihood, Purpose, RngKey};
+use datasets::{Bijection, Standardisation};
+use flow_core::{Estimate, FlowModel, Model, Purpose, RngKey, Space};
 
 use crate::backend::{self, Compute, Engine, Work};
 use crate::error::Error;
 use crate::monitor::Monitor;
+use crate::physics::Amounts;
+use crate::physics::report::PhysicsReport;
 use crate::recipe::{Recipe, Setting};
 use crate::report::Report;
-use crate::target::{self, BijectionOf, Target};
+use crate::target::{self, BijectionOf, Layout, Target};
 use crate::trained::{self, Trained};
-use crate::{figures, run_dir, sampling, standard};
+use crate::{figures, physics, run_dir, sampling};
 
 /// A run on the disk. Every call reads its best checkpoint anew, so that it may go on training meanwhile.
 ///
@@ -51,8 +53,13 @@ impl Run {
     /// # Errors
     /// [`Error::NoRun`] where there is none, [`Error::Recipe`] for changes that mean nothing.
     pub fn open(path: &Path, settings: &[Setting]) -> Result<Self, Error> {
-        let recipe = run_dir::read_config(path, settings)?;
-        Ok(Self { path: path.to_owned(), recipe, compute: Compute::default(), target: None })
+        Ok(Self::of(path.to_owned(), run_dir::read_config(path, settings)?))
+    }
+
+    /// The run in a folder, used with this recipe in place of its own. Its numbers are computed by ndarray on all
+    /// cores.
+    pub fn of(path: PathBuf, recipe: Recipe) -> Self {
+        Self { path, recipe, compute: Compute::default(), target: None }
     }
 
     /// The same with its numbers computed elsewhere.
@@ -102,29 +109,48 @@ impl Run {
         self.run(Figures { run: self, data, monitor })
     }
 
+    /// What the flow of a lattice model says of that model, and how good it is as a sampler.
+    ///
+    /// # Errors
+    /// As [`Run::report`]; [`Error::NoLatticeModel`]; [`Error::EstimatedLaplacian`].
+    pub fn physics(&self, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
+        self.run(Study { run: self, amounts, monitor })
+    }
+
     fn run<W: Work>(&self, work: W) -> Result<W::Output, Error> {
         backend::run(&self.compute, self.recipe.train.precision, work)
     }
 
-    /// The map from the user's coordinates to the flow's.
-    fn bijection(&self) -> Result<Box<dyn Bijection>, Error> {
+    /// The target, whose data are standardised as the run has kept it.
+    fn open_target(
+        &self,
+        data: Option<&Path>,
+        kept: &Standardisation,
+        monitor: &dyn Monitor,
+    ) -> Result<Arc<dyn Target>, Error> {
         match &self.target {
-            Some(own) => Ok(Box::new(BijectionOf(Arc::clone(own)))),
-            None => target::bijection(&self.recipe, standard::read(&self.path, &self.recipe)?),
+            Some(own) => Ok(Arc::clone(own)),
+            None => Ok(target::open(&self.recipe, data, Some(kept.clone()), monitor)?.into()),
         }
     }
 
     /// The flow as it was trained, ready for figures.
-    fn flow<E: Engine>(&self, engine: &E) -> Result<FlowModel<E::Space>, Error> {
+    fn flow<E: Engine>(&self, engine: &E) -> Result<ReadyFlow<E::Space>, Error> {
         let trained = trained::load(engine, &self.recipe, &self.path, &())?;
         let integrator = trained.integrator(&self.recipe)?;
-        let Trained { potential, .. } = trained;
-        let objective = Box::new(NegativeLogLikelihood::default());
-        let mut model = FlowModel::new(engine.space().clone(), potential, integrator, objective);
-        let flow = &self.recipe.flow;
-        (model.duration, model.coordinates) = (flow.time, trained::coordinates(flow.coordinates));
-        Ok(model)
+        let Trained { potential, standardisation, .. } = trained;
+        let map = match &self.target {
+            Some(own) => Box::new(BijectionOf(Arc::clone(own))),
+            None => target::bijection(&self.recipe, standardisation)?,
+        };
+        Ok(ReadyFlow { model: trained::flow_model(engine.space(), &self.recipe, potential, integrator), map })
     }
+}
+
+/// A flow, and the map from the user's coordinates to its own.
+struct ReadyFlow<S: Space> {
+    model: FlowModel<S>,
+    map: Box<dyn Bijection>,
 }
 
 struct LogProb<'a> {
@@ -136,7 +162,7 @@ impl Work for LogProb<'_> {
     type Output = Estimate;
 
     fn run<E: Engine>(self, engine: &E) -> Result<Estimate, Error> {
-        let (model, map) = (self.run.flow(engine)?, self.run.bijection()?);
+        let ReadyFlow { model, map } = self.run.flow(engine)?;
         let n = map.dimension();
         if !self.rows.len().is_multiple_of(n) {
             return Err(Error::Argument(format!("{} numbers are no whole rows of {n}", self.rows.len())));
@@ -160,9 +186,9 @@ impl Work for Draw<'_> {
     type Output = Vec<f64>;
 
     fn run<E: Engine>(self, engine: &E) -> Result<Vec<f64>, Error> {
-        let (model, map) = (self.run.flow(engine)?, self.run.bijection()?);
+        let ReadyFlow { model, map } = self.run.flow(engine)?;
         let mut samples = sampling::all(&model.flow(), self.run.recipe.train.seed, self.count)?;
-        sampling::to_physical(&*map, &mut samples);
+        sampling::to_physical(Some(&*map), &mut samples);
         Ok(samples)
     }
 }
@@ -177,12 +203,32 @@ impl Work for Figures<'_> {
     type Output = Report;
 
     fn run<E: Engine>(self, engine: &E) -> Result<Report, Error> {
-        let Run { recipe, path, target, .. } = self.run;
-        let target = match target {
-            Some(own) => Arc::clone(own),
-            None => target::open(recipe, self.data, Some(standard::read(path, recipe)?), self.monitor)?.into(),
-        };
+        let Run { recipe, path, .. } = self.run;
         let trained = trained::load(engine, recipe, path, self.monitor)?;
+        let target = self.run.open_target(self.data, &trained.standardisation, self.monitor)?;
         Ok(figures::take(engine.space(), recipe, &*target, &trained, self.monitor)?.0)
+    }
+}
+
+struct Study<'a> {
+    run: &'a Run,
+    amounts: Amounts,
+    monitor: &'a dyn Monitor,
+}
+
+impl Work for Study<'_> {
+    type Output = PhysicsReport;
+
+    fn run<E: Engine>(self, engine: &E) -> Result<PhysicsReport, Error> {
+        let Run { recipe, path, .. } = self.run;
+        let other = Error::NoLatticeModel(recipe.target.words());
+        // Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
+        if self.run.target.is_none() && !matches!(recipe.target.layout(), Layout::Lattice(..)) {
+            return Err(other);
+        }
+        let trained = trained::load(engine, recipe, path, self.monitor)?;
+        let target = self.run.open_target(None, &trained.standardisation, self.monitor)?;
+        let model = target.lattice_model().ok_or(other)?;
+        physics::study(engine.space(), recipe, model, &trained, self.amounts, self.monitor)
     }
 }

@@ -17,10 +17,12 @@ pub fn batch<S: Space>(flow: &Flow<'_, S>, seed: u64, i: u64, count: usize) -> R
     Ok(flow.transport(&base, flow.span(Direction::Forward), key)?.x)
 }
 
-/// From the coordinates that the flow works in to a user's, in place.
-pub fn to_physical(bijection: &dyn Bijection, samples: &mut [f64]) {
-    let mut unused = vec![0.0; samples.len() / bijection.dimension()];
-    bijection.inverse(samples, &mut unused);
+/// From the coordinates that the flow works in to a user's, in place, where they are others.
+pub fn to_physical(bijection: Option<&dyn Bijection>, samples: &mut [f64]) {
+    if let Some(map) = bijection {
+        let mut unused = vec![0.0; samples.len() / map.dimension()];
+        map.inverse(samples, &mut unused);
+    }
 }
 
 /// Number of batches that `count` samples come in.

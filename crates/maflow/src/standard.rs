@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::tensor_file::TensorFile;
 use datasets::Standardisation;
 use flow_core::{Precision, Tensor};
 
 use crate::error::Error;
 use crate::recipe::{Recipe, Standardise};
 use crate::target::Target;
+use crate::tensor_file::TensorFile;
 
 /// Its file in a run directory.
 fn file(run: &Path) -> PathBuf {

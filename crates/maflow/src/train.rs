@@ -99,7 +99,10 @@ impl Work for Monitored<'_> {
         let data = target.samples().and_then(|samples| samples.digest());
         plan.require_same_data(data.as_deref())?;
         let phases = phases::phases(&plan.recipe, &*target)?;
-        plan.first_potential(engine, monitor)?;
+        for phase in &phases {
+            target.training_objective::<E::Space>(&plan.recipe.train, phase.matching, phase.gradient)?;
+        }
+        let potential = plan.first_potential(engine, monitor)?;
         plan.recipe.run = Some(RunInfo { data, ..plan.compute.run_info() });
         let run = match &plan.start {
             Start::New(path) => RunDir::create(path, &plan.recipe)?,
@@ -109,7 +112,7 @@ impl Work for Monitored<'_> {
         if let Start::New(_) | Start::NewNumbered(_) = &plan.start {
             standard::write(run.path(), &plan.recipe, &*target)?;
         }
-        let finish = train(engine, &plan, &*target, phases, &run, monitor)?;
+        let finish = train(engine, &plan, potential, &*target, phases, &run, monitor)?;
         Ok(Done { run, finish, target, recipe: plan.recipe })
     }
 }
@@ -154,6 +157,7 @@ impl Train {
 fn train<E: Engine>(
     engine: &E,
     plan: &Train,
+    potential: Box<dyn Potential<E::Space>>,
     target: &dyn Target,
     phases: Vec<Phase>,
     run: &RunDir,
@@ -186,7 +190,7 @@ fn train<E: Engine>(
         }
     }
     listener.show(first.unwrap_or(0), total, best);
-    let mut model = phases::model(engine.space(), config, plan.first_potential(engine, monitor)?)?;
+    let mut model = phases::model(engine.space(), config, potential)?;
     let last = phases.len() - 1;
     let mut finish = Finish::Completed;
     for (k, phase) in phases.into_iter().enumerate() {
@@ -256,14 +260,14 @@ impl Phase {
             newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
             before = newest.checkpoint.state;
         }
-        model.objective = target.training_objective::<E::Space>(&config.train, self.matching, self.gradient);
+        model.objective = target.training_objective::<E::Space>(&config.train, self.matching, self.gradient)?;
         // A training begins with the steps of the recipe, whatever the one before came to.
         model.set_level(config.flow.steps as u64);
         let seen = first * config.train.batch as u64;
         let batches = TrainingRows { target, matching: self.matching, space, first, seen };
         listener.begin(first, seen, self.settings.batch as u64);
         let rows = FigureRows::validation(target, config.train.seed, config.train.validation_samples);
-        let validated = target.objective::<E::Space>();
+        let validated = target.objective::<E::Space>()?;
         let (mut store, by) = (folder.clone(), model.objective.name());
         let mut trainer = Trainer::new(model, self.settings, &batches)?
             .with_store(&mut store)

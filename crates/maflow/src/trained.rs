@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{self, CheckpointFolder};
 use datasets::Standardisation;
-use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
+use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::{
-    Adaptive, Checkpoint, FixedStep, Flow, Group, Integrator, Potential, Space, Sum, Symmetrised, SymmetryDraw,
+    Adaptive, Checkpoint, FixedStep, Flow, FlowModel, Group, Integrator, NegativeLogLikelihood, Potential, Space, Sum,
+    Symmetrised, SymmetryDraw,
 };
 
 use crate::backend::{Engine, sharpened};
+use crate::checkpoint::{self, CheckpointFolder};
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::recipe::{self, Draw, Generator, Recipe, Symmetry, TargetKind};
@@ -82,11 +83,7 @@ fn group(symmetry: &Symmetry, target: &TargetKind, dimension: usize) -> Result<G
 
 fn lattice(target: &TargetKind) -> Result<Option<Lattice>, Error> {
     let Some((rows, cols, boundary)) = target.lattice() else { return Ok(None) };
-    let boundary = match boundary {
-        recipe::Boundary::Periodic => Boundary::Periodic,
-        recipe::Boundary::Open => Boundary::Open,
-    };
-    Ok(Some(Lattice::new(rows, cols, boundary)?))
+    Ok(Some(Lattice::new(rows, cols, boundary.into())?))
 }
 
 /// The coefficients of a method.
@@ -120,6 +117,21 @@ pub fn memory(memory: recipe::Memory) -> flow_core::Memory {
         recipe::Memory::Stages => flow_core::Memory::Stages,
         recipe::Memory::Recompute => flow_core::Memory::Starts,
     }
+}
+
+/// A flow that owns its parts, with a likelihood for its objective until another is set.
+pub fn flow_model<S: Space>(
+    space: &S,
+    config: &Recipe,
+    potential: Box<dyn Potential<S>>,
+    integrator: Box<dyn Integrator<S>>,
+) -> FlowModel<S> {
+    let objective = Box::new(NegativeLogLikelihood::default());
+    let mut model = FlowModel::new(space.clone(), potential, integrator, objective);
+    model.duration = config.flow.time;
+    model.coordinates = coordinates(config.flow.coordinates);
+    model.memory = memory(config.flow.memory);
+    model
 }
 
 /// A potential with its trained parameters.

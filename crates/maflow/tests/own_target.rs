@@ -9,7 +9,7 @@ use datasets::{Bijection, Standardisation};
 use flow_core::{Finish, RngKey};
 use maflow::metrics::Row;
 use maflow::monitor::Monitor;
-use maflow::recipe::Recipe;
+use maflow::recipe::{Objective, Recipe};
 use maflow::run::Run;
 use maflow::target::{Known, Samples, Target};
 use maflow::train::{Start, Train};
@@ -43,10 +43,6 @@ impl Target for Measurements {
 
     fn samples(&self) -> Option<&dyn Samples> {
         Some(self)
-    }
-
-    fn log_jacobian(&self) -> f64 {
-        self.0.log_jacobian()
     }
 
     fn known(&self) -> Option<Known> {
@@ -149,4 +145,32 @@ fn a_target_of_another_dimension_is_refused_before_anything_is_written() {
     let error = wrong.run(&()).unwrap_err();
     assert!(matches!(&error, Error::Argument(sentence) if sentence.contains("2 numbers per row")), "{error}");
     assert!(!path.exists());
+}
+
+/// Says nothing of itself but how many numbers it has.
+#[derive(Debug)]
+struct Unknown;
+
+impl Target for Unknown {
+    fn dimension(&self) -> usize {
+        2
+    }
+}
+
+#[test]
+fn a_target_without_what_its_training_needs_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for objective in ["nll", "flow-matching"] {
+        let path = folder.path().join(objective);
+        let mut recipe = recipe();
+        recipe.train.objective = match objective {
+            "nll" => Objective::Nll,
+            _ => Objective::FlowMatching,
+        };
+        let train =
+            Train { recipe, start: Start::New(path.clone()), target: Some(Arc::new(Unknown)), ..Train::default() };
+        let error = train.run(&()).unwrap_err();
+        assert!(matches!(&error, Error::Argument(sentence) if sentence.contains("no samples")), "{error}");
+        assert!(!path.exists());
+    }
 }

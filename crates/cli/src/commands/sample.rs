@@ -55,7 +55,7 @@ impl Work for Sample {
 impl Sample {
     /// Refuses pictures of more than they can show.
     fn require_few(&self) -> Result<(), CliError> {
-        let shape = pictures::shape(&self.config);
+        let shape = self.config.target.layout().shape();
         if let ([n], SampleFormat::Png) = (&shape[..], self.format)
             && *n != 2
         {
@@ -82,7 +82,7 @@ impl Sample {
         monitor: &dyn Monitor,
     ) -> Result<String, maflow::Error> {
         let precision = flow.space.precision();
-        let shape = [vec![self.count], pictures::shape(&self.config)].concat();
+        let shape = [vec![self.count], self.config.target.layout().shape()].concat();
         let mut failed = None;
         let written = write_whole_with(&self.out, |file| {
             let header = write_header(file, &shape, precision).map_err(std::io::Error::other)?;
@@ -98,7 +98,7 @@ impl Sample {
                     failed = Some(error);
                     std::io::Error::other("no more samples")
                 })?;
-                sampling::to_physical(map, &mut samples);
+                sampling::to_physical(Some(map), &mut samples);
                 for value in samples {
                     match precision {
                         Precision::F32 => file.write_all(&(value as f32).to_le_bytes())?,
@@ -130,7 +130,7 @@ impl Sample {
 
     fn picture<S: Space>(&self, flow: &Flow<'_, S>, map: &dyn Bijection) -> Result<String, maflow::Error> {
         let mut samples = sampling::all(flow, self.config.train.seed, self.count)?;
-        sampling::to_physical(map, &mut samples);
+        sampling::to_physical(Some(map), &mut samples);
         let columns = (self.count as f64).sqrt().ceil() as usize;
         let png = match pictures::tiles(&self.config, &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,

@@ -8,15 +8,15 @@ use maflow::recipe::{Recipe, TargetKind};
 use maflow::target::LatticeModel;
 use maflow::{Error, sampling};
 
-use super::samples::{shades, shape, spins};
+use super::samples::{shades, spins};
 use super::{STOPS, times};
 use crate::plots::{ColumnGroup, Palette, Tiles};
 
 /// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of
 /// its spin given x, and the last column the spins themselves.
-pub fn path<S: Space>(flow: &Flow<'_, S>, config: &Recipe, map: &dyn Bijection) -> Result<Tiles, Error> {
+pub fn path<S: Space>(flow: &Flow<'_, S>, config: &Recipe, map: Option<&dyn Bijection>) -> Result<Tiles, Error> {
     const ROWS: usize = 6;
-    let [height, width] = shape(config)[..] else { unreachable!("a lattice has two sides") };
+    let [height, width] = config.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
     let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
     let base = key.normals(0..ROWS, sites);
@@ -56,12 +56,12 @@ pub fn path<S: Space>(flow: &Flow<'_, S>, config: &Recipe, map: &dyn Bijection) 
 pub fn beside_clusters<S: Space>(
     flow: &Flow<'_, S>,
     config: &Recipe,
-    map: &dyn Bijection,
+    map: Option<&dyn Bijection>,
     model: &dyn LatticeModel,
 ) -> Result<Tiles, Error> {
     const SIDE: usize = 5;
     let seed = config.train.seed;
-    let [height, width] = shape(config)[..] else { unreachable!("a lattice has two sides") };
+    let [height, width] = config.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
     let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
     sampling::to_physical(map, &mut samples);

@@ -4,25 +4,13 @@ use datasets::lattice::sample_spins;
 use flow_core::{Purpose, RngKey};
 use maflow::numbers::fixed;
 use maflow::recipe::{Recipe, TargetKind};
-use maflow::target::SIDE;
 
 use crate::plots::{ColumnGroup, Palette, Tiles};
-
-/// How one sample is laid out: the shape of the lattice or picture, or its 2 coordinates.
-pub fn shape(config: &Recipe) -> Vec<usize> {
-    match &config.target {
-        TargetKind::Mnist(_) => vec![SIDE, SIDE],
-        TargetKind::Ising(ising) => vec![ising.size, ising.size_y.unwrap_or(ising.size)],
-        TargetKind::Phi4(phi4) => vec![phi4.size, phi4.size],
-        TargetKind::Toy(_) => vec![2],
-        TargetKind::Own(own) => vec![own.dimension],
-    }
-}
 
 /// Samples as pictures side by side: spins drawn by `p(s = 1 | x) = σ(2x)`, pixels, or fields; `None` for points of a
 /// plane.
 pub fn tiles(config: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> {
-    let [height, width] = shape(config)[..] else { return None };
+    let [height, width] = config.target.layout().shape()[..] else { return None };
     let pictures = samples.chunks_exact(height * width);
     let (title, note, palette, pictures) = match &config.target {
         TargetKind::Toy(_) | TargetKind::Own(_) => return None,

@@ -9,7 +9,7 @@ use flow_core::Space;
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::recipe::{Potential, Recipe};
-use crate::target::{LatticeModel, Observable, Target};
+use crate::target::{LatticeModel, Observable};
 use crate::trained::Trained;
 use chains::{Coordinates, Walked};
 use report::{Figure, PhysicsReport, Row};
@@ -27,14 +27,6 @@ pub struct Amounts {
 
 /// Sites in all configurations of cluster Monte Carlo.
 const CLUSTER_SITES: usize = 1 << 22;
-
-/// The lattice model of a target.
-///
-/// # Errors
-/// [`Error::NoLatticeModel`] for a target that is none.
-pub fn lattice_model<'a>(target: &'a dyn Target, recipe: &Recipe) -> Result<&'a dyn LatticeModel, Error> {
-    target.lattice_model().ok_or(Error::NoLatticeModel(recipe.target.words()))
-}
 
 /// What the flow of a lattice model says of that model, and how good it is as a sampler.
 ///

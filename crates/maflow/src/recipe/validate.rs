@@ -10,13 +10,7 @@ use super::{
 impl Recipe {
     /// Dimension N of the data.
     pub fn dimension(&self) -> usize {
-        match &self.target {
-            TargetKind::Mnist(_) => 784,
-            TargetKind::Ising(ising) => ising.sites(),
-            TargetKind::Toy(_) => 2,
-            TargetKind::Phi4(phi4) => phi4.size * phi4.size,
-            TargetKind::Own(own) => own.dimension,
-        }
+        self.target.layout().dimension()
     }
 
     /// Checks every number and every pair of keys that must agree.

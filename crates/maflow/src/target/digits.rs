@@ -143,10 +143,6 @@ impl Target for Digits {
         Some(&self.standardisation)
     }
 
-    fn log_jacobian(&self) -> f64 {
-        self.standardisation.log_jacobian()
-    }
-
     /// With the Jacobian of each row's own logits.
     fn bits_per_dim(&self, rows: &[f64], losses: &[f64]) -> Option<Vec<f64>> {
         let (mut logits, dimension) = (rows.to_vec(), self.mnist.dimension());

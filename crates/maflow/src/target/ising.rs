@@ -7,6 +7,7 @@ use datasets::Bijection;
 use datasets::lattice::{Boundary, IsingSamples, IsingStatistics, IsingTarget, Lattice, WhitenedIsing, sample_spins};
 use flow_core::{Energy, Mean, Path, PointEnergy, RngKey};
 
+use super::lattice_model::mean;
 use super::pool::{Pool, pick};
 use super::{Known, LatticeModel, Layout, Measured, Observable, Samples, Target, reference_seed};
 use crate::error::Error;
@@ -157,8 +158,7 @@ impl LatticeModel for Ising {
     fn clusters(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<[Mean; 3], Error> {
         let samples = self.reference(seed, count, monitor)?;
         let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } = samples.statistics();
-        Ok([energy_per_site, magnetisation_per_site, specific_heat_per_site]
-            .map(|e| Mean { mean: e.mean, standard_error: e.standard_error }))
+        Ok([energy_per_site, magnetisation_per_site, specific_heat_per_site].map(mean))
     }
 
     /// Spins are drawn by `p(s_i = 1 | x) = σ(2x_i)`, one configuration for each point from its row of `key`: they

@@ -8,6 +8,11 @@ use super::Target;
 use crate::error::Error;
 use crate::monitor::Monitor;
 
+/// A mean of configurations of cluster Monte Carlo or of chains, without what tells of their correlation.
+pub(super) fn mean(Estimate { mean, standard_error, .. }: Estimate) -> Mean {
+    Mean { mean, standard_error }
+}
+
 /// What is measured of configurations, one number each, for the whole lattice.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
@@ -73,8 +78,7 @@ impl Observable {
     pub fn of_chains(self, chains: &[Measured]) -> Mean {
         let of: Vec<&[f64]> = chains.iter().map(|chain| self.series(chain)).collect();
         let found = if self.variance { Estimate::variance(&of) } else { Estimate::from_chains(&of) };
-        let Estimate { mean, standard_error, .. } = found.scaled(self.factor);
-        Mean { mean, standard_error }
+        mean(found.scaled(self.factor))
     }
 }
 

@@ -26,6 +26,7 @@ pub use registry::{bijection, open};
 pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
 
 use crate::error::Error;
+pub use crate::layout::Layout;
 use crate::monitor::Monitor;
 
 /// A density to be fitted, in the coordinates that the flow works in.
@@ -75,8 +76,8 @@ pub trait Target: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The energy, where it is known. Its density is that of the user's coordinates: it includes the log-Jacobian of
-    /// the bijection.
+    /// The energy, a function of the flow's coordinates, where it is known. With the log-Jacobian of the bijection in it,
+    /// figures are those of the density of the user's coordinates.
     fn energy(&self) -> Option<Arc<dyn Energy>> {
         None
     }
@@ -84,11 +85,6 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// The standardisation that was found from its training data, which a run keeps; `None` where there is none.
     fn standardisation(&self) -> Option<&Standardisation> {
         None
-    }
-
-    /// `ln |∂y/∂x|` of the bijection from data x to the flow's y, a constant that likelihoods of data include.
-    fn log_jacobian(&self) -> f64 {
-        0.0
     }
 
     /// The least value that the loss can reach, where it is known.
@@ -115,27 +111,6 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// The lattice model that it is, where it is one.
     fn lattice_model(&self) -> Option<&dyn LatticeModel> {
         None
-    }
-}
-
-/// How the numbers of a row are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// Side by side.
-    Vector(usize),
-    /// A picture of this height and width, row by row.
-    Picture(usize, usize),
-    /// A lattice of this many rows and columns, row by row.
-    Lattice(usize, usize),
-}
-
-impl Layout {
-    /// The shape of an array of one row.
-    pub fn shape(self) -> Vec<usize> {
-        match self {
-            Self::Vector(n) => vec![n],
-            Self::Picture(rows, cols) | Self::Lattice(rows, cols) => vec![rows, cols],
-        }
     }
 }
 

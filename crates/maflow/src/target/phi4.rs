@@ -7,6 +7,7 @@ use datasets::Bijection;
 use datasets::lattice::{Phi4Samples, Phi4Statistics, Phi4Target, WhitenedPhi4};
 use flow_core::{Energy, Mean, PointEnergy, RngKey};
 
+use super::lattice_model::mean;
 use super::pool::{Pool, pick};
 use super::{LatticeModel, Layout, Measured, Observable, Samples, Target, reference_seed};
 use crate::error::Error;
@@ -134,8 +135,7 @@ impl LatticeModel for Phi4 {
     fn clusters(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<[Mean; 3], Error> {
         let samples = self.reference(seed, count, monitor)?;
         let Phi4Statistics { action_per_site, magnetisation_per_site, susceptibility } = samples.statistics();
-        Ok([action_per_site, magnetisation_per_site, susceptibility]
-            .map(|e| Mean { mean: e.mean, standard_error: e.standard_error }))
+        Ok([action_per_site, magnetisation_per_site, susceptibility].map(mean))
     }
 
     fn measure(&self, points: &[f64], _key: RngKey) -> Measured {

@@ -64,12 +64,8 @@ pub fn bijection(recipe: &Recipe, kept: Standardisation) -> Result<Box<dyn Bijec
 }
 
 fn ising(model: &recipe::IsingTarget) -> Result<IsingTarget, Error> {
-    let boundary = match model.boundary {
-        recipe::Boundary::Periodic => Boundary::Periodic,
-        recipe::Boundary::Open => Boundary::Open,
-    };
     let (rows, cols) = (model.size, model.size_y.unwrap_or(model.size));
-    Ok(IsingTarget::new(rows, cols, boundary, model.temperature.value())?)
+    Ok(IsingTarget::new(rows, cols, model.boundary.into(), model.temperature.value())?)
 }
 
 fn phi4(model: &recipe::Phi4Target) -> Result<Phi4Target, Error> {
@@ -95,5 +91,9 @@ impl Bijection for BijectionOf {
         if let Some(map) = self.0.bijection() {
             map.inverse(rows, log_jacobians);
         }
+    }
+
+    fn constant_log_jacobian(&self) -> Option<f64> {
+        self.0.bijection().map_or(Some(0.0), Bijection::constant_log_jacobian)
     }
 }

@@ -7,7 +7,7 @@ use flow_core::{
     RngKey, Space, cut,
 };
 
-use super::{Split, Target};
+use super::{Samples, Split, Target};
 use crate::error::Error;
 use crate::recipe;
 
@@ -20,33 +20,54 @@ const VALIDATION_ROWS: usize = 2000;
 
 impl dyn Target + '_ {
     /// What is minimised by one training of a run: by flow matching, or by the target's own objective.
+    ///
+    /// # Errors
+    /// A target that lacks what the objective needs: samples, or a bijection of constant Jacobian.
     pub fn training_objective<S: Space>(
         &self,
         train: &recipe::Train,
         matching: bool,
         gradient: recipe::Gradient,
-    ) -> Box<dyn Objective<S>> {
-        match self.samples().filter(|_| matching) {
-            Some(samples) => Box::new(FlowMatching { path: samples.path(), times: train.times, focus: train.focus }),
-            None => self.objective_by(train.transport_cost, gradient),
+    ) -> Result<Box<dyn Objective<S>>, Error> {
+        if !matching {
+            return self.objective_by(train.transport_cost, gradient);
         }
+        let path = self.required_samples()?.path();
+        Ok(Box::new(FlowMatching { path, times: train.times, focus: train.focus }))
     }
 
     /// The objective of the target's figures.
-    pub fn objective<S: Space>(&self) -> Box<dyn Objective<S>> {
+    ///
+    /// # Errors
+    /// As [`Target::training_objective`](#method.training_objective).
+    pub fn objective<S: Space>(&self) -> Result<Box<dyn Objective<S>>, Error> {
         // The transport cost is a price of training, not part of any figure.
         self.objective_by(0.0, recipe::Gradient::Total)
     }
 
-    fn objective_by<S: Space>(&self, transport_cost: f64, gradient: recipe::Gradient) -> Box<dyn Objective<S>> {
+    fn objective_by<S: Space>(
+        &self,
+        transport_cost: f64,
+        gradient: recipe::Gradient,
+    ) -> Result<Box<dyn Objective<S>>, Error> {
         let gradient = match gradient {
             recipe::Gradient::Total => Estimator::Total,
             recipe::Gradient::Path => Estimator::Path,
         };
-        match self.energy() {
-            Some(energy) => Box::new(FreeEnergy { energy, transport_cost, gradient }),
-            None => Box::new(NegativeLogLikelihood { transport_cost, log_jacobian: self.log_jacobian() }),
+        if let Some(energy) = self.energy() {
+            return Ok(Box::new(FreeEnergy { energy, transport_cost, gradient }));
         }
+        self.required_samples()?;
+        let constant = self.bijection().map_or(Some(0.0), |map| map.constant_log_jacobian());
+        let log_jacobian = constant.ok_or_else(|| {
+            Error::Argument("likelihoods need a bijection whose Jacobian is the same at every point".to_owned())
+        })?;
+        Ok(Box::new(NegativeLogLikelihood { transport_cost, log_jacobian }))
+    }
+
+    /// Base noise in their place would train, and learn nothing.
+    fn required_samples(&self) -> Result<&dyn Samples, Error> {
+        self.samples().ok_or_else(|| Error::Argument("this target has no samples to learn from".to_owned()))
     }
 
     /// The name of the objective of its figures.
@@ -102,10 +123,7 @@ impl<S: Space> Batches for TrainingRows<'_, S> {
         if self.target.energy().is_some() && !self.matching {
             return BaseSamples { dim }.batch(key, part, rows);
         }
-        let Some(samples) = self.target.samples() else {
-            // Base noise in their place would train, and learn nothing.
-            return Err(flow_core::Error::Callback("this target has no samples to learn from".to_owned()));
-        };
+        let samples = self.target.required_samples()?;
         let (first, seen) = (part.start, self.seen + (key.step() - self.first) * rows as u64);
         let blocks = self.space.map_blocks(cut(part.len(), self.space.blocks(part.len())), |block| {
             let mut out = vec![0.0; block.len() * dim];

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::layout::Layout;
+
 /// The density to be fitted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -45,9 +47,15 @@ impl TargetKind {
         }
     }
 
-    /// Whether it is a lattice model.
-    pub fn is_lattice(&self) -> bool {
-        matches!(self, Self::Ising(_) | Self::Phi4(_))
+    /// How the numbers of one of its samples are laid out.
+    pub fn layout(&self) -> Layout {
+        match self {
+            Self::Mnist(_) => Layout::Picture(28, 28),
+            Self::Ising(ising) => Layout::Lattice(ising.size, ising.size_y.unwrap_or(ising.size)),
+            Self::Toy(_) => Layout::Vector(2),
+            Self::Phi4(phi4) => Layout::Lattice(phi4.size, phi4.size),
+            Self::Own(own) => Layout::Vector(own.dimension),
+        }
     }
 
     /// Whether it is read from files.
@@ -157,13 +165,6 @@ pub enum TargetCoordinates {
     Whitened,
 }
 
-impl IsingTarget {
-    /// Number of sites.
-    pub fn sites(&self) -> usize {
-        self.size * self.size_y.unwrap_or(self.size)
-    }
-}
-
 /// A temperature in units of the coupling.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Temperature {
@@ -227,6 +228,15 @@ pub enum Boundary {
     Periodic,
     /// A sheet.
     Open,
+}
+
+impl From<Boundary> for datasets::lattice::Boundary {
+    fn from(boundary: Boundary) -> Self {
+        match boundary {
+            Boundary::Periodic => Self::Periodic,
+            Boundary::Open => Self::Open,
+        }
+    }
 }
 
 /// A density or an energy in the plane.
