@@ -3,9 +3,11 @@
 use std::{f64::consts::LN_2, fmt, str::FromStr};
 
 use crate::{
-    Error, Graph, MAX_DOS_SITES, PlanarLattice, Thermodynamics, chain,
+    Error, Graph, MAX_DOS_SITES, PlanarLattice, Thermodynamics,
+    axis::{Axis, Ends},
+    chain,
     error::{beta_of, check_beta, check_coupling, check_side},
-    rings::{Ends, Rings},
+    rings::Rings,
     thermodynamics::Bounds,
     torus::Torus,
 };
@@ -274,14 +276,6 @@ impl Lattice {
     }
 }
 
-/// One direction of a lattice: its sites, a coupling that is not negative, and its ends.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Axis {
-    pub side: usize,
-    pub j: f64,
-    pub ends: Ends,
-}
-
 impl Axis {
     /// Thermodynamics of one chain along this direction, with the energy per site of bonds that the spins have to
     /// themselves.
@@ -297,15 +291,5 @@ impl Axis {
             }
         };
         log_z.with_energy(constant).at(side, beta)
-    }
-
-    /// Energy of the ground state per site.
-    fn ground_energy(&self) -> f64 {
-        let unsatisfied = match self.ends {
-            Ends::Open => 1.0,
-            Ends::Closed => 0.0,
-            Ends::Seam => 2.0,
-        };
-        -self.j * (1.0 - unsatisfied / self.side as f64)
     }
 }

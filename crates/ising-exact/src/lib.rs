@@ -64,6 +64,7 @@
 //! `ising-exact --size 16 --temperature 2.0` prints the same for people, `--json` for programs. It comes with the
 //! feature `cli` (on by default); the library alone does without.
 
+mod axis;
 mod chain;
 mod continuous;
 mod critical;

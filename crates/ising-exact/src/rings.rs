@@ -21,8 +21,8 @@
 
 use crate::{
     Error, Thermodynamics,
+    axis::{Axis, Ends},
     jet::{Jet, Number},
-    lattice::Axis,
     thermodynamics::LogZ,
     wide::{FIRST_BITS, Wide, converged, more_bits, wide},
 };
@@ -32,15 +32,6 @@ const LARGEST_K: f64 = 350.0;
 
 /// Work that is not too much: momenta · steps · words^1.6, half a minute or so.
 const MOST_WORK: f64 = 5e7;
-
-/// How the rows of rings end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ends {
-    Open,
-    Closed,
-    /// Closed, the bonds between the last ring and the first turned.
-    Seam,
-}
 
 /// `size[1]` rings of `size[0]` spins, couplings `j[0]` in and `j[1]` between them, positive (or zero in rings of one
 /// spin).
@@ -132,14 +123,10 @@ impl Rings {
 
     /// Satisfied less unsatisfied bonds of the ground state, in the rings and between them.
     fn surplus(&self) -> [f64; 2] {
-        let [m, n] = self.size.map(|side| side as f64);
-        let in_rings = if self.seam { m - 2.0 } else { m } * n;
-        let between = match self.ends {
-            Ends::Open => n - 1.0,
-            Ends::Closed => n,
-            Ends::Seam => n - 2.0,
-        };
-        [in_rings, between * m]
+        let [m, n] = self.size;
+        let ring = Axis { side: m, j: self.j[0], ends: if self.seam { Ends::Seam } else { Ends::Closed } };
+        let along = Axis { side: n, j: self.j[1], ends: self.ends };
+        [ring.surplus() * n as f64, along.surplus() * m as f64]
     }
 }
 
