@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use backend_ndarray::{Activation, Cpu, Ridge};
 use flow_core::{
-    AdamSettings, BaseSamples, Batch, Batches, CheckpointStore, Energy, Error, Evaluation, Finish, FixedStep, Flow,
-    FlowModel, FreeEnergy, Method, Model, Objective, Observer, Occasion, Outcome, PointEnergy, Purpose, RngKey,
-    Schedule, StepMetrics, Tableau, TrainSettings, TrainState, Trainer, Validation, converged,
+    AdamSettings, BaseSamples, Batch, Batches, CheckpointStore, CosineSchedule, Energy, Error, Evaluation, Finish,
+    FixedStep, Flow, FlowModel, FreeEnergy, Method, Model, Objective, Observer, Occasion, Outcome, PointEnergy,
+    Purpose, RngKey, Schedule, StepMetrics, Tableau, TrainSettings, TrainState, Trainer, Validation, converged,
 };
 
 use kept::Kept;
@@ -129,7 +129,7 @@ const BASE: BaseSamples = BaseSamples { dim: DIM };
 
 #[test]
 fn free_energy_comes_down_to_the_exact_one() {
-    let schedule = Schedule::Cosine { warmup: 10, end: 0.01 };
+    let schedule = Schedule::Cosine(CosineSchedule { warmup: 10, final_fraction: 0.01 });
     let settings =
         TrainSettings { steps: 800, batch: 128, learning_rate: 0.05, schedule, validate_every: 0, ..settings() };
     let mut store = Kept::default();

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use flow_core::Method;
 use maflow::backend::Backend;
-use maflow::recipe::{Method, Precision, Setting};
+use maflow::recipe::{Arithmetic, Setting};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
@@ -51,8 +52,8 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Floating-point precision [default: the recipe's]
-    #[arg(long, global = true, value_parser = words::<Precision>(PRECISIONS), value_name = "P")]
-    pub precision: Option<Precision>,
+    #[arg(long, global = true, value_parser = words::<Arithmetic>(PRECISIONS), value_name = "P")]
+    pub precision: Option<Arithmetic>,
 }
 
 /// Words of recipes as values of a flag, each with its meaning.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use maflow::backend::{self, Backend, Compute};
 use maflow::physics::Amounts;
-use maflow::recipe::{self, MOST_SAMPLES, Precision, Recipe, Setting, Standardise};
+use maflow::recipe::{Arithmetic, MOST_SAMPLES, Recipe, Setting, Standardise};
 use maflow::target::DEFAULT_ROWS;
 use maflow::train::{Start, Train};
 use maflow::transfer::Import;
@@ -213,7 +213,7 @@ fn require_same_model(before: &Recipe, after: &Recipe, path: &Path) -> Result<()
         ("train.steps", before.fine_tune.is_some() && (b.steps, b.epochs) != (a.steps, a.epochs)),
         ("train.seed", b.seed != a.seed),
         // TF32 rounds factors of products, on devices that have it; what is kept is of 32 bits either way.
-        ("train.precision", (b.precision == recipe::Precision::F64) != (a.precision == recipe::Precision::F64)),
+        ("train.precision", b.precision.precision() != a.precision.precision()),
         ("name", before.name != after.name),
     ];
     match changed.iter().find(|(_, changed)| *changed) {
@@ -323,9 +323,9 @@ fn run_config(run: &Path, settings: &[Setting], global: &GlobalArgs) -> Result<R
 fn with_flags(settings: &[Setting], global: &GlobalArgs) -> Vec<Setting> {
     let seed = global.seed.map(|seed| format!("train.seed={seed}"));
     let precision = global.precision.map(|precision| match precision {
-        Precision::F32 => "train.precision=f32".to_owned(),
-        Precision::F64 => "train.precision=f64".to_owned(),
-        Precision::Tf32 => "train.precision=tf32".to_owned(),
+        Arithmetic::F32 => "train.precision=f32".to_owned(),
+        Arithmetic::F64 => "train.precision=f64".to_owned(),
+        Arithmetic::Tf32 => "train.precision=tf32".to_owned(),
     });
     let flags = [seed, precision].into_iter().flatten();
     let flags = flags.map(|text| text.parse().expect("written just above in the right form"));
@@ -337,7 +337,7 @@ fn compute(global: &GlobalArgs, config: &Recipe) -> Result<Compute, CliError> {
     let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
     backend::require(backend)?;
     backend::require_terms(backend, &config.potential)?;
-    if config.train.precision == Precision::Tf32 && backend != Backend::TchCuda {
+    if config.train.precision == Arithmetic::Tf32 && backend != Backend::TchCuda {
         return Err(CliError::Usage(format!(
             "the precision tf32 is one of NVIDIA GPUs, and {} has none; choose --backend tch-cuda, or --precision f32",
             backend.name()
@@ -423,7 +423,7 @@ mod tests {
         let words = ["train", "mnist", "--set", "train.seed=1", "--set", "flow.steps=7"];
         let plan = train(&[&words[..], &["--seed", "5", "--precision", "f64", "--threads", "3"]].concat());
         assert_eq!((plan.recipe.train.seed, plan.recipe.flow.steps), (5, 7));
-        assert_eq!(plan.recipe.train.precision, Precision::F64);
+        assert_eq!(plan.recipe.train.precision, Arithmetic::F64);
         assert_eq!(plan.compute.threads.get(), 3);
     }
 
@@ -459,7 +459,7 @@ mod tests {
         RunDir::create(&path, &recipes::load("ising-8", &[]).unwrap()).unwrap();
         let words = ["evaluate", run, "--method", "tsit5", "--samples", "500", "--json"];
         let Plan::Evaluate(evaluate) = plan(&words).unwrap() else { panic!("not an evaluation") };
-        assert_eq!(evaluate.config.evaluate.method, Some(maflow::recipe::Method::Tsit5));
+        assert_eq!(evaluate.config.evaluate.method, Some(flow_core::Method::Tsit5));
         assert_eq!(evaluate.config.evaluate.samples, Some(500));
         assert!(evaluate.json);
         let error = plan(&["evaluate", run, "--method", "tsit5", "--steps", "9"]).unwrap_err();

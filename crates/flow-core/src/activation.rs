@@ -1,9 +1,11 @@
 //! The function f of ridge potentials with its derivatives: the one place for their formulas on the host.
 
 /// The function `f` of a ridge potential `φ(x) = Σ_j v_j f(w_j·x + b_j)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Activation {
     /// `ln(1 + e^a)`.
+    #[default]
     Softplus,
     /// `ln cosh a`, even: without bias the potential is exactly symmetric under `x → −x`.
     LnCosh,

@@ -1,8 +1,6 @@
 //! What a training leaves to go on from: arrays and state; and the seam for whoever keeps it. No files: those are
 //! elsewhere.
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::Error;
 use crate::parameter::{Parameter, rows_and_cols};
 use crate::space::{Precision, Space};
@@ -28,7 +26,8 @@ impl Tensor {
 }
 
 /// What a training must remember beside its arrays.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TrainState {
     /// Gradient steps made.
     pub step: u64,
@@ -36,7 +35,7 @@ pub struct TrainState {
     pub adam_steps: u64,
     /// How finely the model integrates now, see [`Integrator::level`](crate::Integrator::level): steps, for a fixed
     /// step. 0: not at all.
-    #[serde(rename = "flow_steps")]
+    #[cfg_attr(feature = "serde", serde(rename = "flow_steps"))]
     pub level: u64,
     /// Factor on the learning rate, halved by every roll-back.
     pub learning_rate_scale: f64,

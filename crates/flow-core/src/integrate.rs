@@ -16,14 +16,16 @@ pub struct Span {
 }
 
 /// What an integration keeps for its pullback, where the method has a choice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Memory {
     /// The residuals of every stage, and its argument unless the block [makes velocities
     /// again](BlockField::recompute_velocity): fastest.
+    #[default]
     Stages,
     /// Only the start of every step. The pullback computes the stages again: one more evaluation per stage, and memory
     /// smaller by once to twice the number of stages.
-    Starts,
+    Recompute,
 }
 
 /// What is wanted of an integration beside the final state.

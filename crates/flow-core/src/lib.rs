@@ -64,7 +64,7 @@ pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
 pub use matching::{FlowMatching, Path};
 pub use model::{Estimate, FlowModel, Mapped, Model, Sampled};
 pub use objective::{Estimator, FreeEnergy, NegativeLogLikelihood, Objective};
-pub use optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
+pub use optimise::{Adam, AdamSettings, CosineSchedule, Schedule, clip, global_norm};
 pub use parameter::{Parameter, rows_and_cols};
 pub use potential::{
     Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, Share, Solve, Stage,

@@ -102,6 +102,7 @@ pub struct FreeEnergy<E> {
 
 /// An estimate of the gradient of the free energy from samples; both have the same mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Estimator {
     /// The gradient of the samples' mean loss.
     #[default]

@@ -1,7 +1,5 @@
 //! Adam and AdamW, learning-rate schedules, and clipping by the global norm.
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::space::Space;
@@ -97,20 +95,28 @@ pub fn clip<S: Space>(space: &S, gradient: &mut [S::Array], norm: f64, limit: f6
 }
 
 /// How the learning rate changes over a training.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(tag = "kind", rename_all = "kebab-case")
+)]
 pub enum Schedule {
     /// It does not.
+    #[default]
     Constant,
-    /// Linear warm-up over `warmup` steps, then half a cosine down to `end` times the learning rate at the last step.
-    Cosine {
-        /// Steps of warm-up.
-        #[serde(default)]
-        warmup: u64,
-        /// Final fraction of the learning rate.
-        #[serde(default)]
-        end: f64,
-    },
+    /// A linear rise, then half a cosine down.
+    Cosine(CosineSchedule),
+}
+
+/// A linear warm-up, then half a cosine down to a fraction of the learning rate at the last step.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct CosineSchedule {
+    /// Steps of the linear rise.
+    pub warmup: u64,
+    /// Learning rate at the end, as a fraction of the largest.
+    pub final_fraction: f64,
 }
 
 impl Schedule {
@@ -118,8 +124,8 @@ impl Schedule {
     pub fn factor(&self, step: u64, total: u64) -> f64 {
         match *self {
             Self::Constant => 1.0,
-            Self::Cosine { warmup, .. } if step < warmup => (step + 1) as f64 / warmup as f64,
-            Self::Cosine { warmup, end } => {
+            Self::Cosine(CosineSchedule { warmup, .. }) if step < warmup => (step + 1) as f64 / warmup as f64,
+            Self::Cosine(CosineSchedule { warmup, final_fraction: end }) => {
                 let done = (step - warmup) as f64 / total.saturating_sub(warmup + 1).max(1) as f64;
                 end + (1.0 - end) * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
             }
@@ -133,7 +139,7 @@ mod tests {
 
     #[test]
     fn cosine_warms_up_and_ends_where_it_should() {
-        let schedule = Schedule::Cosine { warmup: 10, end: 0.1 };
+        let schedule = Schedule::Cosine(CosineSchedule { warmup: 10, final_fraction: 0.1 });
         assert_eq!(schedule.factor(0, 110), 0.1);
         assert_eq!(schedule.factor(9, 110), 1.0);
         assert_eq!(schedule.factor(10, 110), 1.0);

@@ -174,9 +174,11 @@ pub struct Solve {
 }
 
 /// In which coordinates a solve integrates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Coordinates {
     /// Whatever the potential finds cheapest.
+    #[default]
     Auto,
     /// `x` itself: velocities are `∇φ`, and tolerances are in units of `x`.
     X,

@@ -370,7 +370,7 @@ pub(crate) fn kind_of_solve(memory: Option<Memory>, cost: bool) -> CacheKey {
     let keeps = match memory {
         None => 0,
         Some(Memory::Stages) => 1,
-        Some(Memory::Starts) => 2,
+        Some(Memory::Recompute) => 2,
     };
     CacheKey::new().with(KIND_OF_SOLVE).with(keeps).with(cost.into())
 }

@@ -88,14 +88,18 @@ impl Group {
 }
 
 /// When the group element of a row is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum SymmetryDraw {
     /// Once per row and solve: the flow of every row is a smooth one, and its log-density is exact in the limit of
     /// small steps.
+    #[default]
     PerSolve,
     /// Anew at every stage, as the paper does: in the limit of small steps the flow of the averaged potential,
     /// but the order of the integrator is lost. For reproduction.
     PerStage,
+    /// Never: the potential is summed over the whole group by the backend that has it, and exactly symmetric.
+    Never,
 }
 
 /// A potential with a group element drawn for every row.
@@ -113,9 +117,12 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the group acts on another number of coordinates than the potential; [`Error::Setting`]
-    /// when it has more than 2²⁴ elements.
+    /// when it has more than 2²⁴ elements, or none is to be drawn.
     pub fn new(space: S, inner: P, group: Group, draw: SymmetryDraw) -> Result<Self, Error> {
         group.check_dim(inner.dim())?;
+        if draw == SymmetryDraw::Never {
+            return Err(Error::setting("draw", "never", "per solve or per stage; a sum over the group draws nothing"));
+        }
         // Numbers of elements are sent in working precision.
         if group.order() > 1 << f32::MANTISSA_DIGITS {
             return Err(Error::setting("symmetry group", group.order(), "a group of at most 2^24 elements"));
@@ -132,10 +139,10 @@ impl<S: Space, P: Potential<S>> Symmetrised<S, P> {
     /// How many elements are drawn for every row.
     fn elements(&self, solve: &Solve) -> usize {
         match self.draw {
-            SymmetryDraw::PerSolve => 1,
             SymmetryDraw::PerStage => {
                 solve.evaluations.expect("an adaptive step never meets a field that is random in time")
             }
+            SymmetryDraw::PerSolve | SymmetryDraw::Never => 1,
         }
     }
 }

@@ -119,7 +119,8 @@ impl Tableau {
 }
 
 /// The built-in methods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Method {
     /// Euler's, order 1.
     Euler,
@@ -130,6 +131,7 @@ pub enum Method {
     /// Ralston's, order 3 (Ralston 1962).
     Ralston3,
     /// The classical Runge-Kutta method, order 4.
+    #[default]
     Rk4,
     /// Kutta's 3/8 rule, order 4.
     Rk38,
@@ -156,6 +158,11 @@ impl Method {
             Self::Tsit5 => "tsit5",
             Self::Dopri5 => "dopri5",
         }
+    }
+
+    /// Whether it estimates its own error, so that its steps can be chosen by it.
+    pub fn is_adaptive(self) -> bool {
+        matches!(self, Self::Tsit5 | Self::Dopri5)
     }
 
     /// The method of a name.

@@ -12,6 +12,7 @@ pub struct TimeBasis {
 
 /// A family of functions of `τ = t/T`; the first of each is the constant 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum TimeFamily {
     /// `cos(mπτ)`.
     #[default]

@@ -6,12 +6,10 @@ use backend_ndarray::{
     Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Quadratic, Real, Ridge, Separable, TwoLayer, TwoLayerSettings,
 };
 use datasets::lattice::{Lattice, LatticeSymmetry};
-use flow_core::{Centres, Group, LatticeRidgeSettings, Potential, Space, TimeBasis};
+use flow_core::{Centres, Group, LatticeRidgeSettings, Potential, Space, TimeBasis, TimeFamily};
 
 use crate::error::Error;
-use crate::recipe::{
-    self, Activation, LatticeRidgeTerm, Precision, RidgePotential, RunInfo, SeparableTerm, Term, TimeFamily,
-};
+use crate::recipe::{self, Arithmetic, LatticeRidgeTerm, RidgePotential, RunInfo, SeparableTerm, Term, TermKind};
 
 /// Where the numbers are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -122,8 +120,8 @@ impl<T: Real> Engine for Cpu<T> {
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self>>, Error> {
-        let free = Ridge::new(self.clone(), dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
-            .with_time(time(TimeFamily::Cosine, ridge.time_terms, duration)?);
+        let free = Ridge::new(self.clone(), dim, ridge.hidden, ridge.activation, ridge.bias, seed)?
+            .with_time(TimeBasis::new(TimeFamily::Cosine, ridge.time_terms, duration)?);
         Ok(match orbit {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),
@@ -139,38 +137,29 @@ impl<T: Real> Engine for Cpu<T> {
         seed: u64,
     ) -> Result<Box<dyn Potential<Self>>, Error> {
         let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
-        Ok(match term {
-            Term::LatticeQuadratic(term) => {
-                Box::new(LatticeQuadratic::new(self, shape(), time(term.time_family, term.time_terms, duration)?)?)
+        let basis = term.time.basis(duration)?;
+        Ok(match &term.kind {
+            TermKind::LatticeQuadratic => Box::new(LatticeQuadratic::new(self, shape(), basis)?),
+            TermKind::LatticeRidge(term) => {
+                Box::new(LatticeRidge::new(self, lattice_ridge(term, shape(), basis, seed)?)?)
             }
-            Term::LatticeRidge(term) => {
-                Box::new(LatticeRidge::new(self, lattice_ridge(term, shape(), duration, seed)?)?)
+            TermKind::Quadratic(term) => Box::new(Quadratic::new(self.clone(), dim, basis, term.linear)?),
+            TermKind::FullQuadratic => Box::new(FullQuadratic::new(self.clone(), dim, basis)?),
+            TermKind::Separable(term) => {
+                Box::new(Separable::new(self.clone(), dim, centres(term), term.activation, basis)?)
             }
-            Term::Quadratic(term) => {
-                let basis = time(term.time_family, term.time_terms, duration)?;
-                Box::new(Quadratic::new(self.clone(), dim, basis, term.linear)?)
-            }
-            Term::FullQuadratic(term) => {
-                let basis = time(term.time_family, term.time_terms, duration)?;
-                Box::new(FullQuadratic::new(self.clone(), dim, basis)?)
-            }
-            Term::Separable(term) => {
-                let basis = time(term.time_family, term.time_terms, duration)?;
-                Box::new(Separable::new(self.clone(), dim, centres(term), activation(term.activation), basis)?)
-            }
-            Term::Ridge(term) => {
-                let ridge = Ridge::new(self.clone(), dim, term.hidden, activation(term.activation), term.bias, seed)?
-                    .with_time(time(term.time_family, term.time_terms, duration)?);
+            TermKind::Ridge(term) => {
+                let ridge = Ridge::new(self.clone(), dim, term.hidden, term.activation, term.bias, seed)?;
+                let ridge = ridge.with_time(basis);
                 let ridge = if term.gains { ridge.with_gains() } else { ridge };
                 sharpened(self, Box::new(ridge), term.sharpness, term.reach)
             }
-            Term::TwoLayer(term) => {
+            TermKind::TwoLayer(term) => {
                 let (hidden, bias, probes) = (term.hidden, term.bias, term.probes);
-                let settings = TwoLayerSettings { hidden, activation: activation(term.activation), bias, probes };
-                let basis = time(term.time_family, term.time_terms, duration)?;
+                let settings = TwoLayerSettings { hidden, activation: term.activation, bias, probes };
                 Box::new(TwoLayer::new(self.clone(), dim, settings, basis, seed)?)
             }
-            Term::Convolutional(_) => return Err(Error::NeedsLibtorch(term.kind())),
+            TermKind::Convolutional(_) => return Err(Error::NeedsLibtorch(term.kind.name())),
         })
     }
 }
@@ -181,8 +170,8 @@ impl<T: Real> Engine for Cpu<T> {
 /// [`Error::NeedsLibtorch`].
 pub fn require_terms(backend: Backend, potential: &recipe::Potential) -> Result<(), Error> {
     let recipe::Potential::Sum(sum) = potential else { return Ok(()) };
-    match sum.terms.iter().find(|term| matches!(term, Term::Convolutional(_))) {
-        Some(term) if backend.libtorch_device().is_none() => Err(Error::NeedsLibtorch(term.kind())),
+    match sum.terms.iter().find(|term| matches!(term.kind, TermKind::Convolutional(_))) {
+        Some(term) if backend.libtorch_device().is_none() => Err(Error::NeedsLibtorch(term.kind.name())),
         _ => Ok(()),
     }
 }
@@ -199,15 +188,15 @@ fn point_group((rows, cols): (usize, usize)) -> Result<Group, Error> {
 fn lattice_ridge(
     term: &LatticeRidgeTerm,
     shape: (usize, usize),
-    duration: f64,
+    time: TimeBasis,
     seed: u64,
 ) -> Result<LatticeRidgeSettings, Error> {
     Ok(LatticeRidgeSettings {
         shape,
         kernels: term.kernels,
-        activation: activation(term.activation),
+        activation: term.activation,
         bias: term.bias,
-        time: time(term.time_family, term.time_terms, duration)?,
+        time,
         tied: term.d4.then(|| point_group(shape)).transpose()?,
         fall_off: term.fall_off,
         seed,
@@ -218,14 +207,6 @@ fn lattice_ridge(
 fn centres(term: &SeparableTerm) -> Centres {
     let [from, to] = term.interval;
     Centres { count: term.centres, from, to, sharpness: term.sharpness }
-}
-
-/// The function f in the words of flow-core.
-fn activation(activation: Activation) -> flow_core::Activation {
-    match activation {
-        Activation::Softplus => flow_core::Activation::Softplus,
-        Activation::LnCosh => flow_core::Activation::LnCosh,
-    }
 }
 
 /// Multiplies weights and biases by the sharpness, biases by the reach too, and divides amplitudes by the square of the
@@ -250,15 +231,6 @@ pub fn sharpened<S: Space>(
     ridge
 }
 
-/// The functions of time of a term.
-fn time(family: TimeFamily, terms: usize, duration: f64) -> Result<TimeBasis, Error> {
-    let family = match family {
-        TimeFamily::Cosine => flow_core::TimeFamily::Cosine,
-        TimeFamily::Polynomial => flow_core::TimeFamily::Polynomial,
-    };
-    Ok(TimeBasis::new(family, terms, duration)?)
-}
-
 /// libtorch, on the CPU or on a GPU.
 #[cfg(maflow_tch)]
 impl Engine for backend_tch::Tch {
@@ -276,8 +248,8 @@ impl Engine for backend_tch::Tch {
         seed: u64,
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self>>, Error> {
-        let free = backend_tch::Ridge::new(*self, dim, ridge.hidden, activation(ridge.activation), ridge.bias, seed)?
-            .with_time(time(TimeFamily::Cosine, ridge.time_terms, duration)?);
+        let free = backend_tch::Ridge::new(*self, dim, ridge.hidden, ridge.activation, ridge.bias, seed)?
+            .with_time(TimeBasis::new(TimeFamily::Cosine, ridge.time_terms, duration)?);
         Ok(match orbit {
             Some(group) => Box::new(free.over_orbit(group)?),
             None => Box::new(free),
@@ -294,16 +266,15 @@ impl Engine for backend_tch::Tch {
     ) -> Result<Box<dyn Potential<Self>>, Error> {
         use backend_tch::Term as Of;
         let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
-        let (family, terms) = term.time();
-        let basis = time(family, terms, duration)?;
-        Ok(Box::new(match term {
-            Term::LatticeQuadratic(_) => Of::lattice_quadratic(*self, shape(), basis)?,
-            Term::LatticeRidge(term) => Of::lattice_ridge(*self, &lattice_ridge(term, shape(), duration, seed)?)?,
-            Term::Quadratic(term) => Of::quadratic(*self, dim, basis, term.linear)?,
-            Term::FullQuadratic(_) => Of::full_quadratic(*self, dim, basis)?,
-            Term::Separable(term) => Of::separable(*self, dim, centres(term), activation(term.activation), basis)?,
-            Term::Ridge(term) => {
-                let (hidden, f) = (term.hidden, activation(term.activation));
+        let basis = term.time.basis(duration)?;
+        Ok(Box::new(match &term.kind {
+            TermKind::LatticeQuadratic => Of::lattice_quadratic(*self, shape(), basis)?,
+            TermKind::LatticeRidge(term) => Of::lattice_ridge(*self, &lattice_ridge(term, shape(), basis, seed)?)?,
+            TermKind::Quadratic(term) => Of::quadratic(*self, dim, basis, term.linear)?,
+            TermKind::FullQuadratic => Of::full_quadratic(*self, dim, basis)?,
+            TermKind::Separable(term) => Of::separable(*self, dim, centres(term), term.activation, basis)?,
+            TermKind::Ridge(term) => {
+                let (hidden, f) = (term.hidden, term.activation);
                 let ridge: Box<dyn Potential<Self>> = if term.gains {
                     Box::new(Of::gained_ridge(*self, dim, hidden, f, term.bias, basis, seed)?)
                 } else {
@@ -311,11 +282,11 @@ impl Engine for backend_tch::Tch {
                 };
                 return Ok(sharpened(self, ridge, term.sharpness, term.reach));
             }
-            Term::TwoLayer(term) => {
-                let (f, options) = (activation(term.activation), (term.bias, term.probes));
-                Of::two_layer(*self, dim, term.hidden, f, options, basis, seed)?
+            TermKind::TwoLayer(term) => {
+                let options = (term.bias, term.probes);
+                Of::two_layer(*self, dim, term.hidden, term.activation, options, basis, seed)?
             }
-            Term::Convolutional(term) => {
+            TermKind::Convolutional(term) => {
                 let network = backend_tch::Network {
                     side: crate::target::SIDE,
                     channels: term.channels,
@@ -364,35 +335,31 @@ pub fn require(backend: Backend) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of the work; a backend that is not part of this build, or cannot be used on this machine.
-pub fn run<W: Work>(compute: &Compute, precision: Precision, work: W) -> Result<W::Output, Error> {
+pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
     require(compute.backend)?;
     let threads = compute.threads.get();
     match (compute.backend.libtorch_device(), precision) {
         (Some(device), _) => on_libtorch(device, precision, threads, work),
-        (None, Precision::F64) => work.run(&Cpu::<f64>::new(threads)),
-        (None, Precision::F32 | Precision::Tf32) => work.run(&Cpu::<f32>::new(threads)),
+        (None, Arithmetic::F64) => work.run(&Cpu::<f64>::new(threads)),
+        (None, Arithmetic::F32 | Arithmetic::Tf32) => work.run(&Cpu::<f32>::new(threads)),
     }
 }
 
 #[cfg(maflow_tch)]
 fn on_libtorch<W: Work>(
     device: backend_tch::Device,
-    precision: Precision,
+    precision: Arithmetic,
     threads: usize,
     work: W,
 ) -> Result<W::Output, Error> {
-    let options = backend_tch::Options { threads, allow_tf32: precision == Precision::Tf32 };
-    let precision = match precision {
-        Precision::F32 | Precision::Tf32 => flow_core::Precision::F32,
-        Precision::F64 => flow_core::Precision::F64,
-    };
-    work.run(&backend_tch::Tch::new(device, precision, options)?)
+    let options = backend_tch::Options { threads, allow_tf32: precision == Arithmetic::Tf32 };
+    work.run(&backend_tch::Tch::new(device, precision.precision(), options)?)
 }
 
 #[cfg(not(maflow_tch))]
 fn on_libtorch<W: Work>(
     device: backend_tch::Device,
-    _precision: Precision,
+    _precision: Arithmetic,
     _threads: usize,
     _work: W,
 ) -> Result<W::Output, Error> {

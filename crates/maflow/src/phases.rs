@@ -1,9 +1,11 @@
 //! The settings of a training in the words of flow-core.
 
-use flow_core::{AdamSettings, FixedStep, FlowModel, Potential, Space, TrainSettings};
+use flow_core::{
+    AdamSettings, CosineSchedule, Estimator, FixedStep, FlowModel, Potential, Schedule, Space, TrainSettings,
+};
 
 use crate::error::Error;
-use crate::recipe::{Gradient, Objective, Optimizer, Recipe, Schedule};
+use crate::recipe::{Objective, Optimizer, Recipe};
 use crate::target::Target;
 use crate::trained;
 
@@ -15,7 +17,7 @@ pub struct Phase {
     /// Whether it learns by flow matching, and not by the target's own objective.
     pub matching: bool,
     /// Which gradient of a free energy.
-    pub gradient: Gradient,
+    pub gradient: Estimator,
 }
 
 /// The trainings of a run, one after the other.
@@ -31,7 +33,7 @@ pub fn phases(config: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error>
             batch: tune.batch,
             learning_rate: tune.learning_rate,
             // A fresh optimiser knows no scale of the gradient yet: its first steps are small.
-            schedule: flow_core::Schedule::Cosine { warmup: tune.steps as u64 / 10, end: 0.0 },
+            schedule: Schedule::Cosine(CosineSchedule { warmup: tune.steps as u64 / 10, final_fraction: 0.0 }),
             adam: AdamSettings { weight_decay: 0.0, ..first.adam },
             clip_norm: tune.clip_norm,
             average: tune.average,
@@ -59,7 +61,7 @@ fn of(config: &Recipe, target: &dyn Target) -> Result<TrainSettings, Error> {
 /// # Errors
 /// Settings that a method cannot have.
 pub fn model<S: Space>(space: &S, config: &Recipe, potential: Box<dyn Potential<S>>) -> Result<FlowModel<S>, Error> {
-    let integrator = FixedStep::new(trained::tableau(config.flow.method), config.flow.steps)?;
+    let integrator = FixedStep::new(config.flow.method.tableau(), config.flow.steps)?;
     Ok(trained::flow_model(space, config, potential, Box::new(integrator)))
 }
 
@@ -71,12 +73,7 @@ pub fn with_steps(config: &Recipe, steps: u64) -> TrainSettings {
         steps,
         batch: train.batch,
         learning_rate: train.learning_rate,
-        schedule: match &train.schedule {
-            Schedule::Constant => flow_core::Schedule::Constant,
-            Schedule::Cosine(cosine) => {
-                flow_core::Schedule::Cosine { warmup: cosine.warmup as u64, end: cosine.final_fraction }
-            }
-        },
+        schedule: train.schedule,
         adam: AdamSettings {
             betas: (train.betas[0], train.betas[1]),
             weight_decay: train.weight_decay,

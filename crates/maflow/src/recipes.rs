@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Table;
 
 use crate::error::Error;
-use crate::recipe::{Precision, Recipe, RecipeError, Setting, Train, closest, from_table};
+use crate::recipe::{Arithmetic, Recipe, RecipeError, Setting, Train, closest, from_table};
 
 /// What is trained when no recipe is named.
 pub const DEFAULT: &str = "ising-16";
@@ -109,7 +109,7 @@ fn parse(text: &str, origin: &str, name: &str, settings: &[Setting]) -> Result<R
 
 /// Whether two configurations are of the same training, but for what its random numbers and their rounding are.
 fn same(a: &Recipe, b: &Recipe) -> bool {
-    let train = |config: &Recipe| Train { seed: 0, precision: Precision::F32, ..config.train.clone() };
+    let train = |config: &Recipe| Train { seed: 0, precision: Arithmetic::F32, ..config.train.clone() };
     (&a.target, &a.potential, &a.flow, train(a), &a.fine_tune)
         == (&b.target, &b.potential, &b.flow, train(b), &b.fine_tune)
 }

@@ -13,7 +13,7 @@ use crate::backend::{Engine, sharpened};
 use crate::checkpoint::{self, CheckpointFolder};
 use crate::error::Error;
 use crate::monitor::Monitor;
-use crate::recipe::{self, Draw, Generator, Recipe, Symmetry, TargetKind};
+use crate::recipe::{self, Generator, Recipe, Symmetry, TargetKind};
 use crate::{run_dir, standard};
 
 /// Tried steps after which an adaptive integrator gives up.
@@ -34,12 +34,10 @@ pub fn potential<E: Engine>(engine: &E, config: &Recipe) -> Result<Box<dyn Poten
     };
     let Some(symmetry) = &ridge.symmetry else { return free(None) };
     let group = group(symmetry, &config.target, config.dimension())?;
-    let draw = match symmetry.draw {
-        Draw::PerSolve => SymmetryDraw::PerSolve,
-        Draw::PerStage => SymmetryDraw::PerStage,
-        Draw::Never => return free(Some(group)),
-    };
-    Ok(Box::new(Symmetrised::new(engine.space().clone(), free(None)?, group, draw)?))
+    if symmetry.draw == SymmetryDraw::Never {
+        return free(Some(group));
+    }
+    Ok(Box::new(Symmetrised::new(engine.space().clone(), free(None)?, group, symmetry.draw)?))
 }
 
 /// The sum of terms, named by their kinds and, from the second of a kind on, their numbers.
@@ -47,8 +45,9 @@ fn sum_of<E: Engine>(engine: &E, config: &Recipe, terms: &[recipe::Term]) -> Res
     let lattice = config.target.lattice().map(|(rows, cols, _)| (rows, cols));
     let mut named = Vec::with_capacity(terms.len());
     for (i, term) in terms.iter().enumerate() {
-        let before = terms[..i].iter().filter(|other| other.kind() == term.kind()).count();
-        let name = if before == 0 { term.kind().to_owned() } else { format!("{}-{}", term.kind(), before + 1) };
+        let kind = term.kind.name();
+        let before = terms[..i].iter().filter(|other| other.kind.name() == kind).count();
+        let name = if before == 0 { kind.to_owned() } else { format!("{kind}-{}", before + 1) };
         // Terms of a kind must not start with the same numbers.
         let seed = config.train.seed.wrapping_add((i as u64) << 32);
         named.push((name, engine.term(config.dimension(), lattice, term, config.flow.time, seed)?));
@@ -83,40 +82,7 @@ fn group(symmetry: &Symmetry, target: &TargetKind, dimension: usize) -> Result<G
 
 fn lattice(target: &TargetKind) -> Result<Option<Lattice>, Error> {
     let Some((rows, cols, boundary)) = target.lattice() else { return Ok(None) };
-    Ok(Some(Lattice::new(rows, cols, boundary.into())?))
-}
-
-/// The coefficients of a method.
-pub fn tableau(method: recipe::Method) -> flow_core::Tableau {
-    use recipe::Method as M;
-    let method = match method {
-        M::Euler => flow_core::Method::Euler,
-        M::Midpoint => flow_core::Method::Midpoint,
-        M::Heun => flow_core::Method::Heun,
-        M::Ralston3 => flow_core::Method::Ralston3,
-        M::Rk4 => flow_core::Method::Rk4,
-        M::Rk38 => flow_core::Method::Rk38,
-        M::Tsit5 => flow_core::Method::Tsit5,
-        M::Dopri5 => flow_core::Method::Dopri5,
-    };
-    method.tableau()
-}
-
-/// What solves may use, in the words of flow-core.
-pub fn coordinates(coordinates: recipe::Coordinates) -> flow_core::Coordinates {
-    match coordinates {
-        recipe::Coordinates::Auto => flow_core::Coordinates::Auto,
-        recipe::Coordinates::X => flow_core::Coordinates::X,
-        recipe::Coordinates::Feature => flow_core::Coordinates::Feature,
-    }
-}
-
-/// What gradients keep, in the words of flow-core.
-pub fn memory(memory: recipe::Memory) -> flow_core::Memory {
-    match memory {
-        recipe::Memory::Stages => flow_core::Memory::Stages,
-        recipe::Memory::Recompute => flow_core::Memory::Starts,
-    }
+    Ok(Some(Lattice::new(rows, cols, boundary)?))
 }
 
 /// A flow that owns its parts, with a likelihood for its objective until another is set.
@@ -129,8 +95,8 @@ pub fn flow_model<S: Space>(
     let objective = Box::new(NegativeLogLikelihood::default());
     let mut model = FlowModel::new(space.clone(), potential, integrator, objective);
     model.duration = config.flow.time;
-    model.coordinates = coordinates(config.flow.coordinates);
-    model.memory = memory(config.flow.memory);
+    model.coordinates = config.flow.coordinates;
+    model.memory = config.flow.memory;
     model
 }
 
@@ -154,7 +120,7 @@ impl<S: Space> Trained<S> {
     pub fn integrator(&self, config: &Recipe) -> Result<Box<dyn Integrator<S>>, Error> {
         let evaluate = &config.evaluate;
         let method = evaluate.method.unwrap_or(config.flow.method);
-        let tableau = tableau(method);
+        let tableau = method.tableau();
         Ok(if method.is_adaptive() {
             Box::new(Adaptive::new(tableau, evaluate.atol, evaluate.rtol, ADAPTIVE_STEPS)?)
         } else {
@@ -169,8 +135,8 @@ impl<S: Space> Trained<S> {
             potential: &*self.potential,
             integrator,
             duration: config.flow.time,
-            coordinates: coordinates(config.flow.coordinates),
-            memory: memory(config.flow.memory),
+            coordinates: config.flow.coordinates,
+            memory: config.flow.memory,
         }
     }
 }

@@ -184,7 +184,7 @@ fn all_that_asks_for_an_integrator_takes_it() {
     // What it keeps is its own affair.
     let objective = FreeEnergy { gradient: Estimator::Path, ..FreeEnergy::new(well()) };
     let how = Evaluation::new(key(0)).with_gradient();
-    let [stages, starts] = [Memory::Stages, Memory::Starts].map(|memory| {
+    let [stages, starts] = [Memory::Stages, Memory::Recompute].map(|memory| {
         let outcome = objective.evaluate(&Flow { memory, ..flow }, &batch, &how).unwrap();
         (outcome.losses, outcome.gradient.unwrap())
     });

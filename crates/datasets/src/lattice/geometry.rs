@@ -7,9 +7,11 @@ use std::str::FromStr;
 use super::LatticeError;
 
 /// What lies beyond the edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Boundary {
     /// The opposite edge.
+    #[default]
     Periodic,
     /// Nothing.
     Open,

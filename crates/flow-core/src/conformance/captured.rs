@@ -34,7 +34,7 @@ pub fn captured<S: Space>(
         let key = RngKey::new(4, Purpose::Train, step);
         let batch = key.normals(0..rows, potential.dim());
         // The last step keeps something else for its gradients.
-        let memory = if step + 1 < STEPS { Memory::Stages } else { Memory::Starts };
+        let memory = if step + 1 < STEPS { Memory::Stages } else { Memory::Recompute };
         let ours = figures(on, potential, coordinates, memory, &batch, key);
         let theirs = figures(plain, reference, coordinates, memory, &batch, key);
         assert_close("losses and densities", &ours.0, &theirs.0, 1e3 * on.round_off(), 0.0);

@@ -127,7 +127,7 @@ fn coordinates_and_memory_do_not_matter<S: Space>(space: &S, potential: &dyn Pot
         for coordinates in COORDINATES {
             let outcome = |memory| host(evaluate(&Flow { coordinates, memory, ..plain }, &*objective, true));
             let stages = outcome(Memory::Stages);
-            assert_eq!(stages, outcome(Memory::Starts), "what the tape keeps changed the numbers");
+            assert_eq!(stages, outcome(Memory::Recompute), "what the tape keeps changed the numbers");
             let tolerance = 2e3 * space.round_off();
             assert_close("loss in other coordinates", &stages.0, &losses, tolerance, 1.0);
             for (got, expected) in stages.1.iter().zip(&gradient) {

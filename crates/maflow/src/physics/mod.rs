@@ -42,7 +42,7 @@ pub fn study<S: Space>(
     monitor: &dyn Monitor,
 ) -> Result<PhysicsReport, Error> {
     if let Potential::Sum(sum) = &config.potential
-        && let Some(term) = sum.terms.iter().position(|term| term.probes().is_some())
+        && let Some(term) = sum.terms.iter().position(|term| term.kind.probes().is_some())
     {
         return Err(Error::EstimatedLaplacian { term });
     }

@@ -1,11 +1,12 @@
 //! From a TOML table to a [`Recipe`]: each section by its own type, every error with the whole path of its key.
 
+use flow_core::{CosineSchedule, Schedule};
 use serde::de::DeserializeOwned;
 use serde_aux::serde_introspection::serde_introspect;
 use toml::{Table, Value};
 
 use super::{
-    CosineSchedule, Potential, Recipe, RecipeError, RidgePotential, Schedule, SumPotential, TargetKind, Term, closest,
+    Potential, Recipe, RecipeError, RidgePotential, SumPotential, TargetKind, Term, TermKind, TermTime, closest,
     readable,
 };
 
@@ -105,21 +106,32 @@ fn terms(mut table: Table) -> Result<Vec<Term>, RecipeError> {
         None => return Err(RecipeError::Missing { key: key.to_owned(), expected: expected.to_owned() }),
     };
     reject_unknown("potential", &table, &[])?;
-    let term = |(i, value)| {
-        let path = format!("{key}.{i}");
-        let (kind, rest) = kind(&path, as_table(&path, value)?, &KINDS)?;
-        Ok(match kind {
-            "lattice-quadratic" => Term::LatticeQuadratic(section(&path, rest)?),
-            "lattice-ridge" => Term::LatticeRidge(section(&path, rest)?),
-            "quadratic" => Term::Quadratic(section(&path, rest)?),
-            "full-quadratic" => Term::FullQuadratic(section(&path, rest)?),
-            "separable" => Term::Separable(section(&path, rest)?),
-            "ridge" => Term::Ridge(section(&path, rest)?),
-            "two-layer" => Term::TwoLayer(section(&path, rest)?),
-            _ => Term::Convolutional(section(&path, rest)?),
-        })
+    given.into_iter().enumerate().map(|(i, value)| term(&format!("{key}.{i}"), value, &KINDS)).collect()
+}
+
+/// One term: the keys of its kind, and those of its functions of time.
+fn term(path: &str, value: Value, kinds: &[&'static str]) -> Result<Term, RecipeError> {
+    let (kind, mut rest) = kind(path, as_table(path, value)?, kinds)?;
+    let of_time = serde_introspect::<TermTime>();
+    let time = of_time.iter().filter_map(|key| rest.remove_entry(*key)).collect();
+    let time = section(path, time)?;
+    // An unknown key is told all that there are.
+    fn own<T: DeserializeOwned>(path: &str, table: Table, of_time: &[&str]) -> Result<T, RecipeError> {
+        reject_unknown(path, &table, &[serde_introspect::<T>(), of_time].concat())?;
+        section(path, table)
+    }
+    let none = |table| reject_unknown(path, table, of_time);
+    let kind = match kind {
+        "lattice-quadratic" => none(&rest).map(|()| TermKind::LatticeQuadratic)?,
+        "lattice-ridge" => TermKind::LatticeRidge(own(path, rest, of_time)?),
+        "quadratic" => TermKind::Quadratic(own(path, rest, of_time)?),
+        "full-quadratic" => none(&rest).map(|()| TermKind::FullQuadratic)?,
+        "separable" => TermKind::Separable(own(path, rest, of_time)?),
+        "ridge" => TermKind::Ridge(own(path, rest, of_time)?),
+        "two-layer" => TermKind::TwoLayer(own(path, rest, of_time)?),
+        _ => TermKind::Convolutional(own(path, rest, of_time)?),
     };
-    given.into_iter().enumerate().map(term).collect()
+    Ok(Term { kind, time })
 }
 
 fn schedule(value: Value) -> Result<Schedule, RecipeError> {

@@ -3,6 +3,7 @@
 mod potential;
 mod target;
 
+use flow_core::{Coordinates, Estimator, Memory, Method, Precision, Schedule};
 use serde::{Deserialize, Serialize};
 
 pub use potential::*;
@@ -68,60 +69,6 @@ pub struct Flow {
     pub coordinates: Coordinates,
 }
 
-/// Explicit Runge-Kutta methods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// First order.
-    Euler,
-    /// Second order.
-    Midpoint,
-    /// Second order.
-    Heun,
-    /// Third order, Ralston's.
-    Ralston3,
-    /// Fourth order, the classical one.
-    #[default]
-    Rk4,
-    /// Fourth order, the 3/8 rule.
-    Rk38,
-    /// Tsitouras 5(4), adaptive; evaluation and sampling only.
-    Tsit5,
-    /// Dormand-Prince 5(4), adaptive; evaluation and sampling only.
-    Dopri5,
-}
-
-impl Method {
-    /// Whether the step is chosen by error control.
-    pub fn is_adaptive(self) -> bool {
-        matches!(self, Self::Tsit5 | Self::Dopri5)
-    }
-}
-
-/// What the adjoint keeps of the way forwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Memory {
-    /// Every stage: fastest.
-    #[default]
-    Stages,
-    /// The start of every step; stages are computed again.
-    Recompute,
-}
-
-/// Coordinates the equation is solved in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Coordinates {
-    /// The cheaper of the two.
-    #[default]
-    Auto,
-    /// Those of the data.
-    X,
-    /// `a = Wx + b`, of the hidden layer.
-    Feature,
-}
-
 /// How the parameters are found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,7 +111,7 @@ pub struct Train {
     /// Which gradient of the free energy: `"total"`, or `"path"` through the samples alone, with less noise near the
     /// target and two to three times the work.
     #[serde(default)]
-    pub gradient: Gradient,
+    pub gradient: Estimator,
     /// Weight of the transport cost `∫ ½‖∇φ‖² dt` in the loss.
     #[serde(default)]
     pub transport_cost: f64,
@@ -180,7 +127,7 @@ pub struct Train {
     pub pool: usize,
     /// Floating-point precision.
     #[serde(default)]
-    pub precision: Precision,
+    pub precision: Arithmetic,
     /// Seed of every random number.
     #[serde(default)]
     pub seed: u64,
@@ -264,18 +211,7 @@ pub struct FineTune {
     pub average: Option<f64>,
     /// Which gradient of the free energy, as in `train`.
     #[serde(default)]
-    pub gradient: Gradient,
-}
-
-/// An estimate of the free energy's gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Gradient {
-    /// That of the samples' mean loss.
-    #[default]
-    Total,
-    /// Through the path of the samples alone.
-    Path,
+    pub gradient: Estimator,
 }
 
 /// What is minimised.
@@ -290,27 +226,6 @@ pub enum Objective {
     FlowMatching,
 }
 
-/// How the learning rate changes.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Schedule {
-    /// Not at all.
-    #[default]
-    Constant,
-    /// A linear rise, then half a cosine down.
-    Cosine(CosineSchedule),
-}
-
-/// Warm-up and cosine decay.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CosineSchedule {
-    /// Steps of the linear rise.
-    pub warmup: usize,
-    /// Learning rate at the end, as a fraction of the largest.
-    pub final_fraction: f64,
-}
-
 /// The optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -322,10 +237,10 @@ pub enum Optimizer {
     Adamw,
 }
 
-/// Floating-point precision.
+/// How numbers are computed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Precision {
+pub enum Arithmetic {
     /// Single
     #[default]
     F32,
@@ -333,6 +248,16 @@ pub enum Precision {
     F64,
     /// Single, with matrix products rounded to the 10 bits of TF32: for NVIDIA GPUs (tch-cuda) only
     Tf32,
+}
+
+impl Arithmetic {
+    /// The precision of the arrays.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::F32 | Self::Tf32 => Precision::F32,
+            Self::F64 => Precision::F64,
+        }
+    }
 }
 
 /// How figures are taken and samples drawn.

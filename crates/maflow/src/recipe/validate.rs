@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 
+use datasets::lattice::Boundary;
+use flow_core::{Estimator, Schedule};
+
 use super::{
-    ConvolutionalTerm, Evaluate, FineTune, Flow, Generator, Gradient, LatticeRidgeTerm, Objective, Potential, Recipe,
-    RecipeError, Schedule, SeparableTerm, Symmetry, TargetCoordinates, TargetKind, Term, Train, readable,
+    ConvolutionalTerm, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Objective, Potential, Recipe,
+    RecipeError, SeparableTerm, Symmetry, TargetCoordinates, TargetKind, Term, TermKind, Train, readable,
 };
 
 impl Recipe {
@@ -49,18 +52,18 @@ impl Recipe {
 
     /// The sizes of a term, and whether the target has what it needs.
     fn term_fits(&self, term: &Term) -> Result<(), RecipeError> {
-        time_terms(term.time().1)?;
-        match term {
-            Term::Quadratic(_) => Ok(()),
-            Term::FullQuadratic(term) => self.full_quadratic_fits(term.time_terms),
-            Term::Separable(term) => term.validate(),
-            Term::Ridge(term) => {
+        time_terms(term.time.time_terms)?;
+        match &term.kind {
+            TermKind::Quadratic(_) => Ok(()),
+            TermKind::FullQuadratic => self.full_quadratic_fits(term.time.time_terms),
+            TermKind::Separable(term) => term.validate(),
+            TermKind::Ridge(term) => {
                 at_least("potential.terms.hidden", term.hidden, 1)?;
                 at_most("potential.terms.hidden", term.hidden, self.most_hidden())?;
                 within("potential.terms.sharpness", term.sharpness, 1e-3, 1e3, "1 is usual")?;
                 within("potential.terms.reach", term.reach, 0.0, 1e3, "1 is usual")
             }
-            Term::TwoLayer(term) => {
+            TermKind::TwoLayer(term) => {
                 for hidden in term.hidden {
                     at_least("potential.terms.hidden", hidden, 1)?;
                     at_most("potential.terms.hidden", hidden, self.most_hidden())?;
@@ -68,9 +71,9 @@ impl Recipe {
                 at_most("potential.terms.hidden", term.hidden[1], MOST_NUMBERS / term.hidden[0])?;
                 at_most("potential.terms.probes", term.probes, 1 << 16)
             }
-            Term::Convolutional(term) => self.convolutional_fits(term),
-            Term::LatticeQuadratic(_) => self.is_on_a_torus(term),
-            Term::LatticeRidge(of) => self.lattice_ridge_fits(of).and_then(|()| self.is_on_a_torus(term)),
+            TermKind::Convolutional(term) => self.convolutional_fits(term),
+            TermKind::LatticeQuadratic => self.is_on_a_torus(term),
+            TermKind::LatticeRidge(of) => self.lattice_ridge_fits(of).and_then(|()| self.is_on_a_torus(term)),
         }
     }
 
@@ -124,10 +127,10 @@ impl Recipe {
 
     fn is_on_a_torus(&self, term: &Term) -> Result<(), RecipeError> {
         match self.target.lattice() {
-            Some((_, _, super::Boundary::Periodic)) => Ok(()),
+            Some((_, _, Boundary::Periodic)) => Ok(()),
             _ => Err(out_of_range(
                 "potential.terms.kind",
-                format!("\"{}\"", term.kind()),
+                format!("\"{}\"", term.kind.name()),
                 "a periodic lattice as the target",
                 "choose another term or target.boundary = \"periodic\"",
             )),
@@ -203,7 +206,7 @@ impl Recipe {
         let trainings =
             [("train.gradient", Some((self.train.gradient, self.train.objective))), ("fine_tune.gradient", tuned)];
         for (key, training) in trainings {
-            if let Some((Gradient::Path, objective)) = training
+            if let Some((Estimator::Path, objective)) = training
                 && objective != Objective::FreeEnergy
             {
                 let remedy = "the gradient through the path is one of the free energy: leave it out";
@@ -237,10 +240,10 @@ impl TargetKind {
     }
 
     /// Sites in either direction and the boundary, where it is a lattice.
-    pub fn lattice(&self) -> Option<(usize, usize, super::Boundary)> {
+    pub fn lattice(&self) -> Option<(usize, usize, Boundary)> {
         match self {
             Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
-            Self::Phi4(phi4) => Some((phi4.size, phi4.size, super::Boundary::Periodic)),
+            Self::Phi4(phi4) => Some((phi4.size, phi4.size, Boundary::Periodic)),
             Self::Mnist(_) | Self::Toy(_) | Self::Own(_) => None,
         }
     }
@@ -301,7 +304,7 @@ impl Symmetry {
         }
         let (square, periodic) = target
             .lattice()
-            .map_or((false, false), |(rows, cols, boundary)| (rows == cols, boundary == super::Boundary::Periodic));
+            .map_or((false, false), |(rows, cols, boundary)| (rows == cols, boundary == Boundary::Periodic));
         for generator in &self.group {
             let (word, allowed, needs) = match generator {
                 Generator::Translations => ("translations", periodic, "a periodic lattice"),
@@ -357,7 +360,7 @@ impl Train {
         positive("train.learning_rate", self.learning_rate, "1e-3 is a good start")?;
         if let Schedule::Cosine(cosine) = &self.schedule {
             within("train.schedule.final_fraction", cosine.final_fraction, 0.0, 1.0, "0 ends at rest")?;
-            if let Some(steps) = self.steps.filter(|steps| cosine.warmup >= *steps) {
+            if let Some(steps) = self.steps.filter(|steps| cosine.warmup >= *steps as u64) {
                 return Err(out_of_range(
                     "train.schedule.warmup",
                     cosine.warmup,

@@ -65,7 +65,7 @@ pub fn bijection(recipe: &Recipe, kept: Standardisation) -> Result<Box<dyn Bijec
 
 fn ising(model: &recipe::IsingTarget) -> Result<IsingTarget, Error> {
     let (rows, cols) = (model.size, model.size_y.unwrap_or(model.size));
-    Ok(IsingTarget::new(rows, cols, model.boundary.into(), model.temperature.value())?)
+    Ok(IsingTarget::new(rows, cols, model.boundary, model.temperature.value())?)
 }
 
 fn phi4(model: &recipe::Phi4Target) -> Result<Phi4Target, Error> {

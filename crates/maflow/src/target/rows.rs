@@ -27,7 +27,7 @@ impl dyn Target + '_ {
         &self,
         train: &recipe::Train,
         matching: bool,
-        gradient: recipe::Gradient,
+        gradient: Estimator,
     ) -> Result<Box<dyn Objective<S>>, Error> {
         if !matching {
             return self.objective_by(train.transport_cost, gradient);
@@ -42,18 +42,10 @@ impl dyn Target + '_ {
     /// As [`Target::training_objective`](#method.training_objective).
     pub fn objective<S: Space>(&self) -> Result<Box<dyn Objective<S>>, Error> {
         // The transport cost is a price of training, not part of any figure.
-        self.objective_by(0.0, recipe::Gradient::Total)
+        self.objective_by(0.0, Estimator::Total)
     }
 
-    fn objective_by<S: Space>(
-        &self,
-        transport_cost: f64,
-        gradient: recipe::Gradient,
-    ) -> Result<Box<dyn Objective<S>>, Error> {
-        let gradient = match gradient {
-            recipe::Gradient::Total => Estimator::Total,
-            recipe::Gradient::Path => Estimator::Path,
-        };
+    fn objective_by<S: Space>(&self, transport_cost: f64, gradient: Estimator) -> Result<Box<dyn Objective<S>>, Error> {
         if let Some(energy) = self.energy() {
             return Ok(Box::new(FreeEnergy { energy, transport_cost, gradient }));
         }

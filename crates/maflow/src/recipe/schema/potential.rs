@@ -1,5 +1,6 @@
 //! The keys of `[potential]` and of its terms.
 
+use flow_core::{Activation, SymmetryDraw, TimeBasis, TimeFamily};
 use serde::{Deserialize, Serialize};
 
 /// The scalar potential.
@@ -21,16 +22,53 @@ pub struct SumPotential {
 
 /// A term of a sum; its coefficients are expanded in functions of time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Term {
+    /// Which, with its own keys.
+    #[serde(flatten)]
+    pub kind: TermKind,
+    /// The functions of time.
+    #[serde(flatten)]
+    pub time: TermTime,
+}
+
+/// The functions of time that a coefficient is expanded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TermTime {
+    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
+    pub time_terms: usize,
+    /// Which functions of `τ = t/T`.
+    pub time_family: TimeFamily,
+}
+
+impl Default for TermTime {
+    fn default() -> Self {
+        Self { time_terms: 4, time_family: TimeFamily::default() }
+    }
+}
+
+impl TermTime {
+    /// The functions for flows of this duration.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn basis(self, duration: f64) -> Result<TimeBasis, flow_core::Error> {
+        TimeBasis::new(self.time_family, self.time_terms, duration)
+    }
+}
+
+/// The kinds of terms.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Term {
+pub enum TermKind {
     /// `½ xᵀ C(t) x` with C the same at every site of a periodic lattice.
-    LatticeQuadratic(LatticeQuadraticTerm),
+    LatticeQuadratic,
     /// `Σ_c v_c(t) Σ_s f(g_c(t) (w_c ⋆ x)_s + b_c(t))` on a periodic lattice.
     LatticeRidge(LatticeRidgeTerm),
     /// `½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`.
     Quadratic(QuadraticTerm),
     /// `½ xᵀ A(t) x`, A symmetric.
-    FullQuadratic(FullQuadraticTerm),
+    FullQuadratic,
     /// `Σ_i Σ_k α_ik(t) f(g (x_i − c_k))` with fixed centres.
     Separable(SeparableTerm),
     /// `Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`.
@@ -41,28 +79,14 @@ pub enum Term {
     Convolutional(ConvolutionalTerm),
 }
 
-impl Term {
-    /// The functions of time that its coefficients are expanded in, and their number.
-    pub fn time(&self) -> (TimeFamily, usize) {
+impl TermKind {
+    /// Its name in recipes.
+    pub fn name(&self) -> &'static str {
         match self {
-            Self::LatticeQuadratic(term) => (term.time_family, term.time_terms),
-            Self::LatticeRidge(term) => (term.time_family, term.time_terms),
-            Self::Quadratic(term) => (term.time_family, term.time_terms),
-            Self::FullQuadratic(term) => (term.time_family, term.time_terms),
-            Self::Separable(term) => (term.time_family, term.time_terms),
-            Self::Ridge(term) => (term.time_family, term.time_terms),
-            Self::TwoLayer(term) => (term.time_family, term.time_terms),
-            Self::Convolutional(term) => (term.time_family, term.time_terms),
-        }
-    }
-
-    /// Its kind, as in configurations.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::LatticeQuadratic(_) => "lattice-quadratic",
+            Self::LatticeQuadratic => "lattice-quadratic",
             Self::LatticeRidge(_) => "lattice-ridge",
             Self::Quadratic(_) => "quadratic",
-            Self::FullQuadratic(_) => "full-quadratic",
+            Self::FullQuadratic => "full-quadratic",
             Self::Separable(_) => "separable",
             Self::Ridge(_) => "ridge",
             Self::TwoLayer(_) => "two-layer",
@@ -79,18 +103,6 @@ impl Term {
             _ => None,
         }
     }
-}
-
-/// A quadratic form that is diagonal in Fourier space.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LatticeQuadraticTerm {
-    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
-    #[serde(default = "four")]
-    pub time_terms: usize,
-    /// Which functions.
-    #[serde(default)]
-    pub time_family: TimeFamily,
 }
 
 /// Kernels that cover the whole lattice, moved to every site.
@@ -112,12 +124,6 @@ pub struct LatticeRidgeTerm {
     /// what is near goes before what is far; 0: all distances alike.
     #[serde(default)]
     pub fall_off: f64,
-    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
-    #[serde(default = "four")]
-    pub time_terms: usize,
-    /// Which functions.
-    #[serde(default)]
-    pub time_family: TimeFamily,
 }
 
 /// Coordinate by coordinate.
@@ -127,24 +133,6 @@ pub struct QuadraticTerm {
     /// Whether there is a linear part.
     #[serde(default = "yes")]
     pub linear: bool,
-    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
-    #[serde(default = "four")]
-    pub time_terms: usize,
-    /// Which functions.
-    #[serde(default)]
-    pub time_family: TimeFamily,
-}
-
-/// All pairs of coordinates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FullQuadraticTerm {
-    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
-    #[serde(default = "four")]
-    pub time_terms: usize,
-    /// Which functions.
-    #[serde(default)]
-    pub time_family: TimeFamily,
 }
 
 /// A function of one variable for every coordinate.
@@ -163,12 +151,6 @@ pub struct SeparableTerm {
     /// The function f.
     #[serde(default)]
     pub activation: Activation,
-    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
-    #[serde(default = "four")]
-    pub time_terms: usize,
-    /// Which functions.
-    #[serde(default)]
-    pub time_family: TimeFamily,
 }
 
 impl SeparableTerm {
@@ -204,12 +186,6 @@ pub struct RidgeTerm {
     /// How far from the origin the first features lie: first offsets are multiplied by it.
     #[serde(default = "unit")]
     pub reach: f64,
-    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
-    #[serde(default = "four")]
-    pub time_terms: usize,
-    /// Which functions.
-    #[serde(default)]
-    pub time_family: TimeFamily,
 }
 
 /// Two hidden layers with gains and offsets that depend on time.
@@ -227,12 +203,6 @@ pub struct TwoLayerTerm {
     /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian.
     #[serde(default)]
     pub probes: usize,
-    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
-    #[serde(default = "four")]
-    pub time_terms: usize,
-    /// Which functions.
-    #[serde(default)]
-    pub time_family: TimeFamily,
 }
 
 /// A U-shaped convolutional network with a dense layer at a quarter of the resolution.
@@ -247,23 +217,6 @@ pub struct ConvolutionalTerm {
     /// times as dear as a probe.
     #[serde(default = "one")]
     pub probes: usize,
-    /// Functions of time M that each coefficient is expanded in; 1: constant in time.
-    #[serde(default = "four")]
-    pub time_terms: usize,
-    /// Which functions.
-    #[serde(default)]
-    pub time_family: TimeFamily,
-}
-
-/// Functions of `τ = t/T` that coefficients are expanded in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TimeFamily {
-    /// `cos(mπτ)`.
-    #[default]
-    Cosine,
-    /// Chebyshev polynomials in τ.
-    Polynomial,
 }
 
 impl Potential {
@@ -279,7 +232,7 @@ impl Potential {
     pub fn probes(&self) -> Option<usize> {
         match self {
             Self::Ridge(_) => None,
-            Self::Sum(sum) => sum.terms.iter().filter_map(Term::probes).min(),
+            Self::Sum(sum) => sum.terms.iter().filter_map(|term| term.kind.probes()).min(),
         }
     }
 }
@@ -320,21 +273,6 @@ fn one() -> usize {
     1
 }
 
-fn four() -> usize {
-    4
-}
-
-/// The function f of the hidden layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activation {
-    /// `ln(1 + e^a)`.
-    #[default]
-    Softplus,
-    /// `ln cosh a`: even, so that without bias the density is exactly symmetric under x → −x.
-    LnCosh,
-}
-
 /// Symmetry of the potential: one element of the group is drawn per row of the batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -343,7 +281,7 @@ pub struct Symmetry {
     pub group: Vec<Generator>,
     /// When an element is drawn.
     #[serde(default)]
-    pub draw: Draw,
+    pub draw: SymmetryDraw,
 }
 
 /// Generators of a symmetry group.
@@ -358,18 +296,4 @@ pub enum Generator {
     D4,
     /// x → −x.
     Z2,
-}
-
-/// When an element of the symmetry group is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Draw {
-    /// Once for the whole solution of the differential equation: the order of the method and its adjoint keep their
-    /// meaning.
-    #[default]
-    PerSolve,
-    /// At each stage, as the paper does: for reproduction.
-    PerStage,
-    /// Never: the potential is summed over the whole group, and exactly symmetric
-    Never,
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use datasets::lattice::Boundary;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -216,26 +217,6 @@ impl<'de> Deserialize<'de> for Temperature {
             }
         }
         deserializer.deserialize_any(NumberOrCritical)
-    }
-}
-
-/// How a lattice ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Boundary {
-    /// A torus.
-    #[default]
-    Periodic,
-    /// A sheet.
-    Open,
-}
-
-impl From<Boundary> for datasets::lattice::Boundary {
-    fn from(boundary: Boundary) -> Self {
-        match boundary {
-            Boundary::Periodic => Self::Periodic,
-            Boundary::Open => Self::Open,
-        }
     }
 }
 
