@@ -9,7 +9,8 @@ use backend_ndarray::{Activation, Cpu, Ridge};
 use flow_core::{
     AdamSettings, BaseSamples, Batch, Batches, CheckpointStore, CosineSchedule, Energy, Error, Evaluation, Finish,
     FixedStep, Flow, FlowModel, FreeEnergy, Method, Model, Objective, Observer, Occasion, Outcome, PointEnergy,
-    Purpose, RngKey, Schedule, StepMetrics, Tableau, TrainSettings, TrainState, Trainer, Validation, converged,
+    Purpose, RngKey, Schedule, StepMetrics, Tableau, TrainSettings, TrainState, Trainer, Validation, choose_level,
+    converged,
 };
 
 use kept::Kept;
@@ -148,6 +149,17 @@ fn free_energy_comes_down_to_the_exact_one() {
     let objective = FreeEnergy::new(oscillators());
     let figure = converged(&flow, &objective, 5, batches, 4, |_, _| {}).unwrap();
     assert!(figure.is_converged(), "integration error {:e}", figure.integration_error);
+    // At the level that a few rows choose, all rows are integrated twice, and their losses are the same.
+    let (all, key) = batches(0).unwrap();
+    let pilot = Batch::new(all.x[..256 * DIM].to_vec(), DIM).unwrap();
+    let level = choose_level(&flow, &objective, &pilot, key, 5000, 4).unwrap();
+    assert_eq!(level, figure.level);
+    let coarser = FixedStep::new(Method::Rk4.tableau(), level as usize / 2).unwrap();
+    let mut passes = Vec::new();
+    let once_more =
+        converged(&flow.with_integrator(&coarser), &objective, 5, batches, 4, |pass, _| passes.push(pass)).unwrap();
+    assert_eq!(passes, [[0; 5], [1; 5]].concat());
+    assert_eq!(once_more.losses, figure.losses);
     let gap = figure.mean.mean - exact();
     let allowed = 4.0 * figure.mean.standard_error;
     assert!(gap > -allowed, "the free energy {} lies below the exact bound by {:e}", figure.mean.mean, -gap);

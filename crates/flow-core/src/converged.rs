@@ -1,4 +1,4 @@
-//! Figures that are converged in the integration step, or say by how much they are not.
+//! Figures that are converged in the integration step, or say by how much they are not; and the choice of that step.
 
 use crate::batch::Batch;
 use crate::error::Error;
@@ -21,8 +21,8 @@ pub struct Converged {
     pub integration_error: f64,
     /// The finest integrator, in words.
     pub integrator: String,
-    /// Times that the step was halved.
-    pub refinements: u32,
+    /// The level of the finest integrator.
+    pub level: u64,
 }
 
 impl Converged {
@@ -32,9 +32,64 @@ impl Converged {
     }
 }
 
+/// The coarsest level, refined at least once and at most so many times from the flow's own, at which a figure of `rows`
+/// rows is converged as far as those of the pilot tell: the change of their mean from the next coarser level, and
+/// twice the standard error of that change, are below a tenth of the standard error of the figure.
+///
+/// A row's change is nearly the same whatever its loss, so that a few hundred rows tell what all of them would.
+///
+/// # Errors
+/// Those of the objective; [`Error::NonFinite`] when a loss is not finite.
+pub fn choose_level<S: Space>(
+    flow: &Flow<'_, S>,
+    objective: &dyn Objective<S>,
+    pilot: &Batch,
+    key: RngKey,
+    rows: usize,
+    max_refinements: u32,
+) -> Result<u64, Error> {
+    let mut integrator = flow.integrator.refined();
+    if max_refinements <= 1 {
+        return Ok(integrator.level());
+    }
+    let at = |integrator: &dyn Integrator<S>| losses(flow, objective, integrator, pilot, key);
+    let mut coarse = at(flow.integrator)?;
+    for _ in 1..max_refinements {
+        let fine = at(&*integrator)?;
+        let changes: Vec<f64> = fine.iter().zip(&coarse).map(|(fine, coarse)| fine - coarse).collect();
+        let (change, scatter) = (Mean::of(&changes), Mean::of(&fine));
+        let standard_error = scatter.standard_error * (pilot.of as f64 / rows as f64).sqrt();
+        let near = change.mean.abs() + 2.0 * change.standard_error <= 0.1 * standard_error;
+        // Steps that an error estimate chooses may be the same at two tolerances, which then say nothing.
+        if near && (flow.integrator.evaluations().is_some() || fine != coarse) {
+            break;
+        }
+        coarse = fine;
+        integrator = integrator.refined();
+    }
+    Ok(integrator.level())
+}
+
+/// Losses of a batch by an integrator.
+fn losses<S: Space>(
+    flow: &Flow<'_, S>,
+    objective: &dyn Objective<S>,
+    integrator: &dyn Integrator<S>,
+    batch: &Batch,
+    key: RngKey,
+) -> Result<Vec<f64>, Error> {
+    let losses = objective.evaluate(&flow.with_integrator(integrator), batch, &Evaluation::new(key))?.losses;
+    match losses.iter().all(|loss| loss.is_finite()) {
+        true => Ok(losses),
+        false => Err(Error::NonFinite { what: "a loss", place: format!(" with {}", integrator.describe()) }),
+    }
+}
+
 /// Evaluates an objective at ever finer integrators (half the step each time) until the change of the mean is below a
 /// tenth of its standard error, or `max_refinements` halvings are made (at least one is). Where two tolerances of an
 /// adaptive integrator choose the very same steps, the next one is tried too.
+///
+/// Every row is integrated twice where the flow's own level is the next coarser one to what [`choose_level`] chose.
 ///
 /// `batches` gives batch number i, and is called again for every refinement; memory does not grow with the number of
 /// rows but for one loss per row. `progress` is told after every batch (refinement, batch).
@@ -50,17 +105,13 @@ pub fn converged<S: Space>(
     mut progress: impl FnMut(u32, u64),
 ) -> Result<Converged, Error> {
     let mut at = |integrator: &dyn Integrator<S>, refinement: u32| -> Result<Vec<f64>, Error> {
-        let mut losses = Vec::new();
+        let mut all = Vec::new();
         for i in 0..count {
             let (batch, key) = batches(i)?;
-            losses.extend(objective.evaluate(&flow.with_integrator(integrator), &batch, &Evaluation::new(key))?.losses);
+            all.extend(losses(flow, objective, integrator, &batch, key)?);
             progress(refinement, i);
         }
-        if losses.iter().all(|v| v.is_finite()) {
-            Ok(losses)
-        } else {
-            Err(Error::NonFinite { what: "a loss", place: format!(" with {}", integrator.describe()) })
-        }
+        Ok(all)
     };
     let mut coarse = at(flow.integrator, 0)?;
     let fixed = flow.integrator.evaluations().is_some();
@@ -68,16 +119,16 @@ pub fn converged<S: Space>(
     let mut integrator = flow.integrator.refined();
     let mut refinements = 1;
     loop {
-        let losses = at(&*integrator, refinements)?;
-        let mean = Mean::of(&losses);
+        let fine = at(&*integrator, refinements)?;
+        let mean = Mean::of(&fine);
         // A method that has one level alone cannot tell its error.
         let finer = integrator.level() > level;
         let integration_error = if finer { (mean.mean - Mean::of(&coarse).mean).abs() } else { f64::NAN };
         level = integrator.level();
         // Steps that an error estimate chooses may be the same at two tolerances: then the two say nothing of the
         // error.
-        let told = fixed || losses != coarse;
-        let out = Converged { losses, mean, integration_error, integrator: integrator.describe(), refinements };
+        let told = fixed || fine != coarse;
+        let out = Converged { losses: fine, mean, integration_error, integrator: integrator.describe(), level };
         if (out.is_converged() && told) || refinements >= max_refinements {
             return Ok(out);
         }

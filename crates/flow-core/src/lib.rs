@@ -52,7 +52,7 @@ pub use boundary::{BoundaryTerms, Endpoints, Losses};
 pub use cache_key::CacheKey;
 pub use centres::Centres;
 pub use checkpoint::{Checkpoint, CheckpointStore, NoStore, Occasion, Stored, Tensor, TrainState};
-pub use converged::{Converged, converged};
+pub use converged::{Converged, choose_level, converged};
 pub use data::{ArrayRows, BaseSamples, Batches};
 pub use energy::{Energy, PointEnergy, StandardNormal, standard_normal_log_density};
 pub use error::Error;

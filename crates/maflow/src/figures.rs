@@ -3,6 +3,7 @@
 use flow_core::{Converged, Mean, Space, Weights, converged};
 
 use crate::error::Error;
+use crate::integration::{self, Choice};
 use crate::monitor::{Monitor, Task};
 use crate::recipe::Recipe;
 use crate::report::{Figures, Report};
@@ -25,17 +26,18 @@ pub fn take<S: Space>(
     let flow = trained.flow(space, config, &*integrator);
     let objective = target.objective::<S>()?;
     let batches = |i| if monitor.cancelled() { Err(Error::Cancelled.into()) } else { Ok(rows.batch(i)?) };
-    // A field that is random in time has no limit of small steps: one halving shows by how much figures vary.
-    let random_in_time = trained.potential.random_in_time();
-    let refinements = if random_in_time { 1 } else { config.evaluate.refinements };
     let task = Task::start(monitor, "evaluating", rows.batches());
-    let found = converged(&flow, &*objective, rows.batches(), batches, refinements as u32, |refinement, batch| {
+    let choice = Choice::make(&flow, &*objective, rows.batch(0)?, rows.rows(), config, trained)?;
+    let coarser = choice.coarser(&*integrator);
+    let (flow, most) = (flow.with_integrator(&*coarser), choice.most_from_coarser());
+    let found = converged(&flow, &*objective, rows.batches(), batches, most, |refinement, batch| {
         task.update(
             batch + 1,
             &if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) },
         );
     })?;
     drop(task);
+    integration::keep(trained, config, found.level, monitor);
     Ok((report(config, target, trained, &rows, &found)?, found))
 }
 
@@ -48,7 +50,6 @@ fn report<S: Space>(
 ) -> Result<Report, Error> {
     let sites = target.sites() as f64;
     let method = config.evaluate.method.unwrap_or(config.flow.method);
-    let first_steps = config.evaluate.steps.unwrap_or(trained.flow_steps);
     let figures = match target.energy() {
         Some(_) => free_energy(found, target, config.potential.probes().is_none()),
         None => likelihood(found, target, rows)?,
@@ -57,7 +58,7 @@ fn report<S: Space>(
         objective: target.kind(),
         checkpoint: trained.file.display().to_string(),
         samples: found.losses.len(),
-        steps: (!method.is_adaptive()).then(|| first_steps << found.refinements),
+        steps: (!method.is_adaptive()).then_some(found.level as usize),
         integrator: found.integrator.clone(),
         standard_error: found.mean.standard_error / sites,
         integration_error: found.integration_error / sites,

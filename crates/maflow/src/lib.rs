@@ -69,6 +69,7 @@ pub mod checkpoint;
 mod error;
 pub mod figures;
 pub mod files;
+mod integration;
 mod layout;
 mod listener;
 pub mod metrics;

@@ -8,6 +8,7 @@ use flow_core::{Estimate, FlowModel, Model, Purpose, RngKey, Space};
 
 use crate::backend::{self, Compute, Engine, Work};
 use crate::error::Error;
+use crate::integration::Choice;
 use crate::monitor::Monitor;
 use crate::physics::Amounts;
 use crate::physics::report::PhysicsReport;
@@ -84,7 +85,9 @@ impl Run {
         &self.recipe
     }
 
-    /// ln p of rows of N numbers in the user's coordinates, row by row, each with its integration error.
+    /// ln p of rows of N numbers in the user's coordinates, row by row, each with its integration error. The
+    /// integration step is that of the run's figures or, before there are any, chosen on samples of the flow: rows have
+    /// no part in it.
     ///
     /// # Errors
     /// A run without a checkpoint, numbers that are no whole rows, or an integration that fails.
@@ -134,10 +137,15 @@ impl Run {
         }
     }
 
-    /// The flow as it was trained, ready for figures.
-    fn flow<E: Engine>(&self, engine: &E) -> Result<ReadyFlow<E::Space>, Error> {
+    /// The trained flow.
+    fn flow<E: Engine>(&self, engine: &E, at: At) -> Result<ReadyFlow<E::Space>, Error> {
         let trained = trained::load(engine, &self.recipe, &self.path, &())?;
-        let integrator = trained.integrator(&self.recipe)?;
+        let mut integrator = trained.integrator(&self.recipe)?;
+        if let At::Figures = at {
+            let flow = trained.flow(engine.space(), &self.recipe, &*integrator);
+            let level = Choice::by_samples(&flow, &self.recipe, &trained)?.level;
+            integrator = integrator.at_level(level);
+        }
         let Trained { potential, standardisation, .. } = trained;
         let map = match &self.target {
             Some(own) => Box::new(BijectionOf(Arc::clone(own))),
@@ -145,6 +153,14 @@ impl Run {
         };
         Ok(ReadyFlow { model: trained::flow_model(engine.space(), &self.recipe, potential, integrator), map })
     }
+}
+
+/// How finely a trained flow is integrated.
+enum At {
+    /// As in training, or as the recipe says for samples.
+    Training,
+    /// So that its ln p is converged.
+    Figures,
 }
 
 /// A flow, and the map from the user's coordinates to its own.
@@ -162,7 +178,7 @@ impl Work for LogProb<'_> {
     type Output = Estimate;
 
     fn run<E: Engine>(self, engine: &E) -> Result<Estimate, Error> {
-        let ReadyFlow { model, map } = self.run.flow(engine)?;
+        let ReadyFlow { model, map } = self.run.flow(engine, At::Figures)?;
         let n = map.dimension();
         if !self.rows.len().is_multiple_of(n) {
             return Err(Error::Argument(format!("{} numbers are no whole rows of {n}", self.rows.len())));
@@ -186,7 +202,7 @@ impl Work for Draw<'_> {
     type Output = Vec<f64>;
 
     fn run<E: Engine>(self, engine: &E) -> Result<Vec<f64>, Error> {
-        let ReadyFlow { model, map } = self.run.flow(engine)?;
+        let ReadyFlow { model, map } = self.run.flow(engine, At::Training)?;
         let mut samples = sampling::all(&model.flow(), self.run.recipe.train.seed, self.count)?;
         sampling::to_physical(Some(&*map), &mut samples);
         Ok(samples)

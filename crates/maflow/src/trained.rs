@@ -108,6 +108,8 @@ pub struct Trained<S: Space> {
     pub flow_steps: usize,
     /// The map of the data into the flow's coordinates.
     pub standardisation: Standardisation,
+    /// The run directory.
+    pub run: PathBuf,
     /// The file that the parameters come from.
     pub file: PathBuf,
 }
@@ -156,7 +158,7 @@ pub fn load<E: Engine>(
     checkpoint.load_trained(engine.space(), potential.parameters_mut())?;
     let flow_steps = checkpoint.state.map_or(config.flow.steps, |state| state.level as usize);
     let standardisation = standard::read(path, config)?;
-    Ok(Trained { potential, flow_steps, standardisation, file })
+    Ok(Trained { potential, flow_steps, standardisation, run: path.to_owned(), file })
 }
 
 /// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are

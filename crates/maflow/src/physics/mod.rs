@@ -4,9 +4,10 @@ mod chains;
 pub mod report;
 mod samples;
 
-use flow_core::Space;
+use flow_core::{Batch, FreeEnergy, Space};
 
 use crate::error::Error;
+use crate::integration::Choice;
 use crate::monitor::Monitor;
 use crate::recipe::{Potential, Recipe};
 use crate::target::{LatticeModel, Observable};
@@ -51,9 +52,13 @@ pub fn study<S: Space>(
     let seed = config.train.seed;
     let integrator = trained.integrator(config)?;
     let flow = trained.flow(space, config, &*integrator);
-    // A field that is random in time has no limit of small steps: one halving shows by how much figures vary.
-    let refinements = if trained.potential.random_in_time() { 1 } else { config.evaluate.refinements };
-    let drawn = samples::draw(&flow, of, seed, amounts.samples, refinements as u32, monitor)?;
+    let objective = FreeEnergy::new(energy.clone());
+    let (base, key) = samples::base(seed, 0, amounts.samples, model.sites());
+    let pilot = (Batch::new(base, model.sites())?, key);
+    let choice = Choice::make(&flow, &objective, pilot, amounts.samples, config, trained)?;
+    let coarser = choice.coarser(&*integrator);
+    let flow = flow.with_integrator(&*coarser);
+    let drawn = samples::draw(&flow, of, seed, amounts.samples, choice.most_from_coarser(), monitor)?;
     let flow = flow.with_integrator(&*drawn.integrator);
     let metropolis = chains::independence(&drawn.losses, &drawn.measured, seed);
     let hybrid = |coordinates| match amounts.chain {

@@ -131,7 +131,7 @@ fn at<S: Space>(
 }
 
 /// Batch `i` of the base density: the same rows that `maflow evaluate` takes.
-fn base(seed: u64, i: u64, count: usize, sites: usize) -> (Vec<f64>, RngKey) {
+pub fn base(seed: u64, i: u64, count: usize, sites: usize) -> (Vec<f64>, RngKey) {
     let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
     let key = RngKey::new(seed, Purpose::Evaluate, i);
     (key.normals(0..rows, sites), key)
