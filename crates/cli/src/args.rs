@@ -172,7 +172,7 @@ pub struct EvaluateArgs {
     /// Integration method, also the adaptive tsit5 and dopri5 [default: the run's]
     #[arg(long, value_parser = words::<Method>(METHODS), value_name = "NAME")]
     pub method: Option<Method>,
-    /// Change one key of the run's configuration for this once; may be repeated
+    /// Change one key of the run's recipe for this once; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<Setting>,
     /// Print one JSON object
@@ -213,7 +213,7 @@ pub struct PhysicsArgs {
     /// Integration steps to start from; doubled until the figures stand still [default: the run's]
     #[arg(long, value_name = "N")]
     pub steps: Option<NonZeroUsize>,
-    /// Change one key of the run's configuration for this once; may be repeated
+    /// Change one key of the run's recipe for this once; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<Setting>,
     /// Print one JSON object
@@ -237,7 +237,7 @@ pub struct SampleArgs {
     /// Where to: .npy for numbers (one row per sample), .png for a picture
     #[arg(long, value_name = "FILE.npy|FILE.png")]
     pub out: PathBuf,
-    /// Change one key of the run's configuration for this once; may be repeated
+    /// Change one key of the run's recipe for this once; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<Setting>,
 }

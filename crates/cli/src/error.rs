@@ -116,10 +116,9 @@ impl From<maflow::Error> for CliError {
             E::Io { action, path, source } => Self::file(action, path, source),
             E::Recipe(error) => error.into(),
             E::Cancelled => Self::interrupted(),
-            E::Core(flow_core::Error::Setting { name, value, expected }) => Self::Failed(format!(
-                "{} is {value}, but must be {expected}; change it in the configuration",
-                key_of(name)
-            )),
+            E::Core(flow_core::Error::Setting { name, value, expected }) => {
+                Self::Failed(format!("{} is {value}, but must be {expected}; change it in the recipe", key_of(name)))
+            }
             E::RunExists(run) => Self::Usage(format!(
                 "{0} already holds a run; go on with it by `maflow train --resume --out {0}`, or choose another --out",
                 run.display()
@@ -172,7 +171,7 @@ impl From<maflow::Error> for CliError {
                  --set potential.terms.{term}.probes=0"
             )),
             E::Lattice(error) => Self::Usage(format!("{error}; change [target]")),
-            error @ (E::Argument(_) | E::NoTorchNames { .. }) => Self::Usage(error.to_string()),
+            error @ E::Argument(_) => Self::Usage(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }

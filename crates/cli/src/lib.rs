@@ -15,22 +15,33 @@ pub mod progress;
 pub mod report;
 pub mod terminal;
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use clap::Parser;
 
 use crate::error::CliError;
 
-/// Runs the program with the words of the command line.
-pub fn main() -> ExitCode {
-    // Help, version and wrong words end here, with clap's messages and exit codes 0 and 2.
-    let cli = args::Cli::parse();
+/// Runs the program with the words of a command line, its own name first, and returns its exit code: 0 done, 1 failed,
+/// 2 wrong use, 130 interrupted. Results go to standard output, everything else to standard error.
+///
+/// ```
+/// assert_eq!(cli::run(["maflow", "recipes"]), 0);
+/// assert_eq!(cli::run(["maflow", "evaluate", "no-such-run"]), 2);
+/// ```
+pub fn run(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
+    let cli = match args::Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(told) => {
+            // Help, version and wrong words. Whoever reads them no longer is told nothing.
+            let _ = told.print();
+            return if told.use_stderr() { 2 } else { 0 };
+        }
+    };
     match exhaustion::caught(|| plan::resolve(cli).and_then(commands::execute)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(()) | Err(CliError::BrokenPipe) => 0,
         Err(error) => {
             output::note(&format!("maflow: {error}"));
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
     }
 }

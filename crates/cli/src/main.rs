@@ -8,5 +8,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { cli::memory::keep() };
-    cli::main()
+    ExitCode::from(cli::run(std::env::args_os()))
 }

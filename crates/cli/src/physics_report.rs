@@ -2,7 +2,7 @@
 
 use maflow::numbers::{like_error, short, with_error};
 use maflow::physics::report::{Figure, PhysicsReport, Row, Time};
-use maflow::report::FEW;
+use maflow::report::{FEW, Figures};
 
 use crate::report::finer;
 
@@ -20,26 +20,34 @@ fn time(time: &Time) -> String {
     format!("{bound}{}", with_error(time.value, time.standard_error))
 }
 
-fn weights(report: &PhysicsReport) -> Vec<Vec<String>> {
+fn weights(physics: &PhysicsReport) -> Vec<Vec<String>> {
     let row = |name: &str, value: String| vec![name.to_owned(), value];
-    let worth = report.ess * report.samples as f64;
-    let few = if worth < FEW { ": too few for weighted figures to be relied on" } else { "" };
-    let mut rows = vec![
-        row("ln Z by importance", figure(&report.log_z)),
-        row("effective sample size", format!("{:.1} %, {worth:.0} samples{few}", 100.0 * report.ess)),
-        row("|∇ ln p + ∇E|² per site", figure(&report.force_mismatch_per_site)),
-    ];
-    if let Some(exact) = report.log_z_exact {
-        rows.insert(1, row("ln Z, exact value", like_error(exact, report.log_z.standard_error)));
+    let report = &physics.report;
+    let mut rows = Vec::new();
+    if let Figures::FreeEnergy {
+        log_z_importance: Some(log_z),
+        log_z_importance_error: Some(error),
+        ess: Some(ess),
+        exact_free_energy_per_site: exact,
+        ..
+    } = report.figures
+    {
+        let worth = ess * report.samples as f64;
+        let few = if worth < FEW { ": too few for weighted figures to be relied on" } else { "" };
+        rows.push(row("ln Z by importance", with_error(log_z, error)));
+        if let Some(exact) = exact {
+            rows.push(row("ln Z, exact value", like_error(-exact * report.sites as f64, error)));
+        }
+        rows.push(row("effective sample size", format!("{:.1} %, {worth:.0} samples{few}", 100.0 * ess)));
     }
-    let error = short(report.log_z.integration_error.unwrap_or(f64::NAN));
+    rows.push(row("|∇ ln p + ∇E|² per site", figure(&physics.force_mismatch_per_site)));
     let remedy = match report.converged {
         true => String::new(),
         false => {
-            format!("; some figure moved by more than a tenth of its standard error: {}", finer(report.adaptive))
+            format!("; some figure moved by more than a tenth of its standard error: {}", finer(report.steps.is_none()))
         }
     };
-    rows.push(row("integration error of ln Z", format!("{error}{remedy}")));
+    rows.push(row("integration error of ln Z", format!("{}{remedy}", short(physics.log_z_integration_error))));
     rows.push(row("", format!("{} samples, {}", report.samples, report.integrator)));
     rows
 }

@@ -41,7 +41,7 @@ const RANGE: (f64, f64) = (-4.5, 4.5);
 /// An integration that fails, or a folder that cannot be written; figures drawn before that are there.
 pub fn draw<S: Space>(
     space: &S,
-    config: &Recipe,
+    recipe: &Recipe,
     target: &dyn Target,
     trained: &Trained<S>,
     found: Option<&Converged>,
@@ -51,43 +51,44 @@ pub fn draw<S: Space>(
     let folder = run_dir::plots(run);
     std::fs::create_dir_all(&folder).map_err(|source| Error::Io { action: "create", path: folder.clone(), source })?;
     let mut drawn = Vec::new();
-    let curves = loss_curves(config, target, run)?;
+    let curves = loss_curves(recipe, target, run)?;
     if !curves.0.is_empty() {
         save_both(&curves, &folder, "loss")?;
         drawn.extend(["loss.png".to_owned(), "loss.svg".to_owned()]);
     }
-    let integrator = trained.integrator(config)?;
-    let flow = trained.flow(space, config, &*integrator);
-    let seed = config.train.seed;
-    let map = target.bijection();
+    let integrator = trained.integrator(recipe)?;
+    let flow = trained.flow(space, recipe, &*integrator);
+    let seed = recipe.train.seed;
+    let bijection = target.bijection();
+    let map = bijection.as_deref();
     let mut save = |name: &str, saved: Result<(), Error>| saved.map(|()| drawn.push(format!("{name}.png")));
     match target.layout() {
         Layout::Picture(..) => {
-            save("samples", draw_samples(&flow, config, map, (64, 8), &folder))?;
+            save("samples", draw_samples(&flow, recipe, map, (64, 8), &folder))?;
             if let Some(samples) = target.samples() {
-                let journey = journey(&flow, samples, map, config, seed)?;
+                let journey = journey(&flow, samples, map, recipe, seed)?;
                 save("journey", save_png(&journey, &folder, "journey"))?;
             }
         }
         Layout::Lattice(..) => {
-            save("samples", draw_samples(&flow, config, map, (50, 10), &folder))?;
-            save("path", save_png(&lattice::path(&flow, config, map)?, &folder, "path"))?;
+            save("samples", draw_samples(&flow, recipe, map, (50, 10), &folder))?;
+            save("path", save_png(&lattice::path(&flow, recipe, map)?, &folder, "path"))?;
             if let Some(model) = target.lattice_model() {
-                let tiles = lattice::beside_clusters(&flow, config, map, model)?;
+                let tiles = lattice::beside_clusters(&flow, recipe, map, model)?;
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
         }
         Layout::Vector(2) => {
-            save("density", save_png(&densities(&flow, config, target)?, &folder, "density"))?;
-            save("path", save_png(&plane_path(&flow, config)?, &folder, "path"))?;
+            save("density", save_png(&densities(&flow, recipe, target)?, &folder, "density"))?;
+            save("path", save_png(&plane_path(&flow, recipe)?, &folder, "path"))?;
         }
         Layout::Vector(_) => {}
     }
-    if target.energy().is_some() && config.potential.probes().is_none() {
-        let drawn = |found: &Converged| save_png(&weights::histogram(found, config, target), &folder, "weights");
+    if target.energy().is_some() && recipe.potential.probes().is_none() {
+        let drawn = |found: &Converged| save_png(&weights::histogram(found, recipe, target), &folder, "weights");
         let saved = match found {
             Some(found) => drawn(found),
-            None => drawn(&figures::take(space, config, target, trained, monitor)?.1),
+            None => drawn(&figures::take(space, recipe, target, trained, monitor)?.1),
         };
         save("weights", saved)?;
     }
@@ -96,41 +97,41 @@ pub fn draw<S: Space>(
 
 fn draw_samples<S: Space>(
     flow: &Flow<'_, S>,
-    config: &Recipe,
+    recipe: &Recipe,
     map: Option<&dyn Bijection>,
     (count, columns): (usize, usize),
     folder: &Path,
 ) -> Result<(), Error> {
-    let mut samples = sampling::all(flow, config.train.seed, count)?;
+    let mut samples = sampling::all(flow, recipe.train.seed, count)?;
     sampling::to_physical(map, &mut samples);
-    match tiles(config, &samples, columns) {
+    match tiles(recipe, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
         None => Ok(()),
     }
 }
 
 /// The losses while training, with the values to compare with; none where nothing was trained.
-fn loss_curves(config: &Recipe, target: &dyn Target, run: &Path) -> Result<LossCurves, Error> {
+fn loss_curves(recipe: &Recipe, target: &dyn Target, run: &Path) -> Result<LossCurves, Error> {
     let path = run_dir::metrics(run);
     let rows = if path.exists() { metrics::read(&path)? } else { Vec::new() };
-    let regression = config.train.objective == Objective::FlowMatching;
-    let matched = if regression { target.training_steps(&config.train)? } else { 0 };
+    let regression = recipe.train.objective == Objective::FlowMatching;
+    let matched = if regression { target.training_steps(&recipe.train)? } else { 0 };
     // The loss of a regression has no place beside likelihoods and free energies; validations during it do.
     let (first, second) = rows.split_at(rows.partition_point(|row| row.step <= matched));
     let validated: Vec<_> = rows.iter().filter(|row| row.validation.is_some()).cloned().collect();
     let mut curves = Vec::new();
     if !first.is_empty() {
-        curves.push(regression_curve(config, first, target.sites() as f64));
+        curves.push(regression_curve(recipe, first, target.sites() as f64));
     }
     if !(second.is_empty() && validated.is_empty()) {
-        curves.push(loss_curve(config, target, second, &validated));
+        curves.push(loss_curve(recipe, target, second, &validated));
     }
     Ok(LossCurves(curves))
 }
 
 /// Losses of the target's own objective, with the validations.
-fn loss_curve(config: &Recipe, target: &dyn Target, rows: &[metrics::Row], validated: &[metrics::Row]) -> LossCurve {
-    let epoch = target.steps_per_epoch(config.train.batch);
+fn loss_curve(recipe: &Recipe, target: &dyn Target, rows: &[metrics::Row], validated: &[metrics::Row]) -> LossCurve {
+    let epoch = target.steps_per_epoch(recipe.train.batch);
     let x = |step: u64| step as f64 / epoch.unwrap_or(1) as f64;
     let training = bundled(rows, x);
     let validation = validated.iter().filter_map(|row| {
@@ -140,7 +141,7 @@ fn loss_curve(config: &Recipe, target: &dyn Target, rows: &[metrics::Row], valid
     let known = target.known();
     let best = known.map(|known| ReferenceLine { label: known.word().to_owned(), value: known.value() / sites as f64 });
     let best: Vec<ReferenceLine> = best.into_iter().collect();
-    let (title, y_label, references) = match (&config.target, target.energy().is_some()) {
+    let (title, y_label, references) = match (&recipe.target, target.energy().is_some()) {
         (TargetKind::Mnist(_), _) => {
             let quoted = QUOTED.map(|(label, value)| ReferenceLine { label: label.to_owned(), value });
             ("Negative log-likelihood, MNIST in logit space", "nats", quoted.to_vec())
@@ -150,7 +151,7 @@ fn loss_curve(config: &Recipe, target: &dyn Target, rows: &[metrics::Row], valid
         (_, true) => ("Variational free energy", "nats", best),
     };
     LossCurve {
-        title: format!("{title}: {}", config.name),
+        title: format!("{title}: {}", recipe.name),
         x_label: if epoch.is_some() { "epoch" } else { "step" }.to_owned(),
         y_label: y_label.to_owned(),
         smoothing: (training.len() / 40).max(1),
@@ -172,10 +173,10 @@ fn bundled(rows: &[metrics::Row], x: impl Fn(u64) -> f64) -> Vec<Point> {
 }
 
 /// The loss of a training by flow matching.
-fn regression_curve(config: &Recipe, rows: &[metrics::Row], sites: f64) -> LossCurve {
+fn regression_curve(recipe: &Recipe, rows: &[metrics::Row], sites: f64) -> LossCurve {
     let training = bundled(rows, |step| step as f64);
     LossCurve {
-        title: format!("Flow matching: {}", config.name),
+        title: format!("Flow matching: {}", recipe.name),
         x_label: "step".to_owned(),
         y_label: format!("mean square error of the velocity{}", if sites == 1.0 { "" } else { ", per site" }),
         smoothing: (training.len() / 40).max(1),
@@ -190,7 +191,7 @@ fn journey<S: Space>(
     flow: &Flow<'_, S>,
     samples: &dyn Samples,
     map: Option<&dyn Bijection>,
-    config: &Recipe,
+    recipe: &Recipe,
     seed: u64,
 ) -> Result<Tiles, Error> {
     const MOST: usize = 6;
@@ -202,7 +203,7 @@ fn journey<S: Space>(
     let mut inference = sampling::journey(flow, &data, Direction::Backward, STOPS, key)?;
     let mut generation = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
     inference.iter_mut().chain(&mut generation).for_each(|x| sampling::to_physical(map, x));
-    let TargetKind::Mnist(mnist) = &config.target else { unreachable!("pictures are those of mnist") };
+    let TargetKind::Mnist(mnist) = &recipe.target else { unreachable!("pictures are those of mnist") };
     let lambda = mnist.lambda;
     let mut pictures = Vec::new();
     for row in 0..rows {
@@ -232,25 +233,25 @@ fn times<S: Space>(flow: &Flow<'_, S>) -> Vec<String> {
 }
 
 /// Points of the base density on their way to the target.
-fn plane_path<S: Space>(flow: &Flow<'_, S>, config: &Recipe) -> Result<Densities, Error> {
-    let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
+fn plane_path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe) -> Result<Densities, Error> {
+    let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX - 1);
     let stops = sampling::journey(flow, &key.normals(0..2000, 2), Direction::Forward, STOPS, key)?;
     let panels = times(flow).into_iter().zip(&stops).map(|(title, x)| Panel { title, content: points(x) }).collect();
-    let title = format!("{}: from the base density to the target", config.name);
+    let title = format!("{}: from the base density to the target", recipe.name);
     Ok(Densities { title, x_range: RANGE, y_range: RANGE, panels })
 }
 
 /// The target's density, the flow's, and samples of the flow.
-fn densities<S: Space>(flow: &Flow<'_, S>, config: &Recipe, target: &dyn Target) -> Result<Densities, Error> {
+fn densities<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, target: &dyn Target) -> Result<Densities, Error> {
     let at = |k: usize| RANGE.0 + (RANGE.1 - RANGE.0) * (k as f64 + 0.5) / CELLS as f64;
     let cells: Vec<[f64; 2]> = (0..CELLS * CELLS).map(|k| [at(k % CELLS), at(k / CELLS)]).collect();
-    let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX);
+    let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX);
     let learned = flow.log_density(cells.as_flattened(), key)?;
-    let samples = sampling::all(flow, config.train.seed, 4000)?;
+    let samples = sampling::all(flow, recipe.train.seed, 4000)?;
     let known: Option<Vec<f64>> = cells.iter().map(|x| target.log_density(x)).collect();
     let panel = |title: &str, content| Panel { title: title.to_owned(), content };
     Ok(Densities {
-        title: config.name.clone(),
+        title: recipe.name.clone(),
         x_range: RANGE,
         y_range: RANGE,
         panels: known
@@ -270,7 +271,7 @@ pub fn points(samples: &[f64]) -> Content {
 }
 
 /// Points of a plane as a figure of their own.
-pub fn scatter(config: &Recipe, samples: &[f64]) -> Densities {
+pub fn scatter(recipe: &Recipe, samples: &[f64]) -> Densities {
     let panel = Panel { title: format!("{} samples of the flow", samples.len() / 2), content: points(samples) };
-    Densities { title: config.name.clone(), x_range: RANGE, y_range: RANGE, panels: vec![panel] }
+    Densities { title: recipe.name.clone(), x_range: RANGE, y_range: RANGE, panels: vec![panel] }
 }

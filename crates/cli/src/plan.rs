@@ -47,8 +47,8 @@ const MOST_THREADS: usize = 1024;
 pub struct Evaluate {
     /// The run directory.
     pub run: PathBuf,
-    /// Its configuration, with every flag applied.
-    pub config: Recipe,
+    /// Its recipe, with every flag applied.
+    pub recipe: Recipe,
     /// Folder of the data set's files.
     pub data: Option<PathBuf>,
     /// Whether to print JSON.
@@ -62,8 +62,8 @@ pub struct Evaluate {
 pub struct Physics {
     /// The run directory.
     pub run: PathBuf,
-    /// Its configuration, with every flag applied.
-    pub config: Recipe,
+    /// Its recipe, with every flag applied.
+    pub recipe: Recipe,
     /// How much is drawn.
     pub amounts: Amounts,
     /// Whether to print JSON.
@@ -77,8 +77,8 @@ pub struct Physics {
 pub struct Sample {
     /// The run directory.
     pub run: PathBuf,
-    /// Its configuration.
-    pub config: Recipe,
+    /// Its recipe.
+    pub recipe: Recipe,
     /// How many.
     pub count: usize,
     /// The file.
@@ -103,8 +103,8 @@ pub enum SampleFormat {
 pub struct Plot {
     /// The run directory.
     pub run: PathBuf,
-    /// Its configuration.
-    pub config: Recipe,
+    /// Its recipe.
+    pub recipe: Recipe,
     /// Folder of the data set's files.
     pub data: Option<PathBuf>,
     /// Where the numbers are computed.
@@ -116,8 +116,8 @@ pub struct Plot {
 pub struct Export {
     /// The run directory.
     pub run: PathBuf,
-    /// Its configuration.
-    pub config: Recipe,
+    /// Its recipe.
+    pub recipe: Recipe,
     /// The file to write.
     pub out: PathBuf,
 }
@@ -144,7 +144,7 @@ pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
 
 fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let base = Path::new(run_dir::RUNS);
-    let (config, start) = if args.resume {
+    let (recipe, start) = if args.resume {
         let path = match (&args.out, &args.recipe) {
             (Some(out), _) => out.clone(),
             (None, recipe) => {
@@ -152,29 +152,29 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
                 run_dir::latest(base, &load(recipe, &[])?.name)?
             }
         };
-        let before = run_dir::read_config(&path, &[])?;
+        let before = run_dir::read_recipe(&path, &[])?;
         if let Some(recipe) = &args.recipe {
             require_same_recipe(&before, recipe, &path)?;
         }
-        let config = run_dir::read_config(&path, &with_flags(&args.settings, global))?;
-        require_same_model(&before, &config, &path)?;
-        (config, Start::Resume(path))
+        let recipe = run_dir::read_recipe(&path, &with_flags(&args.settings, global))?;
+        require_same_model(&before, &recipe, &path)?;
+        (recipe, Start::Resume(path))
     } else {
         let settings = with_flags(&args.settings, global);
-        let mut config = match (&args.recipe, &args.from) {
-            (None, Some(run)) => run_dir::read_config(run, &settings)?,
+        let mut recipe = match (&args.recipe, &args.from) {
+            (None, Some(run)) => run_dir::read_recipe(run, &settings)?,
             (recipe, _) => load(recipe.as_deref().unwrap_or(recipes::DEFAULT), &settings)?,
         };
-        config.run = None;
+        recipe.run = None;
         let start = match args.out {
             Some(out) => Start::New(out),
             None => Start::NewNumbered(base.to_owned()),
         };
-        (config, start)
+        (recipe, start)
     };
-    require_data(args.data.as_deref(), &config)?;
-    let compute = compute(global, &config)?;
-    Ok(Plan::Train(Box::new(Train { recipe: config, start, from: args.from, data: args.data, compute, target: None })))
+    require_data(args.data.as_deref(), &recipe)?;
+    let compute = compute(global, &recipe)?;
+    Ok(Plan::Train(Box::new(Train { recipe: recipe, start, from: args.from, data: args.data, compute, target: None })))
 }
 
 /// The recipe of that name or in that file.
@@ -223,23 +223,23 @@ fn require_same_model(before: &Recipe, after: &Recipe, path: &Path) -> Result<()
 }
 
 fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    let mut config = run_config(&args.run, &args.settings, global)?;
-    require_data(args.data.as_deref(), &config)?;
-    let figures = &mut config.evaluate;
+    let mut recipe = run_recipe(&args.run, &args.settings, global)?;
+    require_data(args.data.as_deref(), &recipe)?;
+    let figures = &mut recipe.evaluate;
     figures.method = args.method.or(figures.method);
     figures.samples = args.samples.map(NonZeroUsize::get).or(figures.samples);
     figures.refinements = args.refinements.map_or(figures.refinements, NonZeroUsize::get);
     figures.steps = args.steps.map(NonZeroUsize::get).or(figures.steps);
-    steps_are_fixed(args.steps, &config, "--method rk4")?;
-    config.validate()?;
-    let compute = compute(global, &config)?;
+    steps_are_fixed(args.steps, &recipe, "--method rk4")?;
+    recipe.validate()?;
+    let compute = compute(global, &recipe)?;
     let EvaluateArgs { run, data, json, .. } = args;
-    Ok(Plan::Evaluate(Box::new(Evaluate { run, config, data, json, compute })))
+    Ok(Plan::Evaluate(Box::new(Evaluate { run, recipe, data, json, compute })))
 }
 
 /// Refuses steps for a method that chooses its own.
-fn steps_are_fixed(steps: Option<NonZeroUsize>, config: &Recipe, other: &str) -> Result<(), CliError> {
-    if steps.is_some() && config.evaluate.method.is_some_and(|method| method.is_adaptive()) {
+fn steps_are_fixed(steps: Option<NonZeroUsize>, recipe: &Recipe, other: &str) -> Result<(), CliError> {
+    if steps.is_some() && recipe.evaluate.method.is_some_and(|method| method.is_adaptive()) {
         return Err(CliError::Usage(format!(
             "an adaptive method chooses its own steps; leave --steps out, or choose {other}"
         )));
@@ -248,18 +248,18 @@ fn steps_are_fixed(steps: Option<NonZeroUsize>, config: &Recipe, other: &str) ->
 }
 
 fn physics(args: PhysicsArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    let mut config = run_config(&args.run, &args.settings, global)?;
-    config.evaluate.steps = args.steps.map(NonZeroUsize::get).or(config.evaluate.steps);
-    steps_are_fixed(args.steps, &config, "--set evaluate.method=rk4")?;
-    config.validate()?;
-    let compute = compute(global, &config)?;
-    let samples = args.samples.map(|samples| samples as usize).or(config.evaluate.samples).unwrap_or(DEFAULT_ROWS);
+    let mut recipe = run_recipe(&args.run, &args.settings, global)?;
+    recipe.evaluate.steps = args.steps.map(NonZeroUsize::get).or(recipe.evaluate.steps);
+    steps_are_fixed(args.steps, &recipe, "--set evaluate.method=rk4")?;
+    recipe.validate()?;
+    let compute = compute(global, &recipe)?;
+    let samples = args.samples.map(|samples| samples as usize).or(recipe.evaluate.samples).unwrap_or(DEFAULT_ROWS);
     let amounts = Amounts { samples, chain: args.chain as usize, leapfrog: args.leapfrog as usize };
-    Ok(Plan::Physics(Box::new(Physics { run: args.run, config, amounts, json: args.json, compute })))
+    Ok(Plan::Physics(Box::new(Physics { run: args.run, recipe, amounts, json: args.json, compute })))
 }
 
 fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    let config = run_config(&args.run, &args.settings, global)?;
+    let recipe = run_recipe(&args.run, &args.settings, global)?;
     let extension = args.out.extension().map(|ext| ext.to_string_lossy().to_lowercase());
     let format = match extension.as_deref() {
         Some("npy") => SampleFormat::Npy,
@@ -278,16 +278,16 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         )));
     }
     require_parent(&args.out)?;
-    let compute = compute(global, &config)?;
+    let compute = compute(global, &recipe)?;
     let SampleArgs { run, count, out, .. } = args;
-    Ok(Plan::Sample(Box::new(Sample { run, config, count: count.get(), out, format, compute })))
+    Ok(Plan::Sample(Box::new(Sample { run, recipe, count: count.get(), out, format, compute })))
 }
 
 fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    let config = run_config(&args.run, &[], global)?;
-    require_data(args.data.as_deref(), &config)?;
-    let compute = compute(global, &config)?;
-    Ok(Plan::Plot(Box::new(Plot { run: args.run, config, data: args.data, compute })))
+    let recipe = run_recipe(&args.run, &[], global)?;
+    require_data(args.data.as_deref(), &recipe)?;
+    let compute = compute(global, &recipe)?;
+    Ok(Plan::Plot(Box::new(Plot { run: args.run, recipe, data: args.data, compute })))
 }
 
 fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -297,26 +297,22 @@ fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
             args.file.display()
         )));
     }
-    let mut config = load(&args.recipe, &with_flags(&args.settings, global))?;
-    config.run = None;
-    require_plain_data(&config, "weights alone do not say by which numbers their data were standardised; choose")?;
-    let compute = compute(global, &config)?;
-    Ok(Plan::Import(Box::new(Import { file: args.file, recipe: config, out: args.out, compute })))
+    let mut recipe = load(&args.recipe, &with_flags(&args.settings, global))?;
+    recipe.run = None;
+    require_plain_data(&recipe, "weights alone do not say by which numbers their data were standardised; choose")?;
+    let compute = compute(global, &recipe)?;
+    Ok(Plan::Import(Box::new(Import { file: args.file, recipe: recipe, out: args.out, compute })))
 }
 
 fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    let config = run_config(&args.run, &[], global)?;
-    require_plain_data(
-        &config,
-        "PyTorch's two linear layers have no place for the standardisation of the data; export",
-    )?;
+    let recipe = run_recipe(&args.run, &[], global)?;
     require_parent(&args.out)?;
-    Ok(Plan::Export(Box::new(Export { run: args.run, config, out: args.out })))
+    Ok(Plan::Export(Box::new(Export { run: args.run, recipe, out: args.out })))
 }
 
-/// The configuration of a run with settings and the global flags applied.
-fn run_config(run: &Path, settings: &[Setting], global: &GlobalArgs) -> Result<Recipe, CliError> {
-    Ok(run_dir::read_config(run, &with_flags(settings, global))?)
+/// the recipe of a run with settings and the global flags applied.
+fn run_recipe(run: &Path, settings: &[Setting], global: &GlobalArgs) -> Result<Recipe, CliError> {
+    Ok(run_dir::read_recipe(run, &with_flags(settings, global))?)
 }
 
 /// The global flags are short for settings, and win over them.
@@ -332,12 +328,12 @@ fn with_flags(settings: &[Setting], global: &GlobalArgs) -> Vec<Setting> {
     settings.iter().cloned().chain(flags).collect()
 }
 
-fn compute(global: &GlobalArgs, config: &Recipe) -> Result<Compute, CliError> {
-    let of_run = config.run.as_ref().map(|run| run.backend);
+fn compute(global: &GlobalArgs, recipe: &Recipe) -> Result<Compute, CliError> {
+    let of_run = recipe.run.as_ref().map(|run| run.backend);
     let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
     backend::require(backend)?;
-    backend::require_terms(backend, &config.potential)?;
-    if config.train.precision == Arithmetic::Tf32 && backend != Backend::TchCuda {
+    backend::require_terms(backend, &recipe.potential)?;
+    if recipe.train.precision == Arithmetic::Tf32 && backend != Backend::TchCuda {
         return Err(CliError::Usage(format!(
             "the precision tf32 is one of NVIDIA GPUs, and {} has none; choose --backend tch-cuda, or --precision f32",
             backend.name()
@@ -353,8 +349,8 @@ fn compute(global: &GlobalArgs, config: &Recipe) -> Result<Compute, CliError> {
 }
 
 /// Files of weights that come or go without the standardisation of their data.
-fn require_plain_data(config: &Recipe, why: &str) -> Result<(), CliError> {
-    match config.target.standardise() {
+fn require_plain_data(recipe: &Recipe, why: &str) -> Result<(), CliError> {
+    match recipe.target.standardise() {
         Standardise::None => Ok(()),
         kind => Err(CliError::Usage(format!(
             "target.standardise is \"{}\", and {why} a run or recipe with target.standardise = \"none\"",
@@ -364,7 +360,7 @@ fn require_plain_data(config: &Recipe, why: &str) -> Result<(), CliError> {
 }
 
 /// `--data` is a folder, and the target is one that is read from files.
-fn require_data(folder: Option<&Path>, config: &Recipe) -> Result<(), CliError> {
+fn require_data(folder: Option<&Path>, recipe: &Recipe) -> Result<(), CliError> {
     let Some(folder) = folder else { return Ok(()) };
     if !folder.is_dir() {
         return Err(CliError::Usage(format!(
@@ -372,12 +368,12 @@ fn require_data(folder: Option<&Path>, config: &Recipe) -> Result<(), CliError> 
             folder.display()
         )));
     }
-    match config.target.has_files() {
+    match recipe.target.has_files() {
         true => Ok(()),
         false => Err(CliError::Usage(format!(
             "--data {} would not be read: the target of {} has no files; leave --data out",
             folder.display(),
-            config.name
+            recipe.name
         ))),
     }
 }
@@ -459,8 +455,8 @@ mod tests {
         RunDir::create(&path, &recipes::load("ising-8", &[]).unwrap()).unwrap();
         let words = ["evaluate", run, "--method", "tsit5", "--samples", "500", "--json"];
         let Plan::Evaluate(evaluate) = plan(&words).unwrap() else { panic!("not an evaluation") };
-        assert_eq!(evaluate.config.evaluate.method, Some(flow_core::Method::Tsit5));
-        assert_eq!(evaluate.config.evaluate.samples, Some(500));
+        assert_eq!(evaluate.recipe.evaluate.method, Some(flow_core::Method::Tsit5));
+        assert_eq!(evaluate.recipe.evaluate.samples, Some(500));
         assert!(evaluate.json);
         let error = plan(&["evaluate", run, "--method", "tsit5", "--steps", "9"]).unwrap_err();
         assert!(error.to_string().contains("chooses its own steps"), "{error}");

@@ -125,6 +125,17 @@ impl Checkpoint {
         }
     }
 
+    /// The tensors that figures are taken with, by the names of the parameters: their moving averages where the
+    /// checkpoint has them, as [`Checkpoint::load_trained`] reads them.
+    pub fn trained(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let of_training = |name: &str| name.starts_with(AVERAGE) || name.starts_with(MOMENTS);
+        let parameters = self.tensors.iter().filter(move |tensor| !of_training(&tensor.name));
+        parameters.map(|tensor| {
+            let average = self.tensors.iter().find(|other| other.name == averaged(&tensor.name));
+            (tensor.name.as_str(), average.unwrap_or(tensor))
+        })
+    }
+
     fn load<S: Space>(
         &self,
         space: &S,
@@ -174,9 +185,19 @@ impl Checkpoint {
     }
 }
 
+/// What the names of moving averages begin with.
+const AVERAGE: &str = "average.";
+/// What the names of the optimiser's moments begin with.
+const MOMENTS: &str = "adam.";
+
 /// The name that the moving average of a parameter is stored under.
 pub(crate) fn averaged(name: &str) -> String {
-    format!("average.{name}")
+    format!("{AVERAGE}{name}")
+}
+
+/// The name that a moment of a parameter is stored under.
+pub(crate) fn moment_name(moment: &str, name: &str) -> String {
+    format!("{MOMENTS}{moment}.{name}")
 }
 
 /// What a checkpoint is stored for.

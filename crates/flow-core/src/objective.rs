@@ -1,5 +1,8 @@
 //! Objectives: from a flow and a batch to a loss per row and the gradient of its mean.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::batch::Batch;
 use crate::boundary::EnergyTerms;
 use crate::energy::{Energy, StandardNormal, check_widths, standard_normal_log_density};
@@ -63,12 +66,53 @@ impl<S: Space, O: Objective<S> + ?Sized> Objective<S> for Box<O> {
 }
 
 /// Negative log-likelihood of data (eq. 6 of arXiv:1809.10188): batches are data, integrated from T to 0.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct NegativeLogLikelihood {
     /// Weight of the transport cost `∫½‖∇φ‖² dt` in the loss.
     pub transport_cost: f64,
-    /// `ln |∂y/∂x|` of a fixed affine map from the data x to the rows y of the batches: losses are those of x.
-    pub log_jacobian: f64,
+    /// `ln |∂y/∂x|` of a fixed map from the data x to the rows y of the batches: losses are those of x.
+    pub log_jacobian: LogJacobian,
+}
+
+/// `ln |∂y/∂x|` of a map from data x to the rows y of batches.
+#[derive(Clone)]
+pub enum LogJacobian {
+    /// The same everywhere.
+    Constant(f64),
+    /// A function of y.
+    Of(Arc<dyn Fn(&[f64]) -> f64 + Send + Sync>),
+}
+
+/// The identity.
+impl Default for LogJacobian {
+    fn default() -> Self {
+        Self::Constant(0.0)
+    }
+}
+
+impl From<f64> for LogJacobian {
+    fn from(constant: f64) -> Self {
+        Self::Constant(constant)
+    }
+}
+
+impl fmt::Debug for LogJacobian {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Constant(value) => f.debug_tuple("Constant").field(value).finish(),
+            Self::Of(_) => f.write_str("Of(a function)"),
+        }
+    }
+}
+
+impl LogJacobian {
+    /// At a row y.
+    pub fn at(&self, y: &[f64]) -> f64 {
+        match self {
+            Self::Constant(value) => *value,
+            Self::Of(function) => function(y),
+        }
+    }
 }
 
 impl<S: Space> Objective<S> for NegativeLogLikelihood {
@@ -80,7 +124,7 @@ impl<S: Space> Objective<S> for NegativeLogLikelihood {
         // −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the flow's at the start, the base's energy at the
         // end.
         let terms = EnergyTerms {
-            start: &|_| -self.log_jacobian,
+            start: &|y| -self.log_jacobian.at(y),
             end: &StandardNormal { dim: flow.potential.dim() },
             transport_cost: self.transport_cost,
             score: None,

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::batch::Batch;
-use crate::checkpoint::{Checkpoint, CheckpointStore, Occasion, Tensor, TrainState, averaged};
+use crate::checkpoint::{Checkpoint, CheckpointStore, Occasion, Tensor, TrainState, averaged, moment_name};
 use crate::data::Batches;
 use crate::error::Error;
 use crate::model::Model;
@@ -553,7 +553,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         for (i, p) in self.model.parameters().into_iter().enumerate() {
             tensors.push(Tensor::from_array(space, &p.name, &p.shape, &p.value));
             for (moment, array) in [("first", &self.adam.first[i]), ("second", &self.adam.second[i])] {
-                tensors.push(Tensor::from_array(space, moment_name(moment, p), &p.shape, array));
+                tensors.push(Tensor::from_array(space, moment_name(moment, &p.name), &p.shape, array));
             }
             if let Some(average) = &self.average {
                 tensors.push(Tensor::from_array(space, averaged(&p.name), &p.shape, &average[i]));
@@ -571,7 +571,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             let array = |p: &Parameter<S>| checkpoint.array(space, &name(p), &p.shape);
             self.model.parameters().into_iter().map(array).collect()
         };
-        let [first, second] = ["first", "second"].map(|moment| read(&|p| moment_name(moment, p)));
+        let [first, second] = ["first", "second"].map(|moment| read(&|p| moment_name(moment, &p.name)));
         let (first, second) = (first?, second?);
         let average = self.average.is_some().then(|| read(&|p| averaged(&p.name))).transpose()?;
         // Buffers first: all are read, or an error leaves everything as it was.
@@ -587,11 +587,6 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         self.state = state;
         Ok(())
     }
-}
-
-/// The name that a moment of the optimiser is stored under.
-fn moment_name<S: Space>(moment: &str, of: &Parameter<S>) -> String {
-    format!("adam.{moment}.{}", of.name)
 }
 
 /// Whether something done every `interval` steps is due after `step` of `total`; the last step always counts.

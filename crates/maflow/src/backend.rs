@@ -136,7 +136,7 @@ impl<T: Real> Engine for Cpu<T> {
         duration: f64,
         seed: u64,
     ) -> Result<Box<dyn Potential<Self>>, Error> {
-        let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
+        let shape = || lattice.expect("a validated recipe has lattice terms for lattices alone");
         let basis = term.time.basis(duration)?;
         Ok(match &term.kind {
             TermKind::LatticeQuadratic => Box::new(LatticeQuadratic::new(self, shape(), basis)?),
@@ -265,7 +265,7 @@ impl Engine for backend_tch::Tch {
         seed: u64,
     ) -> Result<Box<dyn Potential<Self>>, Error> {
         use backend_tch::Term as Of;
-        let shape = || lattice.expect("a validated configuration has lattice terms for lattices alone");
+        let shape = || lattice.expect("a validated recipe has lattice terms for lattices alone");
         let basis = term.time.basis(duration)?;
         Ok(Box::new(match &term.kind {
             TermKind::LatticeQuadratic => Of::lattice_quadratic(*self, shape(), basis)?,

@@ -123,16 +123,6 @@ pub enum Error {
         /// The term's place in the sum.
         term: usize,
     },
-    /// A potential without PyTorch's names, exported.
-    #[error(
-        "{run} has a sum of terms, for which PyTorch's two linear layers have no names; its weights are in {checkpoint}"
-    )]
-    NoTorchNames {
-        /// The run directory.
-        run: PathBuf,
-        /// The file that has its weights.
-        checkpoint: PathBuf,
-    },
     /// A lattice or its sampler.
     #[error(transparent)]
     Lattice(LatticeError),

@@ -16,18 +16,18 @@ use crate::trained::Trained;
 /// More samples than there are, an integration that fails, or an end that the monitor asks for.
 pub fn take<S: Space>(
     space: &S,
-    config: &Recipe,
+    recipe: &Recipe,
     target: &dyn Target,
     trained: &Trained<S>,
     monitor: &dyn Monitor,
 ) -> Result<(Report, Converged), Error> {
-    let rows = FigureRows::evaluation(target, config.train.seed, config.evaluate.samples)?;
-    let integrator = trained.integrator(config)?;
-    let flow = trained.flow(space, config, &*integrator);
+    let rows = FigureRows::evaluation(target, recipe.train.seed, recipe.evaluate.samples)?;
+    let integrator = trained.integrator(recipe)?;
+    let flow = trained.flow(space, recipe, &*integrator);
     let objective = target.objective::<S>()?;
     let batches = |i| if monitor.cancelled() { Err(Error::Cancelled.into()) } else { Ok(rows.batch(i)?) };
     let task = Task::start(monitor, "evaluating", rows.batches());
-    let choice = Choice::make(&flow, &*objective, rows.batch(0)?, rows.rows(), config, trained)?;
+    let choice = Choice::make(&flow, &*objective, rows.batch(0)?, rows.rows(), recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let (flow, most) = (flow.with_integrator(&*coarser), choice.most_from_coarser());
     let found = converged(&flow, &*objective, rows.batches(), batches, most, |refinement, batch| {
@@ -37,24 +37,34 @@ pub fn take<S: Space>(
         );
     })?;
     drop(task);
-    integration::keep(trained, config, found.level, monitor);
-    Ok((report(config, target, trained, &rows, &found)?, found))
+    integration::keep(trained, recipe, found.level, monitor);
+    let figures = match target.energy() {
+        Some(_) => free_energy(&found, target, recipe),
+        None => likelihood(&found, target, &rows)?,
+    };
+    Ok((report(recipe, target, trained, &found, figures), found))
+}
+
+/// The figures of an energy from the losses of samples of the flow.
+pub(crate) fn of_energy<S: Space>(
+    recipe: &Recipe,
+    target: &dyn Target,
+    trained: &Trained<S>,
+    found: &Converged,
+) -> Report {
+    report(recipe, target, trained, found, free_energy(found, target, recipe))
 }
 
 fn report<S: Space>(
-    config: &Recipe,
+    recipe: &Recipe,
     target: &dyn Target,
     trained: &Trained<S>,
-    rows: &FigureRows<'_>,
     found: &Converged,
-) -> Result<Report, Error> {
+    figures: Figures,
+) -> Report {
     let sites = target.sites() as f64;
-    let method = config.evaluate.method.unwrap_or(config.flow.method);
-    let figures = match target.energy() {
-        Some(_) => free_energy(found, target, config.potential.probes().is_none()),
-        None => likelihood(found, target, rows)?,
-    };
-    Ok(Report {
+    let method = recipe.evaluate.method.unwrap_or(recipe.flow.method);
+    Report {
         objective: target.kind(),
         checkpoint: trained.file.display().to_string(),
         samples: found.losses.len(),
@@ -64,10 +74,10 @@ fn report<S: Space>(
         integration_error: found.integration_error / sites,
         converged: found.is_converged(),
         random_in_time: trained.potential.random_in_time(),
-        laplacian_probes: config.potential.probes(),
+        laplacian_probes: recipe.potential.probes(),
         sites: target.sites(),
         figures,
-    })
+    }
 }
 
 fn likelihood(found: &Converged, target: &dyn Target, rows: &FigureRows<'_>) -> Result<Figures, Error> {
@@ -82,10 +92,10 @@ fn likelihood(found: &Converged, target: &dyn Target, rows: &FigureRows<'_>) -> 
     })
 }
 
-fn free_energy(found: &Converged, target: &dyn Target, exact_laplacian: bool) -> Figures {
+fn free_energy(found: &Converged, target: &dyn Target, recipe: &Recipe) -> Figures {
     let sites = target.sites() as f64;
     let exact = target.known().map(Known::value);
-    let weights = exact_laplacian.then(|| Weights::new(&found.losses));
+    let weights = recipe.potential.probes().is_none().then(|| Weights::new(&found.losses));
     let log_z = weights.as_ref().map(Weights::log_z);
     Figures::FreeEnergy {
         free_energy_per_site: found.mean.mean / sites,

@@ -123,7 +123,7 @@ fn read<S: Space>(trained: &Trained<S>, recipe: &Recipe) -> Option<u64> {
 /// Keeps the level that the figures of a run were converged at, where they were taken with the run's own settings. A run
 /// that cannot be written to has its figures all the same.
 pub fn keep<S: Space>(trained: &Trained<S>, recipe: &Recipe, level: u64, monitor: &dyn Monitor) {
-    let own = run_dir::read_config(&trained.run, &[]).is_ok_and(|own| own.evaluate == recipe.evaluate);
+    let own = run_dir::read_recipe(&trained.run, &[]).is_ok_and(|own| own.evaluate == recipe.evaluate);
     let Some(checkpoint) = hash(&trained.file).filter(|_| own) else { return };
     let kept = Kept { level, checkpoint, evaluate: recipe.evaluate.clone() };
     let text = toml::to_string(&kept).expect("numbers and words are always TOML");
@@ -174,7 +174,7 @@ mod tests {
         let rows = run.sample(20).unwrap();
         let before = run.log_prob(&rows).unwrap();
         assert_eq!(level(&run), None, "ln p keeps nothing");
-        let report = run.report(None, &()).unwrap();
+        let report = run.report(&()).unwrap();
         assert!(report.converged && report.steps.unwrap() > 5);
         assert_eq!(level(&run), report.steps.map(|steps| steps as u64));
         // Whatever rows are beside it, the ln p of a row is the same up to round-off.
@@ -185,19 +185,19 @@ mod tests {
         assert!(all.values.iter().zip(&before.values).all(|(a, b)| (a - b).abs() < 0.05));
         assert!(all.integration_errors.iter().all(|error| *error < 0.05), "{:?}", all.integration_errors);
         // The figures come out the same from what is kept.
-        assert_eq!(run.report(None, &()).unwrap().json(), report.json());
+        assert_eq!(run.report(&()).unwrap().json(), report.json());
     }
 
     #[test]
     fn what_was_kept_for_other_settings_or_weights_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let run = run(folder.path());
-        run.report(None, &()).unwrap();
+        run.report(&()).unwrap();
         let own = level(&run);
         // Other settings have their own choice, and leave that of the run alone.
         let few: Setting = "evaluate.samples=300".parse().unwrap();
         let other = Run::open(run.path(), &[few]).unwrap();
-        let other = other.report(None, &()).unwrap();
+        let other = other.report(&()).unwrap();
         assert!(other.steps.unwrap() as u64 <= own.unwrap(), "fewer rows need no more steps");
         assert_eq!(level(&run), own);
         // A level kept for other weights is not believed.
@@ -205,7 +205,7 @@ mod tests {
         let mut kept: Kept = toml::from_str(&text).unwrap();
         (kept.level, kept.checkpoint) = (10_240, "of other weights".to_owned());
         std::fs::write(file(run.path()), toml::to_string(&kept).unwrap()).unwrap();
-        assert_eq!(run.report(None, &()).unwrap().steps.map(|steps| steps as u64), own);
+        assert_eq!(run.report(&()).unwrap().steps.map(|steps| steps as u64), own);
         assert_eq!(level(&run), own);
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! - A [`recipe::Recipe`] says what is trained and how; [`recipes`] has those that come with the crate.
 //! - A [`target::Target`] is the density to be fitted.
-//! - [`train::Train`] makes a run, or goes on with one. A run is a folder ([`run_dir`]) with its recipe, its metrics
-//!   and its checkpoints ([`checkpoint`]), written whole or not at all ([`files`]).
-//! - A [`run::Run`] gives ln p of rows, samples and figures ([`report::Report`]). Underneath, for work of one's own on
+//! - A [`run::Run`] is trained, interrupted and resumed, and gives ln p of rows, samples and figures
+//!   ([`report::Report`]). It is a folder ([`run_dir`]) with its recipe, its metrics and its checkpoints
+//!   ([`checkpoint`]), written whole or not at all ([`files`]). [`train::Train`] has all the choices of a training.
+//!   Underneath, for work of one's own on
 //!   a backend, are [`trained::load`], [`figures::take`], [`physics::study`] and [`sampling`].
 //! - All long work tells a [`monitor::Monitor`] how far it is, and stops where that wants it to.
 //!
@@ -14,16 +15,14 @@
 //! ```
 //! use maflow::recipes;
 //! use maflow::run::Run;
-//! use maflow::train::{Start, Train};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let short = ["train.steps=20", "train.schedule=constant", "evaluate.samples=200"];
-//! let short = short.map(|setting| setting.parse().unwrap());
-//! let (recipe, start) = (recipes::load("rings", &short)?, Start::New(folder.path().join("run")));
-//! let done = Train { recipe, start, ..Train::default() }.run(&())?;
+//! let recipe = recipes::load("rings", &short.map(|setting| setting.parse().unwrap()))?;
+//! let run = Run::create(folder.path().join("run"), recipe);
+//! run.train(&())?;
 //!
-//! let run = Run::open(done.run.path(), &[])?;
-//! println!("{}", run.report(None, &())?.json());
+//! println!("{}", run.report(&())?.json());
 //! assert_eq!(run.sample(10)?.len(), 10 * 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -33,10 +32,9 @@
 //! ```
 //! use std::sync::Arc;
 //! use flow_core::{Energy, PointEnergy};
+//! use maflow::recipes;
 //! use maflow::run::Run;
 //! use maflow::target::Target;
-//! use maflow::train::{Start, Train};
-//! use maflow::recipes;
 //!
 //! /// Two wells in x, a spring in y.
 //! #[derive(Debug)]
@@ -55,12 +53,10 @@
 //! let folder = tempfile::tempdir()?;
 //! let own = ["target={kind=\"own\", dimension=2, energy=true, samples=false}", "train.steps=20",
 //!     "train.schedule=constant", "evaluate.samples=200"];
-//! let own = own.map(|setting| setting.parse().unwrap());
-//! let (recipe, start) = (recipes::load("energy-1", &own)?, Start::New(folder.path().join("run")));
-//! let target: Arc<dyn Target> = Arc::new(DoubleWell);
-//! let done = Train { recipe, start, target: Some(target.clone()), ..Train::default() }.run(&())?;
-//! let report = Run::open(done.run.path(), &[])?.with_target(target).report(None, &())?;
-//! assert!(report.standard_error.is_finite());
+//! let recipe = recipes::load("energy-1", &own.map(|setting| setting.parse().unwrap()))?;
+//! let run = Run::create(folder.path().join("run"), recipe).with_target(Arc::new(DoubleWell));
+//! run.train(&())?;
+//! assert!(run.report(&())?.standard_error.is_finite());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

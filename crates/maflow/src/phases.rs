@@ -24,9 +24,9 @@ pub struct Phase {
 ///
 /// # Errors
 /// A length in epochs for a target without a finite training set.
-pub fn phases(config: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error> {
-    let first = of(config, target)?;
-    let tuned = config.fine_tune.as_ref().filter(|tune| tune.steps > 0).map(|tune| {
+pub fn phases(recipe: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error> {
+    let first = of(recipe, target)?;
+    let tuned = recipe.fine_tune.as_ref().filter(|tune| tune.steps > 0).map(|tune| {
         let settings = TrainSettings {
             first: first.steps,
             steps: first.steps + tune.steps as u64,
@@ -41,33 +41,33 @@ pub fn phases(config: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error>
         };
         Phase { settings, matching: false, gradient: tune.gradient }
     });
-    let matching = config.train.objective == Objective::FlowMatching;
-    Ok(std::iter::once(Phase { settings: first, matching, gradient: config.train.gradient }).chain(tuned).collect())
+    let matching = recipe.train.objective == Objective::FlowMatching;
+    Ok(std::iter::once(Phase { settings: first, matching, gradient: recipe.train.gradient }).chain(tuned).collect())
 }
 
 /// Settings of the training of a target: epochs become steps, and a data set is validated on after each of them by
 /// default.
-fn of(config: &Recipe, target: &dyn Target) -> Result<TrainSettings, Error> {
-    let train = &config.train;
+fn of(recipe: &Recipe, target: &dyn Target) -> Result<TrainSettings, Error> {
+    let train = &recipe.train;
     let validate_every = match (train.validate_every, target.steps_per_epoch(train.batch)) {
         (0, Some(epoch)) => epoch,
         (steps, _) => steps as u64,
     };
-    Ok(TrainSettings { validate_every, ..with_steps(config, target.training_steps(train)?) })
+    Ok(TrainSettings { validate_every, ..with_steps(recipe, target.training_steps(train)?) })
 }
 
-/// The flow of a configuration as training has it.
+/// The flow of a recipe as training has it.
 ///
 /// # Errors
 /// Settings that a method cannot have.
-pub fn model<S: Space>(space: &S, config: &Recipe, potential: Box<dyn Potential<S>>) -> Result<FlowModel<S>, Error> {
-    let integrator = FixedStep::new(config.flow.method.tableau(), config.flow.steps)?;
-    Ok(trained::flow_model(space, config, potential, Box::new(integrator)))
+pub fn model<S: Space>(space: &S, recipe: &Recipe, potential: Box<dyn Potential<S>>) -> Result<FlowModel<S>, Error> {
+    let integrator = FixedStep::new(recipe.flow.method.tableau(), recipe.flow.steps)?;
+    Ok(trained::flow_model(space, recipe, potential, Box::new(integrator)))
 }
 
 /// Settings of a training of so many steps, whatever the data, without validation.
-pub fn with_steps(config: &Recipe, steps: u64) -> TrainSettings {
-    let (train, flow) = (&config.train, &config.flow);
+pub fn with_steps(recipe: &Recipe, steps: u64) -> TrainSettings {
+    let (train, flow) = (&recipe.train, &recipe.flow);
     TrainSettings {
         first: 0,
         steps,

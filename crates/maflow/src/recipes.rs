@@ -78,7 +78,7 @@ pub fn load(recipe: &str, settings: &[Setting]) -> Result<Recipe, Error> {
     parse(built_in.text, &format!("the recipe {recipe}"), built_in.name, settings)
 }
 
-/// Reads and checks the configuration in `path`, with `settings` applied.
+/// Reads and checks the recipe in `path`, with `settings` applied.
 ///
 /// # Errors
 /// An unreadable file, or the first thing wrong with its content.
@@ -96,20 +96,20 @@ fn parse(text: &str, origin: &str, name: &str, settings: &[Setting]) -> Result<R
     for setting in settings {
         setting.apply(&mut table)?;
     }
-    let mut config = from_table(table, name)?;
-    config.validate()?;
+    let mut recipe = from_table(table, name)?;
+    recipe.validate()?;
     let described = described.and_then(|table| from_table(table, name).ok());
-    if described.is_some_and(|described| described.description == config.description && !same(&described, &config)) {
+    if described.is_some_and(|described| described.description == recipe.description && !same(&described, &recipe)) {
         // What is said of sizes and times is of the recipe as it was.
-        config.description.clear();
+        recipe.description.clear();
     }
-    check_name(&config.name)?;
-    Ok(config)
+    check_name(&recipe.name)?;
+    Ok(recipe)
 }
 
-/// Whether two configurations are of the same training, but for what its random numbers and their rounding are.
+/// Whether two recipes are of the same training, but for what its random numbers and their rounding are.
 fn same(a: &Recipe, b: &Recipe) -> bool {
-    let train = |config: &Recipe| Train { seed: 0, precision: Arithmetic::F32, ..config.train.clone() };
+    let train = |recipe: &Recipe| Train { seed: 0, precision: Arithmetic::F32, ..recipe.train.clone() };
     (&a.target, &a.potential, &a.flow, train(a), &a.fine_tune)
         == (&b.target, &b.potential, &b.flow, train(b), &b.fine_tune)
 }
@@ -143,13 +143,13 @@ mod tests {
 
     #[test]
     fn every_built_in_recipe_is_valid_and_survives_a_round_trip() {
-        for recipe in BUILT_IN {
-            let config = load(recipe.name, &[]).unwrap_or_else(|e| panic!("{}: {e}", recipe.name));
-            assert_eq!(config.name, recipe.name);
-            assert!(!config.description.is_empty(), "{} says nothing of itself", recipe.name);
-            let text = toml::to_string(&config).unwrap();
+        for built_in in BUILT_IN {
+            let recipe = load(built_in.name, &[]).unwrap_or_else(|e| panic!("{}: {e}", built_in.name));
+            assert_eq!(recipe.name, built_in.name);
+            assert!(!recipe.description.is_empty(), "{} says nothing of itself", recipe.name);
+            let text = toml::to_string(&recipe).unwrap();
             let again = parse(&text, "the resolved recipe", "", &[]).unwrap();
-            assert_eq!(config, again, "{}", recipe.name);
+            assert_eq!(recipe, again, "{}", recipe.name);
         }
         assert!(built_in(DEFAULT).is_ok());
     }
@@ -174,12 +174,12 @@ mod tests {
         for (name, step, steps, hidden, batch, decay) in
             [("mnist", 0.1, 100, 1024, 100, 1e-3), ("ising-16-paper", 0.1, 50, 512, 64, 0.256)]
         {
-            let config = load(name, &[]).unwrap();
-            let crate::recipe::Potential::Ridge(ridge) = &config.potential else { panic!("not the paper's potential") };
-            assert_eq!(config.flow.time / config.flow.steps as f64, step);
-            assert_eq!((config.flow.steps, ridge.hidden), (steps, hidden));
-            assert_eq!(config.train.batch, batch);
-            assert_eq!((config.train.learning_rate, config.train.weight_decay), (1e-3, decay));
+            let recipe = load(name, &[]).unwrap();
+            let crate::recipe::Potential::Ridge(ridge) = &recipe.potential else { panic!("not the paper's potential") };
+            assert_eq!(recipe.flow.time / recipe.flow.steps as f64, step);
+            assert_eq!((recipe.flow.steps, ridge.hidden), (steps, hidden));
+            assert_eq!(recipe.train.batch, batch);
+            assert_eq!((recipe.train.learning_rate, recipe.train.weight_decay), (1e-3, decay));
         }
     }
 }

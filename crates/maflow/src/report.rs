@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::recipe::Objective;
 
 /// Figures with standard error and integration error. The keys of the JSON object are fixed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// What was evaluated.
     pub objective: Objective,
@@ -39,7 +39,7 @@ pub struct Report {
 }
 
 /// What depends on the objective.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Figures {
     /// Of a density fitted to data.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datasets::{Bijection, Standardisation};
-use flow_core::{Estimate, FlowModel, Model, Purpose, RngKey, Space};
+use flow_core::{Estimate, Finish, FlowModel, Model, Purpose, RngKey, Space};
 
 use crate::backend::{self, Compute, Engine, Work};
 use crate::error::Error;
@@ -14,29 +14,27 @@ use crate::physics::Amounts;
 use crate::physics::report::PhysicsReport;
 use crate::recipe::{Recipe, Setting};
 use crate::report::Report;
-use crate::target::{self, BijectionOf, Layout, Target};
+use crate::target::{self, Layout, Target};
+use crate::train::{Start, Train};
 use crate::trained::{self, Trained};
 use crate::{figures, physics, run_dir, sampling};
 
 /// A run on the disk. Every call reads its best checkpoint anew, so that it may go on training meanwhile.
 ///
 /// ```
-/// use maflow::backend::Compute;
-/// use maflow::run::Run;
-/// use maflow::train::{Start, Train};
 /// use maflow::recipes;
+/// use maflow::run::Run;
 ///
 /// let folder = tempfile::tempdir()?;
 /// let short = ["train.steps=20", "train.schedule=constant", "evaluate.samples=100"].map(|s| s.parse().unwrap());
-/// let (recipe, start) = (recipes::load("energy-1", &short)?, Start::New(folder.path().join("run")));
-/// let done = Train { recipe, start, ..Train::default() }.run(&())?;
+/// let run = Run::create(folder.path().join("run"), recipes::load("energy-1", &short)?);
+/// run.train(&())?;
 ///
-/// let run = Run::open(done.run.path(), &[])?;
 /// let samples = run.sample(100)?;
 /// let ln_p = run.log_prob(&samples)?;
 /// assert_eq!((samples.len(), ln_p.values.len()), (100 * 2, 100));
 /// assert!(ln_p.integration_errors.iter().all(|error| *error < 0.1));
-/// assert!(run.report(None, &())?.json().contains("free_energy_per_site"));
+/// assert!(run.report(&())?.json().contains("free_energy_per_site"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -44,23 +42,23 @@ pub struct Run {
     path: PathBuf,
     recipe: Recipe,
     compute: Compute,
+    data: Option<PathBuf>,
     target: Option<Arc<dyn Target>>,
 }
 
 impl Run {
-    /// Opens the run in a folder, with changes to its recipe for this once. Its numbers are computed by ndarray on all
-    /// cores.
+    /// A run of a recipe that [`Run::train`] will begin in a folder. Its numbers are computed by ndarray on all cores.
+    pub fn create(path: PathBuf, recipe: Recipe) -> Self {
+        Self { path, recipe, compute: Compute::default(), data: None, target: None }
+    }
+
+    /// Opens the run in a folder, with changes to its recipe: for this once, or for as long as it is trained with them.
+    /// Its numbers are computed by ndarray on all cores.
     ///
     /// # Errors
     /// [`Error::NoRun`] where there is none, [`Error::Recipe`] for changes that mean nothing.
     pub fn open(path: &Path, settings: &[Setting]) -> Result<Self, Error> {
-        Ok(Self::of(path.to_owned(), run_dir::read_config(path, settings)?))
-    }
-
-    /// The run in a folder, used with this recipe in place of its own. Its numbers are computed by ndarray on all
-    /// cores.
-    pub fn of(path: PathBuf, recipe: Recipe) -> Self {
-        Self { path, recipe, compute: Compute::default(), target: None }
+        Ok(Self::create(path.to_owned(), run_dir::read_recipe(path, settings)?))
     }
 
     /// The same with its numbers computed elsewhere.
@@ -73,6 +71,34 @@ impl Run {
     #[must_use]
     pub fn with_target(self, target: Arc<dyn Target>) -> Self {
         Self { target: Some(target), ..self }
+    }
+
+    /// The same with the files of its data set in a folder. Without one, those that can be fetched are.
+    #[must_use]
+    pub fn with_data(self, folder: PathBuf) -> Self {
+        Self { data: Some(folder), ..self }
+    }
+
+    /// Begins the training in the folder, which must be free, and goes on to the end, or until the monitor asks for an
+    /// end after a checkpoint.
+    ///
+    /// # Errors
+    /// Whatever can be wrong with recipe, data and folder is found before anything is written.
+    pub fn train(&self, monitor: &dyn Monitor) -> Result<Finish, Error> {
+        Ok(self.training(Start::New(self.path.clone())).run(monitor)?.finish)
+    }
+
+    /// Goes on from the newest checkpoint, to the bits that a training without interruption would have come to.
+    ///
+    /// # Errors
+    /// As [`Run::train`]; a folder without a run.
+    pub fn resume(&self, monitor: &dyn Monitor) -> Result<Finish, Error> {
+        Ok(self.training(Start::Resume(self.path.clone())).run(monitor)?.finish)
+    }
+
+    fn training(&self, start: Start) -> Train {
+        let Self { recipe, data, compute, target, .. } = self.clone();
+        Train { recipe, start, from: None, data, compute, target }
     }
 
     /// Its folder.
@@ -103,13 +129,12 @@ impl Run {
         self.run(Draw { run: self, count })
     }
 
-    /// The figures of the run, with their standard error and integration error. Data come from the folder `data`, or
-    /// are fetched, where the target has files.
+    /// The figures of the run, with their standard error and integration error.
     ///
     /// # Errors
     /// As [`Run::log_prob`]; data that cannot be had; an end that the monitor asks for.
-    pub fn report(&self, data: Option<&Path>, monitor: &dyn Monitor) -> Result<Report, Error> {
-        self.run(Figures { run: self, data, monitor })
+    pub fn report(&self, monitor: &dyn Monitor) -> Result<Report, Error> {
+        self.run(Figures { run: self, monitor })
     }
 
     /// What the flow of a lattice model says of that model, and how good it is as a sampler.
@@ -125,15 +150,10 @@ impl Run {
     }
 
     /// The target, whose data are standardised as the run has kept it.
-    fn open_target(
-        &self,
-        data: Option<&Path>,
-        kept: &Standardisation,
-        monitor: &dyn Monitor,
-    ) -> Result<Arc<dyn Target>, Error> {
+    fn open_target(&self, kept: &Standardisation, monitor: &dyn Monitor) -> Result<Arc<dyn Target>, Error> {
         match &self.target {
             Some(own) => Ok(Arc::clone(own)),
-            None => Ok(target::open(&self.recipe, data, Some(kept.clone()), monitor)?.into()),
+            None => Ok(target::open(&self.recipe, self.data.as_deref(), Some(kept.clone()), monitor)?.into()),
         }
     }
 
@@ -148,8 +168,8 @@ impl Run {
         }
         let Trained { potential, standardisation, .. } = trained;
         let map = match &self.target {
-            Some(own) => Box::new(BijectionOf(Arc::clone(own))),
-            None => target::bijection(&self.recipe, standardisation)?,
+            Some(own) => own.bijection(),
+            None => Some(target::bijection(&self.recipe, standardisation)?),
         };
         Ok(ReadyFlow { model: trained::flow_model(engine.space(), &self.recipe, potential, integrator), map })
     }
@@ -163,10 +183,10 @@ enum At {
     Figures,
 }
 
-/// A flow, and the map from the user's coordinates to its own.
+/// A flow, and the map from the user's coordinates to its own where they are others.
 struct ReadyFlow<S: Space> {
     model: FlowModel<S>,
-    map: Box<dyn Bijection>,
+    map: Option<Arc<dyn Bijection>>,
 }
 
 struct LogProb<'a> {
@@ -179,13 +199,15 @@ impl Work for LogProb<'_> {
 
     fn run<E: Engine>(self, engine: &E) -> Result<Estimate, Error> {
         let ReadyFlow { model, map } = self.run.flow(engine, At::Figures)?;
-        let n = map.dimension();
+        let n = model.dim();
         if !self.rows.len().is_multiple_of(n) {
             return Err(Error::Argument(format!("{} numbers are no whole rows of {n}", self.rows.len())));
         }
         let mut rows = self.rows.to_vec();
         let mut log_jacobians = vec![0.0; rows.len() / n];
-        map.forward(&mut rows, &mut log_jacobians);
+        if let Some(map) = map {
+            map.forward(&mut rows, &mut log_jacobians);
+        }
         let key = RngKey::new(self.run.recipe.train.seed, Purpose::Evaluate, 0);
         let mut found = model.log_prob(&rows, &[], key)?;
         found.values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
@@ -204,14 +226,13 @@ impl Work for Draw<'_> {
     fn run<E: Engine>(self, engine: &E) -> Result<Vec<f64>, Error> {
         let ReadyFlow { model, map } = self.run.flow(engine, At::Training)?;
         let mut samples = sampling::all(&model.flow(), self.run.recipe.train.seed, self.count)?;
-        sampling::to_physical(Some(&*map), &mut samples);
+        sampling::to_physical(map.as_deref(), &mut samples);
         Ok(samples)
     }
 }
 
 struct Figures<'a> {
     run: &'a Run,
-    data: Option<&'a Path>,
     monitor: &'a dyn Monitor,
 }
 
@@ -221,7 +242,7 @@ impl Work for Figures<'_> {
     fn run<E: Engine>(self, engine: &E) -> Result<Report, Error> {
         let Run { recipe, path, .. } = self.run;
         let trained = trained::load(engine, recipe, path, self.monitor)?;
-        let target = self.run.open_target(self.data, &trained.standardisation, self.monitor)?;
+        let target = self.run.open_target(&trained.standardisation, self.monitor)?;
         Ok(figures::take(engine.space(), recipe, &*target, &trained, self.monitor)?.0)
     }
 }
@@ -237,14 +258,12 @@ impl Work for Study<'_> {
 
     fn run<E: Engine>(self, engine: &E) -> Result<PhysicsReport, Error> {
         let Run { recipe, path, .. } = self.run;
-        let other = Error::NoLatticeModel(recipe.target.words());
         // Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
         if self.run.target.is_none() && !matches!(recipe.target.layout(), Layout::Lattice(..)) {
-            return Err(other);
+            return Err(Error::NoLatticeModel(recipe.target.words()));
         }
         let trained = trained::load(engine, recipe, path, self.monitor)?;
-        let target = self.run.open_target(None, &trained.standardisation, self.monitor)?;
-        let model = target.lattice_model().ok_or(other)?;
-        physics::study(engine.space(), recipe, model, &trained, self.amounts, self.monitor)
+        let target = self.run.open_target(&trained.standardisation, self.monitor)?;
+        physics::study(engine.space(), recipe, &*target, &trained, self.amounts, self.monitor)
     }
 }

@@ -25,7 +25,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When there is something already, or it cannot be written.
-    pub fn create(path: &Path, config: &Recipe) -> Result<Self, Error> {
+    pub fn create(path: &Path, recipe: &Recipe) -> Result<Self, Error> {
         if is_run(path) {
             return Err(Error::RunExists(path.to_owned()));
         }
@@ -40,20 +40,20 @@ impl RunDir {
             }
             Err(error) => return Err(Error::io("use", path)(error)),
         }
-        Self::fill(path, config)
+        Self::fill(path, recipe)
     }
 
     /// Makes a new run in `base/NAME`, or in the first free one of `base/NAME-2`, ... after all runs of that name.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn create_next(base: &Path, config: &Recipe) -> Result<Self, Error> {
+    pub fn create_next(base: &Path, recipe: &Recipe) -> Result<Self, Error> {
         fs::create_dir_all(base).map_err(Error::io("create", base))?;
-        let first = numbers(base, &config.name).max().map_or(1, |latest| latest + 1);
-        for path in (first..).map(|number| numbered(base, &config.name, number)) {
+        let first = numbers(base, &recipe.name).max().map_or(1, |latest| latest + 1);
+        for path in (first..).map(|number| numbered(base, &recipe.name, number)) {
             // Making the folder is what claims the name: two processes never get the same one.
             match fs::create_dir(&path) {
-                Ok(()) => return Self::fill(&path, config),
+                Ok(()) => return Self::fill(&path, recipe),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("create", path)(error)),
             }
@@ -73,10 +73,10 @@ impl RunDir {
         Ok(run)
     }
 
-    fn fill(path: &Path, config: &Recipe) -> Result<Self, Error> {
+    fn fill(path: &Path, recipe: &Recipe) -> Result<Self, Error> {
         let run = Self { path: path.to_owned(), _lock: lock(path)? };
         run.make_folders()?;
-        run.write_config(config)?;
+        run.write_recipe(recipe)?;
         Ok(run)
     }
 
@@ -103,9 +103,9 @@ impl RunDir {
     ///
     /// # Errors
     /// When it cannot be written; the old one stays.
-    pub fn write_config(&self, config: &Recipe) -> Result<(), Error> {
-        let text = toml::to_string(config)
-            .map_err(|e| Error::Failed(format!("cannot write the configuration as TOML: {e}")))?;
+    pub fn write_recipe(&self, recipe: &Recipe) -> Result<(), Error> {
+        let text =
+            toml::to_string(recipe).map_err(|e| Error::Failed(format!("cannot write the recipe as TOML: {e}")))?;
         write_whole(&config_file(&self.path), text.as_bytes())
     }
 
@@ -175,11 +175,11 @@ fn require_run(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Reads the configuration of a run, with `settings` applied.
+/// Reads the recipe of a run, with `settings` applied.
 ///
 /// # Errors
-/// When `path` is no run, or its configuration cannot be used.
-pub fn read_config(path: &Path, settings: &[Setting]) -> Result<Recipe, Error> {
+/// When `path` is no run, or its recipe cannot be used.
+pub fn read_recipe(path: &Path, settings: &[Setting]) -> Result<Recipe, Error> {
     require_run(path)?;
     recipes::read_file(&config_file(path), "run", settings)
 }
@@ -207,10 +207,10 @@ fn numbers(base: &Path, name: &str) -> impl Iterator<Item = u64> {
             rest => rest.strip_prefix('-')?.parse().ok()?,
         };
         let of_that_name = entry.path() == numbered(&base, &name, number) && is_run(&entry.path());
-        // A damaged configuration is no reason to take another run: that of its folder's name is told of when it is
+        // A damaged recipe is no reason to take another run: that of its folder's name is told of when it is
         // read.
-        let config = || fs::read_to_string(config_file(&entry.path())).ok()?.parse::<toml::Table>().ok();
-        let another = || config().is_some_and(|config| config.get("name").and_then(|of| of.as_str()) != Some(&name));
+        let recipe = || fs::read_to_string(config_file(&entry.path())).ok()?.parse::<toml::Table>().ok();
+        let another = || recipe().is_some_and(|recipe| recipe.get("name").and_then(|of| of.as_str()) != Some(&name));
         (of_that_name && !another()).then_some(number)
     })
 }
@@ -230,7 +230,7 @@ fn lock(path: &Path) -> Result<File, Error> {
 mod tests {
     use super::*;
 
-    fn config() -> Recipe {
+    fn recipe() -> Recipe {
         recipes::load("ising-8", &[]).unwrap()
     }
 
@@ -238,14 +238,14 @@ mod tests {
     fn a_run_is_made_once_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/run");
-        let run = RunDir::create(&path, &config()).unwrap();
+        let run = RunDir::create(&path, &recipe()).unwrap();
         run.log("started").unwrap();
         run.log("went on").unwrap();
-        assert_eq!(read_config(&path, &[]).unwrap(), config());
+        assert_eq!(read_recipe(&path, &[]).unwrap(), recipe());
         let log = fs::read_to_string(path.join("log.txt")).unwrap();
         assert_eq!(log.lines().count(), 2);
         assert!(log.lines().next().unwrap().ends_with("Z started"), "{log}");
-        let error = RunDir::create(&path, &config()).unwrap_err();
+        let error = RunDir::create(&path, &recipe()).unwrap_err();
         assert!(matches!(error, Error::RunExists(_)), "{error}");
     }
 
@@ -253,7 +253,7 @@ mod tests {
     fn two_processes_do_not_train_in_the_same_directory() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
-        let first = RunDir::create(&path, &config()).unwrap();
+        let first = RunDir::create(&path, &recipe()).unwrap();
         let error = RunDir::resume(&path).unwrap_err();
         assert!(error.to_string().contains("another process"), "{error}");
         drop(first);
@@ -266,17 +266,17 @@ mod tests {
         let base = dir.path().join("runs");
         assert!(latest(&base, "ising-8").is_err());
         for expected in ["ising-8", "ising-8-2", "ising-8-3"] {
-            let run = RunDir::create_next(&base, &config()).unwrap();
+            let run = RunDir::create_next(&base, &recipe()).unwrap();
             assert_eq!(run.path(), base.join(expected));
             assert_eq!(latest(&base, "ising-8").unwrap(), run.path());
         }
         // Neither a gap nor the run of another recipe confuses the two.
         fs::remove_dir_all(base.join("ising-8-2")).unwrap();
-        let other = Recipe { name: "ising".into(), ..config() };
+        let other = Recipe { name: "ising".into(), ..recipe() };
         assert!(latest(&base, "ising").is_err());
         assert_eq!(RunDir::create_next(&base, &other).unwrap().path(), base.join("ising"));
         assert_eq!(latest(&base, "ising-8").unwrap(), base.join("ising-8-3"));
-        assert_eq!(RunDir::create_next(&base, &config()).unwrap().path(), base.join("ising-8-4"));
+        assert_eq!(RunDir::create_next(&base, &recipe()).unwrap().path(), base.join("ising-8-4"));
         fs::write(base.join("ising-8-4/config.toml"), "name = ").unwrap();
         assert_eq!(latest(&base, "ising-8").unwrap(), base.join("ising-8-4"));
     }
@@ -285,7 +285,7 @@ mod tests {
     fn what_is_no_run_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
-        assert!(matches!(RunDir::create(dir.path(), &config()).unwrap_err(), Error::NotEmpty(_)));
+        assert!(matches!(RunDir::create(dir.path(), &recipe()).unwrap_err(), Error::NotEmpty(_)));
         assert!(matches!(RunDir::resume(dir.path()).unwrap_err(), Error::NoRun(_)));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

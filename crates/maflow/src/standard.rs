@@ -21,15 +21,31 @@ fn file(run: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(run: &Path, config: &Recipe, target: &dyn Target) -> Result<(), Error> {
-    target.standardisation().map_or(Ok(()), |map| write_map(run, config, map))
+pub fn write(run: &Path, recipe: &Recipe, target: &dyn Target) -> Result<(), Error> {
+    target.standardisation().map_or(Ok(()), |map| write_map(run, recipe, map))
 }
 
-fn write_map(run: &Path, config: &Recipe, map: &Standardisation) -> Result<(), Error> {
-    let kind = config.target.standardise();
+fn write_map(run: &Path, recipe: &Recipe, map: &Standardisation) -> Result<(), Error> {
+    let kind = recipe.target.standardise();
     if kind == Standardise::None {
         return Ok(());
     }
+    let metadata = HashMap::from([("standardise".to_owned(), kind.name().to_owned())]);
+    TensorFile { tensors: parts(map), metadata, ..TensorFile::default() }.write(&file(run))
+}
+
+/// The standardisation of a run as `mean`, `deviations` and perhaps `directions`; nothing where there is none.
+///
+/// # Errors
+/// As [`read`].
+pub fn tensors(run: &Path, recipe: &Recipe) -> Result<Vec<Tensor>, Error> {
+    match recipe.target.standardise() {
+        Standardise::None => Ok(Vec::new()),
+        _ => Ok(parts(&read(run, recipe)?)),
+    }
+}
+
+fn parts(map: &Standardisation) -> Vec<Tensor> {
     let tensor = |name: &str, shape: &[usize], values: &[f64]| Tensor {
         name: name.to_owned(),
         shape: shape.to_vec(),
@@ -39,17 +55,15 @@ fn write_map(run: &Path, config: &Recipe, map: &Standardisation) -> Result<(), E
     let n = map.dimension();
     let directions = map.directions().map(|directions| tensor("directions", &[n, n], directions));
     let tensors = [tensor("mean", &[n], map.mean()), tensor("deviations", &[n], map.deviations())];
-    let metadata = HashMap::from([("standardise".to_owned(), kind.name().to_owned())]);
-    let tensors = tensors.into_iter().chain(directions).collect();
-    TensorFile { tensors, metadata, ..TensorFile::default() }.write(&file(run))
+    tensors.into_iter().chain(directions).collect()
 }
 
 /// The standardisation that a run was trained with; the identity where there was none.
 ///
 /// # Errors
-/// When it is not what the configuration says, or its file is damaged.
-pub fn read(run: &Path, config: &Recipe) -> Result<Standardisation, Error> {
-    let (path, wanted) = (file(run), config.target.standardise().name());
+/// When it is not what the recipe says, or its file is damaged.
+pub fn read(run: &Path, recipe: &Recipe) -> Result<Standardisation, Error> {
+    let (path, wanted) = (file(run), recipe.target.standardise().name());
     let kept = if path.exists() { Some(TensorFile::read(&path)?) } else { None };
     let found = kept.as_ref().and_then(|kept| kept.metadata.get("standardise")).map_or("none", String::as_str);
     if found != wanted {
@@ -59,15 +73,15 @@ pub fn read(run: &Path, config: &Recipe) -> Result<Standardisation, Error> {
             path.display()
         )));
     }
-    let Some(kept) = kept else { return Ok(Standardisation::identity(config.dimension())) };
+    let Some(kept) = kept else { return Ok(Standardisation::identity(recipe.dimension())) };
     let bad = |reason: String| Error::Unusable { path: path.clone(), reason };
     let values = |name: &str| kept.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| &tensor.values);
     let numbers = |name: &str| values(name).cloned().ok_or_else(|| bad(format!("it has no tensor `{name}`")));
     let directions = values("directions").map(Vec::as_slice);
     let map = Standardisation::from_parts(numbers("mean")?, numbers("deviations")?, directions)
         .map_err(|error| bad(error.to_string()))?;
-    if map.dimension() != config.dimension() {
-        let reason = format!("it is for {} coordinates, not {}", map.dimension(), config.dimension());
+    if map.dimension() != recipe.dimension() {
+        let reason = format!("it is for {} coordinates, not {}", map.dimension(), recipe.dimension());
         return Err(bad(reason));
     }
     Ok(map)
@@ -78,7 +92,7 @@ mod tests {
     use super::*;
     use crate::recipes;
 
-    fn config(standardise: &str) -> Recipe {
+    fn recipe(standardise: &str) -> Recipe {
         let setting = format!("target.standardise={standardise}").parse().unwrap();
         recipes::load("mnist", &[setting]).unwrap()
     }
@@ -90,11 +104,11 @@ mod tests {
         let directions: Vec<f64> = (0..784 * 784).map(|i| if i % 785 == 0 { 1.0 } else { 0.0 }).collect();
         for (kind, directions) in [("per-coordinate", None), ("gaussian", Some(&directions[..]))] {
             let map = Standardisation::from_parts(mean.clone(), deviations.clone(), directions).unwrap();
-            write_map(folder.path(), &config(kind), &map).unwrap();
-            assert_eq!(read(folder.path(), &config(kind)).unwrap(), map);
+            write_map(folder.path(), &recipe(kind), &map).unwrap();
+            assert_eq!(read(folder.path(), &recipe(kind)).unwrap(), map);
             // Neither another kind nor none is taken for it.
             for other in ["none", "scale"] {
-                let error = read(folder.path(), &config(other)).unwrap_err();
+                let error = read(folder.path(), &recipe(other)).unwrap_err();
                 assert!(error.to_string().contains(&format!("standardised by \"{kind}\"")), "{error}");
             }
         }
@@ -104,10 +118,10 @@ mod tests {
     fn runs_without_one_have_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let identity = Standardisation::identity(784);
-        write_map(folder.path(), &config("none"), &identity).unwrap();
+        write_map(folder.path(), &recipe("none"), &identity).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        assert_eq!(read(folder.path(), &config("none")).unwrap(), identity);
-        let error = read(folder.path(), &config("scale")).unwrap_err();
+        assert_eq!(read(folder.path(), &recipe("none")).unwrap(), identity);
+        let error = read(folder.path(), &recipe("scale")).unwrap_err();
         assert!(error.to_string().contains("standardised by \"none\""), "{error}");
     }
 
@@ -115,10 +129,10 @@ mod tests {
     fn a_damaged_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let small = Standardisation::identity(3);
-        write_map(folder.path(), &config("scale"), &small).unwrap();
-        let error = read(folder.path(), &config("scale")).unwrap_err();
+        write_map(folder.path(), &recipe("scale"), &small).unwrap();
+        let error = read(folder.path(), &recipe("scale")).unwrap_err();
         assert!(error.to_string().contains("for 3 coordinates, not 784"), "{error}");
         std::fs::write(file(folder.path()), "cut short").unwrap();
-        assert!(read(folder.path(), &config("scale")).is_err());
+        assert!(read(folder.path(), &recipe("scale")).is_err());
     }
 }

@@ -163,8 +163,8 @@ fn train<E: Engine>(
     run: &RunDir,
     monitor: &dyn Monitor,
 ) -> Result<Finish, Error> {
-    let (config, total) = (&plan.recipe, phases.last().map_or(0, |phase| phase.settings.steps));
-    let folder = CheckpointFolder::open(&run.checkpoints(), config.train.keep)?;
+    let (recipe, total) = (&plan.recipe, phases.last().map_or(0, |phase| phase.settings.steps));
+    let folder = CheckpointFolder::open(&run.checkpoints(), recipe.train.keep)?;
     let mut listener = Listener::new(run, monitor, target.sites() as f64, target.training_rows());
     let mut first = None;
     if let Start::Resume(_) = plan.start {
@@ -173,13 +173,13 @@ fn train<E: Engine>(
             return Err(Error::TakenBack { run: run.path().to_owned(), made, total });
         }
     } else {
-        monitor.note(&format!("training {} in {}", config.name, run.path().display()));
+        monitor.note(&format!("training {} in {}", recipe.name, run.path().display()));
         run.log(&format!("started: {total} steps"))?;
     }
     target.training_rows().into_iter().for_each(|rows| note_large_batches(&phases, rows, &mut listener));
     // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure
     // alone.
-    let comparable = !phases[0].matching || phases.len() > 1 || config.train.validate_every > 0;
+    let comparable = !phases[0].matching || phases.len() > 1 || recipe.train.validate_every > 0;
     let best = target.known().filter(|_| comparable).map(|known| (known.word(), known.value()));
     let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
     if phases.iter().any(|phase| phase.matching && unfinished(phase)) {
@@ -190,7 +190,7 @@ fn train<E: Engine>(
         }
     }
     listener.show(first.unwrap_or(0), total, best);
-    let mut model = phases::model(engine.space(), config, potential)?;
+    let mut model = phases::model(engine.space(), recipe, potential)?;
     let last = phases.len() - 1;
     let mut finish = Finish::Completed;
     for (k, phase) in phases.into_iter().enumerate() {
@@ -243,7 +243,7 @@ impl Phase {
         run: &RunDir,
         listener: &mut Listener<'_>,
     ) -> Result<Finish, Error> {
-        let (space, config) = (engine.space(), &plan.recipe);
+        let (space, recipe) = (engine.space(), &plan.recipe);
         let (first, total) = (self.settings.first, self.settings.steps);
         let resumed = matches!(plan.start, Start::Resume(_));
         // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or
@@ -260,13 +260,13 @@ impl Phase {
             newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
             before = newest.checkpoint.state;
         }
-        model.objective = target.training_objective::<E::Space>(&config.train, self.matching, self.gradient)?;
+        model.objective = target.training_objective::<E::Space>(&recipe.train, self.matching, self.gradient)?;
         // A training begins with the steps of the recipe, whatever the one before came to.
-        model.set_level(config.flow.steps as u64);
-        let seen = first * config.train.batch as u64;
+        model.set_level(recipe.flow.steps as u64);
+        let seen = first * recipe.train.batch as u64;
         let batches = TrainingRows { target, matching: self.matching, space, first, seen };
         listener.begin(first, seen, self.settings.batch as u64);
-        let rows = FigureRows::validation(target, config.train.seed, config.train.validation_samples);
+        let rows = FigureRows::validation(target, recipe.train.seed, recipe.train.validation_samples);
         let validated = target.objective::<E::Space>()?;
         let (mut store, by) = (folder.clone(), model.objective.name());
         let mut trainer = Trainer::new(model, self.settings, &batches)?
@@ -282,8 +282,8 @@ impl Phase {
             listener.rewind(first)?;
         }
         if resumed {
-            // The old configuration stays until its checkpoint has been read with the new one.
-            run.write_config(config)?;
+            // The old recipe stays until its checkpoint has been read with the new one.
+            run.write_recipe(recipe)?;
             listener.note(&format!("resumed at step {} of {total}", trainer.state().step));
         } else if first > 0 {
             listener.note(&format!("fine-tuning by {} from step {first} on", by));

@@ -1,4 +1,4 @@
-//! From a configuration to a potential and its integrator, and from a run to the potential it trained.
+//! From a recipe to a potential and its integrator, and from a run to the potential it trained.
 
 use std::path::{Path, PathBuf};
 
@@ -19,21 +19,21 @@ use crate::{run_dir, standard};
 /// Tried steps after which an adaptive integrator gives up.
 const ADAPTIVE_STEPS: usize = 100_000;
 
-/// The potential of a configuration with its first parameters.
+/// The potential of a recipe with its first parameters.
 ///
 /// # Errors
 /// Sizes that are out of range.
-pub fn potential<E: Engine>(engine: &E, config: &Recipe) -> Result<Box<dyn Potential<E::Space>>, Error> {
-    let ridge = match &config.potential {
+pub fn potential<E: Engine>(engine: &E, recipe: &Recipe) -> Result<Box<dyn Potential<E::Space>>, Error> {
+    let ridge = match &recipe.potential {
         recipe::Potential::Ridge(ridge) => ridge,
-        recipe::Potential::Sum(sum) => return Ok(Box::new(sum_of(engine, config, &sum.terms)?)),
+        recipe::Potential::Sum(sum) => return Ok(Box::new(sum_of(engine, recipe, &sum.terms)?)),
     };
     let free = |orbit| {
-        let potential = engine.ridge(config.dimension(), ridge, config.flow.time, config.train.seed, orbit)?;
+        let potential = engine.ridge(recipe.dimension(), ridge, recipe.flow.time, recipe.train.seed, orbit)?;
         Ok::<_, Error>(sharpened(engine.space(), potential, ridge.sharpness, 1.0))
     };
     let Some(symmetry) = &ridge.symmetry else { return free(None) };
-    let group = group(symmetry, &config.target, config.dimension())?;
+    let group = group(symmetry, &recipe.target, recipe.dimension())?;
     if symmetry.draw == SymmetryDraw::Never {
         return free(Some(group));
     }
@@ -41,16 +41,16 @@ pub fn potential<E: Engine>(engine: &E, config: &Recipe) -> Result<Box<dyn Poten
 }
 
 /// The sum of terms, named by their kinds and, from the second of a kind on, their numbers.
-fn sum_of<E: Engine>(engine: &E, config: &Recipe, terms: &[recipe::Term]) -> Result<Sum<E::Space>, Error> {
-    let lattice = config.target.lattice().map(|(rows, cols, _)| (rows, cols));
+fn sum_of<E: Engine>(engine: &E, recipe: &Recipe, terms: &[recipe::Term]) -> Result<Sum<E::Space>, Error> {
+    let lattice = recipe.target.lattice().map(|(rows, cols, _)| (rows, cols));
     let mut named = Vec::with_capacity(terms.len());
     for (i, term) in terms.iter().enumerate() {
         let kind = term.kind.name();
         let before = terms[..i].iter().filter(|other| other.kind.name() == kind).count();
         let name = if before == 0 { kind.to_owned() } else { format!("{kind}-{}", before + 1) };
         // Terms of a kind must not start with the same numbers.
-        let seed = config.train.seed.wrapping_add((i as u64) << 32);
-        named.push((name, engine.term(config.dimension(), lattice, term, config.flow.time, seed)?));
+        let seed = recipe.train.seed.wrapping_add((i as u64) << 32);
+        named.push((name, engine.term(recipe.dimension(), lattice, term, recipe.flow.time, seed)?));
     }
     Ok(Sum::new(engine.space().clone(), named)?)
 }
@@ -88,15 +88,15 @@ fn lattice(target: &TargetKind) -> Result<Option<Lattice>, Error> {
 /// A flow that owns its parts, with a likelihood for its objective until another is set.
 pub fn flow_model<S: Space>(
     space: &S,
-    config: &Recipe,
+    recipe: &Recipe,
     potential: Box<dyn Potential<S>>,
     integrator: Box<dyn Integrator<S>>,
 ) -> FlowModel<S> {
     let objective = Box::new(NegativeLogLikelihood::default());
     let mut model = FlowModel::new(space.clone(), potential, integrator, objective);
-    model.duration = config.flow.time;
-    model.coordinates = config.flow.coordinates;
-    model.memory = config.flow.memory;
+    model.duration = recipe.flow.time;
+    model.coordinates = recipe.flow.coordinates;
+    model.memory = recipe.flow.memory;
     model
 }
 
@@ -119,9 +119,9 @@ impl<S: Space> Trained<S> {
     ///
     /// # Errors
     /// Settings that the method cannot have.
-    pub fn integrator(&self, config: &Recipe) -> Result<Box<dyn Integrator<S>>, Error> {
-        let evaluate = &config.evaluate;
-        let method = evaluate.method.unwrap_or(config.flow.method);
+    pub fn integrator(&self, recipe: &Recipe) -> Result<Box<dyn Integrator<S>>, Error> {
+        let evaluate = &recipe.evaluate;
+        let method = evaluate.method.unwrap_or(recipe.flow.method);
         let tableau = method.tableau();
         Ok(if method.is_adaptive() {
             Box::new(Adaptive::new(tableau, evaluate.atol, evaluate.rtol, ADAPTIVE_STEPS)?)
@@ -131,14 +131,14 @@ impl<S: Space> Trained<S> {
     }
 
     /// The flow with an integrator.
-    pub fn flow<'a>(&'a self, space: &'a S, config: &Recipe, integrator: &'a dyn Integrator<S>) -> Flow<'a, S> {
+    pub fn flow<'a>(&'a self, space: &'a S, recipe: &Recipe, integrator: &'a dyn Integrator<S>) -> Flow<'a, S> {
         Flow {
             space,
             potential: &*self.potential,
             integrator,
-            duration: config.flow.time,
-            coordinates: config.flow.coordinates,
-            memory: config.flow.memory,
+            duration: recipe.flow.time,
+            coordinates: recipe.flow.coordinates,
+            memory: recipe.flow.memory,
         }
     }
 }
@@ -146,18 +146,18 @@ impl<S: Space> Trained<S> {
 /// The potential that the run in `path` has trained: the best on validation where there is one, else the newest.
 ///
 /// # Errors
-/// When there is no checkpoint, or none fits the configuration.
+/// When there is no checkpoint, or none fits the recipe.
 pub fn load<E: Engine>(
     engine: &E,
-    config: &Recipe,
+    recipe: &Recipe,
     path: &Path,
     monitor: &dyn Monitor,
 ) -> Result<Trained<E::Space>, Error> {
     let (checkpoint, file) = checkpoint(path, monitor)?;
-    let mut potential = potential(engine, config)?;
+    let mut potential = potential(engine, recipe)?;
     checkpoint.load_trained(engine.space(), potential.parameters_mut())?;
-    let flow_steps = checkpoint.state.map_or(config.flow.steps, |state| state.level as usize);
-    let standardisation = standard::read(path, config)?;
+    let flow_steps = checkpoint.state.map_or(recipe.flow.steps, |state| state.level as usize);
+    let standardisation = standard::read(path, recipe)?;
     Ok(Trained { potential, flow_steps, standardisation, run: path.to_owned(), file })
 }
 

@@ -13,7 +13,7 @@ use crate::run_dir::RunDir;
 use crate::tensor_file::TensorFile;
 use crate::torch_names::{NAMES, torch_shape};
 use crate::weights::Weights;
-use crate::{phases, trained};
+use crate::{phases, standard, trained};
 
 /// Weights to be made a run, which can be evaluated, sampled or trained further.
 #[derive(Debug)]
@@ -80,40 +80,31 @@ pub struct Exported {
     pub symmetric: bool,
 }
 
-/// Writes the weights of a run to a safetensors file with PyTorch's names.
+/// Writes the weights of a run to a safetensors file: a ridge potential's under the names of PyTorch's two linear
+/// layers, those of every other potential under our own. Where the run's data are standardised, the map is there too, as
+/// `standardisation.mean`, `standardisation.deviations` and perhaps `standardisation.directions`.
 ///
 /// # Errors
-/// [`Error::NoTorchNames`] for a sum of terms; weights that are not finite; a file that cannot be written.
+/// Weights that are not finite; a file that cannot be written.
 pub fn export(run: &Path, recipe: &Recipe, out: &Path, monitor: &dyn Monitor) -> Result<Exported, Error> {
     let (checkpoint, file) = trained::checkpoint(run, monitor)?;
-    let Potential::Ridge(ridge) = &recipe.potential else {
-        return Err(Error::NoTorchNames { run: run.to_owned(), checkpoint: file });
-    };
     let mut tensors = Vec::new();
-    for (ours, torch) in NAMES {
-        let named = |name: &str| checkpoint.tensors.iter().find(|tensor| tensor.name == name);
-        // What figures are taken with is what goes out.
-        let found = named(&format!("average.{ours}")).or_else(|| named(ours));
-        match found {
-            Some(tensor) => {
-                require_finite(tensor, &file, run)?;
-                let shape = torch_shape(ours, &tensor.shape);
-                tensors.push(Tensor { name: torch.to_owned(), shape, ..tensor.clone() });
-            }
-            None if ours == "bias" && !ridge.bias => {}
-            None => {
-                let names: Vec<&str> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-                return Err(Error::Core(flow_core::Error::MissingTensor {
-                    origin: file.display().to_string(),
-                    name: ours.to_owned(),
-                    available: names.join(", "),
-                }));
-            }
-        }
+    for (ours, tensor) in checkpoint.trained() {
+        require_finite(tensor, &file, run)?;
+        let torch = NAMES.iter().find(|(name, _)| matches!(recipe.potential, Potential::Ridge(_)) && *name == ours);
+        let (name, shape) = match torch {
+            Some((_, torch)) => ((*torch).to_owned(), torch_shape(ours, &tensor.shape)),
+            None => (ours.to_owned(), tensor.shape.clone()),
+        };
+        tensors.push(Tensor { name, shape, ..tensor.clone() });
     }
+    tensors.extend(standard::tensors(run, recipe)?.into_iter().map(|tensor| {
+        let name = format!("standardisation.{}", tensor.name);
+        Tensor { name, ..tensor }
+    }));
     let named = tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
     TensorFile { tensors, ..TensorFile::default() }.write(out)?;
-    Ok(Exported { tensors: named, checkpoint: file, symmetric: ridge.symmetry.is_some() })
+    Ok(Exported { tensors: named, checkpoint: file, symmetric: recipe.potential.symmetry().is_some() })
 }
 
 /// Weights that are not finite are of no use to anyone.

@@ -37,8 +37,8 @@ impl Target for Measurements {
         2
     }
 
-    fn bijection(&self) -> Option<&dyn Bijection> {
-        Some(&self.0)
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
+        Some(Arc::new(self.0.clone()))
     }
 
     fn samples(&self) -> Option<&dyn Samples> {
@@ -83,7 +83,7 @@ fn figures_densities_and_samples_are_those_of_the_users_units() {
     let path = folder.path().join("run");
     assert_eq!(train(Start::New(path.clone()), &()), Finish::Completed);
     let run = Run::open(&path, &[]).unwrap().with_target(Measurements::target());
-    let report: serde_json::Value = serde_json::from_str(&run.report(None, &()).unwrap().json()).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&run.report(&()).unwrap().json()).unwrap();
     let number = |key: &str| report[key].as_f64().unwrap();
     // The flow starts near the identity, which is the answer.
     assert!((number("nll_nats") - Measurements::entropy()).abs() < 0.5, "{report}");
@@ -103,7 +103,7 @@ fn figures_densities_and_samples_are_those_of_the_users_units() {
     // Without the target nobody knows the map, and nothing is printed in coordinates that are not the user's.
     let alone = Run::open(&path, &[]).unwrap();
     assert!(matches!(alone.sample(3), Err(Error::Argument(_))));
-    assert!(matches!(alone.report(None, &()), Err(Error::Argument(_))));
+    assert!(matches!(alone.report(&()), Err(Error::Argument(_))));
 }
 
 /// Asks for an end after so many steps.

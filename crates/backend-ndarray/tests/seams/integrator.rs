@@ -137,7 +137,7 @@ fn well() -> impl flow_core::Energy {
 fn its_gradient_is_the_exact_one_of_its_own_map() {
     let (space, mut potential, batch) = (Cpu::<f64>::new(2), ridge(&Cpu::new(1), 5), normals(20));
     let integrator = AsynchronousLeapfrog { steps: 3 };
-    let likelihood = NegativeLogLikelihood { transport_cost: 0.7, log_jacobian: 0.0 };
+    let likelihood = NegativeLogLikelihood { transport_cost: 0.7, log_jacobian: 0.0.into() };
     let objectives: [Box<dyn Objective<Cpu<f64>>>; 3] =
         [Box::new(NegativeLogLikelihood::default()), Box::new(likelihood), Box::new(FreeEnergy::new(well()))];
     for objective in &objectives {

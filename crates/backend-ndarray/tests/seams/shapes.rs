@@ -33,7 +33,7 @@ fn objectives() -> Vec<Box<dyn Objective<Cpu<f64>>>> {
     let path = FreeEnergy { gradient: Estimator::Path, ..FreeEnergy::new(StandardNormal { dim: DIM }) };
     vec![
         Box::new(NegativeLogLikelihood::default()),
-        Box::new(NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0 }),
+        Box::new(NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0.into() }),
         Box::new(FreeEnergy::new(StandardNormal { dim: DIM })),
         Box::new(path),
         Box::new(FlowMatching { path: Path::Straight, times: 3, focus: None }),

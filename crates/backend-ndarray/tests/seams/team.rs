@@ -167,7 +167,7 @@ fn quartic() -> impl flow_core::Energy {
 fn objectives<T: Real>() -> Vec<Box<dyn Objective<Cpu<T>>>> {
     vec![
         Box::new(NegativeLogLikelihood::default()),
-        Box::new(NegativeLogLikelihood { transport_cost: 0.3, log_jacobian: 0.0 }),
+        Box::new(NegativeLogLikelihood { transport_cost: 0.3, log_jacobian: 0.0.into() }),
         Box::new(FreeEnergy::new(quartic())),
         Box::new(FreeEnergy { gradient: Estimator::Path, ..FreeEnergy::new(quartic()) }),
         // More times than a member of a team has rows.

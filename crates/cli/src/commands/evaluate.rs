@@ -9,7 +9,10 @@ use crate::{output, report};
 
 /// Evaluates as planned.
 pub fn run(plan: Evaluate) -> Result<(), CliError> {
-    let run = Run::of(plan.run, plan.config).with_compute(plan.compute);
-    let found = run.report(plan.data.as_deref(), &Terminal::default())?;
+    let mut run = Run::create(plan.run, plan.recipe).with_compute(plan.compute);
+    if let Some(folder) = plan.data {
+        run = run.with_data(folder);
+    }
+    let found = run.report(&Terminal::default())?;
     output::line(&if plan.json { found.json() } else { report::text(&found) })
 }

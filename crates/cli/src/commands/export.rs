@@ -1,4 +1,4 @@
-//! `maflow export`: the weights of a run with PyTorch's names.
+//! `maflow export`: the weights of a run for other programs.
 
 use maflow::transfer;
 
@@ -9,7 +9,7 @@ use crate::terminal::Terminal;
 
 /// Exports as planned.
 pub fn run(plan: Export) -> Result<(), CliError> {
-    let exported = transfer::export(&plan.run, &plan.config, &plan.out, &Terminal::default())?;
+    let exported = transfer::export(&plan.run, &plan.recipe, &plan.out, &Terminal::default())?;
     if exported.symmetric {
         output::note(&format!(
             "the density of {} is that of these weights with the symmetry in [potential.symmetry] of its config.toml, \

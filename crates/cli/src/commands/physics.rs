@@ -9,7 +9,7 @@ use crate::{output, physics_report};
 
 /// Studies as planned.
 pub fn run(plan: Physics) -> Result<(), CliError> {
-    let run = Run::of(plan.run, plan.config).with_compute(plan.compute);
+    let run = Run::create(plan.run, plan.recipe).with_compute(plan.compute);
     let report = run.physics(plan.amounts, &Terminal::default())?;
     output::line(&if plan.json { report.json() } else { physics_report::text(&report) })
 }

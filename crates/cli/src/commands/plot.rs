@@ -10,7 +10,7 @@ use crate::{output, pictures};
 
 /// Draws as planned.
 pub fn run(plan: Plot) -> Result<(), CliError> {
-    let (compute, precision) = (plan.compute, plan.config.train.precision);
+    let (compute, precision) = (plan.compute, plan.recipe.train.precision);
     let folder = run_dir::plots(&plan.run);
     let drawn = backend::run(&compute, precision, plan)?;
     let lines: Vec<String> = drawn.iter().map(|name| folder.join(name).display().to_string()).collect();
@@ -22,9 +22,9 @@ impl Work for Plot {
 
     fn run<E: Engine>(self, engine: &E) -> Result<Vec<String>, maflow::Error> {
         let terminal = Terminal::default();
-        let trained = trained::load(engine, &self.config, &self.run, &terminal)?;
+        let trained = trained::load(engine, &self.recipe, &self.run, &terminal)?;
         let kept = Some(trained.standardisation.clone());
-        let target = target::open(&self.config, self.data.as_deref(), kept, &terminal)?;
-        pictures::draw(engine.space(), &self.config, &*target, &trained, None, &self.run, &terminal)
+        let target = target::open(&self.recipe, self.data.as_deref(), kept, &terminal)?;
+        pictures::draw(engine.space(), &self.recipe, &*target, &trained, None, &self.run, &terminal)
     }
 }

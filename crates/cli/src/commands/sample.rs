@@ -30,7 +30,7 @@ pub fn run(plan: Sample) -> Result<(), CliError> {
         // So that no part of a file is left behind; a picture has none before its end.
         interrupt::listen()?;
     }
-    let (compute, precision, out) = (plan.compute, plan.config.train.precision, plan.out.display().to_string());
+    let (compute, precision, out) = (plan.compute, plan.recipe.train.precision, plan.out.display().to_string());
     plan.require_few()?;
     let what = backend::run(&compute, precision, plan)?;
     output::line(&format!("{out}: {what}"))
@@ -41,10 +41,10 @@ impl Work for Sample {
 
     fn run<E: Engine>(self, engine: &E) -> Result<String, maflow::Error> {
         let terminal = Terminal::default();
-        let trained = trained::load(engine, &self.config, &self.run, &terminal)?;
-        let integrator = trained.integrator(&self.config)?;
-        let flow = trained.flow(engine.space(), &self.config, &*integrator);
-        let bijection = target::bijection(&self.config, trained.standardisation.clone())?;
+        let trained = trained::load(engine, &self.recipe, &self.run, &terminal)?;
+        let integrator = trained.integrator(&self.recipe)?;
+        let flow = trained.flow(engine.space(), &self.recipe, &*integrator);
+        let bijection = target::bijection(&self.recipe, trained.standardisation.clone())?;
         match self.format {
             SampleFormat::Npy => self.numbers(&flow, &*bijection, &terminal),
             SampleFormat::Png => self.picture(&flow, &*bijection),
@@ -55,7 +55,7 @@ impl Work for Sample {
 impl Sample {
     /// Refuses pictures of more than they can show.
     fn require_few(&self) -> Result<(), CliError> {
-        let shape = self.config.target.layout().shape();
+        let shape = self.recipe.target.layout().shape();
         if let ([n], SampleFormat::Png) = (&shape[..], self.format)
             && *n != 2
         {
@@ -82,7 +82,7 @@ impl Sample {
         monitor: &dyn Monitor,
     ) -> Result<String, maflow::Error> {
         let precision = flow.space.precision();
-        let shape = [vec![self.count], self.config.target.layout().shape()].concat();
+        let shape = [vec![self.count], self.recipe.target.layout().shape()].concat();
         let mut failed = None;
         let written = write_whole_with(&self.out, |file| {
             let header = write_header(file, &shape, precision).map_err(std::io::Error::other)?;
@@ -92,7 +92,7 @@ impl Sample {
             for i in 0..sampling::batches(self.count) {
                 let samples = match monitor.cancelled() {
                     true => Err(maflow::Error::Cancelled),
-                    false => sampling::batch(flow, self.config.train.seed, i, self.count),
+                    false => sampling::batch(flow, self.recipe.train.seed, i, self.count),
                 };
                 let mut samples = samples.map_err(|error| {
                     failed = Some(error);
@@ -119,7 +119,7 @@ impl Sample {
 
     /// What the numbers are.
     fn meaning(&self) -> &'static str {
-        match self.config.target {
+        match self.recipe.target {
             TargetKind::Mnist(_) => "logit space (pixels are 1/(1 + exp(-x)))",
             TargetKind::Ising(_) => "continuous variables (spins by p(s = 1 | x) = 1/(1 + exp(-2x)))",
             TargetKind::Phi4(_) => "lattice fields",
@@ -129,12 +129,12 @@ impl Sample {
     }
 
     fn picture<S: Space>(&self, flow: &Flow<'_, S>, map: &dyn Bijection) -> Result<String, maflow::Error> {
-        let mut samples = sampling::all(flow, self.config.train.seed, self.count)?;
+        let mut samples = sampling::all(flow, self.recipe.train.seed, self.count)?;
         sampling::to_physical(Some(map), &mut samples);
         let columns = (self.count as f64).sqrt().ceil() as usize;
-        let png = match pictures::tiles(&self.config, &samples, columns) {
+        let png = match pictures::tiles(&self.recipe, &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,
-            None => plots::png(&pictures::scatter(&self.config, &samples))?,
+            None => plots::png(&pictures::scatter(&self.recipe, &samples))?,
         };
         write_whole(&self.out, &png)?;
         Ok(format!("{} samples", self.count))

@@ -14,11 +14,11 @@ use crate::plots::{ColumnGroup, Palette, Tiles};
 
 /// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of
 /// its spin given x, and the last column the spins themselves.
-pub fn path<S: Space>(flow: &Flow<'_, S>, config: &Recipe, map: Option<&dyn Bijection>) -> Result<Tiles, Error> {
+pub fn path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, map: Option<&dyn Bijection>) -> Result<Tiles, Error> {
     const ROWS: usize = 6;
-    let [height, width] = config.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
+    let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
-    let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX - 1);
+    let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX - 1);
     let base = key.normals(0..ROWS, sites);
     let mut stops = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
     for x in &mut stops {
@@ -27,7 +27,7 @@ pub fn path<S: Space>(flow: &Flow<'_, S>, config: &Recipe, map: Option<&dyn Bije
     let mut groups = vec![ColumnGroup { label: String::new(), columns: times(flow) }];
     let mut pictures = Vec::new();
     let (note, palette);
-    if let TargetKind::Ising(ising) = &config.target {
+    if let TargetKind::Ising(ising) = &recipe.target {
         let temperature = fixed(ising.temperature.value(), 4);
         note = format!("{height}×{width} Ising model at T = {temperature}: ⟨s|x⟩ = tanh x, and spins");
         palette = Palette::Spins;
@@ -37,7 +37,7 @@ pub fn path<S: Space>(flow: &Flow<'_, S>, config: &Recipe, map: Option<&dyn Bije
             let mean = |x: &Vec<f64>| x[place.clone()].iter().map(|x| (0.5 + 0.5 * x.tanh()) as f32).collect();
             pictures.extend(stops.iter().map(mean));
             let last = &stops[STOPS - 1][place.clone()];
-            pictures.push(spins(last, RngKey::new(config.train.seed, Purpose::Spins, u64::MAX), row as u64));
+            pictures.push(spins(last, RngKey::new(recipe.train.seed, Purpose::Spins, u64::MAX), row as u64));
         }
     } else {
         let reach = stops.iter().flatten().fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
@@ -55,13 +55,13 @@ pub fn path<S: Space>(flow: &Flow<'_, S>, config: &Recipe, map: Option<&dyn Bije
 /// Samples of the flow beside those of cluster Monte Carlo.
 pub fn beside_clusters<S: Space>(
     flow: &Flow<'_, S>,
-    config: &Recipe,
+    recipe: &Recipe,
     map: Option<&dyn Bijection>,
     model: &dyn LatticeModel,
 ) -> Result<Tiles, Error> {
     const SIDE: usize = 5;
-    let seed = config.train.seed;
-    let [height, width] = config.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
+    let seed = recipe.train.seed;
+    let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
     let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
     sampling::to_physical(map, &mut samples);
@@ -69,7 +69,7 @@ pub fn beside_clusters<S: Space>(
     let reach = samples.iter().chain(&clusters).fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
     let fields = |x: &[f64]| x.chunks_exact(sites).map(|x| shades(x, reach)).collect();
     let key = RngKey::new(seed, Purpose::Spins, u64::MAX - 1);
-    let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>) = match &config.target {
+    let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>) = match &recipe.target {
         TargetKind::Ising(ising) => (
             format!("{height}×{width} Ising model at T = {:.4}", ising.temperature.value()),
             Palette::Spins,

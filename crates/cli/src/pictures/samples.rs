@@ -9,10 +9,10 @@ use crate::plots::{ColumnGroup, Palette, Tiles};
 
 /// Samples as pictures side by side: spins drawn by `p(s = 1 | x) = σ(2x)`, pixels, or fields; `None` for points of a
 /// plane.
-pub fn tiles(config: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> {
-    let [height, width] = config.target.layout().shape()[..] else { return None };
+pub fn tiles(recipe: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> {
+    let [height, width] = recipe.target.layout().shape()[..] else { return None };
     let pictures = samples.chunks_exact(height * width);
-    let (title, note, palette, pictures) = match &config.target {
+    let (title, note, palette, pictures) = match &recipe.target {
         TargetKind::Toy(_) | TargetKind::Own(_) => return None,
         TargetKind::Mnist(mnist) => {
             let pictures = pictures.map(|x| pixels(x, mnist.lambda)).collect();
@@ -20,7 +20,7 @@ pub fn tiles(config: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> 
         }
         TargetKind::Ising(ising) => {
             // The picture's own stream of random numbers, apart from those of the samples themselves.
-            let key = RngKey::new(config.train.seed, Purpose::Sample, u64::MAX);
+            let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX);
             let pictures = pictures.enumerate().map(|(row, x)| spins(x, key, row as u64)).collect();
             let temperature = fixed(ising.temperature.value(), 4);
             let note = format!("{height}×{width} Ising model at T = {temperature}, p(s = 1 | x) = σ(2x)");

@@ -10,7 +10,7 @@ use crate::plots::Histogram;
 
 /// `ln w − ln Z` of samples of the flow, as the flow has them and as the target has them: 0 where the two densities are
 /// equal.
-pub fn histogram(found: &Converged, config: &Recipe, target: &dyn Target) -> Histogram {
+pub fn histogram(found: &Converged, recipe: &Recipe, target: &dyn Target) -> Histogram {
     let (losses, count) = (&found.losses, found.losses.len());
     let weights = Weights::new(losses);
     let (log_z, by) = match target.known() {
@@ -22,7 +22,7 @@ pub fn histogram(found: &Converged, config: &Recipe, target: &dyn Target) -> His
     Histogram {
         title: format!(
             "Importance weights of {}: effective sample size {:.1} % of {count} samples",
-            config.name,
+            recipe.name,
             100.0 * weights.ess()
         ),
         x_label: format!("ln w − ln Z, ln Z {by}; {}", found.integrator),

@@ -50,10 +50,9 @@ fn a_field_theory_learns_from_samples_and_has_the_figures_of_its_own_coordinates
         let studied = lab.does(&["physics", "run", "--samples", "1000", "--chain", "0", "--json"]);
         let studied: Value = serde_json::from_str(&studied).unwrap();
         for name in ["action_per_site", "magnetisation_per_site", "susceptibility"] {
-            let [weighted, clusters] = ["weighted", "clusters"].map(|way| &studied["observables"][name][way]);
-            let error = number(&weighted["standard_error"]).hypot(number(&clusters["standard_error"]));
-            let difference = number(&weighted["value"]) - number(&clusters["value"]);
-            assert!(difference.abs() < 4.0 * error, "{name}: {weighted} {clusters}");
+            let of = |key: &str| number(&studied[format!("{name}_{key}")]);
+            let error = of("weighted_error").hypot(of("clusters_error"));
+            assert!((of("weighted") - of("clusters")).abs() < 4.0 * error, "{name}: {studied}");
         }
         for picture in ["samples", "path", "clusters", "loss", "weights"] {
             assert!(lab.path("run").join(format!("plots/{picture}.png")).is_file(), "{picture}");

@@ -69,7 +69,7 @@ fn figures<S: Space>(
             .evaluate(&flow, &whole, &Evaluation { gradient, ..Evaluation::new(key) })
             .expect("fixed steps do not fail")
     };
-    let costly = evaluate(&NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0 }, true);
+    let costly = evaluate(&NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0.into() }, true);
     let free = evaluate(&NegativeLogLikelihood::default(), false);
     let density = flow.log_density(batch, key).expect("fixed steps do not fail");
     let energy = StandardNormal { dim: potential.dim() };

@@ -7,10 +7,12 @@ mod samples;
 use flow_core::{Batch, FreeEnergy, Space};
 
 use crate::error::Error;
+use crate::figures;
 use crate::integration::Choice;
 use crate::monitor::Monitor;
 use crate::recipe::{Potential, Recipe};
-use crate::target::{LatticeModel, Observable};
+use crate::report::Report;
+use crate::target::{Observable, Target};
 use crate::trained::Trained;
 use chains::{Coordinates, Walked};
 use report::{Figure, PhysicsReport, Row};
@@ -36,31 +38,32 @@ const CLUSTER_SITES: usize = 1 << 22;
 /// of, or an integration that fails.
 pub fn study<S: Space>(
     space: &S,
-    config: &Recipe,
-    model: &dyn LatticeModel,
+    recipe: &Recipe,
+    target: &dyn Target,
     trained: &Trained<S>,
     amounts: Amounts,
     monitor: &dyn Monitor,
 ) -> Result<PhysicsReport, Error> {
-    if let Potential::Sum(sum) = &config.potential
+    if let Potential::Sum(sum) = &recipe.potential
         && let Some(term) = sum.terms.iter().position(|term| term.kind.probes().is_some())
     {
         return Err(Error::EstimatedLaplacian { term });
     }
+    let model = target.lattice_model().ok_or_else(|| Error::NoLatticeModel(recipe.target.words()))?;
     let energy = model.energy().ok_or(Error::NoLatticeModel("without an energy"))?;
     let of = (model, &*energy);
-    let seed = config.train.seed;
-    let integrator = trained.integrator(config)?;
-    let flow = trained.flow(space, config, &*integrator);
+    let seed = recipe.train.seed;
+    let integrator = trained.integrator(recipe)?;
+    let flow = trained.flow(space, recipe, &*integrator);
     let objective = FreeEnergy::new(energy.clone());
     let (base, key) = samples::base(seed, 0, amounts.samples, model.sites());
     let pilot = (Batch::new(base, model.sites())?, key);
-    let choice = Choice::make(&flow, &objective, pilot, amounts.samples, config, trained)?;
+    let choice = Choice::make(&flow, &objective, pilot, amounts.samples, recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let flow = flow.with_integrator(&*coarser);
     let drawn = samples::draw(&flow, of, seed, amounts.samples, choice.most_from_coarser(), monitor)?;
     let flow = flow.with_integrator(&*drawn.integrator);
-    let metropolis = chains::independence(&drawn.losses, &drawn.measured, seed);
+    let metropolis = chains::independence(&drawn.found.losses, &drawn.measured, seed);
     let hybrid = |coordinates| match amounts.chain {
         0 => Ok(None),
         length => chains::hybrid(&flow, of, coordinates, seed, length, amounts.leapfrog, monitor).map(Some),
@@ -83,16 +86,11 @@ pub fn study<S: Space>(
             plain_hybrid: of(&plain),
         }
     };
+    let report = figures::of_energy(recipe, target, trained, &drawn.found);
     Ok(PhysicsReport {
+        report: Report { converged: drawn.converged, ..report },
         target: model.name(),
-        sites: model.sites(),
-        samples: amounts.samples,
-        integrator: drawn.integrator.describe(),
-        adaptive: config.evaluate.method.is_some_and(|method| method.is_adaptive()),
-        converged: drawn.converged,
-        log_z: drawn.log_z,
-        log_z_exact: model.known().map(|known| -known.value()),
-        ess: drawn.ess,
+        log_z_integration_error: drawn.log_z_integration_error,
         force_mismatch_per_site: drawn.force,
         observables: model.observables().into_iter().enumerate().map(row).collect(),
         metropolis: metropolis.map(|walked| walked.sampler),

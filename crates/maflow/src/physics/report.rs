@@ -1,20 +1,19 @@
-//! What a study of a lattice model found, as one JSON object with fixed keys.
+//! What a study of a lattice model found, as one flat JSON object with fixed keys.
 
 use flow_core::Mean;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
+use crate::report::Report;
 use crate::target::Observable;
 
 /// A figure with its errors.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figure {
     /// The figure.
     pub value: f64,
     /// Its standard error.
     pub standard_error: f64,
     /// Its change from twice the integration step, where it depends on one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub integration_error: Option<f64>,
 }
 
@@ -31,7 +30,7 @@ impl Figure {
 }
 
 /// An integrated autocorrelation time in states of a chain; ½ is independence.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Time {
     /// The time; a lower bound where `lower_bound` says so.
     pub value: f64,
@@ -49,7 +48,7 @@ impl Time {
 }
 
 /// A Markov chain Monte Carlo.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampler {
     /// Independent chains.
     pub chains: usize,
@@ -58,10 +57,8 @@ pub struct Sampler {
     /// Mean acceptance of a proposal or trajectory.
     pub acceptance: f64,
     /// Tuned step of the leapfrog.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub step_size: Option<f64>,
     /// Leapfrog steps of a trajectory.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub leapfrog_steps: Option<usize>,
     /// Of the energy (the action).
     pub autocorrelation_energy: Time,
@@ -70,60 +67,39 @@ pub struct Sampler {
 }
 
 /// An observable by every way it was found.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row {
     /// Which.
-    #[serde(skip)]
     pub observable: Observable,
     /// Over samples of the flow as it is.
     pub flow: Figure,
     /// Over the same samples under importance weights.
     pub weighted: Figure,
     /// The exact value.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<f64>,
     /// By cluster Monte Carlo of the model itself.
     pub clusters: Figure,
     /// By independence Metropolis with the flow as proposal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub metropolis: Option<Figure>,
     /// By hybrid Monte Carlo in the base density's coordinates z.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub latent_hybrid: Option<Figure>,
     /// By plain hybrid Monte Carlo in the flow's coordinates x.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub plain_hybrid: Option<Figure>,
 }
 
-/// Everything. The keys of the JSON object are fixed: those of this struct, of [`Figure`], [`Row`], [`Sampler`] and
-/// [`Time`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Everything. Its JSON object is flat: see [`PhysicsReport::json`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct PhysicsReport {
+    /// The figures that an evaluation has too, of the same samples; converged where all figures here are.
+    pub report: Report,
     /// `ising` or `phi4`.
     pub target: &'static str,
-    /// Sites N of the lattice.
-    pub sites: usize,
-    /// Samples of the flow.
-    pub samples: usize,
-    /// The integrator of the figures, in words.
-    pub integrator: String,
-    /// Whether the integrator chooses its own steps.
-    #[serde(skip)]
-    pub adaptive: bool,
-    /// Whether no figure changed by more than a tenth of its standard error at the last halving of the step.
-    pub converged: bool,
-    /// `ln Z` by importance weights.
-    pub log_z: Figure,
-    /// Its exact value.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub log_z_exact: Option<f64>,
-    /// Effective sample size `(Σw)²/(n Σw²)`, as a fraction of the samples.
-    pub ess: f64,
+    /// Change of `ln Z` by importance weights from twice the step.
+    pub log_z_integration_error: f64,
     /// `‖∇ ln p + ∇E‖²` per site, averaged over the flow: 0 where it is the target.
     pub force_mismatch_per_site: Figure,
-    /// Observables by name: `energy_per_site`, `magnetisation_per_site` and `specific_heat_per_site`, or
-    /// `action_per_site`, `magnetisation_per_site` and `susceptibility`.
-    #[serde(serialize_with = "by_name")]
+    /// Observables: energy, |magnetisation| and specific heat per site, or action and |magnetisation| per site and
+    /// susceptibility.
     pub observables: Vec<Row>,
     /// Independence Metropolis; none for too few samples.
     pub metropolis: Option<Sampler>,
@@ -133,17 +109,84 @@ pub struct PhysicsReport {
     pub plain_hybrid: Option<Sampler>,
 }
 
-fn by_name<S: Serializer>(rows: &[Row], serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(rows.len()))?;
-    for row in rows {
-        map.serialize_entry(row.observable.key, row)?;
+impl PhysicsReport {
+    /// One flat JSON object. Beside the keys of [`Report::json`] it has, for every observable like `energy_per_site` and
+    /// every way like `weighted` that it was found by, `energy_per_site_weighted`, its standard error
+    /// `energy_per_site_weighted_error` and, where it depends on the step, `energy_per_site_weighted_integration_error`;
+    /// `exact_energy_per_site` where that is known; and for every chain `metropolis_acceptance` and so on. What was not
+    /// asked for is not there.
+    pub fn json(&self) -> String {
+        let Ok(Value::Object(report)) = serde_json::to_value(&self.report) else { unreachable!("a struct of figures") };
+        let mut flat = Flat(report);
+        flat.put("target", self.target);
+        flat.put("sites", self.report.sites);
+        flat.put("log_z_integration_error", self.log_z_integration_error);
+        flat.figure("force_mismatch_per_site", &self.force_mismatch_per_site);
+        for row in &self.observables {
+            let name = row.observable.key;
+            if let Some(exact) = row.exact {
+                flat.put(format!("exact_{name}"), exact);
+            }
+            for (way, figure) in row.ways() {
+                flat.figure(&format!("{name}_{way}"), &figure);
+            }
+        }
+        let samplers = [
+            ("metropolis", self.metropolis),
+            ("latent_hybrid", self.latent_hybrid),
+            ("plain_hybrid", self.plain_hybrid),
+        ];
+        for (name, sampler) in samplers {
+            sampler.into_iter().for_each(|sampler| flat.sampler(name, &sampler));
+        }
+        Value::Object(flat.0).to_string()
     }
-    map.end()
 }
 
-impl PhysicsReport {
-    /// One JSON object.
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("structs of numbers and words are always JSON")
+impl Row {
+    /// The ways that it was found by, with their names in JSON.
+    fn ways(&self) -> impl Iterator<Item = (&'static str, Figure)> {
+        let always = [("flow", self.flow), ("weighted", self.weighted), ("clusters", self.clusters)];
+        let chains = [
+            ("metropolis", self.metropolis),
+            ("latent_hybrid", self.latent_hybrid),
+            ("plain_hybrid", self.plain_hybrid),
+        ];
+        always.into_iter().chain(chains.into_iter().filter_map(|(way, figure)| figure.map(|figure| (way, figure))))
+    }
+}
+
+/// A JSON object in the making.
+struct Flat(Map<String, Value>);
+
+impl Flat {
+    fn put(&mut self, name: impl Into<String>, value: impl Into<Value>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    fn figure(&mut self, name: &str, figure: &Figure) {
+        self.put(name, figure.value);
+        self.put(format!("{name}_error"), figure.standard_error);
+        if let Some(error) = figure.integration_error {
+            self.put(format!("{name}_integration_error"), error);
+        }
+    }
+
+    fn sampler(&mut self, name: &str, sampler: &Sampler) {
+        self.put(format!("{name}_chains"), sampler.chains);
+        self.put(format!("{name}_length"), sampler.length);
+        self.put(format!("{name}_acceptance"), sampler.acceptance);
+        if let (Some(size), Some(steps)) = (sampler.step_size, sampler.leapfrog_steps) {
+            self.put(format!("{name}_step_size"), size);
+            self.put(format!("{name}_leapfrog_steps"), steps);
+        }
+        let times =
+            [("energy", sampler.autocorrelation_energy), ("magnetisation", sampler.autocorrelation_magnetisation)];
+        for (of, time) in times {
+            let name = format!("{name}_autocorrelation_{of}");
+            self.put(&name, time.value);
+            self.put(format!("{name}_error"), time.standard_error);
+            self.put(format!("{name}_lower_bound"), time.lower_bound);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Samples of the flow with their weights, at ever finer steps until the figures stand still.
 
 use flow_core::{
-    Direction, Energy, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density,
+    Converged, Direction, Energy, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density,
 };
 
 use super::report::Figure;
@@ -15,18 +15,16 @@ const FORCES: usize = 1000;
 
 /// Samples at the finest step that was needed.
 pub struct Drawn<S: Space> {
-    /// `ln p + E` of every sample.
-    pub losses: Vec<f64>,
+    /// `ln p + E` of every sample, with the mean's change from the next coarser step.
+    pub found: Converged,
     /// What was measured of it.
     pub measured: Measured,
     /// The finest integrator.
     pub integrator: Box<dyn Integrator<S>>,
     /// Whether no figure changed by more than a tenth of its standard error at the last halving of the step.
     pub converged: bool,
-    /// `ln Z` by importance.
-    pub log_z: Figure,
-    /// Effective sample size as a fraction.
-    pub ess: f64,
+    /// Change of `ln Z` by importance from the next coarser step.
+    pub log_z_integration_error: f64,
     /// Averages over the flow, in the order of [`LatticeModel::observables`].
     pub flow: [Figure; 3],
     /// The same under the weights.
@@ -64,12 +62,17 @@ pub fn draw<S: Space>(
     let [fine_force, coarse_force] =
         [&*integrator, before].map(|with| force(&flow.with_integrator(with), of.1, seed, count.min(FORCES)));
     Ok(Drawn {
-        log_z: figure(fine.log_z, coarse.log_z),
-        ess: fine.ess,
+        log_z_integration_error: (fine.log_z.mean - coarse.log_z.mean).abs(),
         flow: figures(fine.flow, coarse.flow),
         weighted: figures(fine.weighted, coarse.weighted),
         force: figure(fine_force?, coarse_force?),
-        losses: fine.losses,
+        found: Converged {
+            mean: Mean::of(&fine.losses),
+            integration_error: (Mean::of(&fine.losses).mean - Mean::of(&coarse.losses).mean).abs(),
+            losses: fine.losses,
+            integrator: integrator.describe(),
+            level: integrator.level(),
+        },
         measured: fine.measured,
         integrator,
         converged,
@@ -81,7 +84,6 @@ struct Samples {
     losses: Vec<f64>,
     measured: Measured,
     log_z: Mean,
-    ess: f64,
     flow: [Mean; 3],
     weighted: [Mean; 3],
 }
@@ -127,7 +129,7 @@ fn at<S: Space>(
     let (weights, equal) = (Weights::new(&losses), Weights::equal(losses.len()));
     let figures = |weights: &Weights| model.observables().map(|observable| observable.weighted(weights, &measured));
     let (flow, weighted) = (figures(&equal), figures(&weights));
-    Ok(Samples { log_z: weights.log_z(), ess: weights.ess(), flow, weighted, losses, measured })
+    Ok(Samples { log_z: weights.log_z(), flow, weighted, losses, measured })
 }
 
 /// Batch `i` of the base density: the same rows that `maflow evaluate` takes.

@@ -1,4 +1,4 @@
-//! The configuration: a TOML file read into typed, validated values, every key with one meaning and one name.
+//! The recipe: a TOML file read into typed, validated values, every key with one meaning and one name.
 //!
 //! The way of a recipe: TOML text -> table -> `--set` applied to the table -> [`Recipe`] -> [`Recipe::validate`].
 
@@ -12,7 +12,7 @@ pub use schema::*;
 pub use set::Setting;
 pub use validate::MOST_SAMPLES;
 
-/// What is wrong with a configuration: where, what was found, what is expected and how to go on.
+/// What is wrong with a recipe: where, what was found, what is expected and how to go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
@@ -34,7 +34,7 @@ pub enum RecipeError {
         /// All keys at that place.
         known: Vec<String>,
     },
-    /// A key without which the configuration means nothing.
+    /// A key without which the recipe means nothing.
     #[error("the key `{key}` is missing; expected {expected}")]
     Missing {
         /// The whole path.

@@ -13,7 +13,7 @@ use super::{
 const SECTIONS: [&str; 9] =
     ["name", "description", "run", "target", "potential", "flow", "train", "fine_tune", "evaluate"];
 
-/// Reads a configuration out of a table; `name` is used where the table gives none.
+/// Reads a recipe out of a table; `name` is used where the table gives none.
 ///
 /// # Errors
 /// The first unknown key, missing key, wrong type or unknown word, with its path.

@@ -131,8 +131,8 @@ impl Target for Digits {
     }
 
     /// From logits to the flow's coordinates.
-    fn bijection(&self) -> Option<&dyn Bijection> {
-        Some(&self.standardisation)
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
+        Some(Arc::new(self.standardisation.clone()))
     }
 
     fn samples(&self) -> Option<&dyn Samples> {

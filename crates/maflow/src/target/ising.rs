@@ -75,8 +75,8 @@ impl Target for Ising {
         Layout::Lattice(self.physical().lattice().rows(), self.physical().lattice().cols())
     }
 
-    fn bijection(&self) -> Option<&dyn Bijection> {
-        self.whitened.then_some(&self.model as &dyn Bijection)
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
+        self.whitened.then(|| Arc::new(self.model.clone()) as Arc<dyn Bijection>)
     }
 
     fn samples(&self) -> Option<&dyn Samples> {

@@ -21,7 +21,6 @@ pub use ising::Ising;
 pub use lattice_model::{LatticeModel, Measured, Observable};
 pub use phi4::Phi4;
 pub use plane::{DensityInPlane, EnergyInPlane};
-pub(crate) use registry::BijectionOf;
 pub use registry::{bijection, open};
 pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
 
@@ -67,7 +66,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     }
 
     /// The map from a user's coordinates to the flow's; `None` where they are the same.
-    fn bijection(&self) -> Option<&dyn Bijection> {
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
         None
     }
 

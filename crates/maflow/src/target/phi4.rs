@@ -58,8 +58,8 @@ impl Target for Phi4 {
         Layout::Lattice(self.physical.lattice().rows(), self.physical.lattice().cols())
     }
 
-    fn bijection(&self) -> Option<&dyn Bijection> {
-        self.whitened.as_ref().map(|whitened| &whitened.model as &dyn Bijection)
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
+        self.whitened.as_ref().map(|whitened| Arc::new(whitened.model.clone()) as Arc<dyn Bijection>)
     }
 
     fn samples(&self) -> Option<&dyn Samples> {

@@ -53,12 +53,12 @@ fn not_handed_in() -> Error {
 ///
 /// # Errors
 /// Parameters that no target has.
-pub fn bijection(recipe: &Recipe, kept: Standardisation) -> Result<Box<dyn Bijection>, Error> {
+pub fn bijection(recipe: &Recipe, kept: Standardisation) -> Result<Arc<dyn Bijection>, Error> {
     let whitened = |coordinates| coordinates == TargetCoordinates::Whitened;
     Ok(match &recipe.target {
-        TargetKind::Ising(model) if whitened(model.coordinates) => Box::new(ising(model)?.whitened()),
-        TargetKind::Phi4(model) if whitened(model.coordinates) => Box::new(phi4(model)?.whitened()),
-        TargetKind::Ising(_) | TargetKind::Phi4(_) | TargetKind::Mnist(_) | TargetKind::Toy(_) => Box::new(kept),
+        TargetKind::Ising(model) if whitened(model.coordinates) => Arc::new(ising(model)?.whitened()),
+        TargetKind::Phi4(model) if whitened(model.coordinates) => Arc::new(phi4(model)?.whitened()),
+        TargetKind::Ising(_) | TargetKind::Phi4(_) | TargetKind::Mnist(_) | TargetKind::Toy(_) => Arc::new(kept),
         TargetKind::Own(_) => return Err(not_handed_in()),
     })
 }
@@ -70,30 +70,4 @@ fn ising(model: &recipe::IsingTarget) -> Result<IsingTarget, Error> {
 
 fn phi4(model: &recipe::Phi4Target) -> Result<Phi4Target, Error> {
     Ok(Phi4Target::new(model.size, model.size, Boundary::Periodic, model.kappa, model.lambda)?)
-}
-
-/// The bijection of a target that somebody holds; the identity where it has none.
-#[derive(Debug)]
-pub(crate) struct BijectionOf(pub(crate) Arc<dyn Target>);
-
-impl Bijection for BijectionOf {
-    fn dimension(&self) -> usize {
-        self.0.dimension()
-    }
-
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
-        if let Some(map) = self.0.bijection() {
-            map.forward(rows, log_jacobians);
-        }
-    }
-
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
-        if let Some(map) = self.0.bijection() {
-            map.inverse(rows, log_jacobians);
-        }
-    }
-
-    fn constant_log_jacobian(&self) -> Option<f64> {
-        self.0.bijection().map_or(Some(0.0), Bijection::constant_log_jacobian)
-    }
 }

@@ -1,10 +1,11 @@
 //! The rows of a target that a training, a validation or a final figure sees.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use flow_core::{
-    BaseSamples, Batch, Batches, Estimator, FlowMatching, FreeEnergy, NegativeLogLikelihood, Objective, Purpose,
-    RngKey, Space, cut,
+    BaseSamples, Batch, Batches, Estimator, FlowMatching, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective,
+    Purpose, RngKey, Space, cut,
 };
 
 use super::{Samples, Split, Target};
@@ -22,7 +23,7 @@ impl dyn Target + '_ {
     /// What is minimised by one training of a run: by flow matching, or by the target's own objective.
     ///
     /// # Errors
-    /// A target that lacks what the objective needs: samples, or a bijection of constant Jacobian.
+    /// A target without the samples that the objective needs.
     pub fn training_objective<S: Space>(
         &self,
         train: &recipe::Train,
@@ -50,10 +51,17 @@ impl dyn Target + '_ {
             return Ok(Box::new(FreeEnergy { energy, transport_cost, gradient }));
         }
         self.required_samples()?;
-        let constant = self.bijection().map_or(Some(0.0), |map| map.constant_log_jacobian());
-        let log_jacobian = constant.ok_or_else(|| {
-            Error::Argument("likelihoods need a bijection whose Jacobian is the same at every point".to_owned())
-        })?;
+        let log_jacobian = match self.bijection() {
+            None => LogJacobian::default(),
+            Some(map) => match map.constant_log_jacobian() {
+                Some(constant) => constant.into(),
+                None => LogJacobian::Of(Arc::new(move |y| {
+                    let (mut x, mut backward) = (y.to_vec(), [0.0]);
+                    map.inverse(&mut x, &mut backward);
+                    -backward[0]
+                })),
+            },
+        };
         Ok(Box::new(NegativeLogLikelihood { transport_cost, log_jacobian }))
     }
 

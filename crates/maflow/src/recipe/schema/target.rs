@@ -110,7 +110,7 @@ pub enum Standardise {
 }
 
 impl Standardise {
-    /// Its name in configurations.
+    /// Its name in recipes.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
