@@ -1,8 +1,11 @@
-//! Targets for flows, as plain host numbers: MNIST in logit space, densities in the plane, and lattice models.
+//! Targets for flows, as plain host numbers: tables of one's own, MNIST in logit space, densities in the plane, and
+//! lattice models.
 //!
 //! Everything takes and fills slices (`u8`, `f64`, row-major) and draws from a generator or a seed of the caller's, so
 //! that any backend can use it and a run is reproducible at any number of threads.
 //!
+//! - [`table`]: numbers with named columns, read from csv, npy and other files, in blocks or whole, and written.
+//! - [`split`]: rows for training, validation and test, by a hash of their numbers.
 //! - [`mnist`]: two IDX files, read from a folder or fetched into the user's cache; pixels to logits and back with
 //!   their Jacobian and bits per dimension.
 //! - [`plane`]: five densities with samples, `ln p` and entropy; four energies with gradients and `ln Z`.
@@ -58,8 +61,11 @@
 pub mod lattice;
 pub mod mnist;
 pub mod plane;
+pub mod split;
+pub mod table;
 
 mod bijection;
+mod moments;
 mod quadrature;
 mod standardise;
 

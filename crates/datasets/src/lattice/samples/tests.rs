@@ -152,7 +152,7 @@ fn energies_and_magnetisations_belong_to_their_configurations() {
             assert!(spins.iter().all(|s| s.abs() == 1));
             let bonds: i32 = lattice.bonds().map(|(i, j)| i32::from(spins[i] * spins[j])).sum();
             assert_eq!(samples.energies()[index], -f64::from(bonds));
-            assert_eq!(samples.magnetisations()[index], spins.iter().map(|&s| i64::from(s)).sum());
+            assert_eq!(samples.magnetisations()[index], spins.iter().map(|&s| i64::from(s)).sum::<i64>());
         }
     }
 }

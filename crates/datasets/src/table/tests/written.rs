@@ -1,0 +1,70 @@
+//! What is written returns bit for bit.
+
+use proptest::num::f64::{NORMAL, SUBNORMAL, ZERO};
+use proptest::prelude::*;
+
+use super::*;
+
+fn table(reals: &[f64], whole: &[i32]) -> Table {
+    let values = reals.iter().zip(whole).flat_map(|(real, whole)| [*real, f64::from(*whole)]).collect();
+    Table::new(&["real, \"so\"", "whole"], values).unwrap()
+}
+
+fn written(table: &Table, format: Format) -> Vec<u8> {
+    let mut out = Vec::new();
+    table.write(format, &mut out).unwrap();
+    out
+}
+
+proptest! {
+    #[test]
+    fn tables_return(
+        rows in prop::collection::vec((NORMAL | SUBNORMAL | ZERO, any::<i32>()), 1..20)
+    ) {
+        let (reals, whole): (Vec<f64>, Vec<i32>) = rows.into_iter().unzip();
+        let table = table(&reals, &whole);
+        for format in [Format::Csv, Format::Tsv, Format::Npy, Format::Npz, Format::Safetensors] {
+            let name = format!("a.{}", format.name());
+            let header = format.is_text().then_some(true);
+            let options = ReadOptions { header, ..Default::default() };
+            let back = read_with(&name, written(&table, format), &options).unwrap();
+            prop_assert_eq!(back.values(), table.values(), "{}", name);
+            if format != Format::Npy {
+                prop_assert_eq!(back.names(), table.names());
+            }
+        }
+    }
+}
+
+#[test]
+fn integers_are_written_as_integers_and_text_as_text() {
+    let table = read("t.csv", "n,x,word\n1,0.5,b\n2,1.0,\"a,c\"\n").unwrap();
+    assert_eq!(String::from_utf8(written(&table, Format::Csv)).unwrap(), "n,x,word\n1,0.5,b\n2,1.0,\"a,c\"\n");
+    for format in [Format::Npy, Format::Npz, Format::Safetensors] {
+        let error = table.write(format, Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("\"word\" holds text"), "{error}");
+    }
+    assert!(table.write(Format::Parquet, Vec::new()).is_err());
+    let numbers = table.select(&["n"]).unwrap();
+    let bytes = written(&numbers, Format::Npy);
+    assert!(
+        bytes.windows(3).any(|w| w == b"<i8") && bytes.ends_with(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])
+    );
+    let pictures = read("p.npy", npy("'|u1'", false, "(2, 2, 3)", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])).unwrap();
+    let back = read("p.npy", written(&pictures, Format::Npy)).unwrap();
+    assert_eq!((back.picture(), back.values()), (pictures.picture(), pictures.values()));
+}
+
+#[test]
+fn context_is_encoded_by_name() {
+    let train = read("train.csv", "x,word,n\n1.5,b,10\n2.5,a,20\n").unwrap();
+    let context = Context::fit(&train, &["n", "word"]).unwrap();
+    assert_eq!((context.width(), context.encode(&train).unwrap()), (3, vec![-1.0, 0.0, 1.0, 1.0, 1.0, 0.0]));
+    let other = read("other.csv", "word,n\na,15\na,15\n").unwrap();
+    assert_eq!(context.encode(&other).unwrap(), [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
+    let unknown = read("new.csv", "word,n\na,15\nc,15\n").unwrap();
+    let error = context.encode(&unknown).unwrap_err().to_string();
+    assert_eq!(error, "new.csv, row 2, column \"word\": the category \"c\" is unknown; known are a, b");
+    let text = read("bad.csv", "word,n\na,low\nb,high\n").unwrap();
+    assert!(matches!(context.encode(&text), Err(ContextError::Table(TableError::TextColumn { .. }))));
+}
