@@ -5,7 +5,9 @@
 //! that any backend can use it and a run is reproducible at any number of threads.
 //!
 //! - [`table`]: numbers with named columns, read from csv, npy and other files, in blocks or whole, and written.
+//! - [`columns`]: checks of a table, the transform of each column, and whitening, with their Jacobians.
 //! - [`split`]: rows for training, validation and test, by a hash of their numbers.
+//! - [`yardstick`]: two simple densities fitted to the same rows, to measure a flow by.
 //! - [`mnist`]: two IDX files, read from a folder or fetched into the user's cache; pixels to logits and back with
 //!   their Jacobian and bits per dimension.
 //! - [`plane`]: five densities with samples, `ln p` and entropy; four energies with gradients and `ln Z`.
@@ -58,11 +60,13 @@
 //! # Ok::<(), datasets::lattice::LatticeError>(())
 //! ```
 
+pub mod columns;
 pub mod lattice;
 pub mod mnist;
 pub mod plane;
 pub mod split;
 pub mod table;
+pub mod yardstick;
 
 mod bijection;
 mod moments;
