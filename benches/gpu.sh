@@ -140,7 +140,7 @@ if [ -n "$tests" ]; then
         name=$(basename "$program")
         time_for "$name" || break
         # What a check found is told at once, should there be no time for the end.
-        "$program" --nocapture >"$out/$name.txt" 2>&1 || {
+        "$program" --nocapture --include-ignored >"$out/$name.txt" 2>&1 || {
             failed=1
             echo "$name failed: see $out/$name.txt"
             # One that was killed has none, and the others are still to be run.

@@ -111,9 +111,9 @@ fn point_reflection() -> Group {
 }
 
 /// Two dense layers, with time.
-fn dense(on: Tch, laplacian: Laplacian) -> ModulePotential {
+fn dense(on: Tch, dim: usize, laplacian: Laplacian) -> ModulePotential {
     let build = |path: &nn::Path| {
-        let first = nn::linear(path / "first", 4, 7, Default::default());
+        let first = nn::linear(path / "first", dim as i64, 7, Default::default());
         let second = nn::linear(path / "second", 7, 5, Default::default());
         let gain = path.randn("gain", &[5], 0.0, 1.0);
         move |x: &Tensor, t: f64| {
@@ -121,7 +121,7 @@ fn dense(on: Tch, laplacian: Laplacian) -> ModulePotential {
             (hidden.softplus() * &gain).sum_dim_intlist(1, false, x.kind())
         }
     };
-    ModulePotential::new(on, 4, laplacian, 3, build).unwrap()
+    ModulePotential::new(on, dim, laplacian, 3, build).unwrap()
 }
 
 /// A convolution of pictures of 3 × 3.
@@ -209,26 +209,51 @@ fn solves_cover(on: Tch, of: &mut dyn Potential<Tch>, concerns: Concerns) {
     assert_eq!(solves(&on, of), expected, "{on:?}");
 }
 
-/// Runs the suite on all spaces; checks that are silently left out fail here.
-fn conforms<P: Potential<Tch>>(precision: Precision, of: impl Fn(Tch) -> P, concerns: impl Fn(Tch) -> Concerns) {
-    for on in spaces(precision) {
-        let mut of = of(on);
-        assert_eq!(potential(&on, &mut of), concerns(on).evaluation, "{on:?}");
-        solves_cover(on, &mut of, concerns(on));
+/// Runs the checks of one evaluation on all spaces; checks that are silently left out fail here.
+fn evaluated<P: Potential<Tch>>(of: impl Fn(Tch) -> P, concerns: impl Fn(Tch) -> Concerns) {
+    for on in [Precision::F64, Precision::F32].into_iter().flat_map(spaces) {
+        assert_eq!(potential(&on, &mut of(on)), concerns(on).evaluation, "{on:?}");
     }
 }
 
+/// Runs the checks of whole solves on some spaces.
+fn solved<P: Potential<Tch>>(spaces: &[Tch], of: impl Fn(Tch) -> P, concerns: impl Fn(Tch) -> Concerns) {
+    for on in spaces {
+        solves_cover(*on, &mut of(*on), concerns(*on));
+    }
+}
+
+/// The space on which every potential is solved in `cargo test`: the last, a device or one played by the CPU.
+fn one_space() -> Tch {
+    *spaces(Precision::F32).last().unwrap()
+}
+
+/// All spaces but [`one_space`].
+fn other_spaces() -> Vec<Tch> {
+    let mut others = spaces(Precision::F32);
+    others.pop();
+    others.extend(spaces(Precision::F64));
+    others
+}
+
+// A solve asks libtorch for thousands of operations, each of which takes it microseconds. So `cargo test` makes whole
+// solves of every potential on one space, in single precision, where one method stands for all.
 macro_rules! conformance {
     ($($name:ident: $potential:expr => $concerns:expr;)*) => {
         $(mod $name {
             use super::*;
             #[test]
-            fn double() {
-                conforms(Precision::F64, $potential, $concerns);
+            fn evaluated() {
+                super::evaluated($potential, $concerns);
             }
             #[test]
-            fn single() {
-                conforms(Precision::F32, $potential, $concerns);
+            fn solved() {
+                super::solved(&[one_space()], $potential, $concerns);
+            }
+            #[test]
+            #[ignore = "long: scripts/full"]
+            fn solved_on_other_spaces() {
+                super::solved(&other_spaces(), $potential, $concerns);
             }
         })*
     };
@@ -261,8 +286,17 @@ conformance! {
     lattice_kernels: |on| kernels(on, Activation::Softplus, true, None) => times_on_a_device;
     lattice_kernels_even: |on| kernels(on, Activation::LnCosh, false, None) => times_on_a_device;
     lattice_kernels_tied: |on| kernels(on, Activation::LnCosh, true, Some(&point_reflection())) => times_on_a_device;
-    dense_module: |on| dense(on, Laplacian::Exact) => |_| PLAIN;
+    dense_module: |on| dense(on, 2, Laplacian::Exact) => |_| PLAIN;
     separable_module_with_probes: separable_module => |_| DRAWS;
+}
+
+/// One potential of each make: over the operations of a space, a solve in feature space, and a term.
+#[test]
+fn three_potentials_solved_in_double_precision() {
+    let on = &spaces(Precision::F64)[..];
+    solved(on, |on| Gaussian::new(on, 3, 0.3), |_| PLAIN);
+    solved(on, |on| ridge(on, 4, 6, Activation::Softplus, true), |_| TIMES);
+    solved(on, |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Polynomial), false)), |_| TIMES);
 }
 
 /// Of one coordinate the estimate by probes is exact.
@@ -283,22 +317,35 @@ fn the_ridge_over_the_space_is_the_one_of_this_backend() {
     }
 }
 
-// Convolutions cost milliseconds where other potentials cost microseconds. So one evaluation of two layers is checked
-// in both precisions, whole solves of one layer in double precision, and those of two layers in single precision
-// against double. libtorch does them, on its devices.
+fn evaluate_convolutions(precision: Precision) {
+    for on in devices(precision) {
+        assert_eq!(potential(&on, &mut convolutional(on)), PLAIN.evaluation);
+        assert_eq!(potential(&on, &mut u_shaped(on, 0)), TIMES.evaluation);
+    }
+}
+
+// Convolutions cost milliseconds where other potentials cost microseconds. So whole solves are checked of one layer
+// alone, and those of two layers in single precision against double. libtorch does them, on its devices.
 #[test]
 fn convolutions_evaluated() {
-    for precision in [Precision::F64, Precision::F32] {
-        for on in devices(precision) {
-            assert_eq!(potential(&on, &mut convolutional(on)), PLAIN.evaluation);
-            assert_eq!(potential(&on, &mut u_shaped(on, 0)), TIMES.evaluation);
-        }
-    }
+    evaluate_convolutions(Precision::F64);
+}
+
+#[test]
+#[ignore = "long: scripts/full"]
+fn convolutions_evaluated_in_single_precision() {
+    evaluate_convolutions(Precision::F32);
 }
 
 #[test]
 fn a_convolution_solved() {
-    devices(Precision::F64).into_iter().for_each(|on| solves_cover(on, &mut shallow(on), PLAIN));
+    solved(&devices(Precision::F32), shallow, |_| PLAIN);
+}
+
+#[test]
+#[ignore = "long: scripts/full"]
+fn a_convolution_solved_in_double_precision() {
+    solved(&devices(Precision::F64), shallow, |_| PLAIN);
 }
 
 #[test]
@@ -376,7 +423,7 @@ fn all_but_modules_can_be_captured() {
         assert!(of(&twice).is_some());
         let sum = |term: Box<dyn Potential<Tch>>| flow_core::Sum::new(on, vec![("term".into(), term)]).unwrap();
         assert!(of(&sum(Box::new(twice))).is_some());
-        assert!(of(&sum(Box::new(dense(on, Laplacian::Exact)))).is_none());
+        assert!(of(&sum(Box::new(dense(on, 4, Laplacian::Exact)))).is_none());
     }
     // No two of them have the same, not even one that was changed.
     let one = ridge(on, 5, 7, Activation::Softplus, true);
@@ -428,7 +475,7 @@ fn probes_are_right_on_average_and_stay_during_a_solve() {
     let with: [With; 2] = [
         |on, probes| {
             let laplacian = if probes > 0 { Laplacian::Hutchinson { probes } } else { Laplacian::Exact };
-            Box::new(dense(on, laplacian))
+            Box::new(dense(on, 4, laplacian))
         },
         |on, probes| Box::new(u_shaped(on, probes)),
     ];
@@ -471,7 +518,7 @@ fn matching_pullback(on: &Tch, of: &dyn Potential<Tch>, remembers: bool) -> Vec<
 #[test]
 fn a_pullback_shares_the_graph_of_its_evaluation() {
     for on in [devices(Precision::F64), devices(Precision::F32)].concat() {
-        let (term, module, wide) = (u_shaped(on, 1), dense(on, Laplacian::Exact), wide(on));
+        let (term, module, wide) = (u_shaped(on, 1), dense(on, 4, Laplacian::Exact), wide(on));
         let tolerance = 1e3 * on.round_off();
         let of: [&dyn Potential<Tch>; 3] = [&term, &module, &wide];
         for of in of {
@@ -488,7 +535,7 @@ fn a_pullback_shares_the_graph_of_its_evaluation() {
 #[test]
 fn the_gradient_through_probes_is_that_of_the_estimate() {
     for on in spaces(Precision::F64) {
-        let mut of = dense(on, Laplacian::Hutchinson { probes: 2 });
+        let mut of = dense(on, 4, Laplacian::Hutchinson { probes: 2 });
         let integrator = FixedStep::new(Method::Rk4.tableau(), 3).unwrap();
         let key = RngKey::new(9, Purpose::Train, 0);
         let batch = Batch::new(key.normals(0..5, 4), 4).unwrap();

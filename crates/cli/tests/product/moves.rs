@@ -208,22 +208,9 @@ fn numbers_that_are_not_finite_neither_come_in_nor_go_out() {
 mod between_backends {
     use std::fs;
 
-    use crate::lab::{ISING, MATCHED};
+    use crate::lab::{ISING, MATCHED, copy};
 
     use super::*;
-
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let path = entry.unwrap().path();
-            let to = to.join(path.file_name().unwrap());
-            if path.is_dir() {
-                copy(&path, &to)
-            } else {
-                let _ = fs::copy(&path, to).unwrap();
-            }
-        }
-    }
 
     fn numbers(lab: &Lab, run: &str) -> Vec<(String, Vec<f64>)> {
         let bits = lab.final_bits(run);
