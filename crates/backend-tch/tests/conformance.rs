@@ -139,17 +139,17 @@ fn convolutional(on: Tch) -> ModulePotential {
     ModulePotential::new(on, 9, Laplacian::Exact, 3, build).unwrap()
 }
 
-/// One convolution of pictures of 2 × 2.
+/// One convolution of pictures of 1 × 2: each number more asks for more Laplacians, and more differences of them.
 fn shallow(on: Tch) -> ModulePotential {
     let build = |path: &nn::Path| {
         let layer = nn::conv2d(path, 1, 1, 3, nn::ConvConfig { padding: 1, ..Default::default() });
         move |x: &Tensor, t: f64| {
-            let picture = x.view([-1, 1, 2, 2]);
+            let picture = x.view([-1, 1, 1, 2]);
             let field = (picture.apply(&layer) + t).silu();
             (field * picture * 0.2).flat_view().sum_dim_intlist(1, false, x.kind())
         }
     };
-    ModulePotential::new(on, 4, Laplacian::Exact, 3, build).unwrap()
+    ModulePotential::new(on, 2, Laplacian::Exact, 3, build).unwrap()
 }
 
 /// Convolutions wide enough for libtorch to choose layouts of its own.
