@@ -1,7 +1,7 @@
 //! Element-wise kernels of the lattice potentials, compiled for several generations of vector instructions.
 
+use fourier::Complex;
 use multiversion::multiversion;
-use rustfft::num_complex::Complex;
 
 use crate::kernels::{argument_bar, curvature};
 use crate::{Activation, Real};

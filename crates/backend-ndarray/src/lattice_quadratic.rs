@@ -3,8 +3,8 @@
 use flow_core::{
     Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Space, Stage, TimeBasis,
 };
+use fourier::Complex;
 use ndarray::{Array2, ShapeBuilder};
-use rustfft::num_complex::Complex;
 
 use crate::torus::Torus;
 use crate::{Cpu, Real};

@@ -5,8 +5,8 @@ use flow_core::{
     Block, BlockField, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, Potential, Residuals,
     Share, Solve, Stage,
 };
+use fourier::Complex;
 use ndarray::{Array1, Array2, ShapeBuilder};
-use rustfft::num_complex::Complex;
 
 use crate::arrays::zeros;
 use crate::lattice_kernels::{CoefficientSums, Coefficients, Pair};

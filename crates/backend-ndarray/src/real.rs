@@ -9,7 +9,7 @@ use crate::packed::InUnits;
 /// A working precision: `f32` or `f64`.
 pub trait Real:
     ndarray::NdFloat
-    + rustfft::FftNum
+    + fourier::Plans
     + crate::kernels::Kernels
     + crate::lattice_kernels::LatticeKernels
     + crate::packed::Tiled

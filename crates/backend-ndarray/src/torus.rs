@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rustfft::num_complex::Complex;
-use rustfft::{Fft, FftPlanner};
+use fourier::{Complex, Fft};
 
 use crate::Real;
 
@@ -22,10 +21,8 @@ pub(crate) struct Torus<T: Real> {
 
 impl<T: Real> Torus<T> {
     pub(crate) fn new(rows: usize, cols: usize) -> Self {
-        let mut planner = FftPlanner::new();
-        let forward = [planner.plan_fft_forward(cols), planner.plan_fft_forward(rows)];
-        let inverse = [planner.plan_fft_inverse(cols), planner.plan_fft_inverse(rows)];
-        Self { rows, cols, forward, inverse }
+        let [along_row, along_column] = T::complex([cols, rows]);
+        Self { rows, cols, forward: [along_row.0, along_column.0], inverse: [along_row.1, along_column.1] }
     }
 
     pub(crate) fn sites(&self) -> usize {

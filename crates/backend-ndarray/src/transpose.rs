@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use rustfft::num_complex::Complex;
+use fourier::Complex;
 
 use crate::Real;
 

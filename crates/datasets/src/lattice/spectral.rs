@@ -4,11 +4,8 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
+use fourier::{Complex, ComplexToReal, Fft, Plans, RealToComplex, Zero};
 use nalgebra::{DMatrix, DMatrixViewMut};
-use realfft::num_complex::Complex;
-use realfft::num_traits::Zero;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
-use rustfft::{Fft, FftPlanner};
 
 use super::geometry::{Boundary, Lattice, chain_eigenvalues};
 
@@ -58,17 +55,9 @@ pub(super) struct Fourier {
 
 impl Fourier {
     fn new(rows: usize, cols: usize) -> Self {
-        let mut real = RealFftPlanner::new();
-        let mut complex = FftPlanner::new();
-        Self {
-            rows,
-            cols,
-            half: cols / 2 + 1,
-            row_forward: real.plan_fft_forward(cols),
-            row_inverse: real.plan_fft_inverse(cols),
-            column_forward: complex.plan_fft_forward(rows),
-            column_inverse: complex.plan_fft_inverse(rows),
-        }
+        let (row_forward, row_inverse) = fourier::real(cols);
+        let [(column_forward, column_inverse)] = f64::complex([rows]);
+        Self { rows, cols, half: cols / 2 + 1, row_forward, row_inverse, column_forward, column_inverse }
     }
 
     fn table(&self, function: impl Fn(f64) -> f64) -> Vec<f64> {
