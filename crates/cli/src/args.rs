@@ -14,6 +14,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 const EXAMPLES: &str = "\
 Examples:
   maflow                                        train the default recipe (a few minutes, no download)
+  maflow fit data.csv                           fit a density to a table of your own
   maflow train mnist --out runs/mnist           the paper's MNIST model
   maflow train mnist --set train.epochs=10 --set flow.steps=50
   maflow train --resume --out runs/mnist        go on where it stopped
@@ -93,24 +94,139 @@ const METHODS: &[(&str, &str)] = &[
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Fit a density to a table of your own, with a recipe chosen by rules
+    Fit(FitArgs),
     /// Train a recipe, or go on with a run
     Train(TrainArgs),
     /// Print the figures of a run with their standard error and integration error
     Evaluate(EvaluateArgs),
     /// Print what the flow of a lattice model says of that model: ln Z, observables, Markov chains made of the flow
     Physics(PhysicsArgs),
+    /// Write ln p of every row of a file, in the units of the data
+    Score(ScoreArgs),
     /// Draw samples from a run
     Sample(SampleArgs),
+    /// Write the base coordinates of every row of a file, or go back from them
+    Transform(TransformArgs),
     /// Draw the figures of a run into its plots/ folder
     Plot(PlotArgs),
     /// Make a run from weights trained elsewhere (PyTorch names, safetensors)
     Import(ImportArgs),
-    /// Write the weights of a run with PyTorch's names (safetensors)
+    /// Write the weights of a run, with PyTorch's names where there are such (safetensors)
     Export(ExportArgs),
     /// List the built-in recipes, or print one as TOML
     Recipes(RecipesArgs),
     /// Say what this machine offers and what is missing, with remedies
     Doctor(DoctorArgs),
+}
+
+/// How a file of a table is read
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "How the file is read")]
+pub struct ReadArgs {
+    /// Leave out rows with a missing or infinite value
+    #[arg(long)]
+    pub drop_missing: bool,
+    /// What separates values in text [default: found out, and said]
+    #[arg(long, value_name = "C")]
+    pub delimiter: Option<char>,
+    /// The decimal sign in text: `.` or `,` [default: found out, and said]
+    #[arg(long, value_name = "C")]
+    pub decimal: Option<char>,
+    /// Whether the first line of text has the names of the columns [default: found out, and said]
+    #[arg(long, value_name = "true|false")]
+    pub header: Option<bool>,
+    /// The array to read where a file has several
+    #[arg(long, value_name = "NAME")]
+    pub array: Option<String>,
+}
+
+/// `maflow fit`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  maflow fit data.csv
+  maflow fit train.npy --validation valid.npy --test test.npy --minutes 10 --out runs/mine
+  maflow fit data.csv --columns height,mass,age --transform age=log --transform mass='logit(0, 200)'
+
+Files: .csv, .tsv, .npy, .npz, .safetensors, IDX, and .gz of text, .npy and IDX. Rows that have no file of their own
+are split off, a tenth each, by a hash of their numbers. Transformations: none, standardise, log, logit(low, high),
+quantile, tail, each alone or after dequantise(step); chosen by rules, and said, where none is given.
+
+The run remembers everything: `maflow evaluate RUN`, `maflow score RUN FILE` and `maflow sample RUN` need no other word.
+Figures are in nats per row, in the units of the file.")]
+pub struct FitArgs {
+    /// The table
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Rows for choices during training [default: split off]
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
+    /// Rows for the final figures [default: split off]
+    #[arg(long, value_name = "FILE")]
+    pub test: Option<PathBuf>,
+    /// The columns to fit, by name [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Option<Vec<String>>,
+    /// The transformation of a column; may be repeated
+    #[arg(long = "transform", value_name = "COLUMN=TRANSFORMATION")]
+    pub transforms: Vec<String>,
+    /// Minutes of training
+    #[arg(long, value_name = "M", default_value_t = 2.0)]
+    pub minutes: f64,
+    /// Run directory to make [default: runs/FILE, numbered]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How the file is read.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// `maflow score`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  maflow score runs/data new.csv
+  maflow score runs/data new.csv --out scores.npy
+
+Columns: log_density, in nats and the units of the data, and integration_error. Columns of the file are found by name. The
+integration step is that of the run's figures, so that ln p of a row does not depend on other rows. Integers get their noise
+from the row's content. Files are gone through in blocks.")]
+pub struct ScoreArgs {
+    /// A run directory
+    pub run: PathBuf,
+    /// Rows in the units of the data
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to: .csv, .tsv, .npy, .npz or .safetensors [default: csv on standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// How the file is read.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// `maflow transform`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  maflow transform runs/data new.csv --out base.csv
+  maflow transform runs/data base.csv --inverse --out back.csv")]
+pub struct TransformArgs {
+    /// A run directory
+    pub run: PathBuf,
+    /// Rows in the units of the data; with --inverse, base coordinates
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// From base coordinates to rows in the units of the data
+    #[arg(long)]
+    pub inverse: bool,
+    /// Where to: .csv, .tsv, .npy, .npz or .safetensors
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// How the file is read.
+    #[command(flatten)]
+    pub read: ReadArgs,
 }
 
 /// `maflow train`
@@ -186,18 +302,19 @@ pub struct EvaluateArgs {
 Examples:
   maflow physics runs/ising-16
   maflow physics runs/ising-16 --samples 50000 --chain 0
-  maflow physics runs/ising-16 --chain 500 --leapfrog 6 --json | jq .latent_hybrid
+  maflow physics runs/ising-16 --chain 500 --leapfrog 6 --json | jq .latent_hybrid_acceptance
 
 Samples of the flow carry importance weights, which give ln Z and unbiased averages; spins are drawn by
 p(s = 1 | x) = 1/(1 + exp(-2x)), fresh for every sample and every new state of a chain. Metropolis proposes
 these samples; hybrid Monte Carlo walks in the coordinates z of the base density, and in x for comparison,
 32 chains each. τ is the integrated autocorrelation time in states, 0.5 where they are independent.
 
-Keys of the JSON object: target, sites, samples, integrator, converged, log_z, log_z_exact, ess,
-force_mismatch_per_site, observables (by name, each with flow, weighted, exact, clusters, metropolis,
-latent_hybrid, plain_hybrid), metropolis, latent_hybrid, plain_hybrid (each with chains, length,
-acceptance, step_size, leapfrog_steps, autocorrelation_energy, autocorrelation_magnetisation). Figures
-have value, standard_error and, where they depend on a step, integration_error.")]
+The JSON object is flat. It has the keys of `maflow evaluate --json`, target, sites, log_z_integration_error
+and force_mismatch_per_site; every observable by every way, as energy_per_site_weighted (flow, weighted,
+clusters, metropolis, latent_hybrid, plain_hybrid), with its standard error as energy_per_site_weighted_error
+and, where it depends on the step, energy_per_site_weighted_integration_error; exact_energy_per_site; and of
+the chains metropolis_acceptance, _chains, _length, _autocorrelation_energy, _autocorrelation_magnetisation,
+for hybrid Monte Carlo also _step_size and _leapfrog_steps.")]
 pub struct PhysicsArgs {
     /// A run directory of a lattice model
     pub run: PathBuf,
@@ -226,6 +343,7 @@ pub struct PhysicsArgs {
 #[command(after_help = "\
 Examples:
   maflow sample runs/ising-16 --count 10000 --out samples.npy
+  maflow sample runs/data --count 1000 --out samples.csv
   maflow sample runs/mnist --count 64 --out samples.png
   maflow sample runs/mnist --count 64 --out samples.png --set evaluate.method=tsit5")]
 pub struct SampleArgs {
@@ -234,8 +352,8 @@ pub struct SampleArgs {
     /// How many samples to draw
     #[arg(long, value_name = "N")]
     pub count: NonZeroUsize,
-    /// Where to: .npy for numbers (one row per sample), .png for a picture
-    #[arg(long, value_name = "FILE.npy|FILE.png")]
+    /// Where to: numbers, one row per sample, as .npy, .csv, .tsv, .npz or .safetensors; or a picture, .png
+    #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Change one key of the run's recipe for this once; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -155,7 +155,7 @@ impl From<maflow::Error> for CliError {
                 run.display()
             )),
             E::TooManyRows { found, most } => {
-                Self::Usage(format!("the test set has {most} pictures, not {found}; ask for at most {most} --samples"))
+                Self::Usage(format!("the test set has {most} rows, not {found}; ask for at most {most} --samples"))
             }
             E::NeedsLibtorch(term) => Self::Usage(format!(
                 "the term \"{term}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu \
@@ -170,11 +170,22 @@ impl From<maflow::Error> for CliError {
                 "importance weights need the exact Laplacian, and potential.terms.{term} estimates it; give \
                  --set potential.terms.{term}.probes=0"
             )),
+            E::Table(error) => Self::Failed(in_flags(&error.to_string())),
+            E::Columns(error) => Self::Failed(in_flags(&error.to_string())),
             E::Lattice(error) => Self::Usage(format!("{error}; change [target]")),
             error @ E::Argument(_) => Self::Usage(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }
+}
+
+/// A sentence of the library's with the names of parameters as flags of the command line.
+pub fn in_flags(sentence: &str) -> String {
+    ["columns", "drop_missing", "delimiter", "decimal", "header", "array"]
+        .iter()
+        .fold(sentence.to_owned(), |text, name| {
+            text.replace(&format!("`{name}`"), &format!("--{}", name.replace('_', "-")))
+        })
 }
 
 fn other_data(run: &Path, data: Option<&Path>) -> String {

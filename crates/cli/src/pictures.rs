@@ -78,7 +78,8 @@ pub fn draw<S: Space>(
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
         }
-        Layout::Vector(2) => {
+        // Of a table nobody knows the density to compare with.
+        Layout::Vector(2) if target.table().is_none() => {
             save("density", save_png(&densities(&flow, recipe, target)?, &folder, "density"))?;
             save("path", save_png(&plane_path(&flow, recipe)?, &folder, "path"))?;
         }

@@ -3,28 +3,36 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use datasets::table::{Format, ReadOptions};
 use maflow::backend::{self, Backend, Compute};
+use maflow::fit::Fit;
 use maflow::physics::Amounts;
 use maflow::recipe::{Arithmetic, MOST_SAMPLES, Recipe, Setting, Standardise};
+use maflow::run::Wanted;
 use maflow::target::DEFAULT_ROWS;
 use maflow::train::{Start, Train};
 use maflow::transfer::Import;
 use maflow::{recipes, run_dir};
 
 use crate::args::{
-    Cli, Command, EvaluateArgs, ExportArgs, GlobalArgs, ImportArgs, PhysicsArgs, PlotArgs, SampleArgs, TrainArgs,
+    Cli, Command, EvaluateArgs, ExportArgs, FitArgs, GlobalArgs, ImportArgs, PhysicsArgs, PlotArgs, ReadArgs,
+    SampleArgs, ScoreArgs, TrainArgs, TransformArgs,
 };
 use crate::error::CliError;
 
 /// What will be done.
 #[derive(Debug)]
 pub enum Plan {
+    /// Fit a density to a table.
+    Fit(Box<FitPlan>),
     /// Train.
     Train(Box<Train>),
     /// Take the figures of a run.
     Evaluate(Box<Evaluate>),
     /// Say what the flow of a lattice model says of that model.
     Physics(Box<Physics>),
+    /// Find something of the rows of a file.
+    Rows(Box<Rows>),
     /// Draw samples from a run.
     Sample(Box<Sample>),
     /// Draw the figures of a run.
@@ -89,11 +97,43 @@ pub struct Sample {
     pub compute: Compute,
 }
 
+/// A fit.
+#[derive(Debug)]
+pub struct FitPlan {
+    /// What, and for how long.
+    pub fit: Fit,
+    /// Where; numbered when left out.
+    pub out: Option<PathBuf>,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
+/// What is found of the rows of a file.
+#[derive(Debug)]
+pub struct Rows {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// The file.
+    pub file: PathBuf,
+    /// How it is read.
+    pub read: ReadOptions,
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// Where to, and as what; csv on standard output when left out.
+    pub out: Option<(PathBuf, Format)>,
+    /// Where the numbers are computed.
+    pub compute: Compute,
+}
+
 /// What samples are written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampleFormat {
     /// NumPy's format, one row per sample.
     Npy,
+    /// A table.
+    Table(Format),
     /// A picture.
     Png,
 }
@@ -130,9 +170,12 @@ pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
     let global = &cli.global;
     match cli.command {
         None => train(TrainArgs::default(), global),
+        Some(Command::Fit(args)) => fit(args, global),
         Some(Command::Train(args)) => train(args, global),
         Some(Command::Evaluate(args)) => evaluate(args, global),
         Some(Command::Physics(args)) => physics(args, global),
+        Some(Command::Score(args)) => score(args, global),
+        Some(Command::Transform(args)) => transform(args, global),
         Some(Command::Sample(args)) => sample(args, global),
         Some(Command::Plot(args)) => plot(args, global),
         Some(Command::Import(args)) => import(args, global),
@@ -140,6 +183,92 @@ pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
         Some(Command::Recipes(args)) => Ok(Plan::Recipes(args.name)),
         Some(Command::Doctor(args)) => Ok(Plan::Doctor(args.json)),
     }
+}
+
+fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    if !(args.minutes > 0.0 && args.minutes < 1e5) {
+        return Err(CliError::Usage(format!("--minutes {} must be a positive number below 100000", args.minutes)));
+    }
+    if global.precision == Some(Arithmetic::Tf32) {
+        return Err(CliError::Usage("--precision tf32 is for recipes; leave it out, or give f64".to_owned()));
+    }
+    let transforms = args.transforms.iter().map(|text| {
+        let (column, transform) = text.split_once('=').ok_or_else(|| {
+            CliError::Usage(format!("--transform {text} must be COLUMN=TRANSFORMATION, as --transform age=log"))
+        })?;
+        let transform = transform.parse().map_err(|error| CliError::Usage(format!("--transform {text}: {error}")))?;
+        Ok((column.to_owned(), transform))
+    });
+    let fit = Fit {
+        transforms: transforms.collect::<Result<_, CliError>>()?,
+        file: args.file,
+        validation: args.validation,
+        test: args.test,
+        read: ReadOptions { columns: args.columns, ..read_options(args.read) },
+        minutes: args.minutes,
+        precision: global.precision.unwrap_or_default(),
+        seed: global.seed.unwrap_or(0),
+    };
+    if let Some(out) = &args.out {
+        require_parent(out)?;
+    }
+    let backend = global.backend.unwrap_or(Backend::Ndarray);
+    let compute = Compute { backend, threads: global.threads.unwrap_or(Compute::default().threads) };
+    backend::require(backend)?;
+    Ok(Plan::Fit(Box::new(FitPlan { fit, out: args.out, compute })))
+}
+
+/// How a file of a table is read.
+fn read_options(args: ReadArgs) -> ReadOptions {
+    let ReadArgs { drop_missing, delimiter, decimal, header, array } = args;
+    ReadOptions { drop_missing, delimiter, decimal, header, array, ..ReadOptions::default() }
+}
+
+/// What a table is written as, by the ending of its file.
+fn table_format(out: &Path, or: &str) -> Result<Format, CliError> {
+    let ending = out.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    match Format::of_name(out) {
+        Some(format @ (Format::Csv | Format::Tsv | Format::Npy | Format::Npz | Format::Safetensors))
+            if ending.as_deref() != Some("gz") =>
+        {
+            Ok(format)
+        }
+        _ => Err(CliError::Usage(format!(
+            "--out {} must end in .csv, .tsv, .npy, .npz or .safetensors (numbers){or}",
+            out.display()
+        ))),
+    }
+}
+
+fn score(args: ScoreArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    let ScoreArgs { run, file, out, read } = args;
+    rows(run, file, out, read, Wanted::LogProb, global)
+}
+
+fn transform(args: TransformArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    let wanted = if args.inverse { Wanted::FromBase } else { Wanted::Base };
+    rows(args.run, args.file, Some(args.out), args.read, wanted, global)
+}
+
+fn rows(
+    run: PathBuf,
+    file: PathBuf,
+    out: Option<PathBuf>,
+    read: ReadArgs,
+    wanted: Wanted,
+    global: &GlobalArgs,
+) -> Result<Plan, CliError> {
+    let recipe = run_recipe(&run, &[], global)?;
+    let out = match out {
+        None => None,
+        Some(out) => {
+            require_parent(&out)?;
+            let format = table_format(&out, "")?;
+            Some((out, format))
+        }
+    };
+    let compute = compute(global, &recipe)?;
+    Ok(Plan::Rows(Box::new(Rows { run, recipe, file, read: read_options(read), wanted, out, compute })))
 }
 
 fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -264,12 +393,7 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let format = match extension.as_deref() {
         Some("npy") => SampleFormat::Npy,
         Some("png") => SampleFormat::Png,
-        _ => {
-            return Err(CliError::Usage(format!(
-                "--out {} must end in .npy (numbers) or .png (a picture)",
-                args.out.display()
-            )));
-        }
+        _ => SampleFormat::Table(table_format(&args.out, ", or .png (a picture)")?),
     };
     if args.count.get() > MOST_SAMPLES {
         return Err(CliError::Usage(format!(

@@ -32,7 +32,7 @@ fn remedy(report: &Report) -> String {
         (true, _) => String::new(),
         (false, true) => "  of the draws at every stage: --set potential.symmetry.draw=per-solve is exact".to_owned(),
         (false, false) if report.standard_error.is_nan() => {
-            "  one picture has no standard error to compare it with: give more test pictures".to_owned()
+            "  one row has no standard error to compare it with: give more test rows".to_owned()
         }
         (false, false) => {
             format!("  not below a tenth of the standard error: {}", finer(report.steps.is_none()))
@@ -44,10 +44,25 @@ fn figure_rows(report: &Report) -> Vec<(&'static str, String)> {
     let nats_error = report.sites as f64 * report.standard_error;
     let mut rows = Vec::new();
     match &report.figures {
-        Figures::Nll { nll_nats, bits_per_dim, bits_per_dim_error, entropy_nats, kl_nats } => {
+        Figures::Nll {
+            nll_nats,
+            bits_per_dim,
+            bits_per_dim_error,
+            gaussian_nll_nats,
+            independent_nll_nats,
+            entropy_nats,
+            kl_nats,
+        } => {
             rows.push(("negative log-likelihood", format!("{} nats", with_error(*nll_nats, report.standard_error))));
             if let (Some(bits), Some(error)) = (bits_per_dim, bits_per_dim_error) {
                 rows.push(("bits per pixel", with_error(*bits, *error)));
+            }
+            let yardsticks =
+                [("the same of a Gaussian", gaussian_nll_nats), ("of independent columns", independent_nll_nats)];
+            for (name, nll) in yardsticks {
+                if let Some(nll) = nll {
+                    rows.push((name, format!("{} nats", like_error(*nll, report.standard_error))));
+                }
             }
             if let Some(entropy) = entropy_nats {
                 rows.push(("entropy of the data", format!("{} nats", like_error(*entropy, report.standard_error))));
@@ -168,6 +183,6 @@ mod tests {
         let told = text(&Report { converged: false, steps: None, ..report() });
         assert!(told.contains("lower evaluate.rtol and evaluate.atol") && !told.contains("--steps"), "{told}");
         let told = text(&Report { converged: false, standard_error: f64::NAN, ..report() });
-        assert!(told.contains("more test pictures") && !told.contains("NaN"), "{told}");
+        assert!(told.contains("more test rows") && !told.contains("NaN"), "{told}");
     }
 }

@@ -48,11 +48,39 @@ pub enum StandardisationError {
 /// # Ok::<(), datasets::StandardisationError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Parts", into = "Parts"))]
 pub struct Standardisation {
     mean: Vec<f64>,
     /// Square roots of the eigenvalues of S².
     deviations: Vec<f64>,
     full: Option<Full>,
+}
+
+/// A [`Standardisation`] as files have it.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Parts {
+    mean: Vec<f64>,
+    deviations: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    directions: Option<Vec<f64>>,
+}
+
+#[cfg(feature = "serde")]
+impl From<Standardisation> for Parts {
+    fn from(map: Standardisation) -> Self {
+        let directions = map.directions().map(<[f64]>::to_vec);
+        Self { mean: map.mean, deviations: map.deviations, directions }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Parts> for Standardisation {
+    type Error = StandardisationError;
+
+    fn try_from(Parts { mean, deviations, directions }: Parts) -> Result<Self, Self::Error> {
+        Self::from_parts(mean, deviations, directions.as_deref())
+    }
 }
 
 /// What S needs when it is not diagonal.

@@ -123,6 +123,12 @@ pub enum Error {
         /// The term's place in the sum.
         term: usize,
     },
+    /// A table that cannot be read or written.
+    #[error(transparent)]
+    Table(#[from] datasets::table::TableError),
+    /// Columns that no density can be fitted to.
+    #[error(transparent)]
+    Columns(#[from] datasets::columns::ColumnError),
     /// A lattice or its sampler.
     #[error(transparent)]
     Lattice(LatticeError),

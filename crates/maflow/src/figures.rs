@@ -7,7 +7,7 @@ use crate::integration::{self, Choice};
 use crate::monitor::{Monitor, Task};
 use crate::recipe::Recipe;
 use crate::report::{Figures, Report};
-use crate::target::{FigureRows, Known, Target};
+use crate::target::{FigureRows, Known, Split, Target};
 use crate::trained::Trained;
 
 /// Takes the figures; with the losses that they are made of.
@@ -83,10 +83,16 @@ fn report<S: Space>(
 fn likelihood(found: &Converged, target: &dyn Target, rows: &FigureRows<'_>) -> Result<Figures, Error> {
     let bits = bits_per_dim(&found.losses, rows, target)?;
     let entropy = target.known().map(Known::value);
+    let [gaussian, independent] = match target.table() {
+        Some(table) => table.yardsticks(Split::Test, rows.rows())?,
+        None => [None; 2],
+    };
     Ok(Figures::Nll {
         nll_nats: found.mean.mean,
         bits_per_dim: bits.map(|bits| bits.mean),
         bits_per_dim_error: bits.map(|bits| bits.standard_error),
+        gaussian_nll_nats: gaussian,
+        independent_nll_nats: independent,
         entropy_nats: entropy,
         kl_nats: entropy.map(|entropy| found.mean.mean - entropy),
     })

@@ -52,6 +52,12 @@ pub enum Figures {
         /// Their standard error.
         #[serde(skip_serializing_if = "Option::is_none")]
         bits_per_dim_error: Option<f64>,
+        /// The same of a Gaussian of full covariance fitted to the training rows, for a table.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gaussian_nll_nats: Option<f64>,
+        /// The same of independent columns fitted to the training rows, for a table.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        independent_nll_nats: Option<f64>,
         /// Entropy of the data's density in nats, where it is known.
         #[serde(skip)]
         entropy_nats: Option<f64>,
@@ -147,6 +153,8 @@ mod tests {
             nll_nats: 1255.5,
             bits_per_dim: Some(1.66),
             bits_per_dim_error: Some(0.0021),
+            gaussian_nll_nats: None,
+            independent_nll_nats: None,
             entropy_nats: None,
             kl_nats: None,
         };

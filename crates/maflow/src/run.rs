@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datasets::{Bijection, Standardisation};
 use flow_core::{Estimate, Finish, FlowModel, Model, Purpose, RngKey, Space};
 
 use crate::backend::{self, Compute, Engine, Work};
 use crate::error::Error;
 use crate::integration::Choice;
+use crate::kept::{Kept, Units};
 use crate::monitor::Monitor;
 use crate::physics::Amounts;
 use crate::physics::report::PhysicsReport;
@@ -117,8 +117,48 @@ impl Run {
     ///
     /// # Errors
     /// A run without a checkpoint, numbers that are no whole rows, or an integration that fails.
-    pub fn log_prob(&self, rows: &[f64]) -> Result<Estimate, Error> {
-        self.run(LogProb { run: self, rows })
+    pub fn log_prob(&self, rows: &[f64]) -> Result<Found, Error> {
+        self.of_rows(Wanted::LogProb, rows)
+    }
+
+    /// The base coordinates of rows of N numbers in the user's units, which are standard normal as far as the flow has
+    /// learned them.
+    ///
+    /// # Errors
+    /// As [`Run::log_prob`].
+    pub fn to_base(&self, rows: &[f64]) -> Result<Found, Error> {
+        self.of_rows(Wanted::Base, rows)
+    }
+
+    /// Rows in the user's units from base coordinates: the inverse of [`Run::to_base`].
+    ///
+    /// # Errors
+    /// As [`Run::log_prob`].
+    pub fn from_base(&self, base: &[f64]) -> Result<Found, Error> {
+        self.of_rows(Wanted::FromBase, base)
+    }
+
+    fn of_rows(&self, wanted: Wanted, rows: &[f64]) -> Result<Found, Error> {
+        let (mut given, mut all) = (Some(rows.to_vec()), None);
+        self.stream(wanted, &mut || Ok(given.take()), &mut |found| {
+            all = Some(found);
+            Ok(())
+        })?;
+        Ok(all.expect("all rows are one block"))
+    }
+
+    /// What is wanted of rows that come in blocks, so that there may be more of them than memory holds: `next` gives
+    /// blocks of whole rows until there are no more, `out` takes what was found of each.
+    ///
+    /// # Errors
+    /// As [`Run::log_prob`]; those of `next` and `out`.
+    pub fn stream(
+        &self,
+        wanted: Wanted,
+        next: &mut dyn FnMut() -> Result<Option<Vec<f64>>, Error>,
+        out: &mut dyn FnMut(Found) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.run(Stream { run: self, wanted, next, out })
     }
 
     /// The first `count` samples of the run in the user's coordinates, `count × N` row by row.
@@ -150,7 +190,7 @@ impl Run {
     }
 
     /// The target, whose data are standardised as the run has kept it.
-    fn open_target(&self, kept: &Standardisation, monitor: &dyn Monitor) -> Result<Arc<dyn Target>, Error> {
+    fn open_target(&self, kept: &Kept, monitor: &dyn Monitor) -> Result<Arc<dyn Target>, Error> {
         match &self.target {
             Some(own) => Ok(Arc::clone(own)),
             None => Ok(target::open(&self.recipe, self.data.as_deref(), Some(kept.clone()), monitor)?.into()),
@@ -166,12 +206,12 @@ impl Run {
             let level = Choice::by_samples(&flow, &self.recipe, &trained)?.level;
             integrator = integrator.at_level(level);
         }
-        let Trained { potential, standardisation, .. } = trained;
-        let map = match &self.target {
-            Some(own) => own.bijection(),
-            None => Some(target::bijection(&self.recipe, standardisation)?),
+        let Trained { potential, kept, .. } = trained;
+        let units = match &self.target {
+            Some(own) => Units::of(&**own),
+            None => target::units(&self.recipe, kept)?,
         };
-        Ok(ReadyFlow { model: trained::flow_model(engine.space(), &self.recipe, potential, integrator), map })
+        Ok(ReadyFlow { model: trained::flow_model(engine.space(), &self.recipe, potential, integrator), units })
     }
 }
 
@@ -183,35 +223,71 @@ enum At {
     Figures,
 }
 
-/// A flow, and the map from the user's coordinates to its own where they are others.
+/// A flow, and how a user's numbers become its own.
 struct ReadyFlow<S: Space> {
     model: FlowModel<S>,
-    map: Option<Arc<dyn Bijection>>,
+    units: Units,
 }
 
-struct LogProb<'a> {
+/// What is to be found of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// ln p in the user's units, one number each.
+    LogProb,
+    /// The base coordinates of rows in the user's units, N numbers each.
+    Base,
+    /// Rows in the user's units from base coordinates, N numbers each.
+    FromBase,
+}
+
+/// Some rows, and what was found of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// One number for each row, or N.
+    pub values: Vec<f64>,
+    /// By how much at most they would change at another integration step, for each row.
+    pub integration_errors: Vec<f64>,
+}
+
+struct Stream<'a, 'b> {
     run: &'a Run,
-    rows: &'a [f64],
+    wanted: Wanted,
+    next: &'b mut dyn FnMut() -> Result<Option<Vec<f64>>, Error>,
+    out: &'b mut dyn FnMut(Found) -> Result<(), Error>,
 }
 
-impl Work for LogProb<'_> {
-    type Output = Estimate;
+impl Work for Stream<'_, '_> {
+    type Output = ();
 
-    fn run<E: Engine>(self, engine: &E) -> Result<Estimate, Error> {
-        let ReadyFlow { model, map } = self.run.flow(engine, At::Figures)?;
+    fn run<E: Engine>(self, engine: &E) -> Result<(), Error> {
+        let ReadyFlow { model, units } = self.run.flow(engine, At::Figures)?;
         let n = model.dim();
-        if !self.rows.len().is_multiple_of(n) {
-            return Err(Error::Argument(format!("{} numbers are no whole rows of {n}", self.rows.len())));
-        }
-        let mut rows = self.rows.to_vec();
-        let mut log_jacobians = vec![0.0; rows.len() / n];
-        if let Some(map) = map {
-            map.forward(&mut rows, &mut log_jacobians);
-        }
         let key = RngKey::new(self.run.recipe.train.seed, Purpose::Evaluate, 0);
-        let mut found = model.log_prob(&rows, &[], key)?;
-        found.values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
-        Ok(found)
+        while let Some(mut rows) = (self.next)()? {
+            if !rows.len().is_multiple_of(n) {
+                return Err(Error::Argument(format!("{} numbers are no whole rows of {n}", rows.len())));
+            }
+            let found = match self.wanted {
+                Wanted::LogProb => {
+                    let log_jacobians = units.to_flow(&mut rows, n);
+                    let Estimate { mut values, integration_errors } = model.log_prob(&rows, &[], key)?;
+                    values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
+                    Found { values, integration_errors }
+                }
+                Wanted::Base => {
+                    units.to_flow(&mut rows, n);
+                    let base = model.to_base(&rows, &[], key)?;
+                    Found { values: base.x, integration_errors: base.integration_errors }
+                }
+                Wanted::FromBase => {
+                    let mut x = model.from_base(&rows, &[], key)?;
+                    units.to_user(&mut x.x, n);
+                    Found { values: x.x, integration_errors: x.integration_errors }
+                }
+            };
+            (self.out)(found)?;
+        }
+        Ok(())
     }
 }
 
@@ -224,9 +300,9 @@ impl Work for Draw<'_> {
     type Output = Vec<f64>;
 
     fn run<E: Engine>(self, engine: &E) -> Result<Vec<f64>, Error> {
-        let ReadyFlow { model, map } = self.run.flow(engine, At::Training)?;
+        let ReadyFlow { model, units } = self.run.flow(engine, At::Training)?;
         let mut samples = sampling::all(&model.flow(), self.run.recipe.train.seed, self.count)?;
-        sampling::to_physical(map.as_deref(), &mut samples);
+        units.to_user(&mut samples, model.dim());
         Ok(samples)
     }
 }
@@ -242,7 +318,7 @@ impl Work for Figures<'_> {
     fn run<E: Engine>(self, engine: &E) -> Result<Report, Error> {
         let Run { recipe, path, .. } = self.run;
         let trained = trained::load(engine, recipe, path, self.monitor)?;
-        let target = self.run.open_target(&trained.standardisation, self.monitor)?;
+        let target = self.run.open_target(&trained.kept, self.monitor)?;
         Ok(figures::take(engine.space(), recipe, &*target, &trained, self.monitor)?.0)
     }
 }
@@ -263,7 +339,7 @@ impl Work for Study<'_> {
             return Err(Error::NoLatticeModel(recipe.target.words()));
         }
         let trained = trained::load(engine, recipe, path, self.monitor)?;
-        let target = self.run.open_target(&trained.standardisation, self.monitor)?;
+        let target = self.run.open_target(&trained.kept, self.monitor)?;
         physics::study(engine.space(), recipe, &*target, &trained, self.amounts, self.monitor)
     }
 }

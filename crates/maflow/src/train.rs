@@ -8,13 +8,14 @@ use flow_core::{Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Pote
 use crate::backend::{self, Compute, Engine, Work};
 use crate::checkpoint::CheckpointFolder;
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::listener::Listener;
 use crate::monitor::Monitor;
 use crate::phases::{self, Phase};
 use crate::recipe::{Recipe, RunInfo};
 use crate::run_dir::RunDir;
 use crate::target::{self, FigureRows, Target, TrainingRows};
-use crate::{recipes, run_dir, standard, trained};
+use crate::{recipes, run_dir, trained};
 
 /// A training: what of, where, and from what.
 #[derive(Debug, Clone)]
@@ -88,7 +89,7 @@ impl Work for Monitored<'_> {
     fn run<E: Engine>(self, engine: &E) -> Result<Done, Error> {
         let Self { train: mut plan, monitor } = self;
         let before = match (&plan.start, &plan.from) {
-            (Start::Resume(run), _) | (_, Some(run)) => Some(standard::read(run, &plan.recipe)?),
+            (Start::Resume(run), _) | (_, Some(run)) => Some(Kept::read(run, &plan.recipe)?),
             _ => None,
         };
         let target: Arc<dyn Target> = match &plan.target {
@@ -110,7 +111,7 @@ impl Work for Monitored<'_> {
             Start::Resume(path) => RunDir::resume(path)?,
         };
         if let Start::New(_) | Start::NewNumbered(_) = &plan.start {
-            standard::write(run.path(), &plan.recipe, &*target)?;
+            Kept::write(run.path(), &plan.recipe, &*target)?;
         }
         let finish = train(engine, &plan, potential, &*target, phases, &run, monitor)?;
         Ok(Done { run, finish, target, recipe: plan.recipe })

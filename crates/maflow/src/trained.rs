@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use datasets::Standardisation;
 use datasets::lattice::{Lattice, LatticeSymmetry};
 use flow_core::{
     Adaptive, Checkpoint, FixedStep, Flow, FlowModel, Group, Integrator, NegativeLogLikelihood, Potential, Space, Sum,
@@ -12,9 +11,10 @@ use flow_core::{
 use crate::backend::{Engine, sharpened};
 use crate::checkpoint::{self, CheckpointFolder};
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::monitor::Monitor;
 use crate::recipe::{self, Generator, Recipe, Symmetry, TargetKind};
-use crate::{run_dir, standard};
+use crate::run_dir;
 
 /// Tried steps after which an adaptive integrator gives up.
 const ADAPTIVE_STEPS: usize = 100_000;
@@ -106,8 +106,8 @@ pub struct Trained<S: Space> {
     pub potential: Box<dyn Potential<S>>,
     /// Integration steps when training ended.
     pub flow_steps: usize,
-    /// The map of the data into the flow's coordinates.
-    pub standardisation: Standardisation,
+    /// The maps of the data into the flow's coordinates.
+    pub kept: Kept,
     /// The run directory.
     pub run: PathBuf,
     /// The file that the parameters come from.
@@ -157,8 +157,8 @@ pub fn load<E: Engine>(
     let mut potential = potential(engine, recipe)?;
     checkpoint.load_trained(engine.space(), potential.parameters_mut())?;
     let flow_steps = checkpoint.state.map_or(recipe.flow.steps, |state| state.level as usize);
-    let standardisation = standard::read(path, recipe)?;
-    Ok(Trained { potential, flow_steps, standardisation, run: path.to_owned(), file })
+    let kept = Kept::read(path, recipe)?;
+    Ok(Trained { potential, flow_steps, kept, run: path.to_owned(), file })
 }
 
 /// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are

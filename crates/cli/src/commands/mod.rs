@@ -3,10 +3,12 @@
 mod doctor;
 mod evaluate;
 mod export;
+mod fit;
 mod import;
 mod physics;
 mod plot;
 mod recipes;
+mod rows;
 mod sample;
 mod train;
 
@@ -19,9 +21,11 @@ use crate::plan::Plan;
 /// Whatever ends the command before its work is done.
 pub fn execute(plan: Plan) -> Result<(), CliError> {
     match plan {
+        Plan::Fit(plan) => fit::run(*plan),
         Plan::Train(plan) => train::run(*plan),
         Plan::Evaluate(plan) => evaluate::run(*plan),
         Plan::Physics(plan) => physics::run(*plan),
+        Plan::Rows(plan) => rows::run(*plan),
         Plan::Sample(plan) => sample::run(*plan),
         Plan::Plot(plan) => plot::run(*plan),
         Plan::Import(plan) => import::run(*plan),

@@ -23,7 +23,7 @@ impl Work for Plot {
     fn run<E: Engine>(self, engine: &E) -> Result<Vec<String>, maflow::Error> {
         let terminal = Terminal::default();
         let trained = trained::load(engine, &self.recipe, &self.run, &terminal)?;
-        let kept = Some(trained.standardisation.clone());
+        let kept = Some(trained.kept.clone());
         let target = target::open(&self.recipe, self.data.as_deref(), kept, &terminal)?;
         pictures::draw(engine.space(), &self.recipe, &*target, &trained, None, &self.run, &terminal)
     }

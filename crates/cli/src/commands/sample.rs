@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 
-use datasets::Bijection;
+use datasets::table::{Format, Table};
 use flow_core::{Flow, Precision, Space};
 use maflow::backend::{self, Engine, Work};
 use maflow::files::{write_whole, write_whole_with};
+use maflow::kept::Units;
 use maflow::monitor::Monitor;
 use maflow::recipe::TargetKind;
+use maflow::target::TableMap;
 use maflow::{sampling, target, trained};
 use ndarray::IxDyn;
 use ndarray_npy::write_zeroed_npy;
@@ -44,10 +46,11 @@ impl Work for Sample {
         let trained = trained::load(engine, &self.recipe, &self.run, &terminal)?;
         let integrator = trained.integrator(&self.recipe)?;
         let flow = trained.flow(engine.space(), &self.recipe, &*integrator);
-        let bijection = target::bijection(&self.recipe, trained.standardisation.clone())?;
+        let units = target::units(&self.recipe, trained.kept.clone())?;
         match self.format {
-            SampleFormat::Npy => self.numbers(&flow, &*bijection, &terminal),
-            SampleFormat::Png => self.picture(&flow, &*bijection),
+            SampleFormat::Npy => self.numbers(&flow, &units, &terminal),
+            SampleFormat::Table(format) => self.table(&flow, &units, trained.kept.table.as_ref(), format),
+            SampleFormat::Png => self.picture(&flow, &units),
         }
     }
 }
@@ -78,7 +81,7 @@ impl Sample {
     fn numbers<S: Space>(
         &self,
         flow: &Flow<'_, S>,
-        map: &dyn Bijection,
+        units: &Units,
         monitor: &dyn Monitor,
     ) -> Result<String, maflow::Error> {
         let precision = flow.space.precision();
@@ -98,7 +101,7 @@ impl Sample {
                     failed = Some(error);
                     std::io::Error::other("no more samples")
                 })?;
-                sampling::to_physical(Some(map), &mut samples);
+                units.to_user(&mut samples, flow.potential.dim());
                 for value in samples {
                     match precision {
                         Precision::F32 => file.write_all(&(value as f32).to_le_bytes())?,
@@ -124,13 +127,37 @@ impl Sample {
             TargetKind::Ising(_) => "continuous variables (spins by p(s = 1 | x) = 1/(1 + exp(-2x)))",
             TargetKind::Phi4(_) => "lattice fields",
             TargetKind::Toy(_) => "the plane",
+            TargetKind::Table(_) => "the units of the data",
             TargetKind::Own(_) => "the target's own coordinates",
         }
     }
 
-    fn picture<S: Space>(&self, flow: &Flow<'_, S>, map: &dyn Bijection) -> Result<String, maflow::Error> {
+    /// Writes a table with the names of the data.
+    fn table<S: Space>(
+        &self,
+        flow: &Flow<'_, S>,
+        units: &Units,
+        map: Option<&TableMap>,
+        format: Format,
+    ) -> Result<String, maflow::Error> {
         let mut samples = sampling::all(flow, self.recipe.train.seed, self.count)?;
-        sampling::to_physical(Some(map), &mut samples);
+        let n = flow.potential.dim();
+        units.to_user(&mut samples, n);
+        let table = match map {
+            Some(map) => map.table(samples)?,
+            None => Table::new(&(0..n).map(|i| format!("x{i}")).collect::<Vec<_>>(), samples)?,
+        };
+        write_whole_with(&self.out, |file| {
+            let mut out = BufWriter::new(file);
+            table.write(format, &mut out).map_err(std::io::Error::other)?;
+            out.flush()
+        })?;
+        Ok(format!("{} samples of {} in {}", self.count, table.names().join(", "), self.meaning()))
+    }
+
+    fn picture<S: Space>(&self, flow: &Flow<'_, S>, units: &Units) -> Result<String, maflow::Error> {
+        let mut samples = sampling::all(flow, self.recipe.train.seed, self.count)?;
+        units.to_user(&mut samples, flow.potential.dim());
         let columns = (self.count as f64).sqrt().ceil() as usize;
         let png = match pictures::tiles(&self.recipe, &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,

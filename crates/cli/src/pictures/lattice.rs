@@ -82,7 +82,7 @@ pub fn beside_clusters<S: Space>(
             let note = format!("{height}×{width} φ⁴ theory, κ = {kappa:?}, λ = {lambda:?}; {colours}");
             (note, Palette::Viridis, fields(&samples), fields(&clusters))
         }
-        TargetKind::Mnist(_) | TargetKind::Toy(_) | TargetKind::Own(_) => {
+        TargetKind::Mnist(_) | TargetKind::Toy(_) | TargetKind::Table(_) | TargetKind::Own(_) => {
             let note = format!("{height}×{width}; colours from {:.2} to {reach:.2}", -reach);
             (note, Palette::Viridis, fields(&samples), fields(&clusters))
         }

@@ -7,3 +7,4 @@ mod phases;
 mod physics;
 mod runs;
 mod standardised;
+mod tables;

@@ -317,7 +317,7 @@ fn pictures_are_trained_on_by_epochs() {
         lab.does(&["sample", "run", "--count", "2", "--out", "digits.npy"]);
         let digits: ndarray::Array3<f32> = ndarray_npy::read_npy(lab.path("digits.npy")).unwrap();
         assert_eq!(digits.shape(), [2, 28, 28]);
-        lab.refuses(&["evaluate", "run", "--data", "digits", "--samples", "8"], 2, &["7 pictures", "--samples"]);
+        lab.refuses(&["evaluate", "run", "--data", "digits", "--samples", "8"], 2, &["7 rows", "--samples"]);
     });
 }
 

@@ -102,10 +102,9 @@ pub(super) fn repetition(table: &Table, column: usize) -> Result<Repetition, Col
     let refused = |place: usize, step: Option<f64>| {
         let remedy = match step {
             Some(step) => format!(
-                "spread the values by the transformation dequantise({step}), give the column as context with \
-                    `given`, or leave it out with `columns`"
+                "spread the values by the transformation dequantise({step}), or leave the column out with `columns`"
             ),
-            None => "give the column as context with `given`, or leave it out with `columns`".to_owned(),
+            None => "leave the column out with `columns`".to_owned(),
         };
         let (value, count) = counts[place];
         let (file, column) = (table.file().to_owned(), table.names()[column].to_owned());

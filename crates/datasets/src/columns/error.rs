@@ -74,10 +74,7 @@ pub enum ColumnError {
         rows: usize,
     },
     /// The same few rows again and again.
-    #[error(
-        "{file}: only {distinct} of {rows} rows are distinct, too few for a density; give each row once, and its \
-            count as `weights`"
-    )]
+    #[error("{file}: only {distinct} of {rows} rows are distinct, too few for a density; give each row once")]
     Duplicates {
         /// The file.
         file: String,

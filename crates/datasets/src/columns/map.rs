@@ -5,6 +5,11 @@ use crate::Bijection;
 
 /// A fitted map of one column: strictly increasing, with its exact derivative.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(tag = "kind", rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum ColumnMap {
     /// `y = x`.

@@ -231,7 +231,8 @@ fn hint(table: &Table, column: usize) -> Option<String> {
     let weight = ["w", "wt", "weight", "weights", "sample_weight", "sample_weights"].contains(&lower.as_str());
     if weight && values().all(|x| x >= 0.0) {
         return Some(format!(
-            "{file}: {name:?} is modelled as a column like any other; if it weighs the rows, name it as `weights`"
+            "{file}: {name:?} is modelled as a column like any other; if it weighs the rows, leave it out with `columns`, for \
+             rows cannot be weighed yet"
         ));
     }
     let first = table.values()[column];

@@ -11,6 +11,7 @@
 /// far
 /// out widen the tails.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Knots", into = "Knots"))]
 pub struct Quantile {
     x: Vec<f64>,
     y: Vec<f64>,
@@ -206,4 +207,29 @@ fn normal_quantile(share: f64) -> f64 {
         if normal_cdf(middle) < share { low = middle } else { high = middle }
     }
     0.5 * (low + high)
+}
+
+/// A [`Quantile`] as files have it.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Knots {
+    x: Vec<f64>,
+    y: Vec<f64>,
+}
+
+#[cfg(feature = "serde")]
+impl From<Quantile> for Knots {
+    fn from(quantile: Quantile) -> Self {
+        let (x, y) = quantile.knots();
+        Self { x: x.to_vec(), y: y.to_vec() }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Knots> for Quantile {
+    type Error = &'static str;
+
+    fn try_from(Knots { x, y }: Knots) -> Result<Self, Self::Error> {
+        Self::from_knots(x, y).ok_or("knots of a quantile map must rise")
+    }
 }

@@ -36,7 +36,7 @@ const KEY: [u8; 8] = *b"wolff   ";
 /// chain.thermalise();
 /// let size = chain.update();
 /// assert!((1..=64).contains(&size));
-/// assert_eq!(chain.magnetisation(), chain.spins().iter().map(|&s| i64::from(s)).sum());
+/// assert_eq!(chain.magnetisation(), chain.spins().iter().map(|&s| i64::from(s)).sum::<i64>());
 /// # Ok::<(), datasets::lattice::LatticeError>(())
 /// ```
 #[derive(Debug, Clone)]

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 
-use super::array::Storage;
 use super::dialect::{self, Dialect, Stated};
 use super::format::{Input, cannot_read};
-use super::reader::{Opened, Source};
+use super::source::{Opened, Source};
+use super::storage::Storage;
 use super::{Format, Place, ReadOptions, TableError};
 
 /// The categories of a column, in order of appearance.

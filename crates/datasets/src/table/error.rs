@@ -181,10 +181,7 @@ pub enum TableError {
         known: String,
     },
     /// A column that has text where numbers are needed.
-    #[error(
-        "{file}: the column {name:?} holds text ({examples}), not numbers; give it as context with `given`, or leave \
-            it out with `columns`"
-    )]
+    #[error("{file}: the column {name:?} holds text ({examples}), not numbers; leave it out with `columns`")]
     TextColumn {
         /// The file.
         file: String,

@@ -33,6 +33,8 @@ mod npy;
 mod parquet;
 mod reader;
 mod safetensors;
+mod source;
+mod storage;
 mod write;
 
 #[cfg(test)]
@@ -40,11 +42,11 @@ mod tests;
 
 use std::path::Path;
 
-pub use array::{PictureShape, Storage};
 pub use categories::{Categories, Context, ContextError, UnknownCategory};
 pub use error::{Place, TableError};
 pub use format::Format;
 pub use reader::{Block, Reader};
+pub use storage::{PictureShape, Storage};
 
 /// How to read a file, where the caller knows better than its content says.
 ///

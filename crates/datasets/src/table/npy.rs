@@ -5,9 +5,10 @@ use std::io::{Cursor, Read};
 use npyz::{Endianness, TypeChar, TypeStr};
 use py_literal::Value;
 
-use super::array::{ArrayHeader, Storage, shape_in_words};
+use super::array::{ArrayHeader, shape_in_words};
 use super::format::cannot_read;
-use super::reader::{Opened, Whole};
+use super::source::{Opened, Whole};
+use super::storage::Storage;
 use super::{ReadOptions, TableError};
 
 /// The longest header that is believed; those of NumPy are of a few hundred bytes.

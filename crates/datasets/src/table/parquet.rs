@@ -8,8 +8,8 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
-use super::array::Storage;
-use super::reader::{Opened, Whole};
+use super::source::{Opened, Whole};
+use super::storage::Storage;
 use super::{ReadOptions, TableError};
 
 /// A column while it is read.

@@ -4,8 +4,9 @@ use std::io::Cursor;
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::array::{ArrayHeader, Storage, shape_in_words};
-use super::reader::Opened;
+use super::array::{ArrayHeader, shape_in_words};
+use super::source::Opened;
+use super::storage::Storage;
 use super::{ReadOptions, TableError};
 
 /// Under this key and a number the metadata may hold the name of a column.

@@ -58,13 +58,14 @@ pub fn from_table(mut table: Table, name: &str) -> Result<Recipe, RecipeError> {
 }
 
 fn target(table: Table) -> Result<TargetKind, RecipeError> {
-    const KINDS: [&str; 5] = ["mnist", "ising", "toy", "phi4", "own"];
+    const KINDS: [&str; 6] = ["mnist", "ising", "toy", "phi4", "table", "own"];
     let (kind, rest) = kind("target", table, &KINDS)?;
     Ok(match kind {
         "mnist" => TargetKind::Mnist(section("target", rest)?),
         "ising" => TargetKind::Ising(section("target", rest)?),
         "toy" => TargetKind::Toy(section("target", rest)?),
         "phi4" => TargetKind::Phi4(section("target", rest)?),
+        "table" => TargetKind::Table(section("target", rest)?),
         _ => TargetKind::Own(section("target", rest)?),
     })
 }

@@ -141,6 +141,7 @@ impl Recipe {
     fn objective_fits(&self) -> Result<(), RecipeError> {
         let (what, fits) = match &self.target {
             TargetKind::Mnist(_) => ("mnist is given by data", Objective::Nll),
+            TargetKind::Table(_) => ("a table is given by its rows", Objective::Nll),
             TargetKind::Ising(_) | TargetKind::Phi4(_) => {
                 ("a lattice model is given by its energy", Objective::FreeEnergy)
             }
@@ -157,7 +158,7 @@ impl Recipe {
         };
         if self.train.objective == Objective::FlowMatching {
             let remedy = match &self.target {
-                TargetKind::Mnist(_) => None,
+                TargetKind::Mnist(_) | TargetKind::Table(_) => None,
                 TargetKind::Toy(toy) if !toy.name.is_energy() => None,
                 TargetKind::Ising(_) | TargetKind::Phi4(_) if self.target.whitened() => None,
                 TargetKind::Ising(_) => {
@@ -189,7 +190,9 @@ impl Recipe {
             ));
         }
         self.gradient_fits(fits)?;
-        if self.train.epochs.is_some() && !matches!(self.target, TargetKind::Mnist(_) | TargetKind::Own(_)) {
+        if self.train.epochs.is_some()
+            && !matches!(self.target, TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_))
+        {
             return Err(out_of_range(
                 "train.epochs",
                 self.train.epochs.unwrap_or_default(),
@@ -235,7 +238,7 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => ising.coordinates == TargetCoordinates::Whitened,
             Self::Phi4(phi4) => phi4.coordinates == TargetCoordinates::Whitened,
-            Self::Mnist(_) | Self::Toy(_) | Self::Own(_) => false,
+            Self::Mnist(_) | Self::Toy(_) | Self::Table(_) | Self::Own(_) => false,
         }
     }
 
@@ -244,7 +247,7 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
             Self::Phi4(phi4) => Some((phi4.size, phi4.size, Boundary::Periodic)),
-            Self::Mnist(_) | Self::Toy(_) | Self::Own(_) => None,
+            Self::Mnist(_) | Self::Toy(_) | Self::Table(_) | Self::Own(_) => None,
         }
     }
 
@@ -263,6 +266,18 @@ impl TargetKind {
                 positive("target.temperature", temperature, "or write \"critical\"")
             }
             Self::Toy(_) => Ok(()),
+            Self::Table(table) => {
+                at_least("target.columns", table.columns.len(), 1)?;
+                if table.transforms.len() != table.columns.len() {
+                    return Err(out_of_range(
+                        "target.transforms",
+                        format!("{} transforms", table.transforms.len()),
+                        format!("one for each of the {} columns", table.columns.len()),
+                        "\"standardise\" is usual",
+                    ));
+                }
+                fits_toml("target.split_seed", table.split_seed)
+            }
             Self::Own(own) => {
                 at_least("target.dimension", own.dimension, 1)?;
                 at_most("target.dimension", own.dimension, MOST_NUMBERS)

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use datasets::mnist::{Content, Download, LogitTransform, Mnist, Pictures};
 use datasets::{Bijection, Standardisation};
 use flow_core::{Purpose, RngKey};
 use rand::SeedableRng;
-use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::epochs::{Epochs, shuffled};
 use super::{Layout, Samples, Split, Target};
 use crate::error::Error;
 use crate::monitor::Monitor;
@@ -20,20 +20,15 @@ use crate::recipe::{DataContent, MnistTarget, Standardise};
 /// Rows and columns of a picture.
 pub const SIDE: usize = 28;
 
-/// Number and order of an epoch.
-type Epoch = (u64, Arc<Vec<u32>>);
-
 /// The data set with its maps to logit space and on to the coordinates that the flow works in.
 pub struct Digits {
     mnist: Mnist,
     transform: LogitTransform,
     standardisation: Standardisation,
-    seed: u64,
     /// Order in which the test pictures are used, so that some of them stand for all: the first half of the file is the
     /// easier one.
     test_order: Vec<u32>,
-    /// The latest two epochs asked for: a batch may begin in one and end in the next.
-    epochs: Mutex<Vec<Epoch>>,
+    epochs: Epochs,
 }
 
 impl fmt::Debug for Digits {
@@ -77,32 +72,8 @@ impl Digits {
             None => standardisation(target.standardise, &mnist.train, transform, monitor)?,
         };
         let test_order = shuffled(mnist.test.len(), RngKey::new(seed, Purpose::Evaluate, u64::MAX));
-        Ok(Self { mnist, transform, standardisation, seed, test_order, epochs: Mutex::default() })
-    }
-
-    /// The order of the training pictures in an epoch.
-    fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
-        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, order)) = epochs.iter().find(|(known, _)| *known == epoch) {
-            return Arc::clone(order);
-        }
-        let order = Arc::new(epoch_order(self.mnist.train.len(), self.seed, epoch));
-        epochs.truncate(1);
-        epochs.insert(0, (epoch, Arc::clone(&order)));
-        order
-    }
-
-    /// The pictures at these places of an endless sequence of epochs, each a permutation of its own.
-    fn training_indices(&self, places: Range<u64>) -> Vec<u32> {
-        let count = self.mnist.train.len() as u64;
-        let mut epoch = (places.start / count, self.order(places.start / count));
-        let index = |place: u64| {
-            if epoch.0 != place / count {
-                epoch = (place / count, self.order(place / count));
-            }
-            epoch.1[(place % count) as usize]
-        };
-        places.map(index).collect()
+        let epochs = Epochs::new(mnist.train.len(), seed);
+        Ok(Self { mnist, transform, standardisation, test_order, epochs })
     }
 
     fn set(&self, split: Split) -> &Pictures {
@@ -163,7 +134,7 @@ impl Samples for Digits {
     }
 
     fn training(&self, key: RngKey, seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
-        let indices = self.training_indices(seen + rows.start as u64..seen + rows.end as u64);
+        let indices = self.epochs.rows(seen + rows.start as u64..seen + rows.end as u64);
         self.write(&self.mnist.train, &indices, rows, key, out);
         Ok(())
     }
@@ -223,16 +194,6 @@ fn fetch(monitor: &dyn Monitor) -> Result<PathBuf, Error> {
     Ok(download.folder)
 }
 
-fn epoch_order(count: usize, seed: u64, epoch: u64) -> Vec<u32> {
-    shuffled(count, RngKey::new(seed, Purpose::Shuffle, epoch))
-}
-
-fn shuffled(count: usize, key: RngKey) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..count as u32).collect();
-    order.shuffle(&mut key.row(0));
-    order
-}
-
 #[cfg(test)]
 mod tests {
     use backend_ndarray::Cpu;
@@ -266,7 +227,7 @@ mod tests {
         for step in [0, 1] {
             let found = batch(&digits, 1, (0, 0), step, 18);
             assert_eq!(found, batch(&digits, 3, (0, 0), step, 18));
-            let indices = digits.training_indices(18 * step..18 * (step + 1));
+            let indices = digits.epochs.rows(18 * step..18 * (step + 1));
             let mut whole = vec![0.0; 18 * 784];
             digits.write(&digits.mnist.train, &indices, 0..18, RngKey::new(7, Purpose::Train, step), &mut whole);
             assert_eq!(found, whole);
@@ -307,18 +268,6 @@ mod tests {
             assert!(rows.iter().all(|y| y.abs() < 20.0) && rows != logits);
             digits.bijection().unwrap().inverse(&mut rows, &mut [0.0; 7]);
             assert!(rows.iter().zip(&logits).all(|(back, x)| (back - x).abs() < 1e-12), "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn every_epoch_is_a_permutation_of_its_own() {
-        let orders: Vec<Vec<u32>> = (0..3).map(|epoch| epoch_order(100, 7, epoch)).collect();
-        assert_eq!(orders[1], epoch_order(100, 7, 1));
-        assert_ne!(orders[0], orders[1]);
-        for order in &orders {
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, (0..100).collect::<Vec<u32>>());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Densities to be fitted: the open trait [`Target`], and the targets that recipes name.
 
 mod digits;
+mod epochs;
 mod ising;
 mod lattice_model;
 mod phi4;
@@ -8,6 +9,7 @@ mod plane;
 mod pool;
 mod registry;
 mod rows;
+mod table;
 
 use std::fmt;
 use std::ops::Range;
@@ -21,8 +23,9 @@ pub use ising::Ising;
 pub use lattice_model::{LatticeModel, Measured, Observable};
 pub use phi4::Phi4;
 pub use plane::{DensityInPlane, EnergyInPlane};
-pub use registry::{bijection, open};
+pub use registry::{open, units};
 pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
+pub use table::{Parts, Table, TableMap};
 
 use crate::error::Error;
 pub use crate::layout::Layout;
@@ -104,6 +107,11 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Bits per number of each row, from the rows in the flow's coordinates and their losses in nats; `None` where
     /// bits mean nothing.
     fn bits_per_dim(&self, _rows: &[f64], _losses: &[f64]) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The table that it is, where it is one.
+    fn table(&self) -> Option<&Table> {
         None
     }
 

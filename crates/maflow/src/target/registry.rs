@@ -3,29 +3,32 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use datasets::Bijection;
 use datasets::lattice::{Boundary, IsingTarget, Phi4Target};
 use datasets::plane::PlaneTarget;
-use datasets::{Bijection, Standardisation};
 
-use super::{DensityInPlane, Digits, EnergyInPlane, Ising, Phi4, Target, plane};
+use super::{DensityInPlane, Digits, EnergyInPlane, Ising, Phi4, Table, Target, plane};
 use crate::error::Error;
+use crate::kept::{Kept, Units};
 use crate::monitor::Monitor;
 use crate::recipe::{self, Recipe, TargetCoordinates, TargetKind};
 
-/// Makes ready the target of a recipe. Data come from the folder `data`, or are fetched, and are standardised as a run
-/// has `kept` it or, for a new one, by their own moments.
+/// Makes ready the target of a recipe. Data come from the folder `data`, or are fetched. Maps that are found from
+/// data are those that a run has `kept` or, for a new one, found from the training rows.
 ///
 /// # Errors
 /// Parameters that no target has, or data that cannot be had.
 pub fn open(
     recipe: &Recipe,
     data: Option<&Path>,
-    kept: Option<Standardisation>,
+    kept: Option<Kept>,
     monitor: &dyn Monitor,
 ) -> Result<Box<dyn Target>, Error> {
     let (pool, seed) = (recipe.train.pool, recipe.train.seed);
     Ok(match &recipe.target {
-        TargetKind::Mnist(mnist) => Box::new(Digits::load(mnist, seed, data, kept, monitor)?),
+        TargetKind::Mnist(mnist) => {
+            Box::new(Digits::load(mnist, seed, data, kept.map(|kept| kept.standardisation), monitor)?)
+        }
         TargetKind::Ising(model) => {
             Box::new(Ising::new(ising(model)?, model.coordinates == TargetCoordinates::Whitened, pool, seed))
         }
@@ -36,6 +39,7 @@ pub fn open(
             PlaneTarget::Density(density) => Box::new(DensityInPlane(density)),
             PlaneTarget::Energy(energy) => Box::new(EnergyInPlane(energy)),
         },
+        TargetKind::Table(table) => Box::new(Table::open(table, seed, kept.and_then(|kept| kept.table))?),
         TargetKind::Own(_) => return Err(not_handed_in()),
     })
 }
@@ -48,19 +52,25 @@ fn not_handed_in() -> Error {
     )
 }
 
-/// The map from a user's coordinates to those of the flow of a recipe, without its data: `kept` by a run where it was
-/// found from them.
+/// How a user's numbers become those of the flow of a recipe, without its data: as a run has kept it.
 ///
 /// # Errors
 /// Parameters that no target has.
-pub fn bijection(recipe: &Recipe, kept: Standardisation) -> Result<Arc<dyn Bijection>, Error> {
+pub fn units(recipe: &Recipe, kept: Kept) -> Result<Units, Error> {
     let whitened = |coordinates| coordinates == TargetCoordinates::Whitened;
-    Ok(match &recipe.target {
+    let map: Arc<dyn Bijection> = match &recipe.target {
         TargetKind::Ising(model) if whitened(model.coordinates) => Arc::new(ising(model)?.whitened()),
         TargetKind::Phi4(model) if whitened(model.coordinates) => Arc::new(phi4(model)?.whitened()),
-        TargetKind::Ising(_) | TargetKind::Phi4(_) | TargetKind::Mnist(_) | TargetKind::Toy(_) => Arc::new(kept),
+        TargetKind::Ising(_) | TargetKind::Phi4(_) | TargetKind::Mnist(_) | TargetKind::Toy(_) => {
+            Arc::new(kept.standardisation)
+        }
+        TargetKind::Table(_) => {
+            let table = kept.table.expect("a run of a table has kept its columns");
+            return Ok(Units { noise: Some(table.preparation().dequantisation.clone()), map: Some(table.bijection()) });
+        }
         TargetKind::Own(_) => return Err(not_handed_in()),
-    })
+    };
+    Ok(Units { noise: None, map: Some(map) })
 }
 
 fn ising(model: &recipe::IsingTarget) -> Result<IsingTarget, Error> {

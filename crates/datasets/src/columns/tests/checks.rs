@@ -54,11 +54,14 @@ fn tables_without_a_density_are_refused() {
     refused(&Table::new(&["a", "b", "c"], five).unwrap(), &["only 5 of 300 rows are distinct"]);
     refused(&with(&[], 3, |_, _| vec![]), &["3 rows of 3 columns"]);
     let zeros = with(&["rain"], 300, |i, row| vec![if i % 4 == 0 { 0.0 } else { (row[0] * 100.0).round() / 100.0 }]);
-    refused(&zeros, &["75 of 300 rows have exactly the value 0 in the column \"rain\"", "dequantise(0.01)", "`given`"]);
+    refused(
+        &zeros,
+        &["75 of 300 rows have exactly the value 0 in the column \"rain\"", "dequantise(0.01)", "`columns`"],
+    );
     let text = Table::from_text("t.csv", "x,kind\n1.5,a\n2.5,b\n", &ReadOptions::default()).unwrap();
     assert!(plan(&text, &[]).unwrap_err().to_string().contains("\"kind\" holds text"));
     let irregular = with(&["odd"], 300, |i, _| vec![f64::from(i as u32 % 5).sqrt()]);
-    refused(&irregular, &["in the column \"odd\"", "`given`"]);
+    refused(&irregular, &["in the column \"odd\"", "`columns`"]);
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn columns_that_may_be_something_else_get_a_hint() {
         vec![0.5 + uniform(i), i as f64, std::f64::consts::TAU * uniform(i + 7000)]
     });
     let (_, notes) = chosen(&table);
-    assert!(notes.iter().any(|note| note.contains("\"w\" is modelled as a column") && note.contains("`weights`")));
+    assert!(notes.iter().any(|note| note.contains("\"w\" is modelled as a column") && note.contains("weighed")));
     assert!(notes.iter().any(|note| note.contains("\"index\" counts the rows")));
     assert!(notes.iter().any(|note| note.contains("\"angle\" looks like an angle")), "{notes:?}");
 }

@@ -63,7 +63,7 @@ fn columns_have_kinds() {
     assert_eq!(kinds, [Kind::Integer, Kind::Integer, Kind::Real, Kind::Text(vec!["a".into(), "b".into()])]);
     assert_eq!(table.column(3).collect::<Vec<_>>(), [1.0, 0.0, 1.0]);
     let error = table.require_numbers().unwrap_err().to_string();
-    assert!(error.contains("\"word\" holds text (\"a\", \"b\")") && error.contains("`given`"), "{error}");
+    assert!(error.contains("\"word\" holds text (\"a\", \"b\")") && error.contains("`columns`"), "{error}");
     let chosen = table.select(&["real", "n"]).unwrap();
     assert_eq!((chosen.row(1), chosen.names()), (&[2.0, -3.0][..], vec!["real", "n"]));
     assert_eq!(table.take(&[2, 0]).column(0).collect::<Vec<_>>(), [5.0, 1.0]);

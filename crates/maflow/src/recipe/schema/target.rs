@@ -1,6 +1,7 @@
 //! The keys of `[target]`.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use datasets::lattice::Boundary;
 use serde::de::{self, Deserializer, Visitor};
@@ -20,8 +21,77 @@ pub enum TargetKind {
     Toy(ToyTarget),
     /// The lattice field theory φ⁴ in its (κ, λ) form; dimension `size²`.
     Phi4(Phi4Target),
+    /// A table of rows, from a file.
+    Table(TableTarget),
     /// A target of the caller's own, which the library is handed.
     Own(OwnTarget),
+}
+
+/// A table of rows of numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableTarget {
+    /// File with the rows to train on, or with all rows.
+    pub file: PathBuf,
+    /// File with rows for choices during training; split off `file` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
+    /// File with rows for final figures; split off `file` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
+    /// Names of the columns, in the order of a row's numbers. Columns of a file without names are x0, x1 and so on.
+    pub columns: Vec<String>,
+    /// What happens to each of these columns: `none`, `standardise`, `log`, `logit(low, high)`, `quantile` or `tail`,
+    /// alone or after `dequantise(step)`.
+    pub transforms: Vec<String>,
+    /// What follows.
+    #[serde(default)]
+    pub whitening: Whitening,
+    /// Seed of the split where rows are split off.
+    #[serde(default)]
+    pub split_seed: u64,
+    /// Whether rows with a missing value are left out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drop_missing: bool,
+    /// What separates values in text, where that is not to be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
+    /// The decimal sign in text, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<char>,
+    /// Whether the first line of text has the names, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+    /// The array to read where a file has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// What follows the transforms of the columns of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whitening {
+    /// Nothing.
+    None,
+    /// Zero mean and unit deviation of each column.
+    Columns,
+    /// The full covariance: zero correlation too.
+    #[default]
+    Full,
+}
+
+impl From<Whitening> for datasets::columns::Whitening {
+    fn from(whitening: Whitening) -> Self {
+        match whitening {
+            Whitening::None => Self::None,
+            Whitening::Columns => Self::Columns,
+            Whitening::Full => Self::Full,
+        }
+    }
 }
 
 /// What a recipe has to know of a target of the caller's own.
@@ -44,6 +114,7 @@ impl TargetKind {
             Self::Ising(_) => "an Ising model",
             Self::Toy(_) => "a density in the plane",
             Self::Phi4(_) => "a φ⁴ theory",
+            Self::Table(_) => "a table of rows",
             Self::Own(_) => "one of a program of its own",
         }
     }
@@ -55,6 +126,7 @@ impl TargetKind {
             Self::Ising(ising) => Layout::Lattice(ising.size, ising.size_y.unwrap_or(ising.size)),
             Self::Toy(_) => Layout::Vector(2),
             Self::Phi4(phi4) => Layout::Lattice(phi4.size, phi4.size),
+            Self::Table(table) => Layout::Vector(table.columns.len()),
             Self::Own(own) => Layout::Vector(own.dimension),
         }
     }
@@ -68,7 +140,7 @@ impl TargetKind {
     pub fn standardise(&self) -> Standardise {
         match self {
             Self::Mnist(mnist) => mnist.standardise,
-            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Own(_) => Standardise::None,
+            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Table(_) | Self::Own(_) => Standardise::None,
         }
     }
 }

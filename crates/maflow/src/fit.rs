@@ -1,0 +1,249 @@
+//! From a file of one's own to a recipe, by stated rules: columns, transformations, potential and training.
+
+use std::path::PathBuf;
+
+use datasets::columns::{MapKind, Transform, plan};
+use datasets::table::{ReadOptions, Table as Rows};
+use flow_core::Estimator;
+use toml::Value;
+
+use crate::backend::Compute;
+use crate::error::Error;
+use crate::metrics;
+use crate::recipe::{Arithmetic, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table};
+use crate::run::Run;
+use crate::run_dir;
+use crate::target::{Parts, Split, Table, TableMap, Target};
+
+/// What is to be fitted, and for how long.
+#[derive(Debug, Clone)]
+pub struct Fit {
+    /// File with the rows to train on, or with all rows.
+    pub file: PathBuf,
+    /// File with rows for choices during training.
+    pub validation: Option<PathBuf>,
+    /// File with rows for final figures.
+    pub test: Option<PathBuf>,
+    /// Transformations of columns by name, where the rules are not to choose them.
+    pub transforms: Vec<(String, Transform)>,
+    /// How files are read.
+    pub read: ReadOptions,
+    /// Minutes of training, about.
+    pub minutes: f64,
+    /// How numbers are computed with.
+    pub precision: Arithmetic,
+    /// Seed of every random number.
+    pub seed: u64,
+}
+
+/// A recipe, and what a user should know of how it was chosen.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The recipe, complete.
+    pub recipe: Recipe,
+    /// Sentences.
+    pub notes: Vec<String>,
+}
+
+/// The parts of a recipe that no rule changes.
+const TEMPLATE: &str = r#"
+[potential]
+kind = "sum"
+terms = []
+
+[flow]
+time = 1.0
+steps = 16
+method = "rk4"
+
+[train]
+objective = "flow-matching"
+batch = 256
+steps = 5000
+learning_rate = 5e-3
+times = 4
+optimizer = "adam"
+average = 0.999
+schedule = { kind = "cosine", warmup = 100, final_fraction = 0.0 }
+"#;
+
+/// Steps of the short training that tells how long a step takes; the first of them are left out.
+const TRIAL: [u64; 2] = [10, 40];
+/// The fewest and the most gradient steps.
+const STEPS: [f64; 2] = [500.0, 30_000.0];
+/// Most columns whose correlations are whitened and learned pair by pair.
+const MOST_PAIRED: usize = 256;
+
+impl Fit {
+    /// Reads the file, checks it, and writes a recipe for it.
+    ///
+    /// The rules: columns as [`datasets::columns::plan`] chooses them; where independent columns describe the validation
+    /// rows better than a Gaussian does, mapped to normal ones; and whitened. The potential is a full quadratic form
+    /// and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128 beyond, half of that
+    /// for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at 4 times each (fewer where
+    /// there are fewer rows), for as many steps as fit into the time, which a short trial tells. Every twentieth of the
+    /// training the validation rows are looked at, and the best weights are kept.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and columns that no density can be fitted to.
+    pub fn plan(&self, compute: &Compute) -> Result<Planned, Error> {
+        let read = |path: &PathBuf| Rows::read(path, &self.read);
+        let all = read(&self.file)?;
+        let mut notes = all.notes().to_vec();
+        let (validation, test) = (self.validation.as_ref().map(read), self.test.as_ref().map(read));
+        let parts = Parts::of(all, validation.transpose()?, test.transpose()?, self.seed)?;
+        let stated: Vec<(&str, Transform)> =
+            self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
+        let columns = plan(&parts.training, &stated)?;
+        notes.extend(columns.notes);
+        let mut transforms = columns.transforms;
+        notes.extend(self.flatten(&parts, &mut transforms)?);
+        let target = TableTarget {
+            file: absolute(&self.file)?,
+            validation: self.validation.as_ref().map(absolute).transpose()?,
+            test: self.test.as_ref().map(absolute).transpose()?,
+            columns: parts.training.names().into_iter().map(str::to_owned).collect(),
+            transforms: transforms.iter().map(ToString::to_string).collect(),
+            whitening: whitening(&parts.training),
+            split_seed: self.seed,
+            drop_missing: self.read.drop_missing,
+            delimiter: self.read.delimiter,
+            decimal: self.read.decimal,
+            header: self.read.header,
+            array: self.read.array.clone(),
+        };
+        let mut recipe = self.recipe(target, &parts)?;
+        let step = seconds_per_step(&recipe, compute)?;
+        let [fewest, most] = STEPS;
+        let steps = (60.0 * self.minutes / step).clamp(fewest, most) as usize;
+        recipe.train.steps = Some(steps);
+        recipe.train.validate_every = (steps / 20).max(1);
+        recipe.train.checkpoint_every = (steps / 10).max(1);
+        recipe.validate()?;
+        Ok(Planned { recipe, notes })
+    }
+
+    /// Maps every column to a normal one where independent columns describe the validation rows better than a Gaussian
+    /// does: the flow then has the dependences alone to learn. Says so.
+    fn flatten(&self, parts: &Parts, transforms: &mut [Transform]) -> Result<Option<String>, Error> {
+        let map = TableMap::fit(&parts.training, transforms, Whitening::None, self.seed)?;
+        let [gaussian, independent] =
+            Table::new(map, parts, self.seed)?.yardsticks(Split::Validation, parts.validation.rows())?;
+        let (Some(gaussian), Some(independent)) = (gaussian, independent) else { return Ok(None) };
+        if independent >= gaussian {
+            return Ok(None);
+        }
+        for (transform, name) in transforms.iter_mut().zip(parts.training.names()) {
+            let stated = self.transforms.iter().any(|(column, _)| column == name);
+            if !stated && matches!(transform.map, MapKind::Standardise | MapKind::Tail) {
+                transform.map = MapKind::Quantile;
+            }
+        }
+        Ok(Some(format!(
+            "independent columns describe the validation rows better than a Gaussian does ({independent:.2} against \
+             {gaussian:.2} nats): columns are mapped to normal ones (quantile)"
+        )))
+    }
+
+    fn recipe(&self, target: TableTarget, parts: &Parts) -> Result<Recipe, Error> {
+        let name = self.file.file_stem().map_or("table".to_owned(), |stem| name_of(&stem.to_string_lossy()));
+        let mut recipe = by_rules(&name, TargetKind::Table(target), Some(parts.training.rows()))?;
+        recipe.train.steps = Some(TRIAL[1] as usize);
+        recipe.train.precision = self.precision;
+        recipe.train.seed = self.seed;
+        recipe.description = format!("fitted to {}", self.file.display());
+        Ok(recipe)
+    }
+}
+
+/// A recipe for a target of the caller's own, to be changed at will. The potential is that of [`Fit::plan`]; a target
+/// with samples is trained by flow matching in 5000 steps, one with an energy alone by free energy in 2000.
+///
+/// ```
+/// use maflow::fit;
+/// use maflow::target::{Table, Target};
+/// let rows: Vec<f64> = (0..400).map(|i| (f64::from(i) * 0.7).sin()).collect();
+/// let target = Table::of_rows(&["x", "y"], rows, 0)?;
+/// let recipe = fit::recipe_for(&target)?;
+/// assert_eq!((recipe.dimension(), recipe.train.steps), (2, Some(5000)));
+/// # Ok::<(), maflow::Error>(())
+/// ```
+///
+/// # Errors
+/// A target that has neither samples nor an energy.
+pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
+    let (samples, energy) = (target.samples().is_some(), target.energy().is_some());
+    if !samples && !energy {
+        return Err(Error::Argument("the target has neither samples nor an energy to learn from".to_owned()));
+    }
+    let own = OwnTarget { dimension: target.dimension(), energy, samples };
+    let mut recipe = by_rules("own", TargetKind::Own(own), target.training_rows())?;
+    if !samples {
+        recipe.flow.steps = 8;
+        recipe.train.objective = Objective::FreeEnergy;
+        recipe.train.gradient = Estimator::Path;
+        recipe.train.learning_rate = 1e-2;
+        recipe.train.average = Some(0.99);
+        recipe.train.steps = Some(2000);
+    }
+    recipe.validate()?;
+    Ok(recipe)
+}
+
+/// A recipe for a target with so many training rows, where there is an end of them.
+fn by_rules(name: &str, target: TargetKind, rows: Option<usize>) -> Result<Recipe, Error> {
+    let n = target.layout().dimension();
+    let few = if rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };
+    let hidden = match n {
+        ..=3 => [128, 64],
+        ..=10 => [192, 96],
+        _ => [256, 128],
+    };
+    let layers = hidden.map(|units: i64| Value::Integer(units / few));
+    let term = |kind: &str| {
+        let time = [("kind", Value::from(kind)), ("time_terms", Value::Integer(8))];
+        toml::Table::from_iter(time.map(|(key, value)| (key.to_owned(), value)))
+    };
+    let mut two_layer = term("two-layer");
+    two_layer.insert("hidden".to_owned(), Value::Array(layers.to_vec()));
+    let quadratic = term(if n > MOST_PAIRED { "quadratic" } else { "full-quadratic" });
+    let written =
+        Value::try_from(&target).map_err(|error| Error::Failed(format!("cannot write the target: {error}")))?;
+    let mut table: toml::Table = TEMPLATE.parse().expect("the template is TOML");
+    table.insert("target".to_owned(), written);
+    table["potential"]["terms"] = Value::Array([quadratic, two_layer].map(Value::Table).to_vec());
+    table["train"]["batch"] = Value::Integer(rows.unwrap_or(256).min(256) as i64);
+    Ok(from_table(table, name)?)
+}
+
+/// The full covariance is whitened where there are enough rows to know it.
+fn whitening(rows: &Rows) -> Whitening {
+    let n = rows.columns().len();
+    let known = n <= MOST_PAIRED && rows.rows() >= 4 * n && rows.picture().is_none();
+    if known { Whitening::Full } else { Whitening::Columns }
+}
+
+/// A file's name as that of a recipe: letters, digits, `-` and `_`, without an ending.
+fn name_of(stem: &str) -> String {
+    let stem = stem.split('.').next().unwrap_or_default();
+    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
+    if name.is_empty() { "table".to_owned() } else { name }
+}
+
+/// A run is looked at from other folders too.
+fn absolute(path: &PathBuf) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(Error::io("find", path))
+}
+
+/// Median of the seconds that a gradient step takes here.
+fn seconds_per_step(recipe: &Recipe, compute: &Compute) -> Result<f64, Error> {
+    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    let run = Run::create(folder.path().join("trial"), recipe.clone()).with_compute(*compute);
+    run.train(&())?;
+    let rows = metrics::read(&run_dir::metrics(run.path()))?;
+    let seconds = |step: u64| rows.iter().find(|row| row.step == step).map(|row| row.seconds);
+    match (seconds(TRIAL[0]), seconds(TRIAL[1])) {
+        (Some(from), Some(to)) => Ok((to - from) / (TRIAL[1] - TRIAL[0]) as f64),
+        _ => Err(Error::Failed("the trial has left no metrics; try again".to_owned())),
+    }
+}

@@ -1,0 +1,86 @@
+//! What a run keeps of its data: the maps to the flow's coordinates that were found from them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datasets::columns::Dequantisation;
+use datasets::{Bijection, Standardisation};
+
+use crate::error::Error;
+use crate::recipe::{Recipe, TargetKind};
+use crate::standard;
+use crate::target::{Table, TableMap, Target};
+
+/// The maps of a run.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The standardisation of pictures; the identity where there is none.
+    pub standardisation: Standardisation,
+    /// The columns of a table.
+    pub table: Option<TableMap>,
+}
+
+impl Kept {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When they are not what the recipe says, or a file is damaged.
+    pub fn read(run: &Path, recipe: &Recipe) -> Result<Self, Error> {
+        let standardisation = standard::read(run, recipe)?;
+        let table = match &recipe.target {
+            TargetKind::Table(_) => Some(TableMap::read(run)?),
+            _ => None,
+        };
+        Ok(Self { standardisation, table })
+    }
+
+    /// Keeps those of a target in a run.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(run: &Path, recipe: &Recipe, target: &dyn Target) -> Result<(), Error> {
+        standard::write(run, recipe, target)?;
+        match (&recipe.target, target.table()) {
+            (TargetKind::Table(_), Some(table)) => table.map().write(run),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a user's numbers become those of a flow, and back.
+#[derive(Debug, Clone, Default)]
+pub struct Units {
+    /// Noise that makes a density of values that are steps, before the map.
+    pub noise: Option<Dequantisation>,
+    /// The map; none where the coordinates are the same.
+    pub map: Option<Arc<dyn Bijection>>,
+}
+
+impl Units {
+    /// Those of a target.
+    pub fn of(target: &dyn Target) -> Self {
+        Self { noise: target.table().map(Table::noise).cloned(), map: target.bijection() }
+    }
+
+    /// From a user's rows of n numbers to a flow's, in place; with `ln |∂y/∂x|` of each.
+    pub fn to_flow(&self, rows: &mut [f64], n: usize) -> Vec<f64> {
+        let mut log_jacobians = vec![0.0; rows.len() / n];
+        if let Some(noise) = &self.noise {
+            noise.keyed(rows);
+        }
+        if let Some(map) = &self.map {
+            map.forward(rows, &mut log_jacobians);
+        }
+        log_jacobians
+    }
+
+    /// From a flow's rows of n numbers to a user's, in place.
+    pub fn to_user(&self, rows: &mut [f64], n: usize) {
+        if let Some(map) = &self.map {
+            map.inverse(rows, &mut vec![0.0; rows.len() / n]);
+        }
+        if let Some(noise) = &self.noise {
+            noise.quantise(rows);
+        }
+    }
+}

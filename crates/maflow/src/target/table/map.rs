@@ -1,0 +1,146 @@
+//! The map from a table's units to a flow's coordinates, and the file in which a run keeps it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datasets::columns::{ColumnMap, Columns, Dequantisation, Preparation, Transform};
+use datasets::table::{Column, Kind, Table as Rows};
+use datasets::{Bijection, Standardisation};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::files::write_whole;
+use crate::recipe::Whitening;
+
+/// The columns of a table with their maps, fitted to training rows.
+#[derive(Debug, Clone)]
+pub struct TableMap {
+    columns: Vec<KeptColumn>,
+    preparation: Arc<Preparation>,
+}
+
+/// A column, as a run keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct KeptColumn {
+    name: String,
+    /// Whether its values are written as whole numbers.
+    integer: bool,
+    transform: String,
+    map: ColumnMap,
+}
+
+/// `columns.toml` of a run.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    /// Seed of the noise.
+    seed: u64,
+    columns: Vec<KeptColumn>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    whitening: Vec<Standardisation>,
+}
+
+/// All of it in one map.
+#[derive(Debug)]
+struct Whole(Arc<Preparation>);
+
+impl Bijection for Whole {
+    fn dimension(&self) -> usize {
+        self.0.bijection.dimension()
+    }
+
+    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+        self.0.bijection.forward(rows, log_jacobians);
+    }
+
+    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+        self.0.bijection.inverse(rows, log_jacobians);
+    }
+
+    fn constant_log_jacobian(&self) -> Option<f64> {
+        self.0.bijection.constant_log_jacobian()
+    }
+}
+
+impl TableMap {
+    /// Fits one transform to each column. `seed` is that of the noise that figures see.
+    ///
+    /// # Errors
+    /// Columns that a transform cannot be fitted to.
+    pub fn fit(rows: &Rows, transforms: &[Transform], whitening: Whitening, seed: u64) -> Result<Self, Error> {
+        let preparation = Preparation::fit(rows, transforms, whitening.into(), seed)?;
+        let kept = |((column, transform), map): ((&Column, &Transform), &ColumnMap)| KeptColumn {
+            name: column.name.clone(),
+            integer: column.kind == Kind::Integer,
+            transform: transform.to_string(),
+            map: map.clone(),
+        };
+        let columns = rows.columns().iter().zip(transforms).zip(preparation.columns.maps()).map(kept).collect();
+        Ok(Self { columns, preparation: Arc::new(preparation) })
+    }
+
+    /// Numbers per row.
+    pub fn dimension(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Names of the columns, in the order of a row's numbers.
+    pub fn names(&self) -> Vec<&str> {
+        self.columns.iter().map(|column| column.name.as_str()).collect()
+    }
+
+    /// Noise, maps and whitening.
+    pub fn preparation(&self) -> &Preparation {
+        &self.preparation
+    }
+
+    /// From the user's units to the flow's coordinates.
+    pub fn bijection(&self) -> Arc<dyn Bijection> {
+        Arc::new(Whole(Arc::clone(&self.preparation)))
+    }
+
+    /// Rows in the user's units as a table; whole numbers where the data were.
+    ///
+    /// # Errors
+    /// Numbers that are no rows.
+    pub fn table(&self, mut rows: Vec<f64>) -> Result<Rows, Error> {
+        self.preparation.dequantisation.quantise(&mut rows);
+        Ok(Rows::new(&self.names(), rows)?)
+    }
+
+    fn file(run: &Path) -> PathBuf {
+        run.join("columns.toml")
+    }
+
+    /// Keeps it in a run.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, run: &Path) -> Result<(), Error> {
+        let Preparation { dequantisation, whitening, .. } = &*self.preparation;
+        let kept = Kept { seed: dequantisation.seed(), columns: self.columns.clone(), whitening: whitening.clone() };
+        let text =
+            toml::to_string(&kept).map_err(|error| Error::Failed(format!("cannot write the columns: {error}")))?;
+        write_whole(&Self::file(run), text.as_bytes())
+    }
+
+    /// The map that a run has kept.
+    ///
+    /// # Errors
+    /// When it has none, or its file is damaged.
+    pub fn read(run: &Path) -> Result<Self, Error> {
+        let path = Self::file(run);
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let bad = |reason: String| Error::Unusable { path: path.clone(), reason };
+        let kept: Kept = toml::from_str(&text).map_err(|error| bad(error.message().to_owned()))?;
+        let transforms = kept.columns.iter().map(|column| column.transform.parse::<Transform>());
+        let transforms = transforms.collect::<Result<Vec<_>, _>>().map_err(|error| bad(error.to_string()))?;
+        let steps = transforms.iter().map(|transform| transform.dequantise).collect();
+        if let Some(other) = kept.whitening.iter().find(|map| map.dimension() != kept.columns.len()) {
+            return Err(bad(format!("it whitens {} columns, but has {}", other.dimension(), kept.columns.len())));
+        }
+        let maps = Columns::new(kept.columns.iter().map(|column| column.map.clone()).collect());
+        let noise = Dequantisation::new(steps, kept.seed);
+        let preparation = Preparation::from_parts(noise, maps, kept.whitening, transforms);
+        Ok(Self { columns: kept.columns, preparation: Arc::new(preparation) })
+    }
+}

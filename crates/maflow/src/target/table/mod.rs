@@ -1,0 +1,280 @@
+//! A table of rows of one's own: from a file that a recipe names, or from memory.
+
+mod map;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use datasets::Bijection;
+use datasets::columns::{ColumnError, Dequantisation, Transform};
+use datasets::split::split;
+use datasets::table::{ReadOptions, Table as Rows};
+use datasets::yardstick::{Gaussian, Independent};
+use flow_core::RngKey;
+use sha2::{Digest, Sha256};
+
+pub use map::TableMap;
+
+use super::epochs::Epochs;
+use super::{Layout, Samples, Split, Target};
+use crate::error::Error;
+use crate::recipe::TableTarget;
+
+/// Rows of numbers for training, validation and test, and the map to the flow's coordinates that was fitted to the
+/// training rows.
+#[derive(Debug)]
+pub struct Table {
+    map: TableMap,
+    /// Row-major, in the user's units, without noise.
+    training: Vec<f64>,
+    validation: Vec<f64>,
+    test: Vec<f64>,
+    epochs: Epochs,
+    digest: String,
+}
+
+/// The rows of a table in three parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parts {
+    /// To learn from.
+    pub training: Rows,
+    /// For choices during training.
+    pub validation: Rows,
+    /// For final figures.
+    pub test: Rows,
+}
+
+impl Parts {
+    /// Reads the files of a target. Rows that have no file of their own are split off the training file's, by a hash of
+    /// their numbers.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or are no tables of these columns.
+    pub fn read(target: &TableTarget) -> Result<Self, Error> {
+        let read = |path: &Path| Rows::read(path, &target.read_options());
+        let all = read(&target.file)?;
+        let validation = target.validation.as_deref().map(read).transpose()?;
+        let test = target.test.as_deref().map(read).transpose()?;
+        Self::of(all, validation, test, target.split_seed)
+    }
+
+    /// Splits off what is not given.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are too few rows for three parts.
+    pub fn of(all: Rows, validation: Option<Rows>, test: Option<Rows>, seed: u64) -> Result<Self, Error> {
+        let parts = split(all.rows(), seed);
+        if parts.test.is_empty() || parts.train.len() < 2 {
+            return Err(Error::Argument(format!(
+                "{} has {} rows, too few to train, validate and test on; give more",
+                all.file(),
+                all.rows()
+            )));
+        }
+        // Rows of a part that has a file of its own are there to be learned from.
+        let mut training = parts.train;
+        let mut part = |given: Option<Rows>, rows: Vec<usize>| match given {
+            Some(given) => {
+                training.extend(rows);
+                given
+            }
+            None => all.take(&rows),
+        };
+        let (validation, test) = (part(validation, parts.validation), part(test, parts.test));
+        training.sort_unstable();
+        Ok(Self { training: all.take(&training), validation, test })
+    }
+}
+
+impl Table {
+    /// The target of a recipe, with the map that a run has `kept` or, for a new one, one fitted to the training rows.
+    ///
+    /// # Errors
+    /// Files that cannot be read; columns that no density can be fitted to.
+    pub fn open(target: &TableTarget, seed: u64, kept: Option<TableMap>) -> Result<Self, Error> {
+        let parts = Parts::read(target)?;
+        let map = match kept {
+            Some(kept) => kept,
+            None => TableMap::fit(&parts.training, &target.transforms()?, target.whitening, seed)?,
+        };
+        Self::new(map, &parts, seed)
+    }
+
+    /// From rows that were split, and their map. Epochs are shuffled by `seed`.
+    ///
+    /// # Errors
+    /// Rows that the map does not take.
+    pub fn new(map: TableMap, parts: &Parts, seed: u64) -> Result<Self, Error> {
+        let names = map.names();
+        let values = |rows: &Rows| -> Result<Vec<f64>, Error> {
+            let rows = rows.select(&names)?;
+            map.preparation().check(&rows)?;
+            Ok(rows.values().to_vec())
+        };
+        let [training, validation, test] = [&parts.training, &parts.validation, &parts.test].map(values);
+        let (training, validation, test) = (training?, validation?, test?);
+        let mut hash = Sha256::new();
+        for part in [&training, &validation, &test] {
+            hash.update(part.len().to_le_bytes());
+            part.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        }
+        let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let epochs = Epochs::new(parts.training.rows(), seed);
+        Ok(Self { map, training, validation, test, epochs, digest })
+    }
+
+    /// The target of rows in memory, `rows × names.len()` row by row: checked, split, and transformed by the stated rules
+    /// of [`datasets::columns::plan`].
+    ///
+    /// # Errors
+    /// Rows that no density can be fitted to.
+    pub fn of_rows(names: &[impl AsRef<str>], rows: Vec<f64>, seed: u64) -> Result<Self, Error> {
+        let parts = Parts::of(Rows::new(names, rows)?, None, None, seed)?;
+        let transforms: Vec<Transform> = datasets::columns::plan(&parts.training, &[])?.transforms;
+        let map = TableMap::fit(&parts.training, &transforms, Default::default(), seed)?;
+        Self::new(map, &parts, seed)
+    }
+
+    /// The map, which a run keeps.
+    pub fn map(&self) -> &TableMap {
+        &self.map
+    }
+
+    /// The noise that makes a density of values that are steps.
+    pub fn noise(&self) -> &Dequantisation {
+        &self.map.preparation().dequantisation
+    }
+
+    /// The rows of a split in the user's units, row by row, with the noise that figures see.
+    pub fn noisy(&self, split: Split) -> Vec<f64> {
+        let mut rows = self.part(split).to_vec();
+        self.noise().keyed(&mut rows);
+        rows
+    }
+
+    /// The training rows in the user's units, row by row, without noise.
+    pub fn training_rows(&self) -> &[f64] {
+        &self.training
+    }
+
+    /// Negative log-likelihoods, in nats per row and the user's units, of the first rows of a split: by a Gaussian of full
+    /// covariance and by independent columns, both fitted to the training rows. No Gaussian is fitted where its covariance
+    /// is singular.
+    ///
+    /// # Errors
+    /// Columns that independent densities cannot be fitted to.
+    pub fn yardsticks(&self, split: Split, rows: usize) -> Result<[Option<f64>; 2], Error> {
+        let n = self.dimension();
+        let mut training = self.training.clone();
+        self.noise().keyed(&mut training);
+        let rows = &self.noisy(split)[..rows * n];
+        let gaussian = match Gaussian::fit(&training, n, None) {
+            Ok(gaussian) => Some(-gaussian.mean_log_density(rows)),
+            Err(ColumnError::Singular { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let independent = Independent::fit(&training, n, None)?.mean_log_density(rows);
+        Ok([gaussian, Some(-independent)])
+    }
+
+    fn part(&self, split: Split) -> &[f64] {
+        match split {
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        }
+    }
+
+    fn to_flow(&self, rows: &mut [f64]) {
+        let mut unused = vec![0.0; rows.len() / self.map.dimension()];
+        self.map.preparation().bijection.forward(rows, &mut unused);
+    }
+}
+
+impl Target for Table {
+    fn dimension(&self) -> usize {
+        self.map.dimension()
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Vector(self.dimension())
+    }
+
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
+        Some(self.map.bijection())
+    }
+
+    fn samples(&self) -> Option<&dyn Samples> {
+        Some(self)
+    }
+
+    fn table(&self) -> Option<&Table> {
+        Some(self)
+    }
+}
+
+impl Samples for Table {
+    fn training_rows(&self) -> Option<usize> {
+        Some(self.training.len() / self.dimension())
+    }
+
+    fn held_out_rows(&self, split: Split) -> Option<usize> {
+        Some(self.part(split).len() / self.dimension())
+    }
+
+    /// Training rows get fresh noise every time: equal rows must not fall on one point.
+    fn training(&self, key: RngKey, seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
+        let n = self.dimension();
+        let places = seen + rows.start as u64..seen + rows.end as u64;
+        for ((row, index), out) in rows.zip(self.epochs.rows(places)).zip(out.chunks_exact_mut(n)) {
+            out.copy_from_slice(&self.training[index as usize * n..][..n]);
+            self.noise().fresh(out, &mut key.row(row as u64));
+        }
+        self.to_flow(out);
+        Ok(())
+    }
+
+    fn held_out(
+        &self,
+        split: Split,
+        _key: RngKey,
+        first: usize,
+        rows: Range<usize>,
+        out: &mut [f64],
+    ) -> Result<(), Error> {
+        let n = self.dimension();
+        out.copy_from_slice(&self.part(split)[(first + rows.start) * n..(first + rows.end) * n]);
+        self.noise().keyed(out);
+        self.to_flow(out);
+        Ok(())
+    }
+
+    fn digest(&self) -> Option<String> {
+        Some(self.digest.clone())
+    }
+}
+
+impl TableTarget {
+    /// How its files are read.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            delimiter: self.delimiter,
+            decimal: self.decimal,
+            header: self.header,
+            array: self.array.clone(),
+            columns: Some(self.columns.clone()),
+            drop_missing: self.drop_missing,
+            ..ReadOptions::default()
+        }
+    }
+
+    /// The transform of each column.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for words that are none.
+    pub fn transforms(&self) -> Result<Vec<Transform>, Error> {
+        let parse =
+            |text: &String| text.parse().map_err(|error| Error::Argument(format!("target.transforms: {error}")));
+        self.transforms.iter().map(parse).collect()
+    }
+}
