@@ -11,7 +11,7 @@ pub fn main() -> Result<(), maflow::Error> {
     let x: Vec<f64> = (0..2000).map(|i| (f64::from(i) * 0.7).sin() + f64::from(i % 2)).collect();
     let target = Arc::new(Table::of_rows(&["height", "mass"], x, 0)?);
     let mut recipe = fit::recipe_for(&*target)?;
-    recipe.train.steps = Some(200);
+    recipe.train.steps = Some(100);
     let run = Run::create("runs/own-data".into(), recipe).with_target(target);
     run.train(&())?;
     let ln_p = run.log_prob(&[0.5, 1.0])?;

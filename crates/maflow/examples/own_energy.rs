@@ -26,7 +26,7 @@ impl Target for DoubleWell {
 /// Trains in a folder for a moment.
 pub fn main() -> Result<(), maflow::Error> {
     let mut recipe = fit::recipe_for(&DoubleWell)?;
-    recipe.train.steps = Some(100);
+    recipe.train.steps = Some(50);
     let run = Run::create("runs/own-energy".into(), recipe).with_target(Arc::new(DoubleWell));
     run.train(&())?;
     println!("{}", run.report(&())?.json());

@@ -42,7 +42,7 @@ pub fn main() -> Result<(), Error> {
     let scale = Standardisation::per_coordinate(vec![0.0; 2], vec![13.0; 2]).expect("variances are positive");
     let target = Arc::new(Circle(Arc::new(scale)));
     let mut recipe = fit::recipe_for(&*target)?;
-    recipe.train.steps = Some(200);
+    recipe.train.steps = Some(100);
     let run = Run::create("runs/own-target".into(), recipe).with_target(target);
     run.train(&())?;
     println!("{}", run.report(&())?.json());

@@ -67,8 +67,10 @@ average = 0.999
 schedule = { kind = "cosine", warmup = 100, final_fraction = 0.0 }
 "#;
 
-/// Steps of the short training that tells how long a step takes; the first of them are left out.
-const TRIAL: [u64; 2] = [10, 40];
+/// Steps of the short training that tells how long a step takes.
+const TRIAL: usize = 40;
+/// The steps that are timed: the first are slower, and at the last one it is validated and stored.
+const TIMED: [u64; 2] = [10, 39];
 /// The fewest and the most gradient steps.
 const STEPS: [f64; 2] = [500.0, 30_000.0];
 /// Most columns whose correlations are whitened and learned pair by pair.
@@ -148,7 +150,8 @@ impl Fit {
     fn recipe(&self, target: TableTarget, parts: &Parts) -> Result<Recipe, Error> {
         let name = self.file.file_stem().map_or("table".to_owned(), |stem| name_of(&stem.to_string_lossy()));
         let mut recipe = by_rules(&name, TargetKind::Table(target), Some(parts.training.rows()))?;
-        recipe.train.steps = Some(TRIAL[1] as usize);
+        recipe.train.steps = Some(TRIAL);
+        recipe.train.validate_every = TRIAL;
         recipe.train.precision = self.precision;
         recipe.train.seed = self.seed;
         recipe.description = format!("fitted to {}", self.file.display());
@@ -235,15 +238,15 @@ fn absolute(path: &PathBuf) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(Error::io("find", path))
 }
 
-/// Median of the seconds that a gradient step takes here.
+/// Seconds that a gradient step takes here.
 fn seconds_per_step(recipe: &Recipe, compute: &Compute) -> Result<f64, Error> {
     let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
     let run = Run::create(folder.path().join("trial"), recipe.clone()).with_compute(*compute);
     run.train(&())?;
     let rows = metrics::read(&run_dir::metrics(run.path()))?;
     let seconds = |step: u64| rows.iter().find(|row| row.step == step).map(|row| row.seconds);
-    match (seconds(TRIAL[0]), seconds(TRIAL[1])) {
-        (Some(from), Some(to)) => Ok((to - from) / (TRIAL[1] - TRIAL[0]) as f64),
+    match TIMED.map(seconds) {
+        [Some(from), Some(to)] => Ok((to - from) / (TIMED[1] - TIMED[0]) as f64),
         _ => Err(Error::Failed("the trial has left no metrics; try again".to_owned())),
     }
 }

@@ -1,11 +1,13 @@
 //! `maflow score` and `maflow transform`: what a run says of the rows of a file.
 
 use std::io::{self, Write};
+use std::path::Path;
 
-use datasets::table::{Format, ReadOptions, Reader, Table};
+use datasets::table::{Block, Format, ReadOptions, Reader, Table};
 use maflow::files::write_whole_with;
 use maflow::kept::Kept;
 use maflow::run::{Found, Run, Wanted};
+use maflow::target::TableMap;
 
 use crate::error::CliError;
 use crate::output;
@@ -46,8 +48,15 @@ pub fn run(plan: Rows) -> Result<(), CliError> {
         writeln!(out, "{}", columns.join(",")).map_err(CliError::stdout)?;
     }
     let mut told = Ok(());
-    let mut next = || Ok(reader.next_block(BLOCK)?.map(|block| block.values));
-    let wanted = plan.wanted;
+    let (wanted, file) = (plan.wanted, plan.file);
+    let mut next = || {
+        let Some(block) = reader.next_block(BLOCK)? else { return Ok(None) };
+        match map.as_ref().filter(|_| by_name) {
+            Some(map) => inside(map, &block, &file)?,
+            None => (),
+        }
+        Ok(Some(block.values))
+    };
     let mut take = |found: Found| {
         let numbers = side_by_side(wanted, found);
         match &mut direct {
@@ -78,6 +87,19 @@ pub fn run(plan: Rows) -> Result<(), CliError> {
     output::line(&format!("{}: {count} rows of {}", path.display(), columns.join(", ")))
 }
 
+/// Refuses rows that the maps of the columns do not take.
+fn inside(map: &TableMap, block: &Block, file: &Path) -> Result<(), maflow::Error> {
+    let Some((row, column)) = map.preparation().columns.first_outside(&block.values) else { return Ok(()) };
+    Err(maflow::Error::Argument(format!(
+        "{}: row {} has {:?} = {}, where the density of the run is not defined ({}); leave the row out",
+        file.display(),
+        block.numbers[row],
+        map.names()[column],
+        block.values[row * map.dimension() + column],
+        map.preparation().transforms()[column]
+    )))
+}
+
 /// What was found, one row of numbers for each row.
 fn side_by_side(wanted: Wanted, found: Found) -> Vec<f64> {
     match wanted {
@@ -89,7 +111,7 @@ fn side_by_side(wanted: Wanted, found: Found) -> Vec<f64> {
 }
 
 /// Writes a table whole or not at all.
-pub fn write(table: &Table, path: &std::path::Path, format: Format) -> Result<(), CliError> {
+pub fn write(table: &Table, path: &Path, format: Format) -> Result<(), CliError> {
     Ok(write_whole_with(path, |file| {
         let mut out = io::BufWriter::new(file);
         table.write(format, &mut out).map_err(io::Error::other)?;

@@ -149,6 +149,10 @@ fn what_has_no_density_is_refused_before_any_training() {
     fs::write(lab.path("good.csv"), good).unwrap();
     lab.refuses(&["fit", "good.csv", "--transform", "a=cube"], 2, &["a=cube", "quantile"]);
     lab.refuses(&["fit", "good.csv", "--transform", "b=log", "--out", "x"], 1, &["row", "\"b\"", "positive"]);
+    // A map that has no value where the row is.
+    lab.does(&[&["fit", "good.csv", "--transform", "a=log", "--out", "logs"], FIT].concat());
+    fs::write(lab.path("negative.csv"), "a,b\n1.0,2e-4\n-3.0,1e-4\n").unwrap();
+    lab.refuses(&["score", "logs", "negative.csv"], 2, &["row 2", "\"a\" = -3", "log"]);
     lab.refuses(&["fit", "good.csv", "--minutes", "0"], 2, &["--minutes"]);
     lab.refuses(&["sample", "run", "--count", "3", "--out", "samples.xls"], 2, &["samples.xls", ".csv"]);
     lab.refuses(&["transform", "run", "good.csv", "--out", "nowhere/x.csv"], 2, &["nowhere"]);
