@@ -303,7 +303,7 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     };
     require_data(args.data.as_deref(), &recipe)?;
     let compute = compute(global, &recipe)?;
-    Ok(Plan::Train(Box::new(Train { recipe: recipe, start, from: args.from, data: args.data, compute, target: None })))
+    Ok(Plan::Train(Box::new(Train { recipe, start, from: args.from, data: args.data, compute, target: None })))
 }
 
 /// The recipe of that name or in that file.
@@ -425,7 +425,7 @@ fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     recipe.run = None;
     require_plain_data(&recipe, "weights alone do not say by which numbers their data were standardised; choose")?;
     let compute = compute(global, &recipe)?;
-    Ok(Plan::Import(Box::new(Import { file: args.file, recipe: recipe, out: args.out, compute })))
+    Ok(Plan::Import(Box::new(Import { file: args.file, recipe, out: args.out, compute })))
 }
 
 fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {

@@ -63,7 +63,7 @@ pub use integrate::{Backward, Integrator, Memory, Solution, SolutionCotangent, S
 pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
 pub use matching::{FlowMatching, Path};
 pub use model::{Estimate, FlowModel, Mapped, Model, Sampled};
-pub use objective::{Estimator, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective};
+pub use objective::{Estimator, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective, RowFunction};
 pub use optimise::{Adam, AdamSettings, CosineSchedule, Schedule, clip, global_norm};
 pub use parameter::{Parameter, rows_and_cols};
 pub use potential::{

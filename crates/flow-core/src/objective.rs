@@ -74,13 +74,16 @@ pub struct NegativeLogLikelihood {
     pub log_jacobian: LogJacobian,
 }
 
+/// A function of one row.
+pub type RowFunction = dyn Fn(&[f64]) -> f64 + Send + Sync;
+
 /// `ln |∂y/∂x|` of a map from data x to the rows y of batches.
 #[derive(Clone)]
 pub enum LogJacobian {
     /// The same everywhere.
     Constant(f64),
     /// A function of y.
-    Of(Arc<dyn Fn(&[f64]) -> f64 + Send + Sync>),
+    Of(Arc<RowFunction>),
 }
 
 /// The identity.

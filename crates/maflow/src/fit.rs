@@ -73,6 +73,8 @@ const TRIAL: usize = 40;
 const TIMED: [u64; 2] = [10, 39];
 /// The fewest and the most gradient steps.
 const STEPS: [f64; 2] = [500.0, 30_000.0];
+/// The most rows of a validation, which integrates each of them.
+const VALIDATED: usize = 1000;
 /// Most columns whose correlations are whitened and learned pair by pair.
 const MOST_PAIRED: usize = 256;
 
@@ -83,8 +85,8 @@ impl Fit {
     /// rows better than a Gaussian does, mapped to normal ones; and whitened. The potential is a full quadratic form
     /// and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128 beyond, half of that
     /// for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at 4 times each (fewer where
-    /// there are fewer rows), for as many steps as fit into the time, which a short trial tells. Every twentieth of the
-    /// training the validation rows are looked at, and the best weights are kept.
+    /// there are fewer rows), for as many steps as fit into the time, which a short trial tells. Every tenth of the
+    /// training up to 1000 validation rows are looked at, and the best weights are kept.
     ///
     /// # Errors
     /// Files that cannot be read, and columns that no density can be fitted to.
@@ -119,7 +121,8 @@ impl Fit {
         let [fewest, most] = STEPS;
         let steps = (60.0 * self.minutes / step).clamp(fewest, most) as usize;
         recipe.train.steps = Some(steps);
-        recipe.train.validate_every = (steps / 20).max(1);
+        recipe.train.validate_every = (steps / 10).max(1);
+        recipe.train.validation_samples = Some(VALIDATED);
         recipe.train.checkpoint_every = (steps / 10).max(1);
         recipe.validate()?;
         Ok(Planned { recipe, notes })
@@ -199,7 +202,7 @@ fn by_rules(name: &str, target: TargetKind, rows: Option<usize>) -> Result<Recip
     let few = if rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };
     let hidden = match n {
         ..=3 => [128, 64],
-        ..=10 => [192, 96],
+        4..=10 => [192, 96],
         _ => [256, 128],
     };
     let layers = hidden.map(|units: i64| Value::Integer(units / few));

@@ -51,9 +51,8 @@ pub fn run(plan: Rows) -> Result<(), CliError> {
     let (wanted, file) = (plan.wanted, plan.file);
     let mut next = || {
         let Some(block) = reader.next_block(BLOCK)? else { return Ok(None) };
-        match map.as_ref().filter(|_| by_name) {
-            Some(map) => inside(map, &block, &file)?,
-            None => (),
+        if let Some(map) = map.as_ref().filter(|_| by_name) {
+            inside(map, &block, &file)?;
         }
         Ok(Some(block.values))
     };
