@@ -4,6 +4,7 @@ use flow_core::{Converged, Finish};
 use maflow::backend::{self, Engine, Work};
 use maflow::recipe::Recipe;
 use maflow::report::Report;
+use maflow::target::Layout;
 use maflow::train::{Done, Train};
 use maflow::{figures, metrics, trained};
 
@@ -32,7 +33,12 @@ pub fn run(plan: Train) -> Result<(), CliError> {
     let drawn = drawn?;
     told?;
     output::line(&format!("  {path}/plots/  {}", drawn.join("  ")))?;
-    output::line(&format!("  next: maflow sample {path} --count 64 --out samples.png"))
+    // There is no picture of rows of many numbers.
+    let samples = match done.recipe.target.layout() {
+        Layout::Vector(n) if n != 2 => "--count 1000 --out samples.csv",
+        _ => "--count 64 --out samples.png",
+    };
+    output::line(&format!("  next: maflow sample {path} {samples}"))
 }
 
 /// Figures and pictures of the trained flow.
