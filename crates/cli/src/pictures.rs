@@ -7,8 +7,8 @@ mod weights;
 
 use std::path::Path;
 
-use datasets::Bijection;
 use flow_core::{Converged, Direction, Flow, Purpose, RngKey, Space};
+use maflow::kept::Units;
 use maflow::monitor::Monitor;
 use maflow::recipe::{Objective, Recipe, TargetKind};
 use maflow::target::{Layout, SIDE, Samples, Split, Target};
@@ -59,22 +59,21 @@ pub fn draw<S: Space>(
     let integrator = trained.integrator(recipe)?;
     let flow = trained.flow(space, recipe, &*integrator);
     let seed = recipe.train.seed;
-    let bijection = target.bijection();
-    let map = bijection.as_deref();
+    let units = Units::of(target);
     let mut save = |name: &str, saved: Result<(), Error>| saved.map(|()| drawn.push(format!("{name}.png")));
     match target.layout() {
         Layout::Picture(..) => {
-            save("samples", draw_samples(&flow, recipe, map, (64, 8), &folder))?;
+            save("samples", draw_samples(&flow, recipe, &units, (64, 8), &folder))?;
             if let Some(samples) = target.samples() {
-                let journey = journey(&flow, samples, map, recipe, seed)?;
+                let journey = journey(&flow, samples, &units, recipe, seed)?;
                 save("journey", save_png(&journey, &folder, "journey"))?;
             }
         }
         Layout::Lattice(..) => {
-            save("samples", draw_samples(&flow, recipe, map, (50, 10), &folder))?;
-            save("path", save_png(&lattice::path(&flow, recipe, map)?, &folder, "path"))?;
+            save("samples", draw_samples(&flow, recipe, &units, (50, 10), &folder))?;
+            save("path", save_png(&lattice::path(&flow, recipe, &units)?, &folder, "path"))?;
             if let Some(model) = target.lattice_model() {
-                let tiles = lattice::beside_clusters(&flow, recipe, map, model)?;
+                let tiles = lattice::beside_clusters(&flow, recipe, &units, model)?;
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
         }
@@ -99,12 +98,12 @@ pub fn draw<S: Space>(
 fn draw_samples<S: Space>(
     flow: &Flow<'_, S>,
     recipe: &Recipe,
-    map: Option<&dyn Bijection>,
+    units: &Units,
     (count, columns): (usize, usize),
     folder: &Path,
 ) -> Result<(), Error> {
     let mut samples = sampling::all(flow, recipe.train.seed, count)?;
-    sampling::to_physical(map, &mut samples);
+    units.to_user(&mut samples);
     match tiles(recipe, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
         None => Ok(()),
@@ -191,7 +190,7 @@ fn regression_curve(recipe: &Recipe, rows: &[metrics::Row], sites: f64) -> LossC
 fn journey<S: Space>(
     flow: &Flow<'_, S>,
     samples: &dyn Samples,
-    map: Option<&dyn Bijection>,
+    units: &Units,
     recipe: &Recipe,
     seed: u64,
 ) -> Result<Tiles, Error> {
@@ -203,7 +202,7 @@ fn journey<S: Space>(
     let base = key.normals(0..rows, SIDE * SIDE);
     let mut inference = sampling::journey(flow, &data, Direction::Backward, STOPS, key)?;
     let mut generation = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
-    inference.iter_mut().chain(&mut generation).for_each(|x| sampling::to_physical(map, x));
+    inference.iter_mut().chain(&mut generation).for_each(|x| units.to_user(x));
     let TargetKind::Mnist(mnist) = &recipe.target else { unreachable!("pictures are those of mnist") };
     let lambda = mnist.lambda;
     let mut pictures = Vec::new();

@@ -212,9 +212,7 @@ fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     if let Some(out) = &args.out {
         require_parent(out)?;
     }
-    let backend = global.backend.unwrap_or(Backend::Ndarray);
-    let compute = Compute { backend, threads: global.threads.unwrap_or(Compute::default().threads) };
-    backend::require(backend)?;
+    let compute = compute_on(global, None)?;
     Ok(Plan::Fit(Box::new(FitPlan { fit, out: args.out, compute })))
 }
 
@@ -434,7 +432,7 @@ fn export(args: ExportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     Ok(Plan::Export(Box::new(Export { run: args.run, recipe, out: args.out })))
 }
 
-/// the recipe of a run with settings and the global flags applied.
+/// The recipe of a run with settings and the global flags applied.
 fn run_recipe(run: &Path, settings: &[Setting], global: &GlobalArgs) -> Result<Recipe, CliError> {
     Ok(run_dir::read_recipe(run, &with_flags(settings, global))?)
 }
@@ -453,23 +451,27 @@ fn with_flags(settings: &[Setting], global: &GlobalArgs) -> Vec<Setting> {
 }
 
 fn compute(global: &GlobalArgs, recipe: &Recipe) -> Result<Compute, CliError> {
-    let of_run = recipe.run.as_ref().map(|run| run.backend);
-    let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
-    backend::require(backend)?;
-    backend::require_terms(backend, &recipe.potential)?;
-    if recipe.train.precision == Arithmetic::Tf32 && backend != Backend::TchCuda {
+    let compute = compute_on(global, recipe.run.as_ref().map(|run| run.backend))?;
+    backend::require_terms(compute.backend, &recipe.potential)?;
+    if recipe.train.precision == Arithmetic::Tf32 && compute.backend != Backend::TchCuda {
         return Err(CliError::Usage(format!(
             "the precision tf32 is one of NVIDIA GPUs, and {} has none; choose --backend tch-cuda, or --precision f32",
-            backend.name()
+            compute.backend.name()
         )));
     }
+    Ok(compute)
+}
+
+/// The backend and the threads that the flags name, else those of a run, else ndarray on all cores.
+fn compute_on(global: &GlobalArgs, of_run: Option<Backend>) -> Result<Compute, CliError> {
+    let backend = global.backend.or(of_run).unwrap_or(Backend::Ndarray);
+    backend::require(backend)?;
     if let Some(threads) = global.threads.filter(|threads| threads.get() > MOST_THREADS) {
         return Err(CliError::Usage(format!(
             "--threads {threads} is more than any machine's {MOST_THREADS}; give fewer"
         )));
     }
-    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    Ok(Compute { backend, threads: global.threads.unwrap_or_else(cores) })
+    Ok(Compute { backend, threads: global.threads.unwrap_or(Compute::default().threads) })
 }
 
 /// Files of weights that come or go without the standardisation of their data.
@@ -545,6 +547,15 @@ mod tests {
         assert_eq!((plan.recipe.train.seed, plan.recipe.flow.steps), (5, 7));
         assert_eq!(plan.recipe.train.precision, Arithmetic::F64);
         assert_eq!(plan.compute.threads.get(), 3);
+    }
+
+    #[test]
+    fn more_threads_than_a_machine_has_are_refused_by_every_training() {
+        for words in [&["train", "rings"][..], &["fit", "data.csv"]] {
+            let error = plan(&[words, &["--threads", "5000"]].concat()).unwrap_err();
+            assert!(error.to_string().contains("--threads 5000"), "{error}");
+            plan(&[words, &["--threads", "3"]].concat()).unwrap();
+        }
     }
 
     #[test]

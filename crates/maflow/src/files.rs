@@ -46,6 +46,11 @@ pub fn write_whole_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<
     written().map_err(Error::io("write", path))
 }
 
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Makes the renaming last through a loss of power.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! From a file of one's own to a recipe, by stated rules: columns, transformations, potential and training.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use datasets::columns::{MapKind, Transform, plan};
 use datasets::table::{ReadOptions, Table as Rows};
@@ -41,6 +42,8 @@ pub struct Fit {
 pub struct Planned {
     /// The recipe, complete.
     pub recipe: Recipe,
+    /// Its target, which has the rows in memory.
+    pub target: Arc<Table>,
     /// Sentences.
     pub notes: Vec<String>,
 }
@@ -81,12 +84,12 @@ const MOST_PAIRED: usize = 256;
 impl Fit {
     /// Reads the file, checks it, and writes a recipe for it.
     ///
-    /// The rules: columns as [`datasets::columns::plan`] chooses them; where independent columns describe the validation
-    /// rows better than a Gaussian does, mapped to normal ones; and whitened. The potential is a full quadratic form
-    /// and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128 beyond, half of that
-    /// for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at 4 times each (fewer where
-    /// there are fewer rows), for as many steps as fit into the time, which a short trial tells. Every tenth of the
-    /// training up to 1000 validation rows are looked at, and the best weights are kept.
+    /// The rules: columns as [`datasets::columns::plan`] chooses them; where independent columns describe the
+    /// validation rows better than a Gaussian does, mapped to normal ones; and whitened. The potential is a full
+    /// quadratic form and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128
+    /// beyond, half of that for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at
+    /// 4 times each (fewer where there are fewer rows), for as many steps as fit into the time, which a short trial
+    /// tells. Every tenth of the training up to 1000 validation rows are looked at, and the best weights are kept.
     ///
     /// # Errors
     /// Files that cannot be read, and columns that no density can be fitted to.
@@ -116,8 +119,10 @@ impl Fit {
             header: self.read.header,
             array: self.read.array.clone(),
         };
+        let map = TableMap::fit(&parts.training, &transforms, target.whitening, self.seed)?;
+        let table = Arc::new(Table::new(map, &parts, self.seed)?);
         let mut recipe = self.recipe(target, &parts)?;
-        let step = seconds_per_step(&recipe, compute)?;
+        let step = seconds_per_step(&recipe, table.clone(), compute)?;
         let [fewest, most] = STEPS;
         let steps = (60.0 * self.minutes / step).clamp(fewest, most) as usize;
         recipe.train.steps = Some(steps);
@@ -125,7 +130,7 @@ impl Fit {
         recipe.train.validation_samples = Some(VALIDATED);
         recipe.train.checkpoint_every = (steps / 10).max(1);
         recipe.validate()?;
-        Ok(Planned { recipe, notes })
+        Ok(Planned { recipe, target: table, notes })
     }
 
     /// Maps every column to a normal one where independent columns describe the validation rows better than a Gaussian
@@ -242,9 +247,10 @@ fn absolute(path: &PathBuf) -> Result<PathBuf, Error> {
 }
 
 /// Seconds that a gradient step takes here.
-fn seconds_per_step(recipe: &Recipe, compute: &Compute) -> Result<f64, Error> {
+fn seconds_per_step(recipe: &Recipe, target: Arc<Table>, compute: &Compute) -> Result<f64, Error> {
     let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let run = Run::create(folder.path().join("trial"), recipe.clone()).with_compute(*compute);
+    let run = Run::create(folder.path().join("trial"), recipe.clone());
+    let run = run.with_compute(*compute).with_target(target);
     run.train(&())?;
     let rows = metrics::read(&run_dir::metrics(run.path()))?;
     let seconds = |step: u64| rows.iter().find(|row| row.step == step).map(|row| row.seconds);

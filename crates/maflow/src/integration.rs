@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::files::write_whole;
+use crate::files::{hex, write_whole};
 use crate::monitor::Monitor;
 use crate::recipe::{Evaluate, Recipe};
 use crate::run_dir;
@@ -58,11 +58,10 @@ impl Choice {
         recipe: &Recipe,
         trained: &Trained<S>,
     ) -> Result<Self, Error> {
-        let most = Self::most(recipe, trained);
-        let of = |level| Self::at(level, flow.integrator, most);
-        if let Some(kept) = read(trained, recipe).and_then(of) {
+        if let Some(kept) = Self::kept(flow.integrator, recipe, trained) {
             return Ok(kept);
         }
+        let most = Self::most(recipe, trained);
         // All rows cost no more than some of them where there are no others.
         let level = if rows <= PILOT_ROWS {
             flow.integrator.refined().level()
@@ -71,7 +70,7 @@ impl Choice {
             let pilot = Batch::new(pilot.x[..pilot.x.len().min(PILOT_ROWS * dim)].to_vec(), dim)?;
             choose_level(flow, objective, &pilot, key, rows, most)?
         };
-        Ok(of(level).unwrap_or(Self { level, refinements: 1 }))
+        Ok(Self::at(level, flow.integrator, most).unwrap_or(Self { level, refinements: 1 }))
     }
 
     /// The level that the run has kept; else the one chosen on samples of the flow itself, which data cannot change.
@@ -79,11 +78,21 @@ impl Choice {
     /// # Errors
     /// An integration that fails.
     pub fn by_samples<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, trained: &Trained<S>) -> Result<Self, Error> {
+        if let Some(kept) = Self::kept(flow.integrator, recipe, trained) {
+            return Ok(kept);
+        }
         let key = RngKey::new(recipe.train.seed, Purpose::Sample, 0);
         let base = key.normals(0..PILOT_ROWS, flow.potential.dim());
         let samples = flow.transport(&base, flow.span(Direction::Forward), key)?.x;
         let (pilot, objective) = (Batch::new(samples, flow.potential.dim())?, NegativeLogLikelihood::default());
         Self::make(flow, &objective, (pilot, key), DEFAULT_ROWS, recipe, trained)
+    }
+
+    /// What the run has kept for these weights and these settings.
+    fn kept<S: Space>(first: &dyn Integrator<S>, recipe: &Recipe, trained: &Trained<S>) -> Option<Self> {
+        let kept: Kept = toml::from_str(&std::fs::read_to_string(file(&trained.run)).ok()?).ok()?;
+        let fits = kept.evaluate == recipe.evaluate && Some(kept.checkpoint) == hash(&trained.file);
+        Self::at(kept.level, first, Self::most(recipe, trained)).filter(|_| fits)
     }
 
     /// The choice of a level, where refinements of an integrator lead to it.
@@ -113,13 +122,6 @@ fn file(run: &Path) -> PathBuf {
     run.join("integration.toml")
 }
 
-/// The level that a run has kept for these weights and these settings.
-fn read<S: Space>(trained: &Trained<S>, recipe: &Recipe) -> Option<u64> {
-    let kept: Kept = toml::from_str(&std::fs::read_to_string(file(&trained.run)).ok()?).ok()?;
-    let fits = kept.evaluate == recipe.evaluate && Some(kept.checkpoint) == hash(&trained.file);
-    fits.then_some(kept.level)
-}
-
 /// Keeps the level that the figures of a run were converged at, where they were taken with the run's own settings. A run
 /// that cannot be written to has its figures all the same.
 pub fn keep<S: Space>(trained: &Trained<S>, recipe: &Recipe, level: u64, monitor: &dyn Monitor) {
@@ -134,7 +136,7 @@ pub fn keep<S: Space>(trained: &Trained<S>, recipe: &Recipe, level: u64, monitor
 
 fn hash(checkpoint: &Path) -> Option<String> {
     let bytes = std::fs::read(checkpoint).ok()?;
-    Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(&Sha256::digest(bytes)))
 }
 
 #[cfg(test)]

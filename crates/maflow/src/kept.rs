@@ -74,10 +74,10 @@ impl Units {
         log_jacobians
     }
 
-    /// From a flow's rows of n numbers to a user's, in place.
-    pub fn to_user(&self, rows: &mut [f64], n: usize) {
+    /// From a flow's rows to a user's, in place.
+    pub fn to_user(&self, rows: &mut [f64]) {
         if let Some(map) = &self.map {
-            map.inverse(rows, &mut vec![0.0; rows.len() / n]);
+            map.inverse(rows, &mut vec![0.0; rows.len() / map.dimension()]);
         }
         if let Some(noise) = &self.noise {
             noise.quantise(rows);

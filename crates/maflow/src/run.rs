@@ -281,7 +281,7 @@ impl Work for Stream<'_, '_> {
                 }
                 Wanted::FromBase => {
                     let mut x = model.from_base(&rows, &[], key)?;
-                    units.to_user(&mut x.x, n);
+                    units.to_user(&mut x.x);
                     Found { values: x.x, integration_errors: x.integration_errors }
                 }
             };
@@ -302,7 +302,7 @@ impl Work for Draw<'_> {
     fn run<E: Engine>(self, engine: &E) -> Result<Vec<f64>, Error> {
         let ReadyFlow { model, units } = self.run.flow(engine, At::Training)?;
         let mut samples = sampling::all(&model.flow(), self.run.recipe.train.seed, self.count)?;
-        units.to_user(&mut samples, model.dim());
+        units.to_user(&mut samples);
         Ok(samples)
     }
 }

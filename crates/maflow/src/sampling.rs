@@ -1,6 +1,5 @@
 //! Samples of a trained flow, batch by batch, and points on their way through it.
 
-use datasets::Bijection;
 use flow_core::{Direction, Flow, Purpose, RngKey, Space, Span};
 
 use crate::error::Error;
@@ -15,14 +14,6 @@ pub fn batch<S: Space>(flow: &Flow<'_, S>, seed: u64, i: u64, count: usize) -> R
     let key = RngKey::new(seed, Purpose::Sample, i);
     let base = key.normals(0..rows, flow.potential.dim());
     Ok(flow.transport(&base, flow.span(Direction::Forward), key)?.x)
-}
-
-/// From the coordinates that the flow works in to a user's, in place, where they are others.
-pub fn to_physical(bijection: Option<&dyn Bijection>, samples: &mut [f64]) {
-    if let Some(map) = bijection {
-        let mut unused = vec![0.0; samples.len() / map.dimension()];
-        map.inverse(samples, &mut unused);
-    }
 }
 
 /// Number of batches that `count` samples come in.

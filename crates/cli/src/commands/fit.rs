@@ -27,5 +27,6 @@ pub fn run(plan: FitPlan) -> Result<(), CliError> {
         Some(out) => Start::New(out),
         None => Start::NewNumbered(run_dir::RUNS.into()),
     };
-    train::run(Train { recipe: planned.recipe, start, from: None, data: None, compute, target: None })
+    let (recipe, target) = (planned.recipe, planned.target);
+    train::run(Train { recipe, start, from: None, data: None, compute, target: Some(target) })
 }

@@ -22,12 +22,11 @@ pub fn run(plan: Rows) -> Result<(), CliError> {
     let map = Kept::read(&plan.run, &plan.recipe)?.table;
     let data: Vec<String> = match &map {
         Some(map) => map.names().into_iter().map(str::to_owned).collect(),
-        None => (0..n).map(|i| format!("x{i}")).collect(),
+        None => numbered("x", n),
     };
-    let base: Vec<String> = (0..n).map(|i| format!("z{i}")).collect();
     let columns = match plan.wanted {
         Wanted::LogProb => vec!["log_density".to_owned(), "integration_error".to_owned()],
-        Wanted::Base => base,
+        Wanted::Base => numbered("z", n),
         Wanted::FromBase => data.clone(),
     };
     // Columns of data are found by their names; a file without names has them in order.
@@ -109,11 +108,16 @@ fn side_by_side(wanted: Wanted, found: Found) -> Vec<f64> {
     }
 }
 
+/// Names of columns that have none of their own.
+pub fn numbered(letter: &str, count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("{letter}{i}")).collect()
+}
+
 /// Writes a table whole or not at all.
-pub fn write(table: &Table, path: &Path, format: Format) -> Result<(), CliError> {
-    Ok(write_whole_with(path, |file| {
+pub fn write(table: &Table, path: &Path, format: Format) -> Result<(), maflow::Error> {
+    write_whole_with(path, |file| {
         let mut out = io::BufWriter::new(file);
         table.write(format, &mut out).map_err(io::Error::other)?;
         out.flush()
-    })?)
+    })
 }

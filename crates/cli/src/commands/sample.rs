@@ -15,6 +15,7 @@ use maflow::{sampling, target, trained};
 use ndarray::IxDyn;
 use ndarray_npy::write_zeroed_npy;
 
+use super::rows;
 use crate::error::CliError;
 use crate::plan::{Sample, SampleFormat};
 use crate::progress::Task;
@@ -101,7 +102,7 @@ impl Sample {
                     failed = Some(error);
                     std::io::Error::other("no more samples")
                 })?;
-                units.to_user(&mut samples, flow.potential.dim());
+                units.to_user(&mut samples);
                 for value in samples {
                     match precision {
                         Precision::F32 => file.write_all(&(value as f32).to_le_bytes())?,
@@ -141,23 +142,18 @@ impl Sample {
         format: Format,
     ) -> Result<String, maflow::Error> {
         let mut samples = sampling::all(flow, self.recipe.train.seed, self.count)?;
-        let n = flow.potential.dim();
-        units.to_user(&mut samples, n);
+        units.to_user(&mut samples);
         let table = match map {
             Some(map) => map.table(samples)?,
-            None => Table::new(&(0..n).map(|i| format!("x{i}")).collect::<Vec<_>>(), samples)?,
+            None => Table::new(&rows::numbered("x", flow.potential.dim()), samples)?,
         };
-        write_whole_with(&self.out, |file| {
-            let mut out = BufWriter::new(file);
-            table.write(format, &mut out).map_err(std::io::Error::other)?;
-            out.flush()
-        })?;
+        rows::write(&table, &self.out, format)?;
         Ok(format!("{} samples of {} in {}", self.count, table.names().join(", "), self.meaning()))
     }
 
     fn picture<S: Space>(&self, flow: &Flow<'_, S>, units: &Units) -> Result<String, maflow::Error> {
         let mut samples = sampling::all(flow, self.recipe.train.seed, self.count)?;
-        units.to_user(&mut samples, flow.potential.dim());
+        units.to_user(&mut samples);
         let columns = (self.count as f64).sqrt().ceil() as usize;
         let png = match pictures::tiles(&self.recipe, &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,

@@ -1,8 +1,8 @@
 //! Pictures of lattice models: the path from the base to the target, and the flow's samples beside those of cluster
 //! Monte Carlo.
 
-use datasets::Bijection;
 use flow_core::{Direction, Flow, Purpose, RngKey, Space};
+use maflow::kept::Units;
 use maflow::numbers::fixed;
 use maflow::recipe::{Recipe, TargetKind};
 use maflow::target::LatticeModel;
@@ -14,7 +14,7 @@ use crate::plots::{ColumnGroup, Palette, Tiles};
 
 /// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of
 /// its spin given x, and the last column the spins themselves.
-pub fn path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, map: Option<&dyn Bijection>) -> Result<Tiles, Error> {
+pub fn path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, units: &Units) -> Result<Tiles, Error> {
     const ROWS: usize = 6;
     let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
@@ -22,7 +22,7 @@ pub fn path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, map: Option<&dyn Bije
     let base = key.normals(0..ROWS, sites);
     let mut stops = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
     for x in &mut stops {
-        sampling::to_physical(map, x);
+        units.to_user(x);
     }
     let mut groups = vec![ColumnGroup { label: String::new(), columns: times(flow) }];
     let mut pictures = Vec::new();
@@ -56,7 +56,7 @@ pub fn path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, map: Option<&dyn Bije
 pub fn beside_clusters<S: Space>(
     flow: &Flow<'_, S>,
     recipe: &Recipe,
-    map: Option<&dyn Bijection>,
+    units: &Units,
     model: &dyn LatticeModel,
 ) -> Result<Tiles, Error> {
     const SIDE: usize = 5;
@@ -64,7 +64,7 @@ pub fn beside_clusters<S: Space>(
     let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
     let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
-    sampling::to_physical(map, &mut samples);
+    units.to_user(&mut samples);
     let clusters = model.configurations(seed, SIDE * SIDE, &())?;
     let reach = samples.iter().chain(&clusters).fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
     let fields = |x: &[f64]| x.chunks_exact(sites).map(|x| shades(x, reach)).collect();

@@ -1,6 +1,6 @@
 //! What makes a table unfit for a density, one sentence each.
 
-use crate::StandardisationError;
+use crate::standardise::StandardisationError;
 use crate::table::TableError;
 
 /// A value where a map has none.

@@ -2,8 +2,9 @@
 
 use super::plan::check_values;
 use super::{ColumnError, ColumnMap, Columns, Composed, Dequantisation, MapKind, Quantile, Transform, median, moments};
+use crate::bijection::Bijection;
+use crate::standardise::Standardisation;
 use crate::table::Table;
-use crate::{Bijection, Standardisation};
 
 /// What follows the maps of the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Maps of one column, of all columns side by side, and of maps one after the other.
 
 use super::quantile::Quantile;
-use crate::Bijection;
+use crate::bijection::Bijection;
 
 /// A fitted map of one column: strictly increasing, with its exact derivative.
 #[derive(Debug, Clone, PartialEq)]

@@ -56,7 +56,7 @@ pub fn draw<S: Space>(
     }
     let integrator = integrators.pop().expect("one refinement was made at least");
     let before = integrators.last().map_or(flow.integrator, |integrator| &**integrator);
-    let converged = fine.near(&coarse);
+    let (converged, mean) = (fine.near(&coarse), Mean::of(&fine.losses));
     let figure = |fine: Mean, coarse: Mean| Figure::new(fine, (fine.mean - coarse.mean).abs());
     let figures = |fine: [Mean; 3], coarse: [Mean; 3]| std::array::from_fn(|i| figure(fine[i], coarse[i]));
     let [fine_force, coarse_force] =
@@ -67,8 +67,8 @@ pub fn draw<S: Space>(
         weighted: figures(fine.weighted, coarse.weighted),
         force: figure(fine_force?, coarse_force?),
         found: Converged {
-            mean: Mean::of(&fine.losses),
-            integration_error: (Mean::of(&fine.losses).mean - Mean::of(&coarse.losses).mean).abs(),
+            mean,
+            integration_error: (mean.mean - Mean::of(&coarse.losses).mean).abs(),
             losses: fine.losses,
             integrator: integrator.describe(),
             level: integrator.level(),

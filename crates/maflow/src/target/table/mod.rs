@@ -19,6 +19,7 @@ pub use map::TableMap;
 use super::epochs::Epochs;
 use super::{Layout, Samples, Split, Target};
 use crate::error::Error;
+use crate::files::hex;
 use crate::recipe::TableTarget;
 
 /// Rows of numbers for training, validation and test, and the map to the flow's coordinates that was fitted to the
@@ -119,13 +120,13 @@ impl Table {
             hash.update(part.len().to_le_bytes());
             part.iter().for_each(|value| hash.update(value.to_le_bytes()));
         }
-        let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&hash.finalize());
         let epochs = Epochs::new(parts.training.rows(), seed);
         Ok(Self { map, training, validation, test, epochs, digest })
     }
 
-    /// The target of rows in memory, `rows × names.len()` row by row: checked, split, and transformed by the stated rules
-    /// of [`datasets::columns::plan`].
+    /// The target of rows in memory, `rows × names.len()` row by row: checked, split, and transformed by the stated
+    /// rules of [`datasets::columns::plan`].
     ///
     /// # Errors
     /// Rows that no density can be fitted to.
@@ -146,35 +147,28 @@ impl Table {
         &self.map.preparation().dequantisation
     }
 
-    /// The rows of a split in the user's units, row by row, with the noise that figures see.
-    pub fn noisy(&self, split: Split) -> Vec<f64> {
-        let mut rows = self.part(split).to_vec();
+    /// Rows in the user's units with the noise that figures see.
+    fn noisy(&self, rows: &[f64]) -> Vec<f64> {
+        let mut rows = rows.to_vec();
         self.noise().keyed(&mut rows);
         rows
     }
 
-    /// The training rows in the user's units, row by row, without noise.
-    pub fn training_rows(&self) -> &[f64] {
-        &self.training
-    }
-
-    /// Negative log-likelihoods, in nats per row and the user's units, of the first rows of a split: by a Gaussian of full
-    /// covariance and by independent columns, both fitted to the training rows. No Gaussian is fitted where its covariance
-    /// is singular.
+    /// Negative log-likelihoods, in nats per row and the user's units, of the first rows of a split: by a Gaussian of
+    /// full covariance and by independent columns, both fitted to the training rows. No Gaussian is fitted where its
+    /// covariance is singular.
     ///
     /// # Errors
     /// Columns that independent densities cannot be fitted to.
     pub fn yardsticks(&self, split: Split, rows: usize) -> Result<[Option<f64>; 2], Error> {
         let n = self.dimension();
-        let mut training = self.training.clone();
-        self.noise().keyed(&mut training);
-        let rows = &self.noisy(split)[..rows * n];
+        let (training, rows) = (self.noisy(&self.training), self.noisy(&self.part(split)[..rows * n]));
         let gaussian = match Gaussian::fit(&training, n, None) {
-            Ok(gaussian) => Some(-gaussian.mean_log_density(rows)),
+            Ok(gaussian) => Some(-gaussian.mean_log_density(&rows)),
             Err(ColumnError::Singular { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let independent = Independent::fit(&training, n, None)?.mean_log_density(rows);
+        let independent = Independent::fit(&training, n, None)?.mean_log_density(&rows);
         Ok([gaussian, Some(-independent)])
     }
 
