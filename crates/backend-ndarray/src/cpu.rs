@@ -346,6 +346,10 @@ impl<T: Real> Space for Cpu<T> {
         }
     }
 
+    fn column_product(&self, out: &mut Vec<f64>, a: &Vec<f64>, b: &Vec<f64>) {
+        out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = a * b);
+    }
+
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Permutations<T> {
         Permutations { source: source.to_vec(), sign: sign.iter().map(|s| T::of(*s)).collect() }
     }

@@ -6,6 +6,7 @@
 //! its end; the cut depends on the batch alone, so results are the same at any number of threads.
 
 mod arrays;
+mod context;
 mod cpu;
 mod gathered;
 mod kernels;
@@ -26,11 +27,11 @@ mod transpose;
 mod two_layer;
 
 pub use cpu::Cpu;
-pub use flow_core::{Activation, LatticeRidgeSettings};
+pub use flow_core::{Activation, LatticeRidgeSettings, TwoLayerSettings};
 pub use lattice_quadratic::LatticeQuadratic;
 pub use lattice_ridge::LatticeRidge;
 pub use quadratic::{FullQuadratic, Quadratic};
 pub use real::Real;
 pub use ridge::Ridge;
 pub use separable::Separable;
-pub use two_layer::{TwoLayer, TwoLayerSettings};
+pub use two_layer::TwoLayer;

@@ -14,6 +14,7 @@ use flow_core::{
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 
 use crate::arrays::{times, zeros};
+use crate::context::offsets;
 use crate::gathered::whole_sum;
 use crate::packed::Packed;
 use crate::timed::{Timed, coefficients_bar};
@@ -22,8 +23,9 @@ use crate::{Cpu, Real};
 /// `φ(x, t) = Σ_j v_j f(a_j)`, `a = g ⊙ Wx + b`, `∇φ = Wᵀ(v ⊙ g ⊙ f'(a))`, `∇²φ = Σ_j v_j g_j² f''(a_j) ‖w_j‖²`.
 /// As it comes it is the paper's potential (section 3 of arXiv:1809.10188), with `g = 1` and nothing dependent on time.
 ///
-/// Parameters: `weight` (h × N), `bias` (h, optional), `gain` (h, with [`Ridge::with_gains`]), `amplitude` (h);
-/// after [`Ridge::with_time`] all but the weights are coefficients of functions of time, M × h.
+/// Parameters: `weight` (h × N), `context` (h × k, with [`Ridge::with_context`]), `bias` (h, optional), `gain` (h, with
+/// [`Ridge::with_gains`]), `amplitude` (h); after [`Ridge::with_time`] all but weights and context are coefficients of
+/// functions of time, M × h.
 ///
 /// As x moves only in the row space of W, a solve can run in feature space: with `G = WWᵀ`, computed once, the state is
 /// `c` with `x = x₀ + Wᵀc`, `Wx = Wx₀ + Gc` and `dc/dt = v ⊙ g ⊙ f'(a)`: one h × h product per stage instead of two h ×
@@ -52,6 +54,7 @@ pub struct Ridge<T: Real> {
     space: Cpu<T>,
     activation: Activation,
     weight: Parameter<Cpu<T>>,
+    context: Option<Parameter<Cpu<T>>>,
     bias: Option<Parameter<Cpu<T>>>,
     gain: Option<Parameter<Cpu<T>>>,
     amplitude: Parameter<Cpu<T>>,
@@ -78,11 +81,12 @@ impl<T: Real> Ridge<T> {
         let RidgeParameters { weight, bias, amplitude } = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
         let basis = TimeBasis::constant();
         let [feature_stages, tiled_stages, unit_stages] = [0; 3].map(AtomicU64::new);
-        let (gain, orbit) = (None, None);
+        let (context, gain, orbit) = (None, None, None);
         Ok(Self {
             space,
             activation,
             weight,
+            context,
             bias,
             gain,
             amplitude,
@@ -99,9 +103,11 @@ impl<T: Real> Ridge<T> {
     /// `|G| · hidden` free ridge functions.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the group acts on another number of coordinates.
+    /// [`Error::Shape`] when the group acts on another number of coordinates; [`Error::Setting`] with a context, whose
+    /// offsets would break the symmetry.
     pub fn over_orbit(mut self, group: Group) -> Result<Self, Error> {
         group.check_dim(self.dim())?;
+        self.require_no_context()?;
         // As many terms as before should start with the same variance.
         self.amplitude.value /= T::of((group.order() as f64).sqrt());
         self.orbit = Some(group);
@@ -125,6 +131,23 @@ impl<T: Real> Ridge<T> {
     pub fn with_gains(mut self) -> Self {
         self.gain = Some(RidgeParameters::gain(&self.space, self.weight.value.nrows(), self.basis.terms()));
         self
+    }
+
+    /// Gives every argument an offset that is linear in a context of `width` numbers a row, `a = g ⊙ (Wx + Uc) + b`.
+    /// First values are those of weights.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a potential that is summed over a group.
+    pub fn with_context(mut self, width: usize, seed: u64) -> Result<Self, Error> {
+        if self.orbit.is_some() {
+            return Err(no_context_over_orbits());
+        }
+        self.context = RidgeParameters::context(&self.space, self.weight.shape[0], self.dim(), width, seed);
+        Ok(self)
+    }
+
+    fn require_no_context(&self) -> Result<(), Error> {
+        if self.context.is_some() { Err(no_context_over_orbits()) } else { Ok(()) }
     }
 
     /// Evaluations that blocks of rows made in feature space so far: the proof that the fast path was taken.
@@ -201,17 +224,26 @@ impl<T: Real> Ridge<T> {
     }
 }
 
+fn no_context_over_orbits() -> Error {
+    Error::setting("context", "some", "none where the potential is summed over a group")
+}
+
 impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
     fn dim(&self) -> usize {
         self.weight.value.ncols()
     }
 
+    fn context_dim(&self) -> usize {
+        self.context.as_ref().map_or(0, |context| context.value.ncols())
+    }
+
     fn parameters(&self) -> Vec<&Parameter<Cpu<T>>> {
-        std::iter::once(&self.weight).chain(&self.bias).chain(&self.gain).chain([&self.amplitude]).collect()
+        let offsets_and_gains = self.context.iter().chain(&self.bias).chain(&self.gain);
+        std::iter::once(&self.weight).chain(offsets_and_gains).chain([&self.amplitude]).collect()
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
-        let offsets_and_gains = self.bias.iter_mut().chain(&mut self.gain);
+        let offsets_and_gains = self.context.iter_mut().chain(&mut self.bias).chain(&mut self.gain);
         std::iter::once(&mut self.weight).chain(offsets_and_gains).chain([&mut self.amplitude]).collect()
     }
 
@@ -269,6 +301,11 @@ impl<T: Real> Frozen<'_, T> {
         })
     }
 
+    /// `Uc` of every row, n × h, where there is a context.
+    fn offsets(&self, context: Option<&Array2<T>>) -> Option<Array2<T>> {
+        offsets(self.ridge.context.as_ref(), context)
+    }
+
     /// `v(t) ⊙ g(t)`.
     fn strength(&self, t: f64) -> Vec<T> {
         let v = self.amplitude.at(t);
@@ -295,8 +332,8 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
     fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
         let x = &block.x;
         let amplitude = self.amplitude.at(stage.t);
-        let mut a = zeros(x.nrows(), self.ridge.hidden());
-        self.transposed.product(&mut a, None, x, |_, _| ());
+        let (offsets, mut a) = (self.offsets(block.context.as_ref()), zeros(x.nrows(), self.ridge.hidden()));
+        self.transposed.product(&mut a, offsets.as_ref(), x, |_, _| ());
         if let Some(gain) = &self.gain {
             a *= &ArrayView1::from(&gain.at(stage.t));
         }
@@ -327,11 +364,13 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         };
         // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j. Never touched unless a Laplacian had a cotangent.
         let norm_bar = next().into_sum();
+        let context_bar = self.ridge.context.as_ref().map(|_| next().into_sum());
         if norm_bar.iter().any(|bar| *bar != T::zero()) {
             let norm_bar = norm_bar.mapv(|bar| T::of(2.0) * bar);
             weight_bar += &(weight * &norm_bar.t());
         }
         std::iter::once(self.ridge.kernels_bar(weight_bar))
+            .chain(context_bar)
             .chain(sums.map(|bar| self.ridge.folded(&bar.into_sum())))
             .collect()
     }

@@ -4,33 +4,20 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use flow_core::{
-    Activation, Block, BlockField, Error, Field, Parameter, Potential, Residuals, RidgeParameters, Share, Solve, Space,
-    Stage, TimeBasis,
+    Activation, Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Space, Stage,
+    TimeBasis, TwoLayerParameters, TwoLayerSettings,
 };
 use ndarray::{Array2, ArrayView1};
 
 use crate::arrays::{column, column_sums, numbers, numbers_mut, row_of, scaled, times, zeros};
+use crate::context::{Offsets, offsets};
 use crate::gathered::{Gathered, whole_sum};
-use crate::quadratic::check_dim;
 use crate::real::product;
 use crate::tangents::{Tangents, TangentsBar};
 use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
 
-/// The shape of a [`TwoLayer`] potential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TwoLayerSettings {
-    /// Hidden units h₁ and h₂.
-    pub hidden: [usize; 2],
-    /// f, of both layers.
-    pub activation: Activation,
-    /// Whether the first layer has offsets. With ln cosh and without them the potential is exactly even.
-    pub bias: bool,
-    /// Probes for the Laplacian, drawn once per solve for every row; 0: the exact Laplacian.
-    pub probes: usize,
-}
-
-/// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁`.
+/// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ (W₁x + Uc) + b₁` with a context c where there is one.
 ///
 /// By back-propagation, `q = W₂ᵀ(v ⊙ f'(z))`, `∇φ = W₁ᵀ(q ⊙ f'(a) ⊙ g)`, and `∇²φ = Σ_k v_k f''(z_k) ‖J_k‖² + Σ_j q_j
 /// f''(a_j) g_j² ‖w_j‖²`, `J = W₂ diag(f'(a) ⊙ g) W₁`. The second sum costs nothing. The first takes `h₂ h₁ N`
@@ -42,14 +29,14 @@ pub struct TwoLayerSettings {
 /// Memory for the Laplacian, per thread: `max(P, 256) · 2(h₁ + h₂)` numbers (P = N for the exact one), and `16 P (N +
 /// h₁)` for probes.
 ///
-/// Parameters: `layer1.weight` (h₁ × N), `layer2.weight` (h₂ × h₁), and as coefficients of M functions of time (M × h,
-/// h for M = 1) `layer1.bias` (optional), `layer1.gain`, `layer2.bias` and `amplitude`. Weights, biases and amplitudes
+/// Parameters: `layer1.weight` (h₁ × N), `layer1.context` (U, h₁ × k, where there is a context), `layer2.weight` (h₂ ×
+/// h₁), and as coefficients of M functions of time (M × h, h for M = 1) `layer1.bias` (optional), `layer1.gain`, `layer2.bias` and `amplitude`. Weights, biases and amplitudes
 /// start as those of PyTorch's linear layers, gains at one, and all that depends on time at zero.
 ///
 /// ```
 /// use backend_ndarray::{Activation, Cpu, TwoLayer, TwoLayerSettings};
 /// use flow_core::{Potential, TimeBasis};
-/// let settings = TwoLayerSettings { hidden: [32, 16], activation: Activation::Softplus, bias: true, probes: 0 };
+/// let settings = TwoLayerSettings { hidden: [32, 16], activation: Activation::Softplus, bias: true, probes: 0, context: 0 };
 /// let potential = TwoLayer::new(Cpu::<f32>::new(1), 2, settings, TimeBasis::constant(), 0)?;
 /// assert_eq!(potential.parameters().len(), 6);
 /// # Ok::<(), flow_core::Error>(())
@@ -61,6 +48,7 @@ pub struct TwoLayer<T: Real> {
     probes: usize,
     basis: TimeBasis,
     weight1: Parameter<Cpu<T>>,
+    context: Option<Parameter<Cpu<T>>>,
     bias1: Option<Parameter<Cpu<T>>>,
     gain: Parameter<Cpu<T>>,
     weight2: Parameter<Cpu<T>>,
@@ -80,29 +68,10 @@ impl<T: Real> TwoLayer<T> {
         basis: TimeBasis,
         seed: u64,
     ) -> Result<Self, Error> {
-        check_dim(dim)?;
-        let TwoLayerSettings { hidden: [h1, h2], activation, bias, probes } = settings;
-        if h1 == 0 || h2 == 0 {
-            let (name, value) = ("hidden", format!("[{h1}, {h2}]"));
-            return Err(Error::Setting { name, value, expected: "at least 1 in each layer".into() });
-        }
-        let uniform =
-            |which, name, shape: &[usize], fan_in| Parameter::uniform(&space, name, shape, fan_in, seed, which);
-        let timed = |which, name, size, fan_in| uniform(which, name, &[size], fan_in).in_time(&space, basis.terms());
-        let mut gain = RidgeParameters::gain(&space, h1, basis.terms());
-        gain.name = "layer1.gain".into();
-        Ok(Self {
-            weight1: uniform(0, "layer1.weight", &[h1, dim], dim),
-            bias1: bias.then(|| timed(1, "layer1.bias", h1, dim)),
-            gain,
-            weight2: uniform(2, "layer2.weight", &[h2, h1], h1),
-            bias2: timed(3, "layer2.bias", h2, h1),
-            amplitude: timed(4, "amplitude", h2, h2),
-            activation,
-            probes,
-            basis,
-            space,
-        })
+        let TwoLayerParameters { weight1, context, bias1, gain, weight2, bias2, amplitude } =
+            TwoLayerParameters::new(&space, dim, &settings, basis, seed)?;
+        let TwoLayerSettings { activation, probes, .. } = settings;
+        Ok(Self { space, activation, probes, basis, weight1, context, bias1, gain, weight2, bias2, amplitude })
     }
 
     fn hidden(&self) -> [usize; 2] {
@@ -115,13 +84,18 @@ impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
         self.weight1.shape[1]
     }
 
+    fn context_dim(&self) -> usize {
+        self.context.as_ref().map_or(0, |context| context.value.ncols())
+    }
+
     fn parameters(&self) -> Vec<&Parameter<Cpu<T>>> {
-        let first = std::iter::once(&self.weight1).chain(&self.bias1).chain([&self.gain]);
+        let first = std::iter::once(&self.weight1).chain(&self.context).chain(&self.bias1).chain([&self.gain]);
         first.chain([&self.weight2, &self.bias2, &self.amplitude]).collect()
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
-        let first = std::iter::once(&mut self.weight1).chain(&mut self.bias1).chain([&mut self.gain]);
+        let offsets = self.context.iter_mut().chain(&mut self.bias1);
+        let first = std::iter::once(&mut self.weight1).chain(offsets).chain([&mut self.gain]);
         first.chain([&mut self.weight2, &mut self.bias2, &mut self.amplitude]).collect()
     }
 
@@ -173,10 +147,17 @@ impl<T: Real> Frozen<'_, T> {
         })
     }
 
-    /// `(W₁x, a)`.
-    fn first_arguments(&self, t: f64, x: &Array2<T>) -> (Array2<T>, Array2<T>) {
+    /// `(W₁x, a)`, with `Uc` added to the first where it is given.
+    fn first_arguments(&self, t: f64, x: &Array2<T>, offsets: Option<&Array2<T>>) -> (Array2<T>, Array2<T>) {
         let mut u = zeros(x.nrows(), self.of.hidden()[0]);
-        product(u.view_mut(), 0.0, x.view(), self.transposed1.view());
+        let keep = match offsets {
+            Some(offsets) => {
+                u.assign(offsets);
+                1.0
+            }
+            None => 0.0,
+        };
+        product(u.view_mut(), keep, x.view(), self.transposed1.view());
         let mut a = scaled(&u, &self.gain.at(t));
         if let Some(bias) = &self.bias1 {
             a += &ArrayView1::from(&bias.at(t));
@@ -226,6 +207,7 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
             field: self,
             rows: block.rows.len(),
             draws: block.draws,
+            offsets: Offsets::new(self.of.context.as_ref(), block.context),
             tangents: None,
             tangents_bar: None,
             products1: Gathered::new(h1, self.of.dim()),
@@ -242,7 +224,8 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
     fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
         let x = &block.x;
         let f = self.of.activation;
-        let y = self.first_arguments(stage.t, x).1.mapv_into(|a| T::of(f.value(a.wide())));
+        let offsets = offsets(self.of.context.as_ref(), block.context.as_ref());
+        let y = self.first_arguments(stage.t, x, offsets.as_ref()).1.mapv_into(|a| T::of(f.value(a.wide())));
         let amplitude = self.amplitude.at(stage.t);
         let of_row = |z: ArrayView1<'_, T>| z.iter().zip(&amplitude).map(|(z, v)| v.wide() * f.value(z.wide())).sum();
         self.second_arguments(stage.t, &y).rows().into_iter().map(of_row).collect()
@@ -262,9 +245,10 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
             // n_j = ‖w_j‖²: w̄_j += 2 n̄_j w_j.
             weight1_bar += &(weight1 * &norms_bar.mapv(|bar| T::of(2.0) * bar).t());
         }
+        let context_bar = self.of.context.as_ref().map(|_| sums.next().expect("as many").into_sum());
         let mut timed: Vec<_> = sums.map(|sum| coefficients_bar(&sum.into_sum())).collect();
         let after2 = timed.split_off(timed.len() - 2);
-        std::iter::once(weight1_bar).chain(timed).chain([weight2_bar]).chain(after2).collect()
+        std::iter::once(weight1_bar).chain(context_bar).chain(timed).chain([weight2_bar]).chain(after2).collect()
     }
 }
 
@@ -274,6 +258,8 @@ struct Rows<'a, T: Real> {
     rows: usize,
     /// Random signs, P · N a row, until a Laplacian is asked for; `None` where it is exact.
     draws: Option<Array2<T>>,
+    /// `Uc`, where there is a context.
+    offsets: Option<Offsets<T>>,
     /// Once a Laplacian is asked for.
     tangents: Option<Tangents<'a, T>>,
     /// Once a Laplacian has a cotangent.
@@ -426,7 +412,7 @@ impl<T: Real> Rows<'_, T> {
 
 /// What an evaluation leaves for its pullback.
 struct Memory<'a, T> {
-    /// `W₁x`.
+    /// `W₁x`, and with a context `W₁x + Uc`.
     u: &'a Array2<T>,
     /// `f(a)`.
     y: &'a Array2<T>,
@@ -454,7 +440,7 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         residuals: Option<&mut Residuals<Cpu<T>>>,
     ) {
         let (t, field, of) = (stage.t, self.field, self.field.of);
-        let (u, mut s1) = field.first_arguments(t, state);
+        let (u, mut s1) = field.first_arguments(t, state, self.offsets.as_ref().map(|offsets| &offsets.value));
         let mut y = zeros(s1.nrows(), s1.ncols());
         T::value_and_slope(of.activation, numbers_mut(&mut s1), numbers_mut(&mut y));
         let mut s2 = field.second_arguments(t, &y);
@@ -500,6 +486,9 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         product(y_bar.view_mut(), 0.0, z_bar.view(), weight2.view());
         let u_bar = self.u_bar(t, &residuals, y_bar, &p_bar, trace.as_ref());
         self.products1.add(&u_bar, state);
+        if let Some(offsets) = &mut self.offsets {
+            offsets.add(&u_bar);
+        }
         if let Some(state_bar) = state_bar {
             product(state_bar.view_mut(), 0.0, u_bar.view(), weight1.view());
         }
@@ -512,7 +501,8 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
             _ => [zeros(0, 0), zeros(0, 0)],
         };
         let timed = self.bias1_bar.into_iter().chain([self.gain_bar, self.bias2_bar, self.amplitude_bar]);
-        let sums = trace.into_iter().chain([row_of(self.norms_bar)]).chain(timed.map(|bar| bar.sum));
+        let context = self.offsets.map(Offsets::finish);
+        let sums = trace.into_iter().chain([row_of(self.norms_bar)]).chain(context).chain(timed.map(|bar| bar.sum));
         (state_bar, products.into_iter().chain(sums.map(Share::of)).collect())
     }
 }

@@ -447,6 +447,11 @@ impl Space for Taped {
         self.change(out, move |cpu, out| with_terms(&terms, |terms| cpu.column_accumulate(out, keep, terms)));
     }
 
+    fn column_product(&self, out: &mut Taken<Figures>, a: &Taken<Figures>, b: &Taken<Figures>) {
+        let (a, b) = (a.clone(), b.clone());
+        self.change(out, move |cpu, out| cpu.column_product(out, &a.read(), &b.read()));
+    }
+
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Arc<Table> {
         Arc::new(self.host().permutations(source, sign))
     }

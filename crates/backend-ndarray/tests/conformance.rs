@@ -95,8 +95,40 @@ fn two_layer<T: Real>(
     bias: bool,
     probes: usize,
 ) -> TwoLayer<T> {
-    let settings = TwoLayerSettings { hidden, activation, bias, probes };
+    two_layer_of(dim, TwoLayerSettings { hidden, activation, bias, probes, context: 0 })
+}
+
+fn two_layer_of<T: Real>(dim: usize, settings: TwoLayerSettings) -> TwoLayer<T> {
     filled(stronger(TwoLayer::new(cpu(), dim, settings, basis(TimeFamily::Cosine), 7).unwrap(), 1.4))
+}
+
+fn two_layer_in_context<T: Real>(bias: bool) -> TwoLayer<T> {
+    let activation = if bias { Activation::Softplus } else { Activation::LnCosh };
+    two_layer_of(3, TwoLayerSettings { hidden: [6, 5], activation, bias, probes: 0, context: 2 })
+}
+
+fn ridge_in_context<T: Real>(dim: usize, hidden: usize, bias: bool) -> Ridge<T> {
+    filled(ridge(dim, hidden, Activation::Softplus, bias).with_context(2, 5).unwrap())
+}
+
+fn context_quadratic<T: Real>(dim: usize) -> potentials::ContextQuadratic<Cpu<T>> {
+    filled(potentials::ContextQuadratic::new(cpu(), dim, 2, basis(TimeFamily::Polynomial)).unwrap())
+}
+
+/// A potential with a strength by its context.
+fn modulated<T: Real>(inner: impl Potential<Cpu<T>> + 'static) -> potentials::Modulated<Cpu<T>> {
+    filled(potentials::Modulated::new(cpu(), Box::new(inner), 2, basis(TimeFamily::Cosine)).unwrap())
+}
+
+/// Terms with offsets by the context, one that has none, and one whose strength depends on it.
+fn sum_in_context<T: Real>() -> Sum<Cpu<T>> {
+    let terms = vec![
+        ("quadratic".into(), term(filled(FullQuadratic::new(cpu(), 3, basis(TimeFamily::Cosine)).unwrap()))),
+        ("driven".into(), term(context_quadratic(3))),
+        ("deep".into(), term(two_layer_in_context(true))),
+        ("separable".into(), term(modulated(separable(5, Activation::Softplus, TimeFamily::Cosine)))),
+    ];
+    Sum::new(cpu(), terms).unwrap()
 }
 
 /// A sum of several terms, one of them a sum itself.
@@ -232,6 +264,16 @@ conformance! {
     lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false), PLAIN;
     lattice_kernels_tied: lattice_ridge(1, Activation::LnCosh, true, true), PLAIN;
     lattice_fourier: lattice_quadratic(), PLAIN;
+    ridge_in_context_narrow: ridge_in_context(4, 6, true), IN_CONTEXT;
+    ridge_in_context_wide: ridge_in_context(3, 9, false), IN_CONTEXT;
+    gains_in_context: with_gains(ridge_in_context(4, 6, true)), IN_CONTEXT;
+    two_layers_in_context: two_layer_in_context(true), IN_CONTEXT;
+    two_even_layers_in_context: two_layer_in_context(false), IN_CONTEXT;
+    quadratic_in_context: context_quadratic(3), IN_CONTEXT;
+    modulated_lattice_kernels: modulated(lattice_ridge(2, Activation::LnCosh, false, false)), IN_CONTEXT;
+    modulated_with_a_context_of_its_own: modulated(ridge_in_context(3, 9, true)), IN_CONTEXT;
+    modulated_draws: modulated(symmetrised(SymmetryDraw::PerSolve)), DRAWS_IN_CONTEXT;
+    sum_in_context: sum_in_context(), IN_CONTEXT;
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve), DRAWS;
     symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage), RANDOM_IN_TIME;
 }
@@ -255,6 +297,39 @@ fn appendix_a() {
         let adaptive = Adaptive::new(method.tableau(), 1e-10, 1e-10, 10_000).unwrap();
         gaussian_stays_gaussian(&cpu::<f64>(), &adaptive, 1e-8);
     }
+}
+
+/// Appendix A for every context: with `φ = q x²/2 + l x`, q and l linear in c, a Gaussian stays one of width `e^{qT}`
+/// about `l (e^{qT} − 1)/q`.
+#[test]
+fn a_gaussian_whose_mean_and_width_depend_on_the_context() {
+    let cpu = cpu::<f64>();
+    let mut of = potentials::ContextQuadratic::new(cpu.clone(), 1, 2, TimeBasis::constant()).unwrap();
+    let [quadratic, linear] = [[0.3, -0.5], [0.7, 0.2]];
+    for (parameter, values) in of.parameters_mut().into_iter().zip([quadratic, linear]) {
+        parameter.value = cpu.upload(2, 1, &values);
+    }
+    let context: Vec<f64> = (0..12).map(|i| (1.7 * f64::from(i)).sin()).collect();
+    let x: Vec<f64> = (0..6).map(|i| (0.9 * f64::from(i)).cos() * 2.0).collect();
+    let fine = FixedStep::new(Method::Rk4.tableau(), 200).unwrap();
+    let flow = Flow { duration: 1.5, ..Flow::new(&cpu, &of, &fine) };
+    let batch = Batch::new(x.clone(), 1).unwrap().with_context(context.clone());
+    let found = flow.log_density_of(&batch, RngKey::new(0, Purpose::Evaluate, 0)).unwrap();
+    for ((found, x), c) in found.iter().zip(&x).zip(context.chunks_exact(2)) {
+        let [q, l] = [quadratic, linear].map(|of| of[0] * c[0] + of[1] * c[1]);
+        let width = (1.5 * q).exp();
+        let z = (x - l * (width - 1.0) / q) / width;
+        let exact = -0.5 * z * z - 0.5 * std::f64::consts::TAU.ln() - width.ln();
+        assert!((found - exact).abs() < 1e-10, "ln p is {found}, exact {exact}");
+    }
+}
+
+#[test]
+fn a_sum_over_a_group_takes_no_context() {
+    assert!(over_orbit::<f64>().with_context(2, 0).is_err());
+    assert!(ridge_in_context::<f64>(5, 3, true).over_orbit(shifts(5)).is_err());
+    let other = Box::new(ridge_in_context::<f64>(3, 4, true));
+    assert!(potentials::Modulated::new(cpu(), other, 3, TimeBasis::constant()).is_err());
 }
 
 #[test]

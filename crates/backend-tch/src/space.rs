@@ -428,6 +428,10 @@ impl Space for Tch {
         self.accumulate_tensors(&mut out.0, keep, &tensors(terms, |a| &a.0));
     }
 
+    fn column_product(&self, out: &mut Column, a: &Column, b: &Column) {
+        let _ = a.0.mul_out(&out.0, &b.0);
+    }
+
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Permutations {
         let columns = source.first().map_or(0, Vec::len) as i64;
         let index: Vec<i32> = source.iter().flatten().map(|i| *i as i32).collect();

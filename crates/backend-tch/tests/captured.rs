@@ -9,6 +9,7 @@ use common::{devices, emulated_with_graphs};
 use flow_core::conformance::captured;
 use flow_core::{
     Coordinates, Group, Potential, Precision, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily,
+    TwoLayerSettings,
 };
 
 fn basis() -> TimeBasis {
@@ -38,7 +39,9 @@ fn u_shaped(on: Tch, probes: usize) -> Term {
 }
 
 fn two_layer(on: Tch, probes: usize) -> Term {
-    Term::two_layer(on, 16, [6, 5], Activation::LnCosh, (true, probes), basis(), 3).unwrap()
+    let activation = Activation::LnCosh;
+    let settings = TwoLayerSettings { hidden: [6, 5], activation, bias: true, probes, context: 0 };
+    Term::two_layer(on, 16, settings, basis(), 3).unwrap()
 }
 
 fn symmetrised<P: Potential<Tch>>(on: Tch, of: P, draw: SymmetryDraw) -> Symmetrised<Tch, P> {

@@ -13,8 +13,8 @@ use flow_core::conformance::{
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, Group, Method, NegativeLogLikelihood,
-    Objective, Potential, Precision, Purpose, RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis,
-    TimeFamily, potentials,
+    Objective, Potential, Precision, Purpose, RidgeSettings, RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw,
+    TimeBasis, TimeFamily, TwoLayerSettings, potentials,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -79,7 +79,27 @@ fn separable_term(on: Tch, activation: Activation, family: TimeFamily) -> Term {
 }
 
 fn gained(on: Tch, hidden: usize, activation: Activation, bias: bool) -> Term {
-    filled(on, Term::gained_ridge(on, 4, hidden, activation, bias, basis(TimeFamily::Polynomial), 5))
+    ridge_term(on, RidgeSettings { hidden, activation, bias, gains: true, context: 0 })
+}
+
+fn ridge_term(on: Tch, settings: RidgeSettings) -> Term {
+    filled(on, Term::ridge(on, 4, settings, basis(TimeFamily::Polynomial), 5))
+}
+
+/// With a context, and offsets and gains only where asked for.
+fn ridge_in_context(on: Tch, all: bool) -> Term {
+    let activation = Activation::Softplus;
+    ridge_term(on, RidgeSettings { hidden: 6, activation, bias: all, gains: all, context: 2 })
+}
+
+fn context_quadratic(on: Tch) -> potentials::ContextQuadratic<Tch> {
+    filled(on, potentials::ContextQuadratic::new(on, 4, 2, basis(TimeFamily::Cosine)))
+}
+
+/// Separable functions with a strength by the context.
+fn modulated(on: Tch) -> potentials::Modulated<Tch> {
+    let inner = Box::new(separable_term(on, Activation::Softplus, TimeFamily::Cosine));
+    filled(on, potentials::Modulated::new(on, inner, 2, basis(TimeFamily::Polynomial)))
 }
 
 /// The same, written over the operations of a space.
@@ -89,7 +109,16 @@ fn over_the_space(on: Tch, hidden: usize, activation: Activation, bias: bool) ->
 }
 
 fn two_layer(on: Tch, dim: usize, hidden: [usize; 2], activation: Activation, (bias, probes): (bool, usize)) -> Term {
-    let mut of = Term::two_layer(on, dim, hidden, activation, (bias, probes), basis(TimeFamily::Cosine), 7).unwrap();
+    two_layer_of(on, dim, TwoLayerSettings { hidden, activation, bias, probes, context: 0 })
+}
+
+fn two_layer_in_context(on: Tch, bias: bool) -> Term {
+    let activation = Activation::Softplus;
+    two_layer_of(on, 4, TwoLayerSettings { hidden: [6, 5], activation, bias, probes: 0, context: 2 })
+}
+
+fn two_layer_of(on: Tch, dim: usize, settings: TwoLayerSettings) -> Term {
+    let mut of = Term::two_layer(on, dim, settings, basis(TimeFamily::Cosine), 7).unwrap();
     // Small first values leave a Laplacian that is lost in the round-off of differences.
     for parameter in of.parameters_mut() {
         on.accumulate(&mut parameter.value, 1.4, &[]);
@@ -193,6 +222,7 @@ const PLAIN: Concerns =
 const TIMES: Concerns = Concerns { evaluation: Coverage { rows_with_times: true, ..PLAIN.evaluation }, ..PLAIN };
 const DRAWS: Concerns = Concerns { evaluation: Coverage { draws: true, ..PLAIN.evaluation }, ..PLAIN };
 const CONTEXT: Concerns = Concerns { evaluation: Coverage { context: true, ..PLAIN.evaluation }, ..PLAIN };
+const TIMES_IN_CONTEXT: Concerns = Concerns { evaluation: Coverage { context: true, ..TIMES.evaluation }, ..PLAIN };
 const RANDOM_IN_TIME: Concerns = Concerns { smooth_in_time: false, ..DRAWS };
 
 /// On a device the rows of every term may have times of their own. On a processor those of a term that fills its caches
@@ -282,6 +312,12 @@ conformance! {
     ridge_over_the_space: |on| over_the_space(on, 6, Activation::Softplus, true) => |_| PLAIN;
     two_layer_softplus: |on| two_layer(on, 4, [6, 5], Activation::Softplus, (true, 0)) => |_| TIMES;
     two_layer_even: |on| two_layer(on, 4, [3, 7], Activation::LnCosh, (false, 0)) => |_| TIMES;
+    ridge_in_context: |on| ridge_in_context(on, true) => |_| TIMES_IN_CONTEXT;
+    ridge_of_the_context_alone: |on| ridge_in_context(on, false) => |_| TIMES_IN_CONTEXT;
+    two_layer_in_context: |on| two_layer_in_context(on, true) => |_| TIMES_IN_CONTEXT;
+    two_layer_of_the_context_alone: |on| two_layer_in_context(on, false) => |_| TIMES_IN_CONTEXT;
+    quadratic_in_context: context_quadratic => |_| CONTEXT;
+    modulated: modulated => |_| CONTEXT;
     lattice_quadratic: |on| filled(on, Term::lattice_quadratic(on, (2, 3), basis(TimeFamily::Cosine))) => |_| TIMES;
     lattice_kernels: |on| kernels(on, Activation::Softplus, true, None) => times_on_a_device;
     lattice_kernels_even: |on| kernels(on, Activation::LnCosh, false, None) => times_on_a_device;

@@ -9,8 +9,8 @@ use common::{emulated, spaces};
 use flow_core::conformance::assert_close;
 use flow_core::{
     Batch, Centres, Checkpoint, Coordinates, Evaluation, FixedStep, Flow, FreeEnergy, Group, Method,
-    NegativeLogLikelihood, Objective, PointEnergy, Potential, Precision, Purpose, RngKey, Space, Tensor, TimeBasis,
-    TimeFamily, cut,
+    NegativeLogLikelihood, Objective, PointEnergy, Potential, Precision, Purpose, RidgeSettings, RngKey, Space, Tensor,
+    TimeBasis, TimeFamily, TwoLayerSettings, cut,
 };
 
 /// The sizes of one of the paper's two experiments (its Table 2), with fewer rows and steps of the same length.
@@ -49,7 +49,8 @@ fn figures<S: Space>(space: &S, potential: &dyn Potential<S>, of: &Configuration
         Activation::Softplus => &NegativeLogLikelihood::default(),
         Activation::LnCosh => &FreeEnergy::new(energy),
     };
-    let batch = Batch::new(x, of.dim).unwrap();
+    let context = RngKey::new(5, Purpose::Train, 0).normals(0..of.rows, potential.context_dim());
+    let batch = Batch::new(x, of.dim).unwrap().with_context(context);
     let outcome = objective.evaluate(&flow, &batch, &Evaluation::new(key).with_gradient()).unwrap();
     (outcome.losses, outcome.gradient.unwrap().iter().map(|g| space.download(g)).collect())
 }
@@ -189,7 +190,6 @@ fn same_term(
 fn terms_in_double_precision() {
     use backend_ndarray::{
         FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Separable, TwoLayer,
-        TwoLayerSettings,
     };
     let cpu = Cpu::<f64>::new(1);
     let basis = TimeBasis::new(TimeFamily::Cosine, 3, 0.5).unwrap();
@@ -210,12 +210,17 @@ fn terms_in_double_precision() {
             let bias = activation == Activation::Softplus;
             let reference = backend_ndarray::Ridge::new(cpu.clone(), 4, 7, activation, bias, 2).unwrap();
             let reference = reference.with_gains().with_time(basis);
-            same(Term::gained_ridge(tch, 4, 7, activation, bias, basis, 2), Box::new(reference), 0.3);
+            let settings = RidgeSettings { hidden: 7, activation, bias, gains: true, context: 0 };
+            same(Term::ridge(tch, 4, settings, basis, 2), Box::new(reference), 0.3);
+            let reference = backend_ndarray::Ridge::new(cpu.clone(), 4, 7, activation, bias, 2).unwrap();
+            let reference = reference.with_time(basis).with_context(3, 2).unwrap();
+            let settings = RidgeSettings { gains: false, context: 3, ..settings };
+            same(Term::ridge(tch, 4, settings, basis, 2), Box::new(reference), 0.3);
 
-            for probes in [0, 2] {
-                let settings = TwoLayerSettings { hidden: [6, 4], activation, bias, probes };
+            for (probes, context) in [(0, 0), (2, 0), (0, 3)] {
+                let settings = TwoLayerSettings { hidden: [6, 4], activation, bias, probes, context };
                 let reference = TwoLayer::new(cpu.clone(), 5, settings, basis, 3).unwrap();
-                same(Term::two_layer(tch, 5, [6, 4], activation, (bias, probes), basis, 3), Box::new(reference), 0.2);
+                same(Term::two_layer(tch, 5, settings, basis, 3), Box::new(reference), 0.2);
             }
         }
         for shape in [(3, 4), (2, 5)] {
@@ -308,10 +313,12 @@ fn blocks_of_rows_on_their_own_threads_give_what_one_gives() {
         fall_off: 1.0,
         seed: 6,
     };
+    let activation = Activation::Softplus;
+    let deep = TwoLayerSettings { hidden: [6, 4], activation, bias: true, probes: 1, context: 0 };
     type Make<'a> = &'a dyn Fn(Tch) -> Box<dyn Potential<Tch>>;
     let makes: [(usize, Make); 4] = [
         (6, &|tch| Box::new(backend_tch::Ridge::new(tch, 6, 10, Activation::LnCosh, true, 7).unwrap())),
-        (5, &|tch| Box::new(Term::two_layer(tch, 5, [6, 4], Activation::Softplus, (true, 1), basis, 3).unwrap())),
+        (5, &|tch| Box::new(Term::two_layer(tch, 5, deep, basis, 3).unwrap())),
         (6, &|tch| Box::new(Term::lattice_ridge(tch, &kernels).unwrap())),
         (16, &|tch| Box::new(Term::convolutional(tch, network, basis, 3).unwrap())),
     ];

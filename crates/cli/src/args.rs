@@ -148,10 +148,12 @@ Examples:
   maflow fit data.csv
   maflow fit train.npy --validation valid.npy --test test.npy --minutes 10 --out runs/mine
   maflow fit data.csv --columns height,mass,age --transform age=log --transform mass='logit(0, 200)'
+  maflow fit data.csv --given sex,age           the density of the other columns given these
 
 Files: .csv, .tsv, .npy, .npz, .safetensors, IDX, and .gz of text, .npy and IDX. Rows that have no file of their own
 are split off, a tenth each, by a hash of their numbers. Transformations: none, standardise, log, logit(low, high),
-quantile, tail, each alone or after dequantise(step); chosen by rules, and said, where none is given.
+quantile, tail, each alone or after dequantise(step); chosen by rules, and said, where none is given. Of given columns
+text and up to 16 different whole numbers are categories.
 
 The run remembers everything: `maflow evaluate RUN`, `maflow score RUN FILE` and `maflow sample RUN` need no other word.
 Figures are in nats per row, in the units of the file.")]
@@ -168,6 +170,9 @@ pub struct FitArgs {
     /// The columns to fit, by name [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub columns: Option<Vec<String>>,
+    /// The columns that the density is conditional on, by name: numbers, or text as categories
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub given: Vec<String>,
     /// The transformation of a column; may be repeated
     #[arg(long = "transform", value_name = "COLUMN=TRANSFORMATION")]
     pub transforms: Vec<String>,
@@ -188,6 +193,7 @@ pub struct FitArgs {
 Examples:
   maflow score runs/data new.csv
   maflow score runs/data new.csv --out scores.npy
+  maflow score runs/data new.npy --given context.csv
 
 Columns: log_density, in nats and the units of the data, and integration_error. Columns of the file are found by name. The
 integration step is that of the run's figures, so that ln p of a row does not depend on other rows. Integers get their noise
@@ -198,6 +204,9 @@ pub struct ScoreArgs {
     /// Rows in the units of the data
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Rows of what the density is conditional on, where the first file does not have its columns
+    #[arg(long, value_name = "FILE")]
+    pub given: Option<PathBuf>,
     /// Where to: .csv, .tsv, .npy, .npz or .safetensors [default: csv on standard output]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -221,6 +230,9 @@ pub struct TransformArgs {
     /// From base coordinates to rows in the units of the data
     #[arg(long)]
     pub inverse: bool,
+    /// Rows of what the density is conditional on, where the first file does not have its columns
+    #[arg(long, value_name = "FILE")]
+    pub given: Option<PathBuf>,
     /// Where to: .csv, .tsv, .npy, .npz or .safetensors
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -349,9 +361,12 @@ Examples:
 pub struct SampleArgs {
     /// A run directory
     pub run: PathBuf,
-    /// How many samples to draw
+    /// How many samples to draw; with --given, of every row there
     #[arg(long, value_name = "N")]
     pub count: NonZeroUsize,
+    /// Rows of what the density is conditional on; their columns are written before those of the samples
+    #[arg(long, value_name = "FILE")]
+    pub given: Option<PathBuf>,
     /// Where to: numbers, one row per sample, as .npy, .csv, .tsv, .npz or .safetensors; or a picture, .png
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

@@ -172,8 +172,9 @@ impl From<maflow::Error> for CliError {
             )),
             E::Table(error) => Self::Failed(in_flags(&error.to_string())),
             E::Columns(error) => Self::Failed(in_flags(&error.to_string())),
+            E::Context(error) => Self::Failed(error.to_string()),
             E::Lattice(error) => Self::Usage(format!("{error}; change [target]")),
-            error @ E::Argument(_) => Self::Usage(error.to_string()),
+            error @ E::Argument(_) => Self::Usage(in_flags(&error.to_string())),
             error => Self::Failed(error.to_string()),
         }
     }
@@ -181,7 +182,7 @@ impl From<maflow::Error> for CliError {
 
 /// A sentence of the library's with the names of parameters as flags of the command line.
 pub fn in_flags(sentence: &str) -> String {
-    ["columns", "drop_missing", "delimiter", "decimal", "header", "array"]
+    ["columns", "given", "drop_missing", "delimiter", "decimal", "header", "array"]
         .iter()
         .fold(sentence.to_owned(), |text, name| {
             text.replace(&format!("`{name}`"), &format!("--{}", name.replace('_', "-")))

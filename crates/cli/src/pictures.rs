@@ -102,7 +102,7 @@ fn draw_samples<S: Space>(
     (count, columns): (usize, usize),
     folder: &Path,
 ) -> Result<(), Error> {
-    let mut samples = sampling::all(flow, recipe.train.seed, count)?;
+    let mut samples = sampling::all(flow, recipe.train.seed, count, &[])?;
     units.to_user(&mut samples);
     match tiles(recipe, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
@@ -247,7 +247,7 @@ fn densities<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, target: &dyn Target)
     let cells: Vec<[f64; 2]> = (0..CELLS * CELLS).map(|k| [at(k % CELLS), at(k / CELLS)]).collect();
     let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX);
     let learned = flow.log_density(cells.as_flattened(), key)?;
-    let samples = sampling::all(flow, recipe.train.seed, 4000)?;
+    let samples = sampling::all(flow, recipe.train.seed, 4000, &[])?;
     let known: Option<Vec<f64>> = cells.iter().map(|x| target.log_density(x)).collect();
     let panel = |title: &str, content| Panel { title: title.to_owned(), content };
     Ok(Densities {

@@ -7,7 +7,7 @@ use datasets::table::{Format, ReadOptions};
 use maflow::backend::{self, Backend, Compute};
 use maflow::fit::Fit;
 use maflow::physics::Amounts;
-use maflow::recipe::{Arithmetic, MOST_SAMPLES, Recipe, Setting, Standardise};
+use maflow::recipe::{Arithmetic, MOST_SAMPLES, Recipe, Setting, Standardise, TargetKind};
 use maflow::run::Wanted;
 use maflow::target::DEFAULT_ROWS;
 use maflow::train::{Start, Train};
@@ -87,8 +87,10 @@ pub struct Sample {
     pub run: PathBuf,
     /// Its recipe.
     pub recipe: Recipe,
-    /// How many.
+    /// How many; with a file of contexts, of every row there.
     pub count: usize,
+    /// The file with what the density is conditional on, where it is.
+    pub given: Option<PathBuf>,
     /// The file.
     pub out: PathBuf,
     /// Its kind.
@@ -117,6 +119,8 @@ pub struct Rows {
     pub recipe: Recipe,
     /// The file.
     pub file: PathBuf,
+    /// The file with what the density is conditional on, where it is another.
+    pub given: Option<PathBuf>,
     /// How it is read.
     pub read: ReadOptions,
     /// What is wanted.
@@ -204,6 +208,7 @@ fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         file: args.file,
         validation: args.validation,
         test: args.test,
+        given: args.given,
         read: ReadOptions { columns: args.columns, ..read_options(args.read) },
         minutes: args.minutes,
         precision: global.precision.unwrap_or_default(),
@@ -239,18 +244,18 @@ fn table_format(out: &Path, or: &str) -> Result<Format, CliError> {
 }
 
 fn score(args: ScoreArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    let ScoreArgs { run, file, out, read } = args;
-    rows(run, file, out, read, Wanted::LogProb, global)
+    let ScoreArgs { run, file, given, out, read } = args;
+    rows(run, (file, given), out, read, Wanted::LogProb, global)
 }
 
 fn transform(args: TransformArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let wanted = if args.inverse { Wanted::FromBase } else { Wanted::Base };
-    rows(args.run, args.file, Some(args.out), args.read, wanted, global)
+    rows(args.run, (args.file, args.given), Some(args.out), args.read, wanted, global)
 }
 
 fn rows(
     run: PathBuf,
-    file: PathBuf,
+    (file, given): (PathBuf, Option<PathBuf>),
     out: Option<PathBuf>,
     read: ReadArgs,
     wanted: Wanted,
@@ -265,8 +270,9 @@ fn rows(
             Some((out, format))
         }
     };
+    require_conditional(given.as_deref(), &recipe)?;
     let compute = compute(global, &recipe)?;
-    Ok(Plan::Rows(Box::new(Rows { run, recipe, file, read: read_options(read), wanted, out, compute })))
+    Ok(Plan::Rows(Box::new(Rows { run, recipe, file, given, read: read_options(read), wanted, out, compute })))
 }
 
 fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -401,8 +407,30 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     }
     require_parent(&args.out)?;
     let compute = compute(global, &recipe)?;
-    let SampleArgs { run, count, out, .. } = args;
-    Ok(Plan::Sample(Box::new(Sample { run, recipe, count: count.get(), out, format, compute })))
+    require_conditional(args.given.as_deref(), &recipe)?;
+    if args.given.is_none() && recipe.target.is_conditional() {
+        return Err(CliError::Usage(format!(
+            "the density of {} is conditional{}; give rows of that with --given FILE",
+            args.run.display(),
+            match &recipe.target {
+                TargetKind::Table(table) => format!(" on {}", table.given.join(", ")),
+                _ => String::new(),
+            }
+        )));
+    }
+    let SampleArgs { run, count, given, out, .. } = args;
+    Ok(Plan::Sample(Box::new(Sample { run, recipe, count: count.get(), given, out, format, compute })))
+}
+
+/// A file of what a density is conditional on is for those that are.
+fn require_conditional(given: Option<&Path>, recipe: &Recipe) -> Result<(), CliError> {
+    match given {
+        Some(file) if !recipe.target.is_conditional() => Err(CliError::Usage(format!(
+            "--given {} has no effect: the density of the run is not conditional; leave it out",
+            file.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {

@@ -45,6 +45,7 @@ mod team;
 mod time;
 mod train;
 mod transport;
+mod two_layer;
 
 pub use activation::Activation;
 pub use batch::Batch;
@@ -70,7 +71,7 @@ pub use potential::{
     Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, Share, Solve, Stage,
     new_cache_key,
 };
-pub use ridge::RidgeParameters;
+pub use ridge::{RidgeParameters, RidgeSettings};
 pub use rng::{Purpose, RngKey};
 pub use runge_kutta::{Adaptive, FixedStep};
 pub use score::Scored;
@@ -84,3 +85,4 @@ pub use team::{Alone, Team};
 pub use time::{TimeBasis, TimeFamily};
 pub use train::{Finish, GradientHook, Observer, StepMetrics, TrainSettings, Trainer, Validation, Validator};
 pub use transport::Transported;
+pub use two_layer::{TwoLayerParameters, TwoLayerSettings};

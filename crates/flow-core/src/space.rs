@@ -143,6 +143,9 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// `out ← keep · out + Σ cᵢ · termᵢ`; `keep = 0` overwrites.
     fn column_accumulate(&self, out: &mut Self::Column, keep: f64, terms: &[(f64, &Self::Column)]);
 
+    /// `out ← a ⊙ b`, figure by figure.
+    fn column_product(&self, out: &mut Self::Column, a: &Self::Column, b: &Self::Column);
+
     /// Uploads a table of signed permutations: element `g` sends a row `x` to `y_i = sign_g · x[source_g[i]]`.
     fn permutations(&self, source: &[Vec<u32>], sign: &[f64]) -> Self::Permutations;
 

@@ -3,13 +3,16 @@
 use std::num::NonZeroUsize;
 
 use backend_ndarray::{
-    Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Quadratic, Real, Ridge, Separable, TwoLayer, TwoLayerSettings,
+    Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Quadratic, Real, Ridge, Separable, TwoLayer,
 };
 use datasets::lattice::{Lattice, LatticeSymmetry};
-use flow_core::{Centres, Group, LatticeRidgeSettings, Potential, Space, TimeBasis, TimeFamily};
+use flow_core::potentials::ContextQuadratic;
+use flow_core::{Centres, Group, LatticeRidgeSettings, Potential, Space, TimeBasis, TimeFamily, TwoLayerSettings};
 
 use crate::error::Error;
-use crate::recipe::{self, Arithmetic, LatticeRidgeTerm, RidgePotential, RunInfo, SeparableTerm, Term, TermKind};
+use crate::recipe::{
+    self, Arithmetic, LatticeRidgeTerm, RidgePotential, RunInfo, SeparableTerm, Term, TermKind, TwoLayerTerm,
+};
 
 /// Where the numbers are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -90,18 +93,32 @@ pub trait Engine {
         orbit: Option<Group>,
     ) -> Result<Box<dyn Potential<Self::Space>>, Error>;
 
-    /// A term of a sum for a target of `dim` numbers or, where it is one, a lattice of this shape.
+    /// A term of a sum. It takes the context where its kind has a place for one.
     ///
     /// # Errors
     /// When a size is out of range.
-    fn term(
-        &self,
-        dim: usize,
-        lattice: Option<(usize, usize)>,
-        term: &Term,
-        duration: f64,
-        seed: u64,
-    ) -> Result<Box<dyn Potential<Self::Space>>, Error>;
+    fn term(&self, term: &Term, of: &TermRequest) -> Result<Box<dyn Potential<Self::Space>>, Error>;
+}
+
+/// What a term of a sum has to know beside its own keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TermRequest {
+    /// Numbers per row.
+    pub dim: usize,
+    /// Numbers of context per row.
+    pub context: usize,
+    /// Rows and columns of the lattice that a row is, where it is one.
+    pub lattice: Option<(usize, usize)>,
+    /// Duration of the flow.
+    pub duration: f64,
+    /// Seed of the first parameters.
+    pub seed: u64,
+}
+
+impl TermRequest {
+    fn shape(&self) -> (usize, usize) {
+        self.lattice.expect("a validated recipe has lattice terms for lattices alone")
+    }
 }
 
 /// Pure Rust on the CPU.
@@ -128,36 +145,28 @@ impl<T: Real> Engine for Cpu<T> {
         })
     }
 
-    fn term(
-        &self,
-        dim: usize,
-        lattice: Option<(usize, usize)>,
-        term: &Term,
-        duration: f64,
-        seed: u64,
-    ) -> Result<Box<dyn Potential<Self>>, Error> {
-        let shape = || lattice.expect("a validated recipe has lattice terms for lattices alone");
-        let basis = term.time.basis(duration)?;
+    fn term(&self, term: &Term, of: &TermRequest) -> Result<Box<dyn Potential<Self>>, Error> {
+        let TermRequest { dim, context, seed, .. } = *of;
+        let basis = term.time.basis(of.duration)?;
         Ok(match &term.kind {
-            TermKind::LatticeQuadratic => Box::new(LatticeQuadratic::new(self, shape(), basis)?),
+            TermKind::LatticeQuadratic => Box::new(LatticeQuadratic::new(self, of.shape(), basis)?),
             TermKind::LatticeRidge(term) => {
-                Box::new(LatticeRidge::new(self, lattice_ridge(term, shape(), basis, seed)?)?)
+                Box::new(LatticeRidge::new(self, lattice_ridge(term, of.shape(), basis, seed)?)?)
             }
             TermKind::Quadratic(term) => Box::new(Quadratic::new(self.clone(), dim, basis, term.linear)?),
             TermKind::FullQuadratic => Box::new(FullQuadratic::new(self.clone(), dim, basis)?),
+            TermKind::ContextQuadratic => Box::new(ContextQuadratic::new(self.clone(), dim, context, basis)?),
             TermKind::Separable(term) => {
                 Box::new(Separable::new(self.clone(), dim, centres(term), term.activation, basis)?)
             }
             TermKind::Ridge(term) => {
                 let ridge = Ridge::new(self.clone(), dim, term.hidden, term.activation, term.bias, seed)?;
-                let ridge = ridge.with_time(basis);
+                let ridge = ridge.with_time(basis).with_context(context, seed)?;
                 let ridge = if term.gains { ridge.with_gains() } else { ridge };
                 sharpened(self, Box::new(ridge), term.sharpness, term.reach)
             }
             TermKind::TwoLayer(term) => {
-                let (hidden, bias, probes) = (term.hidden, term.bias, term.probes);
-                let settings = TwoLayerSettings { hidden, activation: term.activation, bias, probes };
-                Box::new(TwoLayer::new(self.clone(), dim, settings, basis, seed)?)
+                Box::new(TwoLayer::new(self.clone(), dim, two_layer(term, context), basis, seed)?)
             }
             TermKind::Convolutional(_) => return Err(Error::NeedsLibtorch(term.kind.name())),
         })
@@ -201,6 +210,12 @@ fn lattice_ridge(
         fall_off: term.fall_off,
         seed,
     })
+}
+
+/// Two hidden layers in the words of flow-core.
+fn two_layer(term: &TwoLayerTerm, context: usize) -> TwoLayerSettings {
+    let TwoLayerTerm { hidden, activation, bias, probes } = *term;
+    TwoLayerSettings { hidden, activation, bias, probes, context }
 }
 
 /// The centres of a separable term in the words of flow-core.
@@ -256,36 +271,32 @@ impl Engine for backend_tch::Tch {
         })
     }
 
-    fn term(
-        &self,
-        dim: usize,
-        lattice: Option<(usize, usize)>,
-        term: &Term,
-        duration: f64,
-        seed: u64,
-    ) -> Result<Box<dyn Potential<Self>>, Error> {
+    fn term(&self, term: &Term, of: &TermRequest) -> Result<Box<dyn Potential<Self>>, Error> {
         use backend_tch::Term as Of;
-        let shape = || lattice.expect("a validated recipe has lattice terms for lattices alone");
-        let basis = term.time.basis(duration)?;
+        use flow_core::RidgeSettings;
+
+        use crate::recipe::RidgeTerm;
+        let TermRequest { dim, context, seed, .. } = *of;
+        let basis = term.time.basis(of.duration)?;
         Ok(Box::new(match &term.kind {
-            TermKind::LatticeQuadratic => Of::lattice_quadratic(*self, shape(), basis)?,
-            TermKind::LatticeRidge(term) => Of::lattice_ridge(*self, &lattice_ridge(term, shape(), basis, seed)?)?,
+            TermKind::LatticeQuadratic => Of::lattice_quadratic(*self, of.shape(), basis)?,
+            TermKind::LatticeRidge(term) => Of::lattice_ridge(*self, &lattice_ridge(term, of.shape(), basis, seed)?)?,
             TermKind::Quadratic(term) => Of::quadratic(*self, dim, basis, term.linear)?,
             TermKind::FullQuadratic => Of::full_quadratic(*self, dim, basis)?,
+            TermKind::ContextQuadratic => return Ok(Box::new(ContextQuadratic::new(*self, dim, context, basis)?)),
             TermKind::Separable(term) => Of::separable(*self, dim, centres(term), term.activation, basis)?,
             TermKind::Ridge(term) => {
-                let (hidden, f) = (term.hidden, term.activation);
-                let ridge: Box<dyn Potential<Self>> = if term.gains {
-                    Box::new(Of::gained_ridge(*self, dim, hidden, f, term.bias, basis, seed)?)
+                let RidgeTerm { hidden, activation, bias, gains, .. } = *term;
+                // The paper's own is written out, and quicker.
+                let ridge: Box<dyn Potential<Self>> = if gains || context > 0 {
+                    let settings = RidgeSettings { hidden, activation, bias, gains, context };
+                    Box::new(Of::ridge(*self, dim, settings, basis, seed)?)
                 } else {
-                    Box::new(backend_tch::Ridge::new(*self, dim, hidden, f, term.bias, seed)?.with_time(basis))
+                    Box::new(backend_tch::Ridge::new(*self, dim, hidden, activation, bias, seed)?.with_time(basis))
                 };
                 return Ok(sharpened(self, ridge, term.sharpness, term.reach));
             }
-            TermKind::TwoLayer(term) => {
-                let options = (term.bias, term.probes);
-                Of::two_layer(*self, dim, term.hidden, term.activation, options, basis, seed)?
-            }
+            TermKind::TwoLayer(term) => Of::two_layer(*self, dim, two_layer(term, context), basis, seed)?,
             TermKind::Convolutional(term) => {
                 let network = backend_tch::Network {
                     side: crate::target::SIDE,

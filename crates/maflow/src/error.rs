@@ -126,6 +126,9 @@ pub enum Error {
     /// A table that cannot be read or written.
     #[error(transparent)]
     Table(#[from] datasets::table::TableError),
+    /// Rows without the context that a conditional density needs.
+    #[error(transparent)]
+    Context(#[from] datasets::table::ContextError),
     /// Columns that no density can be fitted to.
     #[error(transparent)]
     Columns(#[from] datasets::columns::ColumnError),

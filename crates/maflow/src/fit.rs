@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datasets::columns::{MapKind, Transform, plan};
-use datasets::table::{ReadOptions, Table as Rows};
+use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
 use flow_core::Estimator;
 use toml::Value;
 
@@ -25,6 +25,8 @@ pub struct Fit {
     pub validation: Option<PathBuf>,
     /// File with rows for final figures.
     pub test: Option<PathBuf>,
+    /// Names of the columns that the density is to be conditional on.
+    pub given: Vec<String>,
     /// Transformations of columns by name, where the rules are not to choose them.
     pub transforms: Vec<(String, Transform)>,
     /// How files are read.
@@ -80,6 +82,10 @@ const STEPS: [f64; 2] = [500.0, 30_000.0];
 const VALIDATED: usize = 1000;
 /// Most columns whose correlations are whitened and learned pair by pair.
 const MOST_PAIRED: usize = 256;
+/// Most different whole numbers of a given column that are taken for categories.
+const MOST_NUMBERED: usize = 16;
+/// Most categories of a given column.
+const MOST_CATEGORIES: usize = 1000;
 
 impl Fit {
     /// Reads the file, checks it, and writes a recipe for it.
@@ -91,27 +97,36 @@ impl Fit {
     /// 4 times each (fewer where there are fewer rows), for as many steps as fit into the time, which a short trial
     /// tells. Every tenth of the training up to 1000 validation rows are looked at, and the best weights are kept.
     ///
+    /// Of given columns, text and up to 16 different whole numbers are categories, and everything else is brought to zero
+    /// mean and unit scale. The potential then has a quadratic form besides whose coefficients are linear in them.
+    ///
     /// # Errors
     /// Files that cannot be read, and columns that no density can be fitted to.
     pub fn plan(&self, compute: &Compute) -> Result<Planned, Error> {
-        let read = |path: &PathBuf| Rows::read(path, &self.read);
+        let options = self.read_options();
+        let read = |path: &PathBuf| Rows::read(path, &options);
         let all = read(&self.file)?;
         let mut notes = all.notes().to_vec();
         let (validation, test) = (self.validation.as_ref().map(read), self.test.as_ref().map(read));
         let parts = Parts::of(all, validation.transpose()?, test.transpose()?, self.seed)?;
         let stated: Vec<(&str, Transform)> =
             self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
-        let columns = plan(&parts.training, &stated)?;
+        let points = self.points(&parts.training)?;
+        let columns = plan(&points, &stated)?;
         notes.extend(columns.notes);
         let mut transforms = columns.transforms;
-        notes.extend(self.flatten(&parts, &mut transforms)?);
+        notes.extend(self.flatten(&parts, &points, &mut transforms)?);
+        let (categories, note) = self.categories(&parts.training)?;
+        notes.extend(note);
         let target = TableTarget {
             file: absolute(&self.file)?,
             validation: self.validation.as_ref().map(absolute).transpose()?,
             test: self.test.as_ref().map(absolute).transpose()?,
-            columns: parts.training.names().into_iter().map(str::to_owned).collect(),
+            columns: points.names().into_iter().map(str::to_owned).collect(),
             transforms: transforms.iter().map(ToString::to_string).collect(),
-            whitening: whitening(&parts.training),
+            given: self.given.clone(),
+            categories,
+            whitening: whitening(&points),
             split_seed: self.seed,
             drop_missing: self.read.drop_missing,
             delimiter: self.read.delimiter,
@@ -119,7 +134,8 @@ impl Fit {
             header: self.read.header,
             array: self.read.array.clone(),
         };
-        let map = TableMap::fit(&parts.training, &transforms, target.whitening, self.seed)?;
+        let context = Context::fit(&parts.training, &target.given, &target.categories)?;
+        let map = TableMap::fit(&points, &transforms, target.whitening, self.seed)?.given(context);
         let table = Arc::new(Table::new(map, &parts, self.seed)?);
         let mut recipe = self.recipe(target, &parts)?;
         let step = seconds_per_step(&recipe, table.clone(), compute)?;
@@ -133,17 +149,80 @@ impl Fit {
         Ok(Planned { recipe, target: table, notes })
     }
 
+    /// Files are read with the given columns too.
+    fn read_options(&self) -> ReadOptions {
+        let columns = self.read.columns.as_ref().map(|columns| {
+            let given = self.given.iter().filter(|name| !columns.contains(name));
+            columns.iter().chain(given).cloned().collect()
+        });
+        ReadOptions { columns, ..self.read.clone() }
+    }
+
+    /// The columns that the density is one of.
+    fn points(&self, rows: &Rows) -> Result<Rows, Error> {
+        self.given.iter().try_for_each(|name| rows.position(name).map(drop))?;
+        let names: Vec<&str> =
+            rows.names().into_iter().filter(|name| !self.given.iter().any(|given| given == name)).collect();
+        if names.is_empty() {
+            return Err(Error::Argument(format!(
+                "{} has no columns beside those given ({}); leave one out of `given`",
+                rows.file(),
+                self.given.join(", ")
+            )));
+        }
+        if let Some((stated, _)) = self.transforms.iter().find(|(name, _)| self.given.contains(name)) {
+            return Err(Error::Argument(format!(
+                "{stated:?} is given, and gets no transformation; leave it out of `transform`, or of `given`"
+            )));
+        }
+        Ok(rows.select(&names)?)
+    }
+
+    /// Given columns of whole numbers that are taken for categories, and a sentence on all that are given.
+    fn categories(&self, rows: &Rows) -> Result<(Vec<String>, Option<String>), Error> {
+        let (mut categories, mut words) = (Vec::new(), Vec::new());
+        for name in &self.given {
+            let place = rows.position(name)?;
+            let mut distinct: Vec<f64> = rows.column(place).collect();
+            distinct.sort_by(f64::total_cmp);
+            distinct.dedup();
+            let (kind, count) = (&rows.columns()[place].kind, distinct.len());
+            let refuse = |why: String| {
+                Err(Error::Argument(format!(
+                    "{}: the given column {name:?} {why}; leave it out of `given`",
+                    rows.file()
+                )))
+            };
+            if count < 2 {
+                return refuse("has the same value in all training rows, which nothing can depend on".to_owned());
+            }
+            let text = matches!(kind, Kind::Text(_));
+            if text && count > MOST_CATEGORIES {
+                return refuse(format!("has {count} categories, and at most {MOST_CATEGORIES} are taken"));
+            }
+            let numbered = *kind == Kind::Integer && count <= MOST_NUMBERED;
+            categories.extend(numbered.then(|| name.clone()));
+            words.push(match text || numbered {
+                true => format!("{name:?} ({count} categories)"),
+                false => format!("{name:?} (a number)"),
+            });
+        }
+        let note =
+            (!words.is_empty()).then(|| format!("{}: the density is conditional on {}", rows.file(), words.join(", ")));
+        Ok((categories, note))
+    }
+
     /// Maps every column to a normal one where independent columns describe the validation rows better than a Gaussian
     /// does: the flow then has the dependences alone to learn. Says so.
-    fn flatten(&self, parts: &Parts, transforms: &mut [Transform]) -> Result<Option<String>, Error> {
-        let map = TableMap::fit(&parts.training, transforms, Whitening::None, self.seed)?;
+    fn flatten(&self, parts: &Parts, points: &Rows, transforms: &mut [Transform]) -> Result<Option<String>, Error> {
+        let map = TableMap::fit(points, transforms, Whitening::None, self.seed)?;
         let [gaussian, independent] =
             Table::new(map, parts, self.seed)?.yardsticks(Split::Validation, parts.validation.rows())?;
         let (Some(gaussian), Some(independent)) = (gaussian, independent) else { return Ok(None) };
         if independent >= gaussian {
             return Ok(None);
         }
-        for (transform, name) in transforms.iter_mut().zip(parts.training.names()) {
+        for (transform, name) in transforms.iter_mut().zip(points.names()) {
             let stated = self.transforms.iter().any(|(column, _)| column == name);
             if !stated && matches!(transform.map, MapKind::Standardise | MapKind::Tail) {
                 transform.map = MapKind::Quantile;
@@ -187,7 +266,7 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
     if !samples && !energy {
         return Err(Error::Argument("the target has neither samples nor an energy to learn from".to_owned()));
     }
-    let own = OwnTarget { dimension: target.dimension(), energy, samples };
+    let own = OwnTarget { dimension: target.dimension(), energy, samples, context: target.context_dim() };
     let mut recipe = by_rules("own", TargetKind::Own(own), target.training_rows())?;
     if !samples {
         recipe.flow.steps = 8;
@@ -203,7 +282,7 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
 
 /// A recipe for a target with so many training rows, where there is an end of them.
 fn by_rules(name: &str, target: TargetKind, rows: Option<usize>) -> Result<Recipe, Error> {
-    let n = target.layout().dimension();
+    let (n, conditional) = (target.layout().dimension(), target.is_conditional());
     let few = if rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };
     let hidden = match n {
         ..=3 => [128, 64],
@@ -222,7 +301,9 @@ fn by_rules(name: &str, target: TargetKind, rows: Option<usize>) -> Result<Recip
         Value::try_from(&target).map_err(|error| Error::Failed(format!("cannot write the target: {error}")))?;
     let mut table: toml::Table = TEMPLATE.parse().expect("the template is TOML");
     table.insert("target".to_owned(), written);
-    table["potential"]["terms"] = Value::Array([quadratic, two_layer].map(Value::Table).to_vec());
+    let given = conditional.then(|| term("context-quadratic"));
+    let terms = std::iter::once(quadratic).chain(given).chain([two_layer]).map(Value::Table);
+    table["potential"]["terms"] = Value::Array(terms.collect());
     table["train"]["batch"] = Value::Integer(rows.unwrap_or(256).min(256) as i64);
     Ok(from_table(table, name)?)
 }

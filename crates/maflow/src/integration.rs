@@ -66,8 +66,9 @@ impl Choice {
         let level = if rows <= PILOT_ROWS {
             flow.integrator.refined().level()
         } else {
-            let dim = flow.potential.dim();
-            let pilot = Batch::new(pilot.x[..pilot.x.len().min(PILOT_ROWS * dim)].to_vec(), dim)?;
+            let (dim, rows_of_pilot) = (flow.potential.dim(), pilot.of.min(PILOT_ROWS));
+            let first = |of: &[f64]| of[..of.len() / pilot.of * rows_of_pilot].to_vec();
+            let pilot = Batch::new(first(&pilot.x), dim)?.with_context(first(&pilot.context));
             choose_level(flow, objective, &pilot, key, rows, most)?
         };
         Ok(Self::at(level, flow.integrator, most).unwrap_or(Self { level, refinements: 1 }))
@@ -82,9 +83,11 @@ impl Choice {
             return Ok(kept);
         }
         let key = RngKey::new(recipe.train.seed, Purpose::Sample, 0);
-        let base = key.normals(0..PILOT_ROWS, flow.potential.dim());
-        let samples = flow.transport(&base, flow.span(Direction::Forward), key)?.x;
-        let (pilot, objective) = (Batch::new(samples, flow.potential.dim())?, NegativeLogLikelihood::default());
+        let context = trained.kept.typical_context(recipe, PILOT_ROWS, key);
+        let base = Batch::new(key.normals(0..PILOT_ROWS, flow.potential.dim()), flow.potential.dim())?;
+        let base = base.with_context(context);
+        let samples = flow.transport_batch(&base, flow.span(Direction::Forward), key)?.x;
+        let (pilot, objective) = (Batch { x: samples, ..base }, NegativeLogLikelihood::default());
         Self::make(flow, &objective, (pilot, key), DEFAULT_ROWS, recipe, trained)
     }
 

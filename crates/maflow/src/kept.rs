@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datasets::columns::Dequantisation;
 use datasets::{Bijection, Standardisation};
+use flow_core::RngKey;
 
 use crate::error::Error;
 use crate::recipe::{Recipe, TargetKind};
@@ -32,6 +33,27 @@ impl Kept {
             _ => None,
         };
         Ok(Self { standardisation, table })
+    }
+
+    /// Numbers of context per row of the recipe's target.
+    pub fn context_dim(&self, recipe: &Recipe) -> usize {
+        match (&self.table, &recipe.target) {
+            (Some(table), _) => table.context().width(),
+            (None, TargetKind::Own(own)) => own.context,
+            (None, _) => 0,
+        }
+    }
+
+    /// Contexts such as those of the data, for so many rows: numbers of zero mean and unit scale, and every category as
+    /// often as the others.
+    pub fn typical_context(&self, recipe: &Recipe, rows: usize, key: RngKey) -> Vec<f64> {
+        let width = self.context_dim(recipe);
+        // Other numbers than those of the base.
+        let normals = key.rows_from(rows).normals(0..rows, width);
+        match &self.table {
+            Some(table) => table.context().typical(normals),
+            None => normals,
+        }
     }
 
     /// Keeps those of a target in a run.

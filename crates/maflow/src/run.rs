@@ -113,12 +113,12 @@ impl Run {
 
     /// ln p of rows of N numbers in the user's coordinates, row by row, each with its integration error. The
     /// integration step is that of the run's figures or, before there are any, chosen on samples of the flow: rows have
-    /// no part in it.
+    /// no part in it. Rows of a conditional density come with their context, as a pair.
     ///
     /// # Errors
     /// A run without a checkpoint, numbers that are no whole rows, or an integration that fails.
-    pub fn log_prob(&self, rows: &[f64]) -> Result<Found, Error> {
-        self.of_rows(Wanted::LogProb, rows)
+    pub fn log_prob(&self, rows: impl Into<Rows>) -> Result<Found, Error> {
+        self.of_rows(Wanted::LogProb, rows.into())
     }
 
     /// The base coordinates of rows of N numbers in the user's units, which are standard normal as far as the flow has
@@ -126,20 +126,20 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::log_prob`].
-    pub fn to_base(&self, rows: &[f64]) -> Result<Found, Error> {
-        self.of_rows(Wanted::Base, rows)
+    pub fn to_base(&self, rows: impl Into<Rows>) -> Result<Found, Error> {
+        self.of_rows(Wanted::Base, rows.into())
     }
 
     /// Rows in the user's units from base coordinates: the inverse of [`Run::to_base`].
     ///
     /// # Errors
     /// As [`Run::log_prob`].
-    pub fn from_base(&self, base: &[f64]) -> Result<Found, Error> {
-        self.of_rows(Wanted::FromBase, base)
+    pub fn from_base(&self, base: impl Into<Rows>) -> Result<Found, Error> {
+        self.of_rows(Wanted::FromBase, base.into())
     }
 
-    fn of_rows(&self, wanted: Wanted, rows: &[f64]) -> Result<Found, Error> {
-        let (mut given, mut all) = (Some(rows.to_vec()), None);
+    fn of_rows(&self, wanted: Wanted, rows: Rows) -> Result<Found, Error> {
+        let (mut given, mut all) = (Some(rows), None);
         self.stream(wanted, &mut || Ok(given.take()), &mut |found| {
             all = Some(found);
             Ok(())
@@ -155,7 +155,7 @@ impl Run {
     pub fn stream(
         &self,
         wanted: Wanted,
-        next: &mut dyn FnMut() -> Result<Option<Vec<f64>>, Error>,
+        next: &mut dyn FnMut() -> Result<Option<Rows>, Error>,
         out: &mut dyn FnMut(Found) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.run(Stream { run: self, wanted, next, out })
@@ -164,9 +164,33 @@ impl Run {
     /// The first `count` samples of the run in the user's coordinates, `count × N` row by row.
     ///
     /// # Errors
-    /// As [`Run::log_prob`].
+    /// As [`Run::log_prob`]; a conditional density, see [`Run::sample_given`].
     pub fn sample(&self, count: usize) -> Result<Vec<f64>, Error> {
-        self.run(Draw { run: self, count })
+        self.run(Draw { run: self, count, context: &[] })
+    }
+
+    /// A sample for every row of context, `rows × N` row by row.
+    ///
+    /// # Errors
+    /// As [`Run::log_prob`].
+    pub fn sample_given(&self, context: &[f64]) -> Result<Vec<f64>, Error> {
+        let width = Kept::read(&self.path, &self.recipe)?.context_dim(&self.recipe);
+        if width == 0 || !context.len().is_multiple_of(width) {
+            return Err(no_such_context(context.len(), width));
+        }
+        self.run(Draw { run: self, count: context.len() / width, context })
+    }
+
+    /// The context of every row of a table, whose columns are found by name: categories and numbers as the run has
+    /// learned them.
+    ///
+    /// # Errors
+    /// Columns that are not there, or unknown categories; a run of no table.
+    pub fn context(&self, table: &datasets::table::Table) -> Result<Vec<f64>, Error> {
+        match Kept::read(&self.path, &self.recipe)?.table {
+            Some(map) => Ok(map.context().encode(table)?),
+            None => Err(Error::Argument(format!("the target of {} is no table", self.path.display()))),
+        }
     }
 
     /// The figures of the run, with their standard error and integration error.
@@ -240,6 +264,60 @@ pub enum Wanted {
     FromBase,
 }
 
+/// Rows, row by row, with the context of each where a density is conditional.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rows {
+    /// `rows × N`.
+    pub points: Vec<f64>,
+    /// `rows × k`; empty without context.
+    pub context: Vec<f64>,
+}
+
+impl Rows {
+    fn check(&self, n: usize, width: usize) -> Result<(), Error> {
+        let numbers = self.points.len();
+        match numbers.is_multiple_of(n) {
+            false => Err(Error::Argument(format!("{numbers} numbers are no whole rows of {n}"))),
+            true if self.context.len() != numbers / n * width => Err(no_such_context(self.context.len(), width)),
+            true => Ok(()),
+        }
+    }
+}
+
+fn no_such_context(found: usize, width: usize) -> Error {
+    Error::Argument(match width {
+        0 => "the density is not conditional, and takes no context; leave it out".to_owned(),
+        _ => format!(
+            "the density is conditional on {width} numbers a row, and {found} were given; give {width} for every row"
+        ),
+    })
+}
+
+impl From<&[f64]> for Rows {
+    fn from(points: &[f64]) -> Self {
+        Self { points: points.to_vec(), context: Vec::new() }
+    }
+}
+
+impl<const N: usize> From<&[f64; N]> for Rows {
+    fn from(points: &[f64; N]) -> Self {
+        Self::from(&points[..])
+    }
+}
+
+impl From<&Vec<f64>> for Rows {
+    fn from(points: &Vec<f64>) -> Self {
+        Self::from(&points[..])
+    }
+}
+
+/// Points and their contexts.
+impl From<(&[f64], &[f64])> for Rows {
+    fn from((points, context): (&[f64], &[f64])) -> Self {
+        Self { points: points.to_vec(), context: context.to_vec() }
+    }
+}
+
 /// Some rows, and what was found of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
@@ -252,7 +330,7 @@ pub struct Found {
 struct Stream<'a, 'b> {
     run: &'a Run,
     wanted: Wanted,
-    next: &'b mut dyn FnMut() -> Result<Option<Vec<f64>>, Error>,
+    next: &'b mut dyn FnMut() -> Result<Option<Rows>, Error>,
     out: &'b mut dyn FnMut(Found) -> Result<(), Error>,
 }
 
@@ -263,24 +341,23 @@ impl Work for Stream<'_, '_> {
         let ReadyFlow { model, units } = self.run.flow(engine, At::Figures)?;
         let n = model.dim();
         let key = RngKey::new(self.run.recipe.train.seed, Purpose::Evaluate, 0);
-        while let Some(mut rows) = (self.next)()? {
-            if !rows.len().is_multiple_of(n) {
-                return Err(Error::Argument(format!("{} numbers are no whole rows of {n}", rows.len())));
-            }
+        while let Some(rows) = (self.next)()? {
+            rows.check(n, model.context_dim())?;
+            let Rows { points: mut rows, context } = rows;
             let found = match self.wanted {
                 Wanted::LogProb => {
                     let log_jacobians = units.to_flow(&mut rows, n);
-                    let Estimate { mut values, integration_errors } = model.log_prob(&rows, &[], key)?;
+                    let Estimate { mut values, integration_errors } = model.log_prob(&rows, &context, key)?;
                     values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
                     Found { values, integration_errors }
                 }
                 Wanted::Base => {
                     units.to_flow(&mut rows, n);
-                    let base = model.to_base(&rows, &[], key)?;
+                    let base = model.to_base(&rows, &context, key)?;
                     Found { values: base.x, integration_errors: base.integration_errors }
                 }
                 Wanted::FromBase => {
-                    let mut x = model.from_base(&rows, &[], key)?;
+                    let mut x = model.from_base(&rows, &context, key)?;
                     units.to_user(&mut x.x);
                     Found { values: x.x, integration_errors: x.integration_errors }
                 }
@@ -294,6 +371,7 @@ impl Work for Stream<'_, '_> {
 struct Draw<'a> {
     run: &'a Run,
     count: usize,
+    context: &'a [f64],
 }
 
 impl Work for Draw<'_> {
@@ -301,7 +379,10 @@ impl Work for Draw<'_> {
 
     fn run<E: Engine>(self, engine: &E) -> Result<Vec<f64>, Error> {
         let ReadyFlow { model, units } = self.run.flow(engine, At::Training)?;
-        let mut samples = sampling::all(&model.flow(), self.run.recipe.train.seed, self.count)?;
+        if self.context.is_empty() && model.context_dim() > 0 {
+            return Err(no_such_context(0, model.context_dim()));
+        }
+        let mut samples = sampling::all(&model.flow(), self.run.recipe.train.seed, self.count, self.context)?;
         units.to_user(&mut samples);
         Ok(samples)
     }

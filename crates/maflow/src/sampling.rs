@@ -1,19 +1,29 @@
 //! Samples of a trained flow, batch by batch, and points on their way through it.
 
-use flow_core::{Direction, Flow, Purpose, RngKey, Space, Span};
+use flow_core::{Batch, Direction, Flow, Purpose, RngKey, Space, Span};
 
 use crate::error::Error;
 use crate::target::FIGURE_ROWS;
 
-/// Batch number `i` of `count` samples, `rows × dim` row by row: the same numbers however many are asked for.
+/// Batch number `i` of `count` samples, `rows × dim` row by row: the same numbers however many are asked for. Of a
+/// conditional density, in the context of each of them, `count × k`; empty for others.
 ///
 /// # Errors
 /// When the integration fails.
-pub fn batch<S: Space>(flow: &Flow<'_, S>, seed: u64, i: u64, count: usize) -> Result<Vec<f64>, Error> {
-    let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
+pub fn batch<S: Space>(
+    flow: &Flow<'_, S>,
+    seed: u64,
+    i: u64,
+    count: usize,
+    context: &[f64],
+) -> Result<Vec<f64>, Error> {
+    let (first, dim) = (i as usize * FIGURE_ROWS, flow.potential.dim());
+    let rows = FIGURE_ROWS.min(count - first);
     let key = RngKey::new(seed, Purpose::Sample, i);
-    let base = key.normals(0..rows, flow.potential.dim());
-    Ok(flow.transport(&base, flow.span(Direction::Forward), key)?.x)
+    let width = flow.potential.context_dim();
+    let context = context.get(first * width..(first + rows) * width).unwrap_or_default();
+    let base = Batch::new(key.normals(0..rows, dim), dim)?.with_context(context.to_vec());
+    Ok(flow.transport_batch(&base, flow.span(Direction::Forward), key)?.x)
 }
 
 /// Number of batches that `count` samples come in.
@@ -25,10 +35,10 @@ pub fn batches(count: usize) -> u64 {
 ///
 /// # Errors
 /// As [`batch`].
-pub fn all<S: Space>(flow: &Flow<'_, S>, seed: u64, count: usize) -> Result<Vec<f64>, Error> {
+pub fn all<S: Space>(flow: &Flow<'_, S>, seed: u64, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
     let mut samples = Vec::with_capacity(count * flow.potential.dim());
     for i in 0..batches(count) {
-        samples.extend(batch(flow, seed, i, count)?);
+        samples.extend(batch(flow, seed, i, count, context)?);
     }
     Ok(samples)
 }

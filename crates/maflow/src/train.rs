@@ -103,7 +103,7 @@ impl Work for Monitored<'_> {
         for phase in &phases {
             target.training_objective::<E::Space>(&plan.recipe.train, phase.matching, phase.gradient)?;
         }
-        let potential = plan.first_potential(engine, monitor)?;
+        let potential = plan.first_potential(engine, target.context_dim(), monitor)?;
         plan.recipe.run = Some(RunInfo { data, ..plan.compute.run_info() });
         let run = match &plan.start {
             Start::New(path) => RunDir::create(path, &plan.recipe)?,
@@ -145,11 +145,12 @@ impl Train {
     fn first_potential<E: Engine>(
         &self,
         engine: &E,
+        context: usize,
         monitor: &dyn Monitor,
     ) -> Result<Box<dyn Potential<E::Space>>, Error> {
         match &self.from {
             Some(run) => Ok(trained::load(engine, &self.recipe, run, monitor)?.potential),
-            None => trained::potential(engine, &self.recipe),
+            None => trained::potential(engine, &self.recipe, context),
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use datasets::lattice::{Lattice, LatticeSymmetry};
+use flow_core::potentials::Modulated;
 use flow_core::{
     Adaptive, Checkpoint, FixedStep, Flow, FlowModel, Group, Integrator, NegativeLogLikelihood, Potential, Space, Sum,
     Symmetrised, SymmetryDraw,
 };
 
-use crate::backend::{Engine, sharpened};
+use crate::backend::{Engine, TermRequest, sharpened};
 use crate::checkpoint::{self, CheckpointFolder};
 use crate::error::Error;
 use crate::kept::Kept;
@@ -19,14 +20,18 @@ use crate::run_dir;
 /// Tried steps after which an adaptive integrator gives up.
 const ADAPTIVE_STEPS: usize = 100_000;
 
-/// The potential of a recipe with its first parameters.
+/// The potential of a recipe with its first parameters, for a target with so many numbers of context per row.
 ///
 /// # Errors
 /// Sizes that are out of range.
-pub fn potential<E: Engine>(engine: &E, recipe: &Recipe) -> Result<Box<dyn Potential<E::Space>>, Error> {
+pub fn potential<E: Engine>(
+    engine: &E,
+    recipe: &Recipe,
+    context: usize,
+) -> Result<Box<dyn Potential<E::Space>>, Error> {
     let ridge = match &recipe.potential {
         recipe::Potential::Ridge(ridge) => ridge,
-        recipe::Potential::Sum(sum) => return Ok(Box::new(sum_of(engine, recipe, &sum.terms)?)),
+        recipe::Potential::Sum(sum) => return Ok(Box::new(sum_of(engine, recipe, &sum.terms, context)?)),
     };
     let free = |orbit| {
         let potential = engine.ridge(recipe.dimension(), ridge, recipe.flow.time, recipe.train.seed, orbit)?;
@@ -40,8 +45,15 @@ pub fn potential<E: Engine>(engine: &E, recipe: &Recipe) -> Result<Box<dyn Poten
     Ok(Box::new(Symmetrised::new(engine.space().clone(), free(None)?, group, symmetry.draw)?))
 }
 
-/// The sum of terms, named by their kinds and, from the second of a kind on, their numbers.
-fn sum_of<E: Engine>(engine: &E, recipe: &Recipe, terms: &[recipe::Term]) -> Result<Sum<E::Space>, Error> {
+/// The sum of terms, named by their kinds and, from the second of a kind on, their numbers. The strength of terms that
+/// have no other place for a context depends on it.
+fn sum_of<E: Engine>(
+    engine: &E,
+    recipe: &Recipe,
+    terms: &[recipe::Term],
+    context: usize,
+) -> Result<Sum<E::Space>, Error> {
+    let (dim, duration) = (recipe.dimension(), recipe.flow.time);
     let lattice = recipe.target.lattice().map(|(rows, cols, _)| (rows, cols));
     let mut named = Vec::with_capacity(terms.len());
     for (i, term) in terms.iter().enumerate() {
@@ -50,7 +62,12 @@ fn sum_of<E: Engine>(engine: &E, recipe: &Recipe, terms: &[recipe::Term]) -> Res
         let name = if before == 0 { kind.to_owned() } else { format!("{kind}-{}", before + 1) };
         // Terms of a kind must not start with the same numbers.
         let seed = recipe.train.seed.wrapping_add((i as u64) << 32);
-        named.push((name, engine.term(recipe.dimension(), lattice, term, recipe.flow.time, seed)?));
+        let mut potential = engine.term(term, &TermRequest { dim, context, lattice, duration, seed })?;
+        if potential.context_dim() < context {
+            let basis = term.time.basis(duration)?;
+            potential = Box::new(Modulated::new(engine.space().clone(), potential, context, basis)?);
+        }
+        named.push((name, potential));
     }
     Ok(Sum::new(engine.space().clone(), named)?)
 }
@@ -154,10 +171,10 @@ pub fn load<E: Engine>(
     monitor: &dyn Monitor,
 ) -> Result<Trained<E::Space>, Error> {
     let (checkpoint, file) = checkpoint(path, monitor)?;
-    let mut potential = potential(engine, recipe)?;
+    let kept = Kept::read(path, recipe)?;
+    let mut potential = potential(engine, recipe, kept.context_dim(recipe))?;
     checkpoint.load_trained(engine.space(), potential.parameters_mut())?;
     let flow_steps = checkpoint.state.map_or(recipe.flow.steps, |state| state.level as usize);
-    let kept = Kept::read(path, recipe)?;
     Ok(Trained { potential, flow_steps, kept, run: path.to_owned(), file })
 }
 

@@ -49,7 +49,12 @@ impl Work for Monitored<'_> {
 
     fn run<E: Engine>(self, engine: &E) -> Result<RunDir, Error> {
         let Import { file, mut recipe, out, compute } = self.import;
-        let mut potential = trained::potential(engine, &recipe)?;
+        if recipe.target.is_conditional() {
+            let what = "weights of a density that is conditional on columns of a file cannot be imported: only a training finds \
+                        the width of its context";
+            return Err(Error::Argument(what.to_owned()));
+        }
+        let mut potential = trained::potential(engine, &recipe, 0)?;
         let wanted: Vec<_> = potential.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
         let Weights { parameters, notes } = Weights::read(&file, &wanted, engine.space().precision())?;
         parameters.load_parameters(engine.space(), potential.parameters_mut())?;

@@ -9,6 +9,7 @@ use ndarray::{Array2, ArrayView1};
 
 use super::Frozen;
 use crate::arrays::{column_dots, numbers, numbers_mut, row_of, times, zeros};
+use crate::context::{self, Offsets};
 use crate::gathered::Gathered;
 use crate::kernels::{BackwardBlock, ForwardBlock, Sums};
 use crate::packed::Packed;
@@ -23,12 +24,13 @@ pub(super) fn enter<'a, T: Real>(
 ) -> (Box<dyn BlockField<Cpu<T>> + 'a>, Array2<T>) {
     let (x, work) = (block.x, Pointwise::new(field, block.rows.len()));
     match &field.gram {
-        None => (Box::new(Plain { work }), x),
+        None => (Box::new(Plain { work, offsets: Offsets::new(field.ridge.context.as_ref(), block.context) }), x),
         Some(gram) => {
-            let mut origin = work.matrix();
-            field.transposed.product(&mut origin, None, &x, |_, _| ());
-            let (state, origin_bar) = (work.matrix(), work.matrix());
-            (Box::new(Feature { work, gram, origin, origin_bar, x, leave_bar: None, weight_bar: None }), state)
+            let (offsets, mut origin) = (field.offsets(block.context.as_ref()), work.matrix());
+            field.transposed.product(&mut origin, offsets.as_ref(), &x, |_, _| ());
+            let (state, origin_bar, context) = (work.matrix(), work.matrix(), block.context);
+            let (leave_bar, weight_bar) = (None, None);
+            (Box::new(Feature { work, gram, origin, origin_bar, x, context, leave_bar, weight_bar }), state)
         }
     }
 }
@@ -130,7 +132,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
 
     /// Fills `self.a_bar` with the cotangent of what the gains multiply, from those of `v(t) ⊙ g(t) ⊙ s` (`k_bar`) and
     /// of the Laplacian; gathers those of amplitudes, gains, offsets and norms. `residuals` is what the evaluation
-    /// left: s and, where there are gains, `Wx`.
+    /// left: s and, where there are gains, `Wx + Uc`.
     fn backward(&mut self, t: f64, residuals: &[Array2<T>], k_bar: &Array2<T>, laplacian_bar: Option<&Vec<f64>>) {
         // With v_e = v g and n_e = n g all is as without gains; the chain rule then takes v_e, n_e and a apart.
         let (field, s, rows) = (self.field, &residuals[0], self.rows);
@@ -173,12 +175,13 @@ impl<'a, T: Real> Pointwise<'a, T> {
         }
     }
 
-    /// The gathered sums: of the products, then those given, of the norms, and of offsets, gains and amplitudes as far
-    /// as there are any.
-    fn sums(self, weight_bar: Option<Array2<T>>) -> Vec<Share<Cpu<T>>> {
+    /// The gathered sums: of the products, of the weights beside them where it is given, of the norms, of the context
+    /// where there is one, and of offsets, gains and amplitudes as far as there are any.
+    fn sums(self, weight_bar: Option<Array2<T>>, context_bar: Option<Array2<T>>) -> Vec<Share<Cpu<T>>> {
         let products = self.products.finish();
         let timed = self.bias_bar.into_iter().chain(self.gain_bar).chain([self.amplitude_bar]);
-        let sums = weight_bar.into_iter().chain([row_of(self.norms_bar)]).chain(timed.map(|bar| bar.sum));
+        let sums = weight_bar.into_iter().chain([row_of(self.norms_bar)]).chain(context_bar);
+        let sums = sums.chain(timed.map(|bar| bar.sum));
         std::iter::once(products).chain(sums.map(Share::of)).collect()
     }
 }
@@ -193,6 +196,8 @@ fn for_columns<T: Real>(matrix: &mut [T], rows: usize, numbers: &[T], mut work: 
 /// Plain coordinates: the state is x.
 struct Plain<'a, T: Real> {
     work: Pointwise<'a, T>,
+    /// `Uc`, where there is a context.
+    offsets: Option<Offsets<T>>,
 }
 
 impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
@@ -206,7 +211,8 @@ impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
     ) {
         let field = self.work.field;
         let mut scaled = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
-        self.work.evaluate(stage.t, (state, &field.transposed), None, &mut scaled, laplacian, residuals);
+        let offsets = self.offsets.as_ref().map(|offsets| &offsets.value);
+        self.work.evaluate(stage.t, (state, &field.transposed), offsets, &mut scaled, laplacian, residuals);
         field.rows.product(velocity, None, &scaled, |_, _| ());
         self.work.scratch = scaled;
     }
@@ -229,6 +235,9 @@ impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
         k *= &ArrayView1::from(&field.strength(stage.t));
         self.work.products.add(&k, velocity_bar);
         self.work.products.add(&self.work.a_bar, state);
+        if let Some(offsets) = &mut self.offsets {
+            offsets.add(&self.work.a_bar);
+        }
         self.work.scratch = k;
         if let Some(state_bar) = state_bar {
             field.rows.product(state_bar, None, &self.work.a_bar, |_, _| ());
@@ -236,19 +245,21 @@ impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
-        (state_bar, self.work.sums(None))
+        (state_bar, self.work.sums(None, self.offsets.map(Offsets::finish)))
     }
 }
 
-/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `Wx = Wx₀ + Gc`.
+/// Feature space: the state is c, with `x = x₀ + Wᵀc` and `Wx = Wx₀ + Gc`. What is linear in the context joins `Wx₀`.
 struct Feature<'a, T: Real> {
     work: Pointwise<'a, T>,
     gram: &'a Packed<T>,
-    /// `Wx₀`.
+    /// `Wx₀`, and with a context `Wx₀ + Uc`.
     origin: Array2<T>,
     origin_bar: Array2<T>,
     /// x₀.
     x: Array2<T>,
+    /// The context, n × k, where the potential has one.
+    context: Option<Array2<T>>,
     /// Cotangent of x at the end, which is also one of x₀.
     leave_bar: Option<Array2<T>>,
     /// `cᵀ x̄` of the end.
@@ -311,6 +322,7 @@ impl<T: Real> BlockField<Cpu<T>> for Feature<'_, T> {
         product(weight_bar.view_mut(), 1.0, self.origin_bar.t(), self.x.view());
         let mut x_bar = zeros(self.x.nrows(), self.x.ncols());
         self.work.field.rows.product(&mut x_bar, self.leave_bar.as_ref(), &self.origin_bar, |_, _| ());
-        (x_bar, self.work.sums(Some(weight_bar)))
+        let context_bar = self.context.map(|context| context::weight_bar(&self.origin_bar, &context));
+        (x_bar, self.work.sums(Some(weight_bar), context_bar))
     }
 }

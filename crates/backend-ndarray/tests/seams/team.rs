@@ -137,7 +137,8 @@ fn bits<T: Real>(
 }
 
 fn two_layer<T: Real>(space: &Cpu<T>) -> TwoLayer<T> {
-    let settings = TwoLayerSettings { hidden: [7, 6], activation: Activation::Softplus, bias: true, probes: 2 };
+    let settings =
+        TwoLayerSettings { hidden: [7, 6], activation: Activation::Softplus, bias: true, probes: 2, context: 0 };
     TwoLayer::new(space.clone(), DIM, settings, TimeBasis::constant(), 3).unwrap()
 }
 

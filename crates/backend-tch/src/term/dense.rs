@@ -1,6 +1,6 @@
-//! Terms of all coordinates alike: quadratic, separable, and one hidden layer with gains.
+//! Terms of all coordinates alike: quadratic, separable, and one hidden layer.
 
-use flow_core::{Activation, Centres, Error, Parameter, RidgeParameters, TimeBasis};
+use flow_core::{Activation, Centres, Error, Parameter, RidgeParameters, RidgeSettings, TimeBasis};
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, Time, sum_of_rows};
@@ -51,28 +51,31 @@ impl Term {
         Ok(Self::new(space, dim, basis, parameters, 0, formula))
     }
 
-    /// `φ(x, t) = Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`; first values as [`RidgeParameters::new`] has them, gains at
-    /// one. Parameters: `weight` (h × N), `bias` (optional), `gain`, `amplitude` (M × h, h for M = 1).
+    /// `φ(x, t) = Σ_j v_j(t) f(g_j(t) (w_j·x + u_j·c) + b_j(t))`; first values as [`RidgeParameters::new`] has them, gains
+    /// at one. Parameters: `weight` (h × N), `context` (U, h × k, where there is a context), `bias` and `gain` (where asked
+    /// for) and `amplitude` (M × h, h for M = 1).
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero.
-    pub fn gained_ridge(
-        space: Tch,
-        dim: usize,
-        hidden: usize,
-        activation: Activation,
-        bias: bool,
-        basis: TimeBasis,
-        seed: u64,
-    ) -> Result<Self, Error> {
+    pub fn ridge(space: Tch, dim: usize, settings: RidgeSettings, basis: TimeBasis, seed: u64) -> Result<Self, Error> {
+        let RidgeSettings { hidden, activation, bias, gains, context } = settings;
         let RidgeParameters { weight, bias, amplitude } = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
-        let gain = RidgeParameters::gain(&space, hidden, basis.terms());
-        let mut parameters = vec![weight, gain, amplitude.in_time(&space, basis.terms())];
-        let formula = Box::new(GainedRidge { activation, bias: bias.is_some() });
-        if let Some(bias) = bias {
-            parameters.insert(1, bias.in_time(&space, basis.terms()));
-        }
-        Ok(Self::new(space, dim, basis, parameters, 0, formula))
+        let in_time = |parameter: Parameter<Tch>| parameter.in_time(&space, basis.terms());
+        let mut parameters = vec![weight];
+        let mut place = |parameter: Option<Parameter<Tch>>| {
+            parameter.map(|parameter| {
+                parameters.push(parameter);
+                parameters.len() - 1
+            })
+        };
+        let formula = Ridge {
+            activation,
+            context: place(RidgeParameters::context(&space, hidden, dim, context, seed)),
+            bias: place(bias.map(in_time)),
+            gain: place(gains.then(|| RidgeParameters::gain(&space, hidden, basis.terms()))),
+        };
+        parameters.push(in_time(amplitude));
+        Ok(Self::new(space, dim, basis, parameters, 0, Box::new(formula)).in_context(context))
     }
 }
 
@@ -171,40 +174,44 @@ impl Formula for Separable {
     }
 }
 
-struct GainedRidge {
+/// One hidden layer, with the numbers of the parameters that it may do without.
+struct Ridge {
     activation: Activation,
-    bias: bool,
+    context: Option<usize>,
+    bias: Option<usize>,
+    gain: Option<usize>,
 }
 
-impl GainedRidge {
-    /// The numbers of gains and amplitudes among the parameters.
-    fn places(&self) -> (usize, usize) {
-        if self.bias { (2, 3) } else { (1, 2) }
-    }
-
-    /// `a = g ⊙ Wx + b`.
-    fn arguments(&self, at: &At, gain: &Tensor) -> Tensor {
-        let a = at.x.mm(&at.parameters[0].tr()) * gain;
-        if self.bias { a + at.coefficient(1) } else { a }
+impl Ridge {
+    /// `a = g ⊙ (Wx + Uc) + b`, and v.
+    fn layer(&self, at: &At) -> (Tensor, Tensor) {
+        let mut a = at.first_layer(self.context);
+        if let Some(gain) = self.gain {
+            a *= at.coefficient(gain);
+        }
+        if let Some(bias) = self.bias {
+            a += at.coefficient(bias);
+        }
+        (a, at.coefficient(at.parameters.len() - 1))
     }
 }
 
-impl Formula for GainedRidge {
+impl Formula for Ridge {
     fn value(&self, at: &At) -> Tensor {
-        let (gain, amplitude) = self.places();
-        let a = self.arguments(at, &at.coefficient(gain));
-        sum_of_rows(&(activation::value(self.activation, &a) * at.coefficient(amplitude)))
+        let (a, amplitude) = self.layer(at);
+        sum_of_rows(&(activation::value(self.activation, &a) * amplitude))
     }
 
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>) {
-        let (gain, amplitude) = self.places();
-        let (weight, g) = (&at.parameters[0], at.coefficient(gain));
-        let s = activation::slope(self.activation, &self.arguments(at, &g));
-        let strength = at.coefficient(amplitude) * &g;
+        let (a, amplitude) = self.layer(at);
+        let (weight, s) = (&at.parameters[0], activation::slope(self.activation, &a));
+        let gained =
+            |of: Tensor| self.gain.map_or_else(|| of.shallow_clone(), |gain| of.shallow_clone() * at.coefficient(gain));
+        let strength = gained(amplitude);
         let velocity = (&s * &strength).mm(weight);
         let trace = || {
             let norms = weight.square().sum_dim_intlist(1, false, weight.kind());
-            sum_of_rows(&(activation::curvature(self.activation, &s) * (strength * g * norms)))
+            sum_of_rows(&(activation::curvature(self.activation, &s) * (gained(strength) * norms)))
         };
         (velocity, laplacian.then(trace))
     }

@@ -29,8 +29,8 @@ use crate::{Array, Column, Tch};
 /// | [`Term::quadratic`] | `½ Σ_i q_i x_i² + Σ_i l_i x_i` |
 /// | [`Term::full_quadratic`] | `½ xᵀ A x` |
 /// | [`Term::separable`] | `Σ_i Σ_k α_ik f(g(x_i − c_k))` |
-/// | [`Term::gained_ridge`] | `Σ_j v_j f(g_j w_j·x + b_j)` |
-/// | [`Term::two_layer`] | `Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁` |
+/// | [`Term::ridge`] | `Σ_j v_j f(g_j (w_j·x + u_j·c) + b_j)`, c the context |
+/// | [`Term::two_layer`] | `Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ (W₁x + Uc) + b₁` |
 /// | [`Term::lattice_quadratic`] | `½ xᵀ C x`, C the same at every site of a periodic lattice |
 /// | [`Term::lattice_ridge`] | `Σ_c v_c Σ_s f(g_c (w_c ⋆ x)_s + b_c)` on a periodic lattice |
 /// | [`Term::convolutional`] | `⟨x, U⟩`, U a small U-shaped network for pictures; on this backend alone |
@@ -53,6 +53,8 @@ pub struct Term {
     parameters: Vec<Parameter<Tch>>,
     /// Vectors of random signs that every row needs for its Laplacian; 0: it is exact.
     probes: usize,
+    /// Numbers of context per row.
+    context: usize,
     formula: Box<dyn Formula>,
     cache_key: u64,
     kept: AtomicU64,
@@ -68,7 +70,12 @@ impl Term {
         formula: Box<dyn Formula>,
     ) -> Self {
         let (cache_key, kept) = (new_cache_key(), AtomicU64::new(0));
-        Self { space, dim, basis, parameters, probes, formula, cache_key, kept }
+        Self { space, dim, basis, parameters, probes, context: 0, formula, cache_key, kept }
+    }
+
+    /// For a formula that takes so many numbers of context per row.
+    fn in_context(self, context: usize) -> Self {
+        Self { context, ..self }
     }
 
     /// Pullbacks that went back over the graph of their evaluation so far: the proof that nothing was computed twice.
@@ -114,6 +121,8 @@ struct At<'a> {
     basis: TimeBasis,
     /// In the order of [`Term::parameters`], as matrices.
     parameters: &'a [Tensor],
+    /// n × k, for a term that takes a context.
+    context: Option<&'a Tensor>,
     /// n × P × N.
     probes: Option<&'a Tensor>,
     /// Whether the results will be differentiated.
@@ -140,11 +149,22 @@ impl At<'_> {
         }
     }
 
+    /// `Wx`, n × h, with `Uc` added where U is the number of a parameter: W is the first.
+    fn first_layer(&self, context: Option<usize>) -> Tensor {
+        let product = self.x.mm(&self.parameters[0].tr());
+        match context {
+            Some(place) => product + self.context.expect(CONTEXT).mm(&self.parameters[place].tr()),
+            None => product,
+        }
+    }
+
     /// A number that is the same for every row.
     fn for_every_row(&self, figure: &Tensor) -> Tensor {
         figure.to_kind(Kind::Double).reshape([1]).expand([self.rows()], false)
     }
 }
+
+const CONTEXT: &str = "a block has the context that its potential takes";
 
 /// The sum of the numbers of every row, in 64 bits.
 fn sum_of_rows(of: &Tensor) -> Tensor {
@@ -154,6 +174,10 @@ fn sum_of_rows(of: &Tensor) -> Tensor {
 impl Potential<Tch> for Term {
     fn dim(&self) -> usize {
         self.dim
+    }
+
+    fn context_dim(&self) -> usize {
+        self.context
     }
 
     fn parameters(&self) -> Vec<&Parameter<Tch>> {
@@ -194,8 +218,10 @@ struct Frozen<'a> {
 unsafe impl Sync for Frozen<'_> {}
 
 impl Frozen<'_> {
-    fn at<'a>(&'a self, time: &'a Time, x: &'a Tensor, probes: Option<&'a Tensor>, differentiable: bool) -> At<'a> {
-        At { x, time, basis: self.of.basis, parameters: &self.parameters, probes, differentiable }
+    /// Where the formula is evaluated; what blocks bring is to be added.
+    fn at<'a>(&'a self, time: &'a Time, x: &'a Tensor, differentiable: bool) -> At<'a> {
+        let (context, probes) = (None, None);
+        At { x, time, basis: self.of.basis, parameters: &self.parameters, context, probes, differentiable }
     }
 }
 
@@ -208,7 +234,8 @@ impl Field<Tch> for Frozen<'_> {
             let b: Vec<f64> = times.iter().flat_map(|t| basis.at(*t)).collect();
             space.send(&b, space.kind(), &[n, basis.terms() as i64])
         });
-        (Box::new(Rows { field: self, probes, times, share: None }), block.x)
+        let context = block.context.map(|context| context.0);
+        (Box::new(Rows { field: self, context, probes, times, share: None }), block.x)
     }
 
     fn rows_may_have_times(&self) -> bool {
@@ -217,7 +244,8 @@ impl Field<Tch> for Frozen<'_> {
 
     fn value(&self, stage: Stage, block: Block<Tch>) -> Column {
         let time = Time::OfAll(stage.t);
-        Column(tch::no_grad(|| self.of.formula.value(&self.at(&time, &block.x.0, None, false))))
+        let context = block.context.as_ref().map(|context| &context.0);
+        Column(tch::no_grad(|| self.of.formula.value(&At { context, ..self.at(&time, &block.x.0, false) })))
     }
 
     fn gradient(&self, sums: Vec<Share<Tch>>) -> Vec<Array> {
@@ -228,6 +256,8 @@ impl Field<Tch> for Frozen<'_> {
 /// A block of rows, in plain coordinates.
 struct Rows<'a> {
     field: &'a Frozen<'a>,
+    /// n × k, for a term that takes a context.
+    context: Option<Tensor>,
     /// n × P × N.
     probes: Option<Tensor>,
     /// Where rows have times of their own: the functions of time there, n × M.
@@ -239,6 +269,12 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn time(&self, stage: Stage) -> Time {
         self.times.as_ref().map_or(Time::OfAll(stage.t), |b| Time::OfEach(b.shallow_clone()))
+    }
+
+    /// Where the formula is evaluated for this block.
+    fn at<'a>(&'a self, time: &'a Time, x: &'a Tensor, differentiable: bool) -> At<'a> {
+        let (context, probes) = (self.context.as_ref(), self.probes.as_ref());
+        At { context, probes, ..self.field.at(time, x, differentiable) }
     }
 }
 
@@ -257,13 +293,13 @@ impl BlockField<Tch> for Rows<'_> {
             // The pullback goes back over the graph of this evaluation. With a Laplacian it makes a graph of its own: a
             // solve has hundreds of stages, and their graphs would not fit into memory.
             let x = state.0.detach_copy().set_requires_grad(true);
-            let (found, _) = tch::with_grad(|| formula.field(&self.field.at(&time, &x, None, true), false));
+            let (found, _) = tch::with_grad(|| formula.field(&self.at(&time, &x, true), false));
             velocity.0.copy_(&found.detach());
             residuals.extend([Array(x), Array(found)]);
             return;
         }
         tch::no_grad(|| {
-            let at = self.field.at(&time, &state.0, self.probes.as_ref(), false);
+            let at = self.at(&time, &state.0, false);
             let (found, trace) = formula.field(&at, laplacian.is_some());
             velocity.0.copy_(&found.detach());
             if let (Some(laplacian), Some(trace)) = (laplacian, trace) {
@@ -295,7 +331,7 @@ impl BlockField<Tch> for Rows<'_> {
             _ => tch::with_grad(|| {
                 let x = state.0.detach().set_requires_grad(state_bar.is_some());
                 let time = self.time(stage);
-                let at = self.field.at(&time, &x, self.probes.as_ref(), true);
+                let at = self.at(&time, &x, true);
                 let (velocity, laplacian) = self.field.of.formula.field(&at, laplacian_bar.is_some());
                 let mut pairing = inner(&velocity, &velocity_bar.0).to_kind(Kind::Double);
                 if let (Some(laplacian), Some(bar)) = (laplacian, laplacian_bar) {

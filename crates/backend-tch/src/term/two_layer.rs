@@ -1,47 +1,36 @@
 //! The term of two hidden layers.
 
-use flow_core::{Activation, Error, Parameter, RidgeParameters, TimeBasis};
+use flow_core::{Activation, Error, TimeBasis, TwoLayerParameters, TwoLayerSettings};
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, sum_of_rows};
 use crate::{Tch, activation};
 
 impl Term {
-    /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ W₁x + b₁`, of h₁ and h₂ hidden units. The Laplacian is
-    /// exact, or an estimate without bias by `probes` vectors of random signs, drawn once per solve for every row.
+    /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ (W₁x + Uc) + b₁`, c the context. The Laplacian is exact, or
+    /// an estimate without bias by vectors of random signs, drawn once per solve for every row.
     ///
-    /// Parameters: `layer1.weight` (h₁ × N), `layer1.bias` (where asked for), `layer1.gain`, `layer2.weight` (h₂ × h₁),
-    /// `layer2.bias`, `amplitude`; all but the weights are coefficients of functions of time, M × h (h for M = 1).
+    /// Parameters: those of [`TwoLayerParameters`].
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero.
     pub fn two_layer(
         space: Tch,
         dim: usize,
-        [h1, h2]: [usize; 2],
-        activation: Activation,
-        (bias, probes): (bool, usize),
+        settings: TwoLayerSettings,
         basis: TimeBasis,
         seed: u64,
     ) -> Result<Self, Error> {
-        Error::at_least_1([("dim", dim), ("hidden", h1.min(h2))])?;
-        let uniform =
-            |which, name, shape: &[usize], fan_in| Parameter::uniform(&space, name, shape, fan_in, seed, which);
-        let timed = |which, name, size, fan_in| uniform(which, name, &[size], fan_in).in_time(&space, basis.terms());
-        let mut gain = RidgeParameters::gain(&space, h1, basis.terms());
-        gain.name = "layer1.gain".into();
-        let mut parameters = vec![uniform(0, "layer1.weight", &[h1, dim], dim)];
-        parameters.extend(bias.then(|| timed(1, "layer1.bias", h1, dim)));
-        parameters.push(gain);
-        parameters.push(uniform(2, "layer2.weight", &[h2, h1], h1));
-        parameters.push(timed(3, "layer2.bias", h2, h1));
-        parameters.push(timed(4, "amplitude", h2, h2));
-        Ok(Self::new(space, dim, basis, parameters, probes, Box::new(TwoLayer { activation, bias })))
+        let TwoLayerSettings { activation, bias, probes, context, .. } = settings;
+        let parameters = TwoLayerParameters::new(&space, dim, &settings, basis, seed)?.into_vec();
+        let formula = TwoLayer { activation, context: context > 0, bias };
+        Ok(Self::new(space, dim, basis, parameters, probes, Box::new(formula)).in_context(context))
     }
 }
 
 struct TwoLayer {
     activation: Activation,
+    context: bool,
     bias: bool,
 }
 
@@ -63,14 +52,19 @@ impl TwoLayer {
 
     /// W₁ and W₂.
     fn weights<'a>(&self, at: &'a At) -> (&'a Tensor, &'a Tensor) {
-        (&at.parameters[0], &at.parameters[2 + usize::from(self.bias)])
+        (&at.parameters[0], &at.parameters[2 + self.shift()])
+    }
+
+    /// Parameters between W₁ and g.
+    fn shift(&self) -> usize {
+        usize::from(self.context) + usize::from(self.bias)
     }
 
     fn layers(&self, at: &At) -> Layers {
-        let ((first, second), shift) = (self.weights(at), usize::from(self.bias));
+        let ((_, second), shift) = (self.weights(at), self.shift());
         let gain = at.coefficient(1 + shift);
-        let product = at.x.mm(&first.tr()) * &gain;
-        let a = if self.bias { product + at.coefficient(1) } else { product };
+        let product = at.first_layer(self.context.then_some(1)) * &gain;
+        let a = if self.bias { product + at.coefficient(shift) } else { product };
         let z = activation::value(self.activation, &a).mm(&second.tr()) + at.coefficient(3 + shift);
         Layers { gain, a, z, amplitude: at.coefficient(4 + shift) }
     }

@@ -3,21 +3,21 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use datasets::table::{Block, Format, ReadOptions, Reader, Table};
+use datasets::table::{Format, ReadOptions, Reader, Table};
 use maflow::files::write_whole_with;
 use maflow::kept::Kept;
-use maflow::run::{Found, Run, Wanted};
+use maflow::run::{Found, Rows, Run, Wanted};
 use maflow::target::TableMap;
 
 use crate::error::CliError;
 use crate::output;
-use crate::plan::Rows;
+use crate::plan::Rows as RowsPlan;
 
 /// Rows that are worked on at a time.
 const BLOCK: usize = 4096;
 
 /// Finds as planned.
-pub fn run(plan: Rows) -> Result<(), CliError> {
+pub fn run(plan: RowsPlan) -> Result<(), CliError> {
     let n = plan.recipe.dimension();
     let map = Kept::read(&plan.run, &plan.recipe)?.table;
     let data: Vec<String> = match &map {
@@ -27,34 +27,18 @@ pub fn run(plan: Rows) -> Result<(), CliError> {
     let columns = match plan.wanted {
         Wanted::LogProb => vec!["log_density".to_owned(), "integration_error".to_owned()],
         Wanted::Base => numbered("z", n),
-        Wanted::FromBase => data.clone(),
+        Wanted::FromBase => data,
     };
-    // Columns of data are found by their names; a file without names has them in order.
-    let by_name = map.is_some() && plan.wanted != Wanted::FromBase;
-    let options = ReadOptions { columns: by_name.then_some(data), ..plan.read };
-    let mut reader = Reader::open(&plan.file, &options).map_err(maflow::Error::from)?;
-    let found_columns = reader.columns().len();
-    if found_columns != n {
-        return Err(CliError::Usage(format!(
-            "{} has {found_columns} columns, but the run has {n} numbers per row; leave the others out of the file",
-            plan.file.display()
-        )));
-    }
-    let run = Run::create(plan.run, plan.recipe).with_compute(plan.compute);
+    let mut source = Source::open(&plan, map.as_ref(), n)?;
+    let run = Run::create(plan.run.clone(), plan.recipe.clone()).with_compute(plan.compute);
     let mut all = Vec::new();
     let mut direct = plan.out.is_none().then(|| io::stdout().lock());
     if let Some(out) = &mut direct {
         writeln!(out, "{}", columns.join(",")).map_err(CliError::stdout)?;
     }
     let mut told = Ok(());
-    let (wanted, file) = (plan.wanted, plan.file);
-    let mut next = || {
-        let Some(block) = reader.next_block(BLOCK)? else { return Ok(None) };
-        if let Some(map) = map.as_ref().filter(|_| by_name) {
-            inside(map, &block, &file)?;
-        }
-        Ok(Some(block.values))
-    };
+    let wanted = plan.wanted;
+    let mut next = || source.next();
     let mut take = |found: Found| {
         let numbers = side_by_side(wanted, found);
         match &mut direct {
@@ -74,26 +58,102 @@ pub fn run(plan: Rows) -> Result<(), CliError> {
     let streamed = run.stream(wanted, &mut next, &mut take);
     told?;
     streamed?;
-    reader.notes().iter().for_each(|note| output::note(note));
-    let Some((path, format)) = plan.out else { return Ok(()) };
+    source.rows.notes().iter().for_each(|note| output::note(note));
+    let Some((path, format)) = &plan.out else { return Ok(()) };
     let count = all.len() / columns.len();
     let table = match (&map, wanted) {
         (Some(map), Wanted::FromBase) => map.table(all)?,
         _ => Table::new(&columns, all).map_err(maflow::Error::from)?,
     };
-    write(&table, &path, format)?;
+    write(&table, path, *format)?;
     output::line(&format!("{}: {count} rows of {}", path.display(), columns.join(", ")))
 }
 
+/// The rows of a file, each with what the density is conditional on.
+struct Source<'a> {
+    rows: Reader,
+    /// The file of what is given, where it is another.
+    given: Option<Reader>,
+    map: Option<&'a TableMap>,
+    wanted: Wanted,
+    file: &'a Path,
+}
+
+impl<'a> Source<'a> {
+    /// Opens the files. Columns of data are found by their names; base coordinates, and columns of a run without names,
+    /// are there in order.
+    fn open(plan: &'a RowsPlan, map: Option<&'a TableMap>, n: usize) -> Result<Self, CliError> {
+        let wanted = plan.wanted;
+        let given: Vec<&str> = map.map(|map| map.context().names()).unwrap_or_default();
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let beside = if plan.given.is_none() { &given[..] } else { &[] };
+        let columns = map.filter(|_| wanted != Wanted::FromBase).map(|map| owned(&[&map.names()[..], beside].concat()));
+        let open = |path: &Path, columns| {
+            let options = ReadOptions { columns, ..plan.read.clone() };
+            Reader::open(path, &options).map_err(maflow::Error::from)
+        };
+        let rows = open(&plan.file, columns)?;
+        let of_given = plan.given.as_deref().map(|path| open(path, Some(owned(&given)))).transpose()?;
+        let found = rows.columns().iter().filter(|column| !beside.contains(&column.name.as_str())).count();
+        if found != n {
+            return Err(CliError::Usage(format!(
+                "{} has {found} columns, but the run has {n} numbers per row; leave the others out of the file",
+                plan.file.display()
+            )));
+        }
+        Ok(Self { rows, given: of_given, map, wanted, file: &plan.file })
+    }
+
+    /// The next rows with their contexts.
+    fn next(&mut self) -> Result<Option<Rows>, maflow::Error> {
+        let Some(block) = self.rows.next_block(BLOCK)? else {
+            return match self.given.as_mut().map(|given| given.next_block(1)).transpose()?.flatten() {
+                Some(_) => Err(uneven(self.file)),
+                None => Ok(None),
+            };
+        };
+        let Some(map) = self.map else { return Ok(Some(Rows { points: block.values, context: Vec::new() })) };
+        let count = block.numbers.len();
+        let table = self.rows.table(block);
+        let given = match &mut self.given {
+            None => None,
+            Some(reader) => {
+                let block = reader.next_block(count)?.filter(|block| block.numbers.len() == count);
+                Some(reader.table(block.ok_or_else(|| uneven(self.file))?))
+            }
+        };
+        let context = map.context().encode(given.as_ref().unwrap_or(&table))?;
+        let names = match self.wanted {
+            Wanted::FromBase => {
+                let given = map.context().names();
+                table.names().into_iter().filter(|name| self.given.is_some() || !given.contains(name)).collect()
+            }
+            _ => map.names(),
+        };
+        let points = table.select(&names)?;
+        if self.wanted != Wanted::FromBase {
+            inside(map, &points)?;
+        }
+        Ok(Some(Rows { points: points.values().to_vec(), context }))
+    }
+}
+
+fn uneven(file: &Path) -> maflow::Error {
+    maflow::Error::Argument(format!(
+        "the file of --given has not as many rows as {}; give one row of it for every row",
+        file.display()
+    ))
+}
+
 /// Refuses rows that the maps of the columns do not take.
-fn inside(map: &TableMap, block: &Block, file: &Path) -> Result<(), maflow::Error> {
-    let Some((row, column)) = map.preparation().columns.first_outside(&block.values) else { return Ok(()) };
+fn inside(map: &TableMap, points: &Table) -> Result<(), maflow::Error> {
+    let Some((row, column)) = map.preparation().columns.first_outside(points.values()) else { return Ok(()) };
     Err(maflow::Error::Argument(format!(
         "{}: row {} has {:?} = {}, where the density of the run is not defined ({}); leave the row out",
-        file.display(),
-        block.numbers[row],
+        points.file(),
+        points.number(row),
         map.names()[column],
-        block.values[row * map.dimension() + column],
+        points.row(row)[column],
         map.preparation().transforms()[column]
     )))
 }

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
 
-use datasets::table::{Format, Table};
+use datasets::table::{Format, ReadOptions, Table};
 use flow_core::{Flow, Precision, Space};
 use maflow::backend::{self, Engine, Work};
 use maflow::files::{write_whole, write_whole_with};
@@ -48,11 +49,33 @@ impl Work for Sample {
         let integrator = trained.integrator(&self.recipe)?;
         let flow = trained.flow(engine.space(), &self.recipe, &*integrator);
         let units = target::units(&self.recipe, trained.kept.clone())?;
+        let map = trained.kept.table.as_ref();
+        let given = self.given.as_deref().zip(map).map(|(path, map)| Given::read(path, map, self.count)).transpose()?;
         match self.format {
-            SampleFormat::Npy => self.numbers(&flow, &units, &terminal),
-            SampleFormat::Table(format) => self.table(&flow, &units, trained.kept.table.as_ref(), format),
-            SampleFormat::Png => self.picture(&flow, &units),
+            // So are numbers whose context is written beside them.
+            SampleFormat::Npy if given.is_none() => self.numbers(&flow, &units, &terminal),
+            SampleFormat::Npy => self.table(&flow, &units, (map, given), Format::Npy),
+            SampleFormat::Table(format) => self.table(&flow, &units, (map, given), format),
+            SampleFormat::Png => self.picture(&flow, &units, given),
         }
+    }
+}
+
+/// What samples are conditional on: the columns as they were read, and encoded, for every sample.
+struct Given {
+    table: Table,
+    context: Vec<f64>,
+}
+
+impl Given {
+    /// Reads them, so many times each.
+    fn read(path: &Path, map: &TableMap, times: usize) -> Result<Self, maflow::Error> {
+        let columns = map.context().names().into_iter().map(str::to_owned).collect();
+        let table = Table::read(path, &ReadOptions { columns: Some(columns), ..ReadOptions::default() })?;
+        let rows: Vec<usize> = (0..table.rows()).flat_map(|row| std::iter::repeat_n(row, times)).collect();
+        let table = table.take(&rows);
+        let context = map.context().encode(&table)?;
+        Ok(Self { table, context })
     }
 }
 
@@ -96,7 +119,7 @@ impl Sample {
             for i in 0..sampling::batches(self.count) {
                 let samples = match monitor.cancelled() {
                     true => Err(maflow::Error::Cancelled),
-                    false => sampling::batch(flow, self.recipe.train.seed, i, self.count),
+                    false => sampling::batch(flow, self.recipe.train.seed, i, self.count, &[]),
                 };
                 let mut samples = samples.map_err(|error| {
                     failed = Some(error);
@@ -138,29 +161,51 @@ impl Sample {
         &self,
         flow: &Flow<'_, S>,
         units: &Units,
-        map: Option<&TableMap>,
+        (map, given): (Option<&TableMap>, Option<Given>),
         format: Format,
     ) -> Result<String, maflow::Error> {
-        let mut samples = sampling::all(flow, self.recipe.train.seed, self.count)?;
-        units.to_user(&mut samples);
+        let samples = self.samples(flow, units, given.as_ref())?;
         let table = match map {
             Some(map) => map.table(samples)?,
             None => Table::new(&rows::numbered("x", flow.potential.dim()), samples)?,
         };
+        let what = table.names().join(", ");
+        let table = match given {
+            Some(given) => given.table.beside(&table)?,
+            None => table,
+        };
         rows::write(&table, &self.out, format)?;
-        Ok(format!("{} samples of {} in {}", self.count, table.names().join(", "), self.meaning()))
+        Ok(format!("{} samples of {what} in {}", table.rows(), self.meaning()))
     }
 
-    fn picture<S: Space>(&self, flow: &Flow<'_, S>, units: &Units) -> Result<String, maflow::Error> {
-        let mut samples = sampling::all(flow, self.recipe.train.seed, self.count)?;
+    /// All samples at once, in the user's units.
+    fn samples<S: Space>(
+        &self,
+        flow: &Flow<'_, S>,
+        units: &Units,
+        given: Option<&Given>,
+    ) -> Result<Vec<f64>, maflow::Error> {
+        let count = given.map_or(self.count, |given| given.table.rows());
+        let context = given.map_or(&[][..], |given| &given.context);
+        let mut samples = sampling::all(flow, self.recipe.train.seed, count, context)?;
         units.to_user(&mut samples);
+        Ok(samples)
+    }
+
+    fn picture<S: Space>(
+        &self,
+        flow: &Flow<'_, S>,
+        units: &Units,
+        given: Option<Given>,
+    ) -> Result<String, maflow::Error> {
+        let samples = self.samples(flow, units, given.as_ref())?;
         let columns = (self.count as f64).sqrt().ceil() as usize;
         let png = match pictures::tiles(&self.recipe, &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,
             None => plots::png(&pictures::scatter(&self.recipe, &samples))?,
         };
         write_whole(&self.out, &png)?;
-        Ok(format!("{} samples", self.count))
+        Ok(format!("{} samples", given.map_or(self.count, |given| given.table.rows())))
     }
 }
 

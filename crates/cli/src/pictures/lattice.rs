@@ -63,7 +63,7 @@ pub fn beside_clusters<S: Space>(
     let seed = recipe.train.seed;
     let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
-    let mut samples = sampling::all(flow, seed, SIDE * SIDE)?;
+    let mut samples = sampling::all(flow, seed, SIDE * SIDE, &[])?;
     units.to_user(&mut samples);
     let clusters = model.configurations(seed, SIDE * SIDE, &())?;
     let reach = samples.iter().chain(&clusters).fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));

@@ -4,7 +4,10 @@ use super::{Kind, Table, TableError};
 
 /// A category that was not among those of the training rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}, row {row}, column {column:?}: the category {found:?} is unknown; known are {known}")]
+#[error(
+    "{file}, row {row}, column {column:?}: the category {found:?} is not among those of the training rows ({known}); leave the row out, or \
+     fit to rows that have it"
+)]
 pub struct UnknownCategory {
     /// The file.
     pub file: String,
@@ -20,9 +23,14 @@ pub struct UnknownCategory {
 
 /// A column of context.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(tag = "kind", rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum Categories {
-    /// A column of text becomes one number for each known category: 1 for its own and 0 for the others.
+    /// A column becomes one number for each known category: 1 for its own and 0 for the others.
     OneHot {
         /// Name of the column.
         column: String,
@@ -55,6 +63,14 @@ impl Categories {
             Self::Number { .. } => 1,
         }
     }
+
+    /// Those of them that do not follow from the others.
+    fn free_width(&self) -> usize {
+        match self {
+            Self::OneHot { known, .. } => known.len() - 1,
+            Self::Number { .. } => 1,
+        }
+    }
 }
 
 /// How columns become the context of a conditional density.
@@ -62,11 +78,12 @@ impl Categories {
 /// ```
 /// use datasets::table::{Context, ReadOptions, Table};
 /// let table = Table::from_text("t.csv", "x,kind\n1.5,b\n2.5,a\n", &ReadOptions::default())?;
-/// let context = Context::fit(&table, &["kind"])?;
+/// let context = Context::fit(&table, &["kind"], &[] as &[&str])?;
 /// assert_eq!(context.encode(&table).unwrap(), [0.0, 1.0, 1.0, 0.0]);
 /// # Ok::<(), datasets::table::TableError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Context {
     /// The columns, in order.
     pub columns: Vec<Categories>,
@@ -85,15 +102,19 @@ pub enum ContextError {
 }
 
 impl Context {
-    /// Learns categories and scales from training rows.
+    /// Learns categories and scales from training rows. Text is always taken for categories, and numbers are where
+    /// `categories` names their column.
     ///
     /// # Errors
     /// [`TableError::UnknownColumn`].
-    pub fn fit(table: &Table, given: &[impl AsRef<str>]) -> Result<Self, TableError> {
+    pub fn fit(table: &Table, given: &[impl AsRef<str>], categories: &[impl AsRef<str>]) -> Result<Self, TableError> {
         let column = |name: &str| {
             let place = table.position(name)?;
             Ok(match &table.columns()[place].kind {
-                Kind::Text(known) => Categories::OneHot { column: name.to_owned(), known: known.clone() },
+                Kind::Text(_) => Categories::OneHot { column: name.to_owned(), known: known(table, place) },
+                _ if categories.iter().any(|other| other.as_ref() == name) => {
+                    Categories::OneHot { column: name.to_owned(), known: known(table, place) }
+                }
                 _ => {
                     let (mean, deviation) = crate::moments::moments(table.column(place));
                     let deviation = if deviation > 0.0 { deviation } else { 1.0 };
@@ -102,6 +123,52 @@ impl Context {
             })
         };
         Ok(Self { columns: given.iter().map(|name| column(name.as_ref())).collect::<Result<_, TableError>>()? })
+    }
+
+    /// Contexts such as rows of data have, from rows of as many standard normal numbers: these themselves for columns of
+    /// numbers, and for a column of categories the one whose number is largest.
+    ///
+    /// # Panics
+    /// If the numbers are no whole rows.
+    pub fn typical(&self, mut normals: Vec<f64>) -> Vec<f64> {
+        let width = self.width();
+        assert!(normals.is_empty() || normals.len().is_multiple_of(width), "whole rows of {width} numbers");
+        for row in normals.chunks_exact_mut(width.max(1)) {
+            let mut rest = row;
+            for column in &self.columns {
+                let (own, after) = rest.split_at_mut(column.width());
+                if let Categories::OneHot { .. } = column {
+                    let largest = own.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    own.iter_mut().for_each(|value| *value = f64::from(u8::from(*value == largest)));
+                }
+                rest = after;
+            }
+        }
+        normals
+    }
+
+    /// Numbers of a row of context without those that follow from the others.
+    pub fn free_width(&self) -> usize {
+        self.columns.iter().map(Categories::free_width).sum()
+    }
+
+    /// Rows of context without those numbers that follow from the others: of categories the last.
+    pub fn free(&self, context: &[f64]) -> Vec<f64> {
+        let mut out = Vec::with_capacity(context.len());
+        for row in context.chunks_exact(self.width().max(1)) {
+            let mut rest = row;
+            for column in &self.columns {
+                let (own, after) = rest.split_at(column.width());
+                out.extend(&own[..column.free_width()]);
+                rest = after;
+            }
+        }
+        out
+    }
+
+    /// Names of the columns, in order.
+    pub fn names(&self) -> Vec<&str> {
+        self.columns.iter().map(Categories::column).collect()
     }
 
     /// Numbers of a row of context.
@@ -135,7 +202,7 @@ impl Context {
                                 row: table.number(index),
                                 column: column.clone(),
                                 found: found.clone(),
-                                known: known.join(", "),
+                                known: shortened(known),
                             })?;
                         out.extend((0..known.len()).map(|place| f64::from(u8::from(place == hot))));
                     }
@@ -144,6 +211,23 @@ impl Context {
         }
         Ok(out)
     }
+}
+
+/// The first of many words.
+fn shortened(words: &[String]) -> String {
+    const MOST: usize = 10;
+    match words.len() > MOST {
+        true => format!("{} and {} more", words[..MOST].join(", "), words.len() - MOST),
+        false => words.join(", "),
+    }
+}
+
+/// The categories that the rows of a column have, in the order of the alphabet or of the numbers.
+fn known(table: &Table, place: usize) -> Vec<String> {
+    let mut values: Vec<f64> = table.column(place).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    values.into_iter().map(|value| word(table, place, value)).collect()
 }
 
 /// A value as the file has it: the category, or the number, which a file of other rows may take for one.

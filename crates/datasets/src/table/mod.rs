@@ -240,6 +240,22 @@ impl Table {
         }
     }
 
+    /// The same rows with the columns of another table behind their own.
+    ///
+    /// # Errors
+    /// [`TableError::Shape`] for another number of rows; [`TableError::SameName`].
+    pub fn beside(&self, other: &Self) -> Result<Self, TableError> {
+        if self.rows() != other.rows() {
+            return Err(TableError::Shape { what: "rows", found: other.rows(), columns: self.rows() });
+        }
+        let columns = [&self.columns[..], &other.columns].concat();
+        if let Some(twice) = other.columns.iter().find(|column| self.names().contains(&column.name.as_str())) {
+            return Err(TableError::SameName { file: other.file.clone(), name: twice.name.clone() });
+        }
+        let values = (0..self.rows()).flat_map(|row| self.row(row).iter().chain(other.row(row))).copied().collect();
+        Ok(Self { columns, values, picture: None, ..self.clone() })
+    }
+
     /// Checks that every column is of numbers.
     ///
     /// # Errors

@@ -182,6 +182,12 @@ impl Reader {
         }
     }
 
+    /// A block that was read here as a table of its own.
+    pub fn table(&self, block: Block) -> Table {
+        let (file, columns) = (self.file.clone(), self.columns());
+        Table { file, columns, values: block.values, numbers: Some(block.numbers), picture: None, notes: vec![] }
+    }
+
     /// Whether the last row is taken.
     fn admit(&mut self) -> Result<bool, TableError> {
         if let Some(bad) = self.row.iter().position(|value| !value.is_finite()) {

@@ -142,6 +142,9 @@ fn columns<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &C
     assert_eq!(space.download_column(&sum), scale.map(|s| 3.0 * s));
     space.column_accumulate(&mut sum, -1.0, &[(4.0, &column)]);
     assert_eq!(space.download_column(&sum), scale);
+    let mut product = space.upload_column(&[f64::NAN; 5]);
+    space.column_product(&mut product, &column, &sum);
+    assert_eq!(space.download_column(&product), scale.map(|s| s * s));
     // A column is 64-bit whatever the arrays are.
     let fine = [1.0 + f64::EPSILON];
     assert_eq!(space.download_column(&space.upload_column(&fine)), fine);

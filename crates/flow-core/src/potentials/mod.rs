@@ -3,6 +3,10 @@
 //! A backend may have a fused twin of one, with kernels of its own; the conformance suite compares the two. A new term
 //! starts here.
 
+mod context_quadratic;
+mod modulated;
 mod ridge;
 
+pub use context_quadratic::ContextQuadratic;
+pub use modulated::Modulated;
 pub use ridge::Ridge;

@@ -89,11 +89,12 @@ fn potential(mut table: Table) -> Result<Potential, RecipeError> {
 
 /// The terms of a sum.
 fn terms(mut table: Table) -> Result<Vec<Term>, RecipeError> {
-    const KINDS: [&str; 8] = [
+    const KINDS: [&str; 9] = [
         "lattice-quadratic",
         "lattice-ridge",
         "quadratic",
         "full-quadratic",
+        "context-quadratic",
         "separable",
         "ridge",
         "two-layer",
@@ -127,6 +128,7 @@ fn term(path: &str, value: Value, kinds: &[&'static str]) -> Result<Term, Recipe
         "lattice-ridge" => TermKind::LatticeRidge(own(path, rest, of_time)?),
         "quadratic" => TermKind::Quadratic(own(path, rest, of_time)?),
         "full-quadratic" => none(&rest).map(|()| TermKind::FullQuadratic)?,
+        "context-quadratic" => none(&rest).map(|()| TermKind::ContextQuadratic)?,
         "separable" => TermKind::Separable(own(path, rest, of_time)?),
         "ridge" => TermKind::Ridge(own(path, rest, of_time)?),
         "two-layer" => TermKind::TwoLayer(own(path, rest, of_time)?),

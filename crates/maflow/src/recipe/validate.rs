@@ -23,6 +23,14 @@ impl Recipe {
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.target.validate()?;
         match &self.potential {
+            Potential::Ridge(_) if self.target.is_conditional() => {
+                return Err(out_of_range(
+                    "potential.kind",
+                    "\"ridge\"",
+                    "\"sum\", whose terms take a context",
+                    "choose a sum with a term of kind \"ridge\" or \"two-layer\", or a target without columns given",
+                ));
+            }
             Potential::Ridge(ridge) => {
                 at_least("potential.hidden", ridge.hidden, 1)?;
                 at_most("potential.hidden", ridge.hidden, self.most_hidden())?;
@@ -55,6 +63,7 @@ impl Recipe {
         time_terms(term.time.time_terms)?;
         match &term.kind {
             TermKind::Quadratic(_) => Ok(()),
+            TermKind::ContextQuadratic => self.has_context(),
             TermKind::FullQuadratic => self.full_quadratic_fits(term.time.time_terms),
             TermKind::Separable(term) => term.validate(),
             TermKind::Ridge(term) => {
@@ -86,6 +95,18 @@ impl Recipe {
                 "\"full-quadratic\"",
                 format!("at most {MOST_NUMBERS} numbers, not {time_terms} matrices of {dimension} by {dimension}"),
                 "choose another term, or a smaller target",
+            )),
+        }
+    }
+
+    fn has_context(&self) -> Result<(), RecipeError> {
+        match self.target.is_conditional() {
+            true => Ok(()),
+            false => Err(out_of_range(
+                "potential.terms.kind",
+                "\"context-quadratic\"",
+                "a target that is a density given something",
+                "choose \"quadratic\", or name columns in target.given",
             )),
         }
     }

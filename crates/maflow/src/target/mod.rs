@@ -63,6 +63,11 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Numbers per row.
     fn dimension(&self) -> usize;
 
+    /// Numbers per row that the density is conditional on.
+    fn context_dim(&self) -> usize {
+        0
+    }
+
     /// How the numbers of a row are laid out.
     fn layout(&self) -> Layout {
         Layout::Vector(self.dimension())
@@ -157,6 +162,8 @@ pub enum Split {
 }
 
 /// Samples of a target, in the flow's coordinates: a finite data set, or as many as are asked for.
+///
+/// A row is its point and, of a density that is conditional, then its context.
 pub trait Samples: fmt::Debug + Send + Sync {
     /// Rows of a finite training set.
     fn training_rows(&self) -> Option<usize> {

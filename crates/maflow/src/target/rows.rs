@@ -78,6 +78,23 @@ impl dyn Target + '_ {
         }
     }
 
+    /// Numbers of a sample: of its point and of its context.
+    fn row_width(&self) -> usize {
+        self.dimension() + self.context_dim()
+    }
+
+    /// A batch of samples.
+    fn batch(&self, samples: Vec<f64>) -> Result<Batch, Error> {
+        let (n, width) = (self.dimension(), self.row_width());
+        if width == n {
+            return Ok(Batch::new(samples, n)?);
+        }
+        let of_rows = |columns: Range<usize>| {
+            samples.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied().collect::<Vec<_>>()
+        };
+        Ok(Batch::new(of_rows(0..n), n)?.with_context(of_rows(n..width)))
+    }
+
     /// Rows of a finite training set.
     pub fn training_rows(&self) -> Option<usize> {
         self.samples().and_then(|samples| samples.training_rows())
@@ -119,19 +136,19 @@ pub struct TrainingRows<'a, S> {
 
 impl<S: Space> Batches for TrainingRows<'_, S> {
     fn batch(&self, key: RngKey, part: Range<usize>, rows: usize) -> Result<Batch, flow_core::Error> {
-        let dim = self.target.dimension();
+        let (dim, width) = (self.target.dimension(), self.target.row_width());
         if self.target.energy().is_some() && !self.matching {
             return BaseSamples { dim }.batch(key, part, rows);
         }
         let samples = self.target.required_samples()?;
         let (first, seen) = (part.start, self.seen + (key.step() - self.first) * rows as u64);
         let blocks = self.space.map_blocks(cut(part.len(), self.space.blocks(part.len())), |block| {
-            let mut out = vec![0.0; block.len() * dim];
+            let mut out = vec![0.0; block.len() * width];
             let rows = first + block.start..first + block.end;
             samples.training(key, seen, rows, &mut out).map(|()| out)
         });
-        let x = blocks.into_iter().collect::<Result<Vec<_>, Error>>()?.concat();
-        Ok(Batch::new(x, dim)?.part(first, rows))
+        let numbers = blocks.into_iter().collect::<Result<Vec<_>, Error>>()?.concat();
+        Ok(self.target.batch(numbers)?.part(first, rows))
     }
 }
 
@@ -196,16 +213,19 @@ impl<'a> FigureRows<'a> {
             Split::Validation => Purpose::Validate,
             Split::Test => Purpose::Evaluate,
         };
-        let (key, dim) = (RngKey::new(self.seed, purpose, i), self.target.dimension());
-        let x = match self.target.samples().filter(|_| self.target.energy().is_none()) {
+        let key = RngKey::new(self.seed, purpose, i);
+        let batch = match self.target.samples().filter(|_| self.target.energy().is_none()) {
             Some(samples) => {
-                let mut out = vec![0.0; rows.len() * dim];
+                let mut out = vec![0.0; rows.len() * self.target.row_width()];
                 samples.held_out(self.split, key, first, rows, &mut out)?;
-                out
+                self.target.batch(out)?
             }
-            None => key.normals(rows, dim),
+            None => {
+                let dim = self.target.dimension();
+                Batch::new(key.normals(rows, dim), dim)?
+            }
         };
-        Ok((Batch::new(x, dim)?, key))
+        Ok((batch, key))
     }
 }
 

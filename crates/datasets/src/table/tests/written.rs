@@ -58,13 +58,28 @@ fn integers_are_written_as_integers_and_text_as_text() {
 #[test]
 fn context_is_encoded_by_name() {
     let train = read("train.csv", "x,word,n\n1.5,b,10\n2.5,a,20\n").unwrap();
-    let context = Context::fit(&train, &["n", "word"]).unwrap();
+    let context = Context::fit(&train, &["n", "word"], &[] as &[&str]).unwrap();
     assert_eq!((context.width(), context.encode(&train).unwrap()), (3, vec![-1.0, 0.0, 1.0, 1.0, 1.0, 0.0]));
     let other = read("other.csv", "word,n\na,15\na,15\n").unwrap();
     assert_eq!(context.encode(&other).unwrap(), [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
     let unknown = read("new.csv", "word,n\na,15\nc,15\n").unwrap();
     let error = context.encode(&unknown).unwrap_err().to_string();
-    assert_eq!(error, "new.csv, row 2, column \"word\": the category \"c\" is unknown; known are a, b");
+    let known = "the category \"c\" is not among those of the training rows (a, b)";
+    assert!(error.starts_with(&format!("new.csv, row 2, column \"word\": {known}")), "{error}");
+    // Numbers may be categories too, and the last of them follows from the others.
+    let context = Context::fit(&train, &["n", "word"], &["n"]).unwrap();
+    assert_eq!(context.encode(&train).unwrap(), [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
+    assert_eq!(context.free(&context.encode(&train).unwrap()), [1.0, 0.0, 0.0, 1.0]);
+    assert_eq!(context.typical(vec![0.2, 0.7, -1.0, -2.0]), [0.0, 1.0, 1.0, 0.0]);
+    let context = Context::fit(&train, &["n", "word"], &[] as &[&str]).unwrap();
+    let table = Reader::from_bytes("r.csv", b"n,word\n15,a\n".to_vec(), &ReadOptions::default());
+    let mut reader = table.unwrap();
+    let block = reader.next_block(5).unwrap().unwrap();
+    assert_eq!(context.encode(&reader.table(block)).unwrap(), [0.0, 1.0, 0.0]);
+    // Columns beside each other.
+    let beside = train.select(&["x"]).unwrap().beside(&train.select(&["word"]).unwrap()).unwrap();
+    assert_eq!((beside.names(), beside.row(0)), (vec!["x", "word"], &[1.5, 1.0][..]));
+    assert!(train.beside(&train).is_err());
     let text = read("bad.csv", "word,n\na,low\nb,high\n").unwrap();
     assert!(matches!(context.encode(&text), Err(ContextError::Table(TableError::TextColumn { .. }))));
 }

@@ -14,6 +14,10 @@ pub enum Potential {
 }
 
 /// A sum of terms.
+///
+/// Where the target is a density given a context c, the terms `ridge` and `two-layer` have offsets that are linear in it,
+/// `a = g ⊙ (Wx + Uc) + b`, `context-quadratic` has it in its coefficients, and every other term is multiplied by `1 +
+/// a(t)·c`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SumPotential {
     /// The terms.
@@ -69,6 +73,8 @@ pub enum TermKind {
     Quadratic(QuadraticTerm),
     /// `½ xᵀ A(t) x`, A symmetric.
     FullQuadratic,
+    /// `½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`, q and l linear in the context of a conditional density.
+    ContextQuadratic,
     /// `Σ_i Σ_k α_ik(t) f(g (x_i − c_k))` with fixed centres.
     Separable(SeparableTerm),
     /// `Σ_j v_j(t) f(g_j(t) w_j·x + b_j(t))`.
@@ -87,6 +93,7 @@ impl TermKind {
             Self::LatticeRidge(_) => "lattice-ridge",
             Self::Quadratic(_) => "quadratic",
             Self::FullQuadratic => "full-quadratic",
+            Self::ContextQuadratic => "context-quadratic",
             Self::Separable(_) => "separable",
             Self::Ridge(_) => "ridge",
             Self::TwoLayer(_) => "two-layer",

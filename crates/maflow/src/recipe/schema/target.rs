@@ -44,7 +44,14 @@ pub struct TableTarget {
     /// What happens to each of these columns: `none`, `standardise`, `log`, `logit(low, high)`, `quantile` or `tail`,
     /// alone or after `dequantise(step)`.
     pub transforms: Vec<String>,
-    /// What follows.
+    /// Names of the columns that the density is conditional on: real numbers at zero mean and unit scale, text as
+    /// categories, one number for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<String>,
+    /// Those of them that are categories though they are written as numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
+    /// What follows the transforms.
     #[serde(default)]
     pub whitening: Whitening,
     /// Seed of the split where rows are split off.
@@ -104,6 +111,13 @@ pub struct OwnTarget {
     pub energy: bool,
     /// Whether it has samples to learn from.
     pub samples: bool,
+    /// Numbers per row that the density is conditional on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub context: usize,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 impl TargetKind {
@@ -128,6 +142,15 @@ impl TargetKind {
             Self::Phi4(phi4) => Layout::Lattice(phi4.size, phi4.size),
             Self::Table(table) => Layout::Vector(table.columns.len()),
             Self::Own(own) => Layout::Vector(own.dimension),
+        }
+    }
+
+    /// Whether it is a density given something.
+    pub fn is_conditional(&self) -> bool {
+        match self {
+            Self::Table(table) => !table.given.is_empty(),
+            Self::Own(own) => own.context > 0,
+            Self::Mnist(_) | Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) => false,
         }
     }
 

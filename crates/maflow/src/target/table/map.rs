@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datasets::columns::{ColumnMap, Columns, Dequantisation, Preparation, Transform};
-use datasets::table::{Column, Kind, Table as Rows};
+use datasets::table::{Column, Context, Kind, Table as Rows};
 use datasets::{Bijection, Standardisation};
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +12,12 @@ use crate::error::Error;
 use crate::files::write_whole;
 use crate::recipe::Whitening;
 
-/// The columns of a table with their maps, fitted to training rows.
+/// The columns of a table with their maps, fitted to training rows, and the columns that the density is conditional on.
 #[derive(Debug, Clone)]
 pub struct TableMap {
     columns: Vec<KeptColumn>,
     preparation: Arc<Preparation>,
+    context: Context,
 }
 
 /// A column, as a run keeps it.
@@ -35,8 +36,14 @@ struct Kept {
     /// Seed of the noise.
     seed: u64,
     columns: Vec<KeptColumn>,
+    #[serde(default, skip_serializing_if = "no_context")]
+    given: Context,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     whitening: Vec<Standardisation>,
+}
+
+fn no_context(context: &Context) -> bool {
+    context.columns.is_empty()
 }
 
 /// All of it in one map.
@@ -62,7 +69,8 @@ impl Bijection for Whole {
 }
 
 impl TableMap {
-    /// Fits one transform to each column. `seed` is that of the noise that figures see.
+    /// Fits one transform to each column of rows; the density is unconditional. `seed` is that of the noise that figures
+    /// see.
     ///
     /// # Errors
     /// Columns that a transform cannot be fitted to.
@@ -75,7 +83,28 @@ impl TableMap {
             map: map.clone(),
         };
         let columns = rows.columns().iter().zip(transforms).zip(preparation.columns.maps()).map(kept).collect();
-        Ok(Self { columns, preparation: Arc::new(preparation) })
+        Ok(Self { columns, preparation: Arc::new(preparation), context: Context::default() })
+    }
+
+    /// The same for a density that is conditional on other columns.
+    #[must_use]
+    pub fn given(self, context: Context) -> Self {
+        Self { context, ..self }
+    }
+
+    /// How the columns that the density is conditional on become numbers; of none where there are none.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Points and contexts of rows, in the user's units and encoded.
+    ///
+    /// # Errors
+    /// Columns that are not there; values that no map takes; categories that are unknown.
+    pub fn split(&self, rows: &Rows) -> Result<(Vec<f64>, Vec<f64>), Error> {
+        let points = rows.select(&self.names())?;
+        self.preparation.check(&points)?;
+        Ok((points.values().to_vec(), self.context.encode(rows)?))
     }
 
     /// Numbers per row.
@@ -117,7 +146,12 @@ impl TableMap {
     /// When it cannot be written.
     pub fn write(&self, run: &Path) -> Result<(), Error> {
         let Preparation { dequantisation, whitening, .. } = &*self.preparation;
-        let kept = Kept { seed: dequantisation.seed(), columns: self.columns.clone(), whitening: whitening.clone() };
+        let kept = Kept {
+            seed: dequantisation.seed(),
+            columns: self.columns.clone(),
+            given: self.context.clone(),
+            whitening: whitening.clone(),
+        };
         let text =
             toml::to_string(&kept).map_err(|error| Error::Failed(format!("cannot write the columns: {error}")))?;
         write_whole(&Self::file(run), text.as_bytes())
@@ -141,6 +175,6 @@ impl TableMap {
         let maps = Columns::new(kept.columns.iter().map(|column| column.map.clone()).collect());
         let noise = Dequantisation::new(steps, kept.seed);
         let preparation = Preparation::from_parts(noise, maps, kept.whitening, transforms);
-        Ok(Self { columns: kept.columns, preparation: Arc::new(preparation) })
+        Ok(Self { columns: kept.columns, preparation: Arc::new(preparation), context: kept.given })
     }
 }

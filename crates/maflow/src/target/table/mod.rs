@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datasets::Bijection;
 use datasets::columns::{ColumnError, Dequantisation, Transform};
 use datasets::split::split;
-use datasets::table::{ReadOptions, Table as Rows};
+use datasets::table::{Context, ReadOptions, Table as Rows};
 use datasets::yardstick::{Gaussian, Independent};
 use flow_core::RngKey;
 use sha2::{Digest, Sha256};
@@ -27,12 +27,20 @@ use crate::recipe::TableTarget;
 #[derive(Debug)]
 pub struct Table {
     map: TableMap,
-    /// Row-major, in the user's units, without noise.
-    training: Vec<f64>,
-    validation: Vec<f64>,
-    test: Vec<f64>,
+    training: Part,
+    validation: Part,
+    test: Part,
     epochs: Epochs,
     digest: String,
+}
+
+/// Rows of one purpose.
+#[derive(Debug)]
+struct Part {
+    /// Row-major, in the user's units, without noise.
+    points: Vec<f64>,
+    /// Encoded, row-major.
+    context: Vec<f64>,
 }
 
 /// The rows of a table in three parts.
@@ -97,7 +105,11 @@ impl Table {
         let parts = Parts::read(target)?;
         let map = match kept {
             Some(kept) => kept,
-            None => TableMap::fit(&parts.training, &target.transforms()?, target.whitening, seed)?,
+            None => {
+                let points = parts.training.select(&target.columns)?;
+                let context = Context::fit(&parts.training, &target.given, &target.categories)?;
+                TableMap::fit(&points, &target.transforms()?, target.whitening, seed)?.given(context)
+            }
         };
         Self::new(map, &parts, seed)
     }
@@ -107,18 +119,13 @@ impl Table {
     /// # Errors
     /// Rows that the map does not take.
     pub fn new(map: TableMap, parts: &Parts, seed: u64) -> Result<Self, Error> {
-        let names = map.names();
-        let values = |rows: &Rows| -> Result<Vec<f64>, Error> {
-            let rows = rows.select(&names)?;
-            map.preparation().check(&rows)?;
-            Ok(rows.values().to_vec())
-        };
-        let [training, validation, test] = [&parts.training, &parts.validation, &parts.test].map(values);
+        let part = |rows: &Rows| map.split(rows).map(|(points, context)| Part { points, context });
+        let [training, validation, test] = [&parts.training, &parts.validation, &parts.test].map(part);
         let (training, validation, test) = (training?, validation?, test?);
         let mut hash = Sha256::new();
         for part in [&training, &validation, &test] {
-            hash.update(part.len().to_le_bytes());
-            part.iter().for_each(|value| hash.update(value.to_le_bytes()));
+            hash.update(part.points.len().to_le_bytes());
+            part.points.iter().chain(&part.context).for_each(|value| hash.update(value.to_le_bytes()));
         }
         let digest = hex(&hash.finalize());
         let epochs = Epochs::new(parts.training.rows(), seed);
@@ -156,38 +163,83 @@ impl Table {
 
     /// Negative log-likelihoods, in nats per row and the user's units, of the first rows of a split: by a Gaussian of
     /// full covariance and by independent columns, both fitted to the training rows. No Gaussian is fitted where its
-    /// covariance is singular.
+    /// covariance is singular. Of a conditional density the Gaussian is of points and contexts together, divided by that
+    /// of the contexts; independent columns know nothing of what is given.
     ///
     /// # Errors
     /// Columns that independent densities cannot be fitted to.
     pub fn yardsticks(&self, split: Split, rows: usize) -> Result<[Option<f64>; 2], Error> {
         let n = self.dimension();
-        let (training, rows) = (self.noisy(&self.training), self.noisy(&self.part(split)[..rows * n]));
-        let gaussian = match Gaussian::fit(&training, n, None) {
-            Ok(gaussian) => Some(-gaussian.mean_log_density(&rows)),
-            Err(ColumnError::Singular { .. }) => None,
-            Err(error) => return Err(error.into()),
+        let training = self.noisy(&self.training.points);
+        let points = self.noisy(&self.part(split).points[..rows * n]);
+        let gaussian = match self.context_dim() {
+            0 => gaussian(&training, &points, n)?,
+            _ => {
+                let context = self.map.context();
+                let (before, k) = (context.free(&self.training.context), context.free_width());
+                let here = &context.free(&self.part(split).context)[..rows * k];
+                let together = |points: &[f64], contexts: &[f64]| beside(points, n, contexts, k);
+                let joint = gaussian(&together(&training, &before), &together(&points, here), n + k)?;
+                let given = gaussian(&before, here, k)?;
+                joint.zip(given).map(|(joint, given)| joint - given)
+            }
         };
-        let independent = Independent::fit(&training, n, None)?.mean_log_density(&rows);
+        let independent = Independent::fit(&training, n, None)?.mean_log_density(&points);
         Ok([gaussian, Some(-independent)])
     }
 
-    fn part(&self, split: Split) -> &[f64] {
+    fn part(&self, split: Split) -> &Part {
         match split {
             Split::Validation => &self.validation,
             Split::Test => &self.test,
         }
     }
 
-    fn to_flow(&self, rows: &mut [f64]) {
-        let mut unused = vec![0.0; rows.len() / self.map.dimension()];
-        self.map.preparation().bijection.forward(rows, &mut unused);
+    /// Rows of a part with noise, in the flow's coordinates, and the context of each behind it.
+    fn fill(
+        &self,
+        part: &Part,
+        rows: impl Iterator<Item = usize>,
+        out: &mut [f64],
+        mut noise: impl FnMut(usize, &mut [f64]),
+    ) {
+        let (n, k) = (self.dimension(), self.context_dim());
+        let count = out.len() / (n + k);
+        let mut points = Vec::with_capacity(count * n);
+        for (row, out) in rows.zip(out.chunks_exact_mut(n + k)) {
+            points.extend(&part.points[row * n..][..n]);
+            out[n..].copy_from_slice(&part.context[row * k..][..k]);
+        }
+        points.chunks_exact_mut(n).enumerate().for_each(|(place, point)| noise(place, point));
+        self.map.preparation().bijection.forward(&mut points, &mut vec![0.0; count]);
+        out.chunks_exact_mut(n + k)
+            .zip(points.chunks_exact(n))
+            .for_each(|(out, point)| out[..n].copy_from_slice(point));
     }
+}
+
+/// Mean negative log-likelihood of rows of n numbers under a Gaussian that is fitted to others; none where their
+/// covariance is singular.
+fn gaussian(training: &[f64], rows: &[f64], n: usize) -> Result<Option<f64>, Error> {
+    match Gaussian::fit(training, n, None) {
+        Ok(gaussian) => Ok(Some(-gaussian.mean_log_density(rows))),
+        Err(ColumnError::Singular { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Rows of n numbers beside rows of k.
+fn beside(left: &[f64], n: usize, right: &[f64], k: usize) -> Vec<f64> {
+    left.chunks_exact(n).zip(right.chunks_exact(k)).flat_map(|(left, right)| [left, right].concat()).collect()
 }
 
 impl Target for Table {
     fn dimension(&self) -> usize {
         self.map.dimension()
+    }
+
+    fn context_dim(&self) -> usize {
+        self.map.context().width()
     }
 
     fn layout(&self) -> Layout {
@@ -209,22 +261,20 @@ impl Target for Table {
 
 impl Samples for Table {
     fn training_rows(&self) -> Option<usize> {
-        Some(self.training.len() / self.dimension())
+        Some(self.training.points.len() / self.dimension())
     }
 
     fn held_out_rows(&self, split: Split) -> Option<usize> {
-        Some(self.part(split).len() / self.dimension())
+        Some(self.part(split).points.len() / self.dimension())
     }
 
     /// Training rows get fresh noise every time: equal rows must not fall on one point.
     fn training(&self, key: RngKey, seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
-        let n = self.dimension();
         let places = seen + rows.start as u64..seen + rows.end as u64;
-        for ((row, index), out) in rows.zip(self.epochs.rows(places)).zip(out.chunks_exact_mut(n)) {
-            out.copy_from_slice(&self.training[index as usize * n..][..n]);
-            self.noise().fresh(out, &mut key.row(row as u64));
-        }
-        self.to_flow(out);
+        let indices = self.epochs.rows(places).into_iter().map(|index| index as usize);
+        self.fill(&self.training, indices, out, |place, point| {
+            self.noise().fresh(point, &mut key.row((rows.start + place) as u64));
+        });
         Ok(())
     }
 
@@ -236,10 +286,8 @@ impl Samples for Table {
         rows: Range<usize>,
         out: &mut [f64],
     ) -> Result<(), Error> {
-        let n = self.dimension();
-        out.copy_from_slice(&self.part(split)[(first + rows.start) * n..(first + rows.end) * n]);
-        self.noise().keyed(out);
-        self.to_flow(out);
+        let rows = first + rows.start..first + rows.end;
+        self.fill(self.part(split), rows, out, |_, point| self.noise().keyed(point));
         Ok(())
     }
 
@@ -256,7 +304,7 @@ impl TableTarget {
             decimal: self.decimal,
             header: self.header,
             array: self.array.clone(),
-            columns: Some(self.columns.clone()),
+            columns: Some([&self.columns[..], &self.given].concat()),
             drop_missing: self.drop_missing,
             ..ReadOptions::default()
         }
