@@ -8,6 +8,7 @@
 mod arrays;
 mod context;
 mod cpu;
+mod engine;
 mod gathered;
 mod kernels;
 mod lattice_kernels;

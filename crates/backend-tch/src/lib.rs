@@ -24,6 +24,8 @@ mod activation;
 mod context;
 mod cuda;
 mod device;
+#[cfg(maflow_tch)]
+mod engine;
 mod error;
 #[cfg(maflow_tch)]
 mod factor;
@@ -57,13 +59,13 @@ pub use findings::Findings;
 pub use libtorch::{CUDA_NEEDED, Libtorch, SET_UP, VERSION_NEEDED, libtorch};
 #[cfg(maflow_tch)]
 pub use {
-    flow_core::{Activation, LatticeRidgeSettings},
+    flow_core::{Activation, LatticeRidgeSettings, NetworkSettings},
     loading::load,
     module::{Laplacian, ModulePotential},
     ridge::Ridge,
     space::{Array, Column, Options, Permutations, Tch},
     tch,
-    term::{Network, Term},
+    term::Term,
 };
 
 /// Whether `tch` is compiled in, that is, whether the set-up was done before the build.

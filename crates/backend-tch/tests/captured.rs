@@ -4,7 +4,7 @@
 
 mod common;
 
-use backend_tch::{Activation, LatticeRidgeSettings, Network, Ridge, Tch, Term};
+use backend_tch::{Activation, LatticeRidgeSettings, NetworkSettings, Ridge, Tch, Term};
 use common::{devices, emulated_with_graphs};
 use flow_core::conformance::captured;
 use flow_core::{
@@ -35,7 +35,7 @@ fn lattice(on: Tch) -> Term {
 }
 
 fn u_shaped(on: Tch, probes: usize) -> Term {
-    Term::convolutional(on, Network { side: 4, channels: [3, 4], hidden: 5, probes }, basis(), 3).unwrap()
+    Term::convolutional(on, NetworkSettings { side: 4, channels: [3, 4], hidden: 5, probes }, basis(), 3).unwrap()
 }
 
 fn two_layer(on: Tch, probes: usize) -> Term {

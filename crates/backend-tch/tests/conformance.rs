@@ -4,7 +4,7 @@
 mod common;
 
 use backend_tch::tch::{Tensor, nn};
-use backend_tch::{Activation, Laplacian, LatticeRidgeSettings, ModulePotential, Network, Ridge, Tch, Term};
+use backend_tch::{Activation, Laplacian, LatticeRidgeSettings, ModulePotential, NetworkSettings, Ridge, Tch, Term};
 use common::{devices, spaces};
 use flow_core::conformance::{
     Coverage, Gaussian, SolveCoverage, gaussian_stays_gaussian, methods_have_their_order,
@@ -197,7 +197,7 @@ fn wide(on: Tch) -> ModulePotential {
 
 /// A U-shaped network for pictures of 4 × 4.
 fn u_shaped(on: Tch, probes: usize) -> Term {
-    let network = Network { side: 4, channels: [2, 3], hidden: 5, probes };
+    let network = NetworkSettings { side: 4, channels: [2, 3], hidden: 5, probes };
     filled(on, Term::convolutional(on, network, basis(TimeFamily::Cosine), 3))
 }
 
@@ -599,7 +599,7 @@ fn the_gradient_through_probes_is_that_of_the_estimate() {
 #[test]
 fn pictures_that_cannot_be_halved_twice_are_refused() {
     for on in spaces(Precision::F32) {
-        let network = Network { side: 6, channels: [2, 3], hidden: 5, probes: 1 };
+        let network = NetworkSettings { side: 6, channels: [2, 3], hidden: 5, probes: 1 };
         let error = Term::convolutional(on, network, basis(TimeFamily::Cosine), 3).unwrap_err().to_string();
         assert!(error.contains("6") && error.contains("multiple of 4"), "{error}");
     }

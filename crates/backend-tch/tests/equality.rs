@@ -4,7 +4,7 @@
 mod common;
 
 use backend_ndarray::{Cpu, Real};
-use backend_tch::{Activation, Device, Network, Options, Tch, Term};
+use backend_tch::{Activation, Device, NetworkSettings, Options, Tch, Term};
 use common::{emulated, spaces};
 use flow_core::conformance::assert_close;
 use flow_core::{
@@ -301,7 +301,7 @@ fn blocks_of_rows_on_their_own_threads_give_what_one_gives() {
     assert_eq!((heights(several), heights(one)), (vec![16, 17, 17], vec![50]));
     assert_eq!([0, 7, 16, 23].map(|rows| several.blocks(rows)), [0, 1, 2, 2]);
     let basis = TimeBasis::new(TimeFamily::Cosine, 2, 1.0).unwrap();
-    let network = Network { side: 4, channels: [3, 4], hidden: 5, probes: 1 };
+    let network = NetworkSettings { side: 4, channels: [3, 4], hidden: 5, probes: 1 };
     let (activation, time) = (Activation::LnCosh, basis);
     let kernels = backend_tch::LatticeRidgeSettings {
         shape: (2, 3),

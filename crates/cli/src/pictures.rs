@@ -7,13 +7,13 @@ mod weights;
 
 use std::path::Path;
 
-use flow_core::{Converged, Direction, Flow, Purpose, RngKey, Space};
+use flow_core::{Converged, Direction, Purpose, RngKey};
+use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
 use maflow::monitor::Monitor;
 use maflow::recipe::{Objective, Recipe, TargetKind};
 use maflow::target::{Layout, SIDE, Samples, Split, Target};
-use maflow::trained::Trained;
-use maflow::{Error, figures, metrics, run_dir, sampling};
+use maflow::{Error, metrics, run_dir};
 
 pub use samples::tiles;
 
@@ -39,11 +39,10 @@ const RANGE: (f64, f64) = (-4.5, 4.5);
 ///
 /// # Errors
 /// An integration that fails, or a folder that cannot be written; figures drawn before that are there.
-pub fn draw<S: Space>(
-    space: &S,
+pub fn draw(
+    flow: &dyn TrainedFlow,
     recipe: &Recipe,
     target: &dyn Target,
-    trained: &Trained<S>,
     found: Option<&Converged>,
     run: &Path,
     monitor: &dyn Monitor,
@@ -56,31 +55,29 @@ pub fn draw<S: Space>(
         save_both(&curves, &folder, "loss")?;
         drawn.extend(["loss.png".to_owned(), "loss.svg".to_owned()]);
     }
-    let integrator = trained.integrator(recipe)?;
-    let flow = trained.flow(space, recipe, &*integrator);
     let seed = recipe.train.seed;
     let units = Units::of(target);
     let mut save = |name: &str, saved: Result<(), Error>| saved.map(|()| drawn.push(format!("{name}.png")));
     match target.layout() {
         Layout::Picture(..) => {
-            save("samples", draw_samples(&flow, recipe, &units, (64, 8), &folder))?;
+            save("samples", draw_samples(flow, recipe, &units, (64, 8), &folder))?;
             if let Some(samples) = target.samples() {
-                let journey = journey(&flow, samples, &units, recipe, seed)?;
+                let journey = journey(flow, samples, &units, recipe, seed)?;
                 save("journey", save_png(&journey, &folder, "journey"))?;
             }
         }
         Layout::Lattice(..) => {
-            save("samples", draw_samples(&flow, recipe, &units, (50, 10), &folder))?;
-            save("path", save_png(&lattice::path(&flow, recipe, &units)?, &folder, "path"))?;
+            save("samples", draw_samples(flow, recipe, &units, (50, 10), &folder))?;
+            save("path", save_png(&lattice::path(flow, recipe, &units)?, &folder, "path"))?;
             if let Some(model) = target.lattice_model() {
-                let tiles = lattice::beside_clusters(&flow, recipe, &units, model)?;
+                let tiles = lattice::beside_clusters(flow, recipe, &units, model)?;
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
         }
         // Of a table nobody knows the density to compare with.
         Layout::Vector(2) if target.table().is_none() => {
-            save("density", save_png(&densities(&flow, recipe, target)?, &folder, "density"))?;
-            save("path", save_png(&plane_path(&flow, recipe)?, &folder, "path"))?;
+            save("density", save_png(&densities(flow, recipe, target)?, &folder, "density"))?;
+            save("path", save_png(&plane_path(flow, recipe)?, &folder, "path"))?;
         }
         Layout::Vector(_) => {}
     }
@@ -88,21 +85,21 @@ pub fn draw<S: Space>(
         let drawn = |found: &Converged| save_png(&weights::histogram(found, recipe, target), &folder, "weights");
         let saved = match found {
             Some(found) => drawn(found),
-            None => drawn(&figures::take(space, recipe, target, trained, monitor)?.1),
+            None => drawn(&flow.figures(target, monitor)?.1),
         };
         save("weights", saved)?;
     }
     Ok(drawn)
 }
 
-fn draw_samples<S: Space>(
-    flow: &Flow<'_, S>,
+fn draw_samples(
+    flow: &dyn TrainedFlow,
     recipe: &Recipe,
     units: &Units,
     (count, columns): (usize, usize),
     folder: &Path,
 ) -> Result<(), Error> {
-    let mut samples = sampling::all(flow, recipe.train.seed, count, &[])?;
+    let mut samples = flow.samples(count, &[])?;
     units.to_user(&mut samples);
     match tiles(recipe, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
@@ -187,8 +184,8 @@ fn regression_curve(recipe: &Recipe, rows: &[metrics::Row], sites: f64) -> LossC
 }
 
 /// Test pictures on their way to the Gaussian, and fresh numbers from the Gaussian on their way to pictures.
-fn journey<S: Space>(
-    flow: &Flow<'_, S>,
+fn journey(
+    flow: &dyn TrainedFlow,
     samples: &dyn Samples,
     units: &Units,
     recipe: &Recipe,
@@ -200,8 +197,8 @@ fn journey<S: Space>(
     let mut data = vec![0.0; rows * SIDE * SIDE];
     samples.held_out(Split::Test, key, 0, 0..rows, &mut data)?;
     let base = key.normals(0..rows, SIDE * SIDE);
-    let mut inference = sampling::journey(flow, &data, Direction::Backward, STOPS, key)?;
-    let mut generation = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
+    let mut inference = flow.journey(&data, Direction::Backward, STOPS, key)?;
+    let mut generation = flow.journey(&base, Direction::Forward, STOPS, key)?;
     inference.iter_mut().chain(&mut generation).for_each(|x| units.to_user(x));
     let TargetKind::Mnist(mnist) = &recipe.target else { unreachable!("pictures are those of mnist") };
     let lambda = mnist.lambda;
@@ -228,26 +225,26 @@ fn journey<S: Space>(
 }
 
 /// The times at which a path is shown, in words.
-fn times<S: Space>(flow: &Flow<'_, S>) -> Vec<String> {
-    (0..STOPS).map(|k| format!("t = {}", flow.duration * k as f64 / (STOPS - 1) as f64)).collect()
+fn times(flow: &dyn TrainedFlow) -> Vec<String> {
+    (0..STOPS).map(|k| format!("t = {}", flow.duration() * k as f64 / (STOPS - 1) as f64)).collect()
 }
 
 /// Points of the base density on their way to the target.
-fn plane_path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe) -> Result<Densities, Error> {
+fn plane_path(flow: &dyn TrainedFlow, recipe: &Recipe) -> Result<Densities, Error> {
     let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX - 1);
-    let stops = sampling::journey(flow, &key.normals(0..2000, 2), Direction::Forward, STOPS, key)?;
+    let stops = flow.journey(&key.normals(0..2000, 2), Direction::Forward, STOPS, key)?;
     let panels = times(flow).into_iter().zip(&stops).map(|(title, x)| Panel { title, content: points(x) }).collect();
     let title = format!("{}: from the base density to the target", recipe.name);
     Ok(Densities { title, x_range: RANGE, y_range: RANGE, panels })
 }
 
 /// The target's density, the flow's, and samples of the flow.
-fn densities<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, target: &dyn Target) -> Result<Densities, Error> {
+fn densities(flow: &dyn TrainedFlow, recipe: &Recipe, target: &dyn Target) -> Result<Densities, Error> {
     let at = |k: usize| RANGE.0 + (RANGE.1 - RANGE.0) * (k as f64 + 0.5) / CELLS as f64;
     let cells: Vec<[f64; 2]> = (0..CELLS * CELLS).map(|k| [at(k % CELLS), at(k / CELLS)]).collect();
     let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX);
     let learned = flow.log_density(cells.as_flattened(), key)?;
-    let samples = sampling::all(flow, recipe.train.seed, 4000, &[])?;
+    let samples = flow.samples(4000, &[])?;
     let known: Option<Vec<f64>> = cells.iter().map(|x| target.log_density(x)).collect();
     let panel = |title: &str, content| Panel { title: title.to_owned(), content };
     Ok(Densities {

@@ -17,6 +17,7 @@ pub mod conformance;
 mod converged;
 mod data;
 mod energy;
+mod engine;
 mod error;
 mod flow;
 mod hmc;
@@ -56,6 +57,7 @@ pub use checkpoint::{Checkpoint, CheckpointStore, NoStore, Occasion, Stored, Ten
 pub use converged::{Converged, choose_level, converged};
 pub use data::{ArrayRows, BaseSamples, Batches};
 pub use energy::{Energy, PointEnergy, StandardNormal, standard_normal_log_density};
+pub use engine::{Engine, NetworkSettings, PotentialSettings};
 pub use error::Error;
 pub use flow::{Direction, Flow};
 pub use hmc::{Energies, Hmc, HmcReport};

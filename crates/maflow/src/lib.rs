@@ -6,8 +6,8 @@
 //! - A [`run::Run`] is trained, interrupted and resumed, and gives ln p of rows, samples and figures
 //!   ([`report::Report`]). It is a folder ([`run_dir`]) with its recipe, its metrics and its checkpoints
 //!   ([`checkpoint`]), written whole or not at all ([`files`]). [`train::Train`] has all the choices of a training.
-//!   Underneath, for work of one's own on
-//!   a backend, are [`trained::load`], [`figures::take`], [`physics::study`] and [`sampling`].
+//!   A [`flow::TrainedFlow`] is the flow of a run in its own coordinates, on whichever backend; underneath, for work
+//!   of one's own on a backend, are [`trained::load`], [`figures::take`], [`physics::study`] and [`sampling`].
 //! - All long work tells a [`monitor::Monitor`] how far it is, and stops where that wants it to.
 //!
 //! # A small training, its figures and its samples
@@ -66,6 +66,7 @@ mod error;
 pub mod figures;
 pub mod files;
 pub mod fit;
+pub mod flow;
 mod integration;
 pub mod kept;
 mod layout;
@@ -75,6 +76,7 @@ pub mod monitor;
 pub mod numbers;
 mod phases;
 pub mod physics;
+mod potential;
 pub mod recipe;
 pub mod recipes;
 pub mod report;

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow_core::{Estimate, Finish, FlowModel, Model, Purpose, RngKey, Space};
+use flow_core::{Engine, Estimate, Finish, FlowModel, Model, Purpose, RngKey};
 
-use crate::backend::{self, Compute, Engine, Work};
+use crate::backend::{self, Compute, Work};
 use crate::error::Error;
+use crate::flow::{Open, TrainedFlow};
 use crate::integration::Choice;
 use crate::kept::{Kept, Units};
 use crate::monitor::Monitor;
@@ -14,10 +15,10 @@ use crate::physics::Amounts;
 use crate::physics::report::PhysicsReport;
 use crate::recipe::{Recipe, Setting};
 use crate::report::Report;
+use crate::run_dir;
 use crate::target::{self, Layout, Target};
 use crate::train::{Start, Train};
 use crate::trained::{self, Trained};
-use crate::{figures, physics, run_dir, sampling};
 
 /// A run on the disk. Every call reads its best checkpoint anew, so that it may go on training meanwhile.
 ///
@@ -166,7 +167,7 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`]; a conditional density, see [`Run::sample_given`].
     pub fn sample(&self, count: usize) -> Result<Vec<f64>, Error> {
-        self.run(Draw { run: self, count, context: &[] })
+        self.draw(count, &[])
     }
 
     /// A sample for every row of context, `rows × N` row by row.
@@ -178,7 +179,7 @@ impl Run {
         if width == 0 || !context.len().is_multiple_of(width) {
             return Err(no_such_context(context.len(), width));
         }
-        self.run(Draw { run: self, count: context.len() / width, context })
+        self.draw(context.len() / width, context)
     }
 
     /// The context of every row of a table, whose columns are found by name: categories and numbers as the run has
@@ -198,7 +199,9 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`]; data that cannot be had; an end that the monitor asks for.
     pub fn report(&self, monitor: &dyn Monitor) -> Result<Report, Error> {
-        self.run(Figures { run: self, monitor })
+        let flow = self.flow(monitor)?;
+        let target = self.open_target(flow.kept(), monitor)?;
+        Ok(flow.figures(&*target, monitor)?.0)
     }
 
     /// What the flow of a lattice model says of that model, and how good it is as a sampler.
@@ -206,7 +209,39 @@ impl Run {
     /// # Errors
     /// As [`Run::report`]; [`Error::NoLatticeModel`]; [`Error::EstimatedLaplacian`].
     pub fn physics(&self, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
-        self.run(Study { run: self, amounts, monitor })
+        // Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
+        if self.target.is_none() && !matches!(self.recipe.target.layout(), Layout::Lattice(..)) {
+            return Err(Error::NoLatticeModel(self.recipe.target.words()));
+        }
+        let flow = self.flow(monitor)?;
+        let target = self.open_target(flow.kept(), monitor)?;
+        flow.physics(&*target, amounts, monitor)
+    }
+
+    /// The trained flow, in its own coordinates.
+    ///
+    /// # Errors
+    /// As [`Run::log_prob`].
+    pub fn flow(&self, monitor: &dyn Monitor) -> Result<Box<dyn TrainedFlow>, Error> {
+        self.run(Open { recipe: &self.recipe, run: &self.path, monitor })
+    }
+
+    fn draw(&self, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
+        let flow = self.flow(&())?;
+        let width = flow.kept().context_dim(&self.recipe);
+        if context.is_empty() && width > 0 {
+            return Err(no_such_context(0, width));
+        }
+        let mut samples = flow.samples(count, context)?;
+        self.units(flow.kept().clone())?.to_user(&mut samples);
+        Ok(samples)
+    }
+
+    fn units(&self, kept: Kept) -> Result<Units, Error> {
+        match &self.target {
+            Some(own) => Ok(Units::of(&**own)),
+            None => target::units(&self.recipe, kept),
+        }
     }
 
     fn run<W: Work>(&self, work: W) -> Result<W::Output, Error> {
@@ -221,36 +256,18 @@ impl Run {
         }
     }
 
-    /// The trained flow.
-    fn flow<E: Engine>(&self, engine: &E, at: At) -> Result<ReadyFlow<E::Space>, Error> {
-        let trained = trained::load(engine, &self.recipe, &self.path, &())?;
-        let mut integrator = trained.integrator(&self.recipe)?;
-        if let At::Figures = at {
-            let flow = trained.flow(engine.space(), &self.recipe, &*integrator);
-            let level = Choice::by_samples(&flow, &self.recipe, &trained)?.level;
-            integrator = integrator.at_level(level);
-        }
+    /// The trained flow at the step of its figures, so that its ln p is converged, and how a user's numbers become its
+    /// own.
+    fn converged<E: Engine>(&self, space: &E) -> Result<(FlowModel<E>, Units), Error> {
+        let trained = trained::load(space, &self.recipe, &self.path, &())?;
+        let integrator = trained.integrator(&self.recipe)?;
+        let flow = trained.flow(space, &self.recipe, &*integrator);
+        let level = Choice::by_samples(&flow, &self.recipe, &trained)?.level;
+        let integrator = integrator.at_level(level);
         let Trained { potential, kept, .. } = trained;
-        let units = match &self.target {
-            Some(own) => Units::of(&**own),
-            None => target::units(&self.recipe, kept)?,
-        };
-        Ok(ReadyFlow { model: trained::flow_model(engine.space(), &self.recipe, potential, integrator), units })
+        let model = trained::flow_model(space, &self.recipe, potential, integrator);
+        Ok((model, self.units(kept)?))
     }
-}
-
-/// How finely a trained flow is integrated.
-enum At {
-    /// As in training, or as the recipe says for samples.
-    Training,
-    /// So that its ln p is converged.
-    Figures,
-}
-
-/// A flow, and how a user's numbers become its own.
-struct ReadyFlow<S: Space> {
-    model: FlowModel<S>,
-    units: Units,
 }
 
 /// What is to be found of rows.
@@ -337,8 +354,8 @@ struct Stream<'a, 'b> {
 impl Work for Stream<'_, '_> {
     type Output = ();
 
-    fn run<E: Engine>(self, engine: &E) -> Result<(), Error> {
-        let ReadyFlow { model, units } = self.run.flow(engine, At::Figures)?;
+    fn run<E: Engine>(self, space: &E) -> Result<(), Error> {
+        let (model, units) = self.run.converged(space)?;
         let n = model.dim();
         let key = RngKey::new(self.run.recipe.train.seed, Purpose::Evaluate, 0);
         while let Some(rows) = (self.next)()? {
@@ -365,62 +382,5 @@ impl Work for Stream<'_, '_> {
             (self.out)(found)?;
         }
         Ok(())
-    }
-}
-
-struct Draw<'a> {
-    run: &'a Run,
-    count: usize,
-    context: &'a [f64],
-}
-
-impl Work for Draw<'_> {
-    type Output = Vec<f64>;
-
-    fn run<E: Engine>(self, engine: &E) -> Result<Vec<f64>, Error> {
-        let ReadyFlow { model, units } = self.run.flow(engine, At::Training)?;
-        if self.context.is_empty() && model.context_dim() > 0 {
-            return Err(no_such_context(0, model.context_dim()));
-        }
-        let mut samples = sampling::all(&model.flow(), self.run.recipe.train.seed, self.count, self.context)?;
-        units.to_user(&mut samples);
-        Ok(samples)
-    }
-}
-
-struct Figures<'a> {
-    run: &'a Run,
-    monitor: &'a dyn Monitor,
-}
-
-impl Work for Figures<'_> {
-    type Output = Report;
-
-    fn run<E: Engine>(self, engine: &E) -> Result<Report, Error> {
-        let Run { recipe, path, .. } = self.run;
-        let trained = trained::load(engine, recipe, path, self.monitor)?;
-        let target = self.run.open_target(&trained.kept, self.monitor)?;
-        Ok(figures::take(engine.space(), recipe, &*target, &trained, self.monitor)?.0)
-    }
-}
-
-struct Study<'a> {
-    run: &'a Run,
-    amounts: Amounts,
-    monitor: &'a dyn Monitor,
-}
-
-impl Work for Study<'_> {
-    type Output = PhysicsReport;
-
-    fn run<E: Engine>(self, engine: &E) -> Result<PhysicsReport, Error> {
-        let Run { recipe, path, .. } = self.run;
-        // Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
-        if self.run.target.is_none() && !matches!(recipe.target.layout(), Layout::Lattice(..)) {
-            return Err(Error::NoLatticeModel(recipe.target.words()));
-        }
-        let trained = trained::load(engine, recipe, path, self.monitor)?;
-        let target = self.run.open_target(&trained.kept, self.monitor)?;
-        physics::study(engine.space(), recipe, &*target, &trained, self.amounts, self.monitor)
     }
 }

@@ -31,18 +31,6 @@ pub fn batches(count: usize) -> u64 {
     count.div_ceil(FIGURE_ROWS) as u64
 }
 
-/// The first `count` samples at once.
-///
-/// # Errors
-/// As [`batch`].
-pub fn all<S: Space>(flow: &Flow<'_, S>, seed: u64, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
-    let mut samples = Vec::with_capacity(count * flow.potential.dim());
-    for i in 0..batches(count) {
-        samples.extend(batch(flow, seed, i, count, context)?);
-    }
-    Ok(samples)
-}
-
 /// Points on their way through the flow: at each of `stops` equally spaced times, the start and the end included.
 ///
 /// # Errors

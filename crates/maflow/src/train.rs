@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flow_core::{Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Space, Trainer, Validation};
+use flow_core::{
+    Engine, Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Space, Trainer, Validation,
+};
 
-use crate::backend::{self, Compute, Engine, Work};
+use crate::backend::{self, Compute, Work};
 use crate::checkpoint::CheckpointFolder;
 use crate::error::Error;
 use crate::kept::Kept;
@@ -15,7 +17,7 @@ use crate::phases::{self, Phase};
 use crate::recipe::{Recipe, RunInfo};
 use crate::run_dir::RunDir;
 use crate::target::{self, FigureRows, Target, TrainingRows};
-use crate::{recipes, run_dir, trained};
+use crate::{potential, recipes, run_dir, trained};
 
 /// A training: what of, where, and from what.
 #[derive(Debug, Clone)]
@@ -86,7 +88,7 @@ struct Monitored<'a> {
 impl Work for Monitored<'_> {
     type Output = Done;
 
-    fn run<E: Engine>(self, engine: &E) -> Result<Done, Error> {
+    fn run<E: Engine>(self, space: &E) -> Result<Done, Error> {
         let Self { train: mut plan, monitor } = self;
         let before = match (&plan.start, &plan.from) {
             (Start::Resume(run), _) | (_, Some(run)) => Some(Kept::read(run, &plan.recipe)?),
@@ -101,9 +103,9 @@ impl Work for Monitored<'_> {
         plan.require_same_data(data.as_deref())?;
         let phases = phases::phases(&plan.recipe, &*target)?;
         for phase in &phases {
-            target.training_objective::<E::Space>(&plan.recipe.train, phase.matching, phase.gradient)?;
+            target.training_objective::<E>(&plan.recipe.train, phase.matching, phase.gradient)?;
         }
-        let potential = plan.first_potential(engine, target.context_dim(), monitor)?;
+        let potential = plan.first_potential(space, target.context_dim(), monitor)?;
         plan.recipe.run = Some(RunInfo { data, ..plan.compute.run_info() });
         let run = match &plan.start {
             Start::New(path) => RunDir::create(path, &plan.recipe)?,
@@ -113,7 +115,7 @@ impl Work for Monitored<'_> {
         if let Start::New(_) | Start::NewNumbered(_) = &plan.start {
             Kept::write(run.path(), &plan.recipe, &*target)?;
         }
-        let finish = train(engine, &plan, potential, &*target, phases, &run, monitor)?;
+        let finish = train(space, &plan, potential, &*target, phases, &run, monitor)?;
         Ok(Done { run, finish, target, recipe: plan.recipe })
     }
 }
@@ -144,22 +146,22 @@ impl Train {
     /// The potential that the training starts from.
     fn first_potential<E: Engine>(
         &self,
-        engine: &E,
+        space: &E,
         context: usize,
         monitor: &dyn Monitor,
-    ) -> Result<Box<dyn Potential<E::Space>>, Error> {
+    ) -> Result<Box<dyn Potential<E>>, Error> {
         match &self.from {
-            Some(run) => Ok(trained::load(engine, &self.recipe, run, monitor)?.potential),
-            None => trained::potential(engine, &self.recipe, context),
+            Some(run) => Ok(trained::load(space, &self.recipe, run, monitor)?.potential),
+            None => potential::potential(space, &self.recipe, context),
         }
     }
 }
 
 /// Trains to the end or to an interrupt, phase by phase.
 fn train<E: Engine>(
-    engine: &E,
+    space: &E,
     plan: &Train,
-    potential: Box<dyn Potential<E::Space>>,
+    potential: Box<dyn Potential<E>>,
     target: &dyn Target,
     phases: Vec<Phase>,
     run: &RunDir,
@@ -192,14 +194,14 @@ fn train<E: Engine>(
         }
     }
     listener.show(first.unwrap_or(0), total, best);
-    let mut model = phases::model(engine.space(), recipe, potential)?;
+    let mut model = phases::model(space, recipe, potential)?;
     let last = phases.len() - 1;
     let mut finish = Finish::Completed;
     for (k, phase) in phases.into_iter().enumerate() {
         if k < last && !unfinished(&phase) {
             continue;
         }
-        finish = phase.run(engine, plan, target, &mut model, &folder, run, &mut listener)?;
+        finish = phase.run(space, plan, target, &mut model, &folder, run, &mut listener)?;
         if finish == Finish::Interrupted {
             break;
         }
@@ -237,15 +239,15 @@ impl Phase {
     #[allow(clippy::too_many_arguments, reason = "one training is made of this many parts")]
     fn run<E: Engine>(
         self,
-        engine: &E,
+        space: &E,
         plan: &Train,
         target: &dyn Target,
-        model: &mut FlowModel<E::Space>,
+        model: &mut FlowModel<E>,
         folder: &CheckpointFolder,
         run: &RunDir,
         listener: &mut Listener<'_>,
     ) -> Result<Finish, Error> {
-        let (space, recipe) = (engine.space(), &plan.recipe);
+        let recipe = &plan.recipe;
         let (first, total) = (self.settings.first, self.settings.steps);
         let resumed = matches!(plan.start, Start::Resume(_));
         // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or
@@ -262,18 +264,18 @@ impl Phase {
             newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
             before = newest.checkpoint.state;
         }
-        model.objective = target.training_objective::<E::Space>(&recipe.train, self.matching, self.gradient)?;
+        model.objective = target.training_objective::<E>(&recipe.train, self.matching, self.gradient)?;
         // A training begins with the steps of the recipe, whatever the one before came to.
         model.set_level(recipe.flow.steps as u64);
         let seen = first * recipe.train.batch as u64;
         let batches = TrainingRows { target, matching: self.matching, space, first, seen };
         listener.begin(first, seen, self.settings.batch as u64);
         let rows = FigureRows::validation(target, recipe.train.seed, recipe.train.validation_samples);
-        let validated = target.objective::<E::Space>()?;
+        let validated = target.objective::<E>()?;
         let (mut store, by) = (folder.clone(), model.objective.name());
         let mut trainer = Trainer::new(model, self.settings, &batches)?
             .with_store(&mut store)
-            .with_validator(|model: &FlowModel<E::Space>| validate(&model.flow(), &*validated, &rows));
+            .with_validator(|model: &FlowModel<E>| validate(&model.flow(), &*validated, &rows));
         if let Some(before) = before {
             trainer = trainer.after(&before);
         }

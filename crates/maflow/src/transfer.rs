@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use flow_core::{BaseSamples, Occasion, Space, Tensor, Trainer};
+use flow_core::{BaseSamples, Engine, Occasion, Tensor, Trainer};
 
-use crate::backend::{self, Compute, Engine, Work};
+use crate::backend::{self, Compute, Work};
 use crate::checkpoint::CheckpointFolder;
 use crate::error::Error;
 use crate::monitor::Monitor;
@@ -13,7 +13,7 @@ use crate::run_dir::RunDir;
 use crate::tensor_file::TensorFile;
 use crate::torch_names::{NAMES, torch_shape};
 use crate::weights::Weights;
-use crate::{phases, standard, trained};
+use crate::{phases, potential, standard, trained};
 
 /// Weights to be made a run, which can be evaluated, sampled or trained further.
 #[derive(Debug)]
@@ -47,22 +47,22 @@ struct Monitored<'a> {
 impl Work for Monitored<'_> {
     type Output = RunDir;
 
-    fn run<E: Engine>(self, engine: &E) -> Result<RunDir, Error> {
+    fn run<E: Engine>(self, space: &E) -> Result<RunDir, Error> {
         let Import { file, mut recipe, out, compute } = self.import;
         if recipe.target.is_conditional() {
             let what = "weights of a density that is conditional on columns of a file cannot be imported: only a training finds \
                         the width of its context";
             return Err(Error::Argument(what.to_owned()));
         }
-        let mut potential = trained::potential(engine, &recipe, 0)?;
+        let mut potential = potential::potential(space, &recipe, 0)?;
         let wanted: Vec<_> = potential.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
-        let Weights { parameters, notes } = Weights::read(&file, &wanted, engine.space().precision())?;
-        parameters.load_parameters(engine.space(), potential.parameters_mut())?;
+        let Weights { parameters, notes } = Weights::read(&file, &wanted, space.precision())?;
+        parameters.load_parameters(space, potential.parameters_mut())?;
         recipe.run = Some(compute.run_info());
         let run = RunDir::create(&out, &recipe)?;
         let folder = CheckpointFolder::open(&run.checkpoints(), recipe.train.keep)?;
         // What a training that starts from these parameters would save first: only a trainer knows.
-        let mut model = phases::model(engine.space(), &recipe, potential)?;
+        let mut model = phases::model(space, &recipe, potential)?;
         let (settings, batches) = (phases::with_steps(&recipe, 1), BaseSamples { dim: recipe.dimension() });
         folder.write(Occasion::Periodic, &Trainer::new(&mut model, settings, &batches)?.checkpoint())?;
         run.log(&format!("imported from {}", file.display()))?;

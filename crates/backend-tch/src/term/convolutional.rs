@@ -1,25 +1,11 @@
 //! The term of a small U-shaped convolutional network.
 
-use flow_core::{Error, Parameter, Space, TimeBasis};
+use flow_core::{Error, NetworkSettings, Parameter, Space, TimeBasis};
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, sum_of_rows};
 use crate::Tch;
 use crate::module::{gradients_kept, inner};
-
-/// Sizes of [`Term::convolutional`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// Rows and columns of a picture: a multiple of 4.
-    pub side: usize,
-    /// Channels at half and at a quarter of the resolution.
-    pub channels: [usize; 2],
-    /// Units of the dense layer at a quarter of the resolution.
-    pub hidden: usize,
-    /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian, at the
-    /// cost of one product with the Hessian per pixel.
-    pub probes: usize,
-}
 
 impl Term {
     /// `φ(x, t) = ⟨x, U(x, t)⟩` of square pictures, zero at first. U is a U-shaped network with the activation `f(z) =
@@ -40,8 +26,8 @@ impl Term {
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero or the side is no multiple of 4.
-    pub fn convolutional(space: Tch, network: Network, basis: TimeBasis, seed: u64) -> Result<Self, Error> {
-        let Network { side, channels: [c1, c2], hidden, probes } = network;
+    pub fn convolutional(space: Tch, network: NetworkSettings, basis: TimeBasis, seed: u64) -> Result<Self, Error> {
+        let NetworkSettings { side, channels: [c1, c2], hidden, probes } = network;
         Error::at_least_1([("channels", c1.min(c2)), ("hidden", hidden)])?;
         if side == 0 || !side.is_multiple_of(4) {
             return Err(Error::setting("side", side, "a multiple of 4"));
@@ -75,7 +61,7 @@ impl Term {
     }
 }
 
-struct Convolutional(Network);
+struct Convolutional(NetworkSettings);
 
 /// The network at the time of its rows.
 struct Layers {

@@ -14,8 +14,6 @@ use flow_core::{
 };
 use tch::{Kind, Tensor};
 
-pub use convolutional::Network;
-
 use crate::module::{gradients, gradients_kept, inner};
 use crate::{Array, Column, Tch};
 

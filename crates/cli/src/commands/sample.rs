@@ -5,14 +5,15 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use datasets::table::{Format, ReadOptions, Table};
-use flow_core::{Flow, Precision, Space};
-use maflow::backend::{self, Engine, Work};
+use flow_core::Precision;
 use maflow::files::{write_whole, write_whole_with};
+use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
 use maflow::monitor::Monitor;
 use maflow::recipe::TargetKind;
-use maflow::target::TableMap;
-use maflow::{sampling, target, trained};
+use maflow::run::Run;
+use maflow::sampling;
+use maflow::target::{self, TableMap};
 use ndarray::IxDyn;
 use ndarray_npy::write_zeroed_npy;
 
@@ -34,31 +35,20 @@ pub fn run(plan: Sample) -> Result<(), CliError> {
         // So that no part of a file is left behind; a picture has none before its end.
         interrupt::listen()?;
     }
-    let (compute, precision, out) = (plan.compute, plan.recipe.train.precision, plan.out.display().to_string());
     plan.require_few()?;
-    let what = backend::run(&compute, precision, plan)?;
-    output::line(&format!("{out}: {what}"))
-}
-
-impl Work for Sample {
-    type Output = String;
-
-    fn run<E: Engine>(self, engine: &E) -> Result<String, maflow::Error> {
-        let terminal = Terminal::default();
-        let trained = trained::load(engine, &self.recipe, &self.run, &terminal)?;
-        let integrator = trained.integrator(&self.recipe)?;
-        let flow = trained.flow(engine.space(), &self.recipe, &*integrator);
-        let units = target::units(&self.recipe, trained.kept.clone())?;
-        let map = trained.kept.table.as_ref();
-        let given = self.given.as_deref().zip(map).map(|(path, map)| Given::read(path, map, self.count)).transpose()?;
-        match self.format {
-            // So are numbers whose context is written beside them.
-            SampleFormat::Npy if given.is_none() => self.numbers(&flow, &units, &terminal),
-            SampleFormat::Npy => self.table(&flow, &units, (map, given), Format::Npy),
-            SampleFormat::Table(format) => self.table(&flow, &units, (map, given), format),
-            SampleFormat::Png => self.picture(&flow, &units, given),
-        }
-    }
+    let terminal = Terminal::default();
+    let flow = Run::create(plan.run.clone(), plan.recipe.clone()).with_compute(plan.compute).flow(&terminal)?;
+    let (flow, units) = (&*flow, target::units(&plan.recipe, flow.kept().clone())?);
+    let map = flow.kept().table.as_ref();
+    let given = plan.given.as_deref().zip(map).map(|(path, map)| Given::read(path, map, plan.count)).transpose()?;
+    let what = match plan.format {
+        // So are numbers whose context is written beside them.
+        SampleFormat::Npy if given.is_none() => plan.numbers(flow, &units, &terminal),
+        SampleFormat::Npy => plan.table(flow, &units, given, Format::Npy),
+        SampleFormat::Table(format) => plan.table(flow, &units, given, format),
+        SampleFormat::Png => plan.picture(flow, &units, given),
+    }?;
+    output::line(&format!("{}: {what}", plan.out.display()))
 }
 
 /// What samples are conditional on: the columns as they were read, and encoded, for every sample.
@@ -102,13 +92,8 @@ impl Sample {
     }
 
     /// Writes the numbers batch by batch, so that memory does not grow with their count.
-    fn numbers<S: Space>(
-        &self,
-        flow: &Flow<'_, S>,
-        units: &Units,
-        monitor: &dyn Monitor,
-    ) -> Result<String, maflow::Error> {
-        let precision = flow.space.precision();
+    fn numbers(&self, flow: &dyn TrainedFlow, units: &Units, monitor: &dyn Monitor) -> Result<String, maflow::Error> {
+        let precision = flow.precision();
         let shape = [vec![self.count], self.recipe.target.layout().shape()].concat();
         let mut failed = None;
         let written = write_whole_with(&self.out, |file| {
@@ -119,7 +104,7 @@ impl Sample {
             for i in 0..sampling::batches(self.count) {
                 let samples = match monitor.cancelled() {
                     true => Err(maflow::Error::Cancelled),
-                    false => sampling::batch(flow, self.recipe.train.seed, i, self.count, &[]),
+                    false => flow.sample_batch(i, self.count, &[]),
                 };
                 let mut samples = samples.map_err(|error| {
                     failed = Some(error);
@@ -157,17 +142,17 @@ impl Sample {
     }
 
     /// Writes a table with the names of the data.
-    fn table<S: Space>(
+    fn table(
         &self,
-        flow: &Flow<'_, S>,
+        flow: &dyn TrainedFlow,
         units: &Units,
-        (map, given): (Option<&TableMap>, Option<Given>),
+        given: Option<Given>,
         format: Format,
     ) -> Result<String, maflow::Error> {
         let samples = self.samples(flow, units, given.as_ref())?;
-        let table = match map {
+        let table = match &flow.kept().table {
             Some(map) => map.table(samples)?,
-            None => Table::new(&rows::numbered("x", flow.potential.dim()), samples)?,
+            None => Table::new(&rows::numbered("x", self.recipe.dimension()), samples)?,
         };
         let what = table.names().join(", ");
         let table = match given {
@@ -179,25 +164,15 @@ impl Sample {
     }
 
     /// All samples at once, in the user's units.
-    fn samples<S: Space>(
-        &self,
-        flow: &Flow<'_, S>,
-        units: &Units,
-        given: Option<&Given>,
-    ) -> Result<Vec<f64>, maflow::Error> {
+    fn samples(&self, flow: &dyn TrainedFlow, units: &Units, given: Option<&Given>) -> Result<Vec<f64>, maflow::Error> {
         let count = given.map_or(self.count, |given| given.table.rows());
         let context = given.map_or(&[][..], |given| &given.context);
-        let mut samples = sampling::all(flow, self.recipe.train.seed, count, context)?;
+        let mut samples = flow.samples(count, context)?;
         units.to_user(&mut samples);
         Ok(samples)
     }
 
-    fn picture<S: Space>(
-        &self,
-        flow: &Flow<'_, S>,
-        units: &Units,
-        given: Option<Given>,
-    ) -> Result<String, maflow::Error> {
+    fn picture(&self, flow: &dyn TrainedFlow, units: &Units, given: Option<Given>) -> Result<String, maflow::Error> {
         let samples = self.samples(flow, units, given.as_ref())?;
         let columns = (self.count as f64).sqrt().ceil() as usize;
         let png = match pictures::tiles(&self.recipe, &samples, columns) {

@@ -1,12 +1,12 @@
 //! `maflow train`: from a recipe or a run's last checkpoint to a trained flow, its figures and its pictures.
 
-use flow_core::{Converged, Finish};
-use maflow::backend::{self, Engine, Work};
+use flow_core::Finish;
+use maflow::backend::Compute;
+use maflow::metrics;
 use maflow::recipe::Recipe;
-use maflow::report::Report;
+use maflow::run::Run;
 use maflow::target::Layout;
 use maflow::train::{Done, Train};
-use maflow::{figures, metrics, trained};
 
 use crate::error::CliError;
 use crate::progress::duration;
@@ -22,16 +22,14 @@ pub fn run(plan: Train) -> Result<(), CliError> {
     if done.finish == Finish::Interrupted {
         return Err(CliError::Interrupted(format!("interrupted; to go on type: maflow train --resume --out {path}")));
     }
-    let precision = done.recipe.train.precision;
-    let mut told = Ok(());
-    let drawn = backend::run(&compute, precision, Summary { done: &done, told: &mut told });
-    if let Err(maflow::Error::Cancelled) = drawn {
-        return Err(CliError::Interrupted(format!(
-            "interrupted, but the training is complete; for its figures type: maflow evaluate {path}"
-        )));
-    }
-    let drawn = drawn?;
-    told?;
+    let drawn = match summary(&done, compute) {
+        Err(CliError::Interrupted(_)) => {
+            return Err(CliError::Interrupted(format!(
+                "interrupted, but the training is complete; for its figures type: maflow evaluate {path}"
+            )));
+        }
+        drawn => drawn?,
+    };
     output::line(&format!("  {path}/plots/  {}", drawn.join("  ")))?;
     // There is no picture of rows of many numbers.
     let samples = match done.recipe.target.layout() {
@@ -41,29 +39,21 @@ pub fn run(plan: Train) -> Result<(), CliError> {
     output::line(&format!("  next: maflow sample {path} {samples}"))
 }
 
-/// Figures and pictures of the trained flow.
-struct Summary<'a> {
-    done: &'a Done,
-    /// Whether the figures could be printed. Pictures are there even where nobody reads them.
-    told: &'a mut Result<(), CliError>,
-}
-
-impl Work for Summary<'_> {
-    type Output = Vec<String>;
-
-    fn run<E: Engine>(self, engine: &E) -> Result<Vec<String>, maflow::Error> {
-        let (Done { run, recipe, target, .. }, terminal) = (self.done, Terminal::default());
-        let trained = trained::load(engine, recipe, run.path(), &terminal)?;
-        let (report, found): (Report, Converged) =
-            figures::take(engine.space(), recipe, &**target, &trained, &terminal)?;
-        let report = report::text(&report);
-        let rows = metrics::read(&run.metrics())?;
-        let seconds = rows.last().map_or(0.0, |row| row.seconds);
-        let trained_for = format!("{} steps in {}", rows.last().map_or(0, |row| row.step), duration(seconds));
-        run.log(&format!("trained: {trained_for}\n{report}"))?;
-        *self.told = output::line(&format!("\n{} · {trained_for}\n\n{report}\n", title(recipe)));
-        pictures::draw(engine.space(), recipe, &**target, &trained, Some(&found), run.path(), &terminal)
-    }
+/// Figures and pictures of the trained flow; the names of the pictures, which are there even where nobody reads the
+/// figures.
+fn summary(done: &Done, compute: Compute) -> Result<Vec<String>, CliError> {
+    let (Done { run, recipe, target, .. }, terminal) = (done, Terminal::default());
+    let trained = Run::create(run.path().to_owned(), recipe.clone()).with_compute(compute).with_target(target.clone());
+    let flow = trained.flow(&terminal)?;
+    let (report, found) = flow.figures(&**target, &terminal)?;
+    let report = report::text(&report);
+    let rows = metrics::read(&run.metrics())?;
+    let seconds = rows.last().map_or(0.0, |row| row.seconds);
+    let trained_for = format!("{} steps in {}", rows.last().map_or(0, |row| row.step), duration(seconds));
+    run.log(&format!("trained: {trained_for}\n{report}"))?;
+    let told = output::line(&format!("\n{} · {trained_for}\n\n{report}\n", title(recipe)));
+    let drawn = pictures::draw(&*flow, recipe, &**target, Some(&found), run.path(), &terminal)?;
+    told.map(|()| drawn)
 }
 
 fn title(recipe: &Recipe) -> String {

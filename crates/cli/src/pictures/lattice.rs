@@ -1,12 +1,13 @@
 //! Pictures of lattice models: the path from the base to the target, and the flow's samples beside those of cluster
 //! Monte Carlo.
 
-use flow_core::{Direction, Flow, Purpose, RngKey, Space};
+use flow_core::{Direction, Purpose, RngKey};
+use maflow::Error;
+use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
 use maflow::numbers::fixed;
 use maflow::recipe::{Recipe, TargetKind};
 use maflow::target::LatticeModel;
-use maflow::{Error, sampling};
 
 use super::samples::{shades, spins};
 use super::{STOPS, times};
@@ -14,13 +15,13 @@ use crate::plots::{ColumnGroup, Palette, Tiles};
 
 /// Points of the base density on their way to configurations. Of an Ising model each site shows the mean `tanh x` of
 /// its spin given x, and the last column the spins themselves.
-pub fn path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, units: &Units) -> Result<Tiles, Error> {
+pub fn path(flow: &dyn TrainedFlow, recipe: &Recipe, units: &Units) -> Result<Tiles, Error> {
     const ROWS: usize = 6;
     let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
     let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX - 1);
     let base = key.normals(0..ROWS, sites);
-    let mut stops = sampling::journey(flow, &base, Direction::Forward, STOPS, key)?;
+    let mut stops = flow.journey(&base, Direction::Forward, STOPS, key)?;
     for x in &mut stops {
         units.to_user(x);
     }
@@ -53,8 +54,8 @@ pub fn path<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, units: &Units) -> Res
 }
 
 /// Samples of the flow beside those of cluster Monte Carlo.
-pub fn beside_clusters<S: Space>(
-    flow: &Flow<'_, S>,
+pub fn beside_clusters(
+    flow: &dyn TrainedFlow,
     recipe: &Recipe,
     units: &Units,
     model: &dyn LatticeModel,
@@ -63,7 +64,7 @@ pub fn beside_clusters<S: Space>(
     let seed = recipe.train.seed;
     let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
-    let mut samples = sampling::all(flow, seed, SIDE * SIDE, &[])?;
+    let mut samples = flow.samples(SIDE * SIDE, &[])?;
     units.to_user(&mut samples);
     let clusters = model.configurations(seed, SIDE * SIDE, &())?;
     let reach = samples.iter().chain(&clusters).fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
