@@ -57,7 +57,7 @@ if [ -n "$pack" ]; then
     cp "$target/release/maflow" "$target/release/examples/measure" benches/gpu.sh benches/compare.py "$pack/"
     cargo test --locked --release -p backend-tch --tests --no-run --message-format json |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | while read -r program; do cp "$program" "$pack/tests/"; done
-    libtch=$(sed -n 's/^MAFLOW_LIBTCH = "\(.*\)"$/\1/p' .cargo/config.toml)
+    libtch=$(sed -n "s/^interface = //p" "${XDG_CACHE_HOME:-$HOME/.cache}/maflow/libtorch.setup")
     cp "$libtch" "$pack/libtch.so"
     strip "$pack/maflow" "$pack/measure" "$pack"/tests/* || echo "not stripped"
     ls "$pack"/tests/* >/dev/null

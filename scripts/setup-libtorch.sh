@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up libtorch for the backends tch-cpu and tch-cuda: fetches it, compiles its C interface, tells cargo. See --help.
+# Sets up libtorch for the backends tch-cpu and tch-cuda: fetches it, compiles its C interface, writes down where. See --help.
 set -eu
 
 TORCH=2.11.0     # the version the pinned `tch` was written for
@@ -20,7 +20,7 @@ A libtorch $TORCH that is there already is used instead of a fetched one:
   LIBTORCH_USE_PYTORCH=1  the PyTorch of python3
 
 Needs python3 with pip (to fetch) and a C++ compiler (c++, or the variable CXX). May be repeated: what is there is kept.
-To build without libtorch again, delete .cargo/config.toml.
+Where both are is written into libtorch.setup in the user's cache folder, which the program reads.
 EOF
 }
 
@@ -53,17 +53,13 @@ while [ $# -gt 0 ]; do
 done
 
 project=$(cd "$(dirname "$0")/.." && pwd)
-config=$project/.cargo/config.toml
-mark='# Written by scripts/setup-libtorch.sh'
+cache=${XDG_CACHE_HOME:-${HOME:?the variable HOME is not set}/.cache}/maflow
 case $(uname -s)-$(uname -m) in
 Linux-x86_64 | Linux-aarch64) ;;
 *) fail "libtorch is set up on Linux on x86-64 and arm64 only, this is $(uname -s) on $(uname -m): use \`--backend ndarray\`" ;;
 esac
-if [ -e "$config" ] && ! head -n 1 "$config" | grep -qF "$mark"; then
-    fail "$config exists and is not of this command: move it to .cargo/config.toml in a folder above the project, then repeat"
-fi
 
-[ -n "$store" ] || store=${XDG_CACHE_HOME:-${HOME:?the variable HOME is not set: name a folder with --to}/.cache}/maflow
+[ -n "$store" ] || store=$cache
 mkdir -p "$store" || fail "$store cannot be made: name another folder with --to"
 store=$(cd "$store" && pwd)
 
@@ -220,19 +216,24 @@ EOF
     mv -T "$work/libtch" "$store/libtch-$TORCH_SYS"
 fi
 
-# 3. What cargo has to know, in a file of this clone that git ignores.
-mkdir -p "$project/.cargo"
-"${AWK:-awk}" -v mark="$mark" -v libtorch="$libtorch" -v libtch="$libtch" 'BEGIN {
-    gsub(/["\\]/, "\\\\&", libtorch); gsub(/["\\]/, "\\\\&", libtch)
-    print mark "; delete it to build without libtorch."
-    print "[target.\"cfg(all())\"]\nrustflags = [\"--cfg\", \"maflow_tch\"]"
-    print "[build]\nrustdocflags = [\"--cfg\", \"maflow_tch\"]"
-    print "[env]\nMAFLOW_LIBTORCH = \"" libtorch "\"\nMAFLOW_LIBTCH = \"" libtch "\""
-}' >"$work/config.toml"
-if ! cmp -s "$work/config.toml" "$config"; then
-    mv "$work/config.toml" "$config"
-    say "Wrote $config"
+# 3. What the program has to know.
+mkdir -p "$cache"
+cat >"$work/libtorch.setup" <<EOF
+# Written by scripts/setup-libtorch.sh: where libtorch and its C interface are.
+libtorch = $libtorch
+interface = $libtch
+torch-sys = $TORCH_SYS
+EOF
+if ! cmp -s "$work/libtorch.setup" "$cache/libtorch.setup"; then
+    mv "$work/libtorch.setup" "$cache/libtorch.setup"
+    say "Wrote $cache/libtorch.setup"
 fi
-[ -z "${RUSTFLAGS:-}" ] || say "Note: RUSTFLAGS is set and takes the place of that file's flags: unset it, or add \`--cfg maflow_tch\` to it."
+# Earlier versions told cargo instead.
+config=$project/.cargo/config.toml
+if [ -e "$config" ] && head -n 1 "$config" | grep -qF '# Written by scripts/setup-libtorch.sh'; then
+    rm "$config"
+    rmdir "$project/.cargo" 2>/dev/null || true
+    say "Removed $config, which earlier versions of this command wrote"
+fi
 say "Ready: cargo run -p cli -- --backend tch-cpu"
 [ ! -e "$libtorch/lib/libtorch_cuda.so" ] || say "       cargo run -p cli -- --backend tch-cuda"

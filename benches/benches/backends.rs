@@ -100,7 +100,6 @@ fn on_ndarray<T: Real>(criterion: &mut Criterion, measured: &Measured) {
     });
 }
 
-#[cfg(maflow_tch)]
 fn on_libtorch(criterion: &mut Criterion, measured: &Measured) {
     use backend_tch::{Device, Options, Ridge, Tch};
     // CUDA first: once loaded for the CPU alone, libtorch cannot be given CUDA in the same process.
@@ -120,11 +119,6 @@ fn on_libtorch(criterion: &mut Criterion, measured: &Measured) {
             }
         }
     }
-}
-
-#[cfg(not(maflow_tch))]
-fn on_libtorch(_: &mut Criterion, _: &Measured) {
-    eprintln!("tch-cpu and tch-cuda are left out: run scripts/setup-libtorch.sh, then build again");
 }
 
 /// Medians in milliseconds: one line per question and model, one column per backend.

@@ -18,7 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "measure")]
 struct Arguments {
-    /// `ndarray`, or `tch-cpu` and `tch-cuda` in a build with libtorch.
+    /// `ndarray`, `tch-cpu` or `tch-cuda`.
     backend: String,
     /// The paper's model: `mnist` or `ising`.
     model: String,
@@ -74,7 +74,6 @@ fn on_ndarray<T: backend_ndarray::Real>(arguments: &Arguments, configuration: &C
     measure(arguments, configuration, &cpu, Box::new(ridge.expect("sizes are positive")));
 }
 
-#[cfg(maflow_tch)]
 fn on_libtorch(arguments: &Arguments, configuration: &Configuration) {
     use backend_tch::{Device, Options, Ridge, Tch};
     use flow_core::Precision;
@@ -85,11 +84,6 @@ fn on_libtorch(arguments: &Arguments, configuration: &Configuration) {
     let (activation, bias) = configuration.activation();
     let ridge = Ridge::new(tch, configuration.dim, configuration.hidden, activation, bias, 0);
     measure(arguments, configuration, &tch, Box::new(ridge.expect("sizes are positive")));
-}
-
-#[cfg(not(maflow_tch))]
-fn on_libtorch(_: &Arguments, _: &Configuration) {
-    fail("this build has no libtorch: run scripts/setup-libtorch.sh, then build again");
 }
 
 fn fail(message: &str) -> ! {

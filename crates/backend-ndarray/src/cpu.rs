@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use flow_core::{Activation, Factor, Precision, Space};
+use flow_core::{Activation, Factor, Precision, Space, map_by};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip, s};
 use rayon::prelude::*;
 
@@ -409,9 +409,13 @@ impl<T: Real> Space for Cpu<T> {
     }
 
     fn map_blocks<R: Send>(&self, blocks: Vec<Range<usize>>, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
-        let work = &work;
-        self.pool.install(|| blocks.into_par_iter().map(work).collect())
+        map_by(blocks, work, |count, task| each(&self.pool, count, task))
     }
+}
+
+/// Does the tasks 0 to `count` − 1 in a pool.
+fn each(pool: &rayon::ThreadPool, count: usize, task: &(dyn Fn(usize) + Sync)) {
+    pool.install(|| (0..count).into_par_iter().for_each(task));
 }
 
 /// Signed permutations of the columns, see [`Space::permutations`].

@@ -5,19 +5,19 @@
 //! Once libtorch is set up. The digits are drawn here, in the manner of a pocket calculator. MNIST's pictures of 28 ×
 //! 28 fit as well, with `SIDE` and `digits` changed.
 
-#[cfg(maflow_tch)]
+#[cfg(target_os = "linux")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     trained::main()
 }
 
-#[cfg(not(maflow_tch))]
+#[cfg(not(target_os = "linux"))]
 fn main() {
-    // Without libtorch this is the sentence that names the command.
-    eprintln!("{}", backend_tch::load(backend_tch::Device::Cpu).expect_err("this build has no libtorch"));
+    // The sentence that says where there is a loader.
+    eprintln!("{}", backend_tch::load(backend_tch::Device::Cpu).expect_err("no loader for this system"));
     std::process::exit(1);
 }
 
-#[cfg(maflow_tch)]
+#[cfg(target_os = "linux")]
 mod trained {
     use std::ops::Range;
 

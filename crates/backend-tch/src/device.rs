@@ -43,7 +43,7 @@ impl FromStr for Device {
     }
 }
 
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 impl From<Device> for tch::Device {
     fn from(device: Device) -> Self {
         match device {

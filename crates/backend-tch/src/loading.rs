@@ -18,7 +18,8 @@ use std::{
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Kind, Tensor};
 
-use crate::{Device, Error, driver, error::loader_reason, libtorch};
+use crate::libtorch::{SetUp, libtorch};
+use crate::{Device, Error, driver, error::loader_reason};
 
 /// Makes libtorch ready for `device`. It is loaded once per process: later calls are cheap.
 ///
@@ -37,7 +38,10 @@ pub fn load(device: Device) -> Result<(), Error> {
         }
         (None, _) => {}
     }
-    let found = libtorch()?;
+    let found = libtorch().map_err(|error| match error {
+        Error::NotSetUp { .. } => Error::NotSetUp { cuda: device == Device::Cuda },
+        error => error,
+    })?;
     let lib = found.path.join("lib");
     if device == Device::Cuda {
         usable_cuda()?;
@@ -86,10 +90,10 @@ fn usable_cuda() -> Result<(), Error> {
 
 /// The compiled C interface, and whether the user named it: the file in the variable `MAFLOW_LIBTCH` when it is set,
 /// else the one of the set-up.
-fn c_interface() -> (PathBuf, bool) {
+fn c_interface() -> Result<(PathBuf, bool), Error> {
     match env::var_os("MAFLOW_LIBTCH").filter(|path| !path.is_empty()) {
-        Some(path) => (path.into(), true),
-        None => (env!("MAFLOW_LIBTCH", "run scripts/setup-libtorch.sh again").into(), false),
+        Some(path) => Ok((path.into(), true)),
+        None => Ok((SetUp::read()?.interface, false)),
     }
 }
 
@@ -120,7 +124,7 @@ unsafe extern "C" {
 
 /// Lets every jump lead into the C interface.
 fn fill_table() -> Result<(), Error> {
-    let (path, by_user) = c_interface();
+    let (path, by_user) = c_interface()?;
     let refused =
         |error: libloading::Error| Error::NoInterface { path: path.clone(), reason: loader_reason(&error), by_user };
     let library = open_library(&path).map_err(refused)?;
@@ -168,8 +172,6 @@ macro_rules! jump {
           br x16"
     };
 }
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-compile_error!("the libtorch backend is for Linux on x86-64 and arm64");
 
 std::arch::global_asm!(
     r#".macro stub name

@@ -92,7 +92,7 @@ impl Tch {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, set_up))]
 mod tests {
     use flow_core::{Precision, Space};
 

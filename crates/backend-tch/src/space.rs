@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use flow_core::{Activation, Factor, GraphCache, Precision, Space};
-use rayon::prelude::*;
+use flow_core::{Activation, Factor, GraphCache, Precision, Space, map_by};
 use tch::kind::Element;
 use tch::{Kind, Tensor};
 
@@ -499,7 +498,9 @@ impl Space for Tch {
 
     fn map_blocks<T: Send>(&self, blocks: Vec<Range<usize>>, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
         match self.workers {
-            Some(workers) if blocks.len() > 1 => workers.install(|| blocks.into_par_iter().map(&work).collect()),
+            Some(workers) if blocks.len() > 1 => {
+                map_by(blocks, work, |count, task| workers::each(workers, count, task))
+            }
             // On this thread, whose operations use the others.
             _ => blocks.into_iter().map(work).collect(),
         }

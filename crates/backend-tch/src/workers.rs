@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::context;
@@ -47,4 +48,9 @@ pub(crate) fn of(threads: usize) -> Workers {
     let pool: Workers = Box::leak(Box::new(pool));
     pools.push((threads, pool));
     pool
+}
+
+/// Does the tasks 0 to `count` − 1 in a pool.
+pub(crate) fn each(pool: Workers, count: usize, task: &(dyn Fn(usize) + Sync)) {
+    pool.install(|| (0..count).into_par_iter().for_each(task));
 }

@@ -1,6 +1,6 @@
 //! Solves that a device captures and replays, on the emulated device and on CUDA: in a program apart, as nothing is
 //! captured on CUDA while another thread is in a session.
-#![cfg(maflow_tch)]
+#![cfg(set_up)]
 
 mod common;
 

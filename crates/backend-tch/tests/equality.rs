@@ -1,5 +1,5 @@
 //! The same model on this backend and on backend-ndarray: losses, gradients and checkpoints.
-#![cfg(maflow_tch)]
+#![cfg(set_up)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! libtorch, loaded while the program runs, computes: a matrix product in double precision against the sums written
 //! out.
-#![cfg(maflow_tch)]
+#![cfg(set_up)]
 
 use backend_tch::{Device, Options, Tch};
 use flow_core::{Precision, Space};

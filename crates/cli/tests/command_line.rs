@@ -66,9 +66,9 @@ fn doctor_names_its_findings() {
         let remedies = ["run `", "use `", "install", "update", "--data DIR", "`maflow train mnist`"];
         assert!(ready || remedies.iter().any(|remedy| finding.contains(remedy)), "{name}: {finding}");
     }
-    assert_eq!(json["tch-cpu"]["ready"], cfg!(maflow_tch), "{text}");
-    let (key, words) =
-        if cfg!(maflow_tch) { ("libtorch", "2.11.0 is needed") } else { ("tch-cpu", "setup-libtorch.sh") };
+    let ready = backend_tch::load(backend_tch::Device::Cpu).is_ok();
+    assert_eq!(json["tch-cpu"]["ready"], ready, "{text}");
+    let (key, words) = if ready { ("libtorch", "2.11.0 is needed") } else { ("tch-cpu", "setup-libtorch.sh") };
     assert!(json[key]["finding"].as_str().unwrap().contains(words), "{text}");
 }
 
@@ -241,15 +241,28 @@ fn a_term_of_libtorch_alone_is_refused_elsewhere_before_any_work() {
     refuses(&["train", "mnist-conv", "--set", "potential.terms.2.channels=[0, 2]"], 2, &["channels", "at least 1"]);
 }
 
+/// A set-up of libtorch that is not there.
+const NO_SET_UP: (&str, &str) = ("MAFLOW_LIBTORCH_SETUP", "nowhere/libtorch.setup");
+
 #[test]
-#[cfg(not(maflow_tch))]
-fn without_libtorch_its_backends_name_the_set_up() {
-    refuses(&["--backend", "tch-cpu"], 1, &["tch-cpu", "`scripts/setup-libtorch.sh`", "`--backend ndarray`"]);
-    refuses(&["--backend", "tch-cuda"], 1, &["tch-cuda", "`scripts/setup-libtorch.sh --cuda`", "`--backend ndarray`"]);
+fn before_the_set_up_the_backends_of_libtorch_name_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (backend, command) in
+        [("tch-cpu", "`scripts/setup-libtorch.sh`"), ("tch-cuda", "`scripts/setup-libtorch.sh --cuda`")]
+    {
+        let sentence = contains("not set up").and(contains(command)).and(contains("`--backend ndarray`"));
+        let refused = maflow(folder.path()).env(NO_SET_UP.0, NO_SET_UP.1).args(["--backend", backend]).assert();
+        refused.code(1).stdout(is_empty()).stderr(sentence);
+    }
+    let doctor = maflow(folder.path()).env(NO_SET_UP.0, NO_SET_UP.1).arg("doctor").assert().success();
+    doctor.stdout(contains("setup-libtorch.sh"));
+    fs::write(folder.path().join("old"), "libtorch = a\ninterface = b\ntorch-sys = 0.1.0\n").unwrap();
+    let old = maflow(folder.path()).env(NO_SET_UP.0, "old").args(["--backend", "tch-cpu"]).assert();
+    old.code(1).stdout(is_empty()).stderr(contains("another version").and(contains("setup-libtorch.sh` again")));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was written");
 }
 
 #[test]
-#[cfg(maflow_tch)]
 fn libtorch_is_only_looked_for_where_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let maflow = |words: &[&str]| maflow(folder.path()).env("LIBTORCH", "nowhere").args(words).assert();
@@ -264,8 +277,10 @@ fn libtorch_is_only_looked_for_where_it_is_asked_for() {
 }
 
 #[test]
-#[cfg(maflow_tch)]
 fn a_missing_c_interface_is_named_with_its_remedy() {
+    if backend_tch::libtorch().is_err() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let words = ["--backend", "tch-cpu", "train", "two-moons"];
     let sentence =
@@ -276,7 +291,6 @@ fn a_missing_c_interface_is_named_with_its_remedy() {
 }
 
 #[test]
-#[cfg(maflow_tch)]
 fn without_a_gpu_its_backend_says_what_is_missing() {
     if backend_tch::load(backend_tch::Device::Cuda).is_err() {
         refuses(&["--backend", "tch-cuda"], 1, &["`--backend tch-cpu`"]);

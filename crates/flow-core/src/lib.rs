@@ -78,7 +78,7 @@ pub use rng::{Purpose, RngKey};
 pub use runge_kutta::{Adaptive, FixedStep};
 pub use score::Scored;
 pub use solve::{Evaluation, Outcome};
-pub use space::{Factor, GraphCache, Outputs, Precision, Session, Space, cut};
+pub use space::{Factor, GraphCache, Outputs, Precision, Session, Space, cut, map_by};
 pub use statistics::Mean;
 pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};

@@ -8,6 +8,7 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use crate::activation::Activation;
 use crate::cache_key::CacheKey;
@@ -209,6 +210,30 @@ pub fn cut(rows: usize, blocks: usize) -> Vec<Range<usize>> {
     let blocks = blocks.clamp(1, rows.max(1));
     let range = |i: usize| i * rows / blocks..(i + 1) * rows / blocks;
     (0..blocks).map(range).filter(|range| !range.is_empty()).collect()
+}
+
+/// The results of work on blocks, in their order, where `run(n, task)` does the tasks 0 to n − 1 in whichever order and on
+/// whichever threads: [`Space::map_blocks`] for a backend whose threads know nothing of types, and are compiled once.
+///
+/// ```
+/// let one_by_one = |count, task: &(dyn Fn(usize) + Sync)| (0..count).for_each(task);
+/// assert_eq!(flow_core::map_by(vec![0..2, 2..5], |rows| rows.len(), one_by_one), [2, 3]);
+/// ```
+///
+/// # Panics
+/// If a task is left out; those of the work.
+pub fn map_by<T: Send>(
+    blocks: Vec<Range<usize>>,
+    work: impl Fn(Range<usize>) -> T + Sync,
+    run: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
+) -> Vec<T> {
+    let done: Vec<Mutex<Option<T>>> = blocks.iter().map(|_| Mutex::new(None)).collect();
+    run(blocks.len(), &|i| {
+        let result = work(blocks[i].clone());
+        *done[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    });
+    let result = |of: Mutex<Option<T>>| of.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.into_iter().map(|of| result(of).expect("every task was done")).collect()
 }
 
 /// A backend's captured graphs.

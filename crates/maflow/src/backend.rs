@@ -6,37 +6,15 @@ use backend_ndarray::Cpu;
 use flow_core::Engine;
 
 use crate::error::Error;
+pub use crate::recipe::Backend;
 use crate::recipe::{self, Arithmetic, RunInfo, TermKind};
 
-/// Where the numbers are computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Backend {
-    /// Pure Rust on the CPU.
-    Ndarray,
-    /// libtorch on the CPU.
-    TchCpu,
-    /// libtorch on an NVIDIA GPU.
-    TchCuda,
-}
-
-impl Backend {
-    /// Its name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ndarray => "ndarray",
-            Self::TchCpu => "tch-cpu",
-            Self::TchCuda => "tch-cuda",
-        }
-    }
-
-    /// The device of libtorch that it stands for, where it does.
-    pub fn libtorch_device(self) -> Option<backend_tch::Device> {
-        match self {
-            Self::Ndarray => None,
-            Self::TchCpu => Some(backend_tch::Device::Cpu),
-            Self::TchCuda => Some(backend_tch::Device::Cuda),
-        }
+/// The device of libtorch that a backend stands for, where it does.
+pub fn libtorch_device(backend: Backend) -> Option<backend_tch::Device> {
+    match backend {
+        Backend::Ndarray => None,
+        Backend::TchCpu => Some(backend_tch::Device::Cpu),
+        Backend::TchCuda => Some(backend_tch::Device::Cuda),
     }
 }
 
@@ -72,7 +50,7 @@ impl Compute {
 pub fn require_terms(backend: Backend, potential: &recipe::Potential) -> Result<(), Error> {
     let recipe::Potential::Sum(sum) = potential else { return Ok(()) };
     match sum.terms.iter().find(|term| matches!(term.kind, TermKind::Convolutional(_))) {
-        Some(term) if backend.libtorch_device().is_none() => Err(Error::NeedsLibtorch(term.kind.name())),
+        Some(term) if libtorch_device(backend).is_none() => Err(Error::NeedsLibtorch(term.kind.name())),
         _ => Ok(()),
     }
 }
@@ -89,23 +67,19 @@ pub trait Work {
     fn run<E: Engine>(self, space: &E) -> Result<Self::Output, Error>;
 }
 
-/// The backends of this build.
-pub const COMPILED: &[Backend] = match backend_tch::BUILT {
-    true => &[Backend::Ndarray, Backend::TchCpu, Backend::TchCuda],
-    false => &[Backend::Ndarray],
-};
-
-/// Checks that a backend is part of this build.
+/// Checks that a backend can be had.
 ///
 /// # Errors
 /// A sentence with the remedy.
 pub fn require(backend: Backend) -> Result<(), Error> {
-    match backend.libtorch_device() {
-        Some(device) if !backend_tch::BUILT => Err(Error::Failed(format!(
-            "there is no backend {device}: {}",
-            backend_tch::Error::NotSetUp { cuda: device == backend_tch::Device::Cuda }
-        ))),
-        _ => Ok(()),
+    match libtorch_device(backend) {
+        Some(device) => backend_tch::libtorch().map(drop).map_err(|error| match error {
+            backend_tch::Error::NotSetUp { .. } => {
+                backend_tch::Error::NotSetUp { cuda: device == backend_tch::Device::Cuda }.into()
+            }
+            error => error.into(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -116,14 +90,14 @@ pub fn require(backend: Backend) -> Result<(), Error> {
 pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
     require(compute.backend)?;
     let threads = compute.threads.get();
-    match (compute.backend.libtorch_device(), precision) {
+    match (libtorch_device(compute.backend), precision) {
         (Some(device), _) => on_libtorch(device, precision, threads, work),
         (None, Arithmetic::F64) => work.run(&Cpu::<f64>::new(threads)),
         (None, Arithmetic::F32 | Arithmetic::Tf32) => work.run(&Cpu::<f32>::new(threads)),
     }
 }
 
-#[cfg(maflow_tch)]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn on_libtorch<W: Work>(
     device: backend_tch::Device,
     precision: Arithmetic,
@@ -134,12 +108,12 @@ fn on_libtorch<W: Work>(
     work.run(&backend_tch::Tch::new(device, precision.precision(), options)?)
 }
 
-#[cfg(not(maflow_tch))]
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 fn on_libtorch<W: Work>(
     device: backend_tch::Device,
     _precision: Arithmetic,
     _threads: usize,
     _work: W,
 ) -> Result<W::Output, Error> {
-    Err(backend_tch::load(device).expect_err("this build has no libtorch").into())
+    Err(backend_tch::load(device).expect_err("there is no loader for this system").into())
 }

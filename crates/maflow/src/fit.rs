@@ -115,9 +115,10 @@ impl Fit {
         let columns = plan(&points, &stated)?;
         notes.extend(columns.notes);
         let mut transforms = columns.transforms;
-        notes.extend(self.flatten(&parts, &points, &mut transforms)?);
         let (categories, note) = self.categories(&parts.training)?;
         notes.extend(note);
+        let context = Context::fit(&parts.training, &self.given, &categories)?;
+        notes.extend(self.flatten(&parts, &points, &context, &mut transforms)?);
         let target = TableTarget {
             file: absolute(&self.file)?,
             validation: self.validation.as_ref().map(absolute).transpose()?,
@@ -134,7 +135,6 @@ impl Fit {
             header: self.read.header,
             array: self.read.array.clone(),
         };
-        let context = Context::fit(&parts.training, &target.given, &target.categories)?;
         let map = TableMap::fit(&points, &transforms, target.whitening, self.seed)?.given(context);
         let table = Arc::new(Table::new(map, &parts, self.seed)?);
         let mut recipe = self.recipe(target, &parts)?;
@@ -214,8 +214,14 @@ impl Fit {
 
     /// Maps every column to a normal one where independent columns describe the validation rows better than a Gaussian
     /// does: the flow then has the dependences alone to learn. Says so.
-    fn flatten(&self, parts: &Parts, points: &Rows, transforms: &mut [Transform]) -> Result<Option<String>, Error> {
-        let map = TableMap::fit(points, transforms, Whitening::None, self.seed)?;
+    fn flatten(
+        &self,
+        parts: &Parts,
+        points: &Rows,
+        context: &Context,
+        transforms: &mut [Transform],
+    ) -> Result<Option<String>, Error> {
+        let map = TableMap::fit(points, transforms, Whitening::None, self.seed)?.given(context.clone());
         let [gaussian, independent] =
             Table::new(map, parts, self.seed)?.yardsticks(Split::Validation, parts.validation.rows())?;
         let (Some(gaussian), Some(independent)) = (gaussian, independent) else { return Ok(None) };

@@ -18,8 +18,7 @@ struct Row {
 
 /// Mean and width of x, given.
 fn law(dose: f64, arm: &str) -> (f64, f64) {
-    let mean = 30.0 + 4.0 * dose + if arm == "drug" { 10.0 } else { -10.0 };
-    (mean, 2.0 * (0.4 * dose).exp())
+    if arm == "drug" { (40.0 + 4.0 * dose, 3.0) } else { (20.0 + dose, 1.5) }
 }
 
 fn rows(count: usize) -> Vec<Row> {
@@ -64,16 +63,27 @@ fn a_gaussian_with_a_mean_and_a_width_by_what_is_given() {
         output.status.success() && told.contains("conditional on \"dose\" (a number), \"arm\" (2 categories)"),
         "{told}"
     );
-    let figures: Value = serde_json::from_str(&lab.does(&["evaluate", "run", "--json"])).unwrap();
-    let number = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"));
+    let figures = |run: &str| -> Value { serde_json::from_str(&lab.does(&["evaluate", run, "--json"])).unwrap() };
+    let fitted = figures("run");
+    let number = |figures: &Value, key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"));
     // A Gaussian of all columns together knows the means, but one width.
-    assert!(number("nll_nats") < number("gaussian_nll_nats") - 0.05, "{figures}");
-    assert!(number("gaussian_nll_nats") < number("independent_nll_nats") - 0.5, "{figures}");
+    let [nll, gaussian, independent] =
+        ["nll_nats", "gaussian_nll_nats", "independent_nll_nats"].map(|key| number(&fitted, key));
+    assert!(gaussian < independent - 0.5 && nll < independent - 0.5, "{fitted}");
+    // Of the terms that have the context in their coefficients such a density is one, exactly.
+    fs::copy(lab.path("run/config.toml"), lab.path("exact.toml")).unwrap();
+    let terms =
+        "potential.terms=[{kind = \"quadratic\", time_terms = 2}, {kind = \"context-quadratic\", time_terms = 2}]";
+    let words = ["train", "exact.toml", "--out", "exact", "--set", terms, "--set", "train.steps=300"];
+    let how = ["--set=train.objective=nll", "--set=train.learning_rate=0.05", "--set=train.schedule.warmup=10"];
+    lab.does(&[&words[..], &how, &["--set=train.validate_every=0", "--set=train.average=0.95"]].concat());
+    let exact = figures("exact");
+    assert!(number(&exact, "nll_nats") < number(&exact, "gaussian_nll_nats") - 0.02, "{exact}");
     // ln p row by row, in the units of the file, against the exact one.
-    let scores = numbers(&lab.does(&["score", "run", "trial.csv"]));
+    let scores = numbers(&lab.does(&["score", "exact", "trial.csv"]));
     assert_eq!(scores.len(), rows.len());
     let gap = mean(rows.iter().zip(&scores).map(|(row, score)| log_density(row) - score[0]));
-    assert!(gap.abs() < 0.04, "{gap} nats");
+    assert!(gap.abs() < 0.02, "{gap} nats");
     // The same with what is given in a file of its own.
     let (mut points, mut given) = ("x\n".to_owned(), "arm,dose\n".to_owned());
     for Row { dose, arm, x } in &rows {
@@ -82,15 +92,15 @@ fn a_gaussian_with_a_mean_and_a_width_by_what_is_given() {
     }
     fs::write(lab.path("points.csv"), points).unwrap();
     fs::write(lab.path("given.csv"), &given).unwrap();
-    assert_eq!(scores, numbers(&lab.does(&["score", "run", "points.csv", "--given", "given.csv"])));
+    assert_eq!(scores, numbers(&lab.does(&["score", "exact", "points.csv", "--given", "given.csv"])));
     // Base coordinates, and back.
-    lab.does(&["transform", "run", "trial.csv", "--out", "base.csv"]);
-    lab.does(&["transform", "run", "base.csv", "--inverse", "--given", "trial.csv", "--out", "back.csv"]);
+    lab.does(&["transform", "exact", "trial.csv", "--out", "base.csv"]);
+    lab.does(&["transform", "exact", "base.csv", "--inverse", "--given", "trial.csv", "--out", "back.csv"]);
     let back = numbers(&fs::read_to_string(lab.path("back.csv")).unwrap());
     assert!(back.iter().zip(&rows).all(|(back, row)| (back[0] - row.x).abs() < 0.05));
     // Samples of each of two rows, with what was given before them.
     fs::write(lab.path("two.csv"), "dose,arm\n1.0,drug\n-1.0,placebo\n").unwrap();
-    lab.does(&["sample", "run", "--count", "400", "--given", "two.csv", "--out", "samples.csv"]);
+    lab.does(&["sample", "exact", "--count", "400", "--given", "two.csv", "--out", "samples.csv"]);
     let text = fs::read_to_string(lab.path("samples.csv")).unwrap();
     assert!(text.starts_with("dose,arm,x\n"), "{}", &text[..40]);
     for (arm, dose) in [("drug", 1.0), ("placebo", -1.0)] {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use maflow::backend::Backend;
 
-use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
+use crate::lab::{ISING, Lab, TOY, content, on_every_backend, on_one_backend};
 
 /// Long enough to be killed several times.
 const LONG: &[&str] = &["--set=train.steps=240", "--set=train.checkpoint_every=20", "--set=train.validate_every=50"];
@@ -130,7 +130,7 @@ fn a_training_is_not_taken_back() {
 
 #[test]
 fn a_truncated_checkpoint_gives_way_to_the_one_before() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(TOY, "run", &[]);
         let (bits, metrics, figures) = (lab.final_bits("run"), lab.metrics("run"), lab.figures("run", &[]));
         let newest = lab.checkpoints("run").pop().unwrap();
@@ -172,7 +172,7 @@ fn a_run_without_its_metrics_goes_on_all_the_same() {
 
 #[test]
 fn a_run_with_its_best_checkpoint_alone_is_not_started_again() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(TOY, "run", &[]);
         let mut files = lab.checkpoints("run");
         fs::rename(files.pop().unwrap(), lab.path("run/checkpoints/best.safetensors")).unwrap();
@@ -185,7 +185,7 @@ fn a_run_with_its_best_checkpoint_alone_is_not_started_again() {
 
 #[test]
 fn what_is_there_is_not_overwritten() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(TOY, "run", &[]);
         let before = content(&lab.path("run"));
         lab.refuses(&[&["train"], TOY, &["--out", "run"]].concat(), 2, &["already holds a run", "--resume"]);
@@ -209,7 +209,7 @@ fn what_is_there_is_not_overwritten() {
 
 #[test]
 fn a_training_that_blows_up_rolls_back_and_then_gives_up() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         let absurd = ["--set=train.learning_rate=1e30", "--set=train.max_rollbacks=3", "--out", "run"];
         let words = [&["train"], TOY, &absurd].concat();
         let stderr = lab.refuses(&words, 1, &["non-finite numbers 4 times", "lower learning rate"]);
@@ -224,7 +224,7 @@ fn a_training_that_blows_up_rolls_back_and_then_gives_up() {
 
 #[test]
 fn a_finished_run_can_be_trained_longer() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         let constant = ["--set=train.schedule={kind=\"constant\"}"];
         lab.trains(&TOY.iter().copied().filter(|word| !word.contains("warmup")).collect::<Vec<_>>(), "run", &constant);
         lab.does(&["train", "--resume", "--out", "run", "--set", "train.steps=20"]);

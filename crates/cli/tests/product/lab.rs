@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use maflow::backend::Backend;
-use maflow::backend::COMPILED;
 use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
@@ -80,16 +79,28 @@ pub const FIELD: &[&str] = &[
     "--set=evaluate.samples=1000",
 ];
 
-/// The backends that were compiled in; that for GPUs where libtorch can use CUDA and there is a driver with a device.
+/// The backends that this machine can use: those of libtorch once it is set up, and that for GPUs where there is a driver
+/// with a device.
 fn backends() -> Vec<&'static str> {
-    let cuda = || backend_tch::libtorch().is_ok_and(|found| found.cuda) && backend_tch::driver().is_ok();
-    COMPILED.iter().filter(|b| **b != Backend::TchCuda || cuda()).map(|b| b.name()).collect()
+    let found = backend_tch::libtorch();
+    let (cpu, cuda) = (found.is_ok(), found.is_ok_and(|found| found.cuda) && backend_tch::driver().is_ok());
+    let usable = [(Backend::Ndarray, true), (Backend::TchCpu, cpu), (Backend::TchCuda, cuda)];
+    usable.into_iter().filter(|(_, usable)| *usable).map(|(backend, _)| backend.name()).collect()
 }
 
 /// Does the work once for each backend of the build that this machine can use, in a folder of its own.
 pub fn on_every_backend(work: impl Fn(&Lab)) {
     for backend in backends() {
         work(&Lab { folder: Rc::new(tempfile::tempdir().unwrap()), backend });
+    }
+}
+
+/// Does the work on one backend, for what is the same on all of them: files, words, and what is kept in a run. With the
+/// variable `MAFLOW_TEST_EVERY_BACKEND` on all, as `scripts/full` does.
+pub fn on_one_backend(work: impl Fn(&Lab)) {
+    match std::env::var_os("MAFLOW_TEST_EVERY_BACKEND") {
+        Some(_) => on_every_backend(work),
+        None => work(&Lab::on(Backend::Ndarray)),
     }
 }
 
@@ -105,7 +116,6 @@ impl Lab {
     }
 
     /// The same folder on another backend, for each of the others.
-    #[cfg(maflow_tch)]
     pub fn on_the_others(&self) -> impl Iterator<Item = Self> {
         let others = backends().into_iter().filter(|backend| *backend != self.backend);
         others.map(|backend| Self { folder: self.folder.clone(), backend })

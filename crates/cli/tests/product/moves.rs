@@ -204,7 +204,6 @@ fn numbers_that_are_not_finite_neither_come_in_nor_go_out() {
     assert_eq!(content(&lab.path("broken")), before);
 }
 
-#[cfg(maflow_tch)]
 mod between_backends {
     use std::fs;
 

@@ -4,7 +4,7 @@ use datasets::lattice::{Boundary, Phi4Samples, Phi4Target};
 use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
-use crate::lab::{FIELD, MATCHED, copy, on_every_backend};
+use crate::lab::{FIELD, MATCHED, copy, on_every_backend, on_one_backend};
 
 #[test]
 fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
@@ -72,7 +72,7 @@ fn a_field_theory_learns_from_samples_and_has_the_figures_of_its_own_coordinates
 
 #[test]
 fn a_run_starts_from_the_weights_of_another() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(MATCHED, "matched", &["--set=fine_tune.steps=0"]);
         let settings = ["--set=train.objective=free-energy", "--set=train.steps=3", "--set=train.schedule.warmup=1"];
         lab.does(
@@ -87,7 +87,7 @@ fn a_run_starts_from_the_weights_of_another() {
 
 #[test]
 fn the_gradient_through_the_path_is_another_estimate_of_the_same() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(MATCHED, "total", &["--set=fine_tune.gradient=total"]);
         lab.trains(MATCHED, "path", &["--set=fine_tune.gradient=path"]);
         let column = |run: &str, column: usize| -> Vec<f64> {
@@ -105,7 +105,7 @@ fn the_gradient_through_the_path_is_another_estimate_of_the_same() {
 
 #[test]
 fn the_best_of_the_first_phase_stays_where_the_second_finds_no_better() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         let validated = ["--set=train.validate_every=4", "--set=train.validation_samples=64"];
         // At such a rate the free energy grows.
         let settings = [&validated[..], &["--set=fine_tune.learning_rate=3"]].concat();

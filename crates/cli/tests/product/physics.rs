@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{ISING, Lab, TOY, on_every_backend};
+use crate::lab::{ISING, Lab, TOY, on_every_backend, on_one_backend};
 
 /// A potential that is exactly symmetric, and more training than elsewhere: weights must be worth something.
 const SYMMETRIC: &[&str] = &[
@@ -123,7 +123,7 @@ fn a_field_theory_is_sampled_by_every_way() {
 
 #[test]
 fn what_is_no_lattice_model_is_refused() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(TOY, "toy", &[]);
         lab.refuses(&["physics", "toy"], 2, &["lattice models", "maflow evaluate"]);
     });

@@ -8,7 +8,7 @@ use maflow::backend::Backend;
 use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
-use crate::lab::{ISING, Lab, TOY, content, on_every_backend};
+use crate::lab::{ISING, Lab, TOY, content, on_every_backend, on_one_backend};
 
 fn keys(figures: &Value) -> Vec<&str> {
     figures.as_object().unwrap().keys().map(String::as_str).collect()
@@ -64,7 +64,7 @@ fn a_density_in_the_plane_from_training_to_pictures() {
 
 #[test]
 fn figures_hold_with_other_methods_and_finer_steps() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         // A learning rate that moves the points enough for one step to be coarse.
         lab.trains(TOY, "run", &["--precision", "f64", "--set=train.learning_rate=0.05"]);
         let fixed = lab.figures("run", &["--steps", "40"]);
@@ -145,7 +145,7 @@ fn an_ising_model_is_compared_with_its_exact_value() {
 
 #[test]
 fn samples_come_as_numbers_and_as_pictures() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(TOY, "toy", &[]);
         lab.trains(ISING, "ising", &["--precision", "f64"]);
         lab.does(&["sample", "toy", "--count", "1500", "--out", "toy.npy"]);
@@ -181,7 +181,7 @@ pub fn import<'a>(file: &'a str, out: &'a str) -> Vec<&'a str> {
 
 #[test]
 fn weights_go_out_and_come_back() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(TOY, "run", &[]);
         lab.does(&["export", "run", "--out", "weights.safetensors"]);
         let weights = TensorFile::read(&lab.path("weights.safetensors")).unwrap();
@@ -229,7 +229,7 @@ fn weights_go_out_and_come_back() {
 
 #[test]
 fn weights_that_do_not_fit_are_refused() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         let tensor = |name: &str, shape: &[usize], value: f64| Tensor {
             name: name.to_owned(),
             shape: shape.to_vec(),
@@ -292,7 +292,7 @@ const DIGITS: &[&str] = &[
 
 #[test]
 fn pictures_are_trained_on_by_epochs() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         write_digits(lab, "digits", 24, 7);
         let told = lab.trains(DIGITS, "run", &[]);
         assert!(told.contains("bits per pixel"), "{told}");
@@ -433,7 +433,7 @@ fn a_convolutional_potential_is_trained_on_libtorch_and_its_probes_are_told() {
 
 #[test]
 fn pictures_that_cannot_be_used_are_refused() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         fs::create_dir(lab.path("digits")).unwrap();
         let words = [&["train"], DIGITS, &["--out", "run"]].concat();
         let refused = |parts: &[&str]| {

@@ -28,8 +28,8 @@ pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
 pub use table::{Parts, Table, TableMap};
 
 use crate::error::Error;
-pub use crate::layout::Layout;
 use crate::monitor::Monitor;
+pub use crate::recipe::Layout;
 
 /// A density to be fitted, in the coordinates that the flow works in.
 ///

@@ -61,7 +61,7 @@ impl Parts {
     /// # Errors
     /// Files that cannot be read, or are no tables of these columns.
     pub fn read(target: &TableTarget) -> Result<Self, Error> {
-        let read = |path: &Path| Rows::read(path, &target.read_options());
+        let read = |path: &Path| Rows::read(path, &read_options(target));
         let all = read(&target.file)?;
         let validation = target.validation.as_deref().map(read).transpose()?;
         let test = target.test.as_deref().map(read).transpose()?;
@@ -108,7 +108,7 @@ impl Table {
             None => {
                 let points = parts.training.select(&target.columns)?;
                 let context = Context::fit(&parts.training, &target.given, &target.categories)?;
-                TableMap::fit(&points, &target.transforms()?, target.whitening, seed)?.given(context)
+                TableMap::fit(&points, &transforms(target)?, target.whitening, seed)?.given(context)
             }
         };
         Self::new(map, &parts, seed)
@@ -296,27 +296,24 @@ impl Samples for Table {
     }
 }
 
-impl TableTarget {
-    /// How its files are read.
-    pub fn read_options(&self) -> ReadOptions {
-        ReadOptions {
-            delimiter: self.delimiter,
-            decimal: self.decimal,
-            header: self.header,
-            array: self.array.clone(),
-            columns: Some([&self.columns[..], &self.given].concat()),
-            drop_missing: self.drop_missing,
-            ..ReadOptions::default()
-        }
+/// How the files of a table are read.
+pub fn read_options(target: &TableTarget) -> ReadOptions {
+    ReadOptions {
+        delimiter: target.delimiter,
+        decimal: target.decimal,
+        header: target.header,
+        array: target.array.clone(),
+        columns: Some([&target.columns[..], &target.given].concat()),
+        drop_missing: target.drop_missing,
+        ..ReadOptions::default()
     }
+}
 
-    /// The transform of each column.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for words that are none.
-    pub fn transforms(&self) -> Result<Vec<Transform>, Error> {
-        let parse =
-            |text: &String| text.parse().map_err(|error| Error::Argument(format!("target.transforms: {error}")));
-        self.transforms.iter().map(parse).collect()
-    }
+/// The transform of each column.
+///
+/// # Errors
+/// [`Error::Argument`] for words that are none.
+fn transforms(target: &TableTarget) -> Result<Vec<Transform>, Error> {
+    let parse = |text: &String| text.parse().map_err(|error| Error::Argument(format!("target.transforms: {error}")));
+    target.transforms.iter().map(parse).collect()
 }

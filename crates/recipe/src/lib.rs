@@ -1,12 +1,16 @@
-//! The recipe: a TOML file read into typed, validated values, every key with one meaning and one name.
+//! The recipe of a training: a TOML file read into typed, validated values, every key with one meaning and one name.
 //!
 //! The way of a recipe: TOML text -> table -> `--set` applied to the table -> [`Recipe`] -> [`Recipe::validate`].
 
+mod backend;
+mod layout;
 mod read;
 mod schema;
 mod set;
 mod validate;
 
+pub use backend::Backend;
+pub use layout::Layout;
 pub use read::from_table;
 pub use schema::*;
 pub use set::Setting;
@@ -72,7 +76,7 @@ fn did_you_mean(name: &Option<String>) -> String {
 }
 
 /// The text with its very large and very small numbers by their power of ten, where they had hundreds of digits.
-pub(crate) fn readable(text: &str) -> String {
+pub fn readable(text: &str) -> String {
     let in_number = |c: char| c.is_ascii_digit() || c == '.';
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -90,7 +94,7 @@ pub(crate) fn readable(text: &str) -> String {
 }
 
 /// The entry of `known` that looks most like `word`, if any looks like it.
-pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|k| (strsim::normalized_damerau_levenshtein(word, k), k))

@@ -42,7 +42,7 @@ pub struct RunInfo {
     /// Version of maflow.
     pub version: String,
     /// Backend the run was made with.
-    pub backend: crate::backend::Backend,
+    pub backend: crate::Backend,
     /// Threads it was made with.
     pub threads: usize,
     /// SHA-256 of the data it is trained on, where they come from files; runs of earlier versions have none.
