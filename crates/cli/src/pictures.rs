@@ -3,6 +3,7 @@
 
 mod lattice;
 mod samples;
+mod table;
 mod weights;
 
 use std::path::Path;
@@ -79,7 +80,11 @@ pub fn draw(
             save("density", save_png(&densities(flow, recipe, target)?, &folder, "density"))?;
             save("path", save_png(&plane_path(flow, recipe)?, &folder, "path"))?;
         }
-        Layout::Vector(_) => {}
+        Layout::Vector(_) => {
+            if let Some(table) = target.table() {
+                save("columns", save_png(&table::corner(flow, recipe, table, &units)?, &folder, "columns"))?;
+            }
+        }
     }
     if target.energy().is_some() && recipe.potential.probes().is_none() {
         let drawn = |found: &Converged| save_png(&weights::histogram(found, recipe, target), &folder, "weights");

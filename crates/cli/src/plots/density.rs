@@ -193,7 +193,7 @@ fn heat(log_density: f64, maximum: f64) -> RGBColor {
 }
 
 /// About five round numbers in the range.
-fn ticks((low, high): (f64, f64)) -> Vec<f64> {
+pub(super) fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     let rough = (high - low) / 5.0;
     let power = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|k| k * power).into_iter().find(|s| *s >= rough);
@@ -202,7 +202,7 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     (first..=last).map(|k| k as f64 * step).collect()
 }
 
-fn tick_label(tick: f64) -> String {
+pub(super) fn tick_label(tick: f64) -> String {
     let text = format!("{}", (tick * 1e6).round() / 1e6 + 0.0);
     text.replace('-', "−")
 }

@@ -3,11 +3,13 @@
 //! A [`Figure`] draws itself at any scale. [`png()`] draws at four times its nominal size and averages down to
 //! twice that, which smooths every edge; [`svg`] keeps lines as lines.
 
+mod corner;
 mod density;
 mod histogram;
 mod loss_curve;
 mod tiles;
 
+pub use corner::Corner;
 pub use density::{Content, Densities, Panel};
 pub use histogram::Histogram;
 pub use loss_curve::{LossCurve, LossCurves, Point, ReferenceLine};

@@ -107,6 +107,12 @@ fn integers_get_noise_and_come_back_as_integers() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && stderr.contains("uniform noise in [0, 1)"), "{stderr}");
     assert!(stderr.contains("delimiter tab"), "{stderr}");
+    // Noise that fills a unit: the figure is one of bits, too, and there is a picture of the columns.
+    let figures: Value = serde_json::from_str(&lab.does(&["evaluate", "run", "--json"])).unwrap();
+    let [nll, bits] =
+        ["nll_nats", "bits_per_dim"].map(|key| figures[key].as_f64().unwrap_or_else(|| panic!("{figures}")));
+    assert!((bits - nll / (2.0 * std::f64::consts::LN_2)).abs() < 1e-9, "{figures}");
+    assert!(fs::read(lab.path("run/plots/columns.png")).unwrap().starts_with(b"\x89PNG"));
     lab.does(&["sample", "run", "--count", "50", "--out", "samples.tsv"]);
     let samples = fs::read_to_string(lab.path("samples.tsv")).unwrap();
     assert!(samples.starts_with("n\tm\n") && !samples.contains('.'), "{samples}");

@@ -254,6 +254,13 @@ impl Target for Table {
         Some(self)
     }
 
+    /// Of integers alone, whose noise fills a unit each: an upper bound of the bits that a number takes.
+    fn bits_per_dim(&self, _rows: &[f64], losses: &[f64]) -> Option<Vec<f64>> {
+        let whole = self.map.preparation().transforms().iter().all(|transform| transform.dequantise == Some(1.0));
+        let nats_per_bit = self.dimension() as f64 * std::f64::consts::LN_2;
+        whole.then(|| losses.iter().map(|loss| loss / nats_per_bit).collect())
+    }
+
     fn table(&self) -> Option<&Table> {
         Some(self)
     }
