@@ -173,6 +173,9 @@ pub struct FitArgs {
     /// The columns that the density is conditional on, by name: numbers, or text as categories
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub given: Vec<String>,
+    /// The column that says what each row counts
+    #[arg(long, value_name = "NAME")]
+    pub weights: Option<String>,
     /// The transformation of a column; may be repeated
     #[arg(long = "transform", value_name = "COLUMN=TRANSFORMATION")]
     pub transforms: Vec<String>,

@@ -209,6 +209,7 @@ fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         validation: args.validation,
         test: args.test,
         given: args.given,
+        weights: args.weights,
         read: ReadOptions { columns: args.columns, ..read_options(args.read) },
         minutes: args.minutes,
         precision: global.precision.unwrap_or_default(),

@@ -15,7 +15,7 @@ use crate::statistics::Mean;
 pub struct Converged {
     /// Losses of all rows with the finest integrator.
     pub losses: Vec<f64>,
-    /// Their mean and standard error.
+    /// Their mean and standard error, by the weights of the rows.
     pub mean: Mean,
     /// Change of the mean from the second finest to the finest integrator.
     pub integration_error: f64,
@@ -57,7 +57,7 @@ pub fn choose_level<S: Space>(
     for _ in 1..max_refinements {
         let fine = at(&*integrator)?;
         let changes: Vec<f64> = fine.iter().zip(&coarse).map(|(fine, coarse)| fine - coarse).collect();
-        let (change, scatter) = (Mean::of(&changes), Mean::of(&fine));
+        let (change, scatter) = (Mean::weighted(&changes, &pilot.weights), Mean::weighted(&fine, &pilot.weights));
         let standard_error = scatter.standard_error * (pilot.of as f64 / rows as f64).sqrt();
         let near = change.mean.abs() + 2.0 * change.standard_error <= 0.1 * standard_error;
         // Steps that an error estimate chooses may be the same at two tolerances, which then say nothing.
@@ -104,26 +104,28 @@ pub fn converged<S: Space>(
     max_refinements: u32,
     mut progress: impl FnMut(u32, u64),
 ) -> Result<Converged, Error> {
-    let mut at = |integrator: &dyn Integrator<S>, refinement: u32| -> Result<Vec<f64>, Error> {
-        let mut all = Vec::new();
+    let mut at = |integrator: &dyn Integrator<S>, refinement: u32| -> Result<(Vec<f64>, Vec<f64>), Error> {
+        let (mut all, mut weights) = (Vec::new(), Vec::new());
         for i in 0..count {
             let (batch, key) = batches(i)?;
             all.extend(losses(flow, objective, integrator, &batch, key)?);
+            weights.extend(batch.weights);
             progress(refinement, i);
         }
-        Ok(all)
+        Ok((all, weights))
     };
-    let mut coarse = at(flow.integrator, 0)?;
+    let (mut coarse, weights) = at(flow.integrator, 0)?;
     let fixed = flow.integrator.evaluations().is_some();
     let mut level = flow.integrator.level();
     let mut integrator = flow.integrator.refined();
     let mut refinements = 1;
     loop {
-        let fine = at(&*integrator, refinements)?;
-        let mean = Mean::of(&fine);
+        let fine = at(&*integrator, refinements)?.0;
+        let mean = Mean::weighted(&fine, &weights);
         // A method that has one level alone cannot tell its error.
         let finer = integrator.level() > level;
-        let integration_error = if finer { (mean.mean - Mean::of(&coarse).mean).abs() } else { f64::NAN };
+        let integration_error =
+            if finer { (mean.mean - Mean::weighted(&coarse, &weights).mean).abs() } else { f64::NAN };
         level = integrator.level();
         // Steps that an error estimate chooses may be the same at two tolerances: then the two say nothing of the
         // error.

@@ -17,4 +17,33 @@ impl Mean {
         let variance = figures.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
         Self { mean, standard_error: (variance / n).sqrt() }
     }
+    /// The same of figures that count by weights; where there are none all count alike. The standard error is that of
+    /// independent figures with fixed weights, so that few heavy ones tell less than many light ones.
+    pub fn weighted(figures: &[f64], weights: &[f64]) -> Self {
+        if weights.is_empty() {
+            return Self::of(figures);
+        }
+        let (n, total) = (figures.len() as f64, weights.iter().sum::<f64>());
+        let mean = figures.iter().zip(weights).map(|(v, w)| v * w).sum::<f64>() / total;
+        let scatter = figures.iter().zip(weights).map(|(v, w)| (w * (v - mean)).powi(2)).sum::<f64>();
+        Self { mean, standard_error: (scatter * n / (n - 1.0)).sqrt() / total }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_weights_are_none_and_a_double_one_is_two_figures() {
+        let figures = [1.0, 4.0, -2.0, 0.5];
+        let (plain, equal) = (Mean::of(&figures), Mean::weighted(&figures, &[3.0; 4]));
+        assert!((plain.mean - equal.mean).abs() < 1e-14);
+        assert!((plain.standard_error - equal.standard_error).abs() < 1e-14);
+        assert_eq!(Mean::weighted(&figures, &[]), plain);
+        let twice = Mean::weighted(&figures, &[2.0, 1.0, 1.0, 1.0]);
+        assert!((twice.mean - Mean::of(&[1.0, 1.0, 4.0, -2.0, 0.5]).mean).abs() < 1e-14);
+        // What weighs nothing tells nothing.
+        assert!(Mean::weighted(&[1.0, 5.0, 9.0], &[0.0, 1.0, 1.0]).mean == 7.0);
+    }
 }

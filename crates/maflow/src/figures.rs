@@ -115,12 +115,13 @@ fn free_energy(found: &Converged, target: &dyn Target, recipe: &Recipe) -> Figur
 
 /// Mean over rows of the bits per number that each takes, with its own Jacobian, where bits mean something.
 fn bits_per_dim(losses: &[f64], rows: &FigureRows<'_>, target: &dyn Target) -> Result<Option<Mean>, Error> {
-    let mut bits = Vec::with_capacity(losses.len());
+    let (mut bits, mut weights) = (Vec::with_capacity(losses.len()), Vec::new());
     for i in 0..rows.batches() {
         let (batch, _) = rows.batch(i)?;
         let losses = &losses[bits.len()..bits.len() + batch.rows.len()];
         let Some(found) = target.bits_per_dim(&batch.x, losses) else { return Ok(None) };
         bits.extend(found);
+        weights.extend(batch.weights);
     }
-    Ok(Some(Mean::of(&bits)))
+    Ok(Some(Mean::weighted(&bits, &weights)))
 }

@@ -14,7 +14,7 @@ use crate::metrics;
 use crate::recipe::{Arithmetic, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table};
 use crate::run::Run;
 use crate::run_dir;
-use crate::target::{Parts, Split, Table, TableMap, Target};
+use crate::target::{Parts, Split, Table, TableMap, Target, as_they_weigh};
 
 /// What is to be fitted, and for how long.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Fit {
     pub test: Option<PathBuf>,
     /// Names of the columns that the density is to be conditional on.
     pub given: Vec<String>,
+    /// Name of the column that says what each row counts.
+    pub weights: Option<String>,
     /// Transformations of columns by name, where the rules are not to choose them.
     pub transforms: Vec<(String, Transform)>,
     /// How files are read.
@@ -111,8 +113,8 @@ impl Fit {
         let parts = Parts::of(all, validation.transpose()?, test.transpose()?, self.seed)?;
         let stated: Vec<(&str, Transform)> =
             self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
-        let points = self.points(&parts.training)?;
-        let columns = plan(&points, &stated)?;
+        let columns = plan(&self.points(&parts.training)?, &stated)?;
+        let points = self.points(&as_they_weigh(&parts.training, self.weights.as_deref(), self.seed)?)?;
         notes.extend(columns.notes);
         let mut transforms = columns.transforms;
         let (categories, note) = self.categories(&parts.training)?;
@@ -127,6 +129,7 @@ impl Fit {
             transforms: transforms.iter().map(ToString::to_string).collect(),
             given: self.given.clone(),
             categories,
+            weights: self.weights.clone(),
             whitening: whitening(&points),
             split_seed: self.seed,
             drop_missing: self.read.drop_missing,
@@ -136,7 +139,7 @@ impl Fit {
             array: self.read.array.clone(),
         };
         let map = TableMap::fit(&points, &transforms, target.whitening, self.seed)?.given(context);
-        let table = Arc::new(Table::new(map, &parts, self.seed)?);
+        let table = Arc::new(Table::new(map, &parts, self.weights.as_deref(), self.seed)?);
         let mut recipe = self.recipe(target, &parts)?;
         let step = seconds_per_step(&recipe, table.clone(), compute)?;
         let [fewest, most] = STEPS;
@@ -149,30 +152,40 @@ impl Fit {
         Ok(Planned { recipe, target: table, notes })
     }
 
-    /// Files are read with the given columns too.
+    /// Columns that are no part of a point.
+    fn beside(&self) -> impl Iterator<Item = &String> {
+        self.given.iter().chain(&self.weights)
+    }
+
+    /// Files are read with the columns beside the points too.
     fn read_options(&self) -> ReadOptions {
         let columns = self.read.columns.as_ref().map(|columns| {
-            let given = self.given.iter().filter(|name| !columns.contains(name));
-            columns.iter().chain(given).cloned().collect()
+            let beside = self.beside().filter(|name| !columns.contains(name));
+            columns.iter().chain(beside).cloned().collect()
         });
         ReadOptions { columns, ..self.read.clone() }
     }
 
     /// The columns that the density is one of.
     fn points(&self, rows: &Rows) -> Result<Rows, Error> {
-        self.given.iter().try_for_each(|name| rows.position(name).map(drop))?;
+        self.beside().try_for_each(|name| rows.position(name).map(drop))?;
+        if let Some(twice) = self.weights.as_ref().filter(|name| self.given.contains(name)) {
+            return Err(Error::Argument(format!(
+                "{twice:?} cannot weigh the rows and be given too; leave it out of `weights`, or of `given`"
+            )));
+        }
         let names: Vec<&str> =
-            rows.names().into_iter().filter(|name| !self.given.iter().any(|given| given == name)).collect();
+            rows.names().into_iter().filter(|name| !self.beside().any(|beside| beside == name)).collect();
         if names.is_empty() {
             return Err(Error::Argument(format!(
                 "{} has no columns beside those given ({}); leave one out of `given`",
                 rows.file(),
-                self.given.join(", ")
+                self.beside().map(String::as_str).collect::<Vec<_>>().join(", ")
             )));
         }
-        if let Some((stated, _)) = self.transforms.iter().find(|(name, _)| self.given.contains(name)) {
+        if let Some((stated, _)) = self.transforms.iter().find(|(name, _)| self.beside().any(|beside| beside == name)) {
             return Err(Error::Argument(format!(
-                "{stated:?} is given, and gets no transformation; leave it out of `transform`, or of `given`"
+                "{stated:?} is no part of a row's point, and gets no transformation; leave it out of `transform`"
             )));
         }
         Ok(rows.select(&names)?)
@@ -222,8 +235,8 @@ impl Fit {
         transforms: &mut [Transform],
     ) -> Result<Option<String>, Error> {
         let map = TableMap::fit(points, transforms, Whitening::None, self.seed)?.given(context.clone());
-        let [gaussian, independent] =
-            Table::new(map, parts, self.seed)?.yardsticks(Split::Validation, parts.validation.rows())?;
+        let [gaussian, independent] = Table::new(map, parts, self.weights.as_deref(), self.seed)?
+            .yardsticks(Split::Validation, parts.validation.rows())?;
         let (Some(gaussian), Some(independent)) = (gaussian, independent) else { return Ok(None) };
         if independent >= gaussian {
             return Ok(None);

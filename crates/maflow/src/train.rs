@@ -306,7 +306,7 @@ fn validate<S: Space>(
     objective: &dyn flow_core::Objective<S>,
     rows: &FigureRows<'_>,
 ) -> Result<Validation, flow_core::Error> {
-    let mut losses = Vec::with_capacity(rows.rows());
+    let (mut losses, mut weights) = (Vec::with_capacity(rows.rows()), Vec::new());
     let mut integration_error = 0.0;
     for i in 0..rows.batches() {
         let (batch, key) = rows.batch(i)?;
@@ -315,10 +315,12 @@ fn validate<S: Space>(
         if i == 0 {
             let finer = flow.integrator.refined();
             let fine = objective.evaluate(&flow.with_integrator(&*finer), &batch, &how)?.losses;
-            integration_error = Mean::of(&fine).mean - Mean::of(&found).mean;
+            let mean = |losses: &[f64]| Mean::weighted(losses, &batch.weights).mean;
+            integration_error = mean(&fine) - mean(&found);
         }
         losses.extend(found);
+        weights.extend(batch.weights);
     }
-    let Mean { mean: figure, standard_error } = Mean::of(&losses);
+    let Mean { mean: figure, standard_error } = Mean::weighted(&losses, &weights);
     Ok(Validation { figure, standard_error, integration_error })
 }

@@ -96,6 +96,38 @@ fn the_recipe_in_a_run_of_a_table_trains_to_the_same_bits() {
 }
 
 #[test]
+fn rows_count_as_often_as_they_weigh() {
+    let lab = Lab::on(Backend::Ndarray);
+    let (rows, entropy) = normal(1500);
+    // Far rows that weigh nothing, and rows of another width that weigh a third of their like.
+    let mut text = "a,w,b\n".to_owned();
+    for (i, [a, b]) in rows.iter().enumerate() {
+        let weight = 1.0 + f64::from(i as u32 % 3);
+        writeln!(text, "{a:?},{weight:?},{b:?}").unwrap();
+        if i % 2 == 0 {
+            writeln!(text, "{:?},0.0,{:?}", a + 5000.0, b - 1.0).unwrap();
+        }
+    }
+    fs::write(lab.path("data.csv"), &text).unwrap();
+    lab.does(&[&["fit", "data.csv", "--weights", "w", "--out", "run"], FIT].concat());
+    let figures: Value = serde_json::from_str(&lab.does(&["evaluate", "run", "--json"])).unwrap();
+    let number = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"));
+    let error = number("standard_error");
+    for key in ["nll_nats", "gaussian_nll_nats"] {
+        assert!((number(key) - entropy).abs() < 4.0 * error + 0.1, "{key}: {figures}, entropy {entropy}");
+    }
+    // Scores want no weights.
+    fs::write(lab.path("new.csv"), "a,b\n1000.0,1e-4\n").unwrap();
+    assert_eq!(numbers(&lab.does(&["score", "run", "new.csv"])).len(), 1);
+    let told = lab.maflow(&[&["fit", "data.csv", "--out", "plain"], FIT].concat()).output().unwrap().stderr;
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("\"w\"") && told.contains("--weights"), "{told}");
+    fs::write(lab.path("bad.csv"), text.replacen(",1.0,", ",-1.0,", 1)).unwrap();
+    lab.refuses(&["fit", "bad.csv", "--weights", "w", "--out", "x"], 2, &["bad.csv", "\"w\"", "row 1", "-1"]);
+    lab.refuses(&["fit", "data.csv", "--weights", "v", "--out", "x"], 1, &["data.csv", "\"v\""]);
+}
+
+#[test]
 fn integers_get_noise_and_come_back_as_integers() {
     let lab = Lab::on(Backend::Ndarray);
     let mut text = "n\tm\n".to_owned();

@@ -14,6 +14,8 @@ type Epoch = (u64, Arc<Vec<u32>>);
 pub(super) struct Epochs {
     rows: usize,
     seed: u64,
+    /// Sums of the weights up to each row, where rows come as often as they weigh.
+    sums: Option<Vec<f64>>,
     /// The latest two asked for: a batch may begin in one and end in the next.
     known: Mutex<Vec<Epoch>>,
 }
@@ -21,7 +23,19 @@ pub(super) struct Epochs {
 impl Epochs {
     /// Of so many rows, shuffled by `seed`.
     pub fn new(rows: usize, seed: u64) -> Self {
-        Self { rows, seed, known: Mutex::default() }
+        Self { rows, seed, sums: None, known: Mutex::default() }
+    }
+
+    /// The same with rows that come as often as they weigh: in every epoch as many times as their share of the weights
+    /// comes to, rounded up or down at random. Without weights nothing changes.
+    #[must_use]
+    pub fn weighted(self, weights: &[f64]) -> Self {
+        let mut sum = 0.0;
+        let sums = weights.iter().map(|weight| {
+            sum += weight;
+            sum
+        });
+        Self { sums: (!weights.is_empty()).then(|| sums.collect()), ..self }
     }
 
     fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
@@ -29,7 +43,18 @@ impl Epochs {
         if let Some((_, order)) = known.iter().find(|(number, _)| *number == epoch) {
             return Arc::clone(order);
         }
-        let order = Arc::new(shuffled(self.rows, RngKey::new(self.seed, Purpose::Shuffle, epoch)));
+        let key = RngKey::new(self.seed, Purpose::Shuffle, epoch);
+        let mut order = shuffled(self.rows, key);
+        if let Some(sums) = &self.sums {
+            // Systematic sampling: equally spaced points of the sums, moved along at random.
+            let (offset, total) = (key.uniform(1, 1)[0].abs(), sums[sums.len() - 1]);
+            let row = |place: u32| {
+                let at = (f64::from(place) + offset) / self.rows as f64 * total;
+                sums.partition_point(|sum| *sum <= at).min(sums.len() - 1) as u32
+            };
+            order.iter_mut().for_each(|place| *place = row(*place));
+        }
+        let order = Arc::new(order);
         known.truncate(1);
         known.insert(0, (epoch, Arc::clone(&order)));
         order
@@ -70,6 +95,16 @@ mod tests {
             let mut sorted = order.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, (0..100).collect::<Vec<u32>>());
+        }
+        let weighted = Epochs::new(100, 7).weighted(&(0..100).map(|i| f64::from(i % 4)).collect::<Vec<_>>());
+        for epoch in 0..3 {
+            let mut counts = [0; 100];
+            weighted.rows(100 * epoch..100 * (epoch + 1)).into_iter().for_each(|row| counts[row as usize] += 1);
+            for (row, count) in counts.into_iter().enumerate() {
+                // 100 rows weigh 150.
+                let share = (row % 4) as f64 * 100.0 / 150.0;
+                assert!((f64::from(count) - share).abs() < 1.0, "row {row} came {count} times for {share}");
+            }
         }
         assert_eq!(epochs.rows(90..110), [&orders[0][90..], &orders[1][..10]].concat(), "over the end of an epoch");
     }

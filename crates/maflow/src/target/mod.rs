@@ -25,7 +25,7 @@ pub use phi4::Phi4;
 pub use plane::{DensityInPlane, EnergyInPlane};
 pub use registry::{open, units};
 pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
-pub use table::{Parts, Table, TableMap};
+pub use table::{Parts, Table, TableMap, as_they_weigh};
 
 use crate::error::Error;
 use crate::monitor::Monitor;
@@ -205,6 +205,12 @@ pub trait Samples: fmt::Debug + Send + Sync {
         out: &mut [f64],
     ) -> Result<(), Error> {
         self.training(key, 0, rows, out)
+    }
+
+    /// What the rows of a split count in figures, relative to each other; `None` where all count alike. Training rows
+    /// come as often as they weigh.
+    fn weights(&self, _split: Split) -> Option<&[f64]> {
+        None
     }
 
     /// The path of flow matching that ends in the target.

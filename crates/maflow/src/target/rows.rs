@@ -217,8 +217,16 @@ impl<'a> FigureRows<'a> {
         let batch = match self.target.samples().filter(|_| self.target.energy().is_none()) {
             Some(samples) => {
                 let mut out = vec![0.0; rows.len() * self.target.row_width()];
-                samples.held_out(self.split, key, first, rows, &mut out)?;
-                self.target.batch(out)?
+                samples.held_out(self.split, key, first, rows.clone(), &mut out)?;
+                let batch = self.target.batch(out)?;
+                match samples.weights(self.split) {
+                    Some(weights) => {
+                        let weights = weights[first..first + rows.len()].to_vec();
+                        let total = weights.iter().sum();
+                        batch.with_weights(weights, total)
+                    }
+                    None => batch,
+                }
             }
             None => {
                 let dim = self.target.dimension();

@@ -51,6 +51,9 @@ pub struct TableTarget {
     /// Those of them that are categories though they are written as numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<String>,
+    /// Name of the column that says what each row counts; all count alike when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// What follows the transforms.
     #[serde(default)]
     pub whitening: Whitening,

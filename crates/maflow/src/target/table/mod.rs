@@ -11,7 +11,7 @@ use datasets::columns::{ColumnError, Dequantisation, Transform};
 use datasets::split::split;
 use datasets::table::{Context, ReadOptions, Table as Rows};
 use datasets::yardstick::{Gaussian, Independent};
-use flow_core::RngKey;
+use flow_core::{Mean, RngKey};
 use sha2::{Digest, Sha256};
 
 pub use map::TableMap;
@@ -41,6 +41,8 @@ struct Part {
     points: Vec<f64>,
     /// Encoded, row-major.
     context: Vec<f64>,
+    /// What each row counts; empty where all count alike.
+    weights: Vec<f64>,
 }
 
 /// The rows of a table in three parts.
@@ -106,29 +108,39 @@ impl Table {
         let map = match kept {
             Some(kept) => kept,
             None => {
-                let points = parts.training.select(&target.columns)?;
+                let points =
+                    as_they_weigh(&parts.training, target.weights.as_deref(), seed)?.select(&target.columns)?;
                 let context = Context::fit(&parts.training, &target.given, &target.categories)?;
                 TableMap::fit(&points, &transforms(target)?, target.whitening, seed)?.given(context)
             }
         };
-        Self::new(map, &parts, seed)
+        Self::new(map, &parts, target.weights.as_deref(), seed)
     }
 
-    /// From rows that were split, and their map. Epochs are shuffled by `seed`.
+    /// From rows that were split, their map and, where they do not all count alike, the column that says what each
+    /// counts. Epochs are shuffled by `seed`.
     ///
     /// # Errors
-    /// Rows that the map does not take.
-    pub fn new(map: TableMap, parts: &Parts, seed: u64) -> Result<Self, Error> {
-        let part = |rows: &Rows| map.split(rows).map(|(points, context)| Part { points, context });
+    /// Rows that the map does not take; weights that are negative, or all zero.
+    pub fn new(map: TableMap, parts: &Parts, weights: Option<&str>, seed: u64) -> Result<Self, Error> {
+        let part = |rows: &Rows| {
+            let (points, context) = map.split(rows)?;
+            let weights = weights.map(|name| weights_of(rows, name)).transpose()?.unwrap_or_default();
+            Ok::<_, Error>(Part { points, context, weights })
+        };
         let [training, validation, test] = [&parts.training, &parts.validation, &parts.test].map(part);
         let (training, validation, test) = (training?, validation?, test?);
         let mut hash = Sha256::new();
         for part in [&training, &validation, &test] {
             hash.update(part.points.len().to_le_bytes());
-            part.points.iter().chain(&part.context).for_each(|value| hash.update(value.to_le_bytes()));
+            part.points
+                .iter()
+                .chain(&part.context)
+                .chain(&part.weights)
+                .for_each(|value| hash.update(value.to_le_bytes()));
         }
         let digest = hex(&hash.finalize());
-        let epochs = Epochs::new(parts.training.rows(), seed);
+        let epochs = Epochs::new(parts.training.rows(), seed).weighted(&training.weights);
         Ok(Self { map, training, validation, test, epochs, digest })
     }
 
@@ -141,7 +153,7 @@ impl Table {
         let parts = Parts::of(Rows::new(names, rows)?, None, None, seed)?;
         let transforms: Vec<Transform> = datasets::columns::plan(&parts.training, &[])?.transforms;
         let map = TableMap::fit(&parts.training, &transforms, Default::default(), seed)?;
-        Self::new(map, &parts, seed)
+        Self::new(map, &parts, None, seed)
     }
 
     /// The map, which a run keeps.
@@ -172,20 +184,24 @@ impl Table {
         let n = self.dimension();
         let training = self.noisy(&self.training.points);
         let points = self.noisy(&self.part(split).points[..rows * n]);
+        let before = self.training.weights();
+        let here = self.part(split).weights().map(|weights| &weights[..rows]);
+        let weights = [before, here];
         let gaussian = match self.context_dim() {
-            0 => gaussian(&training, &points, n)?,
+            0 => gaussian(&training, &points, n, weights)?,
             _ => {
                 let context = self.map.context();
                 let (before, k) = (context.free(&self.training.context), context.free_width());
                 let here = &context.free(&self.part(split).context)[..rows * k];
                 let together = |points: &[f64], contexts: &[f64]| beside(points, n, contexts, k);
-                let joint = gaussian(&together(&training, &before), &together(&points, here), n + k)?;
-                let given = gaussian(&before, here, k)?;
+                let joint = gaussian(&together(&training, &before), &together(&points, here), n + k, weights)?;
+                let given = gaussian(&before, here, k, weights)?;
                 joint.zip(given).map(|(joint, given)| joint - given)
             }
         };
-        let independent = Independent::fit(&training, n, None)?.mean_log_density(&points);
-        Ok([gaussian, Some(-independent)])
+        let fitted = Independent::fit(&training, n, before)?;
+        let independent: Vec<f64> = points.chunks_exact(n).map(|row| -fitted.log_density(row)).collect();
+        Ok([gaussian, Some(Mean::weighted(&independent, here.unwrap_or_default()).mean)])
     }
 
     fn part(&self, split: Split) -> &Part {
@@ -218,13 +234,56 @@ impl Table {
     }
 }
 
-/// Mean negative log-likelihood of rows of n numbers under a Gaussian that is fitted to others; none where their
-/// covariance is singular.
-fn gaussian(training: &[f64], rows: &[f64], n: usize) -> Result<Option<f64>, Error> {
-    match Gaussian::fit(training, n, None) {
-        Ok(gaussian) => Ok(Some(-gaussian.mean_log_density(rows))),
+/// Mean negative log-likelihood of rows of n numbers under a Gaussian that is fitted to others, both by their weights;
+/// none where their covariance is singular.
+fn gaussian(
+    training: &[f64],
+    rows: &[f64],
+    n: usize,
+    [before, here]: [Option<&[f64]>; 2],
+) -> Result<Option<f64>, Error> {
+    match Gaussian::fit(training, n, before) {
+        Ok(gaussian) => {
+            let losses: Vec<f64> = rows.chunks_exact(n).map(|row| -gaussian.log_density(row)).collect();
+            Ok(Some(Mean::weighted(&losses, here.unwrap_or_default()).mean))
+        }
         Err(ColumnError::Singular { .. }) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl Part {
+    fn weights(&self) -> Option<&[f64]> {
+        (!self.weights.is_empty()).then_some(&self.weights)
+    }
+}
+
+/// Rows as often as they weigh, where a column says so: what maps are fitted to.
+///
+/// # Errors
+/// Weights that are negative, or all zero.
+pub fn as_they_weigh(rows: &Rows, weights: Option<&str>, seed: u64) -> Result<Rows, Error> {
+    let Some(name) = weights else { return Ok(rows.clone()) };
+    let epochs = Epochs::new(rows.rows(), seed).weighted(&weights_of(rows, name)?);
+    let mut places: Vec<usize> = epochs.rows(0..rows.rows() as u64).into_iter().map(|row| row as usize).collect();
+    places.sort_unstable();
+    Ok(rows.take(&places))
+}
+
+/// The weights of rows in a column.
+fn weights_of(rows: &Rows, name: &str) -> Result<Vec<f64>, Error> {
+    let place = rows.position(name)?;
+    rows.select(&[name])?.require_numbers()?;
+    let weights: Vec<f64> = rows.column(place).collect();
+    let refuse = |what: String| Err(Error::Argument(format!("{}, column {name:?}: {what}", rows.file())));
+    match weights.iter().position(|weight| *weight < 0.0) {
+        Some(row) => {
+            refuse(format!("row {} weighs {}, less than nothing; leave the row out", rows.number(row), weights[row]))
+        }
+        None if weights.iter().all(|weight| *weight == 0.0) => {
+            refuse("no row weighs anything; give weights".to_owned())
+        }
+        None => Ok(weights),
     }
 }
 
@@ -275,6 +334,10 @@ impl Samples for Table {
         Some(self.part(split).points.len() / self.dimension())
     }
 
+    fn weights(&self, split: Split) -> Option<&[f64]> {
+        self.part(split).weights()
+    }
+
     /// Training rows get fresh noise every time: equal rows must not fall on one point.
     fn training(&self, key: RngKey, seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
         let places = seen + rows.start as u64..seen + rows.end as u64;
@@ -310,7 +373,7 @@ pub fn read_options(target: &TableTarget) -> ReadOptions {
         decimal: target.decimal,
         header: target.header,
         array: target.array.clone(),
-        columns: Some([&target.columns[..], &target.given].concat()),
+        columns: Some([&target.columns[..], &target.given, target.weights.as_slice()].concat()),
         drop_missing: target.drop_missing,
         ..ReadOptions::default()
     }
