@@ -15,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   maflow                                        train the default recipe (a few minutes, no download)
   maflow fit data.csv                           fit a density to a table of your own
+  maflow train energy.toml                      fit a density to an energy of your own
   maflow train mnist --out runs/mnist           the paper's MNIST model
   maflow train mnist --set train.epochs=10 --set flow.steps=50
   maflow train --resume --out runs/mnist        go on where it stopped
@@ -100,7 +101,7 @@ pub enum Command {
     Train(TrainArgs),
     /// Print the figures of a run with their standard error and integration error
     Evaluate(EvaluateArgs),
-    /// Print what the flow of a lattice model says of that model: ln Z, observables, Markov chains made of the flow
+    /// Print what the flow of an energy or a lattice model says of it: ln Z, observables, Markov chains
     Physics(PhysicsArgs),
     /// Write ln p of every row of a file, in the units of the data
     Score(ScoreArgs),
@@ -254,6 +255,21 @@ Examples:
   maflow train my-model.toml
   maflow train --resume --out runs/short --set train.steps=2000
   maflow train --from runs/mnist --set train.learning_rate=1e-4 --set train.epochs=2
+  maflow train energy.toml                      an energy of your own, in a C library
+  maflow train --resume --out runs/energy --library ./energy.so
+
+An energy of your own is a recipe file of these lines, and a shared library with the C function below:
+
+  [target]
+  kind = \"energy\"
+  dimension = 2
+  library = \"energy.so\"
+
+  int maflow_energy(size_t rows, size_t dim, const double *x, double *energy, double *gradient, void *user);
+
+It writes the energies of points (rows × dim numbers, row by row) and their gradients, and returns 0. Potential and
+training are chosen by rules; the other keys are scale, samples, standardise and sha256, and all of any recipe.
+Energies and gradients are checked before anything is written.
 
 `maflow recipes NAME > my-model.toml` writes a recipe to start from.")]
 pub struct TrainArgs {
@@ -263,6 +279,9 @@ pub struct TrainArgs {
     /// Folder with the data set's files (or with torchvision's MNIST/raw), instead of fetching them
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// The C library of the energy [default: that of a recipe file of your own; a run's is never loaded unasked]
+    #[arg(long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
     /// Change one key of the recipe, e.g. train.learning_rate=3e-4; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<Setting>,
@@ -284,13 +303,17 @@ Examples:
   maflow evaluate runs/ising-16
   maflow evaluate runs/ising-16 --samples 100000 --steps 100
   maflow evaluate runs/ising-16-paper --set potential.symmetry.draw=per-solve
-  maflow evaluate runs/mnist --data ~/mnist --json | jq .nll_nats")]
+  maflow evaluate runs/mnist --data ~/mnist --json | jq .nll_nats
+  maflow evaluate runs/energy --library ./energy.so")]
 pub struct EvaluateArgs {
     /// A run directory
     pub run: PathBuf,
     /// Folder with the data set's files (or with torchvision's MNIST/raw), instead of fetching them
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// The C library of the run's energy: its code is run only where you name it
+    #[arg(long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
     /// Samples to draw, or data points to use [default: the run's evaluate.samples, or the whole test set]
     #[arg(long, value_name = "N")]
     pub samples: Option<NonZeroUsize>,
@@ -319,10 +342,11 @@ Examples:
   maflow physics runs/ising-16 --samples 50000 --chain 0
   maflow physics runs/ising-16 --chain 500 --leapfrog 6 --json | jq .latent_hybrid_acceptance
 
-Samples of the flow carry importance weights, which give ln Z and unbiased averages; spins are drawn by
-p(s = 1 | x) = 1/(1 + exp(-2x)), fresh for every sample and every new state of a chain. Metropolis proposes
-these samples; hybrid Monte Carlo walks in the coordinates z of the base density, and in x for comparison,
-32 chains each. τ is the integrated autocorrelation time in states, 0.5 where they are independent.
+Samples of the flow carry importance weights, which give ln Z and unbiased averages. Metropolis proposes these
+samples; hybrid Monte Carlo walks in the coordinates z of the base density, and in x for comparison, 32 chains
+each. τ is the integrated autocorrelation time in states, 0.5 where they are independent. Of an Ising model,
+spins are drawn by p(s = 1 | x) = 1/(1 + exp(-2x)), fresh for every sample and every new state of a chain. Of a
+target that is no lattice, the observables are its energy and the variance of that.
 
 The JSON object is flat. It has the keys of `maflow evaluate --json`, target, sites, log_z_integration_error
 and force_mismatch_per_site; every observable by every way, as energy_per_site_weighted (flow, weighted,
@@ -331,8 +355,11 @@ and, where it depends on the step, energy_per_site_weighted_integration_error; e
 the chains metropolis_acceptance, _chains, _length, _autocorrelation_energy, _autocorrelation_magnetisation,
 for hybrid Monte Carlo also _step_size and _leapfrog_steps.")]
 pub struct PhysicsArgs {
-    /// A run directory of a lattice model
+    /// A run directory of a target with an energy
     pub run: PathBuf,
+    /// The C library of the run's energy: its code is run only where you name it
+    #[arg(long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
     /// Samples to draw [default: the run's evaluate.samples, or 10,000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub samples: Option<u32>,
@@ -387,6 +414,9 @@ pub struct PlotArgs {
     /// Folder with the data set's files (or with torchvision's MNIST/raw), instead of fetching them
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// The C library of the run's energy: its code is run only where you name it
+    #[arg(long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
 }
 
 /// `maflow import`

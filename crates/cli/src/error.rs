@@ -163,9 +163,17 @@ impl From<maflow::Error> for CliError {
                 backend_tch::SET_UP
             )),
             E::NeedsF64(found) => Self::Failed(format!("{found}; give --precision f64")),
-            E::NoLatticeModel(target) => Self::Usage(format!(
-                "physics is for lattice models, and this run's target is {target}; `maflow evaluate` prints its figures"
+            E::NoEnergy(target) => Self::Usage(format!(
+                "physics is for targets with an energy, and this run's target is {target}, known by samples; `maflow \
+                 evaluate` prints its figures"
             )),
+            E::NotLoaded { library, sha256 } => Self::Usage(format!(
+                "the energy is in the library {0} (SHA-256 {1}), whose code is not run because a run names it; if you \
+                 trust it, give --library {0}",
+                library.display(),
+                sha256.as_deref().unwrap_or("unknown")
+            )),
+            error @ E::OtherLibrary { .. } => Self::Usage(error.to_string()),
             E::EstimatedLaplacian { term } => Self::Usage(format!(
                 "importance weights need the exact Laplacian, and potential.terms.{term} estimates it; give \
                  --set potential.terms.{term}.probes=0"

@@ -5,6 +5,7 @@ pub mod commands;
 pub mod error;
 pub mod exhaustion;
 pub mod interrupt;
+pub mod library;
 pub mod memory;
 pub mod output;
 pub mod physics_report;

@@ -1,4 +1,4 @@
-//! What a study of a lattice model found, as tables for people.
+//! What a study of a target with an energy found, as tables for people.
 
 use maflow::numbers::{like_error, short, with_error};
 use maflow::physics::report::{Figure, PhysicsReport, Row, Time};
@@ -40,7 +40,8 @@ fn weights(physics: &PhysicsReport) -> Vec<Vec<String>> {
         }
         rows.push(row("effective sample size", format!("{:.1} %, {worth:.0} samples{few}", 100.0 * ess)));
     }
-    rows.push(row("|∇ ln p + ∇E|² per site", figure(&physics.force_mismatch_per_site)));
+    let mismatch = if report.sites > 1 { "|∇ ln p + ∇E|² per site" } else { "|∇ ln p + ∇E|²" };
+    rows.push(row(mismatch, figure(&physics.force_mismatch_per_site)));
     let remedy = match report.converged {
         true => String::new(),
         false => {
@@ -58,7 +59,7 @@ fn observables(report: &PhysicsReport) -> Vec<Vec<String>> {
         ("flow", |row| Some(figure(&row.flow))),
         ("weighted", |row| Some(figure(&row.weighted))),
         ("exact", |row| row.exact.map(|exact| like_error(exact, row.weighted.standard_error))),
-        ("cluster Monte Carlo", |row| Some(figure(&row.clusters))),
+        ("cluster Monte Carlo", |row| row.clusters.as_ref().map(figure)),
         ("Metropolis", |row| row.metropolis.as_ref().map(figure)),
         ("hybrid in z", |row| row.latent_hybrid.as_ref().map(figure)),
         ("hybrid in x", |row| row.plain_hybrid.as_ref().map(figure)),
@@ -80,27 +81,26 @@ fn names(report: &PhysicsReport) -> impl Iterator<Item = String> {
 }
 
 fn samplers(report: &PhysicsReport) -> Vec<Vec<String>> {
-    let energy = if report.target == "ising" { "τ of energy" } else { "τ of action" };
-    let head = ["", "acceptance", energy, "τ of |magnetisation|", "chains"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let energy = if report.target == "phi4" { "τ of action" } else { "τ of energy" };
     let samplers = [
         ("Metropolis", report.metropolis),
         ("hybrid in z", report.latent_hybrid),
         ("hybrid in x", report.plain_hybrid),
     ];
+    let samplers = samplers.into_iter().filter_map(|(name, sampler)| Some((name, sampler?)));
+    let magnetic = samplers.clone().any(|(_, sampler)| sampler.autocorrelation_magnetisation.is_some());
+    let head = ["", "acceptance", energy].into_iter().chain(magnetic.then_some("τ of |magnetisation|"));
+    let mut rows = vec![head.chain(["chains"]).map(str::to_owned).collect()];
     for (name, sampler) in samplers {
-        let Some(sampler) = sampler else { continue };
         let mut chains = format!("{} of {} states", sampler.chains, sampler.length);
         if let (Some(step), Some(steps)) = (sampler.step_size, sampler.leapfrog_steps) {
             chains += &format!(", {steps} leapfrog steps of {step:.3}");
         }
-        rows.push(vec![
-            name.to_owned(),
-            format!("{:.1} %", 100.0 * sampler.acceptance),
-            time(&sampler.autocorrelation_energy),
-            time(&sampler.autocorrelation_magnetisation),
-            chains,
-        ]);
+        let acceptance = format!("{:.1} %", 100.0 * sampler.acceptance);
+        let mut cells = vec![name.to_owned(), acceptance, time(&sampler.autocorrelation_energy)];
+        cells.extend(sampler.autocorrelation_magnetisation.as_ref().map(time));
+        cells.push(chains);
+        rows.push(cells);
     }
     rows
 }

@@ -75,8 +75,8 @@ pub fn draw(
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
         }
-        // Of a table nobody knows the density to compare with.
-        Layout::Vector(2) if target.table().is_none() => {
+        // In the coordinates of the plane alone; of a table nobody knows the density to compare with.
+        Layout::Vector(2) if target.table().is_none() && units.map.is_none() => {
             save("density", save_png(&densities(flow, recipe, target)?, &folder, "density"))?;
             save("path", save_png(&plane_path(flow, recipe)?, &folder, "path"))?;
         }

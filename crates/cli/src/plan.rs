@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datasets::table::{Format, ReadOptions};
 use maflow::backend::{self, Backend, Compute};
@@ -9,7 +10,7 @@ use maflow::fit::Fit;
 use maflow::physics::Amounts;
 use maflow::recipe::{Arithmetic, MOST_SAMPLES, Recipe, Setting, Standardise, TargetKind};
 use maflow::run::Wanted;
-use maflow::target::DEFAULT_ROWS;
+use maflow::target::{DEFAULT_ROWS, Target};
 use maflow::train::{Start, Train};
 use maflow::transfer::Import;
 use maflow::{recipes, run_dir};
@@ -19,6 +20,7 @@ use crate::args::{
     SampleArgs, ScoreArgs, TrainArgs, TransformArgs,
 };
 use crate::error::CliError;
+use crate::library;
 
 /// What will be done.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub enum Plan {
     Train(Box<Train>),
     /// Take the figures of a run.
     Evaluate(Box<Evaluate>),
-    /// Say what the flow of a lattice model says of that model.
+    /// Say what the flow of a target with an energy says of that target.
     Physics(Box<Physics>),
     /// Find something of the rows of a file.
     Rows(Box<Rows>),
@@ -63,9 +65,11 @@ pub struct Evaluate {
     pub json: bool,
     /// Where the numbers are computed.
     pub compute: Compute,
+    /// Its target, where that is an energy from a library.
+    pub target: Option<Arc<dyn Target>>,
 }
 
-/// A study of a lattice model.
+/// A study of a target with an energy.
 #[derive(Debug)]
 pub struct Physics {
     /// The run directory.
@@ -78,6 +82,8 @@ pub struct Physics {
     pub json: bool,
     /// Where the numbers are computed.
     pub compute: Compute,
+    /// Its target, where that is an energy from a library.
+    pub target: Option<Arc<dyn Target>>,
 }
 
 /// Sampling.
@@ -153,6 +159,8 @@ pub struct Plot {
     pub data: Option<PathBuf>,
     /// Where the numbers are computed.
     pub compute: Compute,
+    /// Its target, where that is an energy from a library.
+    pub target: Option<Arc<dyn Target>>,
 }
 
 /// An export.
@@ -278,7 +286,7 @@ fn rows(
 
 fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let base = Path::new(run_dir::RUNS);
-    let (recipe, start) = if args.resume {
+    let (mut recipe, start, own) = if args.resume {
         let path = match (&args.out, &args.recipe) {
             (Some(out), _) => out.clone(),
             (None, recipe) => {
@@ -287,28 +295,33 @@ fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
             }
         };
         let before = run_dir::read_recipe(&path, &[])?;
-        if let Some(recipe) = &args.recipe {
-            require_same_recipe(&before, recipe, &path)?;
-        }
+        let typed = args.recipe.as_deref().map(|recipe| require_same_recipe(&before, recipe, &path)).transpose()?;
         let recipe = run_dir::read_recipe(&path, &with_flags(&args.settings, global))?;
         require_same_model(&before, &recipe, &path)?;
-        (recipe, Start::Resume(path))
+        (recipe, Start::Resume(path), typed.as_ref().and_then(library::typed_in))
     } else {
         let settings = with_flags(&args.settings, global);
         let mut recipe = match (&args.recipe, &args.from) {
             (None, Some(run)) => run_dir::read_recipe(run, &settings)?,
             (recipe, _) => load(recipe.as_deref().unwrap_or(recipes::DEFAULT), &settings)?,
         };
+        let own = library::typed_in(&recipe).filter(|_| args.recipe.is_some());
         recipe.run = None;
         let start = match args.out {
             Some(out) => Start::New(out),
             None => Start::NewNumbered(base.to_owned()),
         };
-        (recipe, start)
+        (recipe, start, own)
     };
     require_data(args.data.as_deref(), &recipe)?;
     let compute = compute(global, &recipe)?;
-    Ok(Plan::Train(Box::new(Train { recipe, start, from: args.from, data: args.data, compute, target: None })))
+    let (before, new) = match &start {
+        Start::Resume(run) => (Some(run), false),
+        Start::New(_) | Start::NewNumbered(_) => (args.from.as_ref(), true),
+    };
+    let typed = args.library.or(own);
+    let target = library::for_training(&mut recipe, typed.as_deref(), before.map(PathBuf::as_path), new)?;
+    Ok(Plan::Train(Box::new(Train { recipe, start, from: args.from, data: args.data, compute, target })))
 }
 
 /// The recipe of that name or in that file.
@@ -321,14 +334,16 @@ fn load(recipe: &str, settings: &[Setting]) -> Result<Recipe, CliError> {
     }
 }
 
-fn require_same_recipe(before: &Recipe, recipe: &str, path: &Path) -> Result<(), CliError> {
-    let name = load(recipe, &[])?.name;
-    match name == before.name {
-        true => Ok(()),
+/// The recipe typed, which is that of the run.
+fn require_same_recipe(before: &Recipe, recipe: &str, path: &Path) -> Result<Recipe, CliError> {
+    let typed = load(recipe, &[])?;
+    match typed.name == before.name {
+        true => Ok(typed),
         false => Err(CliError::Usage(format!(
-            "{} holds a run of {}, not of {name}; leave the recipe out or choose another --out",
+            "{} holds a run of {}, not of {}; leave the recipe out or choose another --out",
             path.display(),
-            before.name
+            before.name,
+            typed.name
         ))),
     }
 }
@@ -367,8 +382,9 @@ fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     steps_are_fixed(args.steps, &recipe, "--method rk4")?;
     recipe.validate()?;
     let compute = compute(global, &recipe)?;
+    let target = library::of_run(&recipe, args.library.as_deref(), &args.run)?;
     let EvaluateArgs { run, data, json, .. } = args;
-    Ok(Plan::Evaluate(Box::new(Evaluate { run, recipe, data, json, compute })))
+    Ok(Plan::Evaluate(Box::new(Evaluate { run, recipe, data, json, compute, target })))
 }
 
 /// Refuses steps for a method that chooses its own.
@@ -389,7 +405,8 @@ fn physics(args: PhysicsArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let compute = compute(global, &recipe)?;
     let samples = args.samples.map(|samples| samples as usize).or(recipe.evaluate.samples).unwrap_or(DEFAULT_ROWS);
     let amounts = Amounts { samples, chain: args.chain as usize, leapfrog: args.leapfrog as usize };
-    Ok(Plan::Physics(Box::new(Physics { run: args.run, recipe, amounts, json: args.json, compute })))
+    let target = library::of_run(&recipe, args.library.as_deref(), &args.run)?;
+    Ok(Plan::Physics(Box::new(Physics { run: args.run, recipe, amounts, json: args.json, compute, target })))
 }
 
 fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -438,7 +455,8 @@ fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let recipe = run_recipe(&args.run, &[], global)?;
     require_data(args.data.as_deref(), &recipe)?;
     let compute = compute(global, &recipe)?;
-    Ok(Plan::Plot(Box::new(Plot { run: args.run, recipe, data: args.data, compute })))
+    let target = library::of_run(&recipe, args.library.as_deref(), &args.run)?;
+    Ok(Plan::Plot(Box::new(Plot { run: args.run, recipe, data: args.data, compute, target })))
 }
 
 fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {

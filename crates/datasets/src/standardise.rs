@@ -218,17 +218,25 @@ impl Standardisation {
     /// # Panics
     /// If the last row is not whole.
     pub fn invert(&self, rows: &mut [f64]) {
-        assert_eq!(rows.len() % self.dimension(), 0, "rows of {} numbers", self.dimension());
-        match &self.full {
-            Some(full) => multiply(&full.root, rows),
-            None => {
-                for row in rows.chunks_exact_mut(self.dimension()) {
-                    row.iter_mut().zip(&self.deviations).for_each(|(y, deviation)| *y *= deviation);
-                }
-            }
-        }
+        self.pull_back(rows);
         for row in rows.chunks_exact_mut(self.dimension()) {
             row.iter_mut().zip(&self.mean).for_each(|(x, mean)| *x += mean);
+        }
+    }
+
+    /// From derivatives by x to those by y, in place, for any number of rows of N numbers: S times each.
+    ///
+    /// # Panics
+    /// If the last row is not whole.
+    pub fn pull_back(&self, gradients: &mut [f64]) {
+        assert_eq!(gradients.len() % self.dimension(), 0, "rows of {} numbers", self.dimension());
+        match &self.full {
+            Some(full) => multiply(&full.root, gradients),
+            None => {
+                for row in gradients.chunks_exact_mut(self.dimension()) {
+                    row.iter_mut().zip(&self.deviations).for_each(|(g, deviation)| *g *= deviation);
+                }
+            }
         }
     }
 

@@ -4,8 +4,11 @@ use nalgebra::{DMatrix, DVector};
 
 use crate::columns::{ColumnError, Quantile};
 
-/// Mean and covariance (divided by the sum of weights) of rows of n numbers.
-pub(crate) fn covariance(rows: &[f64], n: usize, weights: Option<&[f64]>) -> (Vec<f64>, Vec<f64>) {
+/// Mean and covariance (n × n, divided by the sum of weights) of rows of n numbers, with a weight for each row or none.
+///
+/// # Panics
+/// If there are fewer weights than rows.
+pub fn covariance(rows: &[f64], n: usize, weights: Option<&[f64]>) -> (Vec<f64>, Vec<f64>) {
     let weight = |row: usize| weights.map_or(1.0, |weights| weights[row]);
     let total: f64 = (0..rows.len() / n).map(weight).sum();
     let mut mean = vec![0.0; n];

@@ -8,7 +8,7 @@ use maflow::{fit, run::Run};
 
 /// Two wells in x, a spring in y: `(x² − 1)² + y²/2`.
 #[derive(Debug)]
-struct DoubleWell;
+pub struct DoubleWell;
 
 impl Target for DoubleWell {
     fn dimension(&self) -> usize {

@@ -112,9 +112,72 @@ pub enum Error {
     /// A potential with a term that a backend lacks.
     #[error("the term \"{0}\" is one of libtorch, and the backend ndarray lacks it; choose a backend of libtorch")]
     NeedsLibtorch(&'static str),
-    /// Physics of a target that is no lattice model.
-    #[error("physics is for lattice models, and this target is {0}")]
-    NoLatticeModel(&'static str),
+    /// Physics of a target that has no energy.
+    #[error("physics is for targets with an energy, and this target is {0}, known by samples")]
+    NoEnergy(&'static str),
+    /// A library that no energy can be loaded from.
+    #[error("no energy can be loaded from {library}: {reason}")]
+    Library {
+        /// The file.
+        library: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A library that is not the one of the run or recipe.
+    #[error(
+        "{library} has SHA-256 {found}, but the energy was that of a library with {expected}; give that library, or \
+         begin a new run without target.sha256"
+    )]
+    OtherLibrary {
+        /// The file.
+        library: PathBuf,
+        /// Its SHA-256.
+        found: String,
+        /// That of the run or recipe.
+        expected: String,
+    },
+    /// An energy from a library that nobody has loaded: that a run names it is no reason to run its code.
+    #[error(
+        "the energy is in the library {library} (SHA-256 {}), whose code is not run because a run names it; if you \
+         trust it, load it as a `LibraryEnergy` and hand that in",
+        .sha256.as_deref().unwrap_or("unknown")
+    )]
+    NotLoaded {
+        /// The file that the run names.
+        library: PathBuf,
+        /// Its SHA-256, where the run knows it.
+        sha256: Option<String>,
+    },
+    /// An energy that is not finite where a training begins.
+    #[error(
+        "the energy is not finite at {bad} of the {points} points where the training begins, first {first}; correct \
+         it, or choose target.scale so that the training begins where it is finite"
+    )]
+    EnergyNotFinite {
+        /// Points with an energy or a gradient that is not finite.
+        bad: usize,
+        /// Points looked at.
+        points: usize,
+        /// The first of them, in words.
+        first: String,
+    },
+    /// A gradient that is not that of its energy.
+    #[error(
+        "the gradient of the energy is wrong: at x = {point} its entry for x{coordinate} is {found:.6}, but \
+         differences of the energy give {expected:.6} ± {uncertainty:.0e}; correct that entry (coordinates count from x0)"
+    )]
+    WrongGradient {
+        /// The coordinate, from 0.
+        coordinate: usize,
+        /// The point, in words.
+        point: String,
+        /// The gradient's entry.
+        found: f64,
+        /// By central differences.
+        expected: f64,
+        /// How much these change with the step.
+        uncertainty: f64,
+    },
     /// Importance weights of a potential whose Laplacian is estimated.
     #[error(
         "importance weights need the exact Laplacian, and potential.terms.{term} estimates it; set its probes to 0"

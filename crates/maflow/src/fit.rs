@@ -11,7 +11,9 @@ use toml::Value;
 use crate::backend::Compute;
 use crate::error::Error;
 use crate::metrics;
-use crate::recipe::{Arithmetic, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table};
+use crate::recipe::{
+    Arithmetic, MOST_PAIRED, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table, terms,
+};
 use crate::run::Run;
 use crate::run_dir;
 use crate::target::{Parts, Split, Table, TableMap, Target, as_they_weigh};
@@ -82,8 +84,6 @@ const TIMED: [u64; 2] = [10, 39];
 const STEPS: [f64; 2] = [500.0, 30_000.0];
 /// The most rows of a validation, which integrates each of them.
 const VALIDATED: usize = 1000;
-/// Most columns whose correlations are whitened and learned pair by pair.
-const MOST_PAIRED: usize = 256;
 /// Most different whole numbers of a given column that are taken for categories.
 const MOST_NUMBERED: usize = 16;
 /// Most categories of a given column.
@@ -302,27 +302,12 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
 /// A recipe for a target with so many training rows, where there is an end of them.
 fn by_rules(name: &str, target: TargetKind, rows: Option<usize>) -> Result<Recipe, Error> {
     let (n, conditional) = (target.layout().dimension(), target.is_conditional());
-    let few = if rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };
-    let hidden = match n {
-        ..=3 => [128, 64],
-        4..=10 => [192, 96],
-        _ => [256, 128],
-    };
-    let layers = hidden.map(|units: i64| Value::Integer(units / few));
-    let term = |kind: &str| {
-        let time = [("kind", Value::from(kind)), ("time_terms", Value::Integer(8))];
-        toml::Table::from_iter(time.map(|(key, value)| (key.to_owned(), value)))
-    };
-    let mut two_layer = term("two-layer");
-    two_layer.insert("hidden".to_owned(), Value::Array(layers.to_vec()));
-    let quadratic = term(if n > MOST_PAIRED { "quadratic" } else { "full-quadratic" });
+    let divisor = if rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };
     let written =
         Value::try_from(&target).map_err(|error| Error::Failed(format!("cannot write the target: {error}")))?;
     let mut table: toml::Table = TEMPLATE.parse().expect("the template is TOML");
     table.insert("target".to_owned(), written);
-    let given = conditional.then(|| term("context-quadratic"));
-    let terms = std::iter::once(quadratic).chain(given).chain([two_layer]).map(Value::Table);
-    table["potential"]["terms"] = Value::Array(terms.collect());
+    table["potential"]["terms"] = terms(n, divisor, conditional).into();
     table["train"]["batch"] = Value::Integer(rows.unwrap_or(256).min(256) as i64);
     Ok(from_table(table, name)?)
 }

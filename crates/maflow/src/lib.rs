@@ -61,7 +61,9 @@
 //! ```
 
 pub mod backend;
+mod c_energy;
 pub mod checkpoint;
+mod energy_check;
 mod error;
 pub mod figures;
 pub mod files;

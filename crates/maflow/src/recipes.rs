@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Table;
 
 use crate::error::Error;
-use crate::recipe::{Arithmetic, Recipe, RecipeError, Setting, Train, closest, from_table};
+use crate::recipe::{Arithmetic, Recipe, RecipeError, Setting, Train, closest, complete, from_table};
 
 /// What is trained when no recipe is named.
 pub const DEFAULT: &str = "ising-16";
@@ -93,12 +93,20 @@ fn parse(text: &str, origin: &str, name: &str, settings: &[Setting]) -> Result<R
         message: sentence(text, &error),
     })?;
     let described = (!settings.is_empty()).then(|| table.clone());
+    // What is left out depends on what is set, and terms can be changed once they are there.
+    for setting in settings.iter().filter(|setting| !setting.key.starts_with("potential")) {
+        setting.apply(&mut table)?;
+    }
+    complete(&mut table);
     for setting in settings {
         setting.apply(&mut table)?;
     }
     let mut recipe = from_table(table, name)?;
     recipe.validate()?;
-    let described = described.and_then(|table| from_table(table, name).ok());
+    let described = described.and_then(|mut table| {
+        complete(&mut table);
+        from_table(table, name).ok()
+    });
     if described.is_some_and(|described| described.description == recipe.description && !same(&described, &recipe)) {
         // What is said of sizes and times is of the recipe as it was.
         recipe.description.clear();

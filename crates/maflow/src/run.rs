@@ -16,7 +16,7 @@ use crate::physics::report::PhysicsReport;
 use crate::recipe::{Recipe, Setting};
 use crate::report::Report;
 use crate::run_dir;
-use crate::target::{self, Layout, Target};
+use crate::target::{self, Target};
 use crate::train::{Start, Train};
 use crate::trained::{self, Trained};
 
@@ -204,14 +204,14 @@ impl Run {
         Ok(flow.figures(&*target, monitor)?.0)
     }
 
-    /// What the flow of a lattice model says of that model, and how good it is as a sampler.
+    /// What the flow of a target with an energy says of that target, and how good it is as a sampler.
     ///
     /// # Errors
-    /// As [`Run::report`]; [`Error::NoLatticeModel`]; [`Error::EstimatedLaplacian`].
+    /// As [`Run::report`]; [`Error::NoEnergy`]; [`Error::EstimatedLaplacian`].
     pub fn physics(&self, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
         // Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
-        if self.target.is_none() && !matches!(self.recipe.target.layout(), Layout::Lattice(..)) {
-            return Err(Error::NoLatticeModel(self.recipe.target.words()));
+        if self.target.is_none() && !self.recipe.target.has_energy() {
+            return Err(Error::NoEnergy(self.recipe.target.words()));
         }
         let flow = self.flow(monitor)?;
         let target = self.open_target(flow.kept(), monitor)?;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flow_core::{
-    Engine, Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Space, Trainer, Validation,
+    Engine, Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Purpose, RngKey, Space, Trainer,
+    Validation,
 };
 
 use crate::backend::{self, Compute, Work};
@@ -14,10 +15,10 @@ use crate::kept::Kept;
 use crate::listener::Listener;
 use crate::monitor::Monitor;
 use crate::phases::{self, Phase};
-use crate::recipe::{Recipe, RunInfo};
+use crate::recipe::{EnergyTarget, Recipe, RunInfo, TargetKind};
 use crate::run_dir::RunDir;
 use crate::target::{self, FigureRows, Target, TrainingRows};
-use crate::{potential, recipes, run_dir, trained};
+use crate::{energy_check, potential, recipes, run_dir, trained};
 
 /// A training: what of, where, and from what.
 #[derive(Debug, Clone)]
@@ -105,6 +106,7 @@ impl Work for Monitored<'_> {
         for phase in &phases {
             target.training_objective::<E>(&plan.recipe.train, phase.matching, phase.gradient)?;
         }
+        plan.check_own_energy(&*target)?;
         let potential = plan.first_potential(space, target.context_dim(), monitor)?;
         plan.recipe.run = Some(RunInfo { data, ..plan.compute.run_info() });
         let run = match &plan.start {
@@ -140,7 +142,29 @@ impl Train {
         if before.is_none() || before == found {
             return Ok(());
         }
-        Err(Error::OtherData { run: run.clone(), data: self.data.clone() })
+        match &self.recipe.target {
+            TargetKind::Energy(EnergyTarget { samples: Some(samples), .. }) => Err(Error::Argument(format!(
+                "the samples in {} are not those that {} was begun with; put those back, or begin a new run from its \
+                 weights",
+                samples.display(),
+                run.display()
+            ))),
+            _ => Err(Error::OtherData { run: run.clone(), data: self.data.clone() }),
+        }
+    }
+
+    /// A new training by an energy of the caller's own begins where that is finite, and with its true gradient.
+    fn check_own_energy(&self, target: &dyn Target) -> Result<(), Error> {
+        let (TargetKind::Own(_), Start::New(_) | Start::NewNumbered(_)) = (&self.recipe.target, &self.start) else {
+            return Ok(());
+        };
+        // Where there are samples, a training begins at those.
+        let Some(energy) = target.energy().filter(|energy| energy.context_dim() == 0 && target.samples().is_none())
+        else {
+            return Ok(());
+        };
+        let key = RngKey::new(self.recipe.train.seed, Purpose::Train, 0);
+        energy_check::check(&*energy, &key.normals(0..energy_check::POINTS, energy.dim()), key)
     }
 
     /// The potential that the training starts from.
@@ -201,7 +225,9 @@ fn train<E: Engine>(
         if k < last && !unfinished(&phase) {
             continue;
         }
-        finish = phase.run(space, plan, target, &mut model, &folder, run, &mut listener)?;
+        finish = phase
+            .run(space, plan, target, &mut model, &folder, run, &mut listener)
+            .map_err(|error| with_trouble(error, target))?;
         if finish == Finish::Interrupted {
             break;
         }
@@ -212,6 +238,16 @@ fn train<E: Engine>(
         Finish::Interrupted => "interrupted",
     })?;
     Ok(finish)
+}
+
+/// What a target has met is told where a training gave up.
+fn with_trouble(error: Error, target: &dyn Target) -> Error {
+    match (error, target.trouble()) {
+        (Error::Core(error @ flow_core::Error::TooManyRollbacks { .. }), Some(trouble)) => {
+            Error::Failed(format!("{error}; {trouble}"))
+        }
+        (error, _) => error,
+    }
 }
 
 /// Says of batches that are larger than the training set what that means.

@@ -1,10 +1,12 @@
 //! The recipe of a training: a TOML file read into typed, validated values, every key with one meaning and one name.
 //!
-//! The way of a recipe: TOML text -> table -> `--set` applied to the table -> [`Recipe`] -> [`Recipe::validate`].
+//! The way of a recipe: TOML text -> table -> `--set` applied to the table, and what may be left out filled in by
+//! [`complete`] -> [`Recipe`] -> [`Recipe::validate`].
 
 mod backend;
 mod layout;
 mod read;
+mod rules;
 mod schema;
 mod set;
 mod validate;
@@ -12,6 +14,7 @@ mod validate;
 pub use backend::Backend;
 pub use layout::Layout;
 pub use read::from_table;
+pub use rules::{MOST_PAIRED, complete, terms};
 pub use schema::*;
 pub use set::Setting;
 pub use validate::MOST_SAMPLES;

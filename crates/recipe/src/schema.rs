@@ -1,12 +1,14 @@
 //! The keys of a recipe with their defaults: target, potential, flow, training, evaluation.
 
 mod potential;
+mod scale;
 mod target;
 
 use flow_core::{Coordinates, Estimator, Memory, Method, Precision, Schedule};
 use serde::{Deserialize, Serialize};
 
 pub use potential::*;
+pub use scale::*;
 pub use target::*;
 
 /// A whole recipe, and the `config.toml` of a run.

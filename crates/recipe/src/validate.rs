@@ -6,8 +6,9 @@ use datasets::lattice::Boundary;
 use flow_core::{Estimator, Schedule};
 
 use super::{
-    ConvolutionalTerm, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Objective, Potential, Recipe,
-    RecipeError, SeparableTerm, Symmetry, TargetCoordinates, TargetKind, Term, TermKind, Train, readable,
+    ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Objective, Potential,
+    Recipe, RecipeError, SeparableTerm, Standardise, Symmetry, TargetCoordinates, TargetKind, Term, TermKind, Train,
+    readable,
 };
 
 impl Recipe {
@@ -169,6 +170,7 @@ impl Recipe {
             TargetKind::Toy(toy) if toy.name.is_energy() => {
                 ("this target is given by its energy", Objective::FreeEnergy)
             }
+            TargetKind::Energy(_) => ("this target is given by its energy", Objective::FreeEnergy),
             TargetKind::Own(own) if own.energy => ("this target is given by its energy", Objective::FreeEnergy),
             TargetKind::Toy(_) | TargetKind::Own(_) => ("this target is given by samples", Objective::Nll),
         };
@@ -186,6 +188,8 @@ impl Recipe {
                     Some("set target.coordinates = \"whitened\", where samples are spins and noise")
                 }
                 TargetKind::Phi4(_) => Some("set target.coordinates = \"whitened\", where samples are nearly normal"),
+                TargetKind::Energy(energy) if energy.samples.is_some() => None,
+                TargetKind::Energy(_) => Some("flow matching needs samples: name a file of them as target.samples"),
                 TargetKind::Own(own) if own.samples => None,
                 TargetKind::Toy(_) | TargetKind::Own(_) => {
                     Some("flow matching needs samples, and this target has no sampler")
@@ -211,9 +215,12 @@ impl Recipe {
             ));
         }
         self.gradient_fits(fits)?;
-        if self.train.epochs.is_some()
-            && !matches!(self.target, TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_))
-        {
+        let endless = match &self.target {
+            TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_) => false,
+            TargetKind::Energy(energy) => energy.samples.is_none(),
+            TargetKind::Ising(_) | TargetKind::Toy(_) | TargetKind::Phi4(_) => true,
+        };
+        if self.train.epochs.is_some() && endless {
             return Err(out_of_range(
                 "train.epochs",
                 self.train.epochs.unwrap_or_default(),
@@ -259,7 +266,7 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => ising.coordinates == TargetCoordinates::Whitened,
             Self::Phi4(phi4) => phi4.coordinates == TargetCoordinates::Whitened,
-            Self::Mnist(_) | Self::Toy(_) | Self::Table(_) | Self::Own(_) => false,
+            Self::Mnist(_) | Self::Toy(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => false,
         }
     }
 
@@ -268,7 +275,7 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
             Self::Phi4(phi4) => Some((phi4.size, phi4.size, Boundary::Periodic)),
-            Self::Mnist(_) | Self::Toy(_) | Self::Table(_) | Self::Own(_) => None,
+            Self::Mnist(_) | Self::Toy(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => None,
         }
     }
 
@@ -299,15 +306,42 @@ impl TargetKind {
                 }
                 fits_toml("target.split_seed", table.split_seed)
             }
-            Self::Own(own) => {
-                at_least("target.dimension", own.dimension, 1)?;
-                at_most("target.dimension", own.dimension, MOST_NUMBERS)
-            }
+            Self::Energy(energy) => energy.validate(),
+            Self::Own(own) => dimension(own.dimension),
             Self::Phi4(phi4) => {
                 lattice("target.size", phi4.size)?;
                 finite("target.kappa", phi4.kappa)?;
                 positive("target.lambda", phi4.lambda, "without it the energy has no minimum")
             }
+        }
+    }
+}
+
+fn dimension(found: usize) -> Result<(), RecipeError> {
+    at_least("target.dimension", found, 1)?;
+    at_most("target.dimension", found, MOST_NUMBERS)
+}
+
+impl EnergyTarget {
+    fn validate(&self) -> Result<(), RecipeError> {
+        dimension(self.dimension)?;
+        if let Some(scale) = &self.scale {
+            let scales = scale.of_coordinates(self.dimension);
+            let remedy = "it is the size of the base density in the units of x";
+            scales.iter().try_for_each(|scale| positive("target.scale", *scale, remedy))?;
+            if scales.len() != self.dimension {
+                let expected = format!("one number, or one for each of the {} coordinates", self.dimension);
+                return Err(out_of_range("target.scale", format!("{} numbers", scales.len()), expected, remedy));
+            }
+        }
+        match (self.standardise, &self.samples, &self.scale) {
+            (Standardise::None, ..) | (_, Some(_), None) => Ok(()),
+            (kind, samples, _) => Err(out_of_range(
+                "target.standardise",
+                format!("\"{}\"", kind.name()),
+                "\"none\" where there are no samples, or a scale",
+                if samples.is_some() { "leave target.scale out, or this" } else { "name a file as target.samples" },
+            )),
         }
     }
 }

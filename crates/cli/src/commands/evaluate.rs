@@ -13,6 +13,9 @@ pub fn run(plan: Evaluate) -> Result<(), CliError> {
     if let Some(folder) = plan.data {
         run = run.with_data(folder);
     }
+    if let Some(target) = plan.target {
+        run = run.with_target(target);
+    }
     let found = run.report(&Terminal::default())?;
     output::line(&if plan.json { found.json() } else { report::text(&found) })
 }

@@ -137,6 +137,7 @@ impl Sample {
             TargetKind::Phi4(_) => "lattice fields",
             TargetKind::Toy(_) => "the plane",
             TargetKind::Table(_) => "the units of the data",
+            TargetKind::Energy(_) => "the units of the energy",
             TargetKind::Own(_) => "the target's own coordinates",
         }
     }

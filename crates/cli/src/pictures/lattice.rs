@@ -83,7 +83,11 @@ pub fn beside_clusters(
             let note = format!("{height}×{width} φ⁴ theory, κ = {kappa:?}, λ = {lambda:?}; {colours}");
             (note, Palette::Viridis, fields(&samples), fields(&clusters))
         }
-        TargetKind::Mnist(_) | TargetKind::Toy(_) | TargetKind::Table(_) | TargetKind::Own(_) => {
+        TargetKind::Mnist(_)
+        | TargetKind::Toy(_)
+        | TargetKind::Table(_)
+        | TargetKind::Energy(_)
+        | TargetKind::Own(_) => {
             let note = format!("{height}×{width}; colours from {:.2} to {reach:.2}", -reach);
             (note, Palette::Viridis, fields(&samples), fields(&clusters))
         }

@@ -13,7 +13,7 @@ pub fn tiles(recipe: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> 
     let [height, width] = recipe.target.layout().shape()[..] else { return None };
     let pictures = samples.chunks_exact(height * width);
     let (title, note, palette, pictures) = match &recipe.target {
-        TargetKind::Toy(_) | TargetKind::Table(_) | TargetKind::Own(_) => return None,
+        TargetKind::Toy(_) | TargetKind::Table(_) | TargetKind::Energy(_) | TargetKind::Own(_) => return None,
         TargetKind::Mnist(mnist) => {
             let pictures = pictures.map(|x| pixels(x, mnist.lambda)).collect();
             ("Digits drawn from the flow", String::new(), Palette::Grey, pictures)

@@ -1,6 +1,7 @@
 //! The program as a product, from outside: whole runs of tiny models, once per backend of the build.
 
 mod conditional;
+mod energies;
 mod interruptions;
 mod lab;
 mod moves;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{ISING, Lab, TOY, on_every_backend, on_one_backend};
+use crate::lab::{ISING, Lab, TOY, on_every_backend};
 
 /// A potential that is exactly symmetric, and more training than elsewhere: weights must be worth something.
 const SYMMETRIC: &[&str] = &[
@@ -122,9 +122,29 @@ fn a_field_theory_is_sampled_by_every_way() {
 }
 
 #[test]
-fn what_is_no_lattice_model_is_refused() {
-    on_one_backend(|lab| {
+fn a_study_of_an_energy_that_is_no_lattice_is_of_the_energy_alone() {
+    on_every_backend(|lab| {
+        let short = ["energy-1", "--set=potential.hidden=8", "--set=train.steps=20", "--set=train.schedule.warmup=2"];
+        lab.trains(&short, "run", &["--set=train.batch=64", "--set=evaluate.samples=300"]);
+        let found = study(lab, "run", &["--samples", "1000", "--chain", "10"]);
+        assert_eq!((found["target"].as_str(), found["sites"].as_u64()), (Some("energy"), Some(1)));
+        for name in ["energy", "energy_variance"] {
+            for way in WAYS {
+                assert_eq!(found[format!("{name}_{way}")].is_null(), way == "clusters", "{way}: {found}");
+            }
+        }
+        assert!(found["metropolis_autocorrelation_energy"].is_number(), "{found}");
+        assert!(found["metropolis_autocorrelation_magnetisation"].is_null(), "{found}");
+        let told = lab.does(&["physics", "run", "--samples", "300", "--chain", "0"]);
+        assert!(told.contains("variance of energy") && told.contains("τ of energy"), "{told}");
+        assert!(!told.contains("magnetisation") && !told.contains("per site"), "{told}");
+    });
+}
+
+#[test]
+fn a_target_without_an_energy_is_refused() {
+    on_every_backend(|lab| {
         lab.trains(TOY, "toy", &[]);
-        lab.refuses(&["physics", "toy"], 2, &["lattice models", "maflow evaluate"]);
+        lab.refuses(&["physics", "toy"], 2, &["targets with an energy", "maflow evaluate"]);
     });
 }

@@ -2,6 +2,7 @@
 //! constants.
 
 use std::f64::consts::{FRAC_PI_2, PI};
+use std::sync::OnceLock;
 
 use crate::quadrature::gauss_legendre;
 
@@ -33,6 +34,9 @@ pub enum PlaneEnergy {
 
 /// Γ(5/4) (OEIS A068467).
 const GAMMA_FIVE_QUARTERS: f64 = 0.906_402_477_055_477;
+
+/// ln Z of U₁, once it was asked for: a picture asks at every point.
+static RING_LOG_Z: OnceLock<f64> = OnceLock::new();
 
 impl PlaneEnergy {
     /// All of them.
@@ -79,7 +83,7 @@ impl PlaneEnergy {
         let along = 8.0 * 2f64.powf(0.25) * GAMMA_FIVE_QUARTERS;
         let across = |widths: f64| widths * (2.0 * PI).sqrt();
         match self {
-            Self::One => Self::ring_log_z(128, 256),
+            Self::One => *RING_LOG_Z.get_or_init(|| Self::ring_log_z(128, 256)),
             Self::Two => (along * across(0.4)).ln(),
             Self::Three => (along * across(0.35 + 0.35)).ln(),
             Self::Four => (along * across(0.4 + 0.35)).ln(),

@@ -1,12 +1,13 @@
 //! Markov chains made of the flow, and plain hybrid Monte Carlo to compare them with.
 
 use datasets::lattice::AutocorrelationTime;
-use flow_core::{Direction, Energies, Energy, Flow, Hmc, IndependenceMetropolis, Purpose, RngKey, Space, cut};
+use flow_core::{Direction, Energies, Flow, Hmc, IndependenceMetropolis, Purpose, RngKey, Space};
 
 use super::report::{Sampler, Time};
+use super::subject::Subject;
 use crate::error::Error;
 use crate::monitor::{Monitor, Task};
-use crate::target::{LatticeModel, Measured};
+use crate::target::Measured;
 
 /// Chains of a hybrid Monte Carlo.
 const CHAINS: usize = 32;
@@ -31,6 +32,7 @@ fn walked(chains: Vec<Measured>, acceptance: f64, hybrid: Option<(f64, usize)>) 
         let found = AutocorrelationTime::from_chains(&series);
         Time::new(found.tau, found.standard_error, series[0].len())
     };
+    let magnetic = !chains[0].magnetisation.is_empty();
     let sampler = Sampler {
         chains: chains.len(),
         length: chains[0].energy.len(),
@@ -38,7 +40,7 @@ fn walked(chains: Vec<Measured>, acceptance: f64, hybrid: Option<(f64, usize)>) 
         step_size: hybrid.map(|(step, _)| step),
         leapfrog_steps: hybrid.map(|(_, steps)| steps),
         autocorrelation_energy: time(|m| &m.energy),
-        autocorrelation_magnetisation: time(|m| &m.magnetisation),
+        autocorrelation_magnetisation: magnetic.then(|| time(|m| &m.magnetisation)),
     };
     Walked { chains, sampler }
 }
@@ -52,7 +54,8 @@ pub fn independence(losses: &[f64], measured: &Measured, seed: u64) -> Option<Wa
     }
     let walk = IndependenceMetropolis::walk(losses, chains, RngKey::new(seed, Purpose::Chain, u64::MAX));
     let of_chain = |chain: &Vec<usize>| {
-        let pick = |of: &[f64]| chain[chain.len() / 10..].iter().map(|i| of[*i]).collect();
+        // What is not measured has no numbers.
+        let pick = |of: &[f64]| chain[chain.len() / 10..].iter().filter_map(|i| of.get(*i).copied()).collect();
         Measured { energy: pick(&measured.energy), magnetisation: pick(&measured.magnetisation) }
     };
     Some(walked(walk.chains.iter().map(of_chain).collect(), walk.acceptance, None))
@@ -74,22 +77,22 @@ pub enum Coordinates {
 /// An integration that fails.
 pub fn hybrid<S: Space>(
     flow: &Flow<'_, S>,
-    (model, energy): (&dyn LatticeModel, &dyn Energy),
+    subject: &Subject<'_>,
     coordinates: Coordinates,
     seed: u64,
     length: usize,
     leapfrog: usize,
     monitor: &dyn Monitor,
 ) -> Result<Walked, Error> {
-    let (n, latent) = (model.sites(), coordinates == Coordinates::Latent);
+    let (n, latent) = (subject.dim(), coordinates == Coordinates::Latent);
     let key = RngKey::new(seed, Purpose::Chain, u64::MAX - 1);
     let forward = |z: &[f64]| flow.transport(z, flow.span(Direction::Forward), key).map(|end| end.x);
     let base = key.normals(0..CHAINS, n);
     let start = if latent { base } else { forward(&base)? };
     let mut energies: Box<Energies<'_>> = if latent {
-        Box::new(|z, first| flow.latent_energy(energy, z, key.rows_from(first)))
+        Box::new(|z, first| flow.latent_energy(&*subject.energy, z, key.rows_from(first)))
     } else {
-        Box::new(|x, _| plain(flow.space, energy, x))
+        Box::new(|x, _| subject.energies(flow.space, x))
     };
     let warm_up = (length / 4).max(20);
     let run = Hmc {
@@ -107,12 +110,11 @@ pub fn hybrid<S: Space>(
     let (mut chains, mut seen) = (vec![Measured::default(); CHAINS], 0);
     let mut visit = |points: &[f64]| -> Result<(), flow_core::Error> {
         let spins = RngKey::new(seed, Purpose::Spins, (1 + u64::from(latent)) << 32 | seen);
-        let measured = if latent { model.measure(&forward(points)?, spins) } else { model.measure(points, spins) };
+        let there = if latent { Some(forward(points)?) } else { None };
+        let measured = subject.measure(flow.space, there.as_deref().unwrap_or(points), None, spins)?;
         seen += 1;
-        for (chain, (e, m)) in chains.iter_mut().zip(measured.energy.into_iter().zip(measured.magnetisation)) {
-            chain.energy.push(e);
-            chain.magnetisation.push(m);
-        }
+        chains.iter_mut().zip(measured.energy).for_each(|(chain, energy)| chain.energy.push(energy));
+        chains.iter_mut().zip(measured.magnetisation).for_each(|(chain, m)| chain.magnetisation.push(m));
         Ok(())
     };
     let mut progress = |done: usize| task.update(done as u64, if done <= warm_up { "tuning the step" } else { "" });
@@ -120,23 +122,4 @@ pub fn hybrid<S: Space>(
     drop(task);
     let report = report?;
     Ok(walked(chains, report.acceptance, Some((report.step, leapfrog))))
-}
-
-/// Energies and gradients of the target itself.
-fn plain<S: Space>(space: &S, energy: &dyn Energy, x: &[f64]) -> Result<(Vec<f64>, Vec<f64>), flow_core::Error> {
-    let n = energy.dim();
-    let rows = x.len() / n;
-    let blocks = if energy.concurrent() { space.blocks(rows) } else { 1 };
-    let found = space.map_blocks(cut(rows, blocks), |rows| {
-        let (mut energies, mut gradient) = (vec![0.0; rows.len()], vec![0.0; rows.len() * n]);
-        let points = &x[rows.start * n..rows.end * n];
-        energy.energies_and_gradients(points, &[], &mut energies, &mut gradient).map(|()| (energies, gradient))
-    });
-    let (mut energies, mut gradient) = (Vec::new(), Vec::new());
-    for block in found {
-        let (of_rows, of_x) = block?;
-        energies.extend(of_rows);
-        gradient.extend(of_x);
-    }
-    Ok((energies, gradient))
 }

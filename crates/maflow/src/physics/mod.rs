@@ -3,6 +3,7 @@
 mod chains;
 pub mod report;
 mod samples;
+mod subject;
 
 use flow_core::{Batch, FreeEnergy, Space};
 
@@ -16,6 +17,7 @@ use crate::target::{Observable, Target};
 use crate::trained::Trained;
 use chains::{Coordinates, Walked};
 use report::{Figure, PhysicsReport, Row};
+use subject::Subject;
 
 /// How much is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +33,11 @@ pub struct Amounts {
 /// Sites in all configurations of cluster Monte Carlo.
 const CLUSTER_SITES: usize = 1 << 22;
 
-/// What the flow of a lattice model says of that model, and how good it is as a sampler.
+/// What the flow of a target with an energy says of that target, and how good it is as a sampler. Of a lattice model
+/// that is its observables, of any other target its energy.
 ///
 /// # Errors
-/// A target that is no lattice model, a potential whose ln p is an estimate, which importance weights cannot be made
+/// A target without an energy, a potential whose ln p is an estimate, which importance weights cannot be made
 /// of, or an integration that fails.
 pub fn study<S: Space>(
     space: &S,
@@ -49,29 +52,29 @@ pub fn study<S: Space>(
     {
         return Err(Error::EstimatedLaplacian { term });
     }
-    let model = target.lattice_model().ok_or_else(|| Error::NoLatticeModel(recipe.target.words()))?;
-    let energy = model.energy().ok_or(Error::NoLatticeModel("without an energy"))?;
-    let of = (model, &*energy);
+    let subject = Subject::of(target).ok_or_else(|| Error::NoEnergy(recipe.target.words()))?;
+    let n = subject.dim();
     let seed = recipe.train.seed;
     let integrator = trained.integrator(recipe)?;
     let flow = trained.flow(space, recipe, &*integrator);
-    let objective = FreeEnergy::new(energy.clone());
-    let (base, key) = samples::base(seed, 0, amounts.samples, model.sites());
-    let pilot = (Batch::new(base, model.sites())?, key);
+    let objective = FreeEnergy::new(subject.energy.clone());
+    let (base, key) = samples::base(seed, 0, amounts.samples, n);
+    let pilot = (Batch::new(base, n)?, key);
     let choice = Choice::make(&flow, &objective, pilot, amounts.samples, recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let flow = flow.with_integrator(&*coarser);
-    let drawn = samples::draw(&flow, of, seed, amounts.samples, choice.most_from_coarser(), monitor)?;
+    let drawn = samples::draw(&flow, &subject, seed, amounts.samples, choice.most_from_coarser(), monitor)?;
     let flow = flow.with_integrator(&*drawn.integrator);
     let metropolis = chains::independence(&drawn.found.losses, &drawn.measured, seed);
     let hybrid = |coordinates| match amounts.chain {
         0 => Ok(None),
-        length => chains::hybrid(&flow, of, coordinates, seed, length, amounts.leapfrog, monitor).map(Some),
+        length => chains::hybrid(&flow, &subject, coordinates, seed, length, amounts.leapfrog, monitor).map(Some),
     };
     let latent = hybrid(Coordinates::Latent)?;
     let plain = hybrid(Coordinates::Plain)?;
     // At least 2¹⁰ configurations and at most 2¹⁴.
-    let clusters = model.clusters(seed, (CLUSTER_SITES / model.sites()).clamp(1 << 10, 1 << 14), monitor)?;
+    let configurations = (CLUSTER_SITES / n).clamp(1 << 10, 1 << 14);
+    let clusters = subject.model.map(|model| model.clusters(seed, configurations, monitor)).transpose()?;
     let row = |(i, observable): (usize, Observable)| {
         let of =
             |walked: &Option<Walked>| walked.as_ref().map(|walked| Figure::plain(observable.of_chains(&walked.chains)));
@@ -79,8 +82,8 @@ pub fn study<S: Space>(
             observable,
             flow: drawn.flow[i],
             weighted: drawn.weighted[i],
-            exact: model.exact(observable),
-            clusters: Figure::plain(clusters[i]),
+            exact: subject.model.and_then(|model| model.exact(observable)),
+            clusters: clusters.map(|clusters| Figure::plain(clusters[i])),
             metropolis: of(&metropolis),
             latent_hybrid: of(&latent),
             plain_hybrid: of(&plain),
@@ -89,10 +92,10 @@ pub fn study<S: Space>(
     let report = figures::of_energy(recipe, target, trained, &drawn.found);
     Ok(PhysicsReport {
         report: Report { converged: drawn.converged, ..report },
-        target: model.name(),
+        target: subject.model.map_or("energy", |model| model.name()),
         log_z_integration_error: drawn.log_z_integration_error,
         force_mismatch_per_site: drawn.force,
-        observables: model.observables().into_iter().enumerate().map(row).collect(),
+        observables: subject.observables().into_iter().enumerate().map(row).collect(),
         metropolis: metropolis.map(|walked| walked.sampler),
         latent_hybrid: latent.map(|walked| walked.sampler),
         plain_hybrid: plain.map(|walked| walked.sampler),

@@ -1,4 +1,4 @@
-//! What a study of a lattice model found, as one flat JSON object with fixed keys.
+//! What a study of a target with an energy found, as one flat JSON object with fixed keys.
 
 use flow_core::Mean;
 use serde_json::{Map, Value};
@@ -62,8 +62,8 @@ pub struct Sampler {
     pub leapfrog_steps: Option<usize>,
     /// Of the energy (the action).
     pub autocorrelation_energy: Time,
-    /// Of |magnetisation|.
-    pub autocorrelation_magnetisation: Time,
+    /// Of |magnetisation|, of a lattice model.
+    pub autocorrelation_magnetisation: Option<Time>,
 }
 
 /// An observable by every way it was found.
@@ -77,8 +77,8 @@ pub struct Row {
     pub weighted: Figure,
     /// The exact value.
     pub exact: Option<f64>,
-    /// By cluster Monte Carlo of the model itself.
-    pub clusters: Figure,
+    /// By cluster Monte Carlo of a lattice model itself.
+    pub clusters: Option<Figure>,
     /// By independence Metropolis with the flow as proposal.
     pub metropolis: Option<Figure>,
     /// By hybrid Monte Carlo in the base density's coordinates z.
@@ -92,14 +92,15 @@ pub struct Row {
 pub struct PhysicsReport {
     /// The figures that an evaluation has too, of the same samples; converged where all figures here are.
     pub report: Report,
-    /// `ising` or `phi4`.
+    /// `ising` or `phi4`; `energy` for any other target.
     pub target: &'static str,
     /// Change of `ln Z` by importance weights from twice the step.
     pub log_z_integration_error: f64,
-    /// `‖∇ ln p + ∇E‖²` per site, averaged over the flow: 0 where it is the target.
+    /// `‖∇ ln p + ∇E‖²` per site (in all of a target that is no lattice), averaged over the flow: 0 where it is the
+    /// target.
     pub force_mismatch_per_site: Figure,
     /// Observables: energy, |magnetisation| and specific heat per site, or action and |magnetisation| per site and
-    /// susceptibility.
+    /// susceptibility; of a target that is no lattice the energy and its variance.
     pub observables: Vec<Row>,
     /// Independence Metropolis; none for too few samples.
     pub metropolis: Option<Sampler>,
@@ -146,13 +147,14 @@ impl PhysicsReport {
 impl Row {
     /// The ways that it was found by, with their names in JSON.
     fn ways(&self) -> impl Iterator<Item = (&'static str, Figure)> {
-        let always = [("flow", self.flow), ("weighted", self.weighted), ("clusters", self.clusters)];
-        let chains = [
+        let always = [("flow", self.flow), ("weighted", self.weighted)];
+        let others = [
+            ("clusters", self.clusters),
             ("metropolis", self.metropolis),
             ("latent_hybrid", self.latent_hybrid),
             ("plain_hybrid", self.plain_hybrid),
         ];
-        always.into_iter().chain(chains.into_iter().filter_map(|(way, figure)| figure.map(|figure| (way, figure))))
+        always.into_iter().chain(others.into_iter().filter_map(|(way, figure)| figure.map(|figure| (way, figure))))
     }
 }
 
@@ -180,9 +182,9 @@ impl Flat {
             self.put(format!("{name}_step_size"), size);
             self.put(format!("{name}_leapfrog_steps"), steps);
         }
-        let times =
-            [("energy", sampler.autocorrelation_energy), ("magnetisation", sampler.autocorrelation_magnetisation)];
-        for (of, time) in times {
+        let energy = ("energy", sampler.autocorrelation_energy);
+        let magnetisation = sampler.autocorrelation_magnetisation.map(|time| ("magnetisation", time));
+        for (of, time) in [energy].into_iter().chain(magnetisation) {
             let name = format!("{name}_autocorrelation_{of}");
             self.put(&name, time.value);
             self.put(format!("{name}_error"), time.standard_error);

@@ -1,14 +1,14 @@
 //! Samples of the flow with their weights, at ever finer steps until the figures stand still.
 
 use flow_core::{
-    Converged, Direction, Energy, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density,
+    Converged, Direction, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density,
 };
 
 use super::report::Figure;
+use super::subject::Subject;
 use crate::error::Error;
 use crate::monitor::{Monitor, Task};
-use crate::target::FIGURE_ROWS;
-use crate::target::{LatticeModel, Measured};
+use crate::target::{FIGURE_ROWS, Measured};
 
 /// Samples that the force mismatch is averaged over.
 const FORCES: usize = 1000;
@@ -25,10 +25,10 @@ pub struct Drawn<S: Space> {
     pub converged: bool,
     /// Change of `ln Z` by importance from the next coarser step.
     pub log_z_integration_error: f64,
-    /// Averages over the flow, in the order of [`LatticeModel::observables`].
-    pub flow: [Figure; 3],
+    /// Averages over the flow, in the order of [`Subject::observables`].
+    pub flow: Vec<Figure>,
     /// The same under the weights.
-    pub weighted: [Figure; 3],
+    pub weighted: Vec<Figure>,
     /// `‖∇ ln p + ∇E‖²` per site.
     pub force: Figure,
 }
@@ -39,7 +39,7 @@ pub struct Drawn<S: Space> {
 /// An integration that fails.
 pub fn draw<S: Space>(
     flow: &Flow<'_, S>,
-    of: (&dyn LatticeModel, &dyn Energy),
+    of: &Subject<'_>,
     seed: u64,
     count: usize,
     most_refinements: u32,
@@ -58,9 +58,11 @@ pub fn draw<S: Space>(
     let before = integrators.last().map_or(flow.integrator, |integrator| &**integrator);
     let (converged, mean) = (fine.near(&coarse), Mean::of(&fine.losses));
     let figure = |fine: Mean, coarse: Mean| Figure::new(fine, (fine.mean - coarse.mean).abs());
-    let figures = |fine: [Mean; 3], coarse: [Mean; 3]| std::array::from_fn(|i| figure(fine[i], coarse[i]));
+    let figures = |fine: Vec<Mean>, coarse: Vec<Mean>| {
+        fine.into_iter().zip(coarse).map(|(fine, coarse)| figure(fine, coarse)).collect()
+    };
     let [fine_force, coarse_force] =
-        [&*integrator, before].map(|with| force(&flow.with_integrator(with), of.1, seed, count.min(FORCES)));
+        [&*integrator, before].map(|with| force(&flow.with_integrator(with), of, seed, count.min(FORCES)));
     Ok(Drawn {
         log_z_integration_error: (fine.log_z.mean - coarse.log_z.mean).abs(),
         flow: figures(fine.flow, coarse.flow),
@@ -84,13 +86,13 @@ struct Samples {
     losses: Vec<f64>,
     measured: Measured,
     log_z: Mean,
-    flow: [Mean; 3],
-    weighted: [Mean; 3],
+    flow: Vec<Mean>,
+    weighted: Vec<Mean>,
 }
 
 impl Samples {
     fn figures(&self) -> impl Iterator<Item = Mean> {
-        [Mean::of(&self.losses), self.log_z].into_iter().chain(self.flow).chain(self.weighted)
+        [Mean::of(&self.losses), self.log_z].into_iter().chain(self.flow.iter().chain(&self.weighted).copied())
     }
 
     /// Whether no figure differs from that of a coarser step by more than a tenth of its standard error.
@@ -101,7 +103,7 @@ impl Samples {
 
 fn at<S: Space>(
     flow: &Flow<'_, S>,
-    (model, energy): (&dyn LatticeModel, &dyn Energy),
+    of: &Subject<'_>,
     seed: u64,
     count: usize,
     refinement: u32,
@@ -110,45 +112,44 @@ fn at<S: Space>(
     let batches = count.div_ceil(FIGURE_ROWS) as u64;
     let task = Task::start(monitor, "drawing samples", batches);
     let message = if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) };
-    let (mut losses, mut measured) = (Vec::with_capacity(count), Measured::default());
+    let (n, mut losses, mut measured) = (of.dim(), Vec::with_capacity(count), Measured::default());
     for i in 0..batches {
         if monitor.cancelled() {
             return Err(Error::Cancelled);
         }
-        let (base, key) = base(seed, i, count, model.sites());
+        let (base, key) = base(seed, i, count, n);
         let end = flow.transport(&base, flow.span(Direction::Forward), key)?;
-        let rows = base.chunks_exact(model.sites()).zip(end.x.chunks_exact(model.sites())).zip(&end.log_density);
-        let mut gradient = vec![0.0; model.sites()];
-        for ((z, x), change) in rows {
-            let energy = energy.energy_and_gradient(x, &[], &mut gradient)?;
-            losses.push(standard_normal_log_density(z) + change + energy);
-        }
-        measured.extend(model.measure(&end.x, RngKey::new(seed, Purpose::Spins, i)));
+        let (energies, _) = of.energies(flow.space, &end.x)?;
+        let rows = base.chunks_exact(n).zip(&energies).zip(&end.log_density);
+        losses.extend(rows.map(|((z, energy), change)| standard_normal_log_density(z) + change + energy));
+        measured.extend(of.measure(flow.space, &end.x, Some(&energies), RngKey::new(seed, Purpose::Spins, i))?);
         task.update(i + 1, &message);
     }
     let (weights, equal) = (Weights::new(&losses), Weights::equal(losses.len()));
-    let figures = |weights: &Weights| model.observables().map(|observable| observable.weighted(weights, &measured));
+    let figures = |weights: &Weights| -> Vec<Mean> {
+        of.observables().into_iter().map(|observable| observable.weighted(weights, &measured)).collect()
+    };
     let (flow, weighted) = (figures(&equal), figures(&weights));
     Ok(Samples { log_z: weights.log_z(), flow, weighted, losses, measured })
 }
 
 /// Batch `i` of the base density: the same rows that `maflow evaluate` takes.
-pub fn base(seed: u64, i: u64, count: usize, sites: usize) -> (Vec<f64>, RngKey) {
+pub fn base(seed: u64, i: u64, count: usize, dim: usize) -> (Vec<f64>, RngKey) {
     let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
     let key = RngKey::new(seed, Purpose::Evaluate, i);
-    (key.normals(0..rows, sites), key)
+    (key.normals(0..rows, dim), key)
 }
 
 /// `‖∇ ln p + ∇E‖²` per site at the first samples.
-fn force<S: Space>(flow: &Flow<'_, S>, energy: &dyn Energy, seed: u64, count: usize) -> Result<Mean, Error> {
-    let n = energy.dim();
+fn force<S: Space>(flow: &Flow<'_, S>, of: &Subject<'_>, seed: u64, count: usize) -> Result<Mean, Error> {
+    let n = of.dim();
+    let sites = if of.model.is_some() { n } else { 1 };
     let (base, key) = base(seed, 0, count, n);
     let scored = flow.scored_samples(&base, key)?;
-    let mut gradient = vec![0.0; n];
-    let mut squares = Vec::with_capacity(count);
-    for (x, score) in scored.x.chunks_exact(n).zip(scored.score.chunks_exact(n)) {
-        energy.energy_and_gradient(x, &[], &mut gradient)?;
-        squares.push(score.iter().zip(&gradient).map(|(s, g)| (s + g).powi(2)).sum::<f64>() / n as f64);
-    }
-    Ok(Mean::of(&squares))
+    let (_, gradients) = of.energies(flow.space, &scored.x)?;
+    let rows = gradients.chunks_exact(n).zip(scored.score.chunks_exact(n));
+    let square = |(gradient, score): (&[f64], &[f64])| {
+        score.iter().zip(gradient).map(|(s, g)| (s + g).powi(2)).sum::<f64>() / sites as f64
+    };
+    Ok(Mean::of(&rows.map(square).collect::<Vec<_>>()))
 }

@@ -1,6 +1,7 @@
 //! Densities to be fitted: the open trait [`Target`], and the targets that recipes name.
 
 mod digits;
+mod energy;
 mod epochs;
 mod ising;
 mod lattice_model;
@@ -19,6 +20,7 @@ use datasets::{Bijection, Standardisation};
 use flow_core::{Energy, Path, RngKey};
 
 pub use digits::{Digits, SIDE};
+pub use energy::LibraryEnergy;
 pub use ising::Ising;
 pub use lattice_model::{LatticeModel, Measured, Observable};
 pub use phi4::Phi4;
@@ -112,6 +114,11 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Bits per number of each row, from the rows in the flow's coordinates and their losses in nats; `None` where
     /// bits mean nothing.
     fn bits_per_dim(&self, _rows: &[f64], _losses: &[f64]) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// What it has met that may be why a training failed, as the end of a sentence.
+    fn trouble(&self) -> Option<String> {
         None
     }
 

@@ -7,7 +7,7 @@ use datasets::Bijection;
 use datasets::lattice::{Boundary, IsingTarget, Phi4Target};
 use datasets::plane::PlaneTarget;
 
-use super::{DensityInPlane, Digits, EnergyInPlane, Ising, Phi4, Table, Target, plane};
+use super::{DensityInPlane, Digits, EnergyInPlane, Ising, LibraryEnergy, Phi4, Table, Target, energy, plane};
 use crate::error::Error;
 use crate::kept::{Kept, Units};
 use crate::monitor::Monitor;
@@ -17,7 +17,8 @@ use crate::recipe::{self, Recipe, TargetCoordinates, TargetKind};
 /// data are those that a run has `kept` or, for a new one, found from the training rows.
 ///
 /// # Errors
-/// Parameters that no target has, or data that cannot be had.
+/// Parameters that no target has, or data that cannot be had. [`Error::NotLoaded`] for an energy from a library: a
+/// recipe's name for it is no reason to run its code.
 pub fn open(
     recipe: &Recipe,
     data: Option<&Path>,
@@ -40,6 +41,7 @@ pub fn open(
             PlaneTarget::Energy(energy) => Box::new(EnergyInPlane(energy)),
         },
         TargetKind::Table(table) => Box::new(Table::open(table, seed, kept.and_then(|kept| kept.table))?),
+        TargetKind::Energy(energy) => return Err(LibraryEnergy::not_loaded(energy)),
         TargetKind::Own(_) => return Err(not_handed_in()),
     })
 }
@@ -68,6 +70,7 @@ pub fn units(recipe: &Recipe, kept: Kept) -> Result<Units, Error> {
             let table = kept.table.expect("a run of a table has kept its columns");
             return Ok(Units { noise: Some(table.preparation().dequantisation.clone()), map: Some(table.bijection()) });
         }
+        TargetKind::Energy(energy) => Arc::new(energy::map_of(energy, &kept.standardisation)?),
         TargetKind::Own(_) => return Err(not_handed_in()),
     };
     Ok(Units { noise: None, map: Some(map) })

@@ -7,6 +7,7 @@ use datasets::lattice::Boundary;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::scale::Scale;
 use crate::layout::Layout;
 
 /// The density to be fitted.
@@ -23,6 +24,8 @@ pub enum TargetKind {
     Phi4(Phi4Target),
     /// A table of rows, from a file.
     Table(TableTarget),
+    /// An energy from a C library.
+    Energy(EnergyTarget),
     /// A target of the caller's own, which the library is handed.
     Own(OwnTarget),
 }
@@ -104,6 +107,41 @@ impl From<Whitening> for datasets::columns::Whitening {
     }
 }
 
+/// An energy of one's own: a C function in a shared library, as `maflow_energy.h` declares it.
+///
+/// ```
+/// use maflow::recipe::{TargetKind, complete, from_table};
+/// let text = "target = { kind = 'energy', dimension = 2, library = 'energy.so' }";
+/// let mut table: toml::Table = text.parse()?;
+/// complete(&mut table);
+/// let recipe = from_table(table, "mine")?;
+/// assert!(matches!(recipe.target, TargetKind::Energy(_)));
+/// assert_eq!(recipe.train.steps, Some(1000));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnergyTarget {
+    /// Numbers per point.
+    pub dimension: usize,
+    /// The shared library; a path from the current folder on.
+    pub library: PathBuf,
+    /// SHA-256 of the library in hexadecimal digits; a run has that of the library that it was trained with. Another
+    /// library is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Size of the base density in the user's units: its samples are `x = scale · z`, z standard normal. One number, or
+    /// one for each coordinate; 1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+    /// A table with samples of the target, one column for each coordinate, to learn from by flow matching.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<PathBuf>,
+    /// How coordinates are brought to zero mean and unit scale, by the moments of the samples; in place of `scale`.
+    #[serde(default, skip_serializing_if = "Standardise::is_none")]
+    pub standardise: Standardise,
+}
+
 /// What a recipe has to know of a target of the caller's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,6 +170,7 @@ impl TargetKind {
             Self::Toy(_) => "a density in the plane",
             Self::Phi4(_) => "a φ⁴ theory",
             Self::Table(_) => "a table of rows",
+            Self::Energy(_) => "an energy from a library",
             Self::Own(_) => "one of a program of its own",
         }
     }
@@ -144,6 +183,7 @@ impl TargetKind {
             Self::Toy(_) => Layout::Vector(2),
             Self::Phi4(phi4) => Layout::Lattice(phi4.size, phi4.size),
             Self::Table(table) => Layout::Vector(table.columns.len()),
+            Self::Energy(energy) => Layout::Vector(energy.dimension),
             Self::Own(own) => Layout::Vector(own.dimension),
         }
     }
@@ -153,7 +193,17 @@ impl TargetKind {
         match self {
             Self::Table(table) => !table.given.is_empty(),
             Self::Own(own) => own.context > 0,
-            Self::Mnist(_) | Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) => false,
+            Self::Mnist(_) | Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Energy(_) => false,
+        }
+    }
+
+    /// Whether it is known by its energy.
+    pub fn has_energy(&self) -> bool {
+        match self {
+            Self::Ising(_) | Self::Phi4(_) | Self::Energy(_) => true,
+            Self::Toy(toy) => toy.name.is_energy(),
+            Self::Own(own) => own.energy,
+            Self::Mnist(_) | Self::Table(_) => false,
         }
     }
 
@@ -166,6 +216,7 @@ impl TargetKind {
     pub fn standardise(&self) -> Standardise {
         match self {
             Self::Mnist(mnist) => mnist.standardise,
+            Self::Energy(energy) => energy.standardise,
             Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Table(_) | Self::Own(_) => Standardise::None,
         }
     }
@@ -208,6 +259,11 @@ pub enum Standardise {
 }
 
 impl Standardise {
+    /// Whether they are not.
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
     /// Its name in recipes.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,0 +1,147 @@
+//! An energy that is a C function in a shared library: the one place where a user's own code is loaded and called.
+
+use std::ffi::{c_int, c_void};
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+
+use flow_core::Energy;
+use libloading::Library;
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::files::hex;
+
+/// `maflow_energy` of `include/maflow_energy.h`.
+type Function = unsafe extern "C" fn(usize, usize, *const f64, *mut f64, *mut f64, *mut c_void) -> c_int;
+
+/// An energy in a user's coordinates, as `include/maflow_energy.h` declares it, from a shared library.
+pub struct CEnergy {
+    function: Function,
+    dim: usize,
+    library: PathBuf,
+    sha256: String,
+    /// Held during a call, where the library does not say that several may be made at a time.
+    turn: Option<Mutex<()>>,
+}
+
+impl CEnergy {
+    /// Loads a library, which stays loaded until the program ends: it may have threads of its own.
+    ///
+    /// Its code runs from here on, with all that this process may do. So `library` is to be a file that the user has
+    /// named, never one that a run or other data name. A SHA-256 that is `expected` is compared before that.
+    ///
+    /// # Errors
+    /// [`Error::Library`] for a file that is none, or that has no function `maflow_energy`; [`Error::OtherLibrary`].
+    pub fn load(library: &Path, dim: usize, expected: Option<&str>) -> Result<Self, Error> {
+        let path = std::path::absolute(library).map_err(Error::io("find", library))?;
+        let refused = |reason: String| Error::Library { library: path.clone(), reason };
+        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => refused("there is no such file".to_owned()),
+            _ => refused(error.to_string()),
+        })?;
+        let sha256 = hex(&Sha256::digest(bytes));
+        if let Some(expected) = expected.filter(|expected| !expected.eq_ignore_ascii_case(&sha256)) {
+            return Err(Error::OtherLibrary { library: path, found: sha256, expected: expected.to_owned() });
+        }
+        let opened = open(&path).map_err(|error| refused(reason(&error)))?;
+        // SAFETY: that the function of this name has this type is what the header asks of the library.
+        let function = unsafe { opened.get::<Function>(b"maflow_energy\0") };
+        let function = *function.map_err(|_| {
+            let how = "maflow_energy.h declares it; in C++ it needs extern \"C\"";
+            refused(format!("it has no function maflow_energy ({how})"))
+        })?;
+        // SAFETY: likewise.
+        let thread_safe = unsafe { opened.get::<unsafe extern "C" fn() -> c_int>(b"maflow_energy_is_thread_safe\0") };
+        // SAFETY: likewise; it takes nothing and returns a number.
+        let concurrent = thread_safe.is_ok_and(|thread_safe| unsafe { thread_safe() } == 1);
+        std::mem::forget(opened);
+        Ok(Self { function, dim, library: path, sha256, turn: (!concurrent).then(Mutex::default) })
+    }
+
+    /// The file, by its absolute path.
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+/// Opens a library with all its functions looked up at once, so that what it lacks is told of here and not by a call.
+fn open(path: &Path) -> Result<Library, libloading::Error> {
+    #[cfg(unix)]
+    {
+        use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+        // SAFETY: its initialisers run. Whoever named the file answers for its code.
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+    }
+    #[cfg(not(unix))]
+    {
+        // SAFETY: as above.
+        unsafe { Library::new(path) }
+    }
+}
+
+/// The loader's own words: `libloading` keeps them behind its own.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+impl fmt::Debug for CEnergy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CEnergy").field("dim", &self.dim).field("library", &self.library).finish_non_exhaustive()
+    }
+}
+
+impl Energy for CEnergy {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        _context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), flow_core::Error> {
+        let (rows, numbers) = (energies.len(), energies.len() * self.dim);
+        for (what, found) in [("the points of an energy", x.len()), ("the gradients of an energy", gradients.len())] {
+            if found != numbers {
+                return Err(flow_core::Error::Shape {
+                    what: what.to_owned(),
+                    found: vec![found],
+                    expected: vec![numbers],
+                });
+            }
+        }
+        // What the function forgets to write is no number, and is found out.
+        energies.fill(f64::NAN);
+        gradients.fill(f64::NAN);
+        let _turn = self.turn.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        // SAFETY: the arrays have the lengths that the header states, checked above, and outlive the call. Several calls
+        // are made at a time only where the library has said that they may be.
+        let code = unsafe {
+            let (energies, gradients) = (energies.as_mut_ptr(), gradients.as_mut_ptr());
+            (self.function)(rows, self.dim, x.as_ptr(), energies, gradients, ptr::null_mut())
+        };
+        match code {
+            0 => Ok(()),
+            code => Err(flow_core::Error::Callback(format!(
+                "maflow_energy of {} returned {code} for points of {} numbers; its author knows what {code} means, and \
+                 whether target.dimension is right",
+                self.library.display(),
+                self.dim
+            ))),
+        }
+    }
+
+    fn concurrent(&self) -> bool {
+        self.turn.is_none()
+    }
+}

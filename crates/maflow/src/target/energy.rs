@@ -1,0 +1,311 @@
+//! An energy of a user's own from a C library, with a scale for the base density and samples to learn from.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use datasets::table::{ReadOptions, Table as Rows};
+use datasets::yardstick::covariance;
+use datasets::{Bijection, Standardisation};
+use flow_core::{Energy, Purpose, RngKey};
+use sha2::{Digest, Sha256};
+
+use super::epochs::Epochs;
+use super::{Samples, Target};
+use crate::c_energy::CEnergy;
+use crate::energy_check;
+use crate::error::Error;
+use crate::files::hex;
+use crate::recipe::{EnergyTarget, Standardise};
+
+/// The target of `target.kind = "energy"`: the function `maflow_energy` of a shared library, which
+/// `include/maflow_energy.h` of this crate declares.
+///
+/// Its code is loaded here and nowhere else, from the file that the caller names: a run or a recipe that was received
+/// names a library too, which is no reason to run it. Who trusts it hands the target in:
+///
+/// ```no_run
+/// use std::path::Path;
+/// use std::sync::Arc;
+/// use maflow::recipe::TargetKind;
+/// use maflow::recipes;
+/// use maflow::run::Run;
+/// use maflow::target::LibraryEnergy;
+///
+/// let mut recipe = recipes::load("energy.toml", &[])?;
+/// let TargetKind::Energy(energy) = &recipe.target else { panic!("another target") };
+/// let target = LibraryEnergy::for_training(energy, Path::new("energy.so"), None, recipe.train.seed)?;
+/// // So that the run knows which library it was.
+/// recipe.target = TargetKind::Energy(target.named(energy)?);
+/// let run = Run::create("runs/energy".into(), recipe).with_target(Arc::new(target));
+/// run.train(&())?;
+/// println!("{}", run.report(&())?.json());
+/// # Ok::<(), maflow::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct LibraryEnergy {
+    energy: Arc<InUnits>,
+    /// Whether the map was found from samples, so that a run keeps it.
+    found: bool,
+    samples: Option<SampleRows>,
+}
+
+impl LibraryEnergy {
+    /// Loads the library for a training, with the samples where the recipe names any, and checks it: finite energies
+    /// where the training begins, and gradients that agree with differences. A map found from the samples is that which
+    /// a run has `kept` or, for a new one, found now. Epochs are shuffled by `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Library`], [`Error::OtherLibrary`], [`Error::EnergyNotFinite`], [`Error::WrongGradient`]; samples that
+    /// cannot be read; those of the function.
+    pub fn for_training(
+        target: &EnergyTarget,
+        library: &Path,
+        kept: Option<Standardisation>,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let (n, key) = (target.dimension, RngKey::new(seed, Purpose::Train, 0));
+        let user = CEnergy::load(library, n, target.sha256.as_deref())?;
+        let samples = target.samples.as_deref().map(|file| read(file, n)).transpose()?;
+        let map = match (kept, &samples) {
+            (None, Some(samples)) if target.standardise != Standardise::None => found(target.standardise, samples)?,
+            (kept, _) => map_of(target, &kept.unwrap_or_else(|| Standardisation::identity(n)))?,
+        };
+        let points = match &samples {
+            Some(samples) => samples.values()[..samples.rows().min(energy_check::POINTS) * n].to_vec(),
+            None => {
+                let mut base = key.normals(0..energy_check::POINTS, n);
+                map.invert(&mut base);
+                base
+            }
+        };
+        energy_check::check(&user, &points, key)?;
+        let samples = samples.map(|samples| SampleRows::new(samples, &map, seed));
+        Ok(Self { samples, ..Self::new(target, user, map) })
+    }
+
+    /// Loads the library for the figures of a run, with the map that it has kept.
+    ///
+    /// # Errors
+    /// [`Error::Library`], [`Error::OtherLibrary`].
+    pub fn of_run(target: &EnergyTarget, library: &Path, kept: &Standardisation) -> Result<Self, Error> {
+        let user = CEnergy::load(library, target.dimension, target.sha256.as_deref())?;
+        Ok(Self::new(target, user, map_of(target, kept)?))
+    }
+
+    fn new(target: &EnergyTarget, user: CEnergy, map: Standardisation) -> Self {
+        let energy = Arc::new(InUnits { user, map, not_finite: OnceLock::new() });
+        Self { energy, found: target.standardise != Standardise::None, samples: None }
+    }
+
+    /// The keys of the recipe with this library in them: its absolute path and its SHA-256.
+    ///
+    /// # Errors
+    /// Where the current folder is not known.
+    pub fn named(&self, target: &EnergyTarget) -> Result<EnergyTarget, Error> {
+        let absolute = |file: &Path| std::path::absolute(file).map_err(Error::io("find", file));
+        Ok(EnergyTarget {
+            library: self.energy.user.library().to_owned(),
+            sha256: Some(self.energy.user.sha256().to_owned()),
+            samples: target.samples.as_deref().map(absolute).transpose()?,
+            ..target.clone()
+        })
+    }
+
+    /// The library that a recipe names, which nobody has loaded.
+    pub(super) fn not_loaded(target: &EnergyTarget) -> Error {
+        Error::NotLoaded { library: target.library.clone(), sha256: target.sha256.clone() }
+    }
+}
+
+/// From the user's coordinates to the flow's: the map that a run has kept where one is found from samples, else the
+/// scale.
+///
+/// # Errors
+/// Scales that are not positive, or not as many as coordinates.
+pub fn map_of(target: &EnergyTarget, kept: &Standardisation) -> Result<Standardisation, Error> {
+    let n = target.dimension;
+    match &target.scale {
+        _ if target.standardise != Standardise::None => Ok(kept.clone()),
+        None => Ok(Standardisation::identity(n)),
+        Some(scale) => Standardisation::from_parts(vec![0.0; n], scale.of_coordinates(n), None)
+            .map_err(|error| Error::Argument(format!("target.scale: {error}"))),
+    }
+}
+
+impl Target for LibraryEnergy {
+    fn dimension(&self) -> usize {
+        self.energy.dim()
+    }
+
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
+        let map = &self.energy.map;
+        (*map != Standardisation::identity(map.dimension())).then(|| Arc::new(map.clone()) as Arc<dyn Bijection>)
+    }
+
+    fn samples(&self) -> Option<&dyn Samples> {
+        self.samples.as_ref().map(|samples| samples as &dyn Samples)
+    }
+
+    fn energy(&self) -> Option<Arc<dyn Energy>> {
+        Some(self.energy.clone())
+    }
+
+    fn standardisation(&self) -> Option<&Standardisation> {
+        self.found.then_some(&self.energy.map)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let library = self.energy.user.library().display();
+        self.energy.not_finite.get().map(|x| format!("the energy of {library} was not finite, first at x = {x}"))
+    }
+}
+
+/// An energy of a user's coordinates as one of the flow's, with the log-Jacobian in it.
+#[derive(Debug)]
+struct InUnits {
+    user: CEnergy,
+    map: Standardisation,
+    /// The first point where it was not finite, in words.
+    not_finite: OnceLock<String>,
+}
+
+impl InUnits {
+    fn remember(&self, points: &[f64], energies: &[f64], gradients: &[f64]) {
+        let n = self.map.dimension();
+        let rows = points.chunks_exact(n).zip(gradients.chunks_exact(n)).zip(energies);
+        let finite = |gradient: &[f64]| gradient.iter().all(|g| g.is_finite());
+        for ((x, _), _) in rows.filter(|((_, gradient), energy)| !(energy.is_finite() && finite(gradient))).take(1) {
+            self.not_finite.get_or_init(|| energy_check::shown(x));
+        }
+    }
+}
+
+impl Energy for InUnits {
+    fn dim(&self) -> usize {
+        self.user.dim()
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), flow_core::Error> {
+        let mut points = x.to_vec();
+        self.map.invert(&mut points);
+        self.user.energies_and_gradients(&points, context, energies, gradients)?;
+        self.remember(&points, energies, gradients);
+        self.map.pull_back(gradients);
+        // exp(−E) of y is that of x times |∂x/∂y|.
+        let log_jacobian = self.map.log_jacobian();
+        energies.iter_mut().for_each(|energy| *energy += log_jacobian);
+        Ok(())
+    }
+
+    fn concurrent(&self) -> bool {
+        self.user.concurrent()
+    }
+}
+
+/// Samples of the target, in the flow's coordinates.
+#[derive(Debug)]
+struct SampleRows {
+    n: usize,
+    rows: Vec<f64>,
+    epochs: Epochs,
+    digest: String,
+}
+
+impl SampleRows {
+    fn new(samples: Rows, map: &Standardisation, seed: u64) -> Self {
+        let (n, mut rows) = (map.dimension(), samples.values().to_vec());
+        let mut hash = Sha256::new();
+        rows.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        map.apply(&mut rows);
+        Self { n, rows, epochs: Epochs::new(samples.rows(), seed), digest: hex(&hash.finalize()) }
+    }
+}
+
+impl Samples for SampleRows {
+    fn training_rows(&self) -> Option<usize> {
+        Some(self.rows.len() / self.n)
+    }
+
+    fn training(&self, _key: RngKey, seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
+        let places = seen + rows.start as u64..seen + rows.end as u64;
+        for (row, out) in self.epochs.rows(places).into_iter().zip(out.chunks_exact_mut(self.n)) {
+            out.copy_from_slice(&self.rows[row as usize * self.n..][..self.n]);
+        }
+        Ok(())
+    }
+
+    fn digest(&self) -> Option<String> {
+        Some(self.digest.clone())
+    }
+}
+
+/// Samples of n numbers from a table.
+fn read(file: &Path, n: usize) -> Result<Rows, Error> {
+    let rows = Rows::read(file, &ReadOptions::default())?;
+    rows.require_numbers()?;
+    match rows.columns().len() {
+        found if found == n => Ok(rows),
+        found => Err(Error::Argument(format!(
+            "target.samples: {} has {found} columns, but target.dimension is {n}; give one column for each coordinate",
+            file.display()
+        ))),
+    }
+}
+
+/// The map that samples determine.
+fn found(kind: Standardise, samples: &Rows) -> Result<Standardisation, Error> {
+    let n = samples.columns().len();
+    let moment = |i: usize| {
+        let (mean, variance) = covariance(&samples.column(i).collect::<Vec<_>>(), 1, None);
+        (mean[0], variance[0])
+    };
+    let each = || (0..n).map(moment).unzip::<_, _, Vec<_>, Vec<_>>();
+    let map = match kind {
+        Standardise::None => Ok(Standardisation::identity(n)),
+        Standardise::Scale => {
+            let (mean, variance) = each();
+            Standardisation::scale(&mean, &variance)
+        }
+        Standardise::PerCoordinate => {
+            let (mean, variance) = each();
+            Standardisation::per_coordinate(mean, variance)
+        }
+        Standardise::Gaussian => {
+            let (mean, covariance) = covariance(samples.values(), n, None);
+            Standardisation::gaussian(mean, &covariance)
+        }
+    };
+    map.map_err(|error| {
+        let file = samples.file();
+        Error::Failed(format!("target.standardise = \"{}\": {error}; these are the samples of {file}", kind.name()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_become_standard_and_the_keys_choose_the_map() {
+        let values: Vec<f64> = (0..200).map(|i| (f64::from(i) * 0.7).sin() * 3.0 + f64::from(i % 2)).collect();
+        let samples = Rows::new(&["a", "b"], values).unwrap();
+        for kind in [Standardise::PerCoordinate, Standardise::Gaussian] {
+            let map = found(kind, &samples).unwrap();
+            let rows = SampleRows::new(samples.clone(), &map, 0);
+            let (mean, covariance) = covariance(&rows.rows, 2, None);
+            assert!(mean.iter().all(|m| m.abs() < 1e-12), "{mean:?}");
+            assert!((covariance[0] - 1.0).abs() < 1e-12 && (covariance[3] - 1.0).abs() < 1e-12, "{covariance:?}");
+            assert_eq!(covariance[1].abs() < 1e-12, kind == Standardise::Gaussian, "{covariance:?}");
+        }
+        let constant = Rows::new(&["a", "b"], vec![1.0, 2.0, 3.0, 2.0]).unwrap();
+        let error = found(Standardise::PerCoordinate, &constant).unwrap_err().to_string();
+        assert!(error.contains("direction 1"), "{error}");
+    }
+}

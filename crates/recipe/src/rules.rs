@@ -1,0 +1,198 @@
+//! Rules that choose a potential and a training where nobody else does, and what a recipe of an energy leaves out.
+
+use toml::{Table, Value};
+
+/// Most coordinates whose correlations are whitened and learned pair by pair.
+pub const MOST_PAIRED: usize = 256;
+
+/// By free energy alone, its gradient through the path of the samples.
+const FREE_ENERGY: &str = r#"
+[flow]
+time = 1.0
+steps = 8
+method = "rk4"
+
+[train]
+objective = "free-energy"
+gradient = "path"
+batch = 256
+steps = 1000
+learning_rate = 1e-2
+schedule = { kind = "cosine", final_fraction = 0.0 }
+clip_norm = 100.0
+average = 0.99
+watch_tolerance = 0.02
+"#;
+
+/// By flow matching to samples, and then by free energy.
+const FLOW_MATCHING: &str = r#"
+[flow]
+time = 1.0
+steps = 16
+method = "rk4"
+
+[train]
+objective = "flow-matching"
+batch = 256
+steps = 4000
+learning_rate = 5e-3
+times = 4
+schedule = { kind = "cosine", final_fraction = 0.0 }
+average = 0.999
+watch_tolerance = 0.02
+
+[fine_tune]
+steps = 400
+batch = 256
+learning_rate = 1e-3
+gradient = "path"
+clip_norm = 100.0
+average = 0.99
+"#;
+
+/// Fills in what a recipe with `target.kind = "energy"` leaves out, key by key but for `[potential]`, which is there in
+/// whole or not at all. All other recipes, and those that a run has written, stay as they are.
+///
+/// The rules: the potential is a quadratic form of all pairs of coordinates (up to 256 of them, beyond coordinate by
+/// coordinate) and two layers of hidden units, 64 and 32 up to 3 coordinates, 96 and 48 up to 10, 128 and 64 beyond,
+/// with 8 functions of time. Without samples it is trained by free energy, its gradient through the path of the
+/// samples, in 1000 steps of 256 points: minutes in the plane. With samples it is trained by flow matching in 4000 steps, and then by free
+/// energy in 400; coordinates are standardised by the samples, by their full covariance up to 256 coordinates, where no
+/// scale is given. Every tenth of the training the free energy of fresh points is looked at, and the best weights are
+/// kept.
+pub fn complete(table: &mut Table) {
+    let Some(target) = table.get("target").and_then(Value::as_table) else { return };
+    if table.contains_key("run") || target.get("kind").and_then(Value::as_str) != Some("energy") {
+        return;
+    }
+    let dimension = target.get("dimension").and_then(Value::as_integer).and_then(|n| usize::try_from(n).ok());
+    let dimension = dimension.unwrap_or(1);
+    let samples = target.contains_key("samples");
+    let stated = table.get("train").and_then(|train| train.get("objective")).and_then(Value::as_str);
+    let matching = match stated {
+        Some(objective) => objective == "flow-matching",
+        None => samples,
+    };
+    let mut rules: Table = if matching { FLOW_MATCHING } else { FREE_ENERGY }.parse().expect("the rules are TOML");
+    let train = rules["train"].as_table_mut().expect("it is a section");
+    pace(train, table.get("train").and_then(Value::as_table));
+    if samples && !target.contains_key("scale") {
+        let standardise = if dimension > MOST_PAIRED { "per-coordinate" } else { "gaussian" };
+        rules.insert("target".to_owned(), Table::from_iter([entry("standardise", standardise)]).into());
+    }
+    if !table.contains_key("potential") {
+        let potential = Table::from_iter([entry("kind", "sum"), entry("terms", terms(dimension, 2, false))]);
+        rules.insert("potential".to_owned(), potential.into());
+    }
+    fill(table, rules);
+}
+
+/// A twentieth of the steps to warm up and a tenth between validations, of the number of steps that is stated.
+fn pace(rules: &mut Table, stated: Option<&Table>) {
+    let stated = |key: &str| stated.and_then(|train| train.get(key));
+    if stated("epochs").is_some() {
+        // As many steps as the epochs have, which are validated one by one.
+        rules.remove("steps");
+        return;
+    }
+    let steps = stated("steps").and_then(Value::as_integer).or(rules["steps"].as_integer()).unwrap_or(0);
+    rules["schedule"].as_table_mut().expect("it is a section").extend([entry("warmup", (steps / 20).clamp(0, 100))]);
+    let tenth = (steps / 10).max(1);
+    rules.extend([entry("validate_every", tenth), entry("checkpoint_every", tenth)]);
+}
+
+/// The terms of a potential for so many coordinates: a quadratic form, one whose coefficients depend on the context of a
+/// conditional density, and two layers, smaller by a divisor where there are few rows to learn from.
+pub fn terms(dimension: usize, divisor: i64, conditional: bool) -> Vec<Table> {
+    let hidden = match dimension {
+        ..=3 => [128, 64],
+        4..=10 => [192, 96],
+        _ => [256, 128],
+    };
+    let term = |kind: &str| Table::from_iter([entry("kind", kind), entry("time_terms", 8)]);
+    let quadratic = term(if dimension > MOST_PAIRED { "quadratic" } else { "full-quadratic" });
+    let given = conditional.then(|| term("context-quadratic"));
+    let mut two_layer = term("two-layer");
+    two_layer.extend([entry("hidden", hidden.map(|units: i64| Value::Integer(units / divisor)).to_vec())]);
+    std::iter::once(quadratic).chain(given).chain([two_layer]).collect()
+}
+
+fn entry(key: &str, value: impl Into<Value>) -> (String, Value) {
+    (key.to_owned(), value.into())
+}
+
+/// Puts what is missing into a table. A section of another kind than that of the rules has keys of its own.
+fn fill(table: &mut Table, rules: Table) {
+    for (key, rule) in rules {
+        match (table.get_mut(&key), rule) {
+            (None, rule) => {
+                table.insert(key, rule);
+            }
+            (Some(Value::Table(there)), Value::Table(rule)) => {
+                let (kind, ruled) = (there.get("kind"), rule.get("kind"));
+                if kind.is_none() || ruled.is_none() || kind == ruled {
+                    fill(there, rule);
+                }
+            }
+            (Some(_), _) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(text: &str) -> Table {
+        let mut table: Table = text.parse().unwrap();
+        complete(&mut table);
+        table
+    }
+
+    const THREE: &str = "[target]\nkind = 'energy'\ndimension = 2\nlibrary = 'energy.so'\n";
+
+    #[test]
+    fn three_lines_are_a_recipe_by_free_energy() {
+        let table = completed(THREE);
+        let train = &table["train"];
+        assert_eq!((train["objective"].as_str(), train["gradient"].as_str()), (Some("free-energy"), Some("path")));
+        assert_eq!(
+            (train["validate_every"].as_integer(), train["schedule"]["warmup"].as_integer()),
+            (Some(100), Some(50))
+        );
+        assert_eq!(table["potential"]["terms"][1]["hidden"].as_array().unwrap().len(), 2);
+        assert!(!table.contains_key("fine_tune") && table["target"].get("standardise").is_none());
+        assert_eq!(completed(&toml::to_string(&table).unwrap()), table, "what is complete stays as it is");
+    }
+
+    #[test]
+    fn samples_are_learned_from_first() {
+        let with_samples = format!("{THREE}samples = 'md.npy'\n");
+        let table = completed(&with_samples);
+        assert_eq!(table["train"]["objective"].as_str(), Some("flow-matching"));
+        assert_eq!(table["fine_tune"]["gradient"].as_str(), Some("path"));
+        assert_eq!(table["target"]["standardise"].as_str(), Some("gaussian"));
+        let scaled = completed(&format!("{with_samples}scale = 3\n"));
+        assert!(scaled["target"].get("standardise").is_none());
+        let alone = completed(&format!("{with_samples}[train]\nobjective = 'free-energy'\n"));
+        assert!(alone.get("fine_tune").is_none() && alone["train"]["gradient"].as_str() == Some("path"));
+    }
+
+    #[test]
+    fn what_is_stated_is_kept() {
+        let stated = "[potential]\nkind = 'ridge'\nhidden = 8\n[train]\nsteps = 40\nschedule = { kind = 'constant' }\n";
+        let table = completed(&format!("{THREE}{stated}"));
+        assert_eq!(table["potential"].as_table().unwrap().len(), 2);
+        assert_eq!(table["train"]["schedule"].as_table().unwrap().len(), 1);
+        assert_eq!(
+            (table["train"]["steps"].as_integer(), table["train"]["validate_every"].as_integer()),
+            (Some(40), Some(4))
+        );
+        let epochs = completed(&format!("{THREE}samples = 'md.npy'\n[train]\nepochs = 3\n"));
+        assert!(epochs["train"].get("steps").is_none());
+        // Other recipes, and what a run has written, are nobody's to fill in.
+        for whole in ["[target]\nkind = 'toy'\nname = 'rings'\n", &format!("{THREE}[run]\nversion = '0.1.0'\n")] {
+            assert_eq!(completed(whole), whole.parse::<Table>().unwrap());
+        }
+    }
+}
