@@ -102,7 +102,7 @@ fn pace(rules: &mut Table, stated: Option<&Table>) {
 }
 
 /// The terms of a potential for so many coordinates: a quadratic form, one whose coefficients depend on the context of a
-/// conditional density, and two layers, smaller by a divisor where there are few rows to learn from.
+/// conditional density, and two layers, smaller by a divisor where there are few rows or a step takes long.
 pub fn terms(dimension: usize, divisor: i64, conditional: bool) -> Vec<Table> {
     let hidden = match dimension {
         ..=3 => [128, 64],

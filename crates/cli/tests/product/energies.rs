@@ -124,7 +124,7 @@ fn that_a_run_names_a_library_is_no_reason_to_run_its_code() {
                __attribute__((constructor)) static void loaded(void) { fclose(fopen(\"ran\", \"w\")); }";
     compile_points(&lab, "normal", ran, NORMAL);
     compile_points(&lab, "other", &format!("{ran}\nint another = 1;"), NORMAL);
-    recipe(&lab, "normal", "[train]\nsteps = 10");
+    recipe(&lab, "normal", "[train]\nsteps = 10\nvalidate_every = 0");
     lab.does(&[&["train", "normal.toml", "--out", "run"], SMALL].concat());
     let has_run = || fs::remove_file(lab.path("ran")).is_ok();
     assert!(has_run(), "a recipe that was typed is trusted");

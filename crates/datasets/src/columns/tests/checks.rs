@@ -157,7 +157,7 @@ fn columns_that_may_be_something_else_get_a_hint() {
         vec![0.5 + uniform(i), i as f64, std::f64::consts::TAU * uniform(i + 7000)]
     });
     let (_, notes) = chosen(&table);
-    assert!(notes.iter().any(|note| note.contains("\"w\" is modelled as a column") && note.contains("weighed")));
+    assert!(notes.iter().any(|note| note.contains("\"w\" is modelled as a column") && note.contains("`weights`")));
     assert!(notes.iter().any(|note| note.contains("\"index\" counts the rows")));
     assert!(notes.iter().any(|note| note.contains("\"angle\" looks like an angle")), "{notes:?}");
 }
