@@ -110,7 +110,7 @@ impl From<Whitening> for datasets::columns::Whitening {
 /// An energy of one's own: a C function in a shared library, as `maflow_energy.h` declares it.
 ///
 /// ```
-/// use maflow::recipe::{TargetKind, complete, from_table};
+/// use maflow_recipe::{TargetKind, complete, from_table};
 /// let text = "target = { kind = 'energy', dimension = 2, library = 'energy.so' }";
 /// let mut table: toml::Table = text.parse()?;
 /// complete(&mut table);
