@@ -124,8 +124,8 @@ impl Energy for CEnergy {
         energies.fill(f64::NAN);
         gradients.fill(f64::NAN);
         let _turn = self.turn.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
-        // SAFETY: the arrays have the lengths that the header states, checked above, and outlive the call. Several calls
-        // are made at a time only where the library has said that they may be.
+        // SAFETY: the arrays have the lengths that the header states, checked above, and outlive the call. Several
+        // calls are made at a time only where the library has said that they may be.
         let code = unsafe {
             let (energies, gradients) = (energies.as_mut_ptr(), gradients.as_mut_ptr());
             (self.function)(rows, self.dim, x.as_ptr(), energies, gradients, ptr::null_mut())

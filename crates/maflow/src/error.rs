@@ -164,7 +164,8 @@ pub enum Error {
     /// A gradient that is not that of its energy.
     #[error(
         "the gradient of the energy is wrong: at x = {point} its entry for x{coordinate} is {found:.6}, but \
-         differences of the energy give {expected:.6} ± {uncertainty:.0e}; correct that entry (coordinates count from x0)"
+         differences of the energy give {expected:.6} ± {uncertainty:.0e}; correct that entry (coordinates count from \
+         x0)"
     )]
     WrongGradient {
         /// The coordinate, from 0.

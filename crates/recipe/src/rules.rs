@@ -56,10 +56,10 @@ average = 0.99
 /// The rules: the potential is a quadratic form of all pairs of coordinates (up to 256 of them, beyond coordinate by
 /// coordinate) and two layers of hidden units, 64 and 32 up to 3 coordinates, 96 and 48 up to 10, 128 and 64 beyond,
 /// with 8 functions of time. Without samples it is trained by free energy, its gradient through the path of the
-/// samples, in 1000 steps of 256 points: minutes in the plane. With samples it is trained by flow matching in 4000 steps, and then by free
-/// energy in 400; coordinates are standardised by the samples, by their full covariance up to 256 coordinates, where no
-/// scale is given. Every tenth of the training the free energy of fresh points is looked at, and the best weights are
-/// kept.
+/// samples, in 1000 steps of 256 points: minutes in the plane. With samples it is trained by flow matching in 4000
+/// steps, and then by free energy in 400; coordinates are standardised by the samples, by their full covariance up to
+/// 256 coordinates, where no scale is given. Every tenth of the training the free energy of fresh points is looked at,
+/// and the best weights are kept.
 pub fn complete(table: &mut Table) {
     let Some(target) = table.get("target").and_then(Value::as_table) else { return };
     if table.contains_key("run") || target.get("kind").and_then(Value::as_str) != Some("energy") {
@@ -101,8 +101,8 @@ fn pace(rules: &mut Table, stated: Option<&Table>) {
     rules.extend([entry("validate_every", tenth), entry("checkpoint_every", tenth)]);
 }
 
-/// The terms of a potential for so many coordinates: a quadratic form, one whose coefficients depend on the context of a
-/// conditional density, and two layers, smaller by a divisor where there are few rows or a step takes long.
+/// The terms of a potential for so many coordinates: a quadratic form, one whose coefficients depend on the context of
+/// a conditional density, and two layers, smaller by a divisor where there are few rows or a step takes long.
 pub fn terms(dimension: usize, divisor: i64, conditional: bool) -> Vec<Table> {
     let hidden = match dimension {
         ..=3 => [128, 64],

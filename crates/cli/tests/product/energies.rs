@@ -277,8 +277,8 @@ fn scales_and_samples_are_in_the_users_units() {
 #[test]
 fn a_library_is_called_from_several_threads_only_where_it_says_that_it_may_be() {
     let lab = Lab::on(Backend::Ndarray);
-    // Waits a while for another call while it is inside, and writes down that one came. The first calls, which check the
-    // energy, come one by one.
+    // Waits a while for another call while it is inside, and writes down that one came. The first calls, which check
+    // the energy, come one by one.
     let meeting = |patience: u32| {
         format!(
             "#include <stdatomic.h>\n#include <stdio.h>\n#include <unistd.h>\n\
