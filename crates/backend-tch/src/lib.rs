@@ -57,7 +57,7 @@ pub use cuda::{Driver, driver};
 pub use device::Device;
 pub use error::Error;
 pub use findings::Findings;
-pub use libtorch::{CUDA_NEEDED, Libtorch, SET_UP, VERSION_NEEDED, libtorch};
+pub use libtorch::{CUDA_NEEDED, Libtorch, SET_UP, VERSION_NEEDED, libtorch, libtorch_for};
 #[cfg(loader)]
 pub use {
     flow_core::{Activation, LatticeRidgeSettings, NetworkSettings},

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Error;
+use crate::{Device, Error};
 
 include!("setup_file.rs");
 
@@ -76,6 +76,17 @@ pub fn libtorch() -> Result<Libtorch, Error> {
         Some(path) => look(path.into(), "LIBTORCH"),
         None => look(SetUp::read()?.libtorch, "the set-up"),
     }
+}
+
+/// The same for a device, which decides how the set-up is to be done where it was not.
+///
+/// # Errors
+/// As [`libtorch()`].
+pub fn libtorch_for(device: Device) -> Result<Libtorch, Error> {
+    libtorch().map_err(|error| match error {
+        Error::NotSetUp { .. } => Error::NotSetUp { cuda: device == Device::Cuda },
+        error => error,
+    })
 }
 
 /// Looks into one folder.

@@ -18,7 +18,7 @@ use std::{
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Kind, Tensor};
 
-use crate::libtorch::{SetUp, libtorch};
+use crate::libtorch::{SetUp, libtorch, libtorch_for};
 use crate::{Device, Error, driver, error::loader_reason};
 
 /// Makes libtorch ready for `device`. It is loaded once per process: later calls are cheap.
@@ -38,10 +38,7 @@ pub fn load(device: Device) -> Result<(), Error> {
         }
         (None, _) => {}
     }
-    let found = libtorch().map_err(|error| match error {
-        Error::NotSetUp { .. } => Error::NotSetUp { cuda: device == Device::Cuda },
-        error => error,
-    })?;
+    let found = libtorch_for(device)?;
     let lib = found.path.join("lib");
     if device == Device::Cuda {
         usable_cuda()?;

@@ -2,15 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use datasets::table::{Format, ReadOptions};
 use maflow::backend::{self, Backend, Compute};
 use maflow::fit::Fit;
 use maflow::physics::Amounts;
 use maflow::recipe::{Arithmetic, MOST_SAMPLES, Recipe, Setting, Standardise, TargetKind};
-use maflow::run::Wanted;
-use maflow::target::{DEFAULT_ROWS, Target};
+use maflow::run::{Run, Wanted};
+use maflow::target::DEFAULT_ROWS;
 use maflow::train::{Start, Train};
 use maflow::transfer::Import;
 use maflow::{recipes, run_dir};
@@ -55,44 +54,28 @@ const MOST_THREADS: usize = 1024;
 /// An evaluation.
 #[derive(Debug)]
 pub struct Evaluate {
-    /// The run directory.
-    pub run: PathBuf,
-    /// Its recipe, with every flag applied.
-    pub recipe: Recipe,
-    /// Folder of the data set's files.
-    pub data: Option<PathBuf>,
+    /// The run, with every flag applied.
+    pub run: Run,
     /// Whether to print JSON.
     pub json: bool,
-    /// Where the numbers are computed.
-    pub compute: Compute,
-    /// Its target, where that is an energy from a library.
-    pub target: Option<Arc<dyn Target>>,
 }
 
 /// A study of a target with an energy.
 #[derive(Debug)]
 pub struct Physics {
-    /// The run directory.
-    pub run: PathBuf,
-    /// Its recipe, with every flag applied.
-    pub recipe: Recipe,
+    /// The run, with every flag applied.
+    pub run: Run,
     /// How much is drawn.
     pub amounts: Amounts,
     /// Whether to print JSON.
     pub json: bool,
-    /// Where the numbers are computed.
-    pub compute: Compute,
-    /// Its target, where that is an energy from a library.
-    pub target: Option<Arc<dyn Target>>,
 }
 
 /// Sampling.
 #[derive(Debug)]
 pub struct Sample {
-    /// The run directory.
-    pub run: PathBuf,
-    /// Its recipe.
-    pub recipe: Recipe,
+    /// The run, with every flag applied.
+    pub run: Run,
     /// How many; with a file of contexts, of every row there.
     pub count: usize,
     /// The file with what the density is conditional on, where it is.
@@ -101,8 +84,6 @@ pub struct Sample {
     pub out: PathBuf,
     /// Its kind.
     pub format: SampleFormat,
-    /// Where the numbers are computed.
-    pub compute: Compute,
 }
 
 /// A fit.
@@ -119,10 +100,8 @@ pub struct FitPlan {
 /// What is found of the rows of a file.
 #[derive(Debug)]
 pub struct Rows {
-    /// The run directory.
-    pub run: PathBuf,
-    /// Its recipe.
-    pub recipe: Recipe,
+    /// The run.
+    pub run: Run,
     /// The file.
     pub file: PathBuf,
     /// The file with what the density is conditional on, where it is another.
@@ -133,8 +112,6 @@ pub struct Rows {
     pub wanted: Wanted,
     /// Where to, and as what; csv on standard output when left out.
     pub out: Option<(PathBuf, Format)>,
-    /// Where the numbers are computed.
-    pub compute: Compute,
 }
 
 /// What samples are written as.
@@ -151,16 +128,8 @@ pub enum SampleFormat {
 /// Figures of a run.
 #[derive(Debug)]
 pub struct Plot {
-    /// The run directory.
-    pub run: PathBuf,
-    /// Its recipe.
-    pub recipe: Recipe,
-    /// Folder of the data set's files.
-    pub data: Option<PathBuf>,
-    /// Where the numbers are computed.
-    pub compute: Compute,
-    /// Its target, where that is an energy from a library.
-    pub target: Option<Arc<dyn Target>>,
+    /// The run.
+    pub run: Run,
 }
 
 /// An export.
@@ -280,8 +249,8 @@ fn rows(
         }
     };
     require_conditional(given.as_deref(), &recipe)?;
-    let compute = compute(global, &recipe)?;
-    Ok(Plan::Rows(Box::new(Rows { run, recipe, file, given, read: read_options(read), wanted, out, compute })))
+    let run = on_its_backend(run, recipe, global)?;
+    Ok(Plan::Rows(Box::new(Rows { run, file, given, read: read_options(read), wanted, out })))
 }
 
 fn train(args: TrainArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -381,10 +350,8 @@ fn evaluate(args: EvaluateArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     figures.steps = args.steps.map(NonZeroUsize::get).or(figures.steps);
     steps_are_fixed(args.steps, &recipe, "--method rk4")?;
     recipe.validate()?;
-    let compute = compute(global, &recipe)?;
-    let target = library::of_run(&recipe, args.library.as_deref(), &args.run)?;
-    let EvaluateArgs { run, data, json, .. } = args;
-    Ok(Plan::Evaluate(Box::new(Evaluate { run, recipe, data, json, compute, target })))
+    let run = with_target(on_its_backend(args.run, recipe, global)?, args.data, args.library.as_deref())?;
+    Ok(Plan::Evaluate(Box::new(Evaluate { run, json: args.json })))
 }
 
 /// Refuses steps for a method that chooses its own.
@@ -402,11 +369,10 @@ fn physics(args: PhysicsArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     recipe.evaluate.steps = args.steps.map(NonZeroUsize::get).or(recipe.evaluate.steps);
     steps_are_fixed(args.steps, &recipe, "--set evaluate.method=rk4")?;
     recipe.validate()?;
-    let compute = compute(global, &recipe)?;
     let samples = args.samples.map(|samples| samples as usize).or(recipe.evaluate.samples).unwrap_or(DEFAULT_ROWS);
     let amounts = Amounts { samples, chain: args.chain as usize, leapfrog: args.leapfrog as usize };
-    let target = library::of_run(&recipe, args.library.as_deref(), &args.run)?;
-    Ok(Plan::Physics(Box::new(Physics { run: args.run, recipe, amounts, json: args.json, compute, target })))
+    let run = with_target(on_its_backend(args.run, recipe, global)?, None, args.library.as_deref())?;
+    Ok(Plan::Physics(Box::new(Physics { run, amounts, json: args.json })))
 }
 
 fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -424,7 +390,6 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         )));
     }
     require_parent(&args.out)?;
-    let compute = compute(global, &recipe)?;
     require_conditional(args.given.as_deref(), &recipe)?;
     if args.given.is_none() && recipe.target.is_conditional() {
         return Err(CliError::Usage(format!(
@@ -437,7 +402,8 @@ fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         )));
     }
     let SampleArgs { run, count, given, out, .. } = args;
-    Ok(Plan::Sample(Box::new(Sample { run, recipe, count: count.get(), given, out, format, compute })))
+    let run = on_its_backend(run, recipe, global)?;
+    Ok(Plan::Sample(Box::new(Sample { run, count: count.get(), given, out, format })))
 }
 
 /// A file of what a density is conditional on is for those that are.
@@ -454,9 +420,21 @@ fn require_conditional(given: Option<&Path>, recipe: &Recipe) -> Result<(), CliE
 fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     let recipe = run_recipe(&args.run, &[], global)?;
     require_data(args.data.as_deref(), &recipe)?;
+    let run = with_target(on_its_backend(args.run, recipe, global)?, args.data, args.library.as_deref())?;
+    Ok(Plan::Plot(Box::new(Plot { run })))
+}
+
+/// A run on the backend that the flags name.
+fn on_its_backend(run: PathBuf, recipe: Recipe, global: &GlobalArgs) -> Result<Run, CliError> {
     let compute = compute(global, &recipe)?;
-    let target = library::of_run(&recipe, args.library.as_deref(), &args.run)?;
-    Ok(Plan::Plot(Box::new(Plot { run: args.run, recipe, data: args.data, compute, target })))
+    Ok(Run::create(run, recipe).with_compute(compute))
+}
+
+/// The run with the folder of its data, and with its target where that is an energy from a library that was typed.
+fn with_target(run: Run, data: Option<PathBuf>, library: Option<&Path>) -> Result<Run, CliError> {
+    let target = library::of_run(run.recipe(), library, run.path())?;
+    let run = data.into_iter().fold(run, Run::with_data);
+    Ok(target.into_iter().fold(run, Run::with_target))
 }
 
 fn import(args: ImportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
@@ -637,8 +615,8 @@ mod tests {
         RunDir::create(&path, &recipes::load("ising-8", &[]).unwrap()).unwrap();
         let words = ["evaluate", run, "--method", "tsit5", "--samples", "500", "--json"];
         let Plan::Evaluate(evaluate) = plan(&words).unwrap() else { panic!("not an evaluation") };
-        assert_eq!(evaluate.recipe.evaluate.method, Some(flow_core::Method::Tsit5));
-        assert_eq!(evaluate.recipe.evaluate.samples, Some(500));
+        assert_eq!(evaluate.run.recipe().evaluate.method, Some(flow_core::Method::Tsit5));
+        assert_eq!(evaluate.run.recipe().evaluate.samples, Some(500));
         assert!(evaluate.json);
         let error = plan(&["evaluate", run, "--method", "tsit5", "--steps", "9"]).unwrap_err();
         assert!(error.to_string().contains("chooses its own steps"), "{error}");

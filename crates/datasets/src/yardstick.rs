@@ -49,9 +49,13 @@ fn check(rows: &[f64], columns: usize, weights: Option<&[f64]>) -> Result<(), Co
     }
 }
 
-/// The mean over rows of `density`.
-fn mean(rows: &[f64], columns: usize, density: impl Fn(&[f64]) -> f64) -> f64 {
-    rows.chunks_exact(columns).map(density).sum::<f64>() / (rows.len() / columns) as f64
+/// The mean over rows of `density`, by their weights where there are any.
+fn mean(rows: &[f64], columns: usize, weights: Option<&[f64]>, density: impl Fn(&[f64]) -> f64) -> f64 {
+    let densities = rows.chunks_exact(columns).map(density);
+    match weights {
+        Some(weights) => densities.zip(weights).map(|(d, w)| w * d).sum::<f64>() / weights.iter().sum::<f64>(),
+        None => densities.sum::<f64>() / (rows.len() / columns) as f64,
+    }
 }
 
 /// The normal distribution with the mean and the full covariance of the rows.
@@ -114,12 +118,12 @@ impl Gaussian {
         self.peak - 0.5 * white.norm_squared()
     }
 
-    /// The mean of `ln p` over rows, row-major.
+    /// The mean of `ln p` over rows, row-major, with a weight for each row or none.
     ///
     /// # Panics
     /// If the last row is not whole.
-    pub fn mean_log_density(&self, rows: &[f64]) -> f64 {
-        mean(rows, self.mean.len(), |row| self.log_density(row))
+    pub fn mean_log_density(&self, rows: &[f64], weights: Option<&[f64]>) -> f64 {
+        mean(rows, self.mean.len(), weights, |row| self.log_density(row))
     }
 }
 
@@ -174,12 +178,12 @@ impl Independent {
         row.iter().zip(&self.columns).map(column).sum()
     }
 
-    /// The mean of `ln p` over rows, row-major.
+    /// The mean of `ln p` over rows, row-major, with a weight for each row or none.
     ///
     /// # Panics
     /// If the last row is not whole.
-    pub fn mean_log_density(&self, rows: &[f64]) -> f64 {
-        mean(rows, self.columns.len(), |row| self.log_density(row))
+    pub fn mean_log_density(&self, rows: &[f64], weights: Option<&[f64]>) -> f64 {
+        mean(rows, self.columns.len(), weights, |row| self.log_density(row))
     }
 }
 

@@ -40,6 +40,24 @@ impl Batch {
         Self { rows, of, total_weight, ..self }
     }
 
+    /// The first of the rows of a whole batch, at most so many, as a whole batch of their own.
+    ///
+    /// ```
+    /// use flow_core::Batch;
+    /// let batch = Batch::new(vec![1.0, 2.0, 3.0], 1)?.with_weights(vec![1.0, 3.0, 5.0], 9.0).first(2);
+    /// assert_eq!((batch.of, batch.x, batch.weights), (2, vec![1.0, 2.0], vec![1.0, 3.0]));
+    /// assert_eq!(batch.total_weight, 4.0);
+    /// # Ok::<(), flow_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn first(&self, rows: usize) -> Self {
+        let rows = self.of.min(rows);
+        let first = |of: &[f64]| of[..of.len() / self.of.max(1) * rows].to_vec();
+        let weights = first(&self.weights);
+        let total_weight = if weights.is_empty() { rows as f64 } else { weights.iter().sum() };
+        Self { x: first(&self.x), context: first(&self.context), weights, rows: 0..rows, of: rows, total_weight }
+    }
+
     /// The same rows with a context, `rows × k` numbers.
     #[must_use]
     pub fn with_context(self, context: Vec<f64>) -> Self {

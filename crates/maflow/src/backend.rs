@@ -73,12 +73,7 @@ pub trait Work {
 /// A sentence with the remedy.
 pub fn require(backend: Backend) -> Result<(), Error> {
     match libtorch_device(backend) {
-        Some(device) => backend_tch::libtorch().map(drop).map_err(|error| match error {
-            backend_tch::Error::NotSetUp { .. } => {
-                backend_tch::Error::NotSetUp { cuda: device == backend_tch::Device::Cuda }.into()
-            }
-            error => error.into(),
-        }),
+        Some(device) => Ok(backend_tch::libtorch_for(device).map(drop)?),
         None => Ok(()),
     }
 }

@@ -113,8 +113,9 @@ impl Fit {
         let parts = Parts::of(all, validation.transpose()?, test.transpose()?, self.seed)?;
         let stated: Vec<(&str, Transform)> =
             self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
-        let columns = plan(&self.points(&parts.training)?, &stated)?;
-        let points = self.points(&as_they_weigh(&parts.training, self.weights.as_deref(), self.seed)?)?;
+        let points = self.points(&parts.training)?;
+        let columns = plan(&points, &stated)?;
+        let points = as_they_weigh(points, &parts.training, self.weights.as_deref(), self.seed)?;
         notes.extend(columns.notes);
         let mut transforms = columns.transforms;
         let (categories, note) = self.categories(&parts.training)?;

@@ -66,13 +66,7 @@ impl Choice {
         let level = if rows <= PILOT_ROWS {
             flow.integrator.refined().level()
         } else {
-            let (dim, rows_of_pilot) = (flow.potential.dim(), pilot.of.min(PILOT_ROWS));
-            let first = |of: &[f64]| of[..of.len() / pilot.of * rows_of_pilot].to_vec();
-            let (weights, context) = (first(&pilot.weights), first(&pilot.context));
-            let pilot = Batch::new(first(&pilot.x), dim)?.with_context(context);
-            let total = if weights.is_empty() { pilot.total_weight } else { weights.iter().sum() };
-            let pilot = pilot.with_weights(weights, total);
-            choose_level(flow, objective, &pilot, key, rows, most)?
+            choose_level(flow, objective, &pilot.first(PILOT_ROWS), key, rows, most)?
         };
         Ok(Self::at(level, flow.integrator, most).unwrap_or(Self { level, refinements: 1 }))
     }

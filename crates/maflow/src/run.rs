@@ -167,7 +167,11 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`]; a conditional density, see [`Run::sample_given`].
     pub fn sample(&self, count: usize) -> Result<Vec<f64>, Error> {
-        self.draw(count, &[])
+        let flow = self.flow(&())?;
+        match flow.kept().context_dim(&self.recipe) {
+            0 => self.samples(&*flow, count, &[]),
+            width => Err(no_such_context(0, width)),
+        }
     }
 
     /// A sample for every row of context, `rows × N` row by row.
@@ -175,11 +179,13 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`].
     pub fn sample_given(&self, context: &[f64]) -> Result<Vec<f64>, Error> {
-        let width = Kept::read(&self.path, &self.recipe)?.context_dim(&self.recipe);
-        if width == 0 || !context.len().is_multiple_of(width) {
-            return Err(no_such_context(context.len(), width));
+        let flow = self.flow(&())?;
+        match flow.kept().context_dim(&self.recipe) {
+            width if width > 0 && context.len().is_multiple_of(width) => {
+                self.samples(&*flow, context.len() / width, context)
+            }
+            width => Err(no_such_context(context.len(), width)),
         }
-        self.draw(context.len() / width, context)
     }
 
     /// The context of every row of a table, whose columns are found by name: categories and numbers as the run has
@@ -226,18 +232,18 @@ impl Run {
         self.run(Open { recipe: &self.recipe, run: &self.path, monitor })
     }
 
-    fn draw(&self, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
-        let flow = self.flow(&())?;
-        let width = flow.kept().context_dim(&self.recipe);
-        if context.is_empty() && width > 0 {
-            return Err(no_such_context(0, width));
-        }
+    /// Samples in the user's coordinates.
+    fn samples(&self, flow: &dyn TrainedFlow, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
         let mut samples = flow.samples(count, context)?;
         self.units(flow.kept().clone())?.to_user(&mut samples);
         Ok(samples)
     }
 
-    fn units(&self, kept: Kept) -> Result<Units, Error> {
+    /// How a user's numbers become those of the flow, and back, from what the run keeps.
+    ///
+    /// # Errors
+    /// Parameters that no target has.
+    pub fn units(&self, kept: Kept) -> Result<Units, Error> {
         match &self.target {
             Some(own) => Ok(Units::of(&**own)),
             None => target::units(&self.recipe, kept),
@@ -248,8 +254,11 @@ impl Run {
         backend::run(&self.compute, self.recipe.train.precision, work)
     }
 
-    /// The target, whose data are standardised as the run has kept it.
-    fn open_target(&self, kept: &Kept, monitor: &dyn Monitor) -> Result<Arc<dyn Target>, Error> {
+    /// The target, whose data are mapped as the run has `kept` it.
+    ///
+    /// # Errors
+    /// Data that cannot be had.
+    pub fn open_target(&self, kept: &Kept, monitor: &dyn Monitor) -> Result<Arc<dyn Target>, Error> {
         match &self.target {
             Some(own) => Ok(Arc::clone(own)),
             None => Ok(target::open(&self.recipe, self.data.as_deref(), Some(kept.clone()), monitor)?.into()),

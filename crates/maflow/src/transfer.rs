@@ -50,8 +50,8 @@ impl Work for Monitored<'_> {
     fn run<E: Engine>(self, space: &E) -> Result<RunDir, Error> {
         let Import { file, mut recipe, out, compute } = self.import;
         if recipe.target.is_conditional() {
-            let what = "weights of a density that is conditional on columns of a file cannot be imported: only a training finds \
-                        the width of its context";
+            let what = "weights of a density that is conditional on columns of a file cannot be imported: only a \
+                        training finds the width of its context";
             return Err(Error::Argument(what.to_owned()));
         }
         let mut potential = potential::potential(space, &recipe, 0)?;
@@ -86,8 +86,8 @@ pub struct Exported {
 }
 
 /// Writes the weights of a run to a safetensors file: a ridge potential's under the names of PyTorch's two linear
-/// layers, those of every other potential under our own. Where the run's data are standardised, the map is there too, as
-/// `standardisation.mean`, `standardisation.deviations` and perhaps `standardisation.directions`.
+/// layers, those of every other potential under our own. Where the run's data are standardised, the map is there too,
+/// as `standardisation.mean`, `standardisation.deviations` and perhaps `standardisation.directions`.
 ///
 /// # Errors
 /// Weights that are not finite; a file that cannot be written.

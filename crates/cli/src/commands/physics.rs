@@ -1,7 +1,5 @@
 //! `maflow physics`: what the flow of a target with an energy says about that target, and how good it is as a sampler.
 
-use maflow::run::Run;
-
 use crate::error::CliError;
 use crate::plan::Physics;
 use crate::terminal::Terminal;
@@ -9,10 +7,6 @@ use crate::{output, physics_report};
 
 /// Studies as planned.
 pub fn run(plan: Physics) -> Result<(), CliError> {
-    let mut run = Run::create(plan.run, plan.recipe).with_compute(plan.compute);
-    if let Some(target) = plan.target {
-        run = run.with_target(target);
-    }
-    let report = run.physics(plan.amounts, &Terminal::default())?;
+    let report = plan.run.physics(plan.amounts, &Terminal::default())?;
     output::line(&if plan.json { report.json() } else { physics_report::text(&report) })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use datasets::table::{Format, ReadOptions, Reader, Table};
 use maflow::files::write_whole_with;
 use maflow::kept::Kept;
-use maflow::run::{Found, Rows, Run, Wanted};
+use maflow::run::{Found, Rows, Wanted};
 use maflow::target::TableMap;
 
 use crate::error::CliError;
@@ -18,8 +18,8 @@ const BLOCK: usize = 4096;
 
 /// Finds as planned.
 pub fn run(plan: RowsPlan) -> Result<(), CliError> {
-    let n = plan.recipe.dimension();
-    let map = Kept::read(&plan.run, &plan.recipe)?.table;
+    let (run, n) = (&plan.run, plan.run.recipe().dimension());
+    let map = Kept::read(run.path(), run.recipe())?.table;
     let data: Vec<String> = match &map {
         Some(map) => map.names().into_iter().map(str::to_owned).collect(),
         None => numbered("x", n),
@@ -30,7 +30,6 @@ pub fn run(plan: RowsPlan) -> Result<(), CliError> {
         Wanted::FromBase => data,
     };
     let mut source = Source::open(&plan, map.as_ref(), n)?;
-    let run = Run::create(plan.run.clone(), plan.recipe.clone()).with_compute(plan.compute);
     let mut all = Vec::new();
     let mut direct = plan.out.is_none().then(|| io::stdout().lock());
     if let Some(out) = &mut direct {

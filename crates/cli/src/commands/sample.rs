@@ -11,9 +11,8 @@ use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
 use maflow::monitor::Monitor;
 use maflow::recipe::TargetKind;
-use maflow::run::Run;
 use maflow::sampling;
-use maflow::target::{self, TableMap};
+use maflow::target::TableMap;
 use ndarray::IxDyn;
 use ndarray_npy::write_zeroed_npy;
 
@@ -37,8 +36,8 @@ pub fn run(plan: Sample) -> Result<(), CliError> {
     }
     plan.require_few()?;
     let terminal = Terminal::default();
-    let flow = Run::create(plan.run.clone(), plan.recipe.clone()).with_compute(plan.compute).flow(&terminal)?;
-    let (flow, units) = (&*flow, target::units(&plan.recipe, flow.kept().clone())?);
+    let flow = plan.run.flow(&terminal)?;
+    let (flow, units) = (&*flow, plan.run.units(flow.kept().clone())?);
     let map = flow.kept().table.as_ref();
     let given = plan.given.as_deref().zip(map).map(|(path, map)| Given::read(path, map, plan.count)).transpose()?;
     let what = match plan.format {
@@ -72,7 +71,7 @@ impl Given {
 impl Sample {
     /// Refuses pictures of more than they can show.
     fn require_few(&self) -> Result<(), CliError> {
-        let shape = self.recipe.target.layout().shape();
+        let shape = self.run.recipe().target.layout().shape();
         if let ([n], SampleFormat::Png) = (&shape[..], self.format)
             && *n != 2
         {
@@ -94,7 +93,7 @@ impl Sample {
     /// Writes the numbers batch by batch, so that memory does not grow with their count.
     fn numbers(&self, flow: &dyn TrainedFlow, units: &Units, monitor: &dyn Monitor) -> Result<String, maflow::Error> {
         let precision = flow.precision();
-        let shape = [vec![self.count], self.recipe.target.layout().shape()].concat();
+        let shape = [vec![self.count], self.run.recipe().target.layout().shape()].concat();
         let mut failed = None;
         let written = write_whole_with(&self.out, |file| {
             let header = write_header(file, &shape, precision).map_err(std::io::Error::other)?;
@@ -131,7 +130,7 @@ impl Sample {
 
     /// What the numbers are.
     fn meaning(&self) -> &'static str {
-        match self.recipe.target {
+        match self.run.recipe().target {
             TargetKind::Mnist(_) => "logit space (pixels are 1/(1 + exp(-x)))",
             TargetKind::Ising(_) => "continuous variables (spins by p(s = 1 | x) = 1/(1 + exp(-2x)))",
             TargetKind::Phi4(_) => "lattice fields",
@@ -153,7 +152,7 @@ impl Sample {
         let samples = self.samples(flow, units, given.as_ref())?;
         let table = match &flow.kept().table {
             Some(map) => map.table(samples)?,
-            None => Table::new(&rows::numbered("x", self.recipe.dimension()), samples)?,
+            None => Table::new(&rows::numbered("x", self.run.recipe().dimension()), samples)?,
         };
         let what = table.names().join(", ");
         let table = match given {
@@ -176,9 +175,9 @@ impl Sample {
     fn picture(&self, flow: &dyn TrainedFlow, units: &Units, given: Option<Given>) -> Result<String, maflow::Error> {
         let samples = self.samples(flow, units, given.as_ref())?;
         let columns = (self.count as f64).sqrt().ceil() as usize;
-        let png = match pictures::tiles(&self.recipe, &samples, columns) {
+        let png = match pictures::tiles(self.run.recipe(), &samples, columns) {
             Some(tiles) => plots::png(&tiles)?,
-            None => plots::png(&pictures::scatter(&self.recipe, &samples))?,
+            None => plots::png(&pictures::scatter(self.run.recipe(), &samples))?,
         };
         write_whole(&self.out, &png)?;
         Ok(format!("{} samples", given.map_or(self.count, |given| given.table.rows())))

@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::density::{tick_label, ticks};
+use super::axis::{Axis, ticks};
 use super::{BLUE, CENTER, Drawn, FAINT_INK, Figure, INK, LABEL, ORANGE, Scale, anchored, text, title_text};
 
 /// The figure.
@@ -133,29 +133,19 @@ impl Corner {
         (row, column): (usize, usize),
     ) -> Drawn<DB> {
         let ((left, top), side) = (self.corner(row, column), self.panel());
-        let line = || FAINT_INK.stroke_width(scale.width(1.0));
         let corners = [(scale.px(left), scale.px(top)), (scale.px(left + side), scale.px(top + side))];
-        area.draw(&Rectangle::new(corners, line()))?;
-        let size = LABEL - 1.5;
+        area.draw(&Rectangle::new(corners, FAINT_INK.stroke_width(scale.width(1.0))))?;
+        let axis = |column: usize, (from, to): (f64, f64)| {
+            let range = self.range(column);
+            Axis { range, from, to, ticks: few(ticks(inner(range))), labels: Some(LABEL - 1.5) }
+        };
         if row + 1 == self.columns() {
-            let below = anchored(text(size, scale, INK), HPos::Center, VPos::Top);
-            let (low, high) = self.range(column);
-            for tick in few(ticks(inner((low, high)))) {
-                let (x, y) = (scale.px(left + side * (tick - low) / (high - low)), scale.px(top + side));
-                area.draw(&PathElement::new(vec![(x, y), (x, y + scale.px(4.0))], line()))?;
-                area.draw_text(&tick_label(tick), &below, (x, y + scale.px(7.0)))?;
-            }
+            axis(column, (left, left + side)).below(area, scale, top + side)?;
             let name = anchored(text(LABEL, scale, INK), HPos::Center, VPos::Top);
             area.draw_text(&self.names[column], &name, (scale.px(left + side / 2.0), scale.px(top + side + 25.0)))?;
         }
         if column == 0 && row > 0 {
-            let beside = anchored(text(size, scale, INK), HPos::Right, VPos::Center);
-            let (low, high) = self.range(row);
-            for tick in few(ticks(inner((low, high)))) {
-                let (x, y) = (scale.px(left), scale.px(top + side * (high - tick) / (high - low)));
-                area.draw(&PathElement::new(vec![(x - scale.px(4.0), y), (x, y)], line()))?;
-                area.draw_text(&tick_label(tick), &beside, (x - scale.px(7.0), y + scale.px(CENTER)))?;
-            }
+            axis(row, (top + side, top)).beside(area, scale, left)?;
             let name = anchored(text(LABEL, scale, INK), HPos::Center, VPos::Center);
             let name = name.transform(FontTransform::Rotate270);
             area.draw_text(&self.names[row], &name, (scale.px(MARGIN), scale.px(top + side / 2.0)))?;

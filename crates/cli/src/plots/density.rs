@@ -4,6 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
+use super::axis::{Axis, tick_label, ticks};
 use super::{BLUE, CENTER, Drawn, FAINT_INK, Figure, INK, LABEL, Scale, anchored, text, title_text};
 
 /// The figure: square panels over the same part of the plane.
@@ -71,24 +72,11 @@ impl Densities {
     ) -> Drawn<DB> {
         let corners = [(scale.px(left), scale.px(HEAD)), (scale.px(left + PANEL), scale.px(HEAD + PANEL))];
         area.draw(&Rectangle::new(corners, FAINT_INK.stroke_width(scale.width(1.0))))?;
-        let below = anchored(text(LABEL, scale, INK), HPos::Center, VPos::Top);
-        let beside = anchored(text(LABEL, scale, INK), HPos::Right, VPos::Center);
-        for tick in ticks(self.x_range) {
-            let x = left + PANEL * (tick - self.x_range.0) / (self.x_range.1 - self.x_range.0);
-            let (x, y) = (scale.px(x), scale.px(HEAD + PANEL));
-            let mark = vec![(x, y), (x, y + scale.px(4.0))];
-            area.draw(&PathElement::new(mark, FAINT_INK.stroke_width(scale.width(1.0))))?;
-            area.draw_text(&tick_label(tick), &below, (x, y + scale.px(8.0)))?;
-        }
-        for tick in ticks(self.y_range) {
-            let y = HEAD + PANEL * (self.y_range.1 - tick) / (self.y_range.1 - self.y_range.0);
-            let (x, y) = (scale.px(left), scale.px(y));
-            let mark = vec![(x - scale.px(4.0), y), (x, y)];
-            area.draw(&PathElement::new(mark, FAINT_INK.stroke_width(scale.width(1.0))))?;
-            if first {
-                area.draw_text(&tick_label(tick), &beside, (x - scale.px(8.0), y + scale.px(CENTER)))?;
-            }
-        }
+        Axis { range: self.x_range, from: left, to: left + PANEL, ticks: ticks(self.x_range), labels: Some(LABEL) }
+            .below(area, scale, HEAD + PANEL)?;
+        let labels = first.then_some(LABEL);
+        Axis { range: self.y_range, from: HEAD + PANEL, to: HEAD, ticks: ticks(self.y_range), labels }
+            .beside(area, scale, left)?;
         Ok(())
     }
 
@@ -192,31 +180,9 @@ fn heat(log_density: f64, maximum: f64) -> RGBColor {
     ViridisRGB.get_color(if value.is_finite() { value.clamp(0.0, 1.0) as f32 } else { 0.0 })
 }
 
-/// About five round numbers in the range.
-pub(super) fn ticks((low, high): (f64, f64)) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
-    let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|k| k * power).into_iter().find(|s| *s >= rough);
-    let step = step.unwrap_or(10.0 * power);
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    (first..=last).map(|k| k as f64 * step).collect()
-}
-
-pub(super) fn tick_label(tick: f64) -> String {
-    let text = format!("{}", (tick * 1e6).round() / 1e6 + 0.0);
-    text.replace('-', "−")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_and_inside() {
-        assert_eq!(ticks((-4.0, 4.0)), [-4.0, -2.0, 0.0, 2.0, 4.0]);
-        assert_eq!(tick_label(-0.0), "0");
-        assert_eq!(tick_label(-0.5), "−0.5");
-    }
 
     #[test]
     fn an_impossible_place_is_as_dark_as_the_scale_goes() {

@@ -3,6 +3,7 @@
 //! A [`Figure`] draws itself at any scale. [`png()`] draws at four times its nominal size and averages down to
 //! twice that, which smooths every edge; [`svg`] keeps lines as lines.
 
+mod axis;
 mod corner;
 mod density;
 mod histogram;

@@ -1,12 +1,14 @@
 //! Context for a conditional density: numbers to zero mean and unit scale, categories one-hot.
 
+use std::ops::Range;
+
 use super::{Kind, Table, TableError};
 
 /// A category that was not among those of the training rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{file}, row {row}, column {column:?}: the category {found:?} is not among those of the training rows ({known}); leave the row out, or \
-     fit to rows that have it"
+    "{file}, row {row}, column {column:?}: the category {found:?} is not among those of the training rows ({known}); \
+     leave the row out, or fit to rows that have it"
 )]
 pub struct UnknownCategory {
     /// The file.
@@ -111,8 +113,7 @@ impl Context {
         let column = |name: &str| {
             let place = table.position(name)?;
             Ok(match &table.columns()[place].kind {
-                Kind::Text(_) => Categories::OneHot { column: name.to_owned(), known: known(table, place) },
-                _ if categories.iter().any(|other| other.as_ref() == name) => {
+                kind if matches!(kind, Kind::Text(_)) || categories.iter().any(|other| other.as_ref() == name) => {
                     Categories::OneHot { column: name.to_owned(), known: known(table, place) }
                 }
                 _ => {
@@ -125,8 +126,8 @@ impl Context {
         Ok(Self { columns: given.iter().map(|name| column(name.as_ref())).collect::<Result<_, TableError>>()? })
     }
 
-    /// Contexts such as rows of data have, from rows of as many standard normal numbers: these themselves for columns of
-    /// numbers, and for a column of categories the one whose number is largest.
+    /// Contexts such as rows of data have, from rows of as many standard normal numbers: these themselves for columns
+    /// of numbers, and for a column of categories the one whose number is largest.
     ///
     /// # Panics
     /// If the numbers are no whole rows.
@@ -134,17 +135,24 @@ impl Context {
         let width = self.width();
         assert!(normals.is_empty() || normals.len().is_multiple_of(width), "whole rows of {width} numbers");
         for row in normals.chunks_exact_mut(width.max(1)) {
-            let mut rest = row;
-            for column in &self.columns {
-                let (own, after) = rest.split_at_mut(column.width());
+            for (column, places) in self.places() {
                 if let Categories::OneHot { .. } = column {
+                    let own = &mut row[places];
                     let largest = own.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     own.iter_mut().for_each(|value| *value = f64::from(u8::from(*value == largest)));
                 }
-                rest = after;
             }
         }
         normals
+    }
+
+    /// The columns, and the places of their numbers in a row of context.
+    fn places(&self) -> impl Iterator<Item = (&Categories, Range<usize>)> {
+        self.columns.iter().scan(0, |end, column| {
+            let start = *end;
+            *end += column.width();
+            Some((column, start..*end))
+        })
     }
 
     /// Numbers of a row of context without those that follow from the others.
@@ -156,12 +164,7 @@ impl Context {
     pub fn free(&self, context: &[f64]) -> Vec<f64> {
         let mut out = Vec::with_capacity(context.len());
         for row in context.chunks_exact(self.width().max(1)) {
-            let mut rest = row;
-            for column in &self.columns {
-                let (own, after) = rest.split_at(column.width());
-                out.extend(&own[..column.free_width()]);
-                rest = after;
-            }
+            self.places().for_each(|(column, places)| out.extend(&row[places][..column.free_width()]));
         }
         out
     }

@@ -19,7 +19,7 @@ fn the_gaussian_is_that_of_its_moments() {
         assert!((found - exact).abs() < 1e-8, "{found} {exact}");
     }
     let at_rows = -1.0 - std::f64::consts::TAU.ln();
-    assert!((gaussian.mean_log_density(&rows) - at_rows).abs() < 1e-8);
+    assert!((gaussian.mean_log_density(&rows, None) - at_rows).abs() < 1e-8);
 }
 
 #[test]
@@ -32,9 +32,9 @@ fn weights_count_as_repetitions_and_units_as_jacobians() {
     let scaled: Vec<f64> = rows.chunks_exact(2).flat_map(|row| [1e12 * row[0] + 1e15, 1e-9 * row[1]]).collect();
     let jacobian = 1e12f64.ln() + 1e-9f64.ln();
     let (a, b) = (Gaussian::fit(&rows, 2, None).unwrap(), Gaussian::fit(&scaled, 2, None).unwrap());
-    assert!((a.mean_log_density(&rows) - b.mean_log_density(&scaled) - jacobian).abs() < 1e-6);
+    assert!((a.mean_log_density(&rows, None) - b.mean_log_density(&scaled, None) - jacobian).abs() < 1e-6);
     let (a, b) = (Independent::fit(&rows, 2, None).unwrap(), Independent::fit(&scaled, 2, None).unwrap());
-    assert!((a.mean_log_density(&rows) - b.mean_log_density(&scaled) - jacobian).abs() < 1e-6);
+    assert!((a.mean_log_density(&rows, None) - b.mean_log_density(&scaled, None) - jacobian).abs() < 1e-6);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn independent_columns_find_the_entropy_of_their_distribution() {
         })
         .collect();
     let independent = Independent::fit(&rows, 2, None).unwrap();
-    let found = independent.mean_log_density(&rows);
+    let found = independent.mean_log_density(&rows, None);
     let exact = -1.0 - 2f64.ln();
     assert!((found - exact).abs() < 0.03, "{found}, exactly {exact}");
     // It is a density: its integral over one column, the other at a place, is the density of that other.
@@ -55,7 +55,12 @@ fn independent_columns_find_the_entropy_of_their_distribution() {
     let h = 1e-3;
     let mass: f64 = (-5000..20_000).map(|i| one.log_density(&[f64::from(i) * h]).exp() * h).sum();
     assert!((mass - 1.0).abs() < 1e-3, "{mass}");
-    assert!(found > Gaussian::fit(&rows, 2, None).unwrap().mean_log_density(&rows));
+    let gaussian = Gaussian::fit(&rows, 2, None).unwrap();
+    assert!(found > gaussian.mean_log_density(&rows, None));
+    // A row that weighs three times as much as another.
+    let [first, second] = [&rows[..2], &rows[2..4]].map(|row| gaussian.log_density(row));
+    let weighted = gaussian.mean_log_density(&rows[..4], Some(&[0.5, 1.5]));
+    assert!((weighted - (0.25 * first + 0.75 * second)).abs() < 1e-12);
 }
 
 #[test]

@@ -85,48 +85,54 @@ impl<S: Space> Frozen<'_, S> {
         self.of.space.upload(1, b.len(), &b)
     }
 
-    /// e of every row with this context.
-    fn strength(&self, t: f64, context: &S::Array) -> S::Column {
+    /// e of every row in its context.
+    fn strength(&self, t: f64, Given { context, ones, unit }: &Given<S>) -> S::Column {
         let space = &self.of.space;
         let (n, k) = space.shape(context);
         let (mut a, mut rows, mut strength) = (space.zeros(1, k), space.zeros(n, k), space.column_zeros(n));
         space.matmul(&mut a, 0.0, Factor::Plain(&self.basis(t)), Factor::Plain(&self.of.modulation.value));
-        space.matmul(&mut rows, 0.0, Factor::Plain(&ones(space, n)), Factor::Plain(&a));
+        space.matmul(&mut rows, 0.0, Factor::Plain(ones), Factor::Plain(&a));
         space.row_dot(&mut strength, &rows, context);
-        space.column_accumulate(&mut strength, 1.0, &[(1.0, &space.upload_column(&vec![1.0; n]))]);
+        space.column_accumulate(&mut strength, 1.0, &[(1.0, unit)]);
         strength
     }
 
     /// The context of a block, and the block for φ₀.
-    fn split(&self, block: Block<S>) -> (S::Array, Block<S>) {
+    fn split(&self, block: Block<S>) -> (Given<S>, Block<S>) {
+        let (space, n) = (&self.of.space, block.rows.len());
         let context = block.context.clone().expect("a block has the context that its potential takes");
         let inner = block.context.filter(|_| self.of.inner.context_dim() > 0);
-        (context, Block { context: inner, ..block })
+        let (ones, unit) = (space.upload(n, 1, &vec![1.0; n]), space.upload_column(&vec![1.0; n]));
+        (Given { context, ones, unit }, Block { context: inner, ..block })
     }
 }
 
-/// n × 1 numbers that are all one.
-fn ones<S: Space>(space: &S, n: usize) -> S::Array {
-    space.upload(n, 1, &vec![1.0; n])
+/// The context of a block's rows, and ones for sums over them.
+struct Given<S: Space> {
+    /// n × k.
+    context: S::Array,
+    /// n × 1.
+    ones: S::Array,
+    unit: S::Column,
 }
 
 impl<S: Space> Field<S> for Frozen<'_, S> {
     fn enter(&self, block: Block<S>) -> (Box<dyn BlockField<S> + '_>, S::Array) {
         let space = &self.of.space;
-        let (context, block) = self.split(block);
+        let (given, block) = self.split(block);
         let (n, dim) = space.shape(&block.x);
         let (inner, state) = self.inner.enter(block);
         let (terms, k) = (self.of.basis.terms(), self.of.context_dim());
         let share = space.zeros(terms, k);
         let (scratch, column) = (space.zeros(n, dim), space.column_zeros(n));
-        (Box::new(Rows { field: self, inner, context, ones: ones(space, n), share, scratch, column }), state)
+        (Box::new(Rows { field: self, inner, given, share, scratch, column }), state)
     }
 
     fn value(&self, stage: Stage, block: Block<S>) -> S::Column {
-        let (context, block) = self.split(block);
+        let (given, block) = self.split(block);
         let mut value = self.of.space.column_zeros(block.rows.len());
         let inner = self.inner.value(stage, block);
-        self.of.space.column_product(&mut value, &self.strength(stage.t, &context), &inner);
+        self.of.space.column_product(&mut value, &self.strength(stage.t, &given), &inner);
         value
     }
 
@@ -141,10 +147,7 @@ impl<S: Space> Field<S> for Frozen<'_, S> {
 struct Rows<'a, S: Space> {
     field: &'a Frozen<'a, S>,
     inner: Box<dyn BlockField<S> + 'a>,
-    /// n × k.
-    context: S::Array,
-    /// n × 1.
-    ones: S::Array,
+    given: Given<S>,
     /// The sum of the cotangents of the modulation, M × k.
     share: S::Array,
     scratch: S::Array,
@@ -161,7 +164,7 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         residuals: Option<&mut Residuals<S>>,
     ) {
         let space = &self.field.of.space;
-        let strength = self.field.strength(stage.t, &self.context);
+        let strength = self.field.strength(stage.t, &self.given);
         let mut kept = residuals.is_some().then(Vec::new);
         let column = laplacian.is_some().then_some(&mut self.column);
         self.inner.evaluate(stage, state, &mut self.scratch, column, kept.as_mut());
@@ -173,7 +176,7 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         if let (Some(residuals), Some(kept)) = (residuals, kept) {
             let mut of_rows = space.zeros(space.shape(state).0, 1);
             if laplacian.is_some() {
-                space.accumulate_scaled_rows(&mut of_rows, 1.0, &self.column, &self.ones);
+                space.accumulate_scaled_rows(&mut of_rows, 1.0, &self.column, &self.given.ones);
             }
             residuals.extend([self.scratch.clone(), of_rows]);
             residuals.extend(kept);
@@ -190,24 +193,24 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         state_bar: Option<&mut S::Array>,
     ) {
         let space = &self.field.of.space;
-        let (n, k) = space.shape(&self.context);
+        let (n, k) = space.shape(&self.given.context);
         let [velocity, laplacian] = [&residuals[0], &residuals[1]];
         // e multiplies the velocity and the Laplacian.
         let mut strength_bar = space.column_zeros(n);
         space.row_dot(&mut strength_bar, velocity_bar, velocity);
         if let Some(laplacian_bar) = laplacian_bar {
             let mut own = space.column_zeros(n);
-            space.row_dot(&mut own, laplacian, &self.ones);
+            space.row_dot(&mut own, laplacian, &self.given.ones);
             space.column_product(&mut self.column, laplacian_bar, &own);
             space.column_accumulate(&mut strength_bar, 1.0, &[(1.0, &self.column)]);
         }
         let (mut weighed, mut sum) = (space.zeros(n, k), space.zeros(1, k));
-        space.accumulate_scaled_rows(&mut weighed, 1.0, &strength_bar, &self.context);
-        space.matmul(&mut sum, 0.0, Factor::Transposed(&self.ones), Factor::Plain(&weighed));
+        space.accumulate_scaled_rows(&mut weighed, 1.0, &strength_bar, &self.given.context);
+        space.matmul(&mut sum, 0.0, Factor::Transposed(&self.given.ones), Factor::Plain(&weighed));
         let basis = self.field.basis(stage.t);
         space.matmul(&mut self.share, 1.0, Factor::Transposed(&basis), Factor::Plain(&sum));
 
-        let strength = self.field.strength(stage.t, &self.context);
+        let strength = self.field.strength(stage.t, &self.given);
         space.accumulate(&mut self.scratch, 0.0, &[]);
         space.accumulate_scaled_rows(&mut self.scratch, 1.0, &strength, velocity_bar);
         let column = laplacian_bar.map(|laplacian_bar| {

@@ -11,7 +11,7 @@ use datasets::columns::{ColumnError, Dequantisation, Transform};
 use datasets::split::split;
 use datasets::table::{Context, ReadOptions, Table as Rows};
 use datasets::yardstick::{Gaussian, Independent};
-use flow_core::{Mean, RngKey};
+use flow_core::RngKey;
 use sha2::{Digest, Sha256};
 
 pub use map::TableMap;
@@ -108,8 +108,8 @@ impl Table {
         let map = match kept {
             Some(kept) => kept,
             None => {
-                let points =
-                    as_they_weigh(&parts.training, target.weights.as_deref(), seed)?.select(&target.columns)?;
+                let points = parts.training.select(&target.columns)?;
+                let points = as_they_weigh(points, &parts.training, target.weights.as_deref(), seed)?;
                 let context = Context::fit(&parts.training, &target.given, &target.categories)?;
                 TableMap::fit(&points, &transforms(target)?, target.whitening, seed)?.given(context)
             }
@@ -199,9 +199,8 @@ impl Table {
                 joint.zip(given).map(|(joint, given)| joint - given)
             }
         };
-        let fitted = Independent::fit(&training, n, before)?;
-        let independent: Vec<f64> = points.chunks_exact(n).map(|row| -fitted.log_density(row)).collect();
-        Ok([gaussian, Some(Mean::weighted(&independent, here.unwrap_or_default()).mean)])
+        let independent = Independent::fit(&training, n, before)?.mean_log_density(&points, here);
+        Ok([gaussian, Some(-independent)])
     }
 
     fn part(&self, split: Split) -> &Part {
@@ -243,10 +242,7 @@ fn gaussian(
     [before, here]: [Option<&[f64]>; 2],
 ) -> Result<Option<f64>, Error> {
     match Gaussian::fit(training, n, before) {
-        Ok(gaussian) => {
-            let losses: Vec<f64> = rows.chunks_exact(n).map(|row| -gaussian.log_density(row)).collect();
-            Ok(Some(Mean::weighted(&losses, here.unwrap_or_default()).mean))
-        }
+        Ok(gaussian) => Ok(Some(-gaussian.mean_log_density(rows, here))),
         Err(ColumnError::Singular { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -258,16 +254,16 @@ impl Part {
     }
 }
 
-/// Rows as often as they weigh, where a column says so: what maps are fitted to.
+/// Points of rows as often as they weigh, where a column of the rows says so: what maps are fitted to.
 ///
 /// # Errors
 /// Weights that are negative, or all zero.
-pub fn as_they_weigh(rows: &Rows, weights: Option<&str>, seed: u64) -> Result<Rows, Error> {
-    let Some(name) = weights else { return Ok(rows.clone()) };
+pub fn as_they_weigh(points: Rows, rows: &Rows, weights: Option<&str>, seed: u64) -> Result<Rows, Error> {
+    let Some(name) = weights else { return Ok(points) };
     let epochs = Epochs::new(rows.rows(), seed).weighted(&weights_of(rows, name)?);
     let mut places: Vec<usize> = epochs.rows(0..rows.rows() as u64).into_iter().map(|row| row as usize).collect();
     places.sort_unstable();
-    Ok(rows.take(&places))
+    Ok(points.take(&places))
 }
 
 /// The weights of rows in a column.
