@@ -2,9 +2,9 @@
 
 use maflow::numbers::{like_error, short, with_error};
 use maflow::physics::report::{Figure, PhysicsReport, Row, Time};
-use maflow::report::{FEW, Figures};
+use maflow::report::Figures;
 
-use crate::report::finer;
+use crate::report::{by_importance, finer};
 
 /// Tables for people.
 pub fn text(report: &PhysicsReport) -> String {
@@ -26,19 +26,20 @@ fn weights(physics: &PhysicsReport) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     if let Figures::FreeEnergy {
         log_z_importance: Some(log_z),
-        log_z_importance_error: Some(error),
+        log_z_importance_error: error,
         ess: Some(ess),
         exact_free_energy_per_site: exact,
+        pareto_k,
         ..
     } = report.figures
     {
         let worth = ess * report.samples as f64;
-        let few = if worth < FEW { ": too few for weighted figures to be relied on" } else { "" };
-        rows.push(row("ln Z by importance", with_error(log_z, error)));
+        let heavy = if error.is_none() { ": weighted figures are not to be relied on" } else { "" };
+        rows.push(row("ln Z by importance", by_importance(log_z, error, pareto_k)));
         if let Some(exact) = exact {
-            rows.push(row("ln Z, exact value", like_error(-exact * report.sites as f64, error)));
+            rows.push(row("ln Z, exact value", like_error(-exact * report.sites as f64, error.unwrap_or(0.1))));
         }
-        rows.push(row("effective sample size", format!("{:.1} %, {worth:.0} samples{few}", 100.0 * ess)));
+        rows.push(row("effective sample size", format!("{:.1} %, {worth:.0} samples{heavy}", 100.0 * ess)));
     }
     let mismatch = if report.sites > 1 { "|∇ ln p + ∇E|² per site" } else { "|∇ ln p + ∇E|²" };
     rows.push(row(mismatch, figure(&physics.force_mismatch_per_site)));

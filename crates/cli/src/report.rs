@@ -1,7 +1,7 @@
 //! The figures of a run as a table for people.
 
 use maflow::numbers::{like_error, short, with_error};
-use maflow::report::{FEW, Figures, Report};
+use maflow::report::{Figures, Report};
 
 /// A table for people.
 pub fn text(report: &Report) -> String {
@@ -78,6 +78,9 @@ fn figure_rows(report: &Report) -> Vec<(&'static str, String)> {
             ess,
             log_z_importance,
             log_z_importance_error,
+            log_z_psis,
+            pareto_k,
+            forward,
         } => {
             let name = if report.sites > 1 { "free energy per site" } else { "free energy" };
             rows.push((name, with_error(*free_energy_per_site, report.standard_error)));
@@ -87,19 +90,39 @@ fn figure_rows(report: &Report) -> Vec<(&'static str, String)> {
             if let Some(kl) = kl_nats {
                 rows.push(("gap (KL divergence)", format!("{} nats", with_error(*kl, nats_error))));
             }
-            let (Some(ess), Some(log_z), Some(log_z_error)) = (ess, log_z_importance, log_z_importance_error) else {
-                return rows;
-            };
-            let worth = ess * report.samples as f64;
-            let few = if worth < FEW { ": too few samples' worth for ln Z and its error to be relied on" } else { "" };
-            rows.push(("effective sample size", format!("{:.1} %{few}", 100.0 * ess)));
-            rows.push(("ln Z by importance", with_error(*log_z, *log_z_error)));
+            let (Some(ess), Some(log_z)) = (ess, log_z_importance) else { return rows };
+            rows.push(("effective sample size", format!("{:.1} %", 100.0 * ess)));
+            rows.push(("ln Z by importance", by_importance(*log_z, *log_z_importance_error, *pareto_k)));
+            if let (Some(smoothed), None) = (log_z_psis, log_z_importance_error) {
+                rows.push(("ln Z, Pareto-smoothed", format!("{smoothed:.1}")));
+            }
             if let Some(exact) = exact_free_energy_per_site {
-                rows.push(("ln Z, exact value", like_error(-exact * report.sites as f64, *log_z_error)));
+                let like = log_z_importance_error.unwrap_or(0.1);
+                rows.push(("ln Z, exact value", like_error(-exact * report.sites as f64, like)));
+            }
+            match forward {
+                None => rows.push(("", "no reference: modes never visited cannot be seen".to_owned())),
+                Some(forward) => {
+                    let kl = with_error(forward.forward_kl_nats, forward.forward_kl_error);
+                    rows.push(("forward KL divergence", format!("{kl} nats")));
+                    let (ess, samples) = (100.0 * forward.forward_ess, forward.forward_samples);
+                    rows.push(("forward sample size", format!("{ess:.1} %, by {samples} samples of the target")));
+                }
             }
         }
     }
     rows
+}
+
+/// ln Z by importance weights with its error, or why it has none.
+pub fn by_importance(log_z: f64, error: Option<f64>, shape: Option<f64>) -> String {
+    match (error, shape) {
+        (Some(error), _) => with_error(log_z, error),
+        (None, Some(shape)) => {
+            format!("{log_z:.1}, without an error: the weights' tail has the Pareto shape {shape:.2}")
+        }
+        (None, None) => format!("{log_z:.1}, without an error: too few samples"),
+    }
 }
 
 /// How to integrate more accurately: an adaptive method goes by its tolerances, any other by its steps.
@@ -113,6 +136,7 @@ pub fn finer(adaptive: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use maflow::recipe::Objective;
+    use maflow::report::Forward;
 
     use super::*;
 
@@ -136,6 +160,9 @@ mod tests {
                 ess: Some(0.031),
                 log_z_importance: Some(231.4),
                 log_z_importance_error: Some(0.25),
+                log_z_psis: Some(231.3),
+                pareto_k: Some(0.31),
+                forward: None,
             },
         }
     }
@@ -162,9 +189,10 @@ mod tests {
             "  free energy per site   -2.3000 ± 0.0012",
             "  exact value            -2.3159",
             "  gap (KL divergence)     1.59 ± 0.12 nats",
-            "  effective sample size   3.1 %: too few samples' worth for ln Z and its error to be relied on",
+            "  effective sample size   3.1 %",
             "  ln Z by importance      231.40 ± 0.25",
             "  ln Z, exact value       231.59",
+            "                          no reference: modes never visited cannot be seen",
             "  integration error       0.0032 nats",
             "                          1000 samples, 20 steps of rk4",
         ] {
@@ -180,6 +208,28 @@ mod tests {
         );
         let told = text(&Report { converged: false, ..report() });
         assert!(told.contains("give more --steps"), "{told}");
+        let mut heavy = report();
+        let Figures::FreeEnergy { log_z_importance_error, pareto_k, forward, .. } = &mut heavy.figures else {
+            panic!("another objective")
+        };
+        (*log_z_importance_error, *pareto_k) = (None, Some(0.912));
+        *forward = Some(Forward {
+            forward_kl_nats: 2.34,
+            forward_kl_error: 0.051,
+            forward_kl_integration_error: 1e-4,
+            forward_ess: 0.021,
+            forward_samples: 2000,
+        });
+        let told = text(&heavy);
+        for line in [
+            "  ln Z by importance      231.4, without an error: the weights' tail has the Pareto shape 0.91",
+            "  ln Z, Pareto-smoothed   231.3",
+            "  ln Z, exact value       231.59",
+            "  forward KL divergence   2.340 ± 0.051 nats",
+            "  forward sample size     2.1 %, by 2000 samples of the target",
+        ] {
+            assert!(told.lines().any(|found| found == line), "{line:?} is not in\n{told}");
+        }
         let told = text(&Report { converged: false, steps: None, ..report() });
         assert!(told.contains("lower evaluate.rtol and evaluate.atol") && !told.contains("--steps"), "{told}");
         let told = text(&Report { converged: false, standard_error: f64::NAN, ..report() });

@@ -71,6 +71,11 @@ impl OldRun {
         assert!(!recorded.as_object().unwrap().is_empty(), "{name}");
         for (key, before) in recorded.as_object().unwrap() {
             let after = &found[key];
+            // An error that the weights do not allow is told no more.
+            if key == "log_z_importance_error" && after.is_null() {
+                assert!(found["pareto_k"].as_f64().is_some_and(|shape| shape > 0.5), "{name}: {found}");
+                continue;
+            }
             let (Some(old), Some(new)) = (before.as_f64(), after.as_f64()) else {
                 assert_eq!(before, after, "{name}: {key} in {found}");
                 continue;

@@ -1,9 +1,13 @@
 //! Samples of a flow as samples of the target: importance weights, and the Markov chain that proposes them.
 
+mod pareto;
+
 use rand::RngExt;
 
 use crate::rng::RngKey;
 use crate::statistics::Mean;
+
+pub use pareto::Pareto;
 
 /// Importance weights `w = e^{−loss}`, where the loss is `ln p(x) + E(x)` at a sample x of p: their mean is Z, and
 /// under them averages are those of `exp(−E)/Z`.

@@ -61,7 +61,7 @@ pub use engine::{Engine, NetworkSettings, PotentialSettings};
 pub use error::Error;
 pub use flow::{Direction, Flow};
 pub use hmc::{Energies, Hmc, HmcReport};
-pub use importance::{IndependenceMetropolis, Weights};
+pub use importance::{IndependenceMetropolis, Pareto, Weights};
 pub use integrate::{Backward, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span};
 pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
 pub use matching::{FlowMatching, Path};

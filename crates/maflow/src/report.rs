@@ -78,13 +78,34 @@ pub enum Figures {
         ess: Option<f64>,
         /// `ln Z` of the whole lattice by importance weights.
         log_z_importance: Option<f64>,
-        /// Its standard error.
+        /// Its standard error; none where the tail of the weights is too heavy for one, or too short to tell.
         log_z_importance_error: Option<f64>,
+        /// `ln Z` by Pareto-smoothed weights ([`flow_core::Pareto`]); none for a few samples.
+        log_z_psis: Option<f64>,
+        /// The Pareto shape of the largest weights. None for a few samples, and where the largest are all equal.
+        pareto_k: Option<f64>,
+        /// What samples of the target itself say, where there are any.
+        #[serde(flatten)]
+        forward: Option<Forward>,
     },
 }
 
-/// Weights that are worth fewer samples than this tell little, and their errors less.
-pub const FEW: f64 = 100.0;
+/// A flow judged by samples of its target. They see modes that it never visits, as none of its own samples can.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Forward {
+    /// `KL(Boltzmann ‖ p)` of the whole lattice in nats: `−E[ln p + energy] − ln Z` over the samples. Where `ln Z` is
+    /// not known it is `−ln E[p exp(energy)]` over the same samples, which makes of the divergence a lower bound on
+    /// average.
+    pub forward_kl_nats: f64,
+    /// Its standard error.
+    pub forward_kl_error: f64,
+    /// Its change from twice the integration step.
+    pub forward_kl_integration_error: f64,
+    /// Effective sample size of the flow's weights as samples of the target find it: `1/(E[w] E[1/w])`.
+    pub forward_ess: f64,
+    /// How many samples of the target.
+    pub forward_samples: usize,
+}
 
 impl Report {
     /// One JSON object.
@@ -124,31 +145,46 @@ mod tests {
                 ess: Some(0.031),
                 log_z_importance: Some(231.4),
                 log_z_importance_error: Some(0.25),
+                log_z_psis: Some(231.3),
+                pareto_k: Some(0.31),
+                forward: None,
             },
         }
     }
 
     #[test]
     fn the_keys_are_the_fixed_ones() {
-        assert_eq!(
-            keys(&report()),
-            [
-                "checkpoint",
-                "converged",
-                "ess",
-                "exact_free_energy_per_site",
-                "free_energy_per_site",
-                "integration_error",
-                "integrator",
-                "kl_nats",
-                "log_z_importance",
-                "log_z_importance_error",
-                "objective",
-                "samples",
-                "standard_error",
-                "steps"
-            ]
-        );
+        let plain = [
+            "checkpoint",
+            "converged",
+            "ess",
+            "exact_free_energy_per_site",
+            "free_energy_per_site",
+            "integration_error",
+            "integrator",
+            "kl_nats",
+            "log_z_importance",
+            "log_z_importance_error",
+            "log_z_psis",
+            "objective",
+            "pareto_k",
+            "samples",
+            "standard_error",
+            "steps",
+        ];
+        assert_eq!(keys(&report()), plain);
+        let mut judged = report();
+        let Figures::FreeEnergy { forward, .. } = &mut judged.figures else { panic!("another objective") };
+        *forward = Some(Forward {
+            forward_kl_nats: 1.7,
+            forward_kl_error: 0.1,
+            forward_kl_integration_error: 1e-4,
+            forward_ess: 0.03,
+            forward_samples: 1000,
+        });
+        let more: Vec<String> = keys(&judged).into_iter().filter(|key| !plain.contains(&key.as_str())).collect();
+        let forward = ["ess", "kl_error", "kl_integration_error", "kl_nats", "samples"];
+        assert_eq!(more, forward.map(|key| format!("forward_{key}")));
         let figures = Figures::Nll {
             nll_nats: 1255.5,
             bits_per_dim: Some(1.66),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{ISING, Lab, TOY, on_every_backend};
+use crate::lab::{ISING, Lab, TOY, on_every_backend, on_one_backend};
 
 /// A potential that is exactly symmetric, and more training than elsewhere: weights must be worth something.
 const SYMMETRIC: &[&str] = &[
@@ -146,5 +146,34 @@ fn a_target_without_an_energy_is_refused() {
     on_every_backend(|lab| {
         lab.trains(TOY, "toy", &[]);
         lab.refuses(&["physics", "toy"], 2, &["targets with an energy", "maflow evaluate"]);
+    });
+}
+
+#[test]
+fn a_mode_that_the_flow_never_visits_is_seen_by_samples_of_its_target() {
+    on_one_backend(|lab| {
+        // So short a training ends on one of two halves of a ring.
+        let cut_short = [
+            "energy-1",
+            "--set=potential.hidden=64",
+            "--set=train.steps=250",
+            "--set=train.batch=256",
+            "--set=train.schedule.warmup=20",
+        ];
+        let told = lab.trains(&cut_short, "run", &[]);
+        let figures = lab.figures("run", &[]);
+        let number = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"));
+        let exact = -number("exact_free_energy_per_site");
+        assert!((number("log_z_importance") - (exact - 2f64.ln())).abs() < 0.1, "half of it: {figures}");
+        // Its own samples find themselves worth a quarter of their number.
+        assert!(number("ess") > 0.1, "{figures}");
+        assert!(number("forward_kl_nats") > 1.0 && number("forward_ess") < 0.01, "{figures}");
+        assert_eq!(number("forward_samples"), 2000.0);
+        for words in ["forward KL divergence", "by 2000 samples of the target"] {
+            assert!(told.contains(words), "{words:?} is not in\n{told}");
+        }
+        // Where nobody can draw samples, that is said; a lattice model has its own sampler.
+        let ising = lab.trains(ISING, "ising", &[]);
+        assert!(ising.contains("by 300 samples of the target") && !ising.contains("no reference"), "{ising}");
     });
 }

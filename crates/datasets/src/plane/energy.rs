@@ -4,6 +4,9 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 use std::sync::OnceLock;
 
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution, Gamma, StandardNormal};
+
 use crate::quadrature::gauss_legendre;
 
 /// A density `exp(−U(z))/Z` on the plane known by its energy.
@@ -76,6 +79,28 @@ impl PlaneEnergy {
         energy
     }
 
+    /// A point of the density: for U₂ to U₄ z₁ by a gamma distribution and z₂ by a Gaussian, for U₁ by rejection.
+    pub fn sample<R: Rng + ?Sized>(self, rng: &mut R) -> [f64; 2] {
+        // Of the branches, in the proportion of which they are chosen.
+        let widths = match self {
+            Self::One => return sample_ring(rng),
+            Self::Two => [0.4, 0.0],
+            Self::Three => [0.35, 0.35],
+            Self::Four => [0.4, 0.35],
+        };
+        // Of t = z₁/4, which has exp(−½t⁴), ½t⁴ has the gamma distribution of shape ¼.
+        let gamma: f64 = Gamma::new(0.25, 1.0).expect("a positive shape").sample(rng);
+        let x = 4.0 * (2.0 * gamma).powf(0.25) * if rng.random() { 1.0 } else { -1.0 };
+        let second = rng.random::<f64>() * (widths[0] + widths[1]) < widths[1];
+        let shift = match self {
+            _ if !second => 0.0,
+            Self::Three => 3.0 * (-0.5 * ((x - 1.0) / 0.6).powi(2)).exp(),
+            _ => 3.0 / (1.0 + (-(x - 1.0) / 0.3).exp()),
+        };
+        let normal: f64 = StandardNormal.sample(rng);
+        [x, (FRAC_PI_2 * x).sin() - shift + widths[usize::from(second)] * normal]
+    }
+
     /// ln Z = ln ∫ exp(−U): for U₂ to U₄ in closed form (z₂ is Gaussian given z₁, and z₁ has `exp(−c)`), for U₁ by
     /// quadrature in polar coordinates.
     pub fn log_z(self) -> f64 {
@@ -114,6 +139,21 @@ fn ring(x: f64, y: f64) -> (f64, [f64; 2]) {
     (energy, [pull * x + (weight * plus + (1.0 - weight) * minus) / 0.6, pull * y])
 }
 
+/// A point of the density of U₁: z₁ by a Gaussian about either end of the ring, z₂ uniformly as far as 12 widths beyond
+/// the ring, where its density is exp(−72), accepted with the ring's part.
+fn sample_ring<R: Rng + ?Sized>(rng: &mut R) -> [f64; 2] {
+    const REACH: f64 = 2.0 + 12.0 * 0.4;
+    loop {
+        let normal: f64 = StandardNormal.sample(rng);
+        let x = if rng.random() { 2.0 } else { -2.0 } + 0.6 * normal;
+        let y = rng.random_range(-REACH..REACH);
+        let ring = (-0.5 * ((x.hypot(y) - 2.0) / 0.4).powi(2)).exp();
+        if rng.random::<f64>() < ring {
+            return [x, y];
+        }
+    }
+}
+
 /// The second branch of a wave: `z₂ = w₁ − shift` with a Gaussian of `width`; absent if the width is infinite.
 struct Branch {
     shift: f64,
@@ -146,6 +186,8 @@ fn two_terms(a: f64, b: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+
     use super::*;
     use crate::finite_difference::assert_gradient;
     use crate::quadrature::integrate_plane;
@@ -194,6 +236,24 @@ mod tests {
         }
         let refined = PlaneEnergy::ring_log_z(200, 400);
         assert!((PlaneEnergy::One.log_z() - refined).abs() < 1e-12);
+    }
+
+    #[test]
+    fn samples_have_the_averages_of_the_densities() {
+        let averages: [fn([f64; 2]) -> f64; 5] =
+            [|[x, _]| x, |[_, y]| y, |[x, _]| x * x, |[_, y]| y * y, |[x, y]| (3.0 * x).cos() * (y - 0.5).tanh()];
+        for (seed, u) in PlaneEnergy::ALL.into_iter().enumerate() {
+            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed as u64);
+            let samples: Vec<[f64; 2]> = (0..40_000).map(|_| u.sample(&mut rng)).collect();
+            for (i, average) in averages.into_iter().enumerate() {
+                let exact = integrate_plane([14.0, 8.0], 0.04, |z| (-energy(u, z) - u.log_z()).exp() * average(z));
+                let of: Vec<f64> = samples.iter().map(|z| average(*z)).collect();
+                let mean = of.iter().sum::<f64>() / of.len() as f64;
+                let variance = of.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / of.len() as f64;
+                let error = (variance / of.len() as f64).sqrt();
+                assert!((mean - exact).abs() < 4.0 * error, "{u:?}, average {i}: {mean} ± {error}, exact {exact}");
+            }
+        }
     }
 
     #[test]

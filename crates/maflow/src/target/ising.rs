@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use datasets::Bijection;
 use datasets::lattice::{Boundary, IsingSamples, IsingStatistics, IsingTarget, Lattice, WhitenedIsing, sample_spins};
-use flow_core::{Energy, Mean, Path, PointEnergy, RngKey};
+use flow_core::{Energy, Mean, Path, PointEnergy, Purpose, RngKey};
 
 use super::lattice_model::mean;
 use super::pool::{Pool, pick};
@@ -42,7 +42,7 @@ impl Ising {
     }
 
     /// Spins that no training has seen.
-    fn reference(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<IsingSamples, Error> {
+    fn fresh(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<IsingSamples, Error> {
         let (lattice, temperature) = (self.physical().lattice(), self.physical().temperature());
         Ok(counted(monitor, "sampling", count, |counter| {
             IsingSamples::generate_with_progress(lattice, temperature, count, reference_seed(seed), counter)
@@ -92,6 +92,25 @@ impl Target for Ising {
         } else {
             Arc::new(PointEnergy::new(n, move |x, g| Ok(model.physical().energy_and_gradient(x, g))).concurrent())
         })
+    }
+
+    /// Unit Gaussians about the centres of spin configurations, as whitened coordinates have them.
+    fn reference(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+        let n = self.model.sites();
+        let points = |samples: IsingSamples| {
+            let mut points = RngKey::new(reference_seed(seed), Purpose::Sample, 0).normals(0..count, n);
+            let mut centre = vec![0.0; n];
+            for (k, point) in points.chunks_exact_mut(n).enumerate() {
+                self.model.centre(samples.spins(k), &mut centre);
+                point.iter_mut().zip(&centre).for_each(|(y, centre)| *y += centre);
+                if !self.whitened {
+                    let y = point.to_vec();
+                    self.model.to_physical(&y, point);
+                }
+            }
+            points
+        };
+        Some(self.fresh(seed, count, monitor).map(points))
     }
 
     fn known(&self) -> Option<Known> {
@@ -151,12 +170,12 @@ impl LatticeModel for Ising {
     }
 
     fn configurations(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<Vec<f64>, Error> {
-        let samples = self.reference(seed, count, monitor)?;
+        let samples = self.fresh(seed, count, monitor)?;
         Ok((0..count).flat_map(|k| samples.spins(k)).map(|&spin| f64::from(spin)).collect())
     }
 
     fn clusters(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<[Mean; 3], Error> {
-        let samples = self.reference(seed, count, monitor)?;
+        let samples = self.fresh(seed, count, monitor)?;
         let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } = samples.statistics();
         Ok([energy_per_site, magnetisation_per_site, specific_heat_per_site].map(mean))
     }

@@ -96,6 +96,12 @@ pub trait Target: fmt::Debug + Send + Sync {
         None
     }
 
+    /// So many points of the density of an energy in the flow's coordinates, row by row, that no training has seen;
+    /// `None` where nobody can draw them. A flow is judged by them where it may never have been.
+    fn reference(&self, _seed: u64, _count: usize, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+        None
+    }
+
     /// The least value that the loss can reach, where it is known.
     fn known(&self) -> Option<Known> {
         None

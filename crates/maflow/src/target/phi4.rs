@@ -36,7 +36,7 @@ impl Phi4 {
     }
 
     /// Fields that no training has seen.
-    fn reference(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<Phi4Samples, Error> {
+    fn fresh(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<Phi4Samples, Error> {
         Ok(counted(monitor, "sampling", count, |counter| {
             Phi4Samples::generate_with_progress(&self.physical, count, reference_seed(seed), counter)
         })?)
@@ -79,6 +79,22 @@ impl Target for Phi4 {
                 Arc::new(PointEnergy::new(n, move |x, g| Ok(model.energy_and_gradient(x, g))).concurrent())
             }
         })
+    }
+
+    fn reference(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+        let n = self.physical.sites();
+        let points = |samples: Phi4Samples| {
+            let mut points = vec![0.0; count * n];
+            for (k, point) in points.chunks_exact_mut(n).enumerate() {
+                let field: Vec<f64> = samples.field(k).iter().map(|phi| f64::from(*phi)).collect();
+                match &self.whitened {
+                    Some(whitened) => whitened.model.to_whitened(&field, point),
+                    None => point.copy_from_slice(&field),
+                }
+            }
+            points
+        };
+        Some(self.fresh(seed, count, monitor).map(points))
     }
 
     fn sites(&self) -> usize {
@@ -128,12 +144,12 @@ impl LatticeModel for Phi4 {
     }
 
     fn configurations(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<Vec<f64>, Error> {
-        let samples = self.reference(seed, count, monitor)?;
+        let samples = self.fresh(seed, count, monitor)?;
         Ok((0..count).flat_map(|k| samples.field(k)).map(|&phi| f64::from(phi)).collect())
     }
 
     fn clusters(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<[Mean; 3], Error> {
-        let samples = self.reference(seed, count, monitor)?;
+        let samples = self.fresh(seed, count, monitor)?;
         let Phi4Statistics { action_per_site, magnetisation_per_site, susceptibility } = samples.statistics();
         Ok([action_per_site, magnetisation_per_site, susceptibility].map(mean))
     }

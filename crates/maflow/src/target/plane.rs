@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datasets::plane::{PlaneDensity, PlaneEnergy, PlaneTarget};
-use flow_core::{Energy, PointEnergy, RngKey};
+use flow_core::{Energy, PointEnergy, Purpose, RngKey};
 
-use super::{Known, Samples, Target};
+use super::{Known, Samples, Target, reference_seed};
 use crate::error::Error;
+use crate::monitor::Monitor;
 use crate::recipe::Toy;
 
 /// A density in the plane, known by as many samples as are asked for.
@@ -53,6 +54,11 @@ impl Target for EnergyInPlane {
     fn energy(&self) -> Option<Arc<dyn Energy>> {
         let energy = self.0;
         Some(Arc::new(PointEnergy::new(2, move |x, gradient| Ok(energy.energy_and_gradient(x, gradient))).concurrent()))
+    }
+
+    fn reference(&self, seed: u64, count: usize, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+        let key = RngKey::new(reference_seed(seed), Purpose::Sample, 0);
+        Some(Ok((0..count as u64).flat_map(|row| self.0.sample(&mut key.row(row))).collect()))
     }
 
     fn known(&self) -> Option<Known> {
