@@ -154,7 +154,8 @@ Examples:
 Files: .csv, .tsv, .npy, .npz, .safetensors, IDX, and .gz of text, .npy and IDX. Rows that have no file of their own
 are split off, a tenth each, by a hash of their numbers. Transformations: none, standardise, log, logit(low, high),
 quantile, tail, each alone or after dequantise(step); chosen by rules, and said, where none is given. Of given columns
-text and up to 16 different whole numbers are categories.
+text and up to 16 different whole numbers are categories. Bytes of shape (n, height, width) are pictures, which get a
+convolutional potential on libtorch (--backend tch-cpu). Rows to train on are held in memory, 8 bytes a number.
 
 The run remembers everything: `maflow evaluate RUN`, `maflow score RUN FILE` and `maflow sample RUN` need no other word.
 Figures are in nats per row, in the units of the file.")]
@@ -199,7 +200,8 @@ Examples:
   maflow score runs/data new.csv --out scores.npy
   maflow score runs/data new.npy --given context.csv
 
-Columns: log_density, in nats and the units of the data, and integration_error. Columns of the file are found by name. The
+Columns: log_density, in nats and the units of the data, integration_error, and where the Laplacian is estimated
+probe_error, a standard error. Columns of the file are found by name. The
 integration step is that of the run's figures, so that ln p of a row does not depend on other rows. Integers get their noise
 from the row's content. Files are gone through in blocks.")]
 pub struct ScoreArgs {

@@ -84,6 +84,7 @@ fn key_of(parameter: &'static str) -> &'static str {
         "blocks" => "train.blocks",
         "clip_norm" => "train.clip_norm",
         "average" => "train.average",
+        "patience" => "train.patience",
         "betas[0]" | "betas[1]" => "train.betas",
         "weight_decay" => "train.weight_decay",
         "max_level" => "train.max_flow_steps",

@@ -13,7 +13,7 @@ use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
 use maflow::monitor::Monitor;
 use maflow::recipe::{Objective, Recipe, TargetKind};
-use maflow::target::{Layout, SIDE, Samples, Split, Target};
+use maflow::target::{Layout, Samples, Split, Target};
 use maflow::{Error, metrics, run_dir};
 
 pub use samples::tiles;
@@ -199,18 +199,18 @@ fn journey(
     const MOST: usize = 6;
     let rows = samples.held_out_rows(Split::Test).map_or(MOST, |rows| rows.min(MOST));
     let key = RngKey::new(seed, Purpose::Sample, u64::MAX - 1);
-    let mut data = vec![0.0; rows * SIDE * SIDE];
+    let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a picture has two sides") };
+    let n = height * width;
+    let mut data = vec![0.0; rows * n];
     samples.held_out(Split::Test, key, 0, 0..rows, &mut data)?;
-    let base = key.normals(0..rows, SIDE * SIDE);
+    let base = key.normals(0..rows, n);
     let mut inference = flow.journey(&data, Direction::Backward, STOPS, key)?;
     let mut generation = flow.journey(&base, Direction::Forward, STOPS, key)?;
     inference.iter_mut().chain(&mut generation).for_each(|x| units.to_user(x));
-    let TargetKind::Mnist(mnist) = &recipe.target else { unreachable!("pictures are those of mnist") };
-    let lambda = mnist.lambda;
     let mut pictures = Vec::new();
-    for row in 0..rows {
-        let place = row * SIDE * SIDE..(row + 1) * SIDE * SIDE;
-        pictures.extend(inference.iter().chain(&generation).map(|x| samples::pixels(&x[place.clone()], lambda)));
+    for place in (0..rows).map(|row| row * n..(row + 1) * n) {
+        pictures
+            .extend(inference.iter().chain(&generation).map(|x| samples::pixels(&recipe.target, &x[place.clone()])));
     }
     let times = times(flow);
     Ok(Tiles {
@@ -222,8 +222,8 @@ fn journey(
             ColumnGroup { label: "inference".to_owned(), columns: times.iter().rev().cloned().collect() },
             ColumnGroup { label: "generation".to_owned(), columns: times },
         ],
-        height: SIDE,
-        width: SIDE,
+        height,
+        width,
         pictures,
         palette: Palette::Grey,
     })

@@ -43,24 +43,30 @@ pub struct TrainState {
     pub rollbacks: u32,
     /// Lowest validation figure so far.
     pub best: Option<f64>,
+    /// Validations since the one with that figure.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub validations_since_best: u64,
     /// Seconds of training so far.
     pub seconds: f64,
 }
 
 impl TrainState {
     /// All of it as numbers; NaN for no best.
-    fn numbers(&self) -> [f64; 7] {
-        let Self { step, adam_steps, level, learning_rate_scale, rollbacks, best, seconds } = *self;
-        let best = best.unwrap_or(f64::NAN);
-        [step as f64, adam_steps as f64, level as f64, learning_rate_scale, rollbacks.into(), best, seconds]
+    fn numbers(&self) -> [f64; 8] {
+        let Self { step, adam_steps, level, learning_rate_scale, rollbacks, best, validations_since_best, seconds } =
+            *self;
+        let [step, adam_steps, level, since] =
+            [step, adam_steps, level, validations_since_best].map(|count| count as f64);
+        [step, adam_steps, level, learning_rate_scale, rollbacks.into(), best.unwrap_or(f64::NAN), since, seconds]
     }
 
     /// The state with these [`TrainState::numbers`].
-    fn of_numbers(numbers: [f64; 7]) -> Self {
-        let [step, adam_steps, level, learning_rate_scale, rollbacks, best, seconds] = numbers;
-        let [step, adam_steps, level] = [step, adam_steps, level].map(|count| count as u64);
+    fn of_numbers(numbers: [f64; 8]) -> Self {
+        let [step, adam_steps, level, learning_rate_scale, rollbacks, best, since, seconds] = numbers;
+        let [step, adam_steps, level, validations_since_best] =
+            [step, adam_steps, level, since].map(|count| count as u64);
         let (rollbacks, best) = (rollbacks as u32, Some(best).filter(|best| !best.is_nan()));
-        Self { step, adam_steps, level, learning_rate_scale, rollbacks, best, seconds }
+        Self { step, adam_steps, level, learning_rate_scale, rollbacks, best, validations_since_best, seconds }
     }
 }
 

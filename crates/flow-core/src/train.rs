@@ -60,6 +60,8 @@ pub struct TrainSettings {
     pub watch_tolerance: f64,
     /// Gradient steps between validations; 0: never.
     pub validate_every: u64,
+    /// Validations in a row without a new best figure after which the training ends early; none: it goes on.
+    pub patience: Option<u64>,
     /// Gradient steps between checkpoints.
     pub checkpoint_every: u64,
     /// Roll-backs after which the training gives up.
@@ -83,6 +85,7 @@ impl Default for TrainSettings {
             watch_every: 100,
             watch_tolerance: 0.01,
             validate_every: 0,
+            patience: None,
             checkpoint_every: 100,
             max_rollbacks: 10,
         }
@@ -107,8 +110,10 @@ impl TrainSettings {
                 format!("at least the model's own level, {level}"),
             ));
         }
-        if self.blocks == Some(0) {
-            return Err(Error::setting("blocks", 0, "at least 1"));
+        for (name, count) in [("blocks", self.blocks.map(|blocks| blocks as u64)), ("patience", self.patience)] {
+            if count == Some(0) {
+                return Err(Error::setting(name, 0, "at least 1"));
+            }
         }
         if let Some(decay) = self.average.filter(|decay| !(0.0..1.0).contains(decay)) {
             return Err(Error::setting("average", decay, "at least 0 and below 1"));
@@ -201,6 +206,8 @@ impl Observer for () {}
 pub enum Finish {
     /// All steps were made.
     Completed,
+    /// Validations found nothing better any more, see [`TrainSettings::patience`].
+    EarlyStopped,
     /// [`Observer::interrupted`] said so; a checkpoint was written.
     Interrupted,
 }
@@ -262,6 +269,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             learning_rate_scale: 1.0,
             rollbacks: 0,
             best: None,
+            validations_since_best: 0,
             seconds: 0.0,
         };
         let values = || model.parameters().into_iter().map(|p| p.value.clone()).collect();
@@ -382,7 +390,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         Ok(())
     }
 
-    /// Trains to the end, or until the observer interrupts.
+    /// Trains to the end, until validations find nothing better any more, or until the observer interrupts.
     ///
     /// # Errors
     /// Those of the model, the batches, the observer and the store; [`Error::TooManyRollbacks`].
@@ -391,7 +399,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             self.save_good()?;
         }
         let mut clock = Instant::now();
-        while self.state.step < self.settings.steps {
+        while self.state.step < self.settings.steps && !self.out_of_patience() {
             if self.team.any(observer.interrupted())? {
                 self.save(Occasion::Interrupt, &self.checkpoint())?;
                 return Ok(Finish::Interrupted);
@@ -407,11 +415,22 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             clock = Instant::now();
             metrics.seconds = self.state.seconds;
             observer.step(&metrics)?;
-            if due(self.settings.checkpoint_every, self.state.step, self.settings.steps) {
+            let ends_early = self.out_of_patience() && self.state.step < self.settings.steps;
+            if ends_early || due(self.settings.checkpoint_every, self.state.step, self.settings.steps) {
                 self.save_good()?;
             }
+            if ends_early {
+                observer.note(&format!(
+                    "the last {} validations were no better than the best: the training ends at step {} of {}",
+                    self.state.validations_since_best, self.state.step, self.settings.steps
+                ));
+            }
         }
-        Ok(Finish::Completed)
+        Ok(if self.state.step < self.settings.steps { Finish::EarlyStopped } else { Finish::Completed })
+    }
+
+    fn out_of_patience(&self) -> bool {
+        self.settings.patience.is_some_and(|patience| self.state.validations_since_best >= patience)
     }
 
     /// This member's rows of the batch of a step.
@@ -517,8 +536,10 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         let agreed = self.team.broadcast(vec![mine.figure, mine.standard_error, mine.integration_error])?;
         let validation = Validation { figure: agreed[0], standard_error: agreed[1], integration_error: agreed[2] };
         // A figure that is no number is never the best: no other would be below it.
+        self.state.validations_since_best += 1;
         if validation.figure.is_finite() && self.state.best.is_none_or(|best| validation.figure < best) {
             self.state.best = Some(validation.figure);
+            self.state.validations_since_best = 0;
             self.save(Occasion::Best, &self.checkpoint())?;
         }
         Ok(validation)

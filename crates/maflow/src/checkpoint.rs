@@ -156,6 +156,7 @@ mod tests {
             learning_rate_scale: 1.0,
             rollbacks: 0,
             best: None,
+            validations_since_best: 0,
             seconds: 0.5,
         };
         Checkpoint { tensors: vec![tensor], state: Some(state), origin: String::new() }

@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::error::Error;
 
@@ -30,20 +33,64 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`] when the file system refuses or `fill` fails; what was there before is then untouched.
 pub fn write_whole_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = || -> io::Result<()> {
+    let mut file = WholeFile::create(path)?;
+    fill(&mut file).map_err(Error::io("write", path))?;
+    file.finish()
+}
+
+/// A file under way that takes its place when it is finished; dropped before that, it leaves everything as it was.
+#[derive(Debug)]
+pub struct WholeFile {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl WholeFile {
+    /// Begins a file for this path: a temporary one in the same folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file system refuses.
+    pub fn create(path: &Path) -> Result<Self, Error> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(PARTIAL);
         // A temporary file is private by default; a result is as readable as any other file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-        let mut file = builder.tempfile_in(folder)?;
-        fill(file.as_file_mut())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        sync_folder(folder)
-    };
-    written().map_err(Error::io("write", path))
+        let file = builder.tempfile_in(folder(path)).map_err(Error::io("write", path))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Puts it in its place: fsync, rename, fsync of the folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file system refuses; what was there before is then untouched.
+    pub fn finish(self) -> Result<(), Error> {
+        let Self { file, path } = self;
+        let placed = || {
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            sync_folder(folder(&path))
+        };
+        placed().map_err(Error::io("write", &path))
+    }
+}
+
+impl Deref for WholeFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        self.file.as_file()
+    }
+}
+
+impl DerefMut for WholeFile {
+    fn deref_mut(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Bytes as hexadecimal digits.

@@ -8,7 +8,7 @@ use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
 use flow_core::Estimator;
 use toml::Value;
 
-use crate::backend::Compute;
+use crate::backend::{Compute, libtorch_device};
 use crate::error::Error;
 use crate::metrics;
 use crate::recipe::{
@@ -16,7 +16,7 @@ use crate::recipe::{
 };
 use crate::run::Run;
 use crate::run_dir;
-use crate::target::{Parts, Split, Table, TableMap, Target, as_they_weigh};
+use crate::target::{Layout, Parts, Split, Table, TableMap, Target, as_they_weigh};
 
 /// What is to be fitted, and for how long.
 #[derive(Debug, Clone)]
@@ -76,14 +76,49 @@ average = 0.999
 schedule = { kind = "cosine", warmup = 100, final_fraction = 0.0 }
 "#;
 
+/// The same for square pictures on libtorch.
+const PICTURES: &str = r#"
+[potential]
+kind = "sum"
+terms = [
+    { kind = "quadratic", time_terms = 5 },
+    { kind = "separable", centres = 16, interval = [-3.0, 3.0], time_terms = 5 },
+    { kind = "convolutional", channels = [32, 64], hidden = 400, probes = 1, time_terms = 5 },
+]
+
+[flow]
+time = 1.0
+steps = 10
+method = "rk4"
+
+[train]
+objective = "flow-matching"
+focus = 0.1
+batch = 256
+steps = 5000
+learning_rate = 8e-3
+times = 4
+optimizer = "adam"
+clip_norm = 1.0
+average = 0.998
+watch_every = 0
+schedule = { kind = "cosine", warmup = 100, final_fraction = 0.0 }
+"#;
+
 /// Steps of the short training that tells how long a step takes.
 const TRIAL: usize = 40;
-/// The steps that are timed: the first are slower, and at the last one it is validated and stored.
+/// The steps that are timed: the first are slower, and after the last one it is validated and stored.
 const TIMED: [u64; 2] = [10, 39];
 /// The fewest and the most gradient steps.
 const STEPS: [f64; 2] = [500.0, 30_000.0];
 /// The most rows of a validation, which integrates each of them.
 const VALIDATED: usize = 1000;
+/// The fewest and the most validations of a training.
+const VALIDATIONS: [f64; 2] = [4.0, 20.0];
+/// The share of the time that validations may take where there are more than the fewest.
+const VALIDATING: f64 = 0.15;
+/// Validations in a row without a better one that end a training: a quarter of the most.
+const PATIENCE: usize = 5;
 /// Most different whole numbers of a given column that are taken for categories.
 const MOST_NUMBERED: usize = 16;
 /// Most categories of a given column.
@@ -96,8 +131,13 @@ impl Fit {
     /// validation rows better than a Gaussian does, mapped to normal ones; and whitened. The potential is a full
     /// quadratic form and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128
     /// beyond, half of that for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at
-    /// 4 times each (fewer where there are fewer rows), for as many steps as fit into the time, which a short trial
-    /// tells. Every tenth of the training up to 1000 validation rows are looked at, and the best weights are kept.
+    /// 4 times each (fewer where there are fewer rows), for as many steps as fit into the time beside the validations,
+    /// which a short trial tells. Up to 20 times, as often as takes about a seventh of the time and 4 times at least,
+    /// 1000 validation rows are looked at; the best weights are kept, and five times in a row without better ones end
+    /// the training.
+    ///
+    /// Pictures in grey whose side is a multiple of 4 get a convolutional potential on libtorch, as in the recipe
+    /// `mnist-conv`; its Laplacian is estimated in figures.
     ///
     /// Of given columns, text and up to 16 different whole numbers are categories, and everything else is brought to zero
     /// mean and unit scale. The potential then has a quadratic form besides whose coefficients are linear in them.
@@ -131,6 +171,7 @@ impl Fit {
             given: self.given.clone(),
             categories,
             weights: self.weights.clone(),
+            picture: picture(&points),
             whitening: whitening(&points),
             split_seed: self.seed,
             drop_missing: self.read.drop_missing,
@@ -140,15 +181,18 @@ impl Fit {
             array: self.read.array.clone(),
         };
         let map = TableMap::fit(&points, &transforms, target.whitening, self.seed)?.given(context);
-        let table = Arc::new(Table::new(map, &parts, self.weights.as_deref(), self.seed)?);
-        let mut recipe = self.recipe(target, &parts)?;
-        let step = seconds_per_step(&recipe, table.clone(), compute)?;
-        let [fewest, most] = STEPS;
-        let steps = (60.0 * self.minutes / step).clamp(fewest, most) as usize;
-        recipe.train.steps = Some(steps);
-        recipe.train.validate_every = (steps / 10).max(1);
-        recipe.train.validation_samples = Some(VALIDATED);
-        recipe.train.checkpoint_every = (steps / 10).max(1);
+        let table = Table::new(map, &parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
+        let table = Arc::new(table);
+        let convolutional = matches!(table.layout(), Layout::Picture(a, b) if a == b && a.is_multiple_of(4));
+        let libtorch = libtorch_device(compute.backend).is_some();
+        if convolutional && !libtorch {
+            notes.push(
+                "pictures do better with a convolutional potential, which libtorch has: --backend tch-cpu".into(),
+            );
+        }
+        let mut recipe = self.recipe(target, &parts, convolutional && libtorch)?;
+        let trial = trial(&recipe, table.clone(), compute)?;
+        pace(&mut recipe, 60.0 * self.minutes, trial);
         recipe.validate()?;
         Ok(Planned { recipe, target: table, notes })
     }
@@ -254,11 +298,10 @@ impl Fit {
         )))
     }
 
-    fn recipe(&self, target: TableTarget, parts: &Parts) -> Result<Recipe, Error> {
+    fn recipe(&self, target: TableTarget, parts: &Parts, convolutional: bool) -> Result<Recipe, Error> {
         let name = self.file.file_stem().map_or("table".to_owned(), |stem| name_of(&stem.to_string_lossy()));
-        let mut recipe = by_rules(&name, TargetKind::Table(target), Some(parts.training.rows()))?;
-        recipe.train.steps = Some(TRIAL);
-        recipe.train.validate_every = TRIAL;
+        let mut recipe = by_rules(&name, TargetKind::Table(target), Some(parts.training.rows()), convolutional)?;
+        recipe.train.validation_samples = Some(VALIDATED);
         recipe.train.precision = self.precision;
         recipe.train.seed = self.seed;
         recipe.description = format!("fitted to {}", self.file.display());
@@ -288,7 +331,7 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
         return Err(Error::Argument("the target has neither samples nor an energy to learn from".to_owned()));
     }
     let own = OwnTarget { dimension: target.dimension(), energy, samples, context: target.context_dim() };
-    let mut recipe = by_rules("own", TargetKind::Own(own), target.training_rows())?;
+    let mut recipe = by_rules("own", TargetKind::Own(own), target.training_rows(), false)?;
     if !samples {
         recipe.flow.steps = 8;
         recipe.train.objective = Objective::FreeEnergy;
@@ -302,16 +345,19 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
 }
 
 /// A recipe for a target with so many training rows, where there is an end of them.
-fn by_rules(name: &str, target: TargetKind, rows: Option<usize>) -> Result<Recipe, Error> {
+fn by_rules(name: &str, target: TargetKind, rows: Option<usize>, convolutional: bool) -> Result<Recipe, Error> {
     let (n, conditional) = (target.layout().dimension(), target.is_conditional());
     // By free energy every step integrates, and its gradient takes several times the work.
     let by_energy = matches!(&target, TargetKind::Own(own) if own.energy && !own.samples);
     let divisor = if by_energy || rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };
     let written =
         Value::try_from(&target).map_err(|error| Error::Failed(format!("cannot write the target: {error}")))?;
-    let mut table: toml::Table = TEMPLATE.parse().expect("the template is TOML");
+    let template = if convolutional { PICTURES } else { TEMPLATE };
+    let mut table: toml::Table = template.parse().expect("the templates are TOML");
     table.insert("target".to_owned(), written);
-    table["potential"]["terms"] = terms(n, divisor, conditional).into();
+    if !convolutional {
+        table["potential"]["terms"] = terms(n, divisor, conditional).into();
+    }
     table["train"]["batch"] = Value::Integer(rows.unwrap_or(256).min(256) as i64);
     Ok(from_table(table, name)?)
 }
@@ -321,6 +367,11 @@ fn whitening(rows: &Rows) -> Whitening {
     let n = rows.columns().len();
     let known = n <= MOST_PAIRED && rows.rows() >= 4 * n && rows.picture().is_none();
     if known { Whitening::Full } else { Whitening::Columns }
+}
+
+/// Height and width of rows that are pictures in grey.
+fn picture(rows: &Rows) -> Option<[usize; 2]> {
+    rows.picture().filter(|picture| picture.channels == 1).map(|picture| [picture.height, picture.width])
 }
 
 /// A file's name as that of a recipe: letters, digits, `-` and `_`, without an ending.
@@ -335,16 +386,43 @@ fn absolute(path: &PathBuf) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(Error::io("find", path))
 }
 
-/// Seconds that a gradient step takes here.
-fn seconds_per_step(recipe: &Recipe, target: Arc<Table>, compute: &Compute) -> Result<f64, Error> {
+/// Seconds that parts of a training take here.
+struct Trial {
+    /// A gradient step.
+    step: f64,
+    /// A validation.
+    validation: f64,
+}
+
+/// Steps and validations that fit into a time.
+fn pace(recipe: &mut Recipe, seconds: f64, Trial { step, validation }: Trial) {
+    let [fewest, most] = VALIDATIONS;
+    let validations = (VALIDATING * seconds / validation).clamp(fewest, most).floor();
+    let [fewest, most] = STEPS;
+    let steps = ((seconds - validations * validation) / step).clamp(fewest, most) as usize;
+    let train = &mut recipe.train;
+    train.steps = Some(steps);
+    train.validate_every = steps.div_ceil(validations as usize);
+    train.patience = Some(PATIENCE);
+    train.checkpoint_every = (steps / 10).max(1);
+}
+
+/// A few steps of the training and one validation, in a folder that is gone afterwards.
+fn trial(recipe: &Recipe, target: Arc<Table>, compute: &Compute) -> Result<Trial, Error> {
     let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let run = Run::create(folder.path().join("trial"), recipe.clone());
+    let mut recipe = recipe.clone();
+    recipe.train.steps = Some(TRIAL);
+    recipe.train.validate_every = TRIAL;
+    let run = Run::create(folder.path().join("trial"), recipe);
     let run = run.with_compute(*compute).with_target(target);
     run.train(&())?;
     let rows = metrics::read(&run_dir::metrics(run.path()))?;
     let seconds = |step: u64| rows.iter().find(|row| row.step == step).map(|row| row.seconds);
-    match TIMED.map(seconds) {
-        [Some(from), Some(to)] => Ok((to - from) / (TIMED[1] - TIMED[0]) as f64),
+    match [TIMED[0], TIMED[1], TRIAL as u64].map(seconds) {
+        [Some(from), Some(to), Some(end)] => {
+            let step = (to - from) / (TIMED[1] - TIMED[0]) as f64;
+            Ok(Trial { step, validation: (end - to - step).max(0.0) })
+        }
         _ => Err(Error::Failed("the trial has left no metrics; try again".to_owned())),
     }
 }

@@ -37,6 +37,7 @@ pub fn phases(recipe: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error>
             adam: AdamSettings { weight_decay: 0.0, ..first.adam },
             clip_norm: tune.clip_norm,
             average: tune.average,
+            patience: None,
             ..first.clone()
         };
         Phase { settings, matching: false, gradient: tune.gradient }
@@ -88,6 +89,7 @@ pub fn with_steps(recipe: &Recipe, steps: u64) -> TrainSettings {
         watch_every: train.watch_every as u64,
         watch_tolerance: train.watch_tolerance,
         validate_every: 0,
+        patience: train.patience.map(|validations| validations as u64),
         checkpoint_every: train.checkpoint_every as u64,
         max_rollbacks: u32::try_from(train.max_rollbacks).unwrap_or(u32::MAX),
     }

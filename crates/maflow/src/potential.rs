@@ -12,7 +12,7 @@ use crate::recipe::{
     self, ConvolutionalTerm, Generator, LatticeRidgeTerm, Recipe, RidgePotential, RidgeTerm, Symmetry, TargetKind,
     TermKind, TwoLayerTerm,
 };
-use crate::target::SIDE;
+use crate::target::Layout;
 
 /// The potential of a recipe with its first parameters, for a target with so many numbers of context per row.
 ///
@@ -43,7 +43,10 @@ pub fn potential<E: Engine>(space: &E, recipe: &Recipe, context: usize) -> Resul
 /// have no other place for a context depends on it.
 fn sum_of<E: Engine>(space: &E, recipe: &Recipe, terms: &[recipe::Term], context: usize) -> Result<Sum<E>, Error> {
     let dim = recipe.dimension();
-    let lattice = recipe.target.lattice().map(|(rows, cols, _)| (rows, cols));
+    let sides = match recipe.target.layout() {
+        Layout::Picture(rows, cols) | Layout::Lattice(rows, cols) => Some((rows, cols)),
+        Layout::Vector(_) => None,
+    };
     let mut named = Vec::with_capacity(terms.len());
     for (i, term) in terms.iter().enumerate() {
         let kind = term.kind.name();
@@ -52,7 +55,7 @@ fn sum_of<E: Engine>(space: &E, recipe: &Recipe, terms: &[recipe::Term], context
         // Terms of a kind must not start with the same numbers.
         let seed = recipe.train.seed.wrapping_add((i as u64) << 32);
         let time = term.time.basis(recipe.flow.time)?;
-        let potential = match settings_of(&term.kind, lattice, context, (time, seed))? {
+        let potential = match settings_of(&term.kind, sides, context, (time, seed))? {
             Some(settings) => space.potential(dim, &settings, time, seed)?,
             None => Box::new(ContextQuadratic::new(space.clone(), dim, context, time)?),
         };
@@ -102,11 +105,11 @@ fn lattice(target: &TargetKind) -> Result<Option<Lattice>, Error> {
 /// A term in the words of the backends; none for the one that needs no backend.
 fn settings_of(
     kind: &TermKind,
-    lattice: Option<(usize, usize)>,
+    sides: Option<(usize, usize)>,
     context: usize,
     (time, seed): (TimeBasis, u64),
 ) -> Result<Option<PotentialSettings>, Error> {
-    let shape = || lattice.expect("a validated recipe has lattice terms for lattices alone");
+    let shape = || sides.expect("a validated recipe has terms of two sides where there are two");
     Ok(Some(match kind {
         TermKind::ContextQuadratic => return Ok(None),
         TermKind::Quadratic(term) => PotentialSettings::Quadratic { linear: term.linear },
@@ -129,7 +132,7 @@ fn settings_of(
         TermKind::LatticeRidge(term) => PotentialSettings::LatticeRidge(lattice_ridge(term, shape(), time, seed)?),
         TermKind::Convolutional(term) => {
             let ConvolutionalTerm { channels, hidden, probes } = *term;
-            PotentialSettings::Convolutional(NetworkSettings { side: SIDE, channels, hidden, probes })
+            PotentialSettings::Convolutional(NetworkSettings { side: shape().0, channels, hidden, probes })
         }
     }))
 }

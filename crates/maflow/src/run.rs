@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow_core::{Engine, Estimate, Finish, FlowModel, Model, Purpose, RngKey};
+use flow_core::{Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey};
 
 use crate::backend::{self, Compute, Work};
 use crate::error::Error;
@@ -351,6 +351,34 @@ pub struct Found {
     pub values: Vec<f64>,
     /// By how much at most they would change at another integration step, for each row.
     pub integration_errors: Vec<f64>,
+    /// Standard errors of ln p by the probes of its Laplacian, for each row; empty where the Laplacian is exact.
+    pub probe_errors: Vec<f64>,
+}
+
+/// How often ln p is found where its Laplacian is estimated by probes, to tell their scatter.
+const DRAWS: u64 = 4;
+
+/// ln p of rows in the flow's coordinates; where the Laplacian is estimated, its mean over draws of the probes with its
+/// standard error.
+fn log_prob<E: Engine>(
+    model: &FlowModel<E>,
+    (rows, context): (&[f64], &[f64]),
+    seed: u64,
+    probes: bool,
+) -> Result<Found, Error> {
+    let drawn = |draw| model.log_prob(rows, context, RngKey::new(seed, Purpose::Evaluate, draw));
+    let Estimate { mut values, integration_errors } = drawn(0)?;
+    if !probes {
+        return Ok(Found { values, integration_errors, probe_errors: Vec::new() });
+    }
+    let mut draws = vec![values.clone()];
+    for draw in 1..DRAWS {
+        draws.push(drawn(draw)?.values);
+    }
+    let of_row = |row: usize| Mean::of(&draws.iter().map(|values| values[row]).collect::<Vec<_>>());
+    let means: Vec<Mean> = (0..values.len()).map(of_row).collect();
+    values.iter_mut().zip(&means).for_each(|(value, mean)| *value = mean.mean);
+    Ok(Found { values, integration_errors, probe_errors: means.iter().map(|mean| mean.standard_error).collect() })
 }
 
 struct Stream<'a, 'b> {
@@ -366,26 +394,27 @@ impl Work for Stream<'_, '_> {
     fn run<E: Engine>(self, space: &E) -> Result<(), Error> {
         let (model, units) = self.run.converged(space)?;
         let n = model.dim();
-        let key = RngKey::new(self.run.recipe.train.seed, Purpose::Evaluate, 0);
+        let (seed, probes) = (self.run.recipe.train.seed, self.run.recipe.potential.probes().is_some());
+        let key = RngKey::new(seed, Purpose::Evaluate, 0);
         while let Some(rows) = (self.next)()? {
             rows.check(n, model.context_dim())?;
             let Rows { points: mut rows, context } = rows;
             let found = match self.wanted {
                 Wanted::LogProb => {
                     let log_jacobians = units.to_flow(&mut rows, n);
-                    let Estimate { mut values, integration_errors } = model.log_prob(&rows, &context, key)?;
-                    values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
-                    Found { values, integration_errors }
+                    let mut found = log_prob(&model, (&rows, &context), seed, probes)?;
+                    found.values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
+                    found
                 }
                 Wanted::Base => {
                     units.to_flow(&mut rows, n);
                     let base = model.to_base(&rows, &context, key)?;
-                    Found { values: base.x, integration_errors: base.integration_errors }
+                    Found { values: base.x, integration_errors: base.integration_errors, probe_errors: Vec::new() }
                 }
                 Wanted::FromBase => {
                     let mut x = model.from_base(&rows, &context, key)?;
                     units.to_user(&mut x.x);
-                    Found { values: x.x, integration_errors: x.integration_errors }
+                    Found { values: x.x, integration_errors: x.integration_errors, probe_errors: Vec::new() }
                 }
             };
             (self.out)(found)?;

@@ -155,6 +155,7 @@ mod tests {
             learning_rate_scale: 0.5,
             rollbacks: 1,
             best: Some(0.1),
+            validations_since_best: 4,
             seconds: 2.5,
         };
         let file = TensorFile::of_checkpoint(&Checkpoint { state: Some(state), ..Checkpoint::default() });

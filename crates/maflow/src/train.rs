@@ -62,7 +62,7 @@ pub enum Start {
 pub struct Done {
     /// The run directory.
     pub run: RunDir,
-    /// With all steps made, or interrupted after a checkpoint.
+    /// With all steps made, early, or interrupted after a checkpoint.
     pub finish: Finish,
     /// The target, ready for figures.
     pub target: Arc<dyn Target>,
@@ -235,6 +235,7 @@ fn train<E: Engine>(
     listener.finish();
     run.log(match finish {
         Finish::Completed => "all steps made",
+        Finish::EarlyStopped => "ended early",
         Finish::Interrupted => "interrupted",
     })?;
     Ok(finish)

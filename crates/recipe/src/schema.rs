@@ -142,6 +142,9 @@ pub struct Train {
     /// Steps between validations; 0 for one at the end of each epoch (or none without epochs).
     #[serde(default)]
     pub validate_every: usize,
+    /// Validations in a row without a new best one that end the training early; it goes on when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// Rows of a validation; all that there are, or 2000 where there is no end of them, when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_samples: Option<usize>,

@@ -6,9 +6,9 @@ use datasets::lattice::Boundary;
 use flow_core::{Estimator, Schedule};
 
 use super::{
-    ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Objective, Potential,
-    Recipe, RecipeError, SeparableTerm, Standardise, Symmetry, TargetCoordinates, TargetKind, Term, TermKind, Train,
-    readable,
+    ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Layout, Objective,
+    Potential, Recipe, RecipeError, SeparableTerm, Standardise, Symmetry, TargetCoordinates, TargetKind, Term,
+    TermKind, Train, readable,
 };
 
 impl Recipe {
@@ -120,12 +120,12 @@ impl Recipe {
         at_least("potential.terms.hidden", term.hidden, 1)?;
         at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
         at_most("potential.terms.probes", term.probes, 1 << 16)?;
-        match self.target {
-            TargetKind::Mnist(_) => Ok(()),
+        match self.target.layout() {
+            Layout::Picture(height, width) if height == width && height.is_multiple_of(4) => Ok(()),
             _ => Err(out_of_range(
                 "potential.terms.kind",
                 "\"convolutional\"",
-                "pictures as the target",
+                "square pictures as the target, whose side is a multiple of 4",
                 "choose another term or target.kind = \"mnist\"",
             )),
         }
@@ -304,6 +304,16 @@ impl TargetKind {
                         "\"standardise\" is usual",
                     ));
                 }
+                if let Some([height, width]) = table.picture
+                    && height.checked_mul(width) != Some(table.columns.len())
+                {
+                    return Err(out_of_range(
+                        "target.picture",
+                        format!("{height} × {width}"),
+                        format!("the {} columns as pixels", table.columns.len()),
+                        "leave it out for a table like any other",
+                    ));
+                }
                 fits_toml("target.split_seed", table.split_seed)
             }
             Self::Energy(energy) => energy.validate(),
@@ -465,6 +475,7 @@ impl Train {
         fits_toml("train.seed", self.seed)?;
         at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
         at_least("train.keep", self.keep, 1)?;
+        self.patience.map_or(Ok(()), |patience| at_least("train.patience", patience, 1))?;
         self.validation_samples.map_or(Ok(()), |samples| rows("train.validation_samples", samples, 2))?;
         positive("train.watch_tolerance", self.watch_tolerance, "train.watch_every = 0 turns the watch off")
     }

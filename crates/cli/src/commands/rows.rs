@@ -1,10 +1,10 @@
 //! `maflow score` and `maflow transform`: what a run says of the rows of a file.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use datasets::table::{Format, ReadOptions, Reader, Table};
-use maflow::files::write_whole_with;
+use datasets::table::{Column, Format, Kind, ReadOptions, Reader, Storage, Table, TableError, Writer};
+use maflow::files::{WholeFile, write_whole_with};
 use maflow::kept::Kept;
 use maflow::run::{Found, Rows, Wanted};
 use maflow::target::TableMap;
@@ -20,52 +20,62 @@ const BLOCK: usize = 4096;
 pub fn run(plan: RowsPlan) -> Result<(), CliError> {
     let (run, n) = (&plan.run, plan.run.recipe().dimension());
     let map = Kept::read(run.path(), run.recipe())?.table;
-    let data: Vec<String> = match &map {
-        Some(map) => map.names().into_iter().map(str::to_owned).collect(),
-        None => numbered("x", n),
+    let columns = match (plan.wanted, &map) {
+        (Wanted::LogProb, _) => {
+            // Where the Laplacian is estimated, ln p is not exact.
+            let probed = run.recipe().potential.probes().map(|_| "probe_error");
+            real(["log_density", "integration_error"].into_iter().chain(probed).map(str::to_owned).collect())
+        }
+        (Wanted::Base, _) => real(numbered("z", n)),
+        (Wanted::FromBase, Some(map)) => map.columns(),
+        (Wanted::FromBase, None) => real(numbered("x", n)),
     };
-    let columns = match plan.wanted {
-        Wanted::LogProb => vec!["log_density".to_owned(), "integration_error".to_owned()],
-        Wanted::Base => numbered("z", n),
-        Wanted::FromBase => data,
-    };
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     let mut source = Source::open(&plan, map.as_ref(), n)?;
-    let mut all = Vec::new();
-    let mut direct = plan.out.is_none().then(|| io::stdout().lock());
-    if let Some(out) = &mut direct {
-        writeln!(out, "{}", columns.join(",")).map_err(CliError::stdout)?;
-    }
-    let mut told = Ok(());
-    let wanted = plan.wanted;
-    let mut next = || source.next();
+    let found = match &plan.out {
+        None => {
+            let written = Writer::new(columns, Format::Csv, io::stdout().lock())
+                .map_err(maflow::Error::from)
+                .and_then(|writer| write_found(&plan, &mut source, writer));
+            match written {
+                Err(maflow::Error::Table(TableError::Write(error))) => return Err(CliError::stdout(error)),
+                written => written?,
+            };
+            None
+        }
+        Some((path, format)) => {
+            let mut file = WholeFile::create(path)?;
+            let writer = Writer::new(columns, *format, BufWriter::new(&mut *file)).map_err(maflow::Error::from)?;
+            let count = write_found(&plan, &mut source, writer)?;
+            file.finish()?;
+            Some(format!("{}: {count} rows of {}", path.display(), names.join(", ")))
+        }
+    };
+    source.rows.notes().iter().for_each(|note| output::note(note));
+    found.map_or(Ok(()), |found| output::line(&found))
+}
+
+/// Finds what is wanted of all rows, and writes it as it is found; the number of rows.
+fn write_found<W: io::Write>(
+    plan: &RowsPlan,
+    source: &mut Source<'_>,
+    mut writer: Writer<W>,
+) -> Result<usize, maflow::Error> {
+    let (wanted, map) = (plan.wanted, source.map);
     let mut take = |found: Found| {
         let numbers = side_by_side(wanted, found);
-        match &mut direct {
-            None => all.extend(numbers),
-            Some(out) => {
-                for row in numbers.chunks_exact(columns.len()) {
-                    let cells: Vec<String> = row.iter().map(|value| format!("{value:?}")).collect();
-                    if let Err(error) = writeln!(out, "{}", cells.join(",")) {
-                        told = Err(CliError::stdout(error));
-                        return Err(maflow::Error::Cancelled);
-                    }
-                }
-            }
+        match map.filter(|_| wanted == Wanted::FromBase) {
+            Some(map) => Ok(writer.push(map.table(numbers)?.values())?),
+            None => Ok(writer.push(&numbers)?),
         }
-        Ok(())
     };
-    let streamed = run.stream(wanted, &mut next, &mut take);
-    told?;
-    streamed?;
-    source.rows.notes().iter().for_each(|note| output::note(note));
-    let Some((path, format)) = &plan.out else { return Ok(()) };
-    let count = all.len() / columns.len();
-    let table = match (&map, wanted) {
-        (Some(map), Wanted::FromBase) => map.table(all)?,
-        _ => Table::new(&columns, all).map_err(maflow::Error::from)?,
-    };
-    write(&table, path, *format)?;
-    output::line(&format!("{}: {count} rows of {}", path.display(), columns.join(", ")))
+    plan.run.stream(wanted, &mut || source.next(), &mut take)?;
+    Ok(writer.finish()?)
+}
+
+/// Columns of real numbers.
+fn real(names: Vec<String>) -> Vec<Column> {
+    names.into_iter().map(|name| Column { name, kind: Kind::Real, storage: Storage::Float(8) }).collect()
 }
 
 /// The rows of a file, each with what the density is conditional on.
@@ -161,7 +171,11 @@ fn inside(map: &TableMap, points: &Table) -> Result<(), maflow::Error> {
 fn side_by_side(wanted: Wanted, found: Found) -> Vec<f64> {
     match wanted {
         Wanted::LogProb => {
-            found.values.iter().zip(&found.integration_errors).flat_map(|(value, error)| [*value, *error]).collect()
+            let of_row = |row: usize| {
+                let probed = found.probe_errors.get(row).copied();
+                [found.values[row], found.integration_errors[row]].into_iter().chain(probed)
+            };
+            (0..found.values.len()).flat_map(of_row).collect()
         }
         Wanted::Base | Wanted::FromBase => found.values,
     }
@@ -175,7 +189,7 @@ pub fn numbered(letter: &str, count: usize) -> Vec<String> {
 /// Writes a table whole or not at all.
 pub fn write(table: &Table, path: &Path, format: Format) -> Result<(), maflow::Error> {
     write_whole_with(path, |file| {
-        let mut out = io::BufWriter::new(file);
+        let mut out = BufWriter::new(file);
         table.write(format, &mut out).map_err(io::Error::other)?;
         out.flush()
     })

@@ -1,18 +1,18 @@
 //! `maflow sample`: samples of a run as numbers or as a picture.
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use datasets::table::{Format, ReadOptions, Table};
+use datasets::table::{Format, PictureShape, ReadOptions, Table};
 use flow_core::Precision;
-use maflow::files::{write_whole, write_whole_with};
+use maflow::files::{WholeFile, write_whole};
 use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
 use maflow::monitor::Monitor;
 use maflow::recipe::TargetKind;
 use maflow::sampling;
-use maflow::target::TableMap;
+use maflow::target::{Layout, TableMap};
 use ndarray::IxDyn;
 use ndarray_npy::write_zeroed_npy;
 
@@ -41,8 +41,8 @@ pub fn run(plan: Sample) -> Result<(), CliError> {
     let map = flow.kept().table.as_ref();
     let given = plan.given.as_deref().zip(map).map(|(path, map)| Given::read(path, map, plan.count)).transpose()?;
     let what = match plan.format {
-        // So are numbers whose context is written beside them.
-        SampleFormat::Npy if given.is_none() => plan.numbers(flow, &units, &terminal),
+        // Of a table they have its kinds, and stand beside their context.
+        SampleFormat::Npy if map.is_none() => plan.numbers(flow, &units, &terminal),
         SampleFormat::Npy => plan.table(flow, &units, given, Format::Npy),
         SampleFormat::Table(format) => plan.table(flow, &units, given, format),
         SampleFormat::Png => plan.picture(flow, &units, given),
@@ -94,37 +94,29 @@ impl Sample {
     fn numbers(&self, flow: &dyn TrainedFlow, units: &Units, monitor: &dyn Monitor) -> Result<String, maflow::Error> {
         let precision = flow.precision();
         let shape = [vec![self.count], self.run.recipe().target.layout().shape()].concat();
-        let mut failed = None;
-        let written = write_whole_with(&self.out, |file| {
-            let header = write_header(file, &shape, precision).map_err(std::io::Error::other)?;
-            file.seek(SeekFrom::Start(header))?;
-            let mut file = BufWriter::new(file);
-            let mut task = Task::start("sampling", sampling::batches(self.count));
-            for i in 0..sampling::batches(self.count) {
-                let samples = match monitor.cancelled() {
-                    true => Err(maflow::Error::Cancelled),
-                    false => flow.sample_batch(i, self.count, &[]),
-                };
-                let mut samples = samples.map_err(|error| {
-                    failed = Some(error);
-                    std::io::Error::other("no more samples")
-                })?;
-                units.to_user(&mut samples);
-                for value in samples {
-                    match precision {
-                        Precision::F32 => file.write_all(&(value as f32).to_le_bytes())?,
-                        Precision::F64 => file.write_all(&value.to_le_bytes())?,
-                    }
-                }
-                task.update(i + 1, "");
+        let failed = |source| maflow::Error::Io { action: "write", path: self.out.clone(), source };
+        let mut file = WholeFile::create(&self.out)?;
+        let header = write_header(&file, &shape, precision).map_err(io::Error::other).map_err(failed)?;
+        file.seek(SeekFrom::Start(header)).map_err(failed)?;
+        let mut out = BufWriter::new(&mut *file);
+        let mut task = Task::start("sampling", sampling::batches(self.count));
+        for i in 0..sampling::batches(self.count) {
+            if monitor.cancelled() {
+                return Err(maflow::Error::Cancelled);
             }
-            task.finish();
-            file.flush()
-        });
-        match failed {
-            Some(error) => return Err(error),
-            None => written?,
+            let mut samples = flow.sample_batch(i, self.count, &[])?;
+            units.to_user(&mut samples);
+            let written = samples.into_iter().try_for_each(|value| match precision {
+                Precision::F32 => out.write_all(&(value as f32).to_le_bytes()),
+                Precision::F64 => out.write_all(&value.to_le_bytes()),
+            });
+            written.map_err(failed)?;
+            task.update(i + 1, "");
         }
+        task.finish();
+        out.flush().map_err(failed)?;
+        drop(out);
+        file.finish()?;
         Ok(format!("samples of shape {shape:?} in {}", self.meaning()))
     }
 
@@ -151,7 +143,12 @@ impl Sample {
     ) -> Result<String, maflow::Error> {
         let samples = self.samples(flow, units, given.as_ref())?;
         let table = match &flow.kept().table {
-            Some(map) => map.table(samples)?,
+            Some(map) => match self.run.recipe().target.layout() {
+                Layout::Picture(height, width) => {
+                    map.table(samples)?.of_pictures(PictureShape { height, width, channels: 1 })?
+                }
+                _ => map.table(samples)?,
+            },
             None => Table::new(&rows::numbered("x", self.run.recipe().dimension()), samples)?,
         };
         let what = table.names().join(", ");

@@ -13,10 +13,10 @@ pub fn tiles(recipe: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> 
     let [height, width] = recipe.target.layout().shape()[..] else { return None };
     let pictures = samples.chunks_exact(height * width);
     let (title, note, palette, pictures) = match &recipe.target {
-        TargetKind::Toy(_) | TargetKind::Table(_) | TargetKind::Energy(_) | TargetKind::Own(_) => return None,
-        TargetKind::Mnist(mnist) => {
-            let pictures = pictures.map(|x| pixels(x, mnist.lambda)).collect();
-            ("Digits drawn from the flow", String::new(), Palette::Grey, pictures)
+        TargetKind::Toy(_) | TargetKind::Energy(_) | TargetKind::Own(_) => return None,
+        target @ (TargetKind::Mnist(_) | TargetKind::Table(_)) => {
+            let pictures = pictures.map(|x| pixels(target, x)).collect();
+            ("Pictures drawn from the flow", String::new(), Palette::Grey, pictures)
         }
         TargetKind::Ising(ising) => {
             // The picture's own stream of random numbers, apart from those of the samples themselves.
@@ -50,7 +50,11 @@ pub fn spins(x: &[f64], key: RngKey, row: u64) -> Vec<f32> {
     spins.into_iter().map(|spin| if spin > 0 { 1.0 } else { 0.0 }).collect()
 }
 
-/// Logits as shades of grey from 0 to 1.
-pub fn pixels(x: &[f64], lambda: f64) -> Vec<f32> {
-    x.iter().map(|x| ((1.0 / (1.0 + (-x).exp()) - lambda) / (1.0 - 2.0 * lambda)).clamp(0.0, 1.0) as f32).collect()
+/// A picture in the units of its target as shades of grey from 0 to 1: logits of MNIST, bytes of a table.
+pub fn pixels(target: &TargetKind, x: &[f64]) -> Vec<f32> {
+    let shade = |x: &f64| match target {
+        TargetKind::Mnist(mnist) => (1.0 / (1.0 + (-x).exp()) - mnist.lambda) / (1.0 - 2.0 * mnist.lambda),
+        _ => x / 256.0,
+    };
+    x.iter().map(|x| shade(x).clamp(0.0, 1.0) as f32).collect()
 }

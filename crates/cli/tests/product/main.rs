@@ -1,5 +1,6 @@
 //! The program as a product, from outside: whole runs of tiny models, once per backend of the build.
 
+mod cases;
 mod conditional;
 mod energies;
 mod interruptions;

@@ -125,10 +125,7 @@ pub enum TableError {
         found: String,
     },
     /// Text among numbers.
-    #[error(
-        "{place}: expected a number, found {found:?}; correct it, leave the column out with `columns`, or read the \
-            column as categories with `text`"
-    )]
+    #[error("{place}: expected a number, found {found:?}; correct it, or leave the column out with `columns`")]
     Text {
         /// Where.
         place: Place,
@@ -181,7 +178,10 @@ pub enum TableError {
         known: String,
     },
     /// A column that has text where numbers are needed.
-    #[error("{file}: the column {name:?} holds text ({examples}), not numbers; leave it out with `columns`")]
+    #[error(
+        "{file}: the column {name:?} holds text ({examples}), not numbers; leave it out with `columns`, or let the \
+            density be conditional on it with `given`"
+    )]
     TextColumn {
         /// The file.
         file: String,

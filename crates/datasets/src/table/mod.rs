@@ -47,6 +47,7 @@ pub use error::{Place, TableError};
 pub use format::Format;
 pub use reader::{Block, Reader};
 pub use storage::{PictureShape, Storage};
+pub use write::Writer;
 
 /// How to read a file, where the caller knows better than its content says.
 ///
@@ -80,8 +81,7 @@ pub enum Kind {
     /// Whole numbers, however they are stored: no value has a fraction or exceeds 2^53.
     Integer,
     /// Text: the values are places in this list of categories, which is sorted in a [`Table`] and in order of
-    /// appearance
-    /// in blocks.
+    /// appearance in blocks.
     Text(Vec<String>),
 }
 
@@ -184,6 +184,17 @@ impl Table {
     /// The shape of the picture that each row is, where the file holds pictures.
     pub fn picture(&self) -> Option<PictureShape> {
         self.picture
+    }
+
+    /// The same with rows that are pictures of this shape, of bytes.
+    ///
+    /// # Errors
+    /// [`TableError::Shape`] for another number of columns.
+    pub fn of_pictures(self, shape: PictureShape) -> Result<Self, TableError> {
+        match shape.height * shape.width * shape.channels {
+            pixels if pixels == self.columns.len() => Ok(Self { picture: Some(shape), ..self }),
+            pixels => Err(TableError::Shape { what: "pixels", found: pixels, columns: self.columns.len() }),
+        }
     }
 
     /// How the file was read, in plain sentences.

@@ -18,7 +18,7 @@ use crate::monitor::Monitor;
 use crate::recipe::{DataContent, MnistTarget, Standardise};
 
 /// Rows and columns of a picture.
-pub const SIDE: usize = 28;
+const SIDE: usize = 28;
 
 /// The data set with its maps to logit space and on to the coordinates that the flow works in.
 pub struct Digits {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use datasets::{Bijection, Standardisation};
 use flow_core::{Energy, Path, RngKey};
 
-pub use digits::{Digits, SIDE};
+pub use digits::Digits;
 pub use energy::LibraryEnergy;
 pub use ising::Ising;
 pub use lattice_model::{LatticeModel, Measured, Observable};

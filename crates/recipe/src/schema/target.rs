@@ -57,6 +57,9 @@ pub struct TableTarget {
     /// Name of the column that says what each row counts; all count alike when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// Height and width of the picture in grey that a row is, row by row; none for a table like any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<[usize; 2]>,
     /// What follows the transforms.
     #[serde(default)]
     pub whitening: Whitening,
@@ -182,6 +185,7 @@ impl TargetKind {
             Self::Ising(ising) => Layout::Lattice(ising.size, ising.size_y.unwrap_or(ising.size)),
             Self::Toy(_) => Layout::Vector(2),
             Self::Phi4(phi4) => Layout::Lattice(phi4.size, phi4.size),
+            Self::Table(TableTarget { picture: Some([height, width]), .. }) => Layout::Picture(*height, *width),
             Self::Table(table) => Layout::Vector(table.columns.len()),
             Self::Energy(energy) => Layout::Vector(energy.dimension),
             Self::Own(own) => Layout::Vector(own.dimension),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datasets::columns::{ColumnMap, Columns, Dequantisation, Preparation, Transform};
-use datasets::table::{Column, Context, Kind, Table as Rows};
+use datasets::table::{Column, Context, Kind, Storage, Table as Rows};
 use datasets::{Bijection, Standardisation};
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,19 @@ impl TableMap {
     /// Names of the columns, in the order of a row's numbers.
     pub fn names(&self) -> Vec<&str> {
         self.columns.iter().map(|column| column.name.as_str()).collect()
+    }
+
+    /// The columns of rows in the user's units; whole numbers where the noise of whole steps is taken off.
+    pub fn columns(&self) -> Vec<Column> {
+        let whole = |transform: &Transform| transform.dequantise.is_some_and(|step| step.fract() == 0.0);
+        let kinds = self.preparation.transforms().iter();
+        let kinds = kinds.map(|transform| if whole(transform) { Kind::Integer } else { Kind::Real });
+        let column = |(column, kind): (&KeptColumn, Kind)| Column {
+            name: column.name.clone(),
+            kind,
+            storage: Storage::Float(8),
+        };
+        self.columns.iter().zip(kinds).map(column).collect()
     }
 
     /// Noise, maps and whitening.

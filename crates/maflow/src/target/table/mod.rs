@@ -32,6 +32,8 @@ pub struct Table {
     test: Part,
     epochs: Epochs,
     digest: String,
+    /// Height and width of the picture that a row is.
+    picture: Option<[usize; 2]>,
 }
 
 /// Rows of one purpose.
@@ -114,7 +116,13 @@ impl Table {
                 TableMap::fit(&points, &transforms(target)?, target.whitening, seed)?.given(context)
             }
         };
-        Self::new(map, &parts, target.weights.as_deref(), seed)
+        Ok(Self::new(map, &parts, target.weights.as_deref(), seed)?.of_pictures(target.picture))
+    }
+
+    /// The same with rows that are pictures of this height and width, where they are.
+    #[must_use]
+    pub fn of_pictures(self, picture: Option<[usize; 2]>) -> Self {
+        Self { picture, ..self }
     }
 
     /// From rows that were split, their map and, where they do not all count alike, the column that says what each
@@ -141,7 +149,7 @@ impl Table {
         }
         let digest = hex(&hash.finalize());
         let epochs = Epochs::new(parts.training.rows(), seed).weighted(&training.weights);
-        Ok(Self { map, training, validation, test, epochs, digest })
+        Ok(Self { map, training, validation, test, epochs, digest, picture: None })
     }
 
     /// The target of rows in memory, `rows × names.len()` row by row: checked, split, and transformed by the stated
@@ -298,7 +306,10 @@ impl Target for Table {
     }
 
     fn layout(&self) -> Layout {
-        Layout::Vector(self.dimension())
+        match self.picture {
+            Some([height, width]) => Layout::Picture(height, width),
+            None => Layout::Vector(self.dimension()),
+        }
     }
 
     fn bijection(&self) -> Option<Arc<dyn Bijection>> {

@@ -4,7 +4,7 @@ use backend_ndarray::Cpu;
 use flow_core::conformance::Gaussian;
 use flow_core::{FixedStep, FlowModel, Method, Model, NegativeLogLikelihood, Potential, standard_normal_log_density};
 
-use crate::{DIM, key, normals, ridge};
+use super::{DIM, key, normals, ridge};
 
 const ROWS: usize = 20;
 

@@ -6,7 +6,7 @@ use flow_core::{
     Potential, Space, standard_normal_log_density,
 };
 
-use crate::{DIM, assert_gradient_is_the_difference, key, normals, ridge};
+use super::{DIM, assert_gradient_is_the_difference, key, normals, ridge};
 
 /// Rows of data that all should have one density: `½ (ln p(x) − level)²`.
 struct Level {

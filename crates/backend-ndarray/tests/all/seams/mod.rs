@@ -3,8 +3,6 @@
 
 mod energy;
 mod integrator;
-#[path = "../kept/mod.rs"]
-mod kept;
 mod model;
 mod objective;
 mod shapes;

@@ -7,8 +7,8 @@ use flow_core::{
     Method, Model, NegativeLogLikelihood, Objective, Path, StandardNormal,
 };
 
-use crate::objective::LogVariance;
-use crate::{DIM, key, normals, ridge};
+use super::objective::LogVariance;
+use super::{DIM, key, normals, ridge};
 
 /// One number too many for two rows.
 const TORN: [f64; 2 * DIM + 1] = [0.5; 2 * DIM + 1];

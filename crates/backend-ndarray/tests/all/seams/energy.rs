@@ -10,7 +10,7 @@ use flow_core::{
     Potential, standard_normal_log_density,
 };
 
-use crate::{DIM, assert_gradient_is_the_difference, key, normals, ridge};
+use super::{DIM, assert_gradient_is_the_difference, key, normals, ridge};
 
 const ROWS: usize = 64;
 

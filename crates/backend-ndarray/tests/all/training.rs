@@ -1,8 +1,6 @@
 //! Trainings on this backend: they reach a known answer, resume bit for bit, roll back, and watch the integration
 //! error.
 
-mod kept;
-
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use backend_ndarray::{Activation, Cpu, Ridge};
@@ -13,7 +11,7 @@ use flow_core::{
     converged,
 };
 
-use kept::Kept;
+use crate::kept::Kept;
 
 const DIM: usize = 2;
 
@@ -294,11 +292,41 @@ fn figures_that_are_no_numbers_raise_the_steps_and_are_never_the_best() {
 }
 
 #[test]
+fn a_training_ends_early_where_validations_find_nothing_better() {
+    let settings = TrainSettings { validate_every: 2, patience: Some(2), ..settings() };
+    let validated = |store: &mut Kept, resume: bool| {
+        let mut model = model(Cpu::new(1), Method::Rk4.tableau(), 4).unwrap();
+        let mut figures = [3.0, 4.0, 2.0, 1.0, f64::NAN, 1.0, 0.0].into_iter();
+        let mut listener = Listener::default();
+        let trainer = Trainer::new(&mut model, settings.clone(), &BASE).unwrap().with_store(store);
+        let mut trainer = trainer.with_validator(move |_: &FlowModel<Cpu<f32>>| {
+            let figure = figures.next().expect("it has ended");
+            Ok(Validation { figure, standard_error: 0.0, integration_error: 0.0 })
+        });
+        if resume {
+            trainer.resume(&mut listener).unwrap();
+        }
+        let finish = trainer.run(&mut listener).unwrap();
+        (finish, trainer.state().step, trainer.state().best, listener)
+    };
+    let mut store = Kept::default();
+    let (finish, step, best, listener) = validated(&mut store, false);
+    // After 12 steps two in a row are no better than the best.
+    assert_eq!((finish, step, best), (Finish::EarlyStopped, 12, Some(1.0)));
+    assert!(listener.notes[0].contains("the training ends at step 12 of 20"), "{:?}", listener.notes);
+    // Its last state is kept, and a training taken up there has nothing to do.
+    let (finish, step, best, listener) = validated(&mut store, true);
+    assert_eq!((finish, step, best), (Finish::EarlyStopped, 12, Some(1.0)));
+    assert!(listener.metrics.is_empty());
+}
+
+#[test]
 fn settings_out_of_range_are_refused_with_their_name() {
     for (name, bad) in [
         ("learning_rate", TrainSettings { learning_rate: f64::NAN, ..settings() }),
         ("batch", TrainSettings { batch: 0, ..settings() }),
         ("blocks", TrainSettings { blocks: Some(0), ..settings() }),
+        ("patience", TrainSettings { patience: Some(0), ..settings() }),
         ("max_level", TrainSettings { max_level: 3, ..settings() }),
         ("clip_norm", TrainSettings { clip_norm: Some(-1.0), ..settings() }),
         ("average", TrainSettings { average: Some(1.0), ..settings() }),

@@ -8,8 +8,8 @@ use flow_core::{
     Trainer, converged,
 };
 
+use super::{DIM, assert_gradient_is_the_difference, key, normals, ridge};
 use crate::kept::Kept;
-use crate::{DIM, assert_gradient_is_the_difference, key, normals, ridge};
 
 /// The asynchronous leapfrog method (Mutze, arXiv:1311.6602; for adjoints Zhuang et al., arXiv:2102.04668): a velocity
 /// v goes beside the state, `y = x + hv/2`, `v ← 2 f(y) − v`, `x ← y + hv/2`. A step is undone by the same method with

@@ -11,9 +11,9 @@ use flow_core::{
     Potential, Precision, RngKey, Space, Sum, Team, TimeBasis, TrainSettings, Trainer, Validation,
 };
 
+use super::objective::{LogVariance, weighted};
+use super::{DIM, key, normals, ridge};
 use crate::kept::Kept;
-use crate::objective::{LogVariance, weighted};
-use crate::{DIM, key, normals, ridge};
 
 const ROWS: usize = 50;
 
