@@ -115,13 +115,15 @@ fn text_width<DB: DrawingBackend>(
     area.estimate_text_size(words, style).map(|(width, _)| width as i32)
 }
 
+/// Pixels drawn for each one of a PNG, in either direction.
+const OVER: u32 = 2;
+
 /// The figure as a PNG of twice its nominal size.
 ///
 /// # Errors
 /// When drawing fails.
 pub fn png(figure: &impl Figure) -> Result<Vec<u8>, Error> {
     const OUT: u32 = 2;
-    const OVER: u32 = 2;
     let (width, height) = figure.size();
     let (w, h) = (width * OUT, height * OUT);
     let mut fine = vec![255_u8; (w * h * OVER * OVER * 3) as usize];
@@ -133,7 +135,7 @@ pub fn png(figure: &impl Figure) -> Result<Vec<u8>, Error> {
         figure.draw(&area, Scale(f64::from(OUT * OVER))).map_err(failed)?;
         area.present().map_err(failed)?;
     }
-    encode(&average(&fine, w as usize, h as usize, OVER as usize), w, h)
+    encode(&average(&fine, w as usize), w, h)
 }
 
 /// The figure as SVG.
@@ -172,22 +174,22 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Failed(format!("cannot draw the figure: {error}"))
 }
 
-/// Mean over blocks of `over × over` pixels; `fine` holds `over·w × over·h` of them.
-fn average(fine: &[u8], w: usize, h: usize, over: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(w * h * 3);
-    for y in 0..h {
-        for x in 0..w {
-            for channel in 0..3 {
-                let sum: u32 = (0..over * over)
-                    .map(|k| {
-                        let (fx, fy) = (x * over + k % over, y * over + k / over);
-                        u32::from(fine[(fy * w * over + fx) * 3 + channel])
-                    })
-                    .sum();
-                let count = (over * over) as u32;
-                out.push(((sum + count / 2) / count) as u8);
+/// Mean over blocks of [`OVER`] × [`OVER`] pixels of a picture that will be `width` wide.
+fn average(fine: &[u8], width: usize) -> Vec<u8> {
+    const SIDE: usize = OVER as usize;
+    let mut out = vec![0; fine.len() / (SIDE * SIDE)];
+    let mut sums = vec![0_u16; width * 3];
+    for (rows, out) in fine.chunks_exact(SIDE * SIDE * width * 3).zip(out.chunks_exact_mut(width * 3)) {
+        sums.fill(0);
+        for row in rows.chunks_exact(SIDE * width * 3) {
+            for (sums, block) in sums.chunks_exact_mut(3).zip(row.chunks_exact(SIDE * 3)) {
+                for (place, value) in block.iter().enumerate() {
+                    sums[place % 3] += u16::from(*value);
+                }
             }
         }
+        const COUNT: u16 = (SIDE * SIDE) as u16;
+        out.iter_mut().zip(&sums).for_each(|(out, sum)| *out = ((sum + COUNT / 2) / COUNT) as u8);
     }
     out
 }
@@ -197,6 +199,7 @@ fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, Error> {
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(pixels).map_err(failed)?;
     writer.finish().map_err(failed)?;
@@ -209,8 +212,9 @@ mod tests {
 
     #[test]
     fn averaging_keeps_a_flat_picture_and_halves_an_edge() {
-        assert_eq!(average(&[7; 2 * 2 * 3], 1, 1, 2), [7; 3]);
-        let edge = [[0; 3], [255; 3], [0; 3], [255; 3]].concat();
-        assert_eq!(average(&edge, 1, 1, 2), [128; 3]);
+        assert_eq!(average(&[7; 2 * 2 * 3], 1), [7; 3]);
+        // Two pixels beside each other: an edge through the first, and colours of their own in the second.
+        let row = [[0; 3], [255; 3], [10, 20, 30], [30, 40, 50]].concat();
+        assert_eq!(average(&row.repeat(2), 2), [128, 128, 128, 20, 30, 40]);
     }
 }
