@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use datasets::columns::{MapKind, Transform, plan};
 use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
-use flow_core::Estimator;
+use flow_core::{Estimator, Schedule};
 use toml::Value;
 
 use crate::backend::Compute;
 use crate::error::Error;
 use crate::metrics;
 use crate::recipe::{
-    Arithmetic, MOST_PAIRED, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table, terms,
+    Arithmetic, FineTune, MOST_PAIRED, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table,
+    terms,
 };
 use crate::run::Run;
 use crate::run_dir;
@@ -37,6 +38,8 @@ pub struct Fit {
     pub read: ReadOptions,
     /// Minutes of training, about.
     pub minutes: f64,
+    /// Gradient steps, in place of those that fit into the minutes.
+    pub steps: Option<usize>,
     /// How numbers are computed with.
     pub precision: Arithmetic,
     /// Seed of every random number.
@@ -108,9 +111,40 @@ impl Fit {
         let options = self.read_options();
         let read = |path: &PathBuf| Rows::read(path, &options);
         let all = read(&self.file)?;
-        let mut notes = all.notes().to_vec();
         let (validation, test) = (self.validation.as_ref().map(read), self.test.as_ref().map(read));
+        let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Error::io("find", path));
+        // A run is looked at from other folders too.
+        let fit = Self {
+            file: absolute(&self.file)?,
+            validation: self.validation.as_ref().map(absolute).transpose()?,
+            test: self.test.as_ref().map(absolute).transpose()?,
+            ..self.clone()
+        };
+        let notes = all.notes().to_vec();
         let parts = Parts::of(all, validation.transpose()?, test.transpose()?, self.seed)?;
+        let (recipe, table, more) = fit.plan_parts(&parts, compute)?;
+        Ok(Planned { recipe, target: Arc::new(table), notes: [notes, more].concat() })
+    }
+
+    /// The same for rows in memory, which the run then keeps: `file` is a name for them, and nothing is read. Rows for
+    /// validation and test are split off where they are not given.
+    ///
+    /// # Errors
+    /// Columns that no density can be fitted to.
+    pub fn plan_rows(
+        &self,
+        all: Rows,
+        validation: Option<Rows>,
+        test: Option<Rows>,
+        compute: &Compute,
+    ) -> Result<Planned, Error> {
+        let parts = Parts::of(all, validation, test, self.seed)?;
+        let (recipe, table, notes) = self.plan_parts(&parts, compute)?;
+        Ok(Planned { recipe, target: Arc::new(table.kept_by_run(parts)), notes })
+    }
+
+    fn plan_parts(&self, parts: &Parts, compute: &Compute) -> Result<(Recipe, Table, Vec<String>), Error> {
+        let mut notes = Vec::new();
         let stated: Vec<(&str, Transform)> =
             self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
         let points = self.points(&parts.training)?;
@@ -121,11 +155,11 @@ impl Fit {
         let (categories, note) = self.categories(&parts.training)?;
         notes.extend(note);
         let context = Context::fit(&parts.training, &self.given, &categories)?;
-        notes.extend(self.flatten(&parts, &points, &context, &mut transforms)?);
+        notes.extend(self.flatten(parts, &points, &context, &mut transforms)?);
         let target = TableTarget {
-            file: absolute(&self.file)?,
-            validation: self.validation.as_ref().map(absolute).transpose()?,
-            test: self.test.as_ref().map(absolute).transpose()?,
+            file: self.file.clone(),
+            validation: self.validation.clone(),
+            test: self.test.clone(),
             columns: points.names().into_iter().map(str::to_owned).collect(),
             transforms: transforms.iter().map(ToString::to_string).collect(),
             given: self.given.clone(),
@@ -140,17 +174,28 @@ impl Fit {
             array: self.read.array.clone(),
         };
         let map = TableMap::fit(&points, &transforms, target.whitening, self.seed)?.given(context);
-        let table = Arc::new(Table::new(map, &parts, self.weights.as_deref(), self.seed)?);
-        let mut recipe = self.recipe(target, &parts)?;
-        let step = seconds_per_step(&recipe, table.clone(), compute)?;
-        let [fewest, most] = STEPS;
-        let steps = (60.0 * self.minutes / step).clamp(fewest, most) as usize;
+        let table = Arc::new(Table::new(map, parts, self.weights.as_deref(), self.seed)?);
+        let mut recipe = self.recipe(target, parts)?;
+        let steps = match self.steps {
+            Some(steps) => steps,
+            None => self.steps_in_time(&recipe, &table, compute)?,
+        };
         recipe.train.steps = Some(steps);
+        if let Schedule::Cosine(schedule) = &mut recipe.train.schedule {
+            schedule.warmup = schedule.warmup.min(steps as u64 / 5);
+        }
         recipe.train.validate_every = (steps / 10).max(1);
         recipe.train.validation_samples = Some(VALIDATED);
         recipe.train.checkpoint_every = (steps / 10).max(1);
         recipe.validate()?;
-        Ok(Planned { recipe, target: table, notes })
+        let table = Arc::into_inner(table).expect("the trial has let go of it");
+        Ok((recipe, table, notes))
+    }
+
+    fn steps_in_time(&self, recipe: &Recipe, table: &Arc<Table>, compute: &Compute) -> Result<usize, Error> {
+        let [fewest, most] = STEPS;
+        let step = seconds_per_step(recipe, Arc::clone(table), compute)?;
+        Ok((60.0 * self.minutes / step).clamp(fewest, most) as usize)
     }
 
     /// Columns that are no part of a point.
@@ -267,8 +312,8 @@ impl Fit {
 }
 
 /// A recipe for a target of the caller's own, to be changed at will. The potential is that of [`Fit::plan`]; a target
-/// with samples is trained by flow matching in 5000 steps, one with an energy alone by free energy in 2000, with
-/// layers half as wide.
+/// with samples is trained by flow matching in 5000 steps, and where it has an energy too then by free energy in 400; one
+/// with an energy alone by free energy in 2000, with layers half as wide.
 ///
 /// ```
 /// use maflow::fit;
@@ -287,7 +332,13 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
     if !samples && !energy {
         return Err(Error::Argument("the target has neither samples nor an energy to learn from".to_owned()));
     }
-    let own = OwnTarget { dimension: target.dimension(), energy, samples, context: target.context_dim() };
+    let own = OwnTarget {
+        dimension: target.dimension(),
+        energy,
+        samples,
+        context: target.context_dim(),
+        standardise: target.standardise(),
+    };
     let mut recipe = by_rules("own", TargetKind::Own(own), target.training_rows())?;
     if !samples {
         recipe.flow.steps = 8;
@@ -296,6 +347,15 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
         recipe.train.learning_rate = 1e-2;
         recipe.train.average = Some(0.99);
         recipe.train.steps = Some(2000);
+    } else if energy {
+        recipe.fine_tune = Some(FineTune {
+            steps: 400,
+            batch: recipe.train.batch,
+            learning_rate: 1e-3,
+            clip_norm: Some(100.0),
+            average: Some(0.99),
+            gradient: Estimator::Path,
+        });
     }
     recipe.validate()?;
     Ok(recipe)
@@ -328,11 +388,6 @@ fn name_of(stem: &str) -> String {
     let stem = stem.split('.').next().unwrap_or_default();
     let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
     if name.is_empty() { "table".to_owned() } else { name }
-}
-
-/// A run is looked at from other folders too.
-fn absolute(path: &PathBuf) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(Error::io("find", path))
 }
 
 /// Seconds that a gradient step takes here.
