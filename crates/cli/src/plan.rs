@@ -189,6 +189,7 @@ fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         weights: args.weights,
         read: ReadOptions { columns: args.columns, ..read_options(args.read) },
         minutes: args.minutes,
+        steps: None,
         precision: global.precision.unwrap_or_default(),
         seed: global.seed.unwrap_or(0),
     };

@@ -1,4 +1,5 @@
-//! An energy that is a C function in a shared library: the one place where a user's own code is loaded and called.
+//! An energy that is a C function, in a shared library or at an address: the one place where a user's own machine code is
+//! loaded and called.
 
 use std::ffi::{c_int, c_void};
 use std::fmt;
@@ -17,14 +18,39 @@ use crate::files::hex;
 /// `maflow_energy` of `include/maflow_energy.h`.
 type Function = unsafe extern "C" fn(usize, usize, *const f64, *mut f64, *mut f64, *mut c_void) -> c_int;
 
-/// An energy in a user's coordinates, as `include/maflow_energy.h` declares it, from a shared library.
-pub struct CEnergy {
+/// An energy in a user's coordinates that is a C function, as `include/maflow_energy.h` declares it.
+pub struct CFunction {
     function: Function,
     dim: usize,
+    /// Where the function's last argument points.
+    user_data: usize,
+    /// Whose it is and what sets its dimension, for a sentence.
+    name: String,
+    parameter: &'static str,
+    /// Held during a call, where several may not be made at a time.
+    turn: Option<Mutex<()>>,
+}
+
+impl CFunction {
+    /// The function at an address, for points of `dim` numbers. It gets `user_data` as a pointer, and is called from
+    /// several threads at a time only where it is `thread_safe`.
+    ///
+    /// # Safety
+    /// A function of that signature must be there, and what `user_data` points to, for as long as this value lives.
+    /// Code that a compiler makes while the program runs must not be collected.
+    pub unsafe fn at(address: usize, dim: usize, user_data: usize, thread_safe: bool) -> Self {
+        // SAFETY: the caller promises that a function of this type is at the address.
+        let function = unsafe { std::mem::transmute::<*const (), Function>(ptr::with_exposed_provenance(address)) };
+        let turn = (!thread_safe).then(Mutex::default);
+        Self { function, dim, user_data, name: format!("the function at {address:#x}"), parameter: "dim", turn }
+    }
+}
+
+/// An energy in a user's coordinates, as `include/maflow_energy.h` declares it, from a shared library.
+pub(crate) struct CEnergy {
+    function: CFunction,
     library: PathBuf,
     sha256: String,
-    /// Held during a call, where the library does not say that several may be made at a time.
-    turn: Option<Mutex<()>>,
 }
 
 impl CEnergy {
@@ -58,7 +84,10 @@ impl CEnergy {
         // SAFETY: likewise; it takes nothing and returns a number.
         let concurrent = thread_safe.is_ok_and(|thread_safe| unsafe { thread_safe() } == 1);
         std::mem::forget(opened);
-        Ok(Self { function, dim, library: path, sha256, turn: (!concurrent).then(Mutex::default) })
+        let name = format!("maflow_energy of {}", path.display());
+        let turn = (!concurrent).then(Mutex::default);
+        let function = CFunction { function, dim, user_data: 0, name, parameter: "target.dimension", turn };
+        Ok(Self { function, library: path, sha256 })
     }
 
     /// The file, by its absolute path.
@@ -94,11 +123,14 @@ fn reason(error: &libloading::Error) -> String {
 
 impl fmt::Debug for CEnergy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CEnergy").field("dim", &self.dim).field("library", &self.library).finish_non_exhaustive()
+        f.debug_struct("CEnergy")
+            .field("dim", &self.function.dim)
+            .field("library", &self.library)
+            .finish_non_exhaustive()
     }
 }
 
-impl Energy for CEnergy {
+impl Energy for CFunction {
     fn dim(&self) -> usize {
         self.dim
     }
@@ -128,20 +160,39 @@ impl Energy for CEnergy {
         // calls are made at a time only where the library has said that they may be.
         let code = unsafe {
             let (energies, gradients) = (energies.as_mut_ptr(), gradients.as_mut_ptr());
-            (self.function)(rows, self.dim, x.as_ptr(), energies, gradients, ptr::null_mut())
+            let user_data = ptr::with_exposed_provenance_mut::<c_void>(self.user_data);
+            (self.function)(rows, self.dim, x.as_ptr(), energies, gradients, user_data)
         };
         match code {
             0 => Ok(()),
             code => Err(flow_core::Error::Callback(format!(
-                "maflow_energy of {} returned {code} for points of {} numbers; its author knows what {code} means, and \
-                 whether target.dimension is right",
-                self.library.display(),
-                self.dim
+                "{} returned {code} for points of {} numbers; its author knows what {code} means, and whether {} is right",
+                self.name, self.dim, self.parameter
             ))),
         }
     }
 
     fn concurrent(&self) -> bool {
         self.turn.is_none()
+    }
+}
+
+impl Energy for CEnergy {
+    fn dim(&self) -> usize {
+        self.function.dim()
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), flow_core::Error> {
+        self.function.energies_and_gradients(x, context, energies, gradients)
+    }
+
+    fn concurrent(&self) -> bool {
+        self.function.concurrent()
     }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use datasets::columns::{MapKind, Transform, plan};
 use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
-use flow_core::Estimator;
+use flow_core::{Estimator, Schedule};
 use toml::Value;
 
 use crate::backend::{Compute, libtorch_device};
 use crate::error::Error;
 use crate::metrics;
 use crate::recipe::{
-    Arithmetic, MOST_PAIRED, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table, terms,
+    Arithmetic, FineTune, MOST_PAIRED, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table,
+    terms,
 };
 use crate::run::Run;
 use crate::run_dir;
@@ -37,6 +38,8 @@ pub struct Fit {
     pub read: ReadOptions,
     /// Minutes of training, about.
     pub minutes: f64,
+    /// Gradient steps, in place of those that fit into the minutes.
+    pub steps: Option<usize>,
     /// How numbers are computed with.
     pub precision: Arithmetic,
     /// Seed of every random number.
@@ -148,9 +151,40 @@ impl Fit {
         let options = self.read_options();
         let read = |path: &PathBuf| Rows::read(path, &options);
         let all = read(&self.file)?;
-        let mut notes = all.notes().to_vec();
         let (validation, test) = (self.validation.as_ref().map(read), self.test.as_ref().map(read));
+        let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Error::io("find", path));
+        // A run is looked at from other folders too.
+        let fit = Self {
+            file: absolute(&self.file)?,
+            validation: self.validation.as_ref().map(absolute).transpose()?,
+            test: self.test.as_ref().map(absolute).transpose()?,
+            ..self.clone()
+        };
+        let notes = all.notes().to_vec();
         let parts = Parts::of(all, validation.transpose()?, test.transpose()?, self.seed)?;
+        let (recipe, table, more) = fit.plan_parts(&parts, compute)?;
+        Ok(Planned { recipe, target: Arc::new(table), notes: [notes, more].concat() })
+    }
+
+    /// The same for rows in memory, which the run then keeps: `file` is a name for them, and nothing is read. Rows for
+    /// validation and test are split off where they are not given.
+    ///
+    /// # Errors
+    /// Columns that no density can be fitted to.
+    pub fn plan_rows(
+        &self,
+        all: Rows,
+        validation: Option<Rows>,
+        test: Option<Rows>,
+        compute: &Compute,
+    ) -> Result<Planned, Error> {
+        let parts = Parts::of(all, validation, test, self.seed)?;
+        let (recipe, table, notes) = self.plan_parts(&parts, compute)?;
+        Ok(Planned { recipe, target: Arc::new(table.kept_by_run(parts)), notes })
+    }
+
+    fn plan_parts(&self, parts: &Parts, compute: &Compute) -> Result<(Recipe, Table, Vec<String>), Error> {
+        let mut notes = Vec::new();
         let stated: Vec<(&str, Transform)> =
             self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
         let points = self.points(&parts.training)?;
@@ -161,11 +195,11 @@ impl Fit {
         let (categories, note) = self.categories(&parts.training)?;
         notes.extend(note);
         let context = Context::fit(&parts.training, &self.given, &categories)?;
-        notes.extend(self.flatten(&parts, &points, &context, &mut transforms)?);
+        notes.extend(self.flatten(parts, &points, &context, &mut transforms)?);
         let target = TableTarget {
-            file: absolute(&self.file)?,
-            validation: self.validation.as_ref().map(absolute).transpose()?,
-            test: self.test.as_ref().map(absolute).transpose()?,
+            file: self.file.clone(),
+            validation: self.validation.clone(),
+            test: self.test.clone(),
             columns: points.names().into_iter().map(str::to_owned).collect(),
             transforms: transforms.iter().map(ToString::to_string).collect(),
             given: self.given.clone(),
@@ -181,7 +215,7 @@ impl Fit {
             array: self.read.array.clone(),
         };
         let map = TableMap::fit(&points, &transforms, target.whitening, self.seed)?.given(context);
-        let table = Table::new(map, &parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
+        let table = Table::new(map, parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
         let table = Arc::new(table);
         let convolutional = matches!(table.layout(), Layout::Picture(a, b) if a == b && a.is_multiple_of(4));
         let libtorch = libtorch_device(compute.backend).is_some();
@@ -190,11 +224,15 @@ impl Fit {
                 "pictures do better with a convolutional potential, which libtorch has: --backend tch-cpu".into(),
             );
         }
-        let mut recipe = self.recipe(target, &parts, convolutional && libtorch)?;
-        let trial = trial(&recipe, table.clone(), compute)?;
-        pace(&mut recipe, 60.0 * self.minutes, trial);
+        let mut recipe = self.recipe(target, parts, convolutional && libtorch)?;
+        let (steps, validations) = match self.steps {
+            Some(steps) => (steps, VALIDATIONS[1] as usize),
+            None => trial(&recipe, Arc::clone(&table), compute)?.in_seconds(60.0 * self.minutes),
+        };
+        pace(&mut recipe, steps, validations);
         recipe.validate()?;
-        Ok(Planned { recipe, target: table, notes })
+        let table = Arc::into_inner(table).expect("the trial has let go of it");
+        Ok((recipe, table, notes))
     }
 
     /// Columns that are no part of a point.
@@ -310,8 +348,8 @@ impl Fit {
 }
 
 /// A recipe for a target of the caller's own, to be changed at will. The potential is that of [`Fit::plan`]; a target
-/// with samples is trained by flow matching in 5000 steps, one with an energy alone by free energy in 2000, with
-/// layers half as wide.
+/// with samples is trained by flow matching in 5000 steps, and where it has an energy too then by free energy in 400; one
+/// with an energy alone by free energy in 2000, with layers half as wide.
 ///
 /// ```
 /// use maflow::fit;
@@ -330,7 +368,13 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
     if !samples && !energy {
         return Err(Error::Argument("the target has neither samples nor an energy to learn from".to_owned()));
     }
-    let own = OwnTarget { dimension: target.dimension(), energy, samples, context: target.context_dim() };
+    let own = OwnTarget {
+        dimension: target.dimension(),
+        energy,
+        samples,
+        context: target.context_dim(),
+        standardise: target.standardise(),
+    };
     let mut recipe = by_rules("own", TargetKind::Own(own), target.training_rows(), false)?;
     if !samples {
         recipe.flow.steps = 8;
@@ -339,6 +383,15 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
         recipe.train.learning_rate = 1e-2;
         recipe.train.average = Some(0.99);
         recipe.train.steps = Some(2000);
+    } else if energy {
+        recipe.fine_tune = Some(FineTune {
+            steps: 400,
+            batch: recipe.train.batch,
+            learning_rate: 1e-3,
+            clip_norm: Some(100.0),
+            average: Some(0.99),
+            gradient: Estimator::Path,
+        });
     }
     recipe.validate()?;
     Ok(recipe)
@@ -381,11 +434,6 @@ fn name_of(stem: &str) -> String {
     if name.is_empty() { "table".to_owned() } else { name }
 }
 
-/// A run is looked at from other folders too.
-fn absolute(path: &PathBuf) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(Error::io("find", path))
-}
-
 /// Seconds that parts of a training take here.
 struct Trial {
     /// A gradient step.
@@ -394,15 +442,25 @@ struct Trial {
     validation: f64,
 }
 
-/// Steps and validations that fit into a time.
-fn pace(recipe: &mut Recipe, seconds: f64, Trial { step, validation }: Trial) {
-    let [fewest, most] = VALIDATIONS;
-    let validations = (VALIDATING * seconds / validation).clamp(fewest, most).floor();
-    let [fewest, most] = STEPS;
-    let steps = ((seconds - validations * validation) / step).clamp(fewest, most) as usize;
+impl Trial {
+    /// Steps and validations that fit into a time.
+    fn in_seconds(&self, seconds: f64) -> (usize, usize) {
+        let [fewest, most] = VALIDATIONS;
+        let validations = (VALIDATING * seconds / self.validation).clamp(fewest, most).floor();
+        let [fewest, most] = STEPS;
+        let steps = ((seconds - validations * self.validation) / self.step).clamp(fewest, most);
+        (steps as usize, validations as usize)
+    }
+}
+
+/// Gives a recipe its steps and validations.
+fn pace(recipe: &mut Recipe, steps: usize, validations: usize) {
     let train = &mut recipe.train;
+    if let Schedule::Cosine(schedule) = &mut train.schedule {
+        schedule.warmup = schedule.warmup.min(steps as u64 / 5);
+    }
     train.steps = Some(steps);
-    train.validate_every = steps.div_ceil(validations as usize);
+    train.validate_every = steps.div_ceil(validations);
     train.patience = Some(PATIENCE);
     train.checkpoint_every = (steps / 10).max(1);
 }

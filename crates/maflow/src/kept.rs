@@ -1,6 +1,6 @@
 //! What a run keeps of its data: the maps to the flow's coordinates that were found from them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datasets::columns::Dequantisation;
@@ -10,7 +10,7 @@ use flow_core::RngKey;
 use crate::error::Error;
 use crate::recipe::{Recipe, TargetKind};
 use crate::standard;
-use crate::target::{Table, TableMap, Target};
+use crate::target::{Parts, Table, TableMap, Target};
 
 /// The maps of a run.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Kept {
     pub standardisation: Standardisation,
     /// The columns of a table.
     pub table: Option<TableMap>,
+    /// The folder of a table's rows, where the run keeps them and no file has them.
+    pub rows: Option<PathBuf>,
 }
 
 impl Kept {
@@ -32,7 +34,7 @@ impl Kept {
             TargetKind::Table(_) => Some(TableMap::read(run)?),
             _ => None,
         };
-        Ok(Self { standardisation, table })
+        Ok(Self { standardisation, rows: table.as_ref().and_then(|_| Parts::folder(run)), table })
     }
 
     /// Numbers of context per row of the recipe's target.
@@ -63,7 +65,7 @@ impl Kept {
     pub fn write(run: &Path, recipe: &Recipe, target: &dyn Target) -> Result<(), Error> {
         standard::write(run, recipe, target)?;
         match (&recipe.target, target.table()) {
-            (TargetKind::Table(_), Some(table)) => table.map().write(run),
+            (TargetKind::Table(_), Some(table)) => table.keep(run),
             _ => Ok(()),
         }
     }

@@ -74,6 +74,12 @@ impl Run {
         Self { target: Some(target), ..self }
     }
 
+    /// The same with another recipe, for this once.
+    #[must_use]
+    pub fn with_recipe(self, recipe: Recipe) -> Self {
+        Self { recipe, ..self }
+    }
+
     /// The same with the files of its data set in a folder. Without one, those that can be fetched are.
     #[must_use]
     pub fn with_data(self, folder: PathBuf) -> Self {
@@ -110,6 +116,11 @@ impl Run {
     /// Its recipe, with the changes.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// The target of the caller's own, where one was handed in.
+    pub fn target(&self) -> Option<&Arc<dyn Target>> {
+        self.target.as_ref()
     }
 
     /// ln p of rows of N numbers in the user's coordinates, row by row, each with its integration error. The
@@ -345,7 +356,7 @@ impl From<(&[f64], &[f64])> for Rows {
 }
 
 /// Some rows, and what was found of them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Found {
     /// One number for each row, or N.
     pub values: Vec<f64>,

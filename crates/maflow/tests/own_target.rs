@@ -1,17 +1,22 @@
 //! A target from outside the crate: trained, evaluated, sampled and resumed like those that recipes name.
 
+use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datasets::table::Table as Rows;
 use datasets::{Bijection, Standardisation};
-use flow_core::{Finish, RngKey};
+use flow_core::{Energy, Finish, RngKey};
+use maflow::backend::Compute;
+use maflow::fit::{self, Fit};
+use maflow::kept::Kept;
 use maflow::metrics::Row;
 use maflow::monitor::Monitor;
 use maflow::recipe::{Objective, Recipe};
 use maflow::run::Run;
-use maflow::target::{Known, Samples, Target};
+use maflow::target::{CFunction, Known, OwnEnergy, Samples, Target};
 use maflow::train::{Start, Train};
 use maflow::{Error, recipes, run_dir};
 
@@ -173,4 +178,120 @@ fn a_target_without_what_its_training_needs_is_refused_before_anything_is_writte
         assert!(matches!(&error, Error::Argument(sentence) if sentence.contains("no samples")), "{error}");
         assert!(!path.exists());
     }
+}
+
+/// A run of rows that no file has keeps them: it is evaluated and resumed wherever it is moved to.
+#[test]
+fn rows_in_memory_are_kept_by_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, moved) = (folder.path().join("first"), folder.path().join("moved"));
+    let numbers: Vec<f64> =
+        (0..200).flat_map(|i| [(f64::from(i) * 0.7).sin(), f64::from(i * i % 17) * 0.1, f64::from(i % 2)]).collect();
+    let rows = Rows::new(&["x", "y", "arm"], numbers).unwrap();
+    for (rows, kept) in [
+        (rows.clone(), "training.safetensors"),
+        (rows.with_labels(2, &["left".into(), "right".into()]).unwrap(), "training.csv"),
+    ] {
+        let planned = fit().plan_rows(rows, None, None, &Compute::default()).unwrap();
+        assert_eq!(planned.recipe.train.steps, Some(10));
+        Run::create(first.clone(), planned.recipe).with_target(planned.target).train(&()).unwrap();
+        assert!(first.join("rows").join(kept).exists());
+        let expected = Run::open(&first, &[]).unwrap().report(&()).unwrap();
+        std::fs::rename(&first, &moved).unwrap();
+        let run = Run::open(&moved, &["train.steps=12".parse().unwrap()]).unwrap();
+        let found = run.report(&()).unwrap();
+        assert_eq!((found.figures, found.samples), (expected.figures, 20));
+        assert_eq!(run.resume(&()).unwrap(), Finish::Completed);
+        std::fs::remove_dir_all(&moved).unwrap();
+    }
+}
+
+/// Ten steps on whatever rows there are, given their last column.
+fn fit() -> Fit {
+    Fit {
+        file: "data".into(),
+        validation: None,
+        test: None,
+        given: vec!["arm".to_owned()],
+        weights: None,
+        transforms: Vec::new(),
+        read: Default::default(),
+        minutes: 1.0,
+        steps: Some(10),
+        precision: Default::default(),
+        seed: 0,
+    }
+}
+
+/// Springs of stiffness 4 around 3, as C has them; fails where its last argument points to a number that is not zero.
+unsafe extern "C" fn springs(
+    rows: usize,
+    dim: usize,
+    x: *const f64,
+    energy: *mut f64,
+    gradient: *mut f64,
+    user: *mut c_void,
+) -> c_int {
+    // SAFETY: the library calls it as `maflow_energy.h` says, and the tests hand in a number, or nothing.
+    unsafe {
+        if !user.is_null() && *user.cast::<c_int>() != 0 {
+            return *user.cast::<c_int>();
+        }
+        let x = std::slice::from_raw_parts(x, rows * dim);
+        std::slice::from_raw_parts_mut(gradient, rows * dim).iter_mut().zip(x).for_each(|(g, x)| *g = 4.0 * (x - 3.0));
+        let of_row = |x: &[f64]| x.iter().map(|x| 2.0 * (x - 3.0).powi(2)).sum();
+        std::slice::from_raw_parts_mut(energy, rows)
+            .iter_mut()
+            .zip(x.chunks_exact(dim))
+            .for_each(|(e, x)| *e = of_row(x));
+    }
+    0
+}
+
+fn springs_with(user: &c_int) -> Arc<dyn Energy> {
+    let function: Springs = springs;
+    // SAFETY: the function is of this file and of that signature, and the number outlives the energy.
+    Arc::new(unsafe { CFunction::at(function as usize, 2, std::ptr::from_ref(user) as usize, true) })
+}
+
+type Springs = unsafe extern "C" fn(usize, usize, *const f64, *mut f64, *mut f64, *mut c_void) -> c_int;
+
+/// A run by an energy that was handed in keeps its map: samples and densities need no energy, figures do.
+#[test]
+fn an_energy_that_is_handed_in_is_needed_for_figures_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let z = RngKey::new(1, flow_core::Purpose::Train, 0).normals(0..500, 2);
+    let samples = Rows::new(&["a", "b"], z.iter().map(|z| 3.0 + 0.5 * z).collect()).unwrap();
+    for target in [
+        OwnEnergy::with_scale(springs_with(&0), vec![2.0, 3.0], 0).unwrap(),
+        OwnEnergy::with_samples(springs_with(&0), samples, 0).unwrap(),
+    ] {
+        let mut recipe = fit::recipe_for(&target).unwrap();
+        assert_eq!(recipe.fine_tune.is_some(), target.samples().is_some());
+        (recipe.train.steps, recipe.train.schedule) = (Some(150), Default::default());
+        recipe.fine_tune = None;
+        Run::create(path.clone(), recipe).with_target(Arc::new(target)).train(&()).unwrap();
+        let run = Run::open(&path, &[]).unwrap();
+        let mean = run.sample(1000).unwrap().iter().sum::<f64>() / 2000.0;
+        assert!((mean - 3.0).abs() < 0.2, "{mean}");
+        let at_centre = run.log_prob(&[3.0, 3.0]).unwrap().values[0];
+        let exact = (4.0 / std::f64::consts::TAU).ln();
+        assert!((at_centre - exact).abs() < 0.3, "{at_centre} {exact}");
+        let error = run.report(&()).unwrap_err().to_string();
+        assert!(error.contains("hands to the library"), "{error}");
+        let kept = Kept::read(&path, run.recipe()).unwrap().standardisation;
+        let with = |user: &c_int| {
+            let target = OwnEnergy::of_run(springs_with(user), run.recipe(), &kept).unwrap();
+            run.clone().with_target(Arc::new(target)).report(&())
+        };
+        let found = with(&0).unwrap();
+        assert!(found.json().contains("log_z_importance"), "{}", found.json());
+        let error = with(&7).unwrap_err().to_string();
+        assert!(error.contains("returned 7 for points of 2 numbers") && error.contains("whether dim is"), "{error}");
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+    let toy = recipes::load("energy-1", &[]).unwrap();
+    let error = OwnEnergy::of_run(springs_with(&0), &toy, &Standardisation::identity(2)).unwrap_err().to_string();
+    assert!(error.contains("takes no energy"), "{error}");
 }

@@ -141,7 +141,7 @@ impl<'a> Source<'a> {
         };
         let points = table.select(&names)?;
         if self.wanted != Wanted::FromBase {
-            inside(map, &points)?;
+            map.require_inside(&points)?;
         }
         Ok(Some(Rows { points: points.values().to_vec(), context }))
     }
@@ -152,19 +152,6 @@ fn uneven(file: &Path) -> maflow::Error {
         "the file of --given has not as many rows as {}; give one row of it for every row",
         file.display()
     ))
-}
-
-/// Refuses rows that the maps of the columns do not take.
-fn inside(map: &TableMap, points: &Table) -> Result<(), maflow::Error> {
-    let Some((row, column)) = map.preparation().columns.first_outside(points.values()) else { return Ok(()) };
-    Err(maflow::Error::Argument(format!(
-        "{}: row {} has {:?} = {}, where the density of the run is not defined ({}); leave the row out",
-        points.file(),
-        points.number(row),
-        map.names()[column],
-        points.row(row)[column],
-        map.preparation().transforms()[column]
-    )))
 }
 
 /// What was found, one row of numbers for each row.

@@ -138,6 +138,41 @@ impl Table {
         Reader::from_values("the table", names, values)?.collect()
     }
 
+    /// The same under another name, by which sentences call it.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { file: name.to_owned(), ..self }
+    }
+
+    /// The same with a column of text: its numbers are places in a list of labels, in any order.
+    ///
+    /// ```
+    /// use datasets::table::{Kind, Table};
+    /// let table = Table::new(&["x", "arm"], vec![0.5, 1.0, 0.7, 0.0])?.with_labels(1, &["b".into(), "a".into()])?;
+    /// assert_eq!(table.columns()[1].kind, Kind::Text(vec!["a".into(), "b".into()]));
+    /// assert_eq!(table.row(0), [0.5, 0.0]);
+    /// # Ok::<(), datasets::table::TableError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`TableError::Shape`] for a column that is not there, or numbers that are no places.
+    pub fn with_labels(mut self, column: usize, labels: &[String]) -> Result<Self, TableError> {
+        let width = self.columns.len();
+        let found = if column < width { self.column(column).fold(0.0, f64::max) as usize + 1 } else { column + 1 };
+        if column >= width || found > labels.len() {
+            return Err(TableError::Shape { what: "labels", found: labels.len(), columns: found });
+        }
+        let mut sorted = labels.to_vec();
+        sorted.sort();
+        sorted.dedup();
+        for value in self.values.iter_mut().skip(column).step_by(width) {
+            let label = &labels[*value as usize];
+            *value = sorted.partition_point(|other| other < label) as f64;
+        }
+        self.columns[column].kind = Kind::Text(sorted);
+        Ok(self)
+    }
+
     /// The file that it was read from, as it was named.
     pub fn file(&self) -> &str {
         &self.file

@@ -1,5 +1,7 @@
-//! An energy of a user's own from a C library, with a scale for the base density and samples to learn from.
+//! An energy of a user's own, handed in or from a C library, with a scale for the base density and samples to learn
+//! from.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +18,7 @@ use crate::c_energy::CEnergy;
 use crate::energy_check;
 use crate::error::Error;
 use crate::files::hex;
-use crate::recipe::{EnergyTarget, Standardise};
+use crate::recipe::{EnergyTarget, MOST_PAIRED, OwnTarget, Recipe, Standardise, TargetKind};
 
 /// The target of `target.kind = "energy"`: the function `maflow_energy` of a shared library, which
 /// `include/maflow_energy.h` of this crate declares.
@@ -44,7 +46,7 @@ use crate::recipe::{EnergyTarget, Standardise};
 /// ```
 #[derive(Debug)]
 pub struct LibraryEnergy {
-    energy: Arc<InUnits>,
+    energy: Arc<InUnits<CEnergy>>,
     /// Whether the map was found from samples, so that a run keeps it.
     found: bool,
     samples: Option<SampleRows>,
@@ -71,15 +73,7 @@ impl LibraryEnergy {
             (None, Some(samples)) if target.standardise != Standardise::None => found(target.standardise, samples)?,
             (kept, _) => map_of(target, &kept.unwrap_or_else(|| Standardisation::identity(n)))?,
         };
-        let points = match &samples {
-            Some(samples) => samples.values()[..samples.rows().min(energy_check::POINTS) * n].to_vec(),
-            None => {
-                let mut base = key.normals(0..energy_check::POINTS, n);
-                map.invert(&mut base);
-                base
-            }
-        };
-        energy_check::check(&user, &points, key)?;
+        energy_check::check(&user, &first_points(&map, samples.as_ref(), key), key)?;
         let samples = samples.map(|samples| SampleRows::new(samples, &map, seed));
         Ok(Self { samples, ..Self::new(target, user, map) })
     }
@@ -94,7 +88,7 @@ impl LibraryEnergy {
     }
 
     fn new(target: &EnergyTarget, user: CEnergy, map: Standardisation) -> Self {
-        let energy = Arc::new(InUnits { user, map, not_finite: OnceLock::new() });
+        let energy = InUnits::new(user, map);
         Self { energy, found: target.standardise != Standardise::None, samples: None }
     }
 
@@ -139,8 +133,7 @@ impl Target for LibraryEnergy {
     }
 
     fn bijection(&self) -> Option<Arc<dyn Bijection>> {
-        let map = &self.energy.map;
-        (*map != Standardisation::identity(map.dimension())).then(|| Arc::new(map.clone()) as Arc<dyn Bijection>)
+        self.energy.bijection()
     }
 
     fn samples(&self) -> Option<&dyn Samples> {
@@ -161,16 +154,177 @@ impl Target for LibraryEnergy {
     }
 }
 
+/// The target of an energy that a caller hands in, a function of the caller's coordinates, with a scale for the base
+/// density or samples to learn from. Its recipe is of `target.kind = "own"`, from
+/// [`fit::recipe_for`](crate::fit::recipe_for), and a run keeps the map to the flow's coordinates: densities and samples
+/// of the run then need no energy.
+///
+/// ```
+/// use std::sync::Arc;
+/// use flow_core::PointEnergy;
+/// use maflow::fit;
+/// use maflow::run::Run;
+/// use maflow::target::OwnEnergy;
+///
+/// let spring = PointEnergy::new(1, |x, gradient| {
+///     gradient[0] = x[0] / 100.0;
+///     Ok(0.5 * x[0] * x[0] / 100.0)
+/// });
+/// let target = Arc::new(OwnEnergy::with_scale(Arc::new(spring), vec![8.0], 0)?);
+/// let mut recipe = fit::recipe_for(&*target)?;
+/// recipe.train.steps = Some(20);
+/// let folder = tempfile::tempdir()?;
+/// Run::create(folder.path().join("run"), recipe).with_target(target).train(&())?;
+///
+/// let run = Run::open(&folder.path().join("run"), &[])?;
+/// assert!(run.sample(100)?.iter().any(|x| x.abs() > 5.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct OwnEnergy {
+    energy: Arc<InUnits<Arc<dyn Energy>>>,
+    kind: Standardise,
+    samples: Option<SampleRows>,
+}
+
+impl OwnEnergy {
+    /// With a base density of this size in each coordinate: its samples are `x = scale · z`, z standard normal. The
+    /// energy is checked: finite where the training begins, with a gradient that agrees with differences.
+    ///
+    /// # Errors
+    /// [`Error::EnergyNotFinite`], [`Error::WrongGradient`]; scales that are not positive, or not one for each
+    /// coordinate; those of the energy.
+    pub fn with_scale(energy: Arc<dyn Energy>, scale: Vec<f64>, seed: u64) -> Result<Self, Error> {
+        let map = Standardisation::from_parts(vec![0.0; energy.dim()], scale, None)
+            .map_err(|error| Error::Argument(format!("scale: {error}")))?;
+        Self::checked(energy, map, Standardise::PerCoordinate, None, seed)
+    }
+
+    /// With samples of the target, one column for each coordinate, which are learned from first and standardised by
+    /// their covariance (of more than 256 coordinates by their deviations). Checked as above, at samples.
+    ///
+    /// # Errors
+    /// As [`OwnEnergy::with_scale`]; samples of another dimension, or such as do not vary.
+    pub fn with_samples(energy: Arc<dyn Energy>, samples: Rows, seed: u64) -> Result<Self, Error> {
+        let (expected, columns) = (energy.dim(), samples.columns().len());
+        samples.require_numbers()?;
+        if columns != expected {
+            return Err(Error::Argument(format!(
+                "the samples have {columns} columns, but a point of the energy has {expected} numbers; give one column \
+                 for each coordinate"
+            )));
+        }
+        let kind = if expected > MOST_PAIRED { Standardise::PerCoordinate } else { Standardise::Gaussian };
+        let map = found(kind, &samples)?;
+        Self::checked(energy, map, kind, Some(samples), seed)
+    }
+
+    /// For the figures of a run, with the map that it has kept.
+    ///
+    /// # Errors
+    /// A run whose target is no energy of this dimension that was handed in.
+    pub fn of_run(energy: Arc<dyn Energy>, recipe: &Recipe, kept: &Standardisation) -> Result<Self, Error> {
+        let refused = |why: String| Err(Error::Argument(why));
+        let kind = match &recipe.target {
+            TargetKind::Own(OwnTarget { energy: true, standardise: Some(kind), .. }) => *kind,
+            other => {
+                return refused(format!(
+                    "the target of the run is {}, and takes no energy; leave it out",
+                    other.words()
+                ));
+            }
+        };
+        let (found, expected) = (energy.dim(), recipe.dimension());
+        if found != expected {
+            return refused(format!(
+                "a point of the energy has {found} numbers, but one of the run has {expected}; give the energy that it \
+                 was trained with"
+            ));
+        }
+        Ok(Self { energy: InUnits::new(energy, kept.clone()), kind, samples: None })
+    }
+
+    fn checked(
+        user: Arc<dyn Energy>,
+        map: Standardisation,
+        kind: Standardise,
+        samples: Option<Rows>,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let key = RngKey::new(seed, Purpose::Train, 0);
+        energy_check::check(&*user, &first_points(&map, samples.as_ref(), key), key)?;
+        let samples = samples.map(|samples| SampleRows::new(samples, &map, seed));
+        Ok(Self { energy: InUnits::new(user, map), kind, samples })
+    }
+}
+
+impl fmt::Debug for OwnEnergy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnEnergy").field("dimension", &self.dimension()).finish_non_exhaustive()
+    }
+}
+
+impl Target for OwnEnergy {
+    fn dimension(&self) -> usize {
+        self.energy.dim()
+    }
+
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
+        self.energy.bijection()
+    }
+
+    fn samples(&self) -> Option<&dyn Samples> {
+        self.samples.as_ref().map(|samples| samples as &dyn Samples)
+    }
+
+    fn energy(&self) -> Option<Arc<dyn Energy>> {
+        Some(self.energy.clone())
+    }
+
+    fn standardisation(&self) -> Option<&Standardisation> {
+        Some(&self.energy.map)
+    }
+
+    fn standardise(&self) -> Option<Standardise> {
+        Some(self.kind)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.energy.not_finite.get().map(|x| format!("the energy was not finite, first at x = {x}"))
+    }
+}
+
+/// Points where a training begins: samples of the target where there are any, else of the base.
+fn first_points(map: &Standardisation, samples: Option<&Rows>, key: RngKey) -> Vec<f64> {
+    let n = map.dimension();
+    match samples {
+        Some(samples) => samples.values()[..samples.rows().min(energy_check::POINTS) * n].to_vec(),
+        None => {
+            let mut base = key.normals(0..energy_check::POINTS, n);
+            map.invert(&mut base);
+            base
+        }
+    }
+}
+
 /// An energy of a user's coordinates as one of the flow's, with the log-Jacobian in it.
 #[derive(Debug)]
-struct InUnits {
-    user: CEnergy,
+struct InUnits<E> {
+    user: E,
     map: Standardisation,
     /// The first point where it was not finite, in words.
     not_finite: OnceLock<String>,
 }
 
-impl InUnits {
+impl<E> InUnits<E> {
+    fn new(user: E, map: Standardisation) -> Arc<Self> {
+        Arc::new(Self { user, map, not_finite: OnceLock::new() })
+    }
+
+    fn bijection(&self) -> Option<Arc<dyn Bijection>> {
+        let map = &self.map;
+        (*map != Standardisation::identity(map.dimension())).then(|| Arc::new(map.clone()) as Arc<dyn Bijection>)
+    }
+
     fn remember(&self, points: &[f64], energies: &[f64], gradients: &[f64]) {
         let n = self.map.dimension();
         let rows = points.chunks_exact(n).zip(gradients.chunks_exact(n)).zip(energies);
@@ -181,7 +335,7 @@ impl InUnits {
     }
 }
 
-impl Energy for InUnits {
+impl<E: Energy> Energy for InUnits<E> {
     fn dim(&self) -> usize {
         self.user.dim()
     }

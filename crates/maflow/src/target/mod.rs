@@ -19,8 +19,9 @@ use std::sync::Arc;
 use datasets::{Bijection, Standardisation};
 use flow_core::{Energy, Path, RngKey};
 
+pub use crate::c_energy::CFunction;
 pub use digits::Digits;
-pub use energy::LibraryEnergy;
+pub use energy::{LibraryEnergy, OwnEnergy};
 pub use ising::Ising;
 pub use lattice_model::{LatticeModel, Measured, Observable};
 pub use phi4::Phi4;
@@ -32,6 +33,7 @@ pub use table::{Parts, Table, TableMap, as_they_weigh};
 use crate::error::Error;
 use crate::monitor::Monitor;
 pub use crate::recipe::Layout;
+use crate::recipe::Standardise;
 
 /// A density to be fitted, in the coordinates that the flow works in.
 ///
@@ -99,6 +101,12 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// So many points of the density of an energy in the flow's coordinates, row by row, that no training has seen;
     /// `None` where nobody can draw them. A flow is judged by them where it may never have been.
     fn reference(&self, _seed: u64, _count: usize, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+        None
+    }
+
+    /// The kind of that standardisation where it is the whole map from a caller's coordinates to the flow's, of a target
+    /// that a caller hands in: densities and samples of its runs then need no target.
+    fn standardise(&self) -> Option<Standardise> {
         None
     }
 

@@ -40,7 +40,10 @@ pub fn open(
             PlaneTarget::Density(density) => Box::new(DensityInPlane(density)),
             PlaneTarget::Energy(energy) => Box::new(EnergyInPlane(energy)),
         },
-        TargetKind::Table(table) => Box::new(Table::open(table, seed, kept.and_then(|kept| kept.table))?),
+        TargetKind::Table(table) => {
+            let (map, rows) = kept.map(|kept| (kept.table, kept.rows)).unwrap_or_default();
+            Box::new(Table::open(table, seed, map, rows.as_deref())?)
+        }
         TargetKind::Energy(energy) => return Err(LibraryEnergy::not_loaded(energy)),
         TargetKind::Own(_) => return Err(not_handed_in()),
     })
@@ -71,6 +74,7 @@ pub fn units(recipe: &Recipe, kept: Kept) -> Result<Units, Error> {
             return Ok(Units { noise: Some(table.preparation().dequantisation.clone()), map: Some(table.bijection()) });
         }
         TargetKind::Energy(energy) => Arc::new(energy::map_of(energy, &kept.standardisation)?),
+        TargetKind::Own(own) if own.standardise.is_some() => Arc::new(kept.standardisation),
         TargetKind::Own(_) => return Err(not_handed_in()),
     };
     Ok(Units { noise: None, map: Some(map) })

@@ -158,6 +158,10 @@ pub struct OwnTarget {
     /// Numbers per row that the density is conditional on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub context: usize,
+    /// The kind of affine map that leads from the caller's coordinates to the flow's, where the run keeps it: densities
+    /// and samples then need no target. Left out where the map is the target's own affair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standardise: Option<Standardise>,
 }
 
 fn is_zero(value: &usize) -> bool {
@@ -221,7 +225,8 @@ impl TargetKind {
         match self {
             Self::Mnist(mnist) => mnist.standardise,
             Self::Energy(energy) => energy.standardise,
-            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Table(_) | Self::Own(_) => Standardise::None,
+            Self::Own(own) => own.standardise.unwrap_or_default(),
+            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Table(_) => Standardise::None,
         }
     }
 }

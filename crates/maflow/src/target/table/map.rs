@@ -107,6 +107,22 @@ impl TableMap {
         Ok((points.values().to_vec(), self.context.encode(rows)?))
     }
 
+    /// Refuses rows of these columns that the maps do not take: a density has no value there.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with the first of them.
+    pub fn require_inside(&self, points: &Rows) -> Result<(), Error> {
+        let Some((row, column)) = self.preparation.columns.first_outside(points.values()) else { return Ok(()) };
+        Err(Error::Argument(format!(
+            "{}: row {} has {:?} = {}, where the density of the run is not defined ({}); leave the row out",
+            points.file(),
+            points.number(row),
+            self.columns[column].name,
+            points.row(row)[column],
+            self.preparation.transforms()[column]
+        )))
+    }
+
     /// Numbers per row.
     pub fn dimension(&self) -> usize {
         self.columns.len()

@@ -3,13 +3,13 @@
 mod map;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datasets::Bijection;
 use datasets::columns::{ColumnError, Dequantisation, Transform};
 use datasets::split::split;
-use datasets::table::{Context, ReadOptions, Table as Rows};
+use datasets::table::{Context, Format, ReadOptions, Table as Rows};
 use datasets::yardstick::{Gaussian, Independent};
 use flow_core::RngKey;
 use sha2::{Digest, Sha256};
@@ -19,7 +19,7 @@ pub use map::TableMap;
 use super::epochs::Epochs;
 use super::{Layout, Samples, Split, Target};
 use crate::error::Error;
-use crate::files::hex;
+use crate::files::{hex, write_whole};
 use crate::recipe::TableTarget;
 
 /// Rows of numbers for training, validation and test, and the map to the flow's coordinates that was fitted to the
@@ -34,6 +34,8 @@ pub struct Table {
     digest: String,
     /// Height and width of the picture that a row is.
     picture: Option<[usize; 2]>,
+    /// The rows as they came, where no file has them.
+    from_memory: Option<Parts>,
 }
 
 /// Rows of one purpose.
@@ -98,15 +100,56 @@ impl Parts {
         training.sort_unstable();
         Ok(Self { training: all.take(&training), validation, test })
     }
+
+    /// The folder of rows in a run, and the names of the files there without their endings.
+    const FOLDER: &str = "rows";
+    const NAMES: [&str; 3] = ["training", "validation", "test"];
+
+    /// The folder where a run keeps rows that no file has; `None` where it keeps none.
+    pub fn folder(run: &Path) -> Option<PathBuf> {
+        Some(run.join(Self::FOLDER)).filter(|folder| folder.is_dir())
+    }
+
+    /// Keeps the rows in a run: bit for bit as numbers, and as text where there are categories.
+    fn write(&self, run: &Path) -> Result<(), Error> {
+        let folder = run.join(Self::FOLDER);
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        for (rows, name) in [&self.training, &self.validation, &self.test].into_iter().zip(Self::NAMES) {
+            let (format, ending) = match rows.require_numbers() {
+                Ok(()) => (Format::Safetensors, "safetensors"),
+                Err(_) => (Format::Csv, "csv"),
+            };
+            let mut bytes = Vec::new();
+            rows.write(format, &mut bytes)?;
+            write_whole(&folder.join(format!("{name}.{ending}")), &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The rows that a run keeps in a folder.
+    fn read_kept(folder: &Path) -> Result<Self, Error> {
+        let as_written =
+            ReadOptions { delimiter: Some(','), decimal: Some('.'), header: Some(true), ..ReadOptions::default() };
+        let read = |name: &str| {
+            let (text, numbers) = (folder.join(format!("{name}.csv")), folder.join(format!("{name}.safetensors")));
+            match text.exists() {
+                true => Rows::read(&text, &as_written),
+                false => Rows::read(&numbers, &ReadOptions::default()),
+            }
+        };
+        let [training, validation, test] = Self::NAMES.map(read);
+        Ok(Self { training: training?, validation: validation?, test: test? })
+    }
 }
 
 impl Table {
     /// The target of a recipe, with the map that a run has `kept` or, for a new one, one fitted to the training rows.
+    /// The rows are those in the `folder` of a run where it keeps any, else those of the recipe's files.
     ///
     /// # Errors
     /// Files that cannot be read; columns that no density can be fitted to.
-    pub fn open(target: &TableTarget, seed: u64, kept: Option<TableMap>) -> Result<Self, Error> {
-        let parts = Parts::read(target)?;
+    pub fn open(target: &TableTarget, seed: u64, kept: Option<TableMap>, folder: Option<&Path>) -> Result<Self, Error> {
+        let parts = folder.map_or_else(|| Parts::read(target), Parts::read_kept)?;
         let map = match kept {
             Some(kept) => kept,
             None => {
@@ -149,7 +192,22 @@ impl Table {
         }
         let digest = hex(&hash.finalize());
         let epochs = Epochs::new(parts.training.rows(), seed).weighted(&training.weights);
-        Ok(Self { map, training, validation, test, epochs, digest, picture: None })
+        Ok(Self { map, training, validation, test, epochs, digest, picture: None, from_memory: None })
+    }
+
+    /// The same with the rows that it was made of to be kept by a run, where no file has them.
+    #[must_use]
+    pub fn kept_by_run(self, parts: Parts) -> Self {
+        Self { from_memory: Some(parts), ..self }
+    }
+
+    /// Keeps in a run what that needs of the table later: the map, and rows that no file has.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, run: &Path) -> Result<(), Error> {
+        self.from_memory.as_ref().map_or(Ok(()), |parts| parts.write(run))?;
+        self.map.write(run)
     }
 
     /// The target of rows in memory, `rows × names.len()` row by row: checked, split, and transformed by the stated

@@ -1,0 +1,18 @@
+"""Monge-Ampère flows: densities carried by the gradient of a learnable potential.
+
+Fit a density to a table of numbers, or to an energy; then ask it for exact log-likelihoods, samples and figures, each
+with its error::
+
+    flow = maflow.Flow.fit(x)                       # x of shape (rows, columns)
+    flow.log_prob(x), flow.sample(1000)
+    flow = maflow.Flow.fit_energy(energy, dim=66)   # energy: points (rows, 66) -> energies (rows,), gradients (rows, 66)
+
+Numbers are computed on the processor, by all cores. Graphics cards and libtorch are for the program `maflow`, which
+comes with this package: it reads the runs that :meth:`Flow.save` writes.
+"""
+
+from maflow import energy, ising_exact
+from maflow._flow import Flow, recipes, train
+from maflow._native import __version__
+
+__all__ = ["Flow", "__version__", "energy", "ising_exact", "recipes", "train"]

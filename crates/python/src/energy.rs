@@ -1,0 +1,146 @@
+//! Energies of a user's own: a Python callable, or a C function at an address.
+
+use std::sync::Arc;
+
+use flow_core::Energy;
+use maflow::target::CFunction as Function;
+use numpy::{AllowTypeChange, PyArray1, PyArrayLikeDyn, PyArrayMethods};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::watch::Raised;
+
+/// A C function with the signature of `maflow_energy` in `maflow_energy.h`, by its address.
+#[pyclass(frozen, module = "maflow._native")]
+pub struct CFunction {
+    address: usize,
+    user_data: usize,
+    thread_safe: bool,
+    /// What the address belongs to, kept alive.
+    _owner: Py<PyAny>,
+}
+
+#[pymethods]
+impl CFunction {
+    #[new]
+    fn new(address: usize, user_data: usize, thread_safe: bool, owner: Py<PyAny>) -> PyResult<Self> {
+        match address {
+            0 => Err(PyValueError::new_err("address is 0, where no function is; give that of a compiled function")),
+            _ => Ok(Self { address, user_data, thread_safe, _owner: owner }),
+        }
+    }
+}
+
+/// An energy, and where the exceptions of its code go.
+pub struct Given {
+    /// The energy in the user's coordinates.
+    pub energy: Arc<dyn Energy>,
+    /// Exceptions of its code.
+    pub raised: Arc<Raised>,
+}
+
+/// The energy of points of `dim` numbers that Python hands over.
+pub fn given(function: &Bound<'_, PyAny>, dim: usize) -> PyResult<Given> {
+    let raised = Arc::new(Raised::default());
+    if let Ok(native) = function.cast::<CFunction>() {
+        let CFunction { address, user_data, thread_safe, .. } = *native.get();
+        // SAFETY: whoever made the `CFunction` promised that such a function is there. It is kept alive below.
+        let function = unsafe { Function::at(address, dim, user_data, thread_safe) };
+        let energy = Alive { function, _owner: native.clone().unbind() };
+        return Ok(Given { energy: Arc::new(energy), raised });
+    }
+    if !function.is_callable() {
+        return Err(PyTypeError::new_err(format!(
+            "the energy is a {}, which cannot be called; give a function of points (rows, {dim}) that returns energies \
+             (rows,) and gradients (rows, {dim})",
+            function.get_type().name()?
+        )));
+    }
+    let energy = Callable { function: function.clone().unbind(), dim, raised: Arc::clone(&raised) };
+    Ok(Given { energy: Arc::new(energy), raised })
+}
+
+/// A C function with what it belongs to.
+struct Alive {
+    function: Function,
+    _owner: Py<CFunction>,
+}
+
+impl Energy for Alive {
+    fn dim(&self) -> usize {
+        self.function.dim()
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), flow_core::Error> {
+        self.function.energies_and_gradients(x, context, energies, gradients)
+    }
+
+    fn concurrent(&self) -> bool {
+        self.function.concurrent()
+    }
+}
+
+/// A Python callable from points to energies and gradients.
+struct Callable {
+    function: Py<PyAny>,
+    dim: usize,
+    raised: Arc<Raised>,
+}
+
+impl Callable {
+    fn ask(&self, py: Python<'_>, x: &[f64], energies: &mut [f64], gradients: &mut [f64]) -> PyResult<()> {
+        let (rows, dim) = (energies.len(), self.dim);
+        // A copy, which the callable may keep.
+        let points = PyArray1::from_slice(py, x).reshape([rows, dim])?;
+        let found = self.function.bind(py).call1((points,))?;
+        let Ok((of_rows, of_x)) = found.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>() else {
+            return Err(PyTypeError::new_err(format!(
+                "the energy returned a {}, but a pair is needed: energies ({rows},) and gradients ({rows}, {dim})",
+                found.get_type().name()?
+            )));
+        };
+        copy("energies", &of_rows, &[rows], energies)?;
+        copy("gradients", &of_x, &[rows, dim], gradients)
+    }
+}
+
+/// Copies an array of this shape.
+fn copy(what: &str, found: &Bound<'_, PyAny>, shape: &[usize], out: &mut [f64]) -> PyResult<()> {
+    let array: PyArrayLikeDyn<'_, f64, AllowTypeChange> = found.extract()?;
+    let array = array.as_array();
+    if array.shape() != shape {
+        return Err(PyValueError::new_err(format!(
+            "the {what} that the energy returned have shape {:?}, but {shape:?} is needed for {} points",
+            array.shape(),
+            shape[0]
+        )));
+    }
+    out.iter_mut().zip(array.iter()).for_each(|(out, value)| *out = *value);
+    Ok(())
+}
+
+impl Energy for Callable {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn energies_and_gradients(
+        &self,
+        x: &[f64],
+        _context: &[f64],
+        energies: &mut [f64],
+        gradients: &mut [f64],
+    ) -> Result<(), flow_core::Error> {
+        Python::attach(|py| self.ask(py, x, energies, gradients)).map_err(|exception| {
+            let sentence = exception.to_string();
+            self.raised.put(exception);
+            flow_core::Error::Callback(sentence)
+        })
+    }
+}
