@@ -15,7 +15,7 @@ pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas
 
 # In the profile of `cargo test`, and with the features that it gives to what both are made of, so that nothing but the
 # extension itself is built anew. A release is built without these words.
-"$work/venv/bin/maturin" build --quiet --locked --profile dev --features flow-core/conformance \
+"$work/venv/bin/maturin" build --quiet --locked --profile dev --features maflow-core/conformance \
     --manifest-path crates/python/Cargo.toml --out "$work/wheels"
 pip install "$work"/wheels/maflow-*.whl
 

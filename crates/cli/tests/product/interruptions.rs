@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::Command as Process;
+use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use maflow::backend::Backend;
@@ -51,6 +51,33 @@ fn a_run_killed_at_any_moment_ends_like_an_uninterrupted_one() {
 #[ignore = "long: scripts/full"]
 fn a_run_killed_at_many_moments_ends_like_an_uninterrupted_one() {
     killed_and_resumed(&[(1, 0), (19, 1), (20, 0), (37, 3), (60, 0), (100, 2), (131, 1), (219, 0)]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+    on_one_backend(|lab| {
+        let program = assert_cmd::cargo::cargo_bin("maflow");
+        // As nohup starts a program, and a shell one in the background.
+        let script = "trap '' HUP INT; exec \"$@\"";
+        let mut child = Process::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(program)
+            .args([&["train"], TOY, &["--out", "run"], LONG].concat())
+            .current_dir(lab.path(""))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        lab.waits_for_step("run", 5, &mut child);
+        for signal in ["-HUP", "-INT"] {
+            assert!(Process::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        }
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && !stderr.contains("stopping"), "{stderr}");
+        assert_eq!(lab.metrics("run").len(), 241, "a line of names and one for every step");
+    });
 }
 
 #[test]

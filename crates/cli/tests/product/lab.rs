@@ -174,7 +174,10 @@ impl Lab {
 
     /// Starts the words without waiting.
     pub fn starts(&self, words: &[&str]) -> Child {
-        Process::new(assert_cmd::cargo::cargo_bin("maflow"))
+        let mut process = Process::new(assert_cmd::cargo::cargo_bin("maflow"));
+        #[cfg(unix)]
+        listens(&mut process);
+        process
             .current_dir(self.folder.path())
             .args(["--backend", self.backend, "--threads", "2"])
             .args(words)
@@ -213,6 +216,20 @@ impl Lab {
     pub fn metrics(&self, run: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path(run).join("metrics.csv")).unwrap();
         text.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+    }
+}
+
+/// A process that is not to ignore Ctrl-C, whatever the tests were started to ignore: in the background of a shell they
+/// are.
+#[cfg(unix)]
+fn listens(process: &mut Process) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec there is one call, which may be made there.
+    unsafe {
+        process.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
     }
 }
 
