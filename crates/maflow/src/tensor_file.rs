@@ -7,14 +7,19 @@ use std::path::{Path, PathBuf};
 
 use flow_core::{Checkpoint, Precision, Tensor};
 use safetensors::{Dtype, SafeTensors, View};
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::files::write_whole;
+use crate::files::{hex, write_whole};
 
 /// The key of the state of a training in the metadata of a file.
 const TRAIN_STATE: &str = "train_state";
+/// The keys of the checksum of all the rest, and of what kind it is: a file with one of them alone is damaged.
+const CHECKSUM: &str = "checksum";
+const CHECKSUM_KIND: &str = "checksum_kind";
 
-/// The content of a safetensors file: arrays, and text under keys.
+/// The content of a safetensors file: arrays, and text under keys. What is written here has a SHA-256 of both in its
+/// metadata, which is compared when it is read; files of other programs have none.
 ///
 /// ```
 /// use flow_core::{Precision, Tensor};
@@ -45,8 +50,9 @@ impl TensorFile {
     /// [`Error::Io`] when the file system refuses.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let named = self.tensors.iter().map(|t| (t.name.as_str(), Bytes(t)));
-        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone());
-        let bytes = safetensors::serialize(named, metadata)
+        let checked = [(CHECKSUM.to_owned(), self.checksum()), (CHECKSUM_KIND.to_owned(), "sha256".to_owned())];
+        let metadata = self.metadata.clone().into_iter().chain(checked).collect();
+        let bytes = safetensors::serialize(named, Some(metadata))
             .map_err(|e| Error::Unusable { path: path.into(), reason: e.to_string() })?;
         write_whole(path, &bytes)
     }
@@ -54,7 +60,7 @@ impl TensorFile {
     /// Reads a file with tensors of 32- or 64-bit floating point numbers.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::Unusable`] when it is truncated or no such file.
+    /// [`Error::Io`] when it cannot be read, [`Error::Unusable`] when it is truncated, damaged or no such file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
         let bad = |reason: String| Error::Unusable { path: path.into(), reason };
@@ -71,7 +77,35 @@ impl TensorFile {
             tensors.push(Tensor { name, shape: view.shape().to_vec(), precision, values });
         }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { tensors, metadata: header.metadata().clone().unwrap_or_default(), path: path.into() })
+        let mut metadata = header.metadata().clone().unwrap_or_default();
+        let (checksum, kind) = (metadata.remove(CHECKSUM), metadata.remove(CHECKSUM_KIND));
+        let file = Self { tensors, metadata, path: path.into() };
+        match (checksum, kind) {
+            (None, None) => Ok(file),
+            (Some(checksum), Some(_)) if checksum == file.checksum() => Ok(file),
+            _ => Err(bad("damaged: its content does not have the checksum in its metadata".to_owned())),
+        }
+    }
+
+    /// SHA-256 of all arrays, by their names, and of all text, by its keys, in hexadecimal digits.
+    fn checksum(&self) -> String {
+        let mut hash = Sha256::new();
+        // With its length before it nothing can be taken for the end of what stands before.
+        let mut add = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        let mut tensors: Vec<&Tensor> = self.tensors.iter().collect();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        for tensor in tensors {
+            add(tensor.name.as_bytes());
+            add(format!("{:?} {:?}", Bytes(tensor).dtype(), tensor.shape).as_bytes());
+            add(&Bytes(tensor).data());
+        }
+        let mut metadata: Vec<_> = self.metadata.iter().collect();
+        metadata.sort();
+        metadata.into_iter().flat_map(|(key, text)| [key, text]).for_each(|text| add(text.as_bytes()));
+        hex(&hash.finalize())
     }
 
     /// The file of a checkpoint.
@@ -144,6 +178,35 @@ mod tests {
         let back = TensorFile::read(&path).unwrap();
         assert_eq!(back, file);
         assert!(back.tensors[0].values[1].is_sign_negative());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_checkpoint_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let tensor = |name: &str, values: Vec<f64>| Tensor {
+            name: name.into(),
+            shape: vec![values.len()],
+            precision: Precision::F32,
+            values,
+        };
+        let state = "{\"step\":7,\"adam_steps\":7,\"flow_steps\":4,\"learning_rate_scale\":1.0,\"rollbacks\":0,\
+                     \"best\":null,\"seconds\":2.5}";
+        let metadata = HashMap::from([(TRAIN_STATE.to_owned(), state.to_owned())]);
+        let tensors = vec![tensor("a", vec![0.5, -1.0]), tensor("b", vec![3.0])];
+        TensorFile { tensors, metadata, path: path.clone() }.write(&path).unwrap();
+        assert!(TensorFile::read(&path).unwrap().into_checkpoint().is_ok());
+        let whole = fs::read(&path).unwrap();
+        for bit in 0..8 * whole.len() {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, damaged).unwrap();
+            assert!(TensorFile::read(&path).is_err(), "bit {bit} of {}", 8 * whole.len());
+        }
+        // Another program's file has no checksum.
+        let plain = safetensors::serialize([("a", Bytes(&tensor("a", vec![1.0])))], None).unwrap();
+        fs::write(&path, plain).unwrap();
+        assert_eq!(TensorFile::read(&path).unwrap().tensors[0].values, [1.0]);
     }
 
     #[test]
