@@ -19,8 +19,8 @@ pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas
     --manifest-path crates/python/Cargo.toml --out "$work/wheels"
 pip install "$work"/wheels/maflow-*.whl
 
-# Copies, so that nothing of the sources but the tests is found.
-cp -r crates/python/tests crates/python/pyproject.toml "$work"
+# Copies, so that Python finds the package that was installed and not its sources.
+cp -r crates/python/tests crates/python/pyproject.toml README.md examples "$work"
 cd "$work"
 "$python" -m mypy tests
 "$python" -m mypy --package maflow

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_false_stops_and_leaves_a_flow(x: Array) -> None:
 
     def callback(figures: dict[str, Any]) -> bool:
         steps.append(figures["step"])
-        return figures["step"] < 5
+        return bool(figures["step"] < 5)
 
     flow = maflow.Flow.fit(x, steps=200, callback=callback, progress=False)
     assert steps == [1, 2, 3, 4, 5]
@@ -82,10 +83,11 @@ def test_ctrl_c_stops_an_energy_and_a_sampling(flow: maflow.Flow) -> None:
         time.sleep(0.01)
         return double_well(x)
 
-    for work in [
+    works: list[Callable[[], object]] = [
         lambda: maflow.Flow.fit_energy(slow, 2, steps=100_000, progress=False),
         lambda: flow.sample(50_000_000),
-    ]:
+    ]
+    for work in works:
         timer = interrupt_after(0.5)
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
