@@ -5,7 +5,6 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import disjoint_base
 
 from maflow._flow import _Data, _How
 from maflow._progress import Listener
@@ -32,12 +31,10 @@ def recipes() -> list[tuple[str, str]]: ...
 def program(words: Sequence[str]) -> int: ...
 
 @final
-@disjoint_base
 class CFunction:
     def __new__(cls, address: int, user_data: int, thread_safe: bool, owner: object) -> CFunction: ...
 
 @final
-@disjoint_base
 class Run:
     @staticmethod
     def fit(data: _Data, how: _How, listener: Listener) -> Run: ...
@@ -77,7 +74,6 @@ class Run:
     def physics(self, samples: int, chain: int, leapfrog: int, listener: Listener) -> str: ...
 
 @final
-@disjoint_base
 class Thermodynamics:
     @property
     def sites(self) -> int: ...
