@@ -15,12 +15,12 @@ pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas
 
 # In the profile of `cargo test`, and with the features that it gives to what both are made of, so that nothing but the
 # extension itself is built anew. A release is built without these words.
-"$work/venv/bin/maturin" build --quiet --locked --profile dev --features maflow-core/conformance \
+"$work/venv/bin/maturin" build --quiet --locked --profile dev --features flow-core/conformance \
     --manifest-path crates/python/Cargo.toml --out "$work/wheels"
 pip install "$work"/wheels/maflow-*.whl
 
-# Copies, so that nothing of the sources but the tests is found.
-cp -r crates/python/tests crates/python/pyproject.toml "$work"
+# Copies, so that Python finds the package that was installed and not its sources.
+cp -r crates/python/tests crates/python/pyproject.toml README.md examples "$work"
 cd "$work"
 "$python" -m mypy tests
 "$python" -m mypy --package maflow

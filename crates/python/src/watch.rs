@@ -51,7 +51,7 @@ impl Listener {
     }
 }
 
-/// Does the work, with the interpreter free. Exceptions of the listener and of Ctrl-C stop it and are raised, and so are
+/// Does the work, with the interpreter free. Exceptions of the listener and of Ctrl-C stop it and are raised; so are
 /// those that the work has put into `raised`.
 pub fn watched<T: Send>(
     py: Python<'_>,

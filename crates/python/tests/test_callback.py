@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_false_stops_and_leaves_a_flow(x: Array) -> None:
 
     def callback(figures: dict[str, Any]) -> bool:
         steps.append(figures["step"])
-        return figures["step"] < 5
+        return bool(figures["step"] < 5)
 
     flow = maflow.Flow.fit(x, steps=200, callback=callback, progress=False)
     assert steps == [1, 2, 3, 4, 5]
@@ -58,6 +59,12 @@ def test_an_exception_of_the_callback_comes_through(x: Array) -> None:
     with pytest.raises(Odd) as raised:
         maflow.Flow.fit(x, steps=200, callback=callback, progress=False)
     assert raised.value is error
+
+
+@pytest.fixture(autouse=True)
+def listens() -> None:
+    """Python leaves Ctrl-C ignored where it was started so, as in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def interrupt_after(seconds: float) -> threading.Timer:
@@ -82,10 +89,11 @@ def test_ctrl_c_stops_an_energy_and_a_sampling(flow: maflow.Flow) -> None:
         time.sleep(0.01)
         return double_well(x)
 
-    for work in [
+    works: list[Callable[[], object]] = [
         lambda: maflow.Flow.fit_energy(slow, 2, steps=100_000, progress=False),
         lambda: flow.sample(50_000_000),
-    ]:
+    ]
+    for work in works:
         timer = interrupt_after(0.5)
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):

@@ -1,10 +1,16 @@
-"""The examples of the docstrings, run."""
+"""The examples of docstrings, of the README and of `examples/python`, run."""
 
 import doctest
 import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import maflow
 
 MODULES = ["maflow", "maflow._flow", "maflow.energy", "maflow.ising_exact", "maflow.sklearn"]
 
@@ -15,3 +21,34 @@ def test_examples(name: str) -> None:
         pytest.importorskip("sklearn")
     module: ModuleType = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0
+
+
+def above(name: str) -> Path:
+    """A file or folder of the project, which stands above this one."""
+    found = [parent / name for parent in Path(__file__).resolve().parents if (parent / name).exists()]
+    assert found, f"there is no {name} above {__file__}"
+    return found[0]
+
+
+def test_the_start_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", above("README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 1
+    text = blocks[0]
+    # A shorter training of the same.
+    for long, short in [("minutes=0.1", "steps=20"), ("steps=100", 'steps=5, recipe={"evaluate.samples": 500}')]:
+        assert long in text
+        text = text.replace(long, short)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(text, "README.md", "exec"), names)
+    assert isinstance(names["flow"], maflow.Flow)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["own_table", "conditional", "ising"])
+def test_the_examples_run(name: str, tmp_path: Path) -> None:
+    script = above("examples") / "python" / f"{name}.py"
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "nan" not in done.stdout

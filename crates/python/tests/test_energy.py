@@ -226,7 +226,7 @@ def test_numba() -> None:
     pointer = types.CPointer(types.float64)
     signature = types.intc(types.uintp, types.uintp, pointer, pointer, pointer, types.voidptr)
 
-    @numba.cfunc(signature)  # type: ignore[misc]
+    @numba.cfunc(signature)  # type: ignore
     def compiled(rows: int, dim: int, x: Any, energy: Any, gradient: Any, user: Any) -> int:
         for r in range(rows):
             energy[r] = 0.0
@@ -249,3 +249,18 @@ def test_neither_points_nor_flows_pile_up() -> None:
     for _ in range(15):
         fitted(steps=5)
     assert resident() - before < 20e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_thousand_fits_take_no_more_memory_than_ten() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    recipe = {"potential.terms.1.hidden": [8, 4], "flow.steps": 2, "train.batch": 16}
+    reached = []
+    for _ in range(1000):
+        maflow.Flow.fit(x, steps=1, recipe=recipe, progress=False)
+        reached.append(resident())
+    assert reached[-1] - max(reached[:100]) < 10e6

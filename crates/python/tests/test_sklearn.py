@@ -20,8 +20,8 @@ def quick(**how: object) -> MongeAmpereFlow:
 
 
 EXPECTED = {
-    "check_sample_weight_equivalence_on_dense_data": "it fits 23 rows of 30 columns, which have no density; and rows are set"
-    " apart for validation by their place, so that a row that stands there twice is no row of weight 2",
+    "check_sample_weight_equivalence_on_dense_data": "it fits 23 rows of 30 columns, which have no density; and rows are"
+    " set apart for validation by their place, so that a row that stands there twice is no row of weight 2",
 }
 
 

@@ -5,7 +5,7 @@ with its error::
 
     flow = maflow.Flow.fit(x)                       # x of shape (rows, columns)
     flow.log_prob(x), flow.sample(1000)
-    flow = maflow.Flow.fit_energy(energy, dim=66)   # energy: points (rows, 66) -> energies (rows,), gradients (rows, 66)
+    flow = maflow.Flow.fit_energy(energy, dim=66)   # points (rows, 66) -> energies (rows,), gradients (rows, 66)
 
 Numbers are computed on the processor, by all cores. Graphics cards and libtorch are for the program `maflow`, which
 comes with this package: it reads the runs that :meth:`Flow.save` writes.

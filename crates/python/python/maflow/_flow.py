@@ -54,8 +54,8 @@ class _Data:
 class Flow:
     """A probability density that was fitted: ask it for log-likelihoods, samples and figures.
 
-    Made by :meth:`fit`, :meth:`fit_energy`, :func:`train`, :meth:`load` or :meth:`resume`. It never changes. It keeps its
-    weights in a folder, a temporary one that goes with it unless ``out`` named another.
+    Made by :meth:`fit`, :meth:`fit_energy`, :func:`train`, :meth:`load` or :meth:`resume`. It never changes. It keeps
+    its weights in a folder, a temporary one that goes with it unless ``out`` named another.
 
     Attributes
     ----------
@@ -249,7 +249,7 @@ class Flow:
         ['checkpoint', 'converged', 'ess']
         """
         dim = int(_positive("dim", dim))
-        sizes = np.broadcast_to(np.asarray(scale, dtype=np.float64), (dim,)) if np.ndim(scale) == 0 else np.asarray(scale)
+        sizes = np.full(dim, scale, dtype=np.float64) if np.ndim(scale) == 0 else np.asarray(scale, dtype=np.float64)
         if sizes.shape != (dim,):
             raise ValueError(f"scale has shape {sizes.shape}, but one number or ({dim},) is needed")
         table = None if samples is None else columns(samples, "samples")
@@ -734,7 +734,7 @@ def _held_out(rows: Columns, validation: Any, seed: int) -> Columns | None:
         return None
     count = len(rows.values)
     if not 0.0 < validation < 1.0 or not 1 <= round(count * validation) < count:
-        raise ValueError(f"validation is {validation}, but must be a part of the {count} rows, between 0 and 1, or rows")
+        raise ValueError(f"validation is {validation}, but must be rows, or a part of the {count} rows between 0 and 1")
     chosen = np.random.default_rng(seed).permutation(count)[: round(count * validation)]
     return Columns(rows.names, rows.values[np.sort(chosen)], rows.labels)
 

@@ -1,7 +1,7 @@
 """What the extension module gives to the Python sources beside it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +10,31 @@ from maflow._flow import _Data, _How
 from maflow._progress import Listener
 from maflow._table import Columns
 
+__all__ = [
+    "CFunction",
+    "Run",
+    "Thermodynamics",
+    "__version__",
+    "critical_temperature",
+    "density_of_states",
+    "infinite",
+    "lattice",
+    "planar",
+    "program",
+    "recipes",
+    "spontaneous_magnetisation",
+]
+
 __version__: str
 
 def recipes() -> list[tuple[str, str]]: ...
 def program(words: Sequence[str]) -> int: ...
 
+@final
 class CFunction:
     def __new__(cls, address: int, user_data: int, thread_safe: bool, owner: object) -> CFunction: ...
 
+@final
 class Run:
     @staticmethod
     def fit(data: _Data, how: _How, listener: Listener) -> Run: ...
@@ -56,6 +73,7 @@ class Run:
     def report(self, listener: Listener) -> str: ...
     def physics(self, samples: int, chain: int, leapfrog: int, listener: Listener) -> str: ...
 
+@final
 class Thermodynamics:
     @property
     def sites(self) -> int: ...

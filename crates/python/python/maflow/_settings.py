@@ -30,4 +30,5 @@ def _toml(value: Any, key: str) -> str:
         return "[" + ", ".join(_toml(item, key) for item in value) + "]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{json.dumps(str(name))} = {_toml(item, key)}" for name, item in value.items()) + "}"
-    raise TypeError(f"the value of {key!r} is a {type(value).__name__}; give a number, a word, a bool, or a list of these")
+    kind = type(value).__name__
+    raise TypeError(f"the value of {key!r} is a {kind}; give a number, a word, a bool, or a list of these")

@@ -125,7 +125,9 @@ def _require_known(own: list[str], wanted: list[str], parts: list[Columns]) -> N
 
 def _joined(parts: list[Columns]) -> Columns:
     rows = parts[0].values.shape[0]
-    names, labels, width = [], [], 0
+    names: list[str] = []
+    labels: list[tuple[int, list[str]]] = []
+    width = 0
     for part in parts:
         if part.values.shape[0] != rows:
             called = "weights" if part.names == ["weights"] else "given"

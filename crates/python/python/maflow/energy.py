@@ -138,7 +138,7 @@ def _address(function: Any) -> int:
         return function
     if hasattr(function, "address"):
         return int(function.address)
-    if isinstance(function, (ctypes._CFuncPtr, ctypes.c_void_p)):
+    if isinstance(function, (ctypes._CFuncPtr, ctypes.c_void_p)):  # type: ignore[attr-defined]
         return ctypes.cast(function, ctypes.c_void_p).value or 0
     kind = type(function).__name__
     raise TypeError(f"function is a {kind}, which has no address; give an int or a compiled function")

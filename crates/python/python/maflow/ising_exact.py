@@ -119,7 +119,12 @@ def planar(
 
 
 def density_of_states(
-    size: int, size_y: int | None = None, *, coupling_x: float = 1.0, coupling_y: float = 1.0, boundary: str = "periodic"
+    size: int,
+    size_y: int | None = None,
+    *,
+    coupling_x: float = 1.0,
+    coupling_y: float = 1.0,
+    boundary: str = "periodic",
 ) -> tuple[NDArray[np.float64], list[int]]:
     """Energies of a closed lattice and the exact numbers of their configurations.
 

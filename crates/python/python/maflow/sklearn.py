@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from maflow._flow import Flow
 
 
-class MongeAmpereFlow(DensityMixin, BaseEstimator):
+class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Density estimation by a Monge-Ampère flow.
 
     Parameters
