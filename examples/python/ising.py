@@ -7,7 +7,7 @@ import maflow
 
 print("   T      flow               exact      gap in nats   ess")
 for temperature in (1.8, 2.269, 2.8):
-    changes = {"target.temperature": temperature, "train.steps": 400}
+    changes = {"target.temperature": temperature, "train.steps": 200, "evaluate.samples": 2000}
     figures = maflow.train("ising-8", set=changes, progress=False).evaluate()
     exact = maflow.ising_exact.lattice(8, temperature=temperature).continuous_free_energy_per_site
     flow, error = figures["free_energy_per_site"], figures["standard_error"]

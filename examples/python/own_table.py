@@ -17,7 +17,7 @@ else:
     height = np.where(np.arange(4000) % 2 == 0, 164.0, 178.0) + 6.5 * z[:, 0]
     x = np.stack([height, 24.0 * (height / 100) ** 2 * np.exp(0.14 * z[:, 1])], axis=1)
 
-flow = maflow.Flow.fit(x, minutes=1)
+flow = maflow.Flow.fit(x, minutes=0.5)
 figures = flow.evaluate()
 print(f"{figures['nll_nats']:.3f} ± {figures['standard_error']:.3f} nats per test row")
 print(f"a Gaussian {figures['gaussian_nll_nats']:.3f}, independent columns {figures['independent_nll_nats']:.3f}")
