@@ -17,6 +17,8 @@ const TRAIN_STATE: &str = "train_state";
 /// The keys of the checksum of all the rest, and of what kind it is: a file with one of them alone is damaged.
 const CHECKSUM: &str = "checksum";
 const CHECKSUM_KIND: &str = "checksum_kind";
+/// The one kind.
+const SHA256: &str = "sha256";
 
 /// The content of a safetensors file: arrays, and text under keys. What is written here has a SHA-256 of both in its
 /// metadata, which is compared when it is read; files of other programs have none.
@@ -50,7 +52,7 @@ impl TensorFile {
     /// [`Error::Io`] when the file system refuses.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let named = self.tensors.iter().map(|t| (t.name.as_str(), Bytes(t)));
-        let checked = [(CHECKSUM.to_owned(), self.checksum()), (CHECKSUM_KIND.to_owned(), "sha256".to_owned())];
+        let checked = [(CHECKSUM.to_owned(), self.checksum()), (CHECKSUM_KIND.to_owned(), SHA256.to_owned())];
         let metadata = self.metadata.clone().into_iter().chain(checked).collect();
         let bytes = safetensors::serialize(named, Some(metadata))
             .map_err(|e| Error::Unusable { path: path.into(), reason: e.to_string() })?;
@@ -82,7 +84,7 @@ impl TensorFile {
         let file = Self { tensors, metadata, path: path.into() };
         match (checksum, kind) {
             (None, None) => Ok(file),
-            (Some(checksum), Some(_)) if checksum == file.checksum() => Ok(file),
+            (Some(checksum), Some(kind)) if kind == SHA256 && checksum == file.checksum() => Ok(file),
             _ => Err(bad("damaged: its content does not have the checksum in its metadata".to_owned())),
         }
     }
