@@ -38,7 +38,7 @@ pub struct Fit {
     pub read: ReadOptions,
     /// Minutes of training, about.
     pub minutes: f64,
-    /// Gradient steps, in place of those that fit into the minutes.
+    /// Gradient steps, in place of those that fit into the minutes; all of them are made.
     pub steps: Option<usize>,
     /// How numbers are computed with.
     pub precision: Arithmetic,
@@ -230,6 +230,7 @@ impl Fit {
             None => trial(&recipe, Arc::clone(&table), compute)?.in_seconds(60.0 * self.minutes),
         };
         pace(&mut recipe, steps, validations);
+        recipe.train.patience = self.steps.is_none().then_some(PATIENCE);
         recipe.validate()?;
         let table = Arc::into_inner(table).expect("the trial has let go of it");
         Ok((recipe, table, notes))
@@ -461,7 +462,6 @@ fn pace(recipe: &mut Recipe, steps: usize, validations: usize) {
     }
     train.steps = Some(steps);
     train.validate_every = steps.div_ceil(validations);
-    train.patience = Some(PATIENCE);
     train.checkpoint_every = (steps / 10).max(1);
 }
 
