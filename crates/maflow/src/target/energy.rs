@@ -172,7 +172,7 @@ impl Target for LibraryEnergy {
 /// });
 /// let target = Arc::new(OwnEnergy::with_scale(Arc::new(spring), vec![8.0], 0)?);
 /// let mut recipe = fit::recipe_for(&*target)?;
-/// recipe.train.steps = Some(20);
+/// (recipe.train.steps, recipe.train.schedule) = (Some(20), flow_core::Schedule::Constant);
 /// let folder = tempfile::tempdir()?;
 /// Run::create(folder.path().join("run"), recipe).with_target(target).train(&())?;
 ///
