@@ -52,7 +52,7 @@ def test_a_fit_is_read_by_the_program(flow: maflow.Flow, x: Array, tmp_path: Pat
     values, errors = flow.log_prob(x, with_error=True)
     assert np.array_equal(np.load(tmp_path / "scores.npy"), np.stack([values, errors], axis=1))
     program("sample", run, "--count", 30, "--out", tmp_path / "samples.npy")
-    assert np.array_equal(np.load(tmp_path / "samples.npy"), flow.sample(30).astype(np.float32))
+    assert np.array_equal(np.load(tmp_path / "samples.npy"), flow.sample(30))
     figures = json.loads(program("evaluate", run, "--json"))
     assert {**figures, "checkpoint": 0} == {**flow.evaluate(), "checkpoint": 0}
 
