@@ -1,8 +1,7 @@
-//! An energy that is a C function, in a shared library or at an address: the one place where a user's own machine code is
-//! loaded and called.
+//! An energy that is a C function, in a shared library or at an address: the one place where a user's own machine code
+//! is loaded and called.
 
 use std::ffi::{c_int, c_void};
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -46,14 +45,17 @@ impl CFunction {
     }
 }
 
-/// An energy in a user's coordinates, as `include/maflow_energy.h` declares it, from a shared library.
-pub(crate) struct CEnergy {
-    function: CFunction,
-    library: PathBuf,
-    sha256: String,
+/// The function of a shared library, and which that is.
+pub(crate) struct CLibrary {
+    /// The energy.
+    pub function: CFunction,
+    /// The file, by its absolute path.
+    pub path: PathBuf,
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub sha256: String,
 }
 
-impl CEnergy {
+impl CLibrary {
     /// Loads a library, which stays loaded until the program ends: it may have threads of its own.
     ///
     /// Its code runs from here on, with all that this process may do. So `library` is to be a file that the user has
@@ -87,17 +89,7 @@ impl CEnergy {
         let name = format!("maflow_energy of {}", path.display());
         let turn = (!concurrent).then(Mutex::default);
         let function = CFunction { function, dim, user_data: 0, name, parameter: "target.dimension", turn };
-        Ok(Self { function, library: path, sha256 })
-    }
-
-    /// The file, by its absolute path.
-    pub fn library(&self) -> &Path {
-        &self.library
-    }
-
-    /// SHA-256 of the file, in hexadecimal digits.
-    pub fn sha256(&self) -> &str {
-        &self.sha256
+        Ok(Self { function, path, sha256 })
     }
 }
 
@@ -119,15 +111,6 @@ fn open(path: &Path) -> Result<Library, libloading::Error> {
 /// The loader's own words: `libloading` keeps them behind its own.
 fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-impl fmt::Debug for CEnergy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CEnergy")
-            .field("dim", &self.function.dim)
-            .field("library", &self.library)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Energy for CFunction {
@@ -166,7 +149,8 @@ impl Energy for CFunction {
         match code {
             0 => Ok(()),
             code => Err(flow_core::Error::Callback(format!(
-                "{} returned {code} for points of {} numbers; its author knows what {code} means, and whether {} is right",
+                "{} returned {code} for points of {} numbers; its author knows what {code} means, and whether {} is \
+                 right",
                 self.name, self.dim, self.parameter
             ))),
         }
@@ -174,25 +158,5 @@ impl Energy for CFunction {
 
     fn concurrent(&self) -> bool {
         self.turn.is_none()
-    }
-}
-
-impl Energy for CEnergy {
-    fn dim(&self) -> usize {
-        self.function.dim()
-    }
-
-    fn energies_and_gradients(
-        &self,
-        x: &[f64],
-        context: &[f64],
-        energies: &mut [f64],
-        gradients: &mut [f64],
-    ) -> Result<(), flow_core::Error> {
-        self.function.energies_and_gradients(x, context, energies, gradients)
-    }
-
-    fn concurrent(&self) -> bool {
-        self.function.concurrent()
     }
 }

@@ -1,10 +1,11 @@
 //! Files that are written whole or not at all.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
+use datasets::table::{Format, Table};
 use tempfile::NamedTempFile;
 
 use crate::error::Error;
@@ -36,6 +37,14 @@ pub fn write_whole_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<
     let mut file = WholeFile::create(path)?;
     fill(&mut file).map_err(Error::io("write", path))?;
     file.finish()
+}
+
+/// Writes a table whole or not at all.
+///
+/// # Errors
+/// As [`write_whole_with`], with those of [`Table::write`] as its source.
+pub fn write_table(path: &Path, table: &Table, format: Format) -> Result<(), Error> {
+    write_whole_with(path, |file| table.write(format, BufWriter::new(file)).map_err(io::Error::other))
 }
 
 /// A file under way that takes its place when it is finished; dropped before that, it leaves everything as it was.

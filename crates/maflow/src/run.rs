@@ -380,7 +380,7 @@ fn log_prob<E: Engine>(
     let drawn = |draw| model.log_prob(rows, context, RngKey::new(seed, Purpose::Evaluate, draw));
     let Estimate { mut values, integration_errors } = drawn(0)?;
     if !probes {
-        return Ok(Found { values, integration_errors, probe_errors: Vec::new() });
+        return Ok(Found { values, integration_errors, ..Found::default() });
     }
     let mut draws = vec![values.clone()];
     for draw in 1..DRAWS {
@@ -420,12 +420,12 @@ impl Work for Stream<'_, '_> {
                 Wanted::Base => {
                     units.to_flow(&mut rows, n);
                     let base = model.to_base(&rows, &context, key)?;
-                    Found { values: base.x, integration_errors: base.integration_errors, probe_errors: Vec::new() }
+                    Found { values: base.x, integration_errors: base.integration_errors, ..Found::default() }
                 }
                 Wanted::FromBase => {
                     let mut x = model.from_base(&rows, &context, key)?;
                     units.to_user(&mut x.x);
-                    Found { values: x.x, integration_errors: x.integration_errors, probe_errors: Vec::new() }
+                    Found { values: x.x, integration_errors: x.integration_errors, ..Found::default() }
                 }
             };
             (self.out)(found)?;

@@ -1,10 +1,10 @@
 //! `maflow score` and `maflow transform`: what a run says of the rows of a file.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::Path;
 
-use datasets::table::{Column, Format, Kind, ReadOptions, Reader, Storage, Table, TableError, Writer};
-use maflow::files::{WholeFile, write_whole_with};
+use datasets::table::{Column, Format, Kind, ReadOptions, Reader, Storage, TableError, Writer};
+use maflow::files::WholeFile;
 use maflow::kept::Kept;
 use maflow::run::{Found, Rows, Wanted};
 use maflow::target::TableMap;
@@ -171,13 +171,4 @@ fn side_by_side(wanted: Wanted, found: Found) -> Vec<f64> {
 /// Names of columns that have none of their own.
 pub fn numbered(letter: &str, count: usize) -> Vec<String> {
     (0..count).map(|i| format!("{letter}{i}")).collect()
-}
-
-/// Writes a table whole or not at all.
-pub fn write(table: &Table, path: &Path, format: Format) -> Result<(), maflow::Error> {
-    write_whole_with(path, |file| {
-        let mut out = BufWriter::new(file);
-        table.write(format, &mut out).map_err(io::Error::other)?;
-        out.flush()
-    })
 }

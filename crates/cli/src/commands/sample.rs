@@ -6,7 +6,7 @@ use std::path::Path;
 
 use datasets::table::{Format, PictureShape, ReadOptions, Table};
 use flow_core::Precision;
-use maflow::files::{WholeFile, write_whole};
+use maflow::files::{WholeFile, write_table, write_whole};
 use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
 use maflow::monitor::Monitor;
@@ -156,7 +156,7 @@ impl Sample {
             Some(given) => given.table.beside(&table)?,
             None => table,
         };
-        rows::write(&table, &self.out, format)?;
+        write_table(&self.out, &table, format)?;
         Ok(format!("{} samples of {what} in {}", table.rows(), self.meaning()))
     }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use datasets::table::{ReadOptions, Table as Rows};
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::epochs::Epochs;
 use super::{Samples, Target};
-use crate::c_energy::CEnergy;
+use crate::c_energy::{CFunction, CLibrary};
 use crate::energy_check;
 use crate::error::Error;
 use crate::files::hex;
@@ -44,9 +44,11 @@ use crate::recipe::{EnergyTarget, MOST_PAIRED, OwnTarget, Recipe, Standardise, T
 /// println!("{}", run.report(&())?.json());
 /// # Ok::<(), maflow::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct LibraryEnergy {
-    energy: Arc<InUnits<CEnergy>>,
+    energy: Arc<InUnits<CFunction>>,
+    /// The file, by its absolute path, and its SHA-256.
+    library: PathBuf,
+    sha256: String,
     /// Whether the map was found from samples, so that a run keeps it.
     found: bool,
     samples: Option<SampleRows>,
@@ -67,15 +69,15 @@ impl LibraryEnergy {
         seed: u64,
     ) -> Result<Self, Error> {
         let (n, key) = (target.dimension, RngKey::new(seed, Purpose::Train, 0));
-        let user = CEnergy::load(library, n, target.sha256.as_deref())?;
+        let library = CLibrary::load(library, n, target.sha256.as_deref())?;
         let samples = target.samples.as_deref().map(|file| read(file, n)).transpose()?;
         let map = match (kept, &samples) {
             (None, Some(samples)) if target.standardise != Standardise::None => found(target.standardise, samples)?,
             (kept, _) => map_of(target, &kept.unwrap_or_else(|| Standardisation::identity(n)))?,
         };
-        energy_check::check(&user, &first_points(&map, samples.as_ref(), key), key)?;
+        energy_check::check(&library.function, &first_points(&map, samples.as_ref(), key), key)?;
         let samples = samples.map(|samples| SampleRows::new(samples, &map, seed));
-        Ok(Self { samples, ..Self::new(target, user, map) })
+        Ok(Self { samples, ..Self::new(target, library, map) })
     }
 
     /// Loads the library for the figures of a run, with the map that it has kept.
@@ -83,13 +85,14 @@ impl LibraryEnergy {
     /// # Errors
     /// [`Error::Library`], [`Error::OtherLibrary`].
     pub fn of_run(target: &EnergyTarget, library: &Path, kept: &Standardisation) -> Result<Self, Error> {
-        let user = CEnergy::load(library, target.dimension, target.sha256.as_deref())?;
-        Ok(Self::new(target, user, map_of(target, kept)?))
+        let library = CLibrary::load(library, target.dimension, target.sha256.as_deref())?;
+        Ok(Self::new(target, library, map_of(target, kept)?))
     }
 
-    fn new(target: &EnergyTarget, user: CEnergy, map: Standardisation) -> Self {
-        let energy = InUnits::new(user, map);
-        Self { energy, found: target.standardise != Standardise::None, samples: None }
+    fn new(target: &EnergyTarget, library: CLibrary, map: Standardisation) -> Self {
+        let CLibrary { function, path: library, sha256 } = library;
+        let found = target.standardise != Standardise::None;
+        Self { energy: InUnits::new(function, map), library, sha256, found, samples: None }
     }
 
     /// The keys of the recipe with this library in them: its absolute path and its SHA-256.
@@ -99,8 +102,8 @@ impl LibraryEnergy {
     pub fn named(&self, target: &EnergyTarget) -> Result<EnergyTarget, Error> {
         let absolute = |file: &Path| std::path::absolute(file).map_err(Error::io("find", file));
         Ok(EnergyTarget {
-            library: self.energy.user.library().to_owned(),
-            sha256: Some(self.energy.user.sha256().to_owned()),
+            library: self.library.clone(),
+            sha256: Some(self.sha256.clone()),
             samples: target.samples.as_deref().map(absolute).transpose()?,
             ..target.clone()
         })
@@ -127,6 +130,15 @@ pub fn map_of(target: &EnergyTarget, kept: &Standardisation) -> Result<Standardi
     }
 }
 
+impl fmt::Debug for LibraryEnergy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LibraryEnergy")
+            .field("dimension", &self.dimension())
+            .field("library", &self.library)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Target for LibraryEnergy {
     fn dimension(&self) -> usize {
         self.energy.dim()
@@ -149,15 +161,15 @@ impl Target for LibraryEnergy {
     }
 
     fn trouble(&self) -> Option<String> {
-        let library = self.energy.user.library().display();
+        let library = self.library.display();
         self.energy.not_finite.get().map(|x| format!("the energy of {library} was not finite, first at x = {x}"))
     }
 }
 
 /// The target of an energy that a caller hands in, a function of the caller's coordinates, with a scale for the base
 /// density or samples to learn from. Its recipe is of `target.kind = "own"`, from
-/// [`fit::recipe_for`](crate::fit::recipe_for), and a run keeps the map to the flow's coordinates: densities and samples
-/// of the run then need no energy.
+/// [`fit::recipe_for`](crate::fit::recipe_for), and a run keeps the map to the flow's coordinates: densities and
+/// samples of the run then need no energy.
 ///
 /// ```
 /// use std::sync::Arc;

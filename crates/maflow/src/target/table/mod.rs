@@ -19,7 +19,7 @@ pub use map::TableMap;
 use super::epochs::Epochs;
 use super::{Layout, Samples, Split, Target};
 use crate::error::Error;
-use crate::files::{hex, write_whole};
+use crate::files::{hex, write_table};
 use crate::recipe::TableTarget;
 
 /// Rows of numbers for training, validation and test, and the map to the flow's coordinates that was fitted to the
@@ -119,9 +119,7 @@ impl Parts {
                 Ok(()) => (Format::Safetensors, "safetensors"),
                 Err(_) => (Format::Csv, "csv"),
             };
-            let mut bytes = Vec::new();
-            rows.write(format, &mut bytes)?;
-            write_whole(&folder.join(format!("{name}.{ending}")), &bytes)?;
+            write_table(&folder.join(format!("{name}.{ending}")), rows, format)?;
         }
         Ok(())
     }
