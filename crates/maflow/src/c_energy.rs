@@ -28,6 +28,8 @@ pub struct CFunction {
     parameter: &'static str,
     /// Held during a call, where several may not be made at a time.
     turn: Option<Mutex<()>>,
+    /// What must not go while the function may be called.
+    _owner: Box<dyn Send + Sync>,
 }
 
 impl CFunction {
@@ -41,7 +43,14 @@ impl CFunction {
         // SAFETY: the caller promises that a function of this type is at the address.
         let function = unsafe { std::mem::transmute::<*const (), Function>(ptr::with_exposed_provenance(address)) };
         let turn = (!thread_safe).then(Mutex::default);
-        Self { function, dim, user_data, name: format!("the function at {address:#x}"), parameter: "dim", turn }
+        let name = format!("the function at {address:#x}");
+        Self { function, dim, user_data, name, parameter: "dim", turn, _owner: Box::new(()) }
+    }
+
+    /// The same, with what must live as long as it does.
+    #[must_use]
+    pub fn keeping(self, owner: impl Send + Sync + 'static) -> Self {
+        Self { _owner: Box::new(owner), ..self }
     }
 }
 
@@ -88,7 +97,8 @@ impl CLibrary {
         std::mem::forget(opened);
         let name = format!("maflow_energy of {}", path.display());
         let turn = (!concurrent).then(Mutex::default);
-        let function = CFunction { function, dim, user_data: 0, name, parameter: "target.dimension", turn };
+        let parameter = "target.dimension";
+        let function = CFunction { function, dim, user_data: 0, name, parameter, turn, _owner: Box::new(()) };
         Ok(Self { function, path, sha256 })
     }
 }

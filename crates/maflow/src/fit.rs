@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datasets::columns::{MapKind, Transform, plan};
 use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
-use flow_core::{Estimator, Schedule};
+use flow_core::Estimator;
 use toml::Value;
 
 use crate::backend::{Compute, libtorch_device};
@@ -17,7 +17,7 @@ use crate::recipe::{
 };
 use crate::run::Run;
 use crate::run_dir;
-use crate::target::{Layout, Parts, Split, Table, TableMap, Target, as_they_weigh};
+use crate::target::{Parts, Split, Table, TableMap, Target, as_they_weigh};
 
 /// What is to be fitted, and for how long.
 #[derive(Debug, Clone)]
@@ -217,7 +217,7 @@ impl Fit {
         let map = TableMap::fit(&points, &transforms, target.whitening, self.seed)?.given(context);
         let table = Table::new(map, parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
         let table = Arc::new(table);
-        let convolutional = matches!(table.layout(), Layout::Picture(a, b) if a == b && a.is_multiple_of(4));
+        let convolutional = table.layout().suits_convolutions();
         let libtorch = libtorch_device(compute.backend).is_some();
         if convolutional && !libtorch {
             notes.push(
@@ -457,10 +457,7 @@ impl Trial {
 /// Gives a recipe its steps and validations.
 fn pace(recipe: &mut Recipe, steps: usize, validations: usize) {
     let train = &mut recipe.train;
-    if let Schedule::Cosine(schedule) = &mut train.schedule {
-        schedule.warmup = schedule.warmup.min(steps as u64 / 5);
-    }
-    train.steps = Some(steps);
+    train.set_steps(steps);
     train.validate_every = steps.div_ceil(validations);
     train.checkpoint_every = (steps / 10).max(1);
 }

@@ -46,8 +46,7 @@ pub fn given(function: &Bound<'_, PyAny>, dim: usize) -> PyResult<Given> {
         let CFunction { address, user_data, thread_safe, .. } = *native.get();
         // SAFETY: whoever made the `CFunction` promised that such a function is there. It is kept alive below.
         let function = unsafe { Function::at(address, dim, user_data, thread_safe) };
-        let energy = Alive { function, _owner: native.clone().unbind() };
-        return Ok(Given { energy: Arc::new(energy), raised });
+        return Ok(Given { energy: Arc::new(function.keeping(native.clone().unbind())), raised });
     }
     if !function.is_callable() {
         return Err(PyTypeError::new_err(format!(
@@ -58,32 +57,6 @@ pub fn given(function: &Bound<'_, PyAny>, dim: usize) -> PyResult<Given> {
     }
     let energy = Callable { function: function.clone().unbind(), dim, raised: Arc::clone(&raised) };
     Ok(Given { energy: Arc::new(energy), raised })
-}
-
-/// A C function with what it belongs to.
-struct Alive {
-    function: Function,
-    _owner: Py<CFunction>,
-}
-
-impl Energy for Alive {
-    fn dim(&self) -> usize {
-        self.function.dim()
-    }
-
-    fn energies_and_gradients(
-        &self,
-        x: &[f64],
-        context: &[f64],
-        energies: &mut [f64],
-        gradients: &mut [f64],
-    ) -> Result<(), flow_core::Error> {
-        self.function.energies_and_gradients(x, context, energies, gradients)
-    }
-
-    fn concurrent(&self) -> bool {
-        self.function.concurrent()
-    }
 }
 
 /// A Python callable from points to energies and gradients.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datasets::table::Table;
-use flow_core::Schedule;
 use maflow::backend::Compute;
 use maflow::fit::{self, Fit, Planned};
 use maflow::kept::Kept;
@@ -158,10 +157,7 @@ impl Run {
         let mut recipe = fit::recipe_for(&target).map_err(raise)?;
         recipe.train.seed = seed;
         if let Some(steps) = steps {
-            recipe.train.steps = Some(steps);
-            if let Schedule::Cosine(schedule) = &mut recipe.train.schedule {
-                schedule.warmup = schedule.warmup.min(steps as u64 / 5);
-            }
+            recipe.train.set_steps(steps);
         }
         let train = how.train(how.changed(recipe)?, Some(Arc::new(target)))?;
         Self::trained(py, train, &listener, raised)

@@ -24,4 +24,9 @@ impl Layout {
     pub fn dimension(self) -> usize {
         self.shape().iter().product()
     }
+
+    /// Whether a convolutional potential takes it: a square picture that can be halved twice.
+    pub fn suits_convolutions(self) -> bool {
+        matches!(self, Self::Picture(height, width) if height == width && height.is_multiple_of(4))
+    }
 }

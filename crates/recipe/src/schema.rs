@@ -163,6 +163,14 @@ pub struct Train {
 }
 
 impl Train {
+    /// Sets the number of steps, of which the warm-up is a fifth at most.
+    pub fn set_steps(&mut self, steps: usize) {
+        self.steps = Some(steps);
+        if let Schedule::Cosine(schedule) = &mut self.schedule {
+            schedule.warmup = schedule.warmup.min(steps as u64 / 5);
+        }
+    }
+
     fn default_learning_rate() -> f64 {
         1e-3
     }

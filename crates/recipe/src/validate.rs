@@ -6,9 +6,9 @@ use datasets::lattice::Boundary;
 use flow_core::{Estimator, Schedule};
 
 use super::{
-    ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Layout, Objective,
-    Potential, Recipe, RecipeError, SeparableTerm, Standardise, Symmetry, TargetCoordinates, TargetKind, Term,
-    TermKind, Train, readable,
+    ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Objective, Potential,
+    Recipe, RecipeError, SeparableTerm, Standardise, Symmetry, TargetCoordinates, TargetKind, Term, TermKind, Train,
+    readable,
 };
 
 impl Recipe {
@@ -120,9 +120,9 @@ impl Recipe {
         at_least("potential.terms.hidden", term.hidden, 1)?;
         at_most("potential.terms.hidden", term.hidden, 1 << 20)?;
         at_most("potential.terms.probes", term.probes, 1 << 16)?;
-        match self.target.layout() {
-            Layout::Picture(height, width) if height == width && height.is_multiple_of(4) => Ok(()),
-            _ => Err(out_of_range(
+        match self.target.layout().suits_convolutions() {
+            true => Ok(()),
+            false => Err(out_of_range(
                 "potential.terms.kind",
                 "\"convolutional\"",
                 "square pictures as the target, whose side is a multiple of 4",

@@ -61,19 +61,9 @@ impl PlaneEnergy {
     /// If `z` or `gradient` does not have two entries.
     pub fn energy_and_gradient(&self, z: &[f64], gradient: &mut [f64]) -> f64 {
         assert_eq!((z.len(), gradient.len()), (2, 2), "a point of the plane");
-        let (energy, [d1, d2]) = match self {
-            Self::One => ring(z[0], z[1]),
-            Self::Two => wave(z[0], z[1], Branch { shift: 0.0, slope: 0.0, width: f64::INFINITY }, 0.4),
-            Self::Three => {
-                let shift = 3.0 * (-0.5 * ((z[0] - 1.0) / 0.6).powi(2)).exp();
-                let slope = -shift * (z[0] - 1.0) / 0.36;
-                wave(z[0], z[1], Branch { shift, slope, width: 0.35 }, 0.35)
-            }
-            Self::Four => {
-                let sigmoid = 1.0 / (1.0 + (-(z[0] - 1.0) / 0.3).exp());
-                let slope = 3.0 * sigmoid * (1.0 - sigmoid) / 0.3;
-                wave(z[0], z[1], Branch { shift: 3.0 * sigmoid, slope, width: 0.35 }, 0.4)
-            }
+        let (energy, [d1, d2]) = match self.branches(z[0]) {
+            None => ring(z[0], z[1]),
+            Some((first_width, second)) => wave(z[0], z[1], second, first_width),
         };
         gradient.copy_from_slice(&[d1, d2]);
         energy
@@ -81,24 +71,37 @@ impl PlaneEnergy {
 
     /// A point of the density: for U₂ to U₄ z₁ by a gamma distribution and z₂ by a Gaussian, for U₁ by rejection.
     pub fn sample<R: Rng + ?Sized>(self, rng: &mut R) -> [f64; 2] {
-        // Of the branches, in the proportion of which they are chosen.
-        let widths = match self {
-            Self::One => return sample_ring(rng),
-            Self::Two => [0.4, 0.0],
-            Self::Three => [0.35, 0.35],
-            Self::Four => [0.4, 0.35],
-        };
+        if self == Self::One {
+            return sample_ring(rng);
+        }
         // Of t = z₁/4, which has exp(−½t⁴), ½t⁴ has the gamma distribution of shape ¼.
         let gamma: f64 = Gamma::new(0.25, 1.0).expect("a positive shape").sample(rng);
         let x = 4.0 * (2.0 * gamma).powf(0.25) * if rng.random() { 1.0 } else { -1.0 };
-        let second = rng.random::<f64>() * (widths[0] + widths[1]) < widths[1];
-        let shift = match self {
-            _ if !second => 0.0,
-            Self::Three => 3.0 * (-0.5 * ((x - 1.0) / 0.6).powi(2)).exp(),
-            _ => 3.0 / (1.0 + (-(x - 1.0) / 0.3).exp()),
-        };
+        let (first_width, second) = self.branches(x).expect("a wave has branches");
+        // Branches are chosen in proportion to their widths, and there is no second one of infinite width.
+        let second_width = if second.width.is_finite() { second.width } else { 0.0 };
+        let on_second = rng.random::<f64>() * (first_width + second_width) < second_width;
+        let (shift, width) = if on_second { (second.shift, second_width) } else { (0.0, first_width) };
         let normal: f64 = StandardNormal.sample(rng);
-        [x, (FRAC_PI_2 * x).sin() - shift + widths[usize::from(second)] * normal]
+        [x, (FRAC_PI_2 * x).sin() - shift + width * normal]
+    }
+
+    /// The width of the first branch of a wave, and the second one at z₁; none of the ring U₁.
+    fn branches(self, x: f64) -> Option<(f64, Branch)> {
+        match self {
+            Self::One => None,
+            Self::Two => Some((0.4, Branch { shift: 0.0, slope: 0.0, width: f64::INFINITY })),
+            Self::Three => {
+                let shift = 3.0 * (-0.5 * ((x - 1.0) / 0.6).powi(2)).exp();
+                let slope = -shift * (x - 1.0) / 0.36;
+                Some((0.35, Branch { shift, slope, width: 0.35 }))
+            }
+            Self::Four => {
+                let sigmoid = 1.0 / (1.0 + (-(x - 1.0) / 0.3).exp());
+                let slope = 3.0 * sigmoid * (1.0 - sigmoid) / 0.3;
+                Some((0.4, Branch { shift: 3.0 * sigmoid, slope, width: 0.35 }))
+            }
+        }
     }
 
     /// ln Z = ln ∫ exp(−U): for U₂ to U₄ in closed form (z₂ is Gaussian given z₁, and z₁ has `exp(−c)`), for U₁ by

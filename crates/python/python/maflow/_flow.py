@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from maflow import _native
 from maflow._progress import Callback, listener
 from maflow._settings import settings
-from maflow._table import Columns, beside, columns
+from maflow._table import Columns, beside, beside_rows, columns
 from maflow.energy import Energy
 
 Array = NDArray[np.float64]
@@ -714,12 +714,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _given(given: Any) -> Columns | None:
-    if given is None:
-        return None
-    if hasattr(given, "columns"):
-        return columns(given, "given")
-    array = np.asarray(given)
-    return columns(array.reshape(-1, 1) if array.ndim == 1 else array, "given")
+    return None if given is None else beside_rows(given, "given")
 
 
 def _part(rows: Any, what: str) -> Columns | None:

@@ -83,27 +83,24 @@ def beside(x: Any, given: Any, weights: Any, what: str = "x") -> tuple[Columns, 
     if given is not None and _is_names(given):
         given_names = [given] if isinstance(given, str) else list(given)
     elif given is not None:
-        context = _named(columns(_as_column(given), "given"), "c")
+        context = _named(beside_rows(given, "given"), "c")
         given_names = context.names or []
         parts.append(context)
     if isinstance(weights, str):
         weight_name = weights
     elif weights is not None:
         weight_name = "weights"
-        parts.append(Columns([weight_name], columns(_as_column(weights), "weights").values, []))
+        parts.append(Columns([weight_name], beside_rows(weights, "weights").values, []))
     _require_known(parts[0].names or [], [*given_names, *([weight_name] if weight_name else [])], parts)
     return _joined(parts), given_names, weight_name
 
 
-def _as_column(x: Any) -> Any:
-    if hasattr(x, "columns"):
-        return x
-    return x.reshape(-1, 1) if isinstance(x, np.ndarray) and x.ndim == 1 else _listed(x)
-
-
-def _listed(x: Any) -> Any:
-    array = np.asarray(x)
-    return array.reshape(-1, 1) if array.ndim == 1 else array
+def beside_rows(x: Any, what: str) -> Columns:
+    """Lay out what stands beside rows, as `columns` does; numbers on one axis are one for each row."""
+    if not hasattr(x, "columns"):
+        x = np.asanyarray(x)
+        x = x.reshape(-1, 1) if x.ndim == 1 else x
+    return columns(x, what)
 
 
 def _is_names(given: Any) -> bool:

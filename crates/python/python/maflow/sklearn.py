@@ -108,16 +108,11 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
             weights=weights,
             recipe=recipe,
             steps=self.max_steps,
-            seed=self._seed(),
+            seed=_seed(self.random_state),
             progress=False,
             threads=self.threads,
         )
         return self
-
-    def _seed(self) -> int:
-        if isinstance(self.random_state, (int, np.integer)):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """ln p of every row.
@@ -168,8 +163,11 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
             In the units of the data.
         """
         check_is_fitted(self)
-        if isinstance(random_state, (int, np.integer)):
-            seed = int(random_state)
-        else:
-            seed = int(check_random_state(random_state).randint(2**31 - 1))
-        return self.flow_.sample(n_samples, seed=seed)
+        return self.flow_.sample(n_samples, seed=_seed(random_state))
+
+
+def _seed(random_state: Any) -> int:
+    """The seed that a number is, or one drawn from a generator of scikit-learn's."""
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
