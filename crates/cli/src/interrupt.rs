@@ -32,6 +32,13 @@ fn heard() {
     output::note("stopping; Ctrl-C again stops at once, with nothing saved");
 }
 
+/// Has a write beyond the limit of a file's size (`ulimit -f`) fail with an error, which is told and leaves files whole,
+/// instead of ending the process by a signal.
+pub fn refuse_files_beyond_limits() {
+    #[cfg(unix)]
+    ignored::ignore(&[libc::SIGXFSZ]);
+}
+
 /// Whether the user has asked to stop.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)

@@ -8,5 +8,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { cli::memory::keep() };
+    cli::interrupt::refuse_files_beyond_limits();
     ExitCode::from(cli::run(std::env::args_os()))
 }

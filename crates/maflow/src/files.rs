@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
@@ -48,10 +48,21 @@ pub fn write_table(path: &Path, table: &Table, format: Format) -> Result<(), Err
 }
 
 /// A file under way that takes its place when it is finished; dropped before that, it leaves everything as it was.
+///
+/// Where the path is a link, what it leads to is replaced and the link stays. A pipe or a device is written to at once:
+/// nothing can take its place.
 #[derive(Debug)]
 pub struct WholeFile {
-    file: NamedTempFile,
+    file: Unfinished,
     path: PathBuf,
+}
+
+#[derive(Debug)]
+enum Unfinished {
+    /// In the folder of what it will replace.
+    Temporary(NamedTempFile),
+    /// A pipe or a device.
+    Stream(File),
 }
 
 impl WholeFile {
@@ -60,13 +71,18 @@ impl WholeFile {
     /// # Errors
     /// [`Error::Io`] when the file system refuses.
     pub fn create(path: &Path) -> Result<Self, Error> {
+        let path = &followed(path);
+        if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            let file = File::options().write(true).open(path).map_err(Error::io("write", path))?;
+            return Ok(Self { file: Unfinished::Stream(file), path: path.clone() });
+        }
         let mut builder = tempfile::Builder::new();
         builder.prefix(PARTIAL);
         // A temporary file is private by default; a result is as readable as any other file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-        let file = builder.tempfile_in(folder(path)).map_err(Error::io("write", path))?;
-        Ok(Self { file, path: path.to_owned() })
+        let file = builder.tempfile_in(folder_of(path)).map_err(Error::io("write", path))?;
+        Ok(Self { file: Unfinished::Temporary(file), path: path.clone() })
     }
 
     /// Puts it in its place: fsync, rename, fsync of the folder.
@@ -75,10 +91,11 @@ impl WholeFile {
     /// [`Error::Io`] when the file system refuses; what was there before is then untouched.
     pub fn finish(self) -> Result<(), Error> {
         let Self { file, path } = self;
+        let Unfinished::Temporary(file) = file else { return Ok(()) };
         let placed = || {
             file.as_file().sync_all()?;
             file.persist(&path)?;
-            sync_folder(folder(&path))
+            sync_folder(folder_of(&path))
         };
         placed().map_err(Error::io("write", &path))
     }
@@ -88,17 +105,34 @@ impl Deref for WholeFile {
     type Target = File;
 
     fn deref(&self) -> &File {
-        self.file.as_file()
+        match &self.file {
+            Unfinished::Temporary(file) => file.as_file(),
+            Unfinished::Stream(file) => file,
+        }
     }
 }
 
 impl DerefMut for WholeFile {
     fn deref_mut(&mut self) -> &mut File {
-        self.file.as_file_mut()
+        match &mut self.file {
+            Unfinished::Temporary(file) => file.as_file_mut(),
+            Unfinished::Stream(file) => file,
+        }
     }
 }
 
-fn folder(path: &Path) -> &Path {
+/// Where a link leads to, though nothing is there yet; every other path as it is.
+fn followed(path: &Path) -> PathBuf {
+    let Ok(target) = fs::read_link(path) else { return path.to_owned() };
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => folder_of(path).join(target),
+        Err(_) => path.to_owned(),
+        Ok(found) => found,
+    }
+}
+
+/// The folder that a path is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -135,5 +169,27 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("no more"));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_and_what_they_lead_to_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, link] = ["a.txt", "link"].map(|name| folder.path().join(name));
+        std::os::unix::fs::symlink("a.txt", &link).unwrap();
+        for content in [b"new", b"old"] {
+            write_whole(&link, content).unwrap();
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_are_written_to() {
+        use std::os::unix::fs::FileTypeExt;
+        let null = Path::new("/dev/null");
+        write_whole(null, b"gone").unwrap();
+        assert!(fs::metadata(null).unwrap().file_type().is_char_device());
     }
 }

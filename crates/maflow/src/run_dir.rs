@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::error::Error;
-use crate::files::write_whole;
+use crate::files::{PARTIAL, folder_of, write_whole};
 use crate::recipe::{Recipe, Setting};
 use crate::recipes;
 
@@ -26,21 +26,37 @@ impl RunDir {
     /// # Errors
     /// When there is something already, or it cannot be written.
     pub fn create(path: &Path, recipe: &Recipe) -> Result<Self, Error> {
-        if is_run(path) {
-            return Err(Error::RunExists(path.to_owned()));
-        }
-        match fs::read_dir(path) {
-            Ok(mut entries) => {
-                if entries.next().is_some() {
-                    return Err(Error::NotEmpty(path.to_owned()));
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::create_dir_all(path).map_err(Error::io("create", path))?;
-            }
-            Err(error) => return Err(Error::io("use", path)(error)),
-        }
+        require_free(path)?;
+        fs::create_dir_all(path).map_err(Error::io("create", path))?;
         Self::fill(path, recipe)
+    }
+
+    /// As [`RunDir::create`], with files that `fill` writes: the run is there with them, or not at all.
+    ///
+    /// # Errors
+    /// As [`RunDir::create`], and those of `fill`.
+    pub fn create_whole(
+        path: &Path,
+        recipe: &Recipe,
+        fill: impl FnOnce(&Self) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        require_free(path)?;
+        // What is renamed onto an empty folder takes its place, though not that of a link to one.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let parent = folder_of(&path);
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PARTIAL);
+        // A temporary folder is private by default; a run is as open as any other folder.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+        let folder = builder.tempdir_in(parent).map_err(Error::io("create", &path))?;
+        let run = Self::fill(folder.path(), recipe)?;
+        fill(&run)?;
+        fs::rename(folder.path(), &path).map_err(Error::io("create", &path))?;
+        // It is no longer where it would be removed.
+        let _ = folder.keep();
+        Ok(Self { path, ..run })
     }
 
     /// Makes a new run in `base/NAME`, or in the first free one of `base/NAME-2`, ... after all runs of that name.
@@ -92,7 +108,7 @@ impl RunDir {
         for folder in [self.path.clone(), self.checkpoints(), self.plots()] {
             let Ok(entries) = fs::read_dir(folder) else { continue };
             for entry in entries.flatten() {
-                if entry.file_name().to_string_lossy().starts_with(crate::files::PARTIAL) {
+                if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
                     let _ = fs::remove_file(entry.path());
                 }
             }
@@ -166,6 +182,21 @@ fn config_file(path: &Path) -> PathBuf {
 
 fn is_run(path: &Path) -> bool {
     config_file(path).is_file()
+}
+
+/// Absent, or an empty folder.
+fn require_free(path: &Path) -> Result<(), Error> {
+    if is_run(path) {
+        return Err(Error::RunExists(path.to_owned()));
+    }
+    match fs::read_dir(path) {
+        Ok(mut entries) => match entries.next() {
+            Some(_) => Err(Error::NotEmpty(path.to_owned())),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("use", path)(error)),
+    }
 }
 
 fn require_run(path: &Path) -> Result<(), Error> {
@@ -247,6 +278,24 @@ mod tests {
         assert!(log.lines().next().unwrap().ends_with("Z started"), "{log}");
         let error = RunDir::create(&path, &recipe()).unwrap_err();
         assert!(matches!(error, Error::RunExists(_)), "{error}");
+    }
+
+    #[test]
+    fn a_whole_run_is_there_with_its_files_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let entries = || fs::read_dir(dir.path()).unwrap().count();
+        let failed = RunDir::create_whole(&path, &recipe(), |run| {
+            assert!(!path.exists() && is_run(run.path()));
+            Err(Error::Failed("no more".to_owned()))
+        });
+        assert!(failed.is_err() && entries() == 0, "{failed:?}");
+        // Into an empty folder too.
+        fs::create_dir(&path).unwrap();
+        let run = RunDir::create_whole(&path, &recipe(), |run| run.log("filled")).unwrap();
+        assert!(run.path().join("log.txt").exists() && is_run(&path) && entries() == 1);
+        assert!(matches!(RunDir::resume(&path), Err(Error::Busy(_))), "it is held under its new name");
+        assert!(matches!(RunDir::create_whole(&path, &recipe(), |_| Ok(())), Err(Error::RunExists(_))));
     }
 
     #[test]

@@ -59,18 +59,20 @@ impl Work for Monitored<'_> {
         let Weights { parameters, notes } = Weights::read(&file, &wanted, space.precision())?;
         parameters.load_parameters(space, potential.parameters_mut())?;
         recipe.run = Some(compute.run_info());
-        let run = RunDir::create(&out, &recipe)?;
-        let folder = CheckpointFolder::open(&run.checkpoints(), recipe.train.keep)?;
         // What a training that starts from these parameters would save first: only a trainer knows.
         let mut model = phases::model(space, &recipe, potential)?;
         let (settings, batches) = (phases::with_steps(&recipe, 1), BaseSamples { dim: recipe.dimension() });
-        folder.write(Occasion::Periodic, &Trainer::new(&mut model, settings, &batches)?.checkpoint())?;
-        run.log(&format!("imported from {}", file.display()))?;
-        for note in notes {
-            self.monitor.note(&note);
-            run.log(&note)?;
-        }
-        Ok(run)
+        let checkpoint = Trainer::new(&mut model, settings, &batches)?.checkpoint();
+        // Without its checkpoint it would be resumed from weights that nobody has imported.
+        RunDir::create_whole(&out, &recipe, |run| {
+            CheckpointFolder::open(&run.checkpoints(), recipe.train.keep)?.write(Occasion::Periodic, &checkpoint)?;
+            run.log(&format!("imported from {}", file.display()))?;
+            for note in &notes {
+                self.monitor.note(note);
+                run.log(note)?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -6,6 +6,9 @@ use toml::{Table, Value};
 
 use super::{RecipeError, readable};
 
+/// Most parts of a key: more than the deepest section of a recipe has.
+const DEEPEST: usize = 16;
+
 /// One `--set`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
@@ -22,6 +25,10 @@ impl FromStr for Setting {
     fn from_str(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').ok_or("expected key.path=value, e.g. train.learning_rate=3e-4")?;
         let key = key.trim();
+        let depth = key.split('.').count();
+        if depth > DEEPEST {
+            return Err(format!("a key of {depth} parts is none of a recipe; no key has more than {DEEPEST}"));
+        }
         if key.is_empty() || key.split('.').any(|part| part.trim().is_empty()) {
             return Err(format!("`{key}` is not a key; expected key.path=value, e.g. train.learning_rate=3e-4"));
         }
@@ -100,6 +107,9 @@ mod tests {
         for wrong in ["", "a", "=3", "a..b=3", ".=1"] {
             assert!(wrong.parse::<Setting>().is_err(), "{wrong}");
         }
+        // A section within a section for every part would end the stack.
+        let deep = format!("a{}=1", ".a".repeat(50_000)).parse::<Setting>();
+        assert!(deep.unwrap_err().contains("50001 parts"));
     }
 
     #[test]
