@@ -11,7 +11,7 @@ python="$work/venv/bin/python"
 pip() {
     "$python" -m pip --quiet --disable-pip-version-check "$@"
 }
-pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas
+pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas arviz tensorboardX
 
 # In the profile of `cargo test`, and with the features that it gives to what both are made of, so that nothing but the
 # extension itself is built anew. A release is built without these words.

@@ -181,9 +181,9 @@ pub struct FitArgs {
     /// The transformation of a column; may be repeated
     #[arg(long = "transform", value_name = "COLUMN=TRANSFORMATION")]
     pub transforms: Vec<String>,
-    /// Minutes of training
-    #[arg(long, value_name = "M", default_value_t = 2.0)]
-    pub minutes: f64,
+    /// Minutes of training [default: 2 up to 3 columns, 4 beyond]
+    #[arg(long, value_name = "M")]
+    pub minutes: Option<f64>,
     /// Run directory to make [default: runs/FILE, numbered]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

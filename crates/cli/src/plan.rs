@@ -167,8 +167,8 @@ pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
 }
 
 fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
-    if !(args.minutes > 0.0 && args.minutes < 1e5) {
-        return Err(CliError::Usage(format!("--minutes {} must be a positive number below 100000", args.minutes)));
+    if let Some(minutes) = args.minutes.filter(|minutes| !(*minutes > 0.0 && *minutes < 1e5)) {
+        return Err(CliError::Usage(format!("--minutes {minutes} must be a positive number below 100000")));
     }
     if global.precision == Some(Arithmetic::Tf32) {
         return Err(CliError::Usage("--precision tf32 is for recipes; leave it out, or give f64".to_owned()));

@@ -203,8 +203,11 @@ impl<S: Space> FlowModel<S> {
     }
 
     /// Points carried in a direction by the model's own integrator and by its neighbour: their difference is the
-    /// integration error.
-    fn carried(
+    /// integration error. NaN by a neighbour that there is none of.
+    ///
+    /// # Errors
+    /// Numbers that are no whole rows, or an integration that fails.
+    pub fn carried(
         &self,
         x: &[f64],
         context: &[f64],

@@ -36,8 +36,8 @@ pub struct Fit {
     pub transforms: Vec<(String, Transform)>,
     /// How files are read.
     pub read: ReadOptions,
-    /// Minutes of training, about.
-    pub minutes: f64,
+    /// Minutes of training, about; by the rules where they are left out.
+    pub minutes: Option<f64>,
     /// Gradient steps, in place of those that fit into the minutes; all of them are made.
     pub steps: Option<usize>,
     /// How numbers are computed with.
@@ -113,7 +113,7 @@ const TRIAL: usize = 40;
 /// The steps that are timed: the first are slower, and after the last one it is validated and stored.
 const TIMED: [u64; 2] = [10, 39];
 /// The fewest and the most gradient steps.
-const STEPS: [f64; 2] = [500.0, 30_000.0];
+const STEPS: [f64; 2] = [100.0, 30_000.0];
 /// The most rows of a validation, which integrates each of them.
 const VALIDATED: usize = 1000;
 /// The fewest and the most validations of a training.
@@ -135,7 +135,7 @@ impl Fit {
     /// quadratic form and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128
     /// beyond, half of that for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at
     /// 4 times each (fewer where there are fewer rows), for as many steps as fit into the time beside the validations,
-    /// which a short trial tells. Up to 20 times, as often as takes about a seventh of the time and 4 times at least,
+    /// which a short trial tells: 2 minutes up to 3 columns, 4 beyond, or as many as are given. Up to 20 times, as often as takes about a seventh of the time and 4 times at least,
     /// 1000 validation rows are looked at; the best weights are kept, and five times in a row without better ones end
     /// the training.
     ///
@@ -227,7 +227,10 @@ impl Fit {
         let mut recipe = self.recipe(target, parts, convolutional && libtorch)?;
         let (steps, validations) = match self.steps {
             Some(steps) => (steps, VALIDATIONS[1] as usize),
-            None => trial(&recipe, Arc::clone(&table), compute)?.in_seconds(60.0 * self.minutes),
+            None => {
+                let minutes = self.minutes.unwrap_or_else(|| minutes(points.columns().len()));
+                trial(&recipe, Arc::clone(&table), compute)?.in_seconds(60.0 * minutes)
+            }
         };
         pace(&mut recipe, steps, validations);
         recipe.train.patience = self.steps.is_none().then_some(PATIENCE);
@@ -433,6 +436,11 @@ fn name_of(stem: &str) -> String {
     let stem = stem.split('.').next().unwrap_or_default();
     let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
     if name.is_empty() { "table".to_owned() } else { name }
+}
+
+/// Minutes of training of so many columns where nobody says otherwise.
+fn minutes(columns: usize) -> f64 {
+    if columns <= 3 { 2.0 } else { 4.0 }
 }
 
 /// Seconds that parts of a training take here.

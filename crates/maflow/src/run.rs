@@ -3,22 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow_core::{Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey};
+use flow_core::{
+    Direction, Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey, Transported,
+    standard_normal_log_density,
+};
 
 use crate::backend::{self, Compute, Work};
 use crate::error::Error;
 use crate::flow::{Open, TrainedFlow};
 use crate::integration::Choice;
 use crate::kept::{Kept, Units};
-use crate::monitor::Monitor;
-use crate::physics::Amounts;
+use crate::monitor::{Monitor, Task};
 use crate::physics::report::PhysicsReport;
+use crate::physics::subject::Subject;
+use crate::physics::{self, Amounts};
 use crate::recipe::{Recipe, Setting};
 use crate::report::Report;
-use crate::run_dir;
-use crate::target::{self, Target};
+use crate::target::{self, FIGURE_ROWS, Target};
 use crate::train::{Start, Train};
 use crate::trained::{self, Trained};
+use crate::{run_dir, sampling};
 
 /// A run on the disk. Every call reads its best checkpoint anew, so that it may go on training meanwhile.
 ///
@@ -211,6 +215,37 @@ impl Run {
         }
     }
 
+    /// The first `count` samples of the run of a target with an energy, with what each counts for averages over the
+    /// target: ln Z is the logarithm of the mean weight.
+    ///
+    /// ```
+    /// use maflow::recipes;
+    /// use maflow::run::Run;
+    /// let folder = tempfile::tempdir()?;
+    /// let short = ["train.steps=20", "train.schedule=constant"].map(|s| s.parse().unwrap());
+    /// let run = Run::create(folder.path().join("run"), recipes::load("energy-1", &short)?);
+    /// run.train(&())?;
+    /// let weighted = run.weighted_samples(1000, &())?;
+    /// let largest = weighted.log_weights.iter().copied().fold(f64::MIN, f64::max);
+    /// let weights: Vec<f64> = weighted.log_weights.iter().map(|log_weight| (log_weight - largest).exp()).collect();
+    /// let mean = |of: &dyn Fn(&[f64]) -> f64| {
+    ///     let rows = weighted.points.chunks(2).zip(&weights);
+    ///     rows.map(|(x, weight)| weight * of(x)).sum::<f64>() / weights.iter().sum::<f64>()
+    /// };
+    /// let radius = mean(&|x| x[0].hypot(x[1])); // of a ring of radius 2
+    /// assert!((radius - 2.0).abs() < 0.5, "{radius}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Run::physics`].
+    pub fn weighted_samples(&self, count: usize, monitor: &dyn Monitor) -> Result<Weighted, Error> {
+        self.require_energy()?;
+        let kept = Kept::read(&self.path, &self.recipe)?;
+        let target = self.open_target(&kept, monitor)?;
+        self.run(Weigh { run: self, target: &*target, count, monitor })
+    }
+
     /// The figures of the run, with their standard error and integration error.
     ///
     /// # Errors
@@ -226,13 +261,18 @@ impl Run {
     /// # Errors
     /// As [`Run::report`]; [`Error::NoEnergy`]; [`Error::EstimatedLaplacian`].
     pub fn physics(&self, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
-        // Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
-        if self.target.is_none() && !self.recipe.target.has_energy() {
-            return Err(Error::NoEnergy(self.recipe.target.words()));
-        }
+        self.require_energy()?;
         let flow = self.flow(monitor)?;
         let target = self.open_target(flow.kept(), monitor)?;
         flow.physics(&*target, amounts, monitor)
+    }
+
+    /// Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
+    fn require_energy(&self) -> Result<(), Error> {
+        match self.target.is_some() || self.recipe.target.has_energy() {
+            true => Ok(()),
+            false => Err(Error::NoEnergy(self.recipe.target.words())),
+        }
     }
 
     /// The trained flow, in its own coordinates.
@@ -364,6 +404,60 @@ pub struct Found {
     pub integration_errors: Vec<f64>,
     /// Standard errors of ln p by the probes of its Laplacian, for each row; empty where the Laplacian is exact.
     pub probe_errors: Vec<f64>,
+}
+
+/// Samples of a flow, and what each of them counts for averages over its target.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Weighted {
+    /// In the user's coordinates, `count × N` row by row.
+    pub points: Vec<f64>,
+    /// `−E − ln p` of every sample: ln Z, and how much more or less probable the target has it than the flow.
+    pub log_weights: Vec<f64>,
+    /// By how much at most they would change at another integration step.
+    pub integration_errors: Vec<f64>,
+}
+
+struct Weigh<'a> {
+    run: &'a Run,
+    target: &'a dyn Target,
+    count: usize,
+    monitor: &'a dyn Monitor,
+}
+
+impl Work for Weigh<'_> {
+    type Output = Weighted;
+
+    fn run<E: Engine>(self, space: &E) -> Result<Weighted, Error> {
+        let Self { run, target, count, monitor } = self;
+        physics::require_exact_laplacian(&run.recipe)?;
+        let subject = Subject::of(target).ok_or_else(|| Error::NoEnergy(run.recipe.target.words()))?;
+        let (model, units) = run.converged(space)?;
+        let batches = sampling::batches(count);
+        let task = Task::start(monitor, "drawing samples", batches);
+        let mut weighted = Weighted::default();
+        for i in 0..batches {
+            if monitor.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
+            let key = RngKey::new(run.recipe.train.seed, Purpose::Sample, i);
+            let base = key.normals(0..rows, model.dim());
+            let [own, neighbour] = model.carried(&base, &[], Direction::Forward, key)?;
+            let log_weights = |carried: &Transported| -> Result<Vec<f64>, Error> {
+                let (energies, _) = subject.energies(space, &carried.x)?;
+                let rows = base.chunks_exact(model.dim()).zip(&energies).zip(&carried.log_density);
+                Ok(rows.map(|((z, energy), change)| -energy - standard_normal_log_density(z) - change).collect())
+            };
+            let (found, beside) = (log_weights(&own)?, log_weights(&neighbour)?);
+            weighted.integration_errors.extend(found.iter().zip(beside).map(|(a, b)| (a - b).abs()));
+            weighted.log_weights.extend(found);
+            let mut x = own.x;
+            units.to_user(&mut x);
+            weighted.points.extend(x);
+            task.update(i + 1, "");
+        }
+        Ok(weighted)
+    }
 }
 
 /// How often ln p is found where its Laplacian is estimated by probes, to tell their scatter.

@@ -216,7 +216,7 @@ fn fit() -> Fit {
         weights: None,
         transforms: Vec::new(),
         read: Default::default(),
-        minutes: 1.0,
+        minutes: None,
         steps: Some(10),
         precision: Default::default(),
         seed: 0,

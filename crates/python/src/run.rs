@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datasets::table::Table;
+use flow_core::{IndependenceMetropolis, Purpose, RngKey};
 use maflow::backend::Compute;
 use maflow::fit::{self, Fit, Planned};
 use maflow::kept::Kept;
@@ -84,7 +85,7 @@ struct Data<'py> {
     test: Option<Columns<'py>>,
     given: Vec<String>,
     weights: Option<String>,
-    minutes: f64,
+    minutes: Option<f64>,
     steps: Option<usize>,
     seed: u64,
 }
@@ -286,9 +287,7 @@ impl Run {
         seed: Option<u64>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         let context = self.context(given.as_ref(), None)?;
-        let mut recipe = self.run.recipe().clone();
-        recipe.train.seed = seed.unwrap_or(recipe.train.seed);
-        let run = self.run.clone().with_recipe(recipe);
+        let run = self.seeded(seed);
         let silent = Listener::silent();
         let samples = watched(py, &silent, &self.raised, |monitor| {
             let flow = run.flow(monitor)?;
@@ -303,6 +302,31 @@ impl Run {
             Ok(samples)
         })?;
         matrix(py, samples, self.dimension())
+    }
+
+    /// Samples of the flow of an energy, their log-weights, the integration errors of these, and for each of so many
+    /// chains of the independence Metropolis algorithm the numbers of the samples that it stands on.
+    #[expect(clippy::type_complexity, reason = "a tuple of arrays is what Python takes apart")]
+    fn weighted<'py>(
+        &self,
+        py: Python<'py>,
+        count: usize,
+        chains: usize,
+        seed: Option<u64>,
+        listener: Listener,
+    ) -> PyResult<(Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>, Vec<Vec<usize>>)>
+    {
+        let run = self.seeded(seed);
+        let seed = run.recipe().train.seed;
+        let (found, walked) = watched(py, &listener, &self.raised, |monitor| {
+            let found = run.weighted_samples(count, monitor)?;
+            let losses: Vec<f64> = found.log_weights.iter().map(|log_weight| -log_weight).collect();
+            let key = RngKey::new(seed, Purpose::Chain, u64::MAX);
+            let walked = (chains > 0).then(|| IndependenceMetropolis::walk(&losses, chains, key).chains);
+            Ok((found, walked.unwrap_or_default()))
+        })?;
+        let points = matrix(py, found.points, self.dimension())?;
+        Ok((points, vector(py, found.log_weights), vector(py, found.integration_errors), walked))
     }
 
     /// What the flow of an energy says of that, as JSON.
@@ -325,6 +349,13 @@ impl Run {
 }
 
 impl Run {
+    /// The same with another seed for its samples.
+    fn seeded(&self, seed: Option<u64>) -> maflow::run::Run {
+        let mut recipe = self.run.recipe().clone();
+        recipe.train.seed = seed.unwrap_or(recipe.train.seed);
+        self.run.clone().with_recipe(recipe)
+    }
+
     /// Trains, and opens what came of it.
     fn trained(py: Python<'_>, train: Train, listener: &Listener, raised: Arc<Raised>) -> PyResult<Self> {
         let (compute, own) = (train.compute, train.target.clone());

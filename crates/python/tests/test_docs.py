@@ -46,7 +46,7 @@ def test_the_start_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["own_table", "conditional", "ising"])
+@pytest.mark.parametrize("name", ["own_table", "conditional", "ising", "phi4", "tracking"])
 def test_the_examples_run(name: str, tmp_path: Path) -> None:
     script = above("examples") / "python" / f"{name}.py"
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=600)

@@ -38,6 +38,47 @@ def test_a_free_energy_bounds_ln_z() -> None:
     assert physics["target"] == "energy" and "energy_weighted" in physics
 
 
+def test_weights_lead_from_the_flow_to_the_target() -> None:
+    flow = fitted(steps=200)
+    x, log_weights, errors = flow.sample_weighted(4000, with_error=True)
+    assert x.shape == (4000, 2) and log_weights.shape == errors.shape == (4000,)
+    np.testing.assert_allclose(x, flow.sample(4000), atol=1e-2)
+    energies, _ = double_well(x)
+    np.testing.assert_allclose(log_weights, -energies - flow.log_prob(x), atol=1e-2)
+    assert 0 < errors.max() < 0.1
+    grid = np.linspace(-4, 4, 20001)
+    density = np.exp(-((grid**2 - 1) ** 2))
+    weights = np.exp(log_weights)
+    exact_z = density.sum() * (grid[1] - grid[0]) * np.sqrt(2 * np.pi)
+    assert weights.mean() == pytest.approx(exact_z, abs=5 * weights.std() / np.sqrt(4000) + 1e-3)
+    exact = (density @ grid**2) / density.sum()
+    assert np.average(x[:, 0] ** 2, weights=weights) == pytest.approx(exact, abs=0.1)
+    again = flow.sample_weighted(100, seed=5)
+    assert len(again) == 2 and not np.array_equal(again[0], x[:100])
+    with pytest.raises(ValueError, match="n is 0"):
+        flow.sample_weighted(0)
+    with pytest.raises(ValueError, match="energy"):
+        maflow.Flow.fit(x[:400], steps=20, progress=False).sample_weighted(10)
+
+
+def test_chains_go_to_arviz() -> None:
+    arviz = pytest.importorskip("arviz")
+    flow = fitted(steps=200)
+    chains = flow.to_arviz(2000, chains=4)
+    found = np.asarray(chains["posterior"]["x"])
+    assert found.shape == (4, 500, 2)
+    # Every state is a sample of the flow, and a chain stays where the target is more probable than the flow has it.
+    x, log_weights = flow.sample_weighted(2000)
+    assert np.isin(found, x).all()
+    stats = chains["sample_stats"]
+    accepted, weight = np.asarray(stats["accepted"]), np.asarray(stats["log_weight"])
+    assert 0.5 < accepted.mean() < 1.0 and accepted[:, 0].all()
+    assert weight.mean() > log_weights.mean()
+    assert float(np.max(np.asarray(arviz.rhat(chains)["x"]))) < 1.05
+    with pytest.raises(ValueError, match="at least twice chains"):
+        flow.to_arviz(7, chains=4)
+
+
 def test_a_scale_is_the_size_of_the_base() -> None:
     def wide(x: Array) -> tuple[Array, Array]:
         y = x / [100.0, 0.01]

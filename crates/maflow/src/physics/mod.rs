@@ -3,7 +3,7 @@
 mod chains;
 pub mod report;
 mod samples;
-mod subject;
+pub(crate) mod subject;
 
 use flow_core::{Batch, FreeEnergy, Space};
 
@@ -33,6 +33,18 @@ pub struct Amounts {
 /// Sites in all configurations of cluster Monte Carlo.
 const CLUSTER_SITES: usize = 1 << 22;
 
+/// Importance weights cannot be made of a ln p that is an estimate.
+///
+/// # Errors
+/// A potential whose Laplacian is estimated.
+pub(crate) fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
+    let Potential::Sum(sum) = &recipe.potential else { return Ok(()) };
+    match sum.terms.iter().position(|term| term.kind.probes().is_some()) {
+        Some(term) => Err(Error::EstimatedLaplacian { term }),
+        None => Ok(()),
+    }
+}
+
 /// What the flow of a target with an energy says of that target, and how good it is as a sampler. Of a lattice model
 /// that is its observables, of any other target its energy.
 ///
@@ -47,11 +59,7 @@ pub fn study<S: Space>(
     amounts: Amounts,
     monitor: &dyn Monitor,
 ) -> Result<PhysicsReport, Error> {
-    if let Potential::Sum(sum) = &recipe.potential
-        && let Some(term) = sum.terms.iter().position(|term| term.kind.probes().is_some())
-    {
-        return Err(Error::EstimatedLaplacian { term });
-    }
+    require_exact_laplacian(recipe)?;
     let subject = Subject::of(target).ok_or_else(|| Error::NoEnergy(recipe.target.words()))?;
     let n = subject.dim();
     let seed = recipe.train.seed;
