@@ -5,6 +5,12 @@ use std::path::{Path, PathBuf};
 
 use maflow::recipe::RecipeError;
 
+/// What makes libtorch usable.
+#[cfg(feature = "libtorch")]
+const LIBTORCH: &str = backend_tch::SET_UP;
+#[cfg(not(feature = "libtorch"))]
+const LIBTORCH: &str = "a build with the feature `libtorch`";
+
 /// What ends a command before its work is done.
 ///
 /// Its `Display` is the sentence the user reads; [`CliError::exit_code`] is what the shell gets.
@@ -160,8 +166,7 @@ impl From<maflow::Error> for CliError {
             }
             E::NeedsLibtorch(term) => Self::Usage(format!(
                 "the term \"{term}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu \
-                 (or tch-cuda), after {} where that was not done",
-                backend_tch::SET_UP
+                 (or tch-cuda), after {LIBTORCH} where that was not done"
             )),
             E::NeedsF64(found) => Self::Failed(format!("{found}; give --precision f64")),
             E::NoEnergy(target) => Self::Usage(format!(

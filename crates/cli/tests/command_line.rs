@@ -50,6 +50,7 @@ fn recipes_are_listed_and_printed() {
     refuses(&["recipes", "mnits"], 2, &["no recipe `mnits`", "did you mean `mnist`"]);
 }
 
+#[cfg(feature = "libtorch")]
 #[test]
 fn doctor_names_its_findings() {
     let folder = tempfile::tempdir().unwrap();
@@ -232,6 +233,7 @@ fn data_are_refused_where_the_target_has_no_files() {
     }
 }
 
+#[cfg(feature = "libtorch")]
 #[test]
 fn a_term_of_libtorch_alone_is_refused_elsewhere_before_any_work() {
     let sentence = ["\"convolutional\"", "ndarray", "--backend tch-cpu", "scripts/setup-libtorch.sh"];
@@ -241,9 +243,26 @@ fn a_term_of_libtorch_alone_is_refused_elsewhere_before_any_work() {
     refuses(&["train", "mnist-conv", "--set", "potential.terms.2.channels=[0, 2]"], 2, &["channels", "at least 1"]);
 }
 
+#[cfg(not(feature = "libtorch"))]
+#[test]
+fn a_build_without_libtorch_says_so() {
+    refuses(&["train", "mnist-conv"], 2, &["\"convolutional\"", "--backend tch-cpu", "the feature `libtorch`"]);
+    for backend in ["tch-cpu", "tch-cuda"] {
+        refuses(&["--backend", backend], 1, &[backend, "leaves out", "the feature `libtorch`", "ndarray"]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let doctor = maflow(folder.path()).args(["doctor", "--json"]).assert().success();
+    let found: serde_json::Value = serde_json::from_slice(&doctor.get_output().stdout).unwrap();
+    for (name, ready) in [("ndarray", true), ("libtorch", false), ("tch-cpu", false), ("tch-cuda", false)] {
+        assert_eq!(found[name]["ready"], ready, "{found}");
+    }
+}
+
 /// A set-up of libtorch that is not there.
+#[cfg(feature = "libtorch")]
 const NO_SET_UP: (&str, &str) = ("MAFLOW_LIBTORCH_SETUP", "nowhere/libtorch.setup");
 
+#[cfg(feature = "libtorch")]
 #[test]
 fn before_the_set_up_the_backends_of_libtorch_name_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -262,6 +281,7 @@ fn before_the_set_up_the_backends_of_libtorch_name_it() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was written");
 }
 
+#[cfg(feature = "libtorch")]
 #[test]
 fn libtorch_is_only_looked_for_where_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -276,6 +296,7 @@ fn libtorch_is_only_looked_for_where_it_is_asked_for() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
 }
 
+#[cfg(feature = "libtorch")]
 #[test]
 fn a_missing_c_interface_is_named_with_its_remedy() {
     if backend_tch::libtorch().is_err() {
@@ -290,6 +311,7 @@ fn a_missing_c_interface_is_named_with_its_remedy() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
 }
 
+#[cfg(feature = "libtorch")]
 #[test]
 fn without_a_gpu_its_backend_says_what_is_missing() {
     if backend_tch::load(backend_tch::Device::Cuda).is_err() {

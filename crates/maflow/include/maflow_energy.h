@@ -39,6 +39,17 @@ int maflow_energy(size_t rows, size_t dim, const double *x, double *energy, doub
 /* Optional: returns 1 where maflow_energy may be called from several threads at a time. */
 int maflow_energy_is_thread_safe(void);
 
+/* Optional: numbers of points that `maflow physics` averages over the target, where the recipe names them:
+ *
+ *     observables = ["radius", "angle"]
+ *
+ * count     how many names the recipe has
+ * values    to be written: count numbers for each of the points, row by row, in the order of the names; finite
+ *
+ * Everything else is as of maflow_energy. It is called from one thread at a time.
+ */
+int maflow_observables(size_t rows, size_t dim, size_t count, const double *x, double *values, void *user);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,11 @@
 //! Where numbers are computed, and work that is done there, written once for all backends.
 
+#[cfg(feature = "libtorch")]
+mod libtorch;
+#[cfg(not(feature = "libtorch"))]
+#[path = "backend/without_libtorch.rs"]
+mod libtorch;
+
 use std::num::NonZeroUsize;
 
 use backend_ndarray::Cpu;
@@ -8,15 +14,6 @@ use flow_core::Engine;
 use crate::error::Error;
 pub use crate::recipe::Backend;
 use crate::recipe::{self, Arithmetic, RunInfo, TermKind};
-
-/// The device of libtorch that a backend stands for, where it does.
-pub fn libtorch_device(backend: Backend) -> Option<backend_tch::Device> {
-    match backend {
-        Backend::Ndarray => None,
-        Backend::TchCpu => Some(backend_tch::Device::Cpu),
-        Backend::TchCuda => Some(backend_tch::Device::Cuda),
-    }
-}
 
 /// Where the numbers are computed, and by how many threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +47,7 @@ impl Compute {
 pub fn require_terms(backend: Backend, potential: &recipe::Potential) -> Result<(), Error> {
     let recipe::Potential::Sum(sum) = potential else { return Ok(()) };
     match sum.terms.iter().find(|term| matches!(term.kind, TermKind::Convolutional(_))) {
-        Some(term) if libtorch_device(backend).is_none() => Err(Error::NeedsLibtorch(term.kind.name())),
+        Some(term) if !backend.is_libtorch() => Err(Error::NeedsLibtorch(term.kind.name())),
         _ => Ok(()),
     }
 }
@@ -72,9 +69,9 @@ pub trait Work {
 /// # Errors
 /// A sentence with the remedy.
 pub fn require(backend: Backend) -> Result<(), Error> {
-    match libtorch_device(backend) {
-        Some(device) => Ok(backend_tch::libtorch_for(device).map(drop)?),
-        None => Ok(()),
+    match backend.is_libtorch() {
+        true => libtorch::require(backend),
+        false => Ok(()),
     }
 }
 
@@ -85,30 +82,9 @@ pub fn require(backend: Backend) -> Result<(), Error> {
 pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
     require(compute.backend)?;
     let threads = compute.threads.get();
-    match (libtorch_device(compute.backend), precision) {
-        (Some(device), _) => on_libtorch(device, precision, threads, work),
-        (None, Arithmetic::F64) => work.run(&Cpu::<f64>::new(threads)),
-        (None, Arithmetic::F32 | Arithmetic::Tf32) => work.run(&Cpu::<f32>::new(threads)),
+    match (compute.backend, precision) {
+        (Backend::TchCpu | Backend::TchCuda, _) => libtorch::run(compute, precision, work),
+        (Backend::Ndarray, Arithmetic::F64) => work.run(&Cpu::<f64>::new(threads)),
+        (Backend::Ndarray, Arithmetic::F32 | Arithmetic::Tf32) => work.run(&Cpu::<f32>::new(threads)),
     }
-}
-
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn on_libtorch<W: Work>(
-    device: backend_tch::Device,
-    precision: Arithmetic,
-    threads: usize,
-    work: W,
-) -> Result<W::Output, Error> {
-    let options = backend_tch::Options { threads, allow_tf32: precision == Arithmetic::Tf32 };
-    work.run(&backend_tch::Tch::new(device, precision.precision(), options)?)
-}
-
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-fn on_libtorch<W: Work>(
-    device: backend_tch::Device,
-    _precision: Arithmetic,
-    _threads: usize,
-    _work: W,
-) -> Result<W::Output, Error> {
-    Err(backend_tch::load(device).expect_err("there is no loader for this system").into())
 }

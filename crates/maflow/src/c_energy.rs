@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::files::hex;
+use crate::recipe::EnergyTarget;
+use crate::target::Observables;
 
 /// `maflow_energy` of `include/maflow_energy.h`.
 type Function = unsafe extern "C" fn(usize, usize, *const f64, *mut f64, *mut f64, *mut c_void) -> c_int;
@@ -54,10 +56,46 @@ impl CFunction {
     }
 }
 
-/// The function of a shared library, and which that is.
+/// `maflow_observables` of `include/maflow_energy.h`.
+type ObservablesFunction = unsafe extern "C" fn(usize, usize, usize, *const f64, *mut f64, *mut c_void) -> c_int;
+
+/// Observables in a user's coordinates that are a C function of a shared library.
+pub(crate) struct CObservables {
+    function: ObservablesFunction,
+    dim: usize,
+    names: Vec<String>,
+    library: PathBuf,
+}
+
+impl Observables for CObservables {
+    fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn measure(&self, x: &[f64], values: &mut [f64]) -> Result<(), flow_core::Error> {
+        let (rows, count) = (x.len() / self.dim, self.names.len());
+        assert_eq!((x.len(), values.len()), (rows * self.dim, rows * count), "whole rows, and their values");
+        // SAFETY: the arrays have the lengths that the header states, checked above, and outlive the call. A study
+        // measures from one thread, and calls no energy meanwhile.
+        let code = unsafe { (self.function)(rows, self.dim, count, x.as_ptr(), values.as_mut_ptr(), ptr::null_mut()) };
+        match code {
+            0 => Ok(()),
+            code => Err(flow_core::Error::Callback(format!(
+                "maflow_observables of {} returned {code} for {count} names and points of {} numbers; its author knows \
+                 what {code} means, and whether target.observables and target.dimension are right",
+                self.library.display(),
+                self.dim
+            ))),
+        }
+    }
+}
+
+/// The functions of a shared library, and which that is.
 pub(crate) struct CLibrary {
     /// The energy.
     pub function: CFunction,
+    /// The observables that a recipe names, where it names any.
+    pub observables: Option<CObservables>,
     /// The file, by its absolute path.
     pub path: PathBuf,
     /// SHA-256 of the file, in hexadecimal digits.
@@ -68,11 +106,12 @@ impl CLibrary {
     /// Loads a library, which stays loaded until the program ends: it may have threads of its own.
     ///
     /// Its code runs from here on, with all that this process may do. So `library` is to be a file that the user has
-    /// named, never one that a run or other data name. A SHA-256 that is `expected` is compared before that.
+    /// named, never one that a run or other data name. The SHA-256 that a target states is compared before that.
     ///
     /// # Errors
-    /// [`Error::Library`] for a file that is none, or that has no function `maflow_energy`; [`Error::OtherLibrary`].
-    pub fn load(library: &Path, dim: usize, expected: Option<&str>) -> Result<Self, Error> {
+    /// [`Error::Library`] for a file that is none, or that lacks a function; [`Error::OtherLibrary`].
+    pub fn load(library: &Path, target: &EnergyTarget) -> Result<Self, Error> {
+        let (dim, expected) = (target.dimension, target.sha256.as_deref());
         let path = std::path::absolute(library).map_err(Error::io("find", library))?;
         let refused = |reason: String| Error::Library { library: path.clone(), reason };
         let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
@@ -94,12 +133,24 @@ impl CLibrary {
         let thread_safe = unsafe { opened.get::<unsafe extern "C" fn() -> c_int>(b"maflow_energy_is_thread_safe\0") };
         // SAFETY: likewise; it takes nothing and returns a number.
         let concurrent = thread_safe.is_ok_and(|thread_safe| unsafe { thread_safe() } == 1);
+        let observables = match &target.observables[..] {
+            [] => None,
+            names => {
+                // SAFETY: likewise.
+                let function = unsafe { opened.get::<ObservablesFunction>(b"maflow_observables\0") };
+                let function = *function.map_err(|_| {
+                    let why = "it has no function maflow_observables, whose numbers target.observables names";
+                    refused(why.to_owned())
+                })?;
+                Some(CObservables { function, dim, names: names.to_vec(), library: path.clone() })
+            }
+        };
         std::mem::forget(opened);
         let name = format!("maflow_energy of {}", path.display());
         let turn = (!concurrent).then(Mutex::default);
         let parameter = "target.dimension";
         let function = CFunction { function, dim, user_data: 0, name, parameter, turn, _owner: Box::new(()) };
-        Ok(Self { function, path, sha256 })
+        Ok(Self { function, observables, path, sha256 })
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use datasets::lattice::LatticeError;
 use datasets::mnist::MnistError;
 
-use crate::recipe::RecipeError;
+use crate::recipe::{Backend, RecipeError};
 
 /// Errors of this crate. Their sentences name parameters and files, never words of a command line.
 #[derive(Debug, thiserror::Error)]
@@ -203,8 +203,15 @@ pub enum Error {
     #[error(transparent)]
     Mnist(#[from] MnistError),
     /// libtorch.
+    #[cfg(feature = "libtorch")]
     #[error(transparent)]
     Libtorch(#[from] backend_tch::Error),
+    /// A backend of libtorch in a build that leaves it out.
+    #[error(
+        "the backend {} needs libtorch, which this build leaves out; build with the feature `libtorch`, or use ndarray",
+        .0.name()
+    )]
+    WithoutLibtorch(Backend),
     /// An error of the core.
     #[error(transparent)]
     Core(flow_core::Error),

@@ -8,7 +8,7 @@ use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
 use flow_core::Estimator;
 use toml::Value;
 
-use crate::backend::{Compute, libtorch_device};
+use crate::backend::Compute;
 use crate::error::Error;
 use crate::metrics;
 use crate::recipe::{
@@ -135,9 +135,9 @@ impl Fit {
     /// quadratic form and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128
     /// beyond, half of that for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at
     /// 4 times each (fewer where there are fewer rows), for as many steps as fit into the time beside the validations,
-    /// which a short trial tells: 2 minutes up to 3 columns, 4 beyond, or as many as are given. Up to 20 times, as often as takes about a seventh of the time and 4 times at least,
-    /// 1000 validation rows are looked at; the best weights are kept, and five times in a row without better ones end
-    /// the training.
+    /// which a short trial tells: 2 minutes up to 3 columns, 4 beyond, or as many as are given. Up to 20 times, as
+    /// often as takes about a seventh of the time and 4 times at least, 1000 validation rows are looked at; the best
+    /// weights are kept, and five times in a row without better ones end the training.
     ///
     /// Pictures in grey whose side is a multiple of 4 get a convolutional potential on libtorch, as in the recipe
     /// `mnist-conv`; its Laplacian is estimated in figures.
@@ -218,7 +218,7 @@ impl Fit {
         let table = Table::new(map, parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
         let table = Arc::new(table);
         let convolutional = table.layout().suits_convolutions();
-        let libtorch = libtorch_device(compute.backend).is_some();
+        let libtorch = compute.backend.is_libtorch();
         if convolutional && !libtorch {
             notes.push(
                 "pictures do better with a convolutional potential, which libtorch has: --backend tch-cpu".into(),

@@ -13,6 +13,11 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// Whether it is one of libtorch.
+    pub fn is_libtorch(self) -> bool {
+        matches!(self, Self::TchCpu | Self::TchCuda)
+    }
+
     /// Its name in recipes.
     pub fn name(self) -> &'static str {
         match self {

@@ -344,6 +344,15 @@ impl EnergyTarget {
                 return Err(out_of_range("target.scale", format!("{} numbers", scales.len()), expected, remedy));
             }
         }
+        for (i, name) in self.observables.iter().enumerate() {
+            let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let taken = ["energy", "energy_variance"].contains(&name.as_str()) || self.observables[..i].contains(name);
+            if !plain || taken {
+                let expected = "letters, digits and _, each name once, and not those of the energy";
+                let remedy = "they begin keys of JSON, as in radius_weighted";
+                return Err(out_of_range("target.observables", format!("{name:?}"), expected, remedy));
+            }
+        }
         match (self.standardise, &self.samples, &self.scale) {
             (Standardise::None, ..) | (_, Some(_), None) => Ok(()),
             (kind, samples, _) => Err(out_of_range(

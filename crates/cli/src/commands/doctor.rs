@@ -2,7 +2,6 @@
 
 use std::thread::available_parallelism;
 
-use backend_tch::{CUDA_NEEDED, Driver, Error, Findings, Libtorch, VERSION_NEEDED};
 use datasets::mnist::{Content, Download, Mnist};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -37,8 +36,17 @@ fn as_json(findings: &[Finding]) -> String {
     serde_json::Value::Object(findings.iter().map(entry).collect()).to_string()
 }
 
-/// libtorch, the driver of the GPU, and the two backends that need them.
+/// What needs libtorch is not there.
+#[cfg(not(feature = "libtorch"))]
 fn libtorch() -> Vec<Finding> {
+    let text = "not part of this build; build with the feature `libtorch`, which is there by default";
+    ["libtorch", "tch-cpu", "tch-cuda"].map(|name| Finding { name, ready: false, text: text.to_owned() }).into()
+}
+
+/// libtorch, the driver of the GPU, and the two backends that need them.
+#[cfg(feature = "libtorch")]
+fn libtorch() -> Vec<Finding> {
+    use backend_tch::{CUDA_NEEDED, Driver, Error, Findings, Libtorch, VERSION_NEEDED};
     fn finding<T>(name: &'static str, found: Result<T, Error>, ready: impl Fn(T) -> String) -> Finding {
         match found {
             Ok(found) => Finding { name, ready: true, text: ready(found) },

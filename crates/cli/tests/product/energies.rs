@@ -306,3 +306,40 @@ fn a_library_is_called_from_several_threads_only_where_it_says_that_it_may_be() 
         assert_eq!(fs::remove_file(lab.path("met")).is_ok(), meets, "{name}");
     }
 }
+
+#[test]
+fn named_observables_are_averaged_by_every_way_in_the_users_units() {
+    let lab = Lab::on(Backend::Ndarray);
+    let observables = "int maflow_observables(size_t rows, size_t dim, size_t count, const double *x, double *values, void *user) {\
+                       for (size_t r = 0; r < rows; r++) {\
+                       values[2 * r] = x[2 * r]; values[2 * r + 1] = x[2 * r] * x[2 * r + 1]; }\
+                       return count == 2 && dim == 2 && user == 0 ? 0 : 7; }";
+    compile_points(
+        &lab,
+        "measured",
+        observables,
+        "*e = 0.5 * (x[0] * x[0] + x[1] * x[1]) - x[0] - 0.5 * x[0] * x[1];\
+                                                   g[0] = x[0] - 1.0 - 0.5 * x[1]; g[1] = x[1] - 0.5 * x[0];",
+    );
+    recipe(&lab, "measured", "observables = [\"first\", \"product\"]\nscale = 2.0\n[train]\nsteps = 100");
+    lab.does(&[&["train", "measured.toml", "--out", "measured"], SMALL].concat());
+    let words = ["physics", "measured", "--library", "measured.so", "--samples=4000", "--chain=50", "--json"];
+    let physics = json(&lab, &words);
+    // The inverse of [[1, −½], [−½, 1]] is [[4/3, 2/3], [2/3, 4/3]], and the mean that times (1, 0).
+    for (name, exact) in [("first", 4.0 / 3.0), ("product", 8.0 / 9.0 + 2.0 / 3.0)] {
+        for way in ["weighted", "metropolis", "latent_hybrid", "plain_hybrid"] {
+            let of = |suffix: &str| number(&physics, &format!("{name}_{way}{suffix}"));
+            let (found, error) = (of(""), of("_error"));
+            assert!((found - exact).abs() < 5.0 * error && error < 0.4, "{name} by {way}: {found} ± {error}, {exact}");
+        }
+    }
+    let refused = |names: &str, code: i32, parts: &[&str]| {
+        recipe(&lab, "measured", &format!("observables = {names}\n[train]\nsteps = 10"));
+        lab.refuses(&["train", "measured.toml", "--out", "refused"], code, parts);
+    };
+    refused("[\"energy\"]", 2, &["target.observables", "\"energy\""]);
+    refused("[\"a b\"]", 2, &["target.observables", "letters"]);
+    recipe(&lab, "plain", "observables = [\"first\"]\n[train]\nsteps = 10");
+    compile_points(&lab, "plain", "", NORMAL);
+    lab.refuses(&["train", "plain.toml", "--out", "refused"], 1, &["maflow_observables", "target.observables"]);
+}

@@ -83,7 +83,8 @@ pub const FIELD: &[&str] = &[
 /// with a device.
 fn backends() -> Vec<&'static str> {
     let found = backend_tch::libtorch();
-    let (cpu, cuda) = (found.is_ok(), found.is_ok_and(|found| found.cuda) && backend_tch::driver().is_ok());
+    let cpu = cfg!(feature = "libtorch") && found.is_ok();
+    let cuda = cpu && found.is_ok_and(|found| found.cuda) && backend_tch::driver().is_ok();
     let usable = [(Backend::Ndarray, true), (Backend::TchCpu, cpu), (Backend::TchCuda, cuda)];
     usable.into_iter().filter(|(_, usable)| *usable).map(|(backend, _)| backend.name()).collect()
 }

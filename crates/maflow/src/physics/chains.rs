@@ -53,11 +53,7 @@ pub fn independence(losses: &[f64], measured: &Measured, seed: u64) -> Option<Wa
         return None;
     }
     let walk = IndependenceMetropolis::walk(losses, chains, RngKey::new(seed, Purpose::Chain, u64::MAX));
-    let of_chain = |chain: &Vec<usize>| {
-        // What is not measured has no numbers.
-        let pick = |of: &[f64]| chain[chain.len() / 10..].iter().filter_map(|i| of.get(*i).copied()).collect();
-        Measured { energy: pick(&measured.energy), magnetisation: pick(&measured.magnetisation) }
-    };
+    let of_chain = |chain: &Vec<usize>| measured.pick(&chain[chain.len() / 10..]);
     Some(walked(walk.chains.iter().map(of_chain).collect(), walk.acceptance, None))
 }
 
@@ -113,8 +109,7 @@ pub fn hybrid<S: Space>(
         let there = if latent { Some(forward(points)?) } else { None };
         let measured = subject.measure(flow.space, there.as_deref().unwrap_or(points), None, spins)?;
         seen += 1;
-        chains.iter_mut().zip(measured.energy).for_each(|(chain, energy)| chain.energy.push(energy));
-        chains.iter_mut().zip(measured.magnetisation).for_each(|(chain, m)| chain.magnetisation.push(m));
+        chains.iter_mut().enumerate().for_each(|(i, chain)| chain.extend(measured.pick(&[i])));
         Ok(())
     };
     let mut progress = |done: usize| task.update(done as u64, if done <= warm_up { "tuning the step" } else { "" });

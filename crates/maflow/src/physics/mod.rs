@@ -46,7 +46,7 @@ pub(crate) fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
 }
 
 /// What the flow of a target with an energy says of that target, and how good it is as a sampler. Of a lattice model
-/// that is its observables, of any other target its energy.
+/// that is its observables, of any other target its energy and those that it names.
 ///
 /// # Errors
 /// A target without an energy, a potential whose ln p is an estimate, which importance weights cannot be made
@@ -87,14 +87,14 @@ pub fn study<S: Space>(
         let of =
             |walked: &Option<Walked>| walked.as_ref().map(|walked| Figure::plain(observable.of_chains(&walked.chains)));
         Row {
-            observable,
             flow: drawn.flow[i],
             weighted: drawn.weighted[i],
-            exact: subject.model.and_then(|model| model.exact(observable)),
+            exact: subject.model.and_then(|model| model.exact(&observable)),
             clusters: clusters.map(|clusters| Figure::plain(clusters[i])),
             metropolis: of(&metropolis),
             latent_hybrid: of(&latent),
             plain_hybrid: of(&plain),
+            observable,
         }
     };
     let report = figures::of_energy(recipe, target, trained, &drawn.found);

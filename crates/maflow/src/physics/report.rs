@@ -67,7 +67,7 @@ pub struct Sampler {
 }
 
 /// An observable by every way it was found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Which.
     pub observable: Observable,
@@ -124,7 +124,7 @@ impl PhysicsReport {
         flat.put("log_z_integration_error", self.log_z_integration_error);
         flat.figure("force_mismatch_per_site", &self.force_mismatch_per_site);
         for row in &self.observables {
-            let name = row.observable.key;
+            let name = &row.observable.key;
             if let Some(exact) = row.exact {
                 flat.put(format!("exact_{name}"), exact);
             }

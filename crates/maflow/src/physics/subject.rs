@@ -6,7 +6,7 @@ use datasets::Bijection;
 use flow_core::{Energy, RngKey, Space, cut};
 
 use crate::error::Error;
-use crate::target::{LatticeModel, Measured, Observable, Target};
+use crate::target::{LatticeModel, Measured, Observable, Observables, Target};
 
 /// A target with an energy, and what is measured of it.
 pub struct Subject<'a> {
@@ -14,6 +14,8 @@ pub struct Subject<'a> {
     pub energy: Arc<dyn Energy>,
     /// The lattice model that the target is, where it is one.
     pub model: Option<&'a dyn LatticeModel>,
+    /// What the target names beside its energy.
+    named: Option<&'a dyn Observables>,
     /// Between a user's coordinates and the flow's.
     map: Option<Arc<dyn Bijection>>,
 }
@@ -21,7 +23,12 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// Of a target; `None` where it has no energy.
     pub fn of(target: &'a dyn Target) -> Option<Self> {
-        Some(Self { energy: target.energy()?, model: target.lattice_model(), map: target.bijection() })
+        Some(Self {
+            energy: target.energy()?,
+            model: target.lattice_model(),
+            named: target.named_observables(),
+            map: target.bijection(),
+        })
     }
 
     /// Numbers per point.
@@ -33,10 +40,14 @@ impl<'a> Subject<'a> {
     pub fn observables(&self) -> Vec<Observable> {
         match self.model {
             Some(model) => model.observables().to_vec(),
-            None => vec![
-                Observable::mean_energy("energy", "energy", 1.0),
-                Observable::variance_of_energy("energy_variance", "variance of energy", 1.0),
-            ],
+            None => {
+                let energy = [
+                    Observable::mean_energy("energy", "energy", 1.0),
+                    Observable::variance_of_energy("energy_variance", "variance of energy", 1.0),
+                ];
+                let names = self.named.map_or(&[][..], |named| named.names());
+                energy.into_iter().chain(names.iter().enumerate().map(|(i, name)| Observable::named(name, i))).collect()
+            }
         }
     }
 
@@ -59,10 +70,12 @@ impl<'a> Subject<'a> {
             None => self.energies(space, points)?.0,
         };
         // The flow's energy has the log-Jacobian in it, that of the user's coordinates has not.
+        let mut x = points.to_vec();
         if let Some(map) = &self.map {
-            map.inverse(&mut points.to_vec(), &mut energy);
+            map.inverse(&mut x, &mut energy);
         }
-        Ok(Measured { energy, magnetisation: Vec::new() })
+        let named = self.named.map(|named| measure(named, &x, energy.len())).transpose()?.unwrap_or_default();
+        Ok(Measured { energy, magnetisation: Vec::new(), named })
     }
 
     /// Energies and gradients of points in the flow's coordinates.
@@ -86,4 +99,22 @@ impl<'a> Subject<'a> {
         }
         Ok((energies, gradient))
     }
+}
+
+/// The series of every named observable at so many points.
+fn measure(named: &dyn Observables, x: &[f64], rows: usize) -> Result<Vec<Vec<f64>>, Error> {
+    let (names, n) = (named.names(), x.len() / rows.max(1));
+    // What is not written is no number, and is found out.
+    let mut values = vec![f64::NAN; rows * names.len()];
+    named.measure(x, &mut values)?;
+    if let Some(i) = values.iter().position(|value| !value.is_finite()) {
+        let (row, name) = (i / names.len(), &names[i % names.len()]);
+        return Err(Error::Failed(format!(
+            "the observable {name:?} is {} at x = {:?}; give it a finite value there, or leave it out",
+            values[i],
+            &x[row * n..(row + 1) * n]
+        )));
+    }
+    let series = |i| values.iter().skip(i).step_by(names.len()).copied().collect();
+    Ok((0..names.len()).map(series).collect())
 }

@@ -13,8 +13,8 @@ use flow_core::{Energy, Purpose, RngKey};
 use sha2::{Digest, Sha256};
 
 use super::epochs::Epochs;
-use super::{Samples, Target};
-use crate::c_energy::{CFunction, CLibrary};
+use super::{Observables, Samples, Target};
+use crate::c_energy::{CFunction, CLibrary, CObservables};
 use crate::energy_check;
 use crate::error::Error;
 use crate::files::hex;
@@ -46,6 +46,7 @@ use crate::recipe::{EnergyTarget, MOST_PAIRED, OwnTarget, Recipe, Standardise, T
 /// ```
 pub struct LibraryEnergy {
     energy: Arc<InUnits<CFunction>>,
+    observables: Option<CObservables>,
     /// The file, by its absolute path, and its SHA-256.
     library: PathBuf,
     sha256: String,
@@ -69,7 +70,7 @@ impl LibraryEnergy {
         seed: u64,
     ) -> Result<Self, Error> {
         let (n, key) = (target.dimension, RngKey::new(seed, Purpose::Train, 0));
-        let library = CLibrary::load(library, n, target.sha256.as_deref())?;
+        let library = CLibrary::load(library, target)?;
         let samples = target.samples.as_deref().map(|file| read(file, n)).transpose()?;
         let map = match (kept, &samples) {
             (None, Some(samples)) if target.standardise != Standardise::None => found(target.standardise, samples)?,
@@ -85,14 +86,14 @@ impl LibraryEnergy {
     /// # Errors
     /// [`Error::Library`], [`Error::OtherLibrary`].
     pub fn of_run(target: &EnergyTarget, library: &Path, kept: &Standardisation) -> Result<Self, Error> {
-        let library = CLibrary::load(library, target.dimension, target.sha256.as_deref())?;
+        let library = CLibrary::load(library, target)?;
         Ok(Self::new(target, library, map_of(target, kept)?))
     }
 
     fn new(target: &EnergyTarget, library: CLibrary, map: Standardisation) -> Self {
-        let CLibrary { function, path: library, sha256 } = library;
+        let CLibrary { function, observables, path: library, sha256 } = library;
         let found = target.standardise != Standardise::None;
-        Self { energy: InUnits::new(function, map), library, sha256, found, samples: None }
+        Self { energy: InUnits::new(function, map), observables, library, sha256, found, samples: None }
     }
 
     /// The keys of the recipe with this library in them: its absolute path and its SHA-256.
@@ -160,6 +161,10 @@ impl Target for LibraryEnergy {
         self.found.then_some(&self.energy.map)
     }
 
+    fn named_observables(&self) -> Option<&dyn Observables> {
+        self.observables.as_ref().map(|observables| observables as &dyn Observables)
+    }
+
     fn trouble(&self) -> Option<String> {
         let library = self.library.display();
         self.energy.not_finite.get().map(|x| format!("the energy of {library} was not finite, first at x = {x}"))
@@ -194,6 +199,7 @@ impl Target for LibraryEnergy {
 /// ```
 pub struct OwnEnergy {
     energy: Arc<InUnits<Arc<dyn Energy>>>,
+    observables: Option<Arc<dyn Observables>>,
     kind: Standardise,
     samples: Option<SampleRows>,
 }
@@ -252,7 +258,13 @@ impl OwnEnergy {
                  was trained with"
             ));
         }
-        Ok(Self { energy: InUnits::new(energy, kept.clone()), kind, samples: None })
+        Ok(Self { energy: InUnits::new(energy, kept.clone()), observables: None, kind, samples: None })
+    }
+
+    /// The same, with what a study of it is to average.
+    #[must_use]
+    pub fn with_observables(self, observables: Arc<dyn Observables>) -> Self {
+        Self { observables: Some(observables), ..self }
     }
 
     fn checked(
@@ -265,7 +277,7 @@ impl OwnEnergy {
         let key = RngKey::new(seed, Purpose::Train, 0);
         energy_check::check(&*user, &first_points(&map, samples.as_ref(), key), key)?;
         let samples = samples.map(|samples| SampleRows::new(samples, &map, seed));
-        Ok(Self { energy: InUnits::new(user, map), kind, samples })
+        Ok(Self { energy: InUnits::new(user, map), observables: None, kind, samples })
     }
 }
 
@@ -290,6 +302,10 @@ impl Target for OwnEnergy {
 
     fn energy(&self) -> Option<Arc<dyn Energy>> {
         Some(self.energy.clone())
+    }
+
+    fn named_observables(&self) -> Option<&dyn Observables> {
+        self.observables.as_deref()
     }
 
     fn standardisation(&self) -> Option<&Standardisation> {

@@ -7,7 +7,7 @@ use datasets::Bijection;
 use datasets::lattice::{Boundary, IsingSamples, IsingStatistics, IsingTarget, Lattice, WhitenedIsing, sample_spins};
 use flow_core::{Energy, Mean, Path, PointEnergy, Purpose, RngKey};
 
-use super::lattice_model::mean;
+use super::observable::mean;
 use super::pool::{Pool, pick};
 use super::{Known, LatticeModel, Layout, Measured, Observable, Samples, Target, reference_seed};
 use crate::error::Error;
@@ -159,10 +159,10 @@ impl LatticeModel for Ising {
         ]
     }
 
-    fn exact(&self, observable: Observable) -> Option<f64> {
+    fn exact(&self, observable: &Observable) -> Option<f64> {
         let found = || exact_lattice(self.physical())?.thermodynamics(self.physical().temperature()).ok();
         let exact = (*self.thermodynamics.get_or_init(found))?;
-        match observable.key {
+        match &*observable.key {
             "energy_per_site" => Some(exact.energy_per_site),
             "specific_heat_per_site" => Some(exact.specific_heat_per_site),
             _ => None,

@@ -5,6 +5,7 @@ mod energy;
 mod epochs;
 mod ising;
 mod lattice_model;
+mod observable;
 mod phi4;
 mod plane;
 mod pool;
@@ -23,7 +24,8 @@ pub use crate::c_energy::CFunction;
 pub use digits::Digits;
 pub use energy::{LibraryEnergy, OwnEnergy};
 pub use ising::Ising;
-pub use lattice_model::{LatticeModel, Measured, Observable};
+pub use lattice_model::LatticeModel;
+pub use observable::{Measured, Observable, Observables};
 pub use phi4::Phi4;
 pub use plane::{DensityInPlane, EnergyInPlane};
 pub use registry::{open, units};
@@ -138,6 +140,11 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// The table that it is, where it is one.
     fn table(&self) -> Option<&Table> {
+        None
+    }
+
+    /// What a study is to average over it beside its energy. Those of a lattice model are its own.
+    fn named_observables(&self) -> Option<&dyn Observables> {
         None
     }
 

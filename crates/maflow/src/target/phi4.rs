@@ -7,7 +7,7 @@ use datasets::Bijection;
 use datasets::lattice::{Phi4Samples, Phi4Statistics, Phi4Target, WhitenedPhi4};
 use flow_core::{Energy, Mean, PointEnergy, RngKey};
 
-use super::lattice_model::mean;
+use super::observable::mean;
 use super::pool::{Pool, pick};
 use super::{LatticeModel, Layout, Measured, Observable, Samples, Target, reference_seed};
 use crate::error::Error;

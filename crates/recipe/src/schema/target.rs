@@ -143,6 +143,10 @@ pub struct EnergyTarget {
     /// How coordinates are brought to zero mean and unit scale, by the moments of the samples; in place of `scale`.
     #[serde(default, skip_serializing_if = "Standardise::is_none")]
     pub standardise: Standardise,
+    /// Names of the numbers that the library's function `maflow_observables` gives of a point: `maflow physics` averages
+    /// them over the target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observables: Vec<String>,
 }
 
 /// What a recipe has to know of a target of the caller's own.
