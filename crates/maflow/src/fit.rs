@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use datasets::columns::{MapKind, Transform, plan};
 use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
@@ -11,6 +12,7 @@ use toml::Value;
 use crate::backend::Compute;
 use crate::error::Error;
 use crate::metrics;
+use crate::monitor::{Monitor, Task};
 use crate::recipe::{
     Arithmetic, FineTune, MOST_PAIRED, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table,
     terms,
@@ -70,6 +72,7 @@ method = "rk4"
 
 [train]
 objective = "flow-matching"
+focus = 0.1
 batch = 256
 steps = 5000
 learning_rate = 5e-3
@@ -113,7 +116,7 @@ const TRIAL: usize = 40;
 /// The steps that are timed: the first are slower, and after the last one it is validated and stored.
 const TIMED: [u64; 2] = [10, 39];
 /// The fewest and the most gradient steps.
-const STEPS: [f64; 2] = [100.0, 30_000.0];
+const STEPS: [f64; 2] = [500.0, 30_000.0];
 /// The most rows of a validation, which integrates each of them.
 const VALIDATED: usize = 1000;
 /// The fewest and the most validations of a training.
@@ -122,6 +125,10 @@ const VALIDATIONS: [f64; 2] = [4.0, 20.0];
 const VALIDATING: f64 = 0.15;
 /// Validations in a row without a better one that end a training: a quarter of the most.
 const PATIENCE: usize = 5;
+/// The share of the time for each of the short trainings that choose between transformations, and of stated steps.
+const COMPARING: f64 = 0.1;
+/// The fewest and the most steps of such a training by time.
+const COMPARED: [f64; 2] = [500.0, 3000.0];
 /// Most different whole numbers of a given column that are taken for categories.
 const MOST_NUMBERED: usize = 16;
 /// Most categories of a given column.
@@ -130,8 +137,9 @@ const MOST_CATEGORIES: usize = 1000;
 impl Fit {
     /// Reads the file, checks it, and writes a recipe for it.
     ///
-    /// The rules: columns as [`datasets::columns::plan`] chooses them; where independent columns describe the
-    /// validation rows better than a Gaussian does, mapped to normal ones; and whitened. The potential is a full
+    /// The rules: columns as [`datasets::columns::plan`] chooses them, and whitened. Where independent columns describe
+    /// the validation rows better than a Gaussian does, columns mapped to normal ones are tried too: the transformations
+    /// are taken that describe these rows better after a tenth of the training. The potential is a full
     /// quadratic form and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128
     /// beyond, half of that for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at
     /// 4 times each (fewer where there are fewer rows), for as many steps as fit into the time beside the validations,
@@ -147,7 +155,7 @@ impl Fit {
     ///
     /// # Errors
     /// Files that cannot be read, and columns that no density can be fitted to.
-    pub fn plan(&self, compute: &Compute) -> Result<Planned, Error> {
+    pub fn plan(&self, compute: &Compute, monitor: &dyn Monitor) -> Result<Planned, Error> {
         let options = self.read_options();
         let read = |path: &PathBuf| Rows::read(path, &options);
         let all = read(&self.file)?;
@@ -162,7 +170,7 @@ impl Fit {
         };
         let notes = all.notes().to_vec();
         let parts = Parts::of(all, validation.transpose()?, test.transpose()?, self.seed)?;
-        let (recipe, table, more) = fit.plan_parts(&parts, compute)?;
+        let (recipe, table, more) = fit.plan_parts(&parts, compute, monitor)?;
         Ok(Planned { recipe, target: Arc::new(table), notes: [notes, more].concat() })
     }
 
@@ -177,25 +185,77 @@ impl Fit {
         validation: Option<Rows>,
         test: Option<Rows>,
         compute: &Compute,
+        monitor: &dyn Monitor,
     ) -> Result<Planned, Error> {
         let parts = Parts::of(all, validation, test, self.seed)?;
-        let (recipe, table, notes) = self.plan_parts(&parts, compute)?;
+        let (recipe, table, notes) = self.plan_parts(&parts, compute, monitor)?;
         Ok(Planned { recipe, target: Arc::new(table.kept_by_run(parts)), notes })
     }
 
-    fn plan_parts(&self, parts: &Parts, compute: &Compute) -> Result<(Recipe, Table, Vec<String>), Error> {
-        let mut notes = Vec::new();
+    fn plan_parts(
+        &self,
+        parts: &Parts,
+        compute: &Compute,
+        monitor: &dyn Monitor,
+    ) -> Result<(Recipe, Table, Vec<String>), Error> {
+        let (started, mut notes) = (Instant::now(), Vec::new());
         let stated: Vec<(&str, Transform)> =
             self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
         let points = self.points(&parts.training)?;
         let columns = plan(&points, &stated)?;
         let points = as_they_weigh(points, &parts.training, self.weights.as_deref(), self.seed)?;
         notes.extend(columns.notes);
-        let mut transforms = columns.transforms;
+        let transforms = columns.transforms;
         let (categories, note) = self.categories(&parts.training)?;
         notes.extend(note);
         let context = Context::fit(&parts.training, &self.given, &categories)?;
-        notes.extend(self.flatten(parts, &points, &context, &mut transforms)?);
+        let normal = self.mapped_to_normal(parts, &points, &context, &transforms)?;
+        let data = Data { parts, points: &points, context: &context, categories: &categories };
+        let mut chosen = self.candidate(&data, &transforms, compute)?;
+        if chosen.convolutional && !compute.backend.is_libtorch() {
+            notes.push(
+                "pictures do better with a convolutional potential, which libtorch has: --backend tch-cpu".into(),
+            );
+        }
+        let seconds = 60.0 * self.minutes.unwrap_or_else(|| minutes(points.columns().len()));
+        let costs = match self.steps {
+            Some(_) => None,
+            None => Some(chosen.trial(compute)?),
+        };
+        if let Some(normal) = normal {
+            let other = self.candidate(&data, &normal, compute)?;
+            let steps = match (&costs, self.steps) {
+                (Some(costs), _) => costs.steps_in(COMPARING * seconds),
+                (None, stated) => (COMPARING * stated.unwrap_or_default() as f64).ceil() as usize,
+            };
+            let task = Task::start(monitor, "trying transformations", 2);
+            let plain = chosen.after(steps, compute, monitor)?;
+            task.update(1, "quantile");
+            let mapped = other.after(steps, compute, monitor)?;
+            let better = if mapped < plain { "are" } else { "are not" };
+            notes.push(format!(
+                "columns {better} mapped to normal ones (quantile): after {steps} steps validation rows have {mapped:.2} \
+                 nats with that, and {plain:.2} without"
+            ));
+            if mapped < plain {
+                chosen = other;
+            }
+        }
+        let Candidate { mut recipe, table, .. } = chosen;
+        let (steps, validations) = match (self.steps, costs) {
+            (None, Some(costs)) => costs.in_seconds(seconds - started.elapsed().as_secs_f64()),
+            (stated, _) => (stated.unwrap_or_default(), VALIDATIONS[1] as usize),
+        };
+        pace(&mut recipe, steps, validations);
+        recipe.train.patience = self.steps.is_none().then_some(PATIENCE);
+        recipe.validate()?;
+        let table = Arc::into_inner(table).expect("the trainings have let go of it");
+        Ok((recipe, table, notes))
+    }
+
+    /// The recipe and the target with these transformations.
+    fn candidate(&self, data: &Data<'_>, transforms: &[Transform], compute: &Compute) -> Result<Candidate, Error> {
+        let Data { parts, points, context, categories } = *data;
         let target = TableTarget {
             file: self.file.clone(),
             validation: self.validation.clone(),
@@ -203,10 +263,10 @@ impl Fit {
             columns: points.names().into_iter().map(str::to_owned).collect(),
             transforms: transforms.iter().map(ToString::to_string).collect(),
             given: self.given.clone(),
-            categories,
+            categories: categories.to_vec(),
             weights: self.weights.clone(),
-            picture: picture(&points),
-            whitening: whitening(&points),
+            picture: picture(points),
+            whitening: whitening(points),
             split_seed: self.seed,
             drop_missing: self.read.drop_missing,
             delimiter: self.read.delimiter,
@@ -214,29 +274,11 @@ impl Fit {
             header: self.read.header,
             array: self.read.array.clone(),
         };
-        let map = TableMap::fit(&points, &transforms, target.whitening, self.seed)?.given(context);
+        let map = TableMap::fit(points, transforms, target.whitening, self.seed)?.given(context.clone());
         let table = Table::new(map, parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
-        let table = Arc::new(table);
         let convolutional = table.layout().suits_convolutions();
-        let libtorch = compute.backend.is_libtorch();
-        if convolutional && !libtorch {
-            notes.push(
-                "pictures do better with a convolutional potential, which libtorch has: --backend tch-cpu".into(),
-            );
-        }
-        let mut recipe = self.recipe(target, parts, convolutional && libtorch)?;
-        let (steps, validations) = match self.steps {
-            Some(steps) => (steps, VALIDATIONS[1] as usize),
-            None => {
-                let minutes = self.minutes.unwrap_or_else(|| minutes(points.columns().len()));
-                trial(&recipe, Arc::clone(&table), compute)?.in_seconds(60.0 * minutes)
-            }
-        };
-        pace(&mut recipe, steps, validations);
-        recipe.train.patience = self.steps.is_none().then_some(PATIENCE);
-        recipe.validate()?;
-        let table = Arc::into_inner(table).expect("the trial has let go of it");
-        Ok((recipe, table, notes))
+        let recipe = self.recipe(target, parts, convolutional && compute.backend.is_libtorch())?;
+        Ok(Candidate { recipe, table: Arc::new(table), convolutional })
     }
 
     /// Columns that are no part of a point.
@@ -312,15 +354,15 @@ impl Fit {
         Ok((categories, note))
     }
 
-    /// Maps every column to a normal one where independent columns describe the validation rows better than a Gaussian
-    /// does: the flow then has the dependences alone to learn. Says so.
-    fn flatten(
+    /// Transformations that map every column to a normal one, so that the flow has the dependences alone to learn: worth
+    /// a try where independent columns describe the validation rows better than a Gaussian does.
+    fn mapped_to_normal(
         &self,
         parts: &Parts,
         points: &Rows,
         context: &Context,
-        transforms: &mut [Transform],
-    ) -> Result<Option<String>, Error> {
+        transforms: &[Transform],
+    ) -> Result<Option<Vec<Transform>>, Error> {
         let map = TableMap::fit(points, transforms, Whitening::None, self.seed)?.given(context.clone());
         let [gaussian, independent] = Table::new(map, parts, self.weights.as_deref(), self.seed)?
             .yardsticks(Split::Validation, parts.validation.rows())?;
@@ -328,16 +370,14 @@ impl Fit {
         if independent >= gaussian {
             return Ok(None);
         }
-        for (transform, name) in transforms.iter_mut().zip(points.names()) {
+        let mut mapped = transforms.to_vec();
+        for (transform, name) in mapped.iter_mut().zip(points.names()) {
             let stated = self.transforms.iter().any(|(column, _)| column == name);
             if !stated && matches!(transform.map, MapKind::Standardise | MapKind::Tail) {
                 transform.map = MapKind::Quantile;
             }
         }
-        Ok(Some(format!(
-            "independent columns describe the validation rows better than a Gaussian does ({independent:.2} against \
-             {gaussian:.2} nats): columns are mapped to normal ones (quantile)"
-        )))
+        Ok((mapped != transforms).then_some(mapped))
     }
 
     fn recipe(&self, target: TableTarget, parts: &Parts, convolutional: bool) -> Result<Recipe, Error> {
@@ -452,6 +492,12 @@ struct Trial {
 }
 
 impl Trial {
+    /// Steps of a short training with one validation that fit into a time.
+    fn steps_in(&self, seconds: f64) -> usize {
+        let [fewest, most] = COMPARED;
+        ((seconds - self.validation) / self.step).clamp(fewest, most) as usize
+    }
+
     /// Steps and validations that fit into a time.
     fn in_seconds(&self, seconds: f64) -> (usize, usize) {
         let [fewest, most] = VALIDATIONS;
@@ -470,22 +516,79 @@ fn pace(recipe: &mut Recipe, steps: usize, validations: usize) {
     train.checkpoint_every = (steps / 10).max(1);
 }
 
-/// A few steps of the training and one validation, in a folder that is gone afterwards.
-fn trial(recipe: &Recipe, target: Arc<Table>, compute: &Compute) -> Result<Trial, Error> {
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let mut recipe = recipe.clone();
-    recipe.train.steps = Some(TRIAL);
-    recipe.train.validate_every = TRIAL;
-    let run = Run::create(folder.path().join("trial"), recipe);
-    let run = run.with_compute(*compute).with_target(target);
-    run.train(&())?;
-    let rows = metrics::read(&run_dir::metrics(run.path()))?;
-    let seconds = |step: u64| rows.iter().find(|row| row.step == step).map(|row| row.seconds);
-    match [TIMED[0], TIMED[1], TRIAL as u64].map(seconds) {
-        [Some(from), Some(to), Some(end)] => {
-            let step = (to - from) / (TIMED[1] - TIMED[0]) as f64;
-            Ok(Trial { step, validation: (end - to - step).max(0.0) })
+/// What the recipe of a fit is made of.
+#[derive(Clone, Copy)]
+struct Data<'a> {
+    parts: &'a Parts,
+    points: &'a Rows,
+    context: &'a Context,
+    categories: &'a [String],
+}
+
+/// A recipe before its steps are known, with its target.
+struct Candidate {
+    recipe: Recipe,
+    table: Arc<Table>,
+    /// Whether the rows are pictures that a convolutional potential takes.
+    convolutional: bool,
+}
+
+impl Candidate {
+    /// A few steps of the training and one validation.
+    fn trial(&self, compute: &Compute) -> Result<Trial, Error> {
+        let mut recipe = self.recipe.clone();
+        recipe.train.steps = Some(TRIAL);
+        let rows = self.shortly(recipe, compute, &())?;
+        let seconds = |step: u64| rows.iter().find(|row| row.step == step).map(|row| row.seconds);
+        match [TIMED[0], TIMED[1], TRIAL as u64].map(seconds) {
+            [Some(from), Some(to), Some(end)] => {
+                let step = (to - from) / (TIMED[1] - TIMED[0]) as f64;
+                Ok(Trial { step, validation: (end - to - step).max(0.0) })
+            }
+            _ => Err(no_metrics()),
         }
-        _ => Err(Error::Failed("the trial has left no metrics; try again".to_owned())),
+    }
+
+    /// The negative log-likelihood of validation rows after a training of so many steps, the weights averaged over about
+    /// its last fifth.
+    fn after(&self, steps: usize, compute: &Compute, monitor: &dyn Monitor) -> Result<f64, Error> {
+        let mut recipe = self.recipe.clone();
+        recipe.train.set_steps(steps);
+        recipe.train.average = Some(1.0 - 5.0 / steps.max(10) as f64);
+        let rows = self.shortly(recipe, compute, &Unheard(monitor))?;
+        if monitor.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let found = rows.last().and_then(|row| row.validation).ok_or_else(no_metrics)?;
+        // Whatever comes to no number is worse than anything that does.
+        Ok(if found.is_nan() { f64::INFINITY } else { found })
+    }
+
+    /// The metrics of a training that is validated at its end, in a folder that is gone afterwards.
+    fn shortly(
+        &self,
+        mut recipe: Recipe,
+        compute: &Compute,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<metrics::Row>, Error> {
+        let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+        recipe.train.validate_every = recipe.train.steps.unwrap_or(1);
+        let run = Run::create(folder.path().join("trial"), recipe);
+        let run = run.with_compute(*compute).with_target(self.table.clone());
+        run.train(monitor)?;
+        metrics::read(&run_dir::metrics(run.path()))
+    }
+}
+
+fn no_metrics() -> Error {
+    Error::Failed("a short training has left no metrics; try again".to_owned())
+}
+
+/// Hears nothing of a training that is only a means, and ends it where its own monitor wants an end.
+struct Unheard<'a>(&'a dyn Monitor);
+
+impl Monitor for Unheard<'_> {
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
     }
 }

@@ -192,7 +192,7 @@ fn rows_in_memory_are_kept_by_the_run() {
         (rows.clone(), "training.safetensors"),
         (rows.with_labels(2, &["left".into(), "right".into()]).unwrap(), "training.csv"),
     ] {
-        let planned = fit().plan_rows(rows, None, None, &Compute::default()).unwrap();
+        let planned = fit().plan_rows(rows, None, None, &Compute::default(), &()).unwrap();
         assert_eq!(planned.recipe.train.steps, Some(10));
         Run::create(first.clone(), planned.recipe).with_target(planned.target).train(&()).unwrap();
         assert!(first.join("rows").join(kept).exists());

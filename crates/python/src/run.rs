@@ -123,7 +123,7 @@ impl Run {
         let raised = Arc::new(Raised::default());
         let planned = watched(py, &listener, &raised, |monitor| {
             let all = all.expect("the first is always there");
-            let planned = fit.plan_rows(all, validation, test, &compute)?;
+            let planned = fit.plan_rows(all, validation, test, &compute, monitor)?;
             planned.notes.iter().for_each(|note| monitor.note(note));
             Ok(planned)
         })?;

@@ -8,11 +8,12 @@ use super::train;
 use crate::error::{CliError, in_flags};
 use crate::output;
 use crate::plan::FitPlan;
+use crate::terminal::Terminal;
 
 /// Fits as planned.
 pub fn run(plan: FitPlan) -> Result<(), CliError> {
     let FitPlan { fit, out, compute } = plan;
-    let planned = fit.plan(&compute)?;
+    let planned = fit.plan(&compute, &Terminal::default())?;
     planned.notes.iter().for_each(|note| output::note(&in_flags(note)));
     if let TargetKind::Table(table) = &planned.recipe.target {
         let columns: Vec<String> = table
