@@ -475,6 +475,16 @@ class Flow:
             return np.empty((0, self.dimension))
         return self._run.sample(len(values), Columns(context.names, values, labels), seed)
 
+    @overload
+    def sample_weighted(
+        self, n: int, *, seed: int | None = None, with_error: Literal[False] = False
+    ) -> tuple[Array, Array]: ...
+
+    @overload
+    def sample_weighted(
+        self, n: int, *, seed: int | None = None, with_error: Literal[True]
+    ) -> tuple[Array, Array, Array]: ...
+
     def sample_weighted(
         self, n: int, *, seed: int | None = None, with_error: bool = False
     ) -> tuple[Array, Array] | tuple[Array, Array, Array]:
