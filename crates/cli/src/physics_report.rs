@@ -78,7 +78,7 @@ fn observables(report: &PhysicsReport) -> Vec<Vec<String>> {
 }
 
 fn names(report: &PhysicsReport) -> impl Iterator<Item = String> {
-    report.observables.iter().map(|row| row.observable.words.clone().into_owned())
+    report.observables.iter().map(|row| row.observable.words.to_string())
 }
 
 fn samplers(report: &PhysicsReport) -> Vec<Vec<String>> {

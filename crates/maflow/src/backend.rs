@@ -80,7 +80,6 @@ pub fn require(backend: Backend) -> Result<(), Error> {
 /// # Errors
 /// Those of the work; a backend that is not part of this build, or cannot be used on this machine.
 pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
-    require(compute.backend)?;
     let threads = compute.threads.get();
     match (compute.backend, precision) {
         (Backend::TchCpu | Backend::TchCuda, _) => libtorch::run(compute, precision, work),

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::files::hex;
+use crate::observable::Observables;
 use crate::recipe::EnergyTarget;
-use crate::target::Observables;
 
 /// `maflow_energy` of `include/maflow_energy.h`.
 type Function = unsafe extern "C" fn(usize, usize, *const f64, *mut f64, *mut f64, *mut c_void) -> c_int;

@@ -76,12 +76,7 @@ impl WholeFile {
             let file = File::options().write(true).open(path).map_err(Error::io("write", path))?;
             return Ok(Self { file: Unfinished::Stream(file), path: path.clone() });
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(PARTIAL);
-        // A temporary file is private by default; a result is as readable as any other file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-        let file = builder.tempfile_in(folder_of(path)).map_err(Error::io("write", path))?;
+        let file = partial(0o644).tempfile_in(folder_of(path)).map_err(Error::io("write", path))?;
         Ok(Self { file: Unfinished::Temporary(file), path: path.clone() })
     }
 
@@ -129,6 +124,16 @@ fn followed(path: &Path) -> PathBuf {
         Err(_) => path.to_owned(),
         Ok(found) => found,
     }
+}
+
+/// Makes temporary files or folders with these permissions: they are private by default, and a result is as open as any
+/// other.
+pub(crate) fn partial(_mode: u32) -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PARTIAL);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(_mode));
+    builder
 }
 
 /// The folder that a path is in.

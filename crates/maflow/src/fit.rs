@@ -138,8 +138,8 @@ impl Fit {
     /// Reads the file, checks it, and writes a recipe for it.
     ///
     /// The rules: columns as [`datasets::columns::plan`] chooses them, and whitened. Where independent columns describe
-    /// the validation rows better than a Gaussian does, columns mapped to normal ones are tried too: the transformations
-    /// are taken that describe these rows better after a tenth of the training. The potential is a full
+    /// the validation rows better than a Gaussian does, columns mapped to normal ones are tried too: those
+    /// transformations are taken that describe these rows better after a tenth of the training. The potential is a full
     /// quadratic form and two layers of hidden units: 128 and 64 up to 3 columns, 192 and 96 up to 10, 256 and 128
     /// beyond, half of that for fewer than 3000 training rows. It is trained by flow matching on batches of 256 rows at
     /// 4 times each (fewer where there are fewer rows), for as many steps as fit into the time beside the validations,
@@ -150,8 +150,8 @@ impl Fit {
     /// Pictures in grey whose side is a multiple of 4 get a convolutional potential on libtorch, as in the recipe
     /// `mnist-conv`; its Laplacian is estimated in figures.
     ///
-    /// Of given columns, text and up to 16 different whole numbers are categories, and everything else is brought to zero
-    /// mean and unit scale. The potential then has a quadratic form besides whose coefficients are linear in them.
+    /// Of given columns, text and up to 16 different whole numbers are categories, and everything else is brought to
+    /// zero mean and unit scale. The potential then has a quadratic form besides whose coefficients are linear in them.
     ///
     /// # Errors
     /// Files that cannot be read, and columns that no density can be fitted to.
@@ -228,18 +228,9 @@ impl Fit {
                 (Some(costs), _) => costs.steps_in(COMPARING * seconds),
                 (None, stated) => (COMPARING * stated.unwrap_or_default() as f64).ceil() as usize,
             };
-            let task = Task::start(monitor, "trying transformations", 2);
-            let plain = chosen.after(steps, compute, monitor)?;
-            task.update(1, "quantile");
-            let mapped = other.after(steps, compute, monitor)?;
-            let better = if mapped < plain { "are" } else { "are not" };
-            notes.push(format!(
-                "columns {better} mapped to normal ones (quantile): after {steps} steps validation rows have {mapped:.2} \
-                 nats with that, and {plain:.2} without"
-            ));
-            if mapped < plain {
-                chosen = other;
-            }
+            let (better, note) = better(chosen, other, steps, compute, monitor)?;
+            chosen = better;
+            notes.push(note);
         }
         let Candidate { mut recipe, table, .. } = chosen;
         let (steps, validations) = match (self.steps, costs) {
@@ -354,8 +345,8 @@ impl Fit {
         Ok((categories, note))
     }
 
-    /// Transformations that map every column to a normal one, so that the flow has the dependences alone to learn: worth
-    /// a try where independent columns describe the validation rows better than a Gaussian does.
+    /// Transformations that map every column to a normal one, so that the flow has the dependences alone to learn:
+    /// worth a try where independent columns describe the validation rows better than a Gaussian does.
     fn mapped_to_normal(
         &self,
         parts: &Parts,
@@ -392,8 +383,8 @@ impl Fit {
 }
 
 /// A recipe for a target of the caller's own, to be changed at will. The potential is that of [`Fit::plan`]; a target
-/// with samples is trained by flow matching in 5000 steps, and where it has an energy too then by free energy in 400; one
-/// with an energy alone by free energy in 2000, with layers half as wide.
+/// with samples is trained by flow matching in 5000 steps, and where it has an energy too then by free energy in 400;
+/// one with an energy alone by free energy in 2000, with layers half as wide.
 ///
 /// ```
 /// use maflow::fit;
@@ -536,9 +527,7 @@ struct Candidate {
 impl Candidate {
     /// A few steps of the training and one validation.
     fn trial(&self, compute: &Compute) -> Result<Trial, Error> {
-        let mut recipe = self.recipe.clone();
-        recipe.train.steps = Some(TRIAL);
-        let rows = self.shortly(recipe, compute, &())?;
+        let rows = self.shortly(TRIAL, compute, &())?;
         let seconds = |step: u64| rows.iter().find(|row| row.step == step).map(|row| row.seconds);
         match [TIMED[0], TIMED[1], TRIAL as u64].map(seconds) {
             [Some(from), Some(to), Some(end)] => {
@@ -549,13 +538,9 @@ impl Candidate {
         }
     }
 
-    /// The negative log-likelihood of validation rows after a training of so many steps, the weights averaged over about
-    /// its last fifth.
+    /// The negative log-likelihood of validation rows after a training of so many steps.
     fn after(&self, steps: usize, compute: &Compute, monitor: &dyn Monitor) -> Result<f64, Error> {
-        let mut recipe = self.recipe.clone();
-        recipe.train.set_steps(steps);
-        recipe.train.average = Some(1.0 - 5.0 / steps.max(10) as f64);
-        let rows = self.shortly(recipe, compute, &Unheard(monitor))?;
+        let rows = self.shortly(steps, compute, &Unheard(monitor))?;
         if monitor.cancelled() {
             return Err(Error::Cancelled);
         }
@@ -564,20 +549,40 @@ impl Candidate {
         Ok(if found.is_nan() { f64::INFINITY } else { found })
     }
 
-    /// The metrics of a training that is validated at its end, in a folder that is gone afterwards.
-    fn shortly(
-        &self,
-        mut recipe: Recipe,
-        compute: &Compute,
-        monitor: &dyn Monitor,
-    ) -> Result<Vec<metrics::Row>, Error> {
+    /// The metrics of a training of so many steps that is validated at its end, the weights averaged over about its last
+    /// fifth, in a folder that is gone afterwards.
+    fn shortly(&self, steps: usize, compute: &Compute, monitor: &dyn Monitor) -> Result<Vec<metrics::Row>, Error> {
         let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-        recipe.train.validate_every = recipe.train.steps.unwrap_or(1);
+        let mut recipe = self.recipe.clone();
+        recipe.train.set_steps(steps);
+        recipe.train.validate_every = steps;
+        recipe.train.average = Some(1.0 - 5.0 / steps.max(10) as f64);
         let run = Run::create(folder.path().join("trial"), recipe);
         let run = run.with_compute(*compute).with_target(self.table.clone());
         run.train(monitor)?;
         metrics::read(&run_dir::metrics(run.path()))
     }
+}
+
+/// Of a candidate and one whose columns are mapped to normal ones that which describes validation rows better after a
+/// short training, and a sentence on it.
+fn better(
+    plain: Candidate,
+    mapped: Candidate,
+    steps: usize,
+    compute: &Compute,
+    monitor: &dyn Monitor,
+) -> Result<(Candidate, String), Error> {
+    let task = Task::start(monitor, "trying transformations", 2);
+    let without = plain.after(steps, compute, monitor)?;
+    task.update(1, "quantile");
+    let with = mapped.after(steps, compute, monitor)?;
+    let (chosen, verb) = if with < without { (mapped, "are") } else { (plain, "are not") };
+    let note = format!(
+        "columns {verb} mapped to normal ones (quantile): after {steps} steps validation rows have {with:.2} nats with \
+         that, and {without:.2} without"
+    );
+    Ok((chosen, note))
 }
 
 fn no_metrics() -> Error {

@@ -75,6 +75,7 @@ mod listener;
 pub mod metrics;
 pub mod monitor;
 pub mod numbers;
+mod observable;
 mod phases;
 pub mod physics;
 mod potential;

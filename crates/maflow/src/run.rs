@@ -3,26 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow_core::{
-    Direction, Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey, Transported,
-    standard_normal_log_density,
-};
+use flow_core::{Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey};
 
 use crate::backend::{self, Compute, Work};
 use crate::error::Error;
 use crate::flow::{Open, TrainedFlow};
 use crate::integration::Choice;
 use crate::kept::{Kept, Units};
-use crate::monitor::{Monitor, Task};
+use crate::monitor::Monitor;
 use crate::physics::report::PhysicsReport;
-use crate::physics::subject::Subject;
-use crate::physics::{self, Amounts};
+use crate::physics::{self, Amounts, Weighted};
 use crate::recipe::{Recipe, Setting};
 use crate::report::Report;
-use crate::target::{self, FIGURE_ROWS, Target};
+use crate::run_dir;
+use crate::target::{self, Target};
 use crate::train::{Start, Train};
 use crate::trained::{self, Trained};
-use crate::{run_dir, sampling};
 
 /// A run on the disk. Every call reads its best checkpoint anew, so that it may go on training meanwhile.
 ///
@@ -406,17 +402,6 @@ pub struct Found {
     pub probe_errors: Vec<f64>,
 }
 
-/// Samples of a flow, and what each of them counts for averages over its target.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Weighted {
-    /// In the user's coordinates, `count × N` row by row.
-    pub points: Vec<f64>,
-    /// `−E − ln p` of every sample: ln Z, and how much more or less probable the target has it than the flow.
-    pub log_weights: Vec<f64>,
-    /// By how much at most they would change at another integration step.
-    pub integration_errors: Vec<f64>,
-}
-
 struct Weigh<'a> {
     run: &'a Run,
     target: &'a dyn Target,
@@ -429,34 +414,8 @@ impl Work for Weigh<'_> {
 
     fn run<E: Engine>(self, space: &E) -> Result<Weighted, Error> {
         let Self { run, target, count, monitor } = self;
-        physics::require_exact_laplacian(&run.recipe)?;
-        let subject = Subject::of(target).ok_or_else(|| Error::NoEnergy(run.recipe.target.words()))?;
         let (model, units) = run.converged(space)?;
-        let batches = sampling::batches(count);
-        let task = Task::start(monitor, "drawing samples", batches);
-        let mut weighted = Weighted::default();
-        for i in 0..batches {
-            if monitor.cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
-            let key = RngKey::new(run.recipe.train.seed, Purpose::Sample, i);
-            let base = key.normals(0..rows, model.dim());
-            let [own, neighbour] = model.carried(&base, &[], Direction::Forward, key)?;
-            let log_weights = |carried: &Transported| -> Result<Vec<f64>, Error> {
-                let (energies, _) = subject.energies(space, &carried.x)?;
-                let rows = base.chunks_exact(model.dim()).zip(&energies).zip(&carried.log_density);
-                Ok(rows.map(|((z, energy), change)| -energy - standard_normal_log_density(z) - change).collect())
-            };
-            let (found, beside) = (log_weights(&own)?, log_weights(&neighbour)?);
-            weighted.integration_errors.extend(found.iter().zip(beside).map(|(a, b)| (a - b).abs()));
-            weighted.log_weights.extend(found);
-            let mut x = own.x;
-            units.to_user(&mut x);
-            weighted.points.extend(x);
-            task.update(i + 1, "");
-        }
-        Ok(weighted)
+        physics::weigh(&model, &units, &run.recipe, target, count, monitor)
     }
 }
 

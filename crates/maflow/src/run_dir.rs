@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::error::Error;
-use crate::files::{PARTIAL, folder_of, write_whole};
+use crate::files::{PARTIAL, folder_of, partial, write_whole};
 use crate::recipe::{Recipe, Setting};
 use crate::recipes;
 
@@ -45,12 +45,7 @@ impl RunDir {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let parent = folder_of(&path);
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(PARTIAL);
-        // A temporary folder is private by default; a run is as open as any other folder.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
-        let folder = builder.tempdir_in(parent).map_err(Error::io("create", &path))?;
+        let folder = partial(0o755).tempdir_in(parent).map_err(Error::io("create", &path))?;
         let run = Self::fill(folder.path(), recipe)?;
         fill(&run)?;
         fs::rename(folder.path(), &path).map_err(Error::io("create", &path))?;

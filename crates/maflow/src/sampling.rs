@@ -17,13 +17,19 @@ pub fn batch<S: Space>(
     count: usize,
     context: &[f64],
 ) -> Result<Vec<f64>, Error> {
-    let (first, dim) = (i as usize * FIGURE_ROWS, flow.potential.dim());
-    let rows = FIGURE_ROWS.min(count - first);
-    let key = RngKey::new(seed, Purpose::Sample, i);
-    let width = flow.potential.context_dim();
+    let (dim, width) = (flow.potential.dim(), flow.potential.context_dim());
+    let (base, key) = base(seed, Purpose::Sample, i, count, dim);
+    let (first, rows) = (i as usize * FIGURE_ROWS, base.len() / dim);
     let context = context.get(first * width..(first + rows) * width).unwrap_or_default();
-    let base = Batch::new(key.normals(0..rows, dim), dim)?.with_context(context.to_vec());
+    let base = Batch::new(base, dim)?.with_context(context.to_vec());
     Ok(flow.transport_batch(&base, flow.span(Direction::Forward), key)?.x)
+}
+
+/// Batch number `i` of `count` samples of the base density, with its key: the same rows however many are asked for.
+pub fn base(seed: u64, purpose: Purpose, i: u64, count: usize, dim: usize) -> (Vec<f64>, RngKey) {
+    let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
+    let key = RngKey::new(seed, purpose, i);
+    (key.normals(0..rows, dim), key)
 }
 
 /// Number of batches that `count` samples come in.

@@ -27,6 +27,7 @@ pub fn require(backend: Backend) -> Result<(), Error> {
 /// Those of the work and of loading libtorch.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
+    require(compute.backend)?;
     let threads = compute.threads.get();
     let options = backend_tch::Options { threads, allow_tf32: precision == Arithmetic::Tf32 };
     work.run(&backend_tch::Tch::new(device(compute.backend), precision.precision(), options)?)
@@ -38,5 +39,6 @@ pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result
 /// Always.
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub fn run<W: Work>(compute: &Compute, _precision: Arithmetic, _work: W) -> Result<W::Output, Error> {
+    require(compute.backend)?;
     Err(backend_tch::load(device(compute.backend)).expect_err("there is no loader for this system").into())
 }

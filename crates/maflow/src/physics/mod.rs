@@ -3,7 +3,8 @@
 mod chains;
 pub mod report;
 mod samples;
-pub(crate) mod subject;
+mod subject;
+mod weighted;
 
 use flow_core::{Batch, FreeEnergy, Space};
 
@@ -18,6 +19,7 @@ use crate::trained::Trained;
 use chains::{Coordinates, Walked};
 use report::{Figure, PhysicsReport, Row};
 use subject::Subject;
+pub use weighted::{Weighted, weigh};
 
 /// How much is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,7 @@ const CLUSTER_SITES: usize = 1 << 22;
 ///
 /// # Errors
 /// A potential whose Laplacian is estimated.
-pub(crate) fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
+fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
     let Potential::Sum(sum) = &recipe.potential else { return Ok(()) };
     match sum.terms.iter().position(|term| term.kind.probes().is_some()) {
         Some(term) => Err(Error::EstimatedLaplacian { term }),

@@ -1,14 +1,13 @@
 //! Samples of the flow with their weights, at ever finer steps until the figures stand still.
 
-use flow_core::{
-    Converged, Direction, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights, standard_normal_log_density,
-};
+use flow_core::{Converged, Direction, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights};
 
 use super::report::Figure;
 use super::subject::Subject;
 use crate::error::Error;
 use crate::monitor::{Monitor, Task};
-use crate::target::{FIGURE_ROWS, Measured};
+use crate::sampling;
+use crate::target::Measured;
 
 /// Samples that the force mismatch is averaged over.
 const FORCES: usize = 1000;
@@ -109,7 +108,7 @@ fn at<S: Space>(
     refinement: u32,
     monitor: &dyn Monitor,
 ) -> Result<Samples, Error> {
-    let batches = count.div_ceil(FIGURE_ROWS) as u64;
+    let batches = sampling::batches(count);
     let task = Task::start(monitor, "drawing samples", batches);
     let message = if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) };
     let (n, mut losses, mut measured) = (of.dim(), Vec::with_capacity(count), Measured::default());
@@ -119,9 +118,8 @@ fn at<S: Space>(
         }
         let (base, key) = base(seed, i, count, n);
         let end = flow.transport(&base, flow.span(Direction::Forward), key)?;
-        let (energies, _) = of.energies(flow.space, &end.x)?;
-        let rows = base.chunks_exact(n).zip(&energies).zip(&end.log_density);
-        losses.extend(rows.map(|((z, energy), change)| standard_normal_log_density(z) + change + energy));
+        let (of_batch, energies) = of.losses(flow.space, &base, &end)?;
+        losses.extend(of_batch);
         measured.extend(of.measure(flow.space, &end.x, Some(&energies), RngKey::new(seed, Purpose::Spins, i))?);
         task.update(i + 1, &message);
     }
@@ -135,9 +133,7 @@ fn at<S: Space>(
 
 /// Batch `i` of the base density: the same rows that `maflow evaluate` takes.
 pub fn base(seed: u64, i: u64, count: usize, dim: usize) -> (Vec<f64>, RngKey) {
-    let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
-    let key = RngKey::new(seed, Purpose::Evaluate, i);
-    (key.normals(0..rows, dim), key)
+    sampling::base(seed, Purpose::Evaluate, i, count, dim)
 }
 
 /// `‖∇ ln p + ∇E‖²` per site at the first samples.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datasets::Bijection;
-use flow_core::{Energy, RngKey, Space, cut};
+use flow_core::{Energy, RngKey, Space, Transported, cut, standard_normal_log_density};
 
 use crate::error::Error;
 use crate::target::{LatticeModel, Measured, Observable, Observables, Target};
@@ -76,6 +76,22 @@ impl<'a> Subject<'a> {
         }
         let named = self.named.map(|named| measure(named, &x, energy.len())).transpose()?.unwrap_or_default();
         Ok(Measured { energy, magnetisation: Vec::new(), named })
+    }
+
+    /// `ln p + E` of points that a flow has carried from the base, and E alone.
+    ///
+    /// # Errors
+    /// Those of the energy.
+    pub fn losses<S: Space>(
+        &self,
+        space: &S,
+        base: &[f64],
+        carried: &Transported,
+    ) -> Result<(Vec<f64>, Vec<f64>), flow_core::Error> {
+        let (energies, _) = self.energies(space, &carried.x)?;
+        let rows = base.chunks_exact(self.dim()).zip(&energies).zip(&carried.log_density);
+        let losses = rows.map(|((z, energy), change)| standard_normal_log_density(z) + change + energy).collect();
+        Ok((losses, energies))
     }
 
     /// Energies and gradients of points in the flow's coordinates.

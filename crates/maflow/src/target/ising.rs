@@ -7,11 +7,11 @@ use datasets::Bijection;
 use datasets::lattice::{Boundary, IsingSamples, IsingStatistics, IsingTarget, Lattice, WhitenedIsing, sample_spins};
 use flow_core::{Energy, Mean, Path, PointEnergy, Purpose, RngKey};
 
-use super::observable::mean;
 use super::pool::{Pool, pick};
 use super::{Known, LatticeModel, Layout, Measured, Observable, Samples, Target, reference_seed};
 use crate::error::Error;
 use crate::monitor::{Monitor, counted};
+use crate::observable::mean;
 
 /// The target. Its flow works in `x`, or in `y = K^(-1/2) x`, where samples are spins and noise.
 #[derive(Debug)]

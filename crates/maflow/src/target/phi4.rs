@@ -7,11 +7,11 @@ use datasets::Bijection;
 use datasets::lattice::{Phi4Samples, Phi4Statistics, Phi4Target, WhitenedPhi4};
 use flow_core::{Energy, Mean, PointEnergy, RngKey};
 
-use super::observable::mean;
 use super::pool::{Pool, pick};
 use super::{LatticeModel, Layout, Measured, Observable, Samples, Target, reference_seed};
 use crate::error::Error;
 use crate::monitor::{Monitor, counted};
+use crate::observable::mean;
 
 /// The target. Its flow works in φ, or in `K^(-1/2) φ`, where samples are nearly normal.
 #[derive(Debug)]

@@ -120,6 +120,6 @@ impl Observable {
 }
 
 /// A mean of configurations of cluster Monte Carlo or of chains, without what tells of their correlation.
-pub(super) fn mean(Estimate { mean, standard_error, .. }: Estimate) -> Mean {
+pub(crate) fn mean(Estimate { mean, standard_error, .. }: Estimate) -> Mean {
     Mean { mean, standard_error }
 }
