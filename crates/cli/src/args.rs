@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use flow_core::Method;
 use maflow::backend::Backend;
 use maflow::recipe::{Arithmetic, Setting};
@@ -111,6 +112,8 @@ pub enum Command {
     Transform(TransformArgs),
     /// Draw the figures of a run into its plots/ folder
     Plot(PlotArgs),
+    /// Write a run as one HTML file: figures, pictures, settings
+    Report(ReportArgs),
     /// Make a run from weights trained elsewhere (PyTorch names, safetensors)
     Import(ImportArgs),
     /// Write the weights of a run, with PyTorch's names where there are such (safetensors)
@@ -119,6 +122,10 @@ pub enum Command {
     Recipes(RecipesArgs),
     /// Say what this machine offers and what is missing, with remedies
     Doctor(DoctorArgs),
+    /// Print what makes a shell complete the words of this program
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 /// How a file of a table is read
@@ -421,6 +428,23 @@ pub struct PlotArgs {
     pub library: Option<PathBuf>,
 }
 
+/// `maflow report`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  maflow report runs/ising-16
+  maflow report runs/mnist --data ~/mnist --out mnist.html
+
+The file needs no other: pictures are in it. Figures are those of `maflow evaluate RUN`.")]
+pub struct ReportArgs {
+    /// The run, and what it needs.
+    #[command(flatten)]
+    pub run: PlotArgs,
+    /// The file to write [default: RUN/report.html]
+    #[arg(long, value_name = "FILE.html")]
+    pub out: Option<PathBuf>,
+}
+
 /// `maflow import`
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -470,6 +494,27 @@ pub struct DoctorArgs {
     /// Print one JSON object: for every finding its text and whether it is ready for use
     #[arg(long)]
     pub json: bool,
+}
+
+/// `maflow completions`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  maflow completions bash > ~/.local/share/bash-completion/completions/maflow
+  maflow completions zsh > ~/.zfunc/_maflow
+  maflow completions fish > ~/.config/fish/completions/maflow.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// `maflow man`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  maflow man ~/.local/share/man/man1 && man maflow-fit")]
+pub struct ManArgs {
+    /// The folder to write maflow.1, maflow-fit.1 and so on into
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod interrupt;
 pub mod library;
 pub mod memory;
 pub mod output;
+pub mod page;
 pub mod physics_report;
 pub mod pictures;
 pub mod plan;

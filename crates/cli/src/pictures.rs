@@ -97,6 +97,21 @@ pub fn draw(
     Ok(drawn)
 }
 
+/// What a picture of [`draw`] shows, by its name.
+pub fn caption(name: &str) -> &str {
+    match name {
+        "loss" => "Loss while training",
+        "samples" => "Samples of the flow",
+        "journey" => "From data to the base density and back",
+        "path" => "From the base density to the target",
+        "clusters" => "Samples of the flow beside those of cluster Monte Carlo",
+        "density" => "Density of the flow beside that of the data",
+        "columns" => "Test rows and samples of the flow, pair by pair of columns",
+        "weights" => "Importance weights of samples of the flow",
+        other => other,
+    }
+}
+
 fn draw_samples(
     flow: &dyn TrainedFlow,
     recipe: &Recipe,

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use clap_complete::Shell;
 use datasets::table::{Format, ReadOptions};
 use maflow::backend::{self, Backend, Compute};
 use maflow::fit::Fit;
@@ -16,7 +17,7 @@ use maflow::{recipes, run_dir};
 
 use crate::args::{
     Cli, Command, EvaluateArgs, ExportArgs, FitArgs, GlobalArgs, ImportArgs, PhysicsArgs, PlotArgs, ReadArgs,
-    SampleArgs, ScoreArgs, TrainArgs, TransformArgs,
+    ReportArgs, SampleArgs, ScoreArgs, TrainArgs, TransformArgs,
 };
 use crate::error::CliError;
 use crate::library;
@@ -38,6 +39,8 @@ pub enum Plan {
     Sample(Box<Sample>),
     /// Draw the figures of a run.
     Plot(Box<Plot>),
+    /// Write a run as one HTML file.
+    Report(Box<ReportPlan>),
     /// Make a run from weights.
     Import(Box<Import>),
     /// Write the weights of a run.
@@ -46,6 +49,10 @@ pub enum Plan {
     Recipes(Option<String>),
     /// Look at this machine, and print JSON or not.
     Doctor(bool),
+    /// Print the completions of a shell.
+    Completions(Shell),
+    /// Write the manual pages into a folder.
+    Manual(PathBuf),
 }
 
 /// Threads that a system can be expected to start.
@@ -132,6 +139,15 @@ pub struct Plot {
     pub run: Run,
 }
 
+/// A run as one HTML file.
+#[derive(Debug)]
+pub struct ReportPlan {
+    /// The run.
+    pub run: Run,
+    /// The file.
+    pub out: PathBuf,
+}
+
 /// An export.
 #[derive(Debug)]
 pub struct Export {
@@ -162,7 +178,10 @@ pub fn resolve(cli: Cli) -> Result<Plan, CliError> {
         Some(Command::Import(args)) => import(args, global),
         Some(Command::Export(args)) => export(args, global),
         Some(Command::Recipes(args)) => Ok(Plan::Recipes(args.name)),
+        Some(Command::Report(args)) => report(args, global),
         Some(Command::Doctor(args)) => Ok(Plan::Doctor(args.json)),
+        Some(Command::Completions(args)) => Ok(Plan::Completions(args.shell)),
+        Some(Command::Man(args)) => Ok(Plan::Manual(args.folder)),
     }
 }
 
@@ -419,10 +438,20 @@ fn require_conditional(given: Option<&Path>, recipe: &Recipe) -> Result<(), CliE
 }
 
 fn plot(args: PlotArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    Ok(Plan::Plot(Box::new(Plot { run: as_it_is(args, global)? })))
+}
+
+fn report(args: ReportArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
+    let out = args.out.unwrap_or_else(|| args.run.run.join("report.html"));
+    require_parent(&out)?;
+    Ok(Plan::Report(Box::new(ReportPlan { run: as_it_is(args.run, global)?, out })))
+}
+
+/// A run with its own settings.
+fn as_it_is(args: PlotArgs, global: &GlobalArgs) -> Result<Run, CliError> {
     let recipe = run_recipe(&args.run, &[], global)?;
     require_data(args.data.as_deref(), &recipe)?;
-    let run = with_target(on_its_backend(args.run, recipe, global)?, args.data, args.library.as_deref())?;
-    Ok(Plan::Plot(Box::new(Plot { run })))
+    with_target(on_its_backend(args.run, recipe, global)?, args.data, args.library.as_deref())
 }
 
 /// A run on the backend that the flags name.

@@ -5,15 +5,7 @@ use maflow::report::{Figures, Report};
 
 /// A table for people.
 pub fn text(report: &Report) -> String {
-    let mut rows = figure_rows(report);
-    // Differences are told in nats of the whole lattice, like the gap.
-    let nats = report.sites as f64 * report.integration_error;
-    rows.push(("integration error", format!("{} nats{}", short(nats), remedy(report))));
-    rows.push(("", format!("{} samples, {}", report.samples, report.integrator)));
-    if let Some(probes) = report.laplacian_probes {
-        let plural = if probes == 1 { "" } else { "s" };
-        rows.push(("", format!("Laplacian by {probes} probe{plural} per row, whose scatter is in the standard error")));
-    }
+    let rows = rows(report);
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines: Vec<String> = rows
         .iter()
@@ -24,6 +16,20 @@ pub fn text(report: &Report) -> String {
         })
         .collect();
     lines.join("\n")
+}
+
+/// Names of figures with their values. A line without a name belongs to the one before.
+pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
+    let mut rows = figure_rows(report);
+    // Differences are told in nats of the whole lattice, like the gap.
+    let nats = report.sites as f64 * report.integration_error;
+    rows.push(("integration error", format!("{} nats{}", short(nats), remedy(report))));
+    rows.push(("", format!("{} samples, {}", report.samples, report.integrator)));
+    if let Some(probes) = report.laplacian_probes {
+        let plural = if probes == 1 { "" } else { "s" };
+        rows.push(("", format!("Laplacian by {probes} probe{plural} per row, whose scatter is in the standard error")));
+    }
+    rows
 }
 
 /// What to do about an integration error that is too large.

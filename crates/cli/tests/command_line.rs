@@ -32,11 +32,26 @@ fn refuses(words: &[&str], code: i32, sentence: &[&str]) {
 fn help_of_every_command_comes_with_examples() {
     let folder = tempfile::tempdir().unwrap();
     maflow(folder.path()).arg("--help").assert().success().stdout(contains("Exit codes: 0 done"));
-    for command in ["train", "evaluate", "sample", "plot", "import", "export", "recipes", "physics", "doctor"] {
+    let commands =
+        "fit train evaluate physics score sample transform plot report import export recipes doctor completions man";
+    for command in commands.split(' ') {
         let words = [command, "--help"];
         maflow(folder.path()).args(words).assert().success().stdout(contains("Example"));
     }
     maflow(folder.path()).arg("--version").assert().success().stdout(contains("maflow 0."));
+}
+
+#[test]
+fn completions_and_manual_pages_know_the_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let words = ["completions", shell];
+        maflow(folder.path()).args(words).assert().success().stdout(contains("evaluate")).stderr(is_empty());
+    }
+    maflow(folder.path()).args(["completions", "tcsh"]).assert().code(2).stderr(contains("zsh"));
+    maflow(folder.path()).args(["man", "pages"]).assert().success().stdout(contains("maflow-fit.1"));
+    let page = |name: &str| fs::read_to_string(folder.path().join("pages").join(name)).unwrap();
+    assert!(page("maflow.1").contains(".TH maflow 1") && page("maflow-fit.1").contains("transform"));
 }
 
 #[test]

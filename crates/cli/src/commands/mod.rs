@@ -5,9 +5,11 @@ mod evaluate;
 mod export;
 mod fit;
 mod import;
+mod manual;
 mod physics;
 mod plot;
 mod recipes;
+mod report;
 mod rows;
 mod sample;
 mod train;
@@ -28,9 +30,12 @@ pub fn execute(plan: Plan) -> Result<(), CliError> {
         Plan::Rows(plan) => rows::run(*plan),
         Plan::Sample(plan) => sample::run(*plan),
         Plan::Plot(plan) => plot::run(*plan),
+        Plan::Report(plan) => report::run(*plan),
         Plan::Import(plan) => import::run(*plan),
         Plan::Export(plan) => export::run(*plan),
         Plan::Recipes(name) => recipes::print(name.as_deref()),
         Plan::Doctor(json) => doctor::print(json),
+        Plan::Completions(shell) => manual::completions(shell),
+        Plan::Manual(folder) => manual::write(&folder),
     }
 }

@@ -56,7 +56,8 @@ fn summary(done: &Done, compute: Compute) -> Result<Vec<String>, CliError> {
     told.map(|()| drawn)
 }
 
-fn title(recipe: &Recipe) -> String {
+/// What was trained, in one line.
+pub(super) fn title(recipe: &Recipe) -> String {
     match recipe.description.is_empty() {
         true => recipe.name.clone(),
         false => format!("{}: {}", recipe.name, recipe.description),

@@ -59,6 +59,14 @@ fn a_density_in_the_plane_from_training_to_pictures() {
         assert!(["loss.png", "density.png", "path.png"].iter().all(|name| drawn.contains(name)), "{drawn}");
         assert!(drawn.lines().all(|name| lab.path(name).is_file()), "{drawn}");
         assert!(is_picture(&lab.path("run/plots/loss.png")) && is_picture(&lab.path("run/plots/density.png")));
+
+        // The same figures and pictures on one page.
+        assert_eq!(lab.does(&["report", "run"]).trim(), "run/report.html");
+        lab.does(&["report", "run", "--out", "page.html"]);
+        let page = std::fs::read_to_string(lab.path("page.html")).unwrap();
+        assert_eq!(page, std::fs::read_to_string(lab.path("run/report.html")).unwrap());
+        assert_eq!(page.matches("<img alt=").count(), 3, "loss, density, path");
+        assert!(page.contains(&nll[..4]) && page.contains("hidden = ") && !page.contains("<script"));
     });
 }
 
