@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: cli::memory::Allocator = cli::memory::Allocator;
 
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { cli::memory::keep() };
+    cli::memory::say_on_abort();
     cli::interrupt::refuse_files_beyond_limits();
     ExitCode::from(cli::run(std::env::args_os()))
 }

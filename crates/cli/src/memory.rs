@@ -1,4 +1,73 @@
-//! What the allocator of the program does with freed memory.
+//! The allocator of the program: what it does with freed memory, and what is said where there is none left.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mimalloc::MiMalloc;
+
+/// mimalloc, which remembers whether it ever had no memory to give.
+///
+/// Where nobody can do without that memory, Rust aborts the process: [`say_on_abort`] makes that a sentence. Who asks
+/// for memory that may be refused, such as a reader of tables, is refused as ever.
+#[derive(Debug)]
+pub struct Allocator;
+
+/// Whether a request was refused.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+fn noted(found: *mut u8) -> *mut u8 {
+    if found.is_null() {
+        REFUSED.store(true, Ordering::Relaxed);
+    }
+    found
+}
+
+// SAFETY: every call is mimalloc's own, with the arguments that came.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        noted(unsafe { MiMalloc.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        noted(unsafe { MiMalloc.alloc_zeroed(layout) })
+    }
+
+    unsafe fn realloc(&self, found: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        noted(unsafe { MiMalloc.realloc(found, layout, size) })
+    }
+
+    unsafe fn dealloc(&self, found: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { MiMalloc.dealloc(found, layout) }
+    }
+}
+
+/// Has an abort for want of memory end the process with exit code 1 and a sentence below Rust's own. All other aborts
+/// stay what they are.
+pub fn say_on_abort() {
+    #[cfg(unix)]
+    {
+        let handler = aborted as extern "C" fn(libc::c_int);
+        // SAFETY: the handler calls nothing but what a handler may.
+        unsafe { libc::signal(libc::SIGABRT, handler as libc::sighandler_t) };
+    }
+}
+
+#[cfg(unix)]
+extern "C" fn aborted(_: libc::c_int) {
+    const SENTENCE: &str = "maflow: there is not enough memory; try a smaller batch or potential, fewer --threads, or let \
+                            training keep less with --set flow.memory=recompute\n";
+    if REFUSED.load(Ordering::Relaxed) {
+        // SAFETY: both calls are safe in a handler, and the bytes are there for ever.
+        unsafe {
+            libc::write(libc::STDERR_FILENO, SENTENCE.as_ptr().cast(), SENTENCE.len());
+            libc::_exit(1);
+        }
+    }
+}
 
 /// The option's number in mimalloc's header, of version 2 as of version 3; `libmimalloc-sys` has no name for it.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;

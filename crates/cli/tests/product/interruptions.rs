@@ -54,6 +54,39 @@ fn a_run_killed_at_many_moments_ends_like_an_uninterrupted_one() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn too_little_memory_is_a_sentence() {
+    let lab = Lab::on(Backend::Ndarray);
+    let (mut sentences, mut done) = (0, false);
+    // From what is too little to start to what is enough, in KiB of addresses.
+    for limit in (1..).map(|power| 20_000 * (1 << power)).take(12) {
+        let out = format!("run-{limit}");
+        let output = Process::new("sh")
+            .args(["-c", "ulimit -v $0; exec \"$@\"", &limit.to_string()])
+            .arg(assert_cmd::cargo::cargo_bin("maflow"))
+            .args(["train", "ising-16", "--out", &out, "--threads", "2", "--set=train.schedule.warmup=1"])
+            .args([
+                "--set=train.steps=2",
+                "--set=train.pool=5000",
+                "--set=fine_tune.steps=2",
+                "--set=evaluate.samples=100",
+            ])
+            .current_dir(lab.path(""))
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(0..=2)) && !stderr.contains("panicked"), "{limit} KiB: {stderr}");
+        done = output.status.success();
+        if done {
+            break;
+        }
+        assert!(stderr.contains("maflow: "), "{limit} KiB: {stderr}");
+        sentences += 1;
+    }
+    assert!(done && sentences > 0, "{sentences} failed");
+}
+
+#[test]
 #[cfg(unix)]
 fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
     on_one_backend(|lab| {
