@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use datasets::columns::{MapKind, Transform, plan};
 use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
-use flow_core::Estimator;
 use toml::Value;
 
 use crate::backend::Compute;
@@ -14,8 +13,7 @@ use crate::error::Error;
 use crate::metrics;
 use crate::monitor::{Monitor, Task};
 use crate::recipe::{
-    Arithmetic, FineTune, MOST_PAIRED, Objective, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, from_table,
-    terms,
+    Arithmetic, MOST_PAIRED, OwnTarget, Recipe, TableTarget, TargetKind, Whitening, complete, from_table, terms,
 };
 use crate::run::Run;
 use crate::run_dir;
@@ -382,9 +380,8 @@ impl Fit {
     }
 }
 
-/// A recipe for a target of the caller's own, to be changed at will. The potential is that of [`Fit::plan`]; a target
-/// with samples is trained by flow matching in 5000 steps, and where it has an energy too then by free energy in 400;
-/// one with an energy alone by free energy in 2000, with layers half as wide.
+/// A recipe for a target of the caller's own, to be changed at will. One with an energy has the rules of
+/// [`complete`]; one with samples alone the potential of [`Fit::plan`], and 5000 steps of flow matching.
 ///
 /// ```
 /// use maflow::fit;
@@ -410,43 +407,40 @@ pub fn recipe_for(target: &dyn Target) -> Result<Recipe, Error> {
         context: target.context_dim(),
         standardise: target.standardise(),
     };
-    let mut recipe = by_rules("own", TargetKind::Own(own), target.training_rows(), false)?;
-    if !samples {
-        recipe.flow.steps = 8;
-        recipe.train.objective = Objective::FreeEnergy;
-        recipe.train.gradient = Estimator::Path;
-        recipe.train.learning_rate = 1e-2;
-        recipe.train.average = Some(0.99);
-        recipe.train.steps = Some(2000);
-    } else if energy {
-        recipe.fine_tune = Some(FineTune {
-            steps: 400,
-            batch: recipe.train.batch,
-            learning_rate: 1e-3,
-            clip_norm: Some(100.0),
-            average: Some(0.99),
-            gradient: Estimator::Path,
-        });
-    }
+    let kind = TargetKind::Own(own);
+    let rows = target.training_rows();
+    let recipe = if energy {
+        let mut table = toml::Table::from_iter([("target".to_owned(), written(&kind)?)]);
+        complete(&mut table);
+        table["train"]["batch"] = batch(rows);
+        from_table(table, "own")?
+    } else {
+        by_rules("own", kind, rows, false)?
+    };
     recipe.validate()?;
     Ok(recipe)
+}
+
+/// 256 rows to a batch, or all there are.
+fn batch(rows: Option<usize>) -> Value {
+    Value::Integer(rows.unwrap_or(256).min(256) as i64)
+}
+
+fn written(target: &TargetKind) -> Result<Value, Error> {
+    Value::try_from(target).map_err(|error| Error::Failed(format!("cannot write the target: {error}")))
 }
 
 /// A recipe for a target with so many training rows, where there is an end of them.
 fn by_rules(name: &str, target: TargetKind, rows: Option<usize>, convolutional: bool) -> Result<Recipe, Error> {
     let (n, conditional) = (target.layout().dimension(), target.is_conditional());
-    // By free energy every step integrates, and its gradient takes several times the work.
-    let by_energy = matches!(&target, TargetKind::Own(own) if own.energy && !own.samples);
-    let divisor = if by_energy || rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };
-    let written =
-        Value::try_from(&target).map_err(|error| Error::Failed(format!("cannot write the target: {error}")))?;
+    let divisor = if rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };
     let template = if convolutional { PICTURES } else { TEMPLATE };
     let mut table: toml::Table = template.parse().expect("the templates are TOML");
-    table.insert("target".to_owned(), written);
+    table.insert("target".to_owned(), written(&target)?);
     if !convolutional {
         table["potential"]["terms"] = terms(n, divisor, conditional).into();
     }
-    table["train"]["batch"] = Value::Integer(rows.unwrap_or(256).min(256) as i64);
+    table["train"]["batch"] = batch(rows);
     Ok(from_table(table, name)?)
 }
 

@@ -50,24 +50,32 @@ clip_norm = 100.0
 average = 0.99
 "#;
 
-/// Fills in what a recipe with `target.kind = "energy"` leaves out, key by key but for `[potential]`, which is there in
-/// whole or not at all. All other recipes, and those that a run has written, stay as they are.
+/// Fills in what a recipe of an energy leaves out, from a library or of the caller's own, key by key but for
+/// `[potential]`, which is there in whole or not at all. All other recipes, and those that a run has written, stay as
+/// they are.
 ///
 /// The rules: the potential is a quadratic form of all pairs of coordinates (up to 256 of them, beyond coordinate by
 /// coordinate) and two layers of hidden units, 64 and 32 up to 3 coordinates, 96 and 48 up to 10, 128 and 64 beyond,
 /// with 8 functions of time. Without samples it is trained by free energy, its gradient through the path of the
 /// samples, in 1000 steps of 256 points: minutes in the plane. With samples it is trained by flow matching in 4000
-/// steps, and then by free energy in 400; coordinates are standardised by the samples, by their full covariance up to
-/// 256 coordinates, where no scale is given. Every tenth of the training the free energy of fresh points is looked at,
-/// and the best weights are kept.
+/// steps, and then by free energy in 400; coordinates of a library's energy are standardised by the samples, by their
+/// full covariance up to 256 coordinates, where no scale is given. Every tenth of the training the free energy of fresh
+/// points is looked at, and the best weights are kept.
 pub fn complete(table: &mut Table) {
     let Some(target) = table.get("target").and_then(Value::as_table) else { return };
-    if table.contains_key("run") || target.get("kind").and_then(Value::as_str) != Some("energy") {
+    let says = |key: &str| target.get(key).and_then(Value::as_bool) == Some(true);
+    let own = match target.get("kind").and_then(Value::as_str) {
+        Some("energy") => false,
+        Some("own") if says("energy") => true,
+        _ => return,
+    };
+    if table.contains_key("run") {
         return;
     }
     let dimension = target.get("dimension").and_then(Value::as_integer).and_then(|n| usize::try_from(n).ok());
     let dimension = dimension.unwrap_or(1);
-    let samples = target.contains_key("samples");
+    let samples = if own { says("samples") } else { target.contains_key("samples") };
+    let conditional = target.get("context").and_then(Value::as_integer).is_some_and(|numbers| numbers > 0);
     let stated = table.get("train").and_then(|train| train.get("objective")).and_then(Value::as_str);
     let matching = match stated {
         Some(objective) => objective == "flow-matching",
@@ -76,12 +84,12 @@ pub fn complete(table: &mut Table) {
     let mut rules: Table = if matching { FLOW_MATCHING } else { FREE_ENERGY }.parse().expect("the rules are TOML");
     let train = rules["train"].as_table_mut().expect("it is a section");
     pace(train, table.get("train").and_then(Value::as_table));
-    if samples && !target.contains_key("scale") {
+    if samples && !own && !target.contains_key("scale") {
         let standardise = if dimension > MOST_PAIRED { "per-coordinate" } else { "gaussian" };
         rules.insert("target".to_owned(), Table::from_iter([entry("standardise", standardise)]).into());
     }
     if !table.contains_key("potential") {
-        let potential = Table::from_iter([entry("kind", "sum"), entry("terms", terms(dimension, 2, false))]);
+        let potential = Table::from_iter([entry("kind", "sum"), entry("terms", terms(dimension, 2, conditional))]);
         rules.insert("potential".to_owned(), potential.into());
     }
     fill(table, rules);
@@ -163,6 +171,21 @@ mod tests {
         assert_eq!(table["potential"]["terms"][1]["hidden"].as_array().unwrap().len(), 2);
         assert!(!table.contains_key("fine_tune") && table["target"].get("standardise").is_none());
         assert_eq!(completed(&toml::to_string(&table).unwrap()), table, "what is complete stays as it is");
+    }
+
+    #[test]
+    fn energies_of_the_callers_own_have_the_same_rules() {
+        let library = completed(&format!("{THREE}samples = 'md.npy'\nscale = 1\n"));
+        let own = |more: &str| completed(&format!("[target]\nkind = 'own'\ndimension = 2\n{more}"));
+        let both = own("energy = true\nsamples = true\n");
+        for section in ["potential", "flow", "train", "fine_tune"] {
+            assert_eq!(both[section], library[section], "{section}");
+        }
+        assert!(both["target"].get("standardise").is_none(), "its map is its own affair");
+        let given = own("energy = true\nsamples = false\ncontext = 1\n");
+        assert_eq!(given["train"]["objective"].as_str(), Some("free-energy"));
+        assert_eq!(given["potential"]["terms"][1]["kind"].as_str(), Some("context-quadratic"));
+        assert!(own("energy = false\nsamples = true\n").get("train").is_none());
     }
 
     #[test]

@@ -221,7 +221,7 @@ class Flow:
             Size of the base density in your units, where there are no samples: its samples are ``scale * z``, z
             standard normal.
         recipe, steps, seed, callback, progress, out, threads
-            As of :meth:`fit`. Without ``steps`` there are 2000; with samples 5000, and 400 by free energy after them.
+            As of :meth:`fit`. Without ``steps`` there are 1000; with samples 4000, and 400 by free energy after them.
 
         Returns
         -------
