@@ -36,7 +36,9 @@ impl Converged {
 /// rows is converged as far as those of the pilot tell: the change of their mean from the next coarser level, and
 /// twice the standard error of that change, are below a tenth of the standard error of the figure.
 ///
-/// A row's change is nearly the same whatever its loss, so that a few hundred rows tell what all of them would.
+/// A row's change is nearly the same whatever its loss, so that a few hundred rows tell what all of them would. Where
+/// all are many times the pilot's, and steps are fixed, three quarters of those steps are tried too, if the order of the
+/// method lets them be hoped to do: see [`three_quarters`].
 ///
 /// # Errors
 /// Those of the objective; [`Error::NonFinite`] when a loss is not finite.
@@ -53,21 +55,44 @@ pub fn choose_level<S: Space>(
         return Ok(integrator.level());
     }
     let at = |integrator: &dyn Integrator<S>| losses(flow, objective, integrator, pilot, key);
-    let mut coarse = at(flow.integrator)?;
-    for _ in 1..max_refinements {
-        let fine = at(&*integrator)?;
-        let changes: Vec<f64> = fine.iter().zip(&coarse).map(|(fine, coarse)| fine - coarse).collect();
-        let (change, scatter) = (Mean::weighted(&changes, &pilot.weights), Mean::weighted(&fine, &pilot.weights));
+    // The change of the mean with its uncertainty, as a multiple of what is allowed.
+    let change = |fine: &[f64], coarse: &[f64]| {
+        let changes: Vec<f64> = fine.iter().zip(coarse).map(|(fine, coarse)| fine - coarse).collect();
+        let (change, scatter) = (Mean::weighted(&changes, &pilot.weights), Mean::weighted(fine, &pilot.weights));
         let standard_error = scatter.standard_error * (pilot.of as f64 / rows as f64).sqrt();
-        let near = change.mean.abs() + 2.0 * change.standard_error <= 0.1 * standard_error;
+        (change.mean.abs() + 2.0 * change.standard_error) / (0.1 * standard_error)
+    };
+    let fixed = flow.integrator.evaluations().is_some();
+    let mut coarse = at(flow.integrator)?;
+    for refinement in 1..max_refinements {
+        let fine = at(&*integrator)?;
+        let found = change(&fine, &coarse);
         // Steps that an error estimate chooses may be the same at two tolerances, which then say nothing.
-        if near && (flow.integrator.evaluations().is_some() || fine != coarse) {
+        if found <= 1.0 && (fixed || fine != coarse) {
+            let many = rows >= MANY * pilot.of;
+            let hoped = found * (4.0_f64 / 3.0).powf(integrator.order()) <= 1.0;
+            let fewer = three_quarters(integrator.level()).filter(|_| refinement > 1 && fixed && many && hoped);
+            if let Some(level) = fewer {
+                let fine = integrator.at_level(level);
+                let coarse = fine.at_level(level / fine.level_step());
+                if change(&at(&*fine)?, &at(&*coarse)?) <= 1.0 {
+                    return Ok(level);
+                }
+            }
             break;
         }
         coarse = fine;
         integrator = integrator.refined();
     }
     Ok(integrator.level())
+}
+
+/// How many times the pilot's rows all must be, so that a quarter of their work is more than finding out costs.
+const MANY: usize = 8;
+
+/// Three quarters of so many steps, where half of these is a whole number too. A figure costs a quarter less with them.
+pub fn three_quarters(level: u64) -> Option<u64> {
+    level.is_multiple_of(8).then_some(level / 4 * 3)
 }
 
 /// Losses of a batch by an integrator.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use flow_core::{
     Batch, Direction, Flow, Integrator, NegativeLogLikelihood, Objective, Purpose, RngKey, Space, choose_level,
+    three_quarters,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -100,7 +101,7 @@ impl Choice {
         let mut reached = first.level();
         for made in 1..=most {
             reached = reached.saturating_mul(first.level_step());
-            if reached == level {
+            if reached == level || (made > 1 && three_quarters(reached) == Some(level)) {
                 return Some(Self { level, refinements: most - made });
             }
         }

@@ -8,7 +8,7 @@ use flow_core::{
     AdamSettings, BaseSamples, Batch, Batches, CheckpointStore, CosineSchedule, Energy, Error, Evaluation, Finish,
     FixedStep, Flow, FlowModel, FreeEnergy, Method, Model, Objective, Observer, Occasion, Outcome, PointEnergy,
     Purpose, RngKey, Schedule, StepMetrics, Tableau, TrainSettings, TrainState, Trainer, Validation, choose_level,
-    converged,
+    converged, three_quarters,
 };
 
 use crate::kept::Kept;
@@ -149,7 +149,7 @@ fn free_energy_comes_down_to_the_exact_one() {
     assert!(figure.is_converged(), "integration error {:e}", figure.integration_error);
     // At the level that a few rows choose, all rows are integrated twice, and their losses are the same.
     let (all, key) = batches(0).unwrap();
-    let pilot = Batch::new(all.x[..256 * DIM].to_vec(), DIM).unwrap();
+    let pilot = Batch::new(all.x[..700 * DIM].to_vec(), DIM).unwrap();
     let level = choose_level(&flow, &objective, &pilot, key, 5000, 4).unwrap();
     assert_eq!(level, figure.level);
     let coarser = FixedStep::new(Method::Rk4.tableau(), level as usize / 2).unwrap();
@@ -158,6 +158,17 @@ fn free_energy_comes_down_to_the_exact_one() {
         converged(&flow.with_integrator(&coarser), &objective, 5, batches, 4, |pass, _| passes.push(pass)).unwrap();
     assert_eq!(passes, [[0; 5], [1; 5]].concat());
     assert_eq!(once_more.losses, figure.losses);
+    // The more rows, the finer; where there are many more than the pilot's, three quarters of the steps may do.
+    let coarse = FixedStep::new(Method::Rk4.tableau(), 2).unwrap();
+    let chosen: Vec<u64> = (0..40)
+        .map(|power| 800.0 * 1.3_f64.powi(power))
+        .map(|rows| choose_level(&flow.with_integrator(&coarse), &objective, &pilot.first(100), key, rows as usize, 9))
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(chosen.is_sorted(), "{chosen:?}");
+    let fewer = |level: &u64| (8..=1024).step_by(8).any(|all| three_quarters(all) == Some(*level));
+    let doubled = |level: &u64| level.is_power_of_two();
+    assert!(chosen.iter().any(fewer) && chosen.iter().any(doubled) && chosen.iter().all(|l| fewer(l) || doubled(l)));
     let gap = figure.mean.mean - exact();
     let allowed = 4.0 * figure.mean.standard_error;
     assert!(gap > -allowed, "the free energy {} lies below the exact bound by {:e}", figure.mean.mean, -gap);
