@@ -59,6 +59,8 @@ pub struct WholeFile {
 
 #[derive(Debug)]
 enum Unfinished {
+    /// In the file system of what it will replace, where nothing stays of it if the process is killed.
+    Nameless(File),
     /// In the folder of what it will replace.
     Temporary(NamedTempFile),
     /// A pipe or a device.
@@ -66,7 +68,8 @@ enum Unfinished {
 }
 
 impl WholeFile {
-    /// Begins a file for this path: a temporary one in the same folder.
+    /// Begins a file for this path: one without a name where the system has such, else a temporary one in the same
+    /// folder.
     ///
     /// # Errors
     /// [`Error::Io`] when the file system refuses.
@@ -76,8 +79,14 @@ impl WholeFile {
             let file = File::options().write(true).open(path).map_err(Error::io("write", path))?;
             return Ok(Self { file: Unfinished::Stream(file), path: path.clone() });
         }
-        let file = partial(0o644).tempfile_in(folder_of(path)).map_err(Error::io("write", path))?;
-        Ok(Self { file: Unfinished::Temporary(file), path: path.clone() })
+        let file = match nameless::file(folder_of(path)) {
+            Some(file) => Unfinished::Nameless(file),
+            None => {
+                let file = partial(0o644).tempfile_in(folder_of(path)).map_err(Error::io("write", path))?;
+                Unfinished::Temporary(file)
+            }
+        };
+        Ok(Self { file, path: path.clone() })
     }
 
     /// Puts it in its place: fsync, rename, fsync of the folder.
@@ -86,10 +95,19 @@ impl WholeFile {
     /// [`Error::Io`] when the file system refuses; what was there before is then untouched.
     pub fn finish(self) -> Result<(), Error> {
         let Self { file, path } = self;
-        let Unfinished::Temporary(file) = file else { return Ok(()) };
         let placed = || {
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
+            match file {
+                Unfinished::Nameless(file) => {
+                    file.sync_all()?;
+                    // A name can be given to it, but not that of another file.
+                    partial(0o644).make_in(folder_of(&path), |name| nameless::link(&file, name))?.persist(&path)?;
+                }
+                Unfinished::Temporary(file) => {
+                    file.as_file().sync_all()?;
+                    file.persist(&path)?;
+                }
+                Unfinished::Stream(_) => return Ok(()),
+            }
             sync_folder(folder_of(&path))
         };
         placed().map_err(Error::io("write", &path))
@@ -102,7 +120,7 @@ impl Deref for WholeFile {
     fn deref(&self) -> &File {
         match &self.file {
             Unfinished::Temporary(file) => file.as_file(),
-            Unfinished::Stream(file) => file,
+            Unfinished::Nameless(file) | Unfinished::Stream(file) => file,
         }
     }
 }
@@ -111,8 +129,51 @@ impl DerefMut for WholeFile {
     fn deref_mut(&mut self) -> &mut File {
         match &mut self.file {
             Unfinished::Temporary(file) => file.as_file_mut(),
-            Unfinished::Stream(file) => file,
+            Unfinished::Nameless(file) | Unfinished::Stream(file) => file,
         }
+    }
+}
+
+/// Files without a name, which Linux has on most file systems.
+#[cfg(target_os = "linux")]
+mod nameless {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+    use std::path::Path;
+
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+
+    /// By which a file without a name is found again.
+    const OPEN_FILES: &str = "/proc/self/fd";
+
+    /// A file in the file system of a folder.
+    pub fn file(folder: &Path) -> Option<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = open(folder, flags, Mode::from_raw_mode(0o644)).ok()?;
+        Path::new(OPEN_FILES).exists().then(|| File::from(file))
+    }
+
+    /// Gives it a name that no file has.
+    pub fn link(file: &File, name: &Path) -> io::Result<()> {
+        let source = format!("{OPEN_FILES}/{}", file.as_raw_fd());
+        Ok(linkat(CWD, source, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+}
+
+/// There are none elsewhere.
+#[cfg(not(target_os = "linux"))]
+mod nameless {
+    use std::fs::File;
+    use std::io;
+    use std::path::Path;
+
+    pub fn file(_folder: &Path) -> Option<File> {
+        None
+    }
+
+    pub fn link(_file: &File, _name: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -174,6 +235,29 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("no more"));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_under_way_has_no_name_where_there_are_such_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let names = || std::fs::read_dir(folder.path()).unwrap().count();
+        for (content, before) in [(b"one", 0), (b"two", 1)] {
+            let mut file = WholeFile::create(&path).unwrap();
+            file.write_all(content).unwrap();
+            let temporary = usize::from(nameless::file(folder.path()).is_none());
+            assert_eq!(names(), before + temporary);
+            file.finish().unwrap();
+            assert_eq!((std::fs::read(&path).unwrap(), names()), (content.to_vec(), 1));
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let other = folder.path().join("b.txt");
+            fs::write(&other, "").unwrap();
+            let readers = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o444;
+            assert_eq!(readers(&path), readers(&other));
+        }
     }
 
     #[cfg(unix)]
