@@ -8,8 +8,8 @@ use backend_tch::{Activation, Laplacian, LatticeRidgeSettings, ModulePotential, 
 use common::{devices, spaces};
 use flow_core::conformance::{
     Coverage, Gaussian, SolveCoverage, gaussian_stays_gaussian, methods_have_their_order,
-    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential, same_field, solves,
-    space,
+    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential, reversible_steps,
+    same_field, solves, space,
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, Group, Method, NegativeLogLikelihood,
@@ -469,6 +469,14 @@ fn orders() {
         let all_but_tsit5: Vec<_> = Method::ALL.into_iter().filter(|m| *m != Method::Tsit5).collect();
         methods_have_their_order(&on, &ridge(on, 3, 12, Activation::Softplus, true), &all_but_tsit5);
         methods_have_their_order(&on, &symmetrised(on, SymmetryDraw::PerSolve), &all_but_tsit5);
+    }
+}
+
+#[test]
+fn reversible_steps_are_undone() {
+    for on in [Precision::F32, Precision::F64].into_iter().flat_map(spaces) {
+        reversible_steps(&on, &ridge(on, 3, 9, Activation::Softplus, true));
+        reversible_steps(&on, &symmetrised(on, SymmetryDraw::PerStage));
     }
 }
 

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use flow_core::Method;
 use maflow::backend::Backend;
-use maflow::recipe::{Arithmetic, Setting};
+use maflow::recipe::{Arithmetic, FlowMethod, Setting};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
@@ -91,6 +90,14 @@ const METHODS: &[(&str, &str)] = &[
     ("rk38", "Fourth order, the 3/8 rule"),
     ("tsit5", "Tsitouras 5(4), adaptive; evaluation and sampling only"),
     ("dopri5", "Dormand-Prince 5(4), adaptive; evaluation and sampling only"),
+    ("reversible-euler", "Reversible steps made of euler, as of any method; flow.coupling couples their two states"),
+    ("reversible-midpoint", "Second order"),
+    ("reversible-heun", "Second order"),
+    ("reversible-ralston3", "Third order"),
+    ("reversible-rk4", "Fourth order"),
+    ("reversible-rk38", "Fourth order"),
+    ("reversible-tsit5", "Fifth order, of fixed step"),
+    ("reversible-dopri5", "Fifth order, of fixed step"),
 ];
 
 /// What to do.
@@ -333,8 +340,8 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "N")]
     pub refinements: Option<NonZeroUsize>,
     /// Integration method, also the adaptive tsit5 and dopri5 [default: the run's]
-    #[arg(long, value_parser = words::<Method>(METHODS), value_name = "NAME")]
-    pub method: Option<Method>,
+    #[arg(long, value_parser = words::<FlowMethod>(METHODS), value_name = "NAME")]
+    pub method: Option<FlowMethod>,
     /// Change one key of the run's recipe for this once; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<Setting>,

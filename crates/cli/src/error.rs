@@ -99,6 +99,7 @@ fn key_of(parameter: &'static str) -> &'static str {
         "keep" => "train.keep",
         "steps" => "flow.steps",
         "method" => "evaluate.method",
+        "coupling" => "flow.coupling",
         "absolute tolerance" => "evaluate.atol",
         "relative tolerance" => "evaluate.rtol",
         "duration" => "flow.time",

@@ -33,7 +33,8 @@ fn lack(payload: &(dyn Any + Send)) -> Option<String> {
     if let Some(wanted) = wanted(message) {
         return Some(format!(
             "the backend ran out of memory when it wanted {wanted} more; try a smaller batch or potential, or let \
-             training keep less with --set flow.memory=recompute"
+             training keep less with --set flow.memory=recompute, or nothing of its steps with --set \
+             flow.method=reversible-rk4"
         ));
     }
     let threads = ["ThreadPoolBuildError", "failed to spawn thread"].iter().any(|words| message.contains(words));

@@ -574,6 +574,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use maflow::recipe::FlowMethod;
     use maflow::run_dir::RunDir;
 
     fn plan(words: &[&str]) -> Result<Plan, CliError> {
@@ -645,7 +646,7 @@ mod tests {
         RunDir::create(&path, &recipes::load("ising-8", &[]).unwrap()).unwrap();
         let words = ["evaluate", run, "--method", "tsit5", "--samples", "500", "--json"];
         let Plan::Evaluate(evaluate) = plan(&words).unwrap() else { panic!("not an evaluation") };
-        assert_eq!(evaluate.run.recipe().evaluate.method, Some(flow_core::Method::Tsit5));
+        assert_eq!(evaluate.run.recipe().evaluate.method, Some(FlowMethod::RungeKutta(flow_core::Method::Tsit5)));
         assert_eq!(evaluate.run.recipe().evaluate.samples, Some(500));
         assert!(evaluate.json);
         let error = plan(&["evaluate", run, "--method", "tsit5", "--steps", "9"]).unwrap_err();

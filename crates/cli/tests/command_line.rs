@@ -156,6 +156,16 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
     refuses(&["train", "--set", "train.learning_rate=nan"], 2, &["NaN", "positive"]);
     refuses(&["train", "--set", "flow.time=inf"], 2, &["`flow.time` = inf"]);
     refuses(&["train", "--set", "flow.method=tsit5"], 2, &["fixed step", "evaluate.method"]);
+    let reversible = |key_and_value: &str, parts: &[&str]| {
+        refuses(&["train", "--set", "flow.method=reversible-rk4", "--set", key_and_value], 2, parts);
+    };
+    reversible(
+        "flow.coupling=0.9",
+        &["`flow.coupling` = 0.9", "0.99032 for 1000 steps in f32", "train.max_flow_steps"],
+    );
+    reversible("flow.coupling=1.5", &["`flow.coupling` = 1.5", "at most 1", "0.999 is usual"]);
+    reversible("flow.memory=recompute", &["\"recompute\"", "reversible-rk4", "keeps the end alone"]);
+    refuses(&["train", "--set", "flow.coupling=0.99"], 2, &["`flow.coupling`", "\"rk4\"", "leave it out"]);
     refuses(&["train", "--set", "potential.terms.1.fall_off=-1"], 2, &["fall_off` = -1", "from 0 to 8", "2 is usual"]);
     refuses(&["train", "--set", "target.size=1"], 2, &["`target.size` = 1", "at least 2"]);
     refuses(&["train", "ising-16-paper", "--set", "target.boundary=open"], 2, &["\"translations\"", "periodic"]);

@@ -32,12 +32,14 @@ mod optimise;
 mod parameter;
 mod potential;
 pub mod potentials;
+mod reversible;
 mod ridge;
 mod rng;
 mod runge_kutta;
 mod score;
 mod solve;
 mod space;
+mod stages;
 mod statistics;
 mod sum;
 mod symmetry;
@@ -73,6 +75,7 @@ pub use potential::{
     Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, Share, Solve, Stage,
     new_cache_key,
 };
+pub use reversible::Reversible;
 pub use ridge::{RidgeParameters, RidgeSettings};
 pub use rng::{Purpose, RngKey};
 pub use runge_kutta::{Adaptive, FixedStep};

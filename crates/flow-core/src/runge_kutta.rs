@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::cache_key::CacheKey;
 use crate::error::Error;
 use crate::integrate::{Backward, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span};
-use crate::potential::{BlockField, FusedUpdate, RecomputeVelocity, Residuals, Stage};
+use crate::potential::BlockField;
 use crate::space::Space;
+use crate::stages::{Figures, IncrementCotangent, StageRecord, StepPullback, Work, terms};
 use crate::tableau::Tableau;
 
 /// The steps of an integration, from which cotangents are pulled back.
@@ -27,13 +28,6 @@ struct Step<S: Space> {
 enum StepRecord<S: Space> {
     Start(S::Array),
     Stages { start: S::Array, records: Vec<StageRecord<S>> },
-}
-
-struct StageRecord<S: Space> {
-    /// `None` where it is the start of the step, or made again from it and from velocities that the block makes again.
-    argument: Option<S::Array>,
-    residuals: Residuals<S>,
-    velocity: Option<S::Array>,
 }
 
 /// A given number of equal steps.
@@ -72,6 +66,7 @@ impl<S: Space> Integrator<S> for FixedStep {
     ) -> Result<Solution<S>, Error> {
         let h = (span.to - span.from) / self.steps as f64;
         let mut work = Work::new(space, &self.tableau, &start, options);
+        let mut figures = Figures::zeros(space, space.shape(&start).0, options);
         let (mut state, mut spare) = (start, None);
         let mut steps = Vec::new();
         for n in 0..self.steps {
@@ -80,7 +75,7 @@ impl<S: Space> Integrator<S> for FixedStep {
             let mut record = (options.backward == Some(Memory::Stages)).then(Vec::new);
             let mut after = spare.take().unwrap_or_else(|| space.empty_like(&state));
             work.stages(block, (t, h, first_index), &state, false, Some(&mut after), record.as_mut());
-            work.add_figures(h);
+            work.add_figures(h, &mut figures);
             let start = std::mem::replace(&mut state, after);
             if options.backward.is_some() {
                 let record = match record {
@@ -92,7 +87,7 @@ impl<S: Space> Integrator<S> for FixedStep {
                 spare = Some(start);
             }
         }
-        Ok(work.finish(state, options.backward.map(|_| Tape { tableau: self.tableau.clone(), steps })))
+        Ok(finish(state, figures, options.backward.map(|_| Tape { tableau: self.tableau.clone(), steps })))
     }
 
     fn evaluations(&self) -> Option<usize> {
@@ -165,15 +160,22 @@ impl Adaptive {
     }
 
     /// Error of the step just evaluated, in units of the tolerances.
-    fn error_norm<S: Space>(&self, work: &mut Work<'_, S>, h: f64, before: &S::Array, after: &S::Array) -> f64 {
+    fn error_norm<S: Space>(
+        &self,
+        work: &mut Work<'_, S>,
+        h: f64,
+        [before, after]: [&S::Array; 2],
+        log_density: &S::Column,
+    ) -> f64 {
         let weights = self.tableau.error().expect("checked when built");
-        let (space, mut error) = (work.space, work.space.column_zeros(work.rows));
+        let space = work.space;
+        let mut error = space.column_zeros(space.shape(before).0);
         let mut difference = work.spare.pop().unwrap_or_else(|| space.empty_like(before));
         space.accumulate(&mut difference, 0.0, &terms(h, weights, &work.velocity));
         let state = space.scaled_error(&difference, before, after, self.absolute, self.relative);
         work.spare.push(difference);
         space.column_accumulate(&mut error, 0.0, &terms(h, weights, &work.laplacian));
-        let total = space.download_column(&work.log_density);
+        let total = space.download_column(log_density);
         let log_density = space
             .download_column(&error)
             .iter()
@@ -200,6 +202,7 @@ impl<S: Space> Integrator<S> for Adaptive {
     ) -> Result<Solution<S>, Error> {
         let length = span.to - span.from;
         let mut work = Work::new(space, &self.tableau, &start, options);
+        let mut figures = Figures::zeros(space, space.shape(&start).0, options);
         let mut after = start.clone();
         let mut state = start;
         let (mut t, mut h) = (span.from, 0.01 * length);
@@ -218,12 +221,12 @@ impl<S: Space> Integrator<S> for Adaptive {
             let first_index = (tried * self.tableau.stages()) as u64;
             work.stages(block, (t, h, first_index), &state, reuse, Some(&mut after), None);
             tried += 1;
-            let error = self.error_norm(&mut work, h, &state, &after);
+            let error = self.error_norm(&mut work, h, [&state, &after], &figures.log_density);
             if error <= 1.0 {
                 if options.backward.is_some() {
                     steps.push(Step { t, h, first_index, record: StepRecord::Start(state.clone()) });
                 }
-                work.add_figures(h);
+                work.add_figures(h, &mut figures);
                 std::mem::swap(&mut state, &mut after);
                 reuse = work.hand_over_last_stage();
                 t = if last { span.to } else { t + h };
@@ -236,7 +239,7 @@ impl<S: Space> Integrator<S> for Adaptive {
                 (0.9 * error.powf(-1.0 / self.tableau.order() as f64)).clamp(0.2, 5.0)
             };
         }
-        Ok(work.finish(state, options.backward.map(|_| Tape { tableau: self.tableau.clone(), steps })))
+        Ok(finish(state, figures, options.backward.map(|_| Tape { tableau: self.tableau.clone(), steps })))
     }
 
     fn evaluations(&self) -> Option<usize> {
@@ -267,212 +270,32 @@ impl<S: Space> Integrator<S> for Adaptive {
     }
 }
 
-/// `(h · w_i, array_i)` for all non-zero weights.
-fn terms<'a, A>(h: f64, weights: &[f64], arrays: &'a [A]) -> Vec<(f64, &'a A)> {
-    weights.iter().zip(arrays).filter(|(w, _)| **w != 0.0).map(|(w, a)| (h * w, a)).collect()
-}
-
-/// Evaluation `i` of the step of length h at t.
-fn stage(tableau: &Tableau, i: usize, t: f64, h: f64, first_index: u64) -> Stage {
-    Stage { t: t + tableau.c()[i] * h, index: first_index + i as u64 }
-}
-
-/// Velocities, Laplacians and scratch of one block of rows.
-struct Work<'a, S: Space> {
-    space: &'a S,
-    tableau: &'a Tableau,
-    rows: usize,
-    velocity: Vec<S::Array>,
-    /// Room for arguments that are not kept.
-    spare: Vec<S::Array>,
-    laplacian: Vec<S::Column>,
-    log_density: S::Column,
-    squares: Option<(S::Column, S::Column)>,
-    keep_velocity: bool,
-    first_is_valid: bool,
-}
-
-impl<'a, S: Space> Work<'a, S> {
-    fn new(space: &'a S, tableau: &'a Tableau, state: &S::Array, options: SolveOptions) -> Self {
-        let (rows, cols) = space.shape(state);
-        Self {
-            space,
-            tableau,
-            rows,
-            spare: Vec::new(),
-            velocity: (0..tableau.stages()).map(|_| space.zeros(rows, cols)).collect(),
-            laplacian: (0..tableau.stages()).map(|_| space.column_zeros(rows)).collect(),
-            log_density: space.column_zeros(rows),
-            squares: options.cost.then(|| (space.column_zeros(rows), space.column_zeros(rows))),
-            keep_velocity: options.cost,
-            first_is_valid: false,
-        }
-    }
-
-    /// Evaluates the stages of one step, and the state `after` it where that is wanted; with `reuse` the first velocity
-    /// is already there.
-    fn stages(
-        &mut self,
-        block: &mut dyn BlockField<S>,
-        (t, h, first_index): (f64, f64, u64),
-        start: &S::Array,
-        reuse: bool,
-        mut after: Option<&mut S::Array>,
-        mut record: Option<&mut Vec<StageRecord<S>>>,
-    ) {
-        let (space, tableau) = (self.space, self.tableau);
-        let keep = record.is_some() && block.recompute_velocity().is_none();
-        let mut argument = None;
-        if reuse && tableau.stages() > 1 {
-            let of_second = terms(h, &tableau.a(1)[..1], &self.velocity);
-            space.combine(
-                argument.insert(self.spare.pop().unwrap_or_else(|| space.empty_like(start))),
-                start,
-                &of_second,
-            );
-        }
-        for i in usize::from(reuse)..tableau.stages() {
-            let (earlier, later) = self.velocity.split_at_mut(i);
-            // What comes of this velocity: the argument of the next stage, or the state after the step.
-            let last = i + 1 == tableau.stages();
-            let weights = if last { tableau.b() } else { tableau.a(i + 1) };
-            let spare = if keep || last { None } else { self.spare.pop() };
-            let mut next = (!last).then(|| spare.unwrap_or_else(|| space.empty_like(start)));
-            let terms = terms(h, &weights[..i], earlier);
-            let update = |out| FusedUpdate { space, out, base: start, terms: &terms, c: h * weights[i] };
-            let update = if last { after.as_deref_mut() } else { next.as_mut() }.map(update);
-            let mut residuals = record.is_some().then(Vec::new);
-            let (stage, laplacian) = (stage(tableau, i, t, h, first_index), Some(&mut self.laplacian[i]));
-            let from = argument.as_ref().unwrap_or(start);
-            block.evaluate_and_update(stage, from, &mut later[0], laplacian, residuals.as_mut(), update);
-            let mut used = std::mem::replace(&mut argument, next);
-            if let (Some(record), Some(residuals)) = (record.as_deref_mut(), residuals) {
-                let velocity = self.keep_velocity.then(|| later[0].clone());
-                record.push(StageRecord { argument: used.take_if(|_| keep), residuals, velocity });
-            }
-            self.spare.extend(used);
-        }
-        self.first_is_valid = true;
-    }
-
-    /// Adds the step's share of ln p and transport cost.
-    fn add_figures(&mut self, h: f64) {
-        self.space.column_accumulate(&mut self.log_density, 1.0, &terms(-h, self.tableau.b(), &self.laplacian));
-        if let Some((cost, square)) = &mut self.squares {
-            for (b, velocity) in self.tableau.b().iter().zip(&self.velocity) {
-                self.space.row_dot(square, velocity, velocity);
-                self.space.column_accumulate(cost, 1.0, &[(0.5 * h.abs() * b, square)]);
-            }
-        }
-    }
-
-    /// Makes the last stage the first of the next step where the method allows it; says whether it did.
-    fn hand_over_last_stage(&mut self) -> bool {
-        let last = self.tableau.stages() - 1;
-        let hand_over = self.tableau.first_same_as_last();
-        if hand_over {
-            self.velocity.swap(0, last);
-            self.laplacian.swap(0, last);
-        }
-        self.first_is_valid = hand_over;
-        hand_over
-    }
-
-    fn finish(self, state: S::Array, tape: Option<Tape<S>>) -> Solution<S> {
-        let backward = tape.map(|tape| Box::new(tape) as Box<dyn Backward<S>>);
-        Solution { state, log_density: self.log_density, cost: self.squares.map(|(cost, _)| cost), backward }
-    }
-}
-
-/// Work space for the arguments of stages that were not kept.
-struct Recomputed<'a, S: Space> {
-    space: &'a S,
-    tableau: &'a Tableau,
-    velocity: Vec<S::Array>,
-    argument: Vec<S::Array>,
-}
-
-impl<'a, S: Space> Recomputed<'a, S> {
-    fn new(space: &'a S, tableau: &'a Tableau, state: &S::Array) -> Self {
-        let (rows, cols) = space.shape(state);
-        let arrays = || (1..tableau.stages()).map(|_| space.zeros(rows, cols)).collect();
-        Self { space, tableau, velocity: arrays(), argument: arrays() }
-    }
-
-    /// The arguments of all stages of a step, from its start and the velocities that the block makes again.
-    fn arguments<'b>(
-        &'b mut self,
-        recompute: &dyn RecomputeVelocity<S>,
-        (t, h, first_index): (f64, f64, u64),
-        start: &'b S::Array,
-        records: &[StageRecord<S>],
-    ) -> Vec<&'b S::Array> {
-        for (i, argument) in (1..).zip(&mut self.argument) {
-            let stage = stage(self.tableau, i - 1, t, h, first_index);
-            recompute.velocity(stage, &records[i - 1].residuals, &mut self.velocity[i - 1]);
-            self.space.combine(argument, start, &terms(h, self.tableau.a(i), &self.velocity));
-        }
-        std::iter::once(start).chain(&self.argument).collect()
-    }
+fn finish<S: Space>(state: S::Array, figures: Figures<S>, tape: Option<Tape<S>>) -> Solution<S> {
+    let backward = tape.map(|tape| Box::new(tape) as Box<dyn Backward<S>>);
+    Solution { state, log_density: figures.log_density, cost: figures.cost, backward }
 }
 
 impl<S: Space> Backward<S> for Tape<S> {
-    /// ln p and the cost never feed back into the state, so every explicit method needs the field's pullback alone.
     fn pull_back(self: Box<Self>, space: &S, block: &mut dyn BlockField<S>, bar: SolutionCotangent<S>) -> S::Array {
         let Self { tableau, steps } = *self;
-        let tableau = &*tableau;
-        let stages = tableau.stages();
         let SolutionCotangent { state: mut state_bar, log_density, cost } = bar;
-        let (rows, cols) = space.shape(&state_bar);
-        let mut velocity_bar = space.zeros(rows, cols);
-        // Of every stage of a step, made anew where the length of the step changes.
-        let mut laplacian_bar: Vec<_> = (0..stages).map(|_| space.column_zeros(rows)).collect();
-        let mut length = f64::NAN;
-        let mut argument_bar: Vec<_> = (0..stages).map(|_| space.zeros(rows, cols)).collect();
-        let (mut replay, mut recomputed) = (None, None);
+        let mut pullback = StepPullback::new(space, &tableau, &state_bar);
+        let mut replay = None;
         for Step { t, h, first_index, record } in steps.into_iter().rev() {
+            let at = (t, h, first_index);
             let (start, records) = match record {
                 StepRecord::Stages { start, records } => (start, records),
                 StepRecord::Start(start) => {
                     let options = SolveOptions { backward: None, cost: cost.is_some() };
-                    let work = replay.get_or_insert_with(|| Work::new(space, tableau, &start, options));
-                    let mut records = Vec::with_capacity(stages);
-                    work.stages(block, (t, h, first_index), &start, false, None, Some(&mut records));
+                    let work = replay.get_or_insert_with(|| Work::new(space, &tableau, &start, options));
+                    let records = work.recorded(block, at, &start, None);
                     (start, records)
                 }
             };
-            let arguments =
-                match block.recompute_velocity() {
-                    None => records.iter().map(|record| record.argument.as_ref().unwrap_or(&start)).collect(),
-                    Some(recompute) => recomputed
-                        .get_or_insert_with(|| Recomputed::new(space, tableau, &start))
-                        .arguments(recompute, (t, h, first_index), &start, &records),
-                };
-            if h != length {
-                for (b, bar) in tableau.b().iter().zip(&mut laplacian_bar) {
-                    space.column_accumulate(bar, 0.0, &[(-h * b, &log_density)]);
-                }
-                length = h;
-            }
-            for i in (0..stages).rev() {
-                let b = tableau.b()[i];
-                // Velocity i enters the step with weight h·b_i and the argument of every later stage j with h·a_ji.
-                let (earlier, later) = argument_bar.split_at_mut(i + 1);
-                let later = (i + 1..stages).map(|j| h * tableau.a(j)[i]).zip(&*later);
-                let into: Vec<_> =
-                    std::iter::once((h * b, &state_bar)).chain(later).filter(|(c, _)| *c != 0.0).collect();
-                let (stage, argument, record) = (stage(tableau, i, t, h, first_index), arguments[i], &records[i]);
-                let (l_bar, room, out) = (Some(&laplacian_bar[i]), &mut velocity_bar, Some(&mut earlier[i]));
-                if let (Some(cost), Some(velocity)) = (&cost, &record.velocity) {
-                    space.accumulate(room, 0.0, &into);
-                    space.accumulate_scaled_rows(room, h.abs() * b, cost, velocity);
-                    block.pullback(stage, argument, &record.residuals, room, l_bar, out);
-                } else {
-                    block.pullback_of_sum(space, stage, argument, &record.residuals, &into, room, l_bar, out);
-                }
-            }
-            let all: Vec<_> = argument_bar.iter().map(|a| (1.0, a)).collect();
-            space.accumulate(&mut state_bar, 1.0, &all);
+            let (state, cost) = (&state_bar, cost.as_ref());
+            let bar = IncrementCotangent { h, state, share: 1.0, log_density: &log_density, cost };
+            pullback.pull_back(block, at, &start, &records, bar);
+            pullback.add_to(&mut state_bar);
         }
         state_bar
     }

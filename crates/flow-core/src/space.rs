@@ -24,6 +24,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Unit round-off: the greatest relative error of a rounded number.
+    pub fn round_off(self) -> f64 {
+        match self {
+            Self::F32 => f64::from(f32::EPSILON) / 2.0,
+            Self::F64 => f64::EPSILON / 2.0,
+        }
+    }
+
     /// A number rounded to this precision.
     pub fn rounded(self, value: f64) -> f64 {
         match self {
@@ -68,10 +76,7 @@ pub trait Space: Clone + Send + Sync + 'static {
 
     /// Unit round-off of the working precision; test tolerances scale with it.
     fn round_off(&self) -> f64 {
-        match self.precision() {
-            Precision::F32 => f64::from(f32::EPSILON) / 2.0,
-            Precision::F64 => f64::EPSILON / 2.0,
-        }
+        self.precision().round_off()
     }
 
     /// A matrix of zeros.

@@ -1,8 +1,6 @@
 //! The settings of a training in the words of flow-core.
 
-use flow_core::{
-    AdamSettings, CosineSchedule, Estimator, FixedStep, FlowModel, Potential, Schedule, Space, TrainSettings,
-};
+use flow_core::{AdamSettings, CosineSchedule, Estimator, FlowModel, Potential, Schedule, Space, TrainSettings};
 
 use crate::error::Error;
 use crate::recipe::{Objective, Optimizer, Recipe};
@@ -62,8 +60,8 @@ fn of(recipe: &Recipe, target: &dyn Target) -> Result<TrainSettings, Error> {
 /// # Errors
 /// Settings that a method cannot have.
 pub fn model<S: Space>(space: &S, recipe: &Recipe, potential: Box<dyn Potential<S>>) -> Result<FlowModel<S>, Error> {
-    let integrator = FixedStep::new(recipe.flow.method.tableau(), recipe.flow.steps)?;
-    Ok(trained::flow_model(space, recipe, potential, Box::new(integrator)))
+    let integrator = trained::equal_steps(recipe.flow.method, recipe, recipe.flow.steps)?;
+    Ok(trained::flow_model(space, recipe, potential, integrator))
 }
 
 /// Settings of a training of so many steps, whatever the data, without validation.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use flow_core::{
-    Adaptive, Checkpoint, Engine, FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Potential, Space,
+    Adaptive, Checkpoint, Engine, FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Potential, Reversible,
+    Space,
 };
 
 use crate::checkpoint::{self, CheckpointFolder};
@@ -11,11 +12,28 @@ use crate::error::Error;
 use crate::kept::Kept;
 use crate::monitor::Monitor;
 use crate::potential::potential;
-use crate::recipe::Recipe;
+use crate::recipe::{FlowMethod, Recipe};
 use crate::run_dir;
 
 /// Tried steps after which an adaptive integrator gives up.
 const ADAPTIVE_STEPS: usize = 100_000;
+
+/// A method with so many equal steps.
+///
+/// # Errors
+/// Settings that the method cannot have.
+pub fn equal_steps<S: Space>(
+    method: FlowMethod,
+    recipe: &Recipe,
+    steps: usize,
+) -> Result<Box<dyn Integrator<S>>, Error> {
+    Ok(match method {
+        FlowMethod::RungeKutta(method) => Box::new(FixedStep::new(method.tableau(), steps)?),
+        FlowMethod::Reversible(of) => {
+            Box::new(Reversible::new(of.tableau(), recipe.flow.coupling_or_default(), steps)?)
+        }
+    })
+}
 
 /// A flow that owns its parts, with a likelihood for its objective until another is set.
 pub fn flow_model<S: Space>(
@@ -53,13 +71,12 @@ impl<S: Space> Trained<S> {
     /// Settings that the method cannot have.
     pub fn integrator(&self, recipe: &Recipe) -> Result<Box<dyn Integrator<S>>, Error> {
         let evaluate = &recipe.evaluate;
-        let method = evaluate.method.unwrap_or(recipe.flow.method);
-        let tableau = method.tableau();
-        Ok(if method.is_adaptive() {
-            Box::new(Adaptive::new(tableau, evaluate.atol, evaluate.rtol, ADAPTIVE_STEPS)?)
-        } else {
-            Box::new(FixedStep::new(tableau, evaluate.steps.unwrap_or(self.flow_steps))?)
-        })
+        match evaluate.method.unwrap_or(recipe.flow.method) {
+            FlowMethod::RungeKutta(method) if method.is_adaptive() => {
+                Ok(Box::new(Adaptive::new(method.tableau(), evaluate.atol, evaluate.rtol, ADAPTIVE_STEPS)?))
+            }
+            method => equal_steps(method, recipe, evaluate.steps.unwrap_or(self.flow_steps)),
+        }
     }
 
     /// The flow with an integrator.

@@ -1,12 +1,14 @@
 //! The keys of a recipe with their defaults: target, potential, flow, training, evaluation.
 
+mod method;
 mod potential;
 mod scale;
 mod target;
 
-use flow_core::{Coordinates, Estimator, Memory, Method, Precision, Schedule};
+use flow_core::{Coordinates, Estimator, Memory, Precision, Reversible, Schedule};
 use serde::{Deserialize, Serialize};
 
+pub use method::*;
 pub use potential::*;
 pub use scale::*;
 pub use target::*;
@@ -60,15 +62,27 @@ pub struct Flow {
     pub time: f64,
     /// Steps of the method; the integration-error watch may raise them.
     pub steps: usize,
-    /// Explicit Runge-Kutta method of fixed step.
+    /// Explicit Runge-Kutta method of fixed step, as in `"rk4"`, or reversible steps made of one, as in
+    /// `"reversible-rk4"`: twice the evaluations a step, and memory that does not grow with the steps.
     #[serde(default)]
-    pub method: Method,
-    /// What the adjoint keeps.
+    pub method: FlowMethod,
+    /// Of reversible steps: what a state keeps of itself in a step, the rest being of the other state; above 0 and at
+    /// most 1, 0.999 when left out. Undoing a step divides round-off by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coupling: Option<f64>,
+    /// What the adjoint keeps, of a method that is not reversible.
     #[serde(default)]
     pub memory: Memory,
     /// Coordinates the equation is solved in.
     #[serde(default)]
     pub coordinates: Coordinates,
+}
+
+impl Flow {
+    /// What a state of reversible steps keeps of itself, whether the recipe says so or not.
+    pub fn coupling_or_default(&self) -> f64 {
+        self.coupling.unwrap_or(Reversible::COUPLING)
+    }
 }
 
 /// How the parameters are found.
@@ -271,6 +285,23 @@ impl Arithmetic {
             Self::F64 => Precision::F64,
         }
     }
+
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::Tf32 => "tf32",
+        }
+    }
+
+    /// Unit round-off of whatever is rounded most.
+    pub fn round_off(self) -> f64 {
+        match self {
+            Self::Tf32 => 0.5f64.powi(11),
+            Self::F32 | Self::F64 => self.precision().round_off(),
+        }
+    }
 }
 
 /// How figures are taken and samples drawn.
@@ -285,7 +316,7 @@ pub struct Evaluate {
     pub steps: Option<usize>,
     /// Method; `flow.method` when left out. May be adaptive.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<Method>,
+    pub method: Option<FlowMethod>,
     /// Relative tolerance of an adaptive method.
     pub rtol: f64,
     /// Absolute tolerance of an adaptive method.

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use datasets::lattice::Boundary;
-use flow_core::{Estimator, Schedule};
+use flow_core::{Estimator, Memory, Reversible, Schedule};
 
 use super::{
     ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Objective, Potential,
@@ -51,7 +51,56 @@ impl Recipe {
         self.fine_tune.as_ref().map_or(Ok(()), FineTune::validate)?;
         self.evaluate.validate()?;
         self.objective_fits()?;
-        self.watch_fits()
+        self.watch_fits()?;
+        self.coupling_fits()
+    }
+
+    /// Reversible steps: a coupling near enough to 1 for all steps that a training may make, and an
+    /// adjoint that keeps nothing.
+    fn coupling_fits(&self) -> Result<(), RecipeError> {
+        let flow = &self.flow;
+        let methods = [Some(flow.method), self.evaluate.method];
+        if let Some(coupling) = flow.coupling
+            && !methods.iter().flatten().any(|method| method.is_reversible())
+        {
+            return Err(out_of_range(
+                "flow.coupling",
+                coupling,
+                format!("no value with flow.method = \"{}\"", flow.method.name()),
+                "leave it out, or choose a method like \"reversible-rk4\"",
+            ));
+        }
+        let coupling = flow.coupling_or_default();
+        if !(coupling > 0.0 && coupling <= 1.0) {
+            let remedy = format!("{} is usual", Reversible::COUPLING);
+            return Err(out_of_range("flow.coupling", coupling, "a number above 0, at most 1", remedy));
+        }
+        if !flow.method.is_reversible() {
+            return Ok(());
+        }
+        if flow.memory != Memory::default() {
+            return Err(out_of_range(
+                "flow.memory",
+                format!("\"{}\"", memory_word(flow.memory)),
+                format!("no value with flow.method = \"{}\"", flow.method.name()),
+                "leave it out: a reversible method keeps the end alone",
+            ));
+        }
+        let watched = self.train.watch_every > 0;
+        let steps = if watched { flow.steps.max(self.train.max_flow_steps) } else { flow.steps };
+        let precision = self.train.precision;
+        let round_off = precision.round_off();
+        let least = Reversible::least_coupling(steps, round_off);
+        if coupling < least {
+            let (word, key) = (precision.name(), if watched { "train.max_flow_steps" } else { "flow.steps" });
+            return Err(out_of_range(
+                "flow.coupling",
+                coupling,
+                format!("at least {} for {steps} steps in {word}", (least * 1e6).ceil() / 1e6),
+                format!("undoing a step divides round-off by it: raise it, or lower {key}"),
+            ));
+        }
+        Ok(())
     }
 
     /// The most hidden units whose weights can be held.
@@ -422,8 +471,8 @@ impl Flow {
         if self.method.is_adaptive() {
             return Err(out_of_range(
                 "flow.method",
-                format!("{:?}", self.method).to_lowercase(),
-                "a method of fixed step: euler, midpoint, heun, ralston3, rk4, rk38",
+                self.method.name(),
+                "a method of fixed step: euler, midpoint, heun, ralston3, rk4, rk38, or reversible- before any name",
                 "adaptive methods serve evaluation and sampling: set evaluate.method instead",
             ));
         }
@@ -531,6 +580,13 @@ fn out_of_range(
 ) -> RecipeError {
     let (found, expected) = (readable(&found.to_string()), readable(&expected.into()));
     RecipeError::OutOfRange { key, found, expected, remedy: remedy.into() }
+}
+
+fn memory_word(memory: Memory) -> &'static str {
+    match memory {
+        Memory::Stages => "stages",
+        Memory::Recompute => "recompute",
+    }
 }
 
 impl SeparableTerm {

@@ -6,8 +6,8 @@ use backend_ndarray::{
 };
 use flow_core::conformance::{
     Coverage, Gaussian, SolveCoverage, assert_close, gaussian_stays_gaussian, methods_have_their_order,
-    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential, same_field, solves,
-    space,
+    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential,
+    reversible_methods_have_their_order, reversible_steps, same_field, solves, space,
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, FlowMatching, Group, Mean, Method,
@@ -349,6 +349,26 @@ fn orders() {
     let all_but_tsit5: Vec<_> = Method::ALL.into_iter().filter(|m| *m != Method::Tsit5).collect();
     methods_have_their_order(&cpu(), &ridge, &all_but_tsit5);
     methods_have_their_order(&cpu(), &symmetrised::<f64>(SymmetryDraw::PerSolve), &all_but_tsit5);
+}
+
+#[test]
+fn orders_of_reversible_steps() {
+    reversible_methods_have_their_order(&cpu(), &ridge::<f64>(3, 12, Activation::Softplus, true), &REVERSIBLE);
+    reversible_methods_have_their_order(&cpu(), &Gaussian::<Cpu<f64>>::new(cpu(), 3, -1.0), &REVERSIBLE);
+}
+
+const REVERSIBLE: [Method; 5] = [Method::Euler, Method::Midpoint, Method::Heun, Method::Ralston3, Method::Rk4];
+
+#[test]
+fn reversible_steps_are_undone() {
+    fn undone<T: Real>() {
+        reversible_steps(&cpu(), &ridge::<T>(3, 9, Activation::Softplus, true));
+        reversible_steps(&cpu(), &two_layer::<T>(3, [4, 3], Activation::LnCosh, true, 2));
+        reversible_steps(&cpu(), &symmetrised::<T>(SymmetryDraw::PerStage));
+        reversible_steps(&cpu(), &sum_with_draws_and_context::<T>());
+    }
+    undone::<f32>();
+    undone::<f64>();
 }
 
 /// Losses and gradient of a whole batch.

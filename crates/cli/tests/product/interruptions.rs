@@ -138,6 +138,28 @@ fn ctrl_c_saves_the_state_and_says_how_to_go_on() {
     });
 }
 
+// By the path gradient, whose score is carried along by the same steps.
+#[test]
+#[cfg(unix)]
+fn a_run_with_reversible_steps_goes_on_to_the_same_bits() {
+    let reversible = ["--set=flow.method=reversible-heun", "--set=flow.coupling=0.995", "--set=train.gradient=path"];
+    on_every_backend(|lab| {
+        let told = lab.trains(ISING, "whole", &[LONG, &reversible].concat());
+        assert!(told.contains("steps of reversible-heun"), "{told}");
+        let mut child = lab.starts(&[&["train"], ISING, &["--out", "stopped"], LONG, &reversible].concat());
+        lab.waits_for_step("stopped", 3, &mut child);
+        assert!(Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        resumed(lab, "stopped");
+        same(lab, "whole", "stopped");
+        // The map is that of its base, and so are the figures at fine steps.
+        let [own, base] =
+            [&[][..], &["--method", "rk4"]].map(|method| lab.figures("whole", &[method, &["--steps", "32"]].concat()));
+        let [own, base] = [own, base].map(|figures| figures["free_energy_per_site"].as_f64().unwrap());
+        assert!((own - base).abs() < 1e-4, "{own} {base}");
+    });
+}
+
 #[test]
 #[cfg(unix)]
 fn ctrl_c_ends_the_drawing_of_samples_too() {

@@ -11,7 +11,8 @@ use crate::integrate::{Integrator, Memory, Span};
 use crate::matching::{FlowMatching, Path};
 use crate::objective::{Estimator, FreeEnergy, NegativeLogLikelihood, Objective};
 use crate::potential::Potential;
-use crate::runge_kutta::{Adaptive, FixedStep};
+use crate::reversible::Reversible;
+use crate::runge_kutta::Adaptive;
 use crate::solve::{Evaluation, Outcome};
 use crate::space::{Precision, Space};
 use crate::statistics::Mean;
@@ -44,6 +45,9 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) -> SolveCov
         for objective in objectives::<S>(potential.dim()) {
             adjoint_is_the_difference(space, potential, &integrator, &*objective);
         }
+    }
+    for objective in objectives::<S>(potential.dim()) {
+        adjoint_is_the_difference(space, potential, &reversible(Method::Heun, 3), &*objective);
     }
     for path in [Path::Straight, Path::Blurred] {
         adjoint_is_the_difference(
@@ -96,7 +100,7 @@ fn evaluate<S: Space>(flow: &Flow<'_, S>, objective: &dyn Objective<S>, gradient
 fn adjoint_is_the_difference<S: Space>(
     space: &S,
     potential: &mut dyn Potential<S>,
-    integrator: &FixedStep,
+    integrator: &dyn Integrator<S>,
     objective: &dyn Objective<S>,
 ) {
     let gradient = evaluate(&flow(space, potential, integrator), objective, true).gradient.expect("asked for");
@@ -109,7 +113,7 @@ fn adjoint_is_the_difference<S: Space>(
         });
         let got = inner(space, &gradient, &direction);
         let scale = inner(space, &gradient, &gradient).sqrt() * inner(space, &direction, &direction).sqrt();
-        let method = Integrator::<S>::describe(integrator);
+        let method = integrator.describe();
         let what = format!("adjoint of {} with {method} to `{name}`", objective.name());
         assert_close(&what, &[got], &expected, difference_tolerance(space), scale);
     }
@@ -137,11 +141,17 @@ fn coordinates_and_memory_do_not_matter<S: Space>(space: &S, potential: &dyn Pot
     }
 }
 
+/// Reversible steps whose second state soon forgets where it started, so that few steps show what many do.
+fn reversible(method: Method, steps: usize) -> Reversible {
+    Reversible::new(method.tableau(), 0.5, steps).expect("settings in range")
+}
+
 fn forward_and_backward_is_the_identity<S: Space>(space: &S, potential: &dyn Potential<S>) {
-    let integrator = fixed(Method::Rk4, 60);
+    let integrators: [&dyn Integrator<S>; 2] = [&fixed(Method::Rk4, 60), &reversible(Method::Rk4, 60)];
     let x = points(ROWS, potential.dim(), 8);
-    for coordinates in COORDINATES {
-        let flow = Flow { coordinates, ..flow(space, potential, &integrator) };
+    let ways = COORDINATES.map(|coordinates| integrators.map(|integrator| (coordinates, integrator)));
+    for (coordinates, integrator) in ways.into_iter().flatten() {
+        let flow = Flow { coordinates, ..flow(space, potential, integrator) };
         let there = flow
             .transport_batch(&whole(potential, x.clone()), flow.span(Direction::Forward), key(3))
             .expect("small solves stay finite");
@@ -212,25 +222,43 @@ fn log_density_is_the_log_determinant<S: Space>(space: &S, potential: &dyn Poten
 /// # Panics
 /// When an observed order is off, with the numbers.
 pub fn methods_have_their_order<S: Space>(space: &S, potential: &dyn Potential<S>, methods: &[Method]) {
+    for method in methods {
+        has_order_of(space, potential, *method, |steps| Box::new(fixed(*method, steps)));
+    }
+}
+
+/// The same of reversible steps made of these methods.
+///
+/// # Panics
+/// When an observed order is off, with the numbers.
+pub fn reversible_methods_have_their_order<S: Space>(space: &S, potential: &dyn Potential<S>, methods: &[Method]) {
+    for method in methods {
+        has_order_of(space, potential, *method, |steps| Box::new(reversible(*method, steps)));
+    }
+}
+
+fn has_order_of<S: Space>(
+    space: &S,
+    potential: &dyn Potential<S>,
+    method: Method,
+    with_steps: impl Fn(usize) -> Box<dyn Integrator<S>>,
+) {
     let x = points(ROWS, potential.dim(), 12);
-    let solve = |method, steps| -> Vec<f64> {
-        let integrator = fixed(method, steps);
-        let flow = Flow { duration: 1.0, ..flow(space, potential, &integrator) };
+    let solve = |integrator: &dyn Integrator<S>| -> Vec<f64> {
+        let flow = Flow { duration: 1.0, ..flow(space, potential, integrator) };
         let end = flow.scored_samples(&x, key(6)).expect("small solves stay finite");
         end.x.into_iter().chain(end.log_density).chain(end.score).collect()
     };
-    let exact = solve(Method::Dopri5, 1000);
-    for method in methods {
-        // Steps at which the leading terms rule and round-off is far: fewer for higher orders.
-        let steps = [0, 320, 80, 20, 10, 8][method.tableau().order()];
-        let errors = [1, 2, 4].map(|factor| {
-            let squares = solve(*method, factor * steps).iter().zip(&exact).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
-            squares.sqrt()
-        });
-        let slope = |i: usize| (errors[i] / errors[i + 1]).log2();
-        // The slope nears the order in proportion to the step.
-        let order = 2.0 * slope(1) - slope(0);
-        let expected = method.tableau().order() as f64;
-        assert!((order - expected).abs() < 0.2, "{}: errors {errors:?}, order {order}", method.name());
-    }
+    let exact = solve(&fixed(Method::Dopri5, 1000));
+    // Steps at which the leading terms rule and round-off is far: fewer for higher orders.
+    let steps = [0, 320, 80, 20, 10, 8][method.tableau().order()];
+    let errors = [1, 2, 4].map(|factor| {
+        let found = solve(&*with_steps(factor * steps));
+        found.iter().zip(&exact).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+    });
+    let slope = |i: usize| (errors[i] / errors[i + 1]).log2();
+    // The slope nears the order in proportion to the step.
+    let (order, expected) = (2.0 * slope(1) - slope(0), method.tableau().order() as f64);
+    let what = with_steps(steps).describe();
+    assert!((order - expected).abs() < 0.2, "{what}: errors {errors:?}, order {order}");
 }
