@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use backend_ndarray::{Cpu, Real};
 use benches::{Configuration, ISING, MNIST, a_solve, block};
 use criterion::{BenchmarkId, Criterion};
-use flow_core::{Batch, Coordinates, Memory, Potential, Precision, Space, Stage, cut};
+use flow_core::{Batch, Coordinates, Memory, Potential, Precision, Space, Stage, SymmetryDraw, cut};
 
 /// Evaluations or pullbacks per measurement, so that entering the field does not count.
 const STAGES: u64 = 20;
@@ -50,7 +50,7 @@ fn measure<S: Space>(
     ridge: impl Fn(&Configuration) -> Box<dyn Potential<S>>,
 ) {
     for configuration in [ISING, MNIST] {
-        let potential = configuration.model(space, ridge(&configuration));
+        let potential = configuration.model(space, ridge(&configuration), SymmetryDraw::PerStage);
         let batch = configuration.batch();
         let mut ask = |question: &str, work: &dyn Fn()| {
             let mut seconds = Vec::new();

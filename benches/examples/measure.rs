@@ -4,9 +4,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use benches::{Configuration, ISING, MNIST};
+use benches::{Configuration, ISING, MNIST, peak_mebibytes};
 use clap::{Parser, ValueEnum};
-use flow_core::{Adam, AdamSettings, Coordinates, Memory, Potential, Space};
+use flow_core::{Adam, AdamSettings, Coordinates, Memory, Potential, Space, SymmetryDraw};
 
 /// As in the program itself.
 #[global_allocator]
@@ -92,7 +92,7 @@ fn fail(message: &str) -> ! {
 }
 
 fn measure<S: Space>(arguments: &Arguments, configuration: &Configuration, space: &S, ridge: Box<dyn Potential<S>>) {
-    let mut potential = configuration.model(space, ridge);
+    let mut potential = configuration.model(space, ridge, SymmetryDraw::PerStage);
     let mut adam =
         Adam::new(space, AdamSettings::default(), &potential.parameters()).expect("the default settings are in range");
     let gradient = arguments.question == Question::TrainingStep;
@@ -174,13 +174,6 @@ fn report(arguments: &Arguments, [seconds, processor]: [f64; 2], giga_operations
         question.get_name(),
         peak_mebibytes().unwrap_or(f64::NAN)
     );
-}
-
-/// Peak resident memory of this process, where the system tells (Linux).
-fn peak_mebibytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }
 
 /// Seconds that all threads of this process have computed, where the system tells (Linux, in hundredths).

@@ -5,8 +5,8 @@ use std::ops::Range;
 use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::{
     Activation, Batch, Block, Coordinates, Direction, Energy, Error, Estimator, Evaluation, FixedStep, Flow,
-    FreeEnergy, Group, Memory, Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose, RngKey, Solve,
-    Space, Symmetrised, SymmetryDraw, Transported, cut,
+    FreeEnergy, Group, Integrator, Memory, Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose,
+    RngKey, Solve, Space, Symmetrised, SymmetryDraw, Transported, cut,
 };
 
 /// The sizes of one of the paper's two experiments.
@@ -92,11 +92,17 @@ impl Configuration {
         if self.name == "mnist" { (Activation::Softplus, true) } else { (Activation::LnCosh, false) }
     }
 
-    /// The model of the paper from its ridge potential.
+    /// The model of the paper from its ridge potential; the symmetry of the Ising model is drawn as said, by the paper per
+    /// stage.
     ///
     /// # Panics
     /// When the Ising model's dimension is no square.
-    pub fn model<S: Space>(&self, space: &S, ridge: Box<dyn Potential<S>>) -> Box<dyn Potential<S>> {
+    pub fn model<S: Space>(
+        &self,
+        space: &S,
+        ridge: Box<dyn Potential<S>>,
+        draw: SymmetryDraw,
+    ) -> Box<dyn Potential<S>> {
         if self.name == "mnist" {
             return ridge;
         }
@@ -110,7 +116,7 @@ impl Configuration {
         let elements = [translations, transposed].concat();
         let signs = vec![1.0; elements.len()];
         let group = Group::new(elements, signs).expect("translations and transposition are a group");
-        let symmetrised = Symmetrised::new(space.clone(), ridge, group, SymmetryDraw::PerStage);
+        let symmetrised = Symmetrised::new(space.clone(), ridge, group, draw);
         Box::new(symmetrised.expect("the group acts on the sites"))
     }
 
@@ -159,7 +165,23 @@ impl Configuration {
         gradient: bool,
     ) -> Result<Outcome<S>, Error> {
         let integrator = FixedStep::new(Method::Rk4.tableau(), self.steps)?;
-        let flow = Flow { space, potential, integrator: &integrator, duration: self.duration, coordinates, memory };
+        self.evaluate_by(space, potential, batch, &integrator, (coordinates, memory), gradient)
+    }
+
+    /// The same by another integrator.
+    ///
+    /// # Errors
+    /// Those of the objective.
+    pub fn evaluate_by<S: Space>(
+        &self,
+        space: &S,
+        potential: &dyn Potential<S>,
+        batch: &Batch,
+        integrator: &dyn Integrator<S>,
+        (coordinates, memory): (Coordinates, Memory),
+        gradient: bool,
+    ) -> Result<Outcome<S>, Error> {
+        let flow = Flow { space, potential, integrator, duration: self.duration, coordinates, memory };
         let objective: Box<dyn Objective<S>> = match self.name {
             "mnist" => Box::new(NegativeLogLikelihood::default()),
             _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0, gradient: Estimator::Total }),
@@ -179,4 +201,11 @@ impl Configuration {
         let base = key.normals(0..self.batch, self.dim);
         flow.transport(&base, flow.span(Direction::Forward), key)
     }
+}
+
+/// Peak resident memory of this process, where the system tells (Linux).
+pub fn peak_mebibytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }

@@ -165,6 +165,11 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
     );
     reversible("flow.coupling=1.5", &["`flow.coupling` = 1.5", "at most 1", "0.999 is usual"]);
     reversible("flow.memory=recompute", &["\"recompute\"", "reversible-rk4", "keeps the end alone"]);
+    refuses(
+        &["train", "ising-16-paper", "--set", "flow.memory=continuous"],
+        2,
+        &["\"continuous\"", "drawn per stage", "potential.symmetry.draw"],
+    );
     refuses(&["train", "--set", "flow.coupling=0.99"], 2, &["`flow.coupling`", "\"rk4\"", "leave it out"]);
     refuses(&["train", "--set", "potential.terms.1.fall_off=-1"], 2, &["fall_off` = -1", "from 0 to 8", "2 is usual"]);
     refuses(&["train", "--set", "target.size=1"], 2, &["`target.size` = 1", "at least 2"]);

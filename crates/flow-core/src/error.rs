@@ -75,6 +75,12 @@ pub enum Error {
         "a symmetry drawn per stage cannot be integrated with an adaptive step; use a fixed-step method or draw it per solve"
     )]
     AdaptivePerStage,
+    /// A symmetry drawn per stage makes the field random in time, and the way back of the continuous adjoint has other
+    /// stages.
+    #[error(
+        "a symmetry drawn per stage has no continuous adjoint; draw it per solve or let gradients keep stages or starts of steps"
+    )]
+    ContinuousPerStage,
     /// Training could not go on after repeated roll-backs.
     #[error(
         "training met non-finite numbers {tries} times, the last time at step {step}, although the learning rate was lowered to {learning_rate:e}; start with a lower learning rate or more integration steps"

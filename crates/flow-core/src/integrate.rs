@@ -26,6 +26,22 @@ pub enum Memory {
     /// Only the start of every step. The pullback computes the stages again: one more evaluation per stage, and memory
     /// smaller by once to twice the number of stages.
     Recompute,
+    /// Only the end. States and cotangents are integrated back by an equation of their own (Chen et al.,
+    /// arXiv:1806.07366): memory does not grow with the steps, and the gradient is *not* that of the map that was
+    /// applied, but nears it with the order of the method. A choice of fixed Runge-Kutta steps alone; methods without it
+    /// give the exact gradient all the same. [`Model::gradient_error`](crate::Model::gradient_error) measures it.
+    Continuous,
+}
+
+impl Memory {
+    /// What gives the exact gradient of the discrete map: itself, or [`Memory::Recompute`] in place of the continuous
+    /// adjoint.
+    pub fn exact(self) -> Self {
+        match self {
+            Self::Stages | Self::Recompute => self,
+            Self::Continuous => Self::Recompute,
+        }
+    }
 }
 
 /// What is wanted of an integration beside the final state.
@@ -65,7 +81,8 @@ pub trait Backward<S: Space>: Send {
     /// Pulls cotangents of the solution back to the state at the start, which is returned. Those of the parameters are
     /// added to the share of the block, which is the one that was integrated.
     ///
-    /// This is the exact derivative of the discrete map that the integration applied, for any number of steps.
+    /// This is the exact derivative of the discrete map that the integration applied, for any number of steps; only that
+    /// of [`Memory::Continuous`] is not.
     fn pull_back(self: Box<Self>, space: &S, block: &mut dyn BlockField<S>, bar: SolutionCotangent<S>) -> S::Array;
 }
 

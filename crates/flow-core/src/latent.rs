@@ -33,7 +33,7 @@ impl<S: Space> Flow<'_, S> {
         let terms = EnergyTerms { start: &|_| 0.0, end: energy, transport_cost: 0.0, score: None };
         let solver = Solver::new(self, &batch, self.span(Direction::Forward), Evaluation::new(key))?;
         let field = self.potential.freeze(&solver.solve);
-        let options = SolveOptions { backward: Some(self.memory), cost: false };
+        let options = SolveOptions { backward: Some(self.memory.exact()), cost: false };
         let blocks = space.map_blocks(solver.blocks.clone(), |rows| {
             let session: &mut dyn Session<S> = &mut Direct(space);
             let (carried, end) = solver.forward(session, Some(&*field), &rows, options)?;

@@ -14,6 +14,7 @@ mod centres;
 mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod continuous;
 mod converged;
 mod data;
 mod energy;

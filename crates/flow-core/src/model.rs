@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{Integrator, Memory};
 use crate::objective::Objective;
+use crate::optimise::global_norm;
 use crate::parameter::Parameter;
 use crate::potential::{Coordinates, Potential};
 use crate::rng::RngKey;
@@ -97,6 +98,20 @@ pub trait Model<S: Space> {
     /// # Errors
     /// Whatever keeps it from an answer. Non-finite losses are returned, not refused.
     fn evaluate(&self, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error>;
+
+    /// How far a gradient that it gave for a batch is from the exact one of the loss that it computes, as a part of the
+    /// latter's length; `None` for a model whose gradients are exact. It takes the exact gradient once more.
+    ///
+    /// # Errors
+    /// As [`Model::evaluate`].
+    fn gradient_error(
+        &self,
+        _gradient: &[S::Array],
+        _batch: &Batch,
+        _how: &Evaluation<'_>,
+    ) -> Result<Option<f64>, Error> {
+        Ok(None)
+    }
 
     /// How finely it integrates, see [`Integrator::level`]; `None` for a model that does not.
     fn level(&self) -> Option<u64> {
@@ -279,6 +294,20 @@ impl<S: Space> Model<S> for FlowModel<S> {
             return self.objective.evaluate(&self.flow().with_integrator(&*finer), batch, how);
         }
         self.objective.evaluate(&self.flow(), batch, how)
+    }
+
+    fn gradient_error(&self, gradient: &[S::Array], batch: &Batch, how: &Evaluation<'_>) -> Result<Option<f64>, Error> {
+        let memory = self.memory.exact();
+        if memory == self.memory {
+            return Ok(None);
+        }
+        let outcome = self.objective.evaluate(&Flow { memory, ..self.flow() }, batch, &how.with_gradient())?;
+        let exact = outcome.gradient.expect("the gradient was asked for");
+        let (mut difference, space) = (exact.clone(), &self.space);
+        for (difference, found) in difference.iter_mut().zip(gradient) {
+            space.accumulate(difference, -1.0, &[(1.0, found)]);
+        }
+        Ok(Some(global_norm(space, &difference) / global_norm(space, &exact)))
     }
 
     fn level(&self) -> Option<u64> {

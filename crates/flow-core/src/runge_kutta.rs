@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cache_key::CacheKey;
+use crate::continuous::ContinuousAdjoint;
 use crate::error::Error;
 use crate::integrate::{Backward, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span};
 use crate::potential::BlockField;
@@ -68,6 +69,7 @@ impl<S: Space> Integrator<S> for FixedStep {
         let mut work = Work::new(space, &self.tableau, &start, options);
         let mut figures = Figures::zeros(space, space.shape(&start).0, options);
         let (mut state, mut spare) = (start, None);
+        let keeps = matches!(options.backward, Some(Memory::Stages | Memory::Recompute));
         let mut steps = Vec::new();
         for n in 0..self.steps {
             let t = span.from + n as f64 * h;
@@ -77,7 +79,7 @@ impl<S: Space> Integrator<S> for FixedStep {
             work.stages(block, (t, h, first_index), &state, false, Some(&mut after), record.as_mut());
             work.add_figures(h, &mut figures);
             let start = std::mem::replace(&mut state, after);
-            if options.backward.is_some() {
+            if keeps {
                 let record = match record {
                     Some(records) => StepRecord::Stages { start, records },
                     None => StepRecord::Start(start),
@@ -87,7 +89,17 @@ impl<S: Space> Integrator<S> for FixedStep {
                 spare = Some(start);
             }
         }
-        Ok(finish(state, figures, options.backward.map(|_| Tape { tableau: self.tableau.clone(), steps })))
+        let tableau = self.tableau.clone();
+        let backward: Option<Box<dyn Backward<S>>> = match options.backward {
+            None => None,
+            Some(Memory::Continuous) => {
+                let (state, steps) = (state.clone(), self.steps);
+                Some(Box::new(ContinuousAdjoint { tableau, state, span, steps }))
+            }
+            Some(Memory::Stages | Memory::Recompute) => Some(Box::new(Tape { tableau, steps })),
+        };
+        let Figures { log_density, cost } = figures;
+        Ok(Solution { state, log_density, cost, backward })
     }
 
     fn evaluations(&self) -> Option<usize> {
@@ -239,7 +251,10 @@ impl<S: Space> Integrator<S> for Adaptive {
                 (0.9 * error.powf(-1.0 / self.tableau.order() as f64)).clamp(0.2, 5.0)
             };
         }
-        Ok(finish(state, figures, options.backward.map(|_| Tape { tableau: self.tableau.clone(), steps })))
+        let tape = Tape { tableau: self.tableau.clone(), steps };
+        let backward = options.backward.map(|_| Box::new(tape) as Box<dyn Backward<S>>);
+        let Figures { log_density, cost } = figures;
+        Ok(Solution { state, log_density, cost, backward })
     }
 
     fn evaluations(&self) -> Option<usize> {
@@ -268,11 +283,6 @@ impl<S: Space> Integrator<S> for Adaptive {
     fn describe(&self) -> String {
         format!("{} with rtol {:e}, atol {:e}", self.tableau.name(), self.relative, self.absolute)
     }
-}
-
-fn finish<S: Space>(state: S::Array, figures: Figures<S>, tape: Option<Tape<S>>) -> Solution<S> {
-    let backward = tape.map(|tape| Box::new(tape) as Box<dyn Backward<S>>);
-    Solution { state, log_density: figures.log_density, cost: figures.cost, backward }
 }
 
 impl<S: Space> Backward<S> for Tape<S> {

@@ -145,6 +145,9 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         if adaptive && flow.potential.random_in_time() {
             return Err(Error::AdaptivePerStage);
         }
+        if flow.memory == Memory::Continuous && flow.potential.random_in_time() {
+            return Err(Error::ContinuousPerStage);
+        }
         // Tolerances mean x: an adaptive solve is never in other coordinates.
         let coordinates = if adaptive { Coordinates::X } else { flow.coordinates };
         let blocks = how.blocks_of(flow.space, batch)?;
@@ -371,6 +374,7 @@ pub(crate) fn kind_of_solve(memory: Option<Memory>, cost: bool) -> CacheKey {
         None => 0,
         Some(Memory::Stages) => 1,
         Some(Memory::Recompute) => 2,
+        Some(Memory::Continuous) => 3,
     };
     CacheKey::new().with(KIND_OF_SOLVE).with(keeps).with(cost.into())
 }

@@ -250,6 +250,8 @@ pub struct Trainer<'a, S: Space, M: ?Sized> {
     /// Where a roll-back leads: the last periodic checkpoint.
     good: Checkpoint,
     warned: bool,
+    /// The error of a gradient that was told of last, see [`Model::gradient_error`].
+    told_gradient_error: Option<f64>,
 }
 
 impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
@@ -290,6 +292,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             state,
             good,
             warned,
+            told_gradient_error: None,
         };
         trainer.good = trainer.checkpoint();
         Ok(trainer)
@@ -461,6 +464,12 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             let fine = self.model.evaluate(&batch, &Evaluation { refined: true, ..how })?;
             integration_error = Some(Mean::of(&fine.losses).mean - loss.mean);
         }
+        let at_the_start = self.told_gradient_error.is_none();
+        if at_the_start || settings.watch_every != 0 && step.is_multiple_of(settings.watch_every) {
+            let error = self.model.gradient_error(&gradient, &batch, &how)?;
+            self.tell_gradient_error(error, observer);
+        }
+        let settings = &self.settings;
         if let Some(limit) = settings.clip_norm {
             clip(&self.space, &mut gradient, gradient_norm, limit);
         }
@@ -509,6 +518,19 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             self.warned = true;
             observer.note(&format!("{found}, and no finer integration is allowed: losses carry this error"));
         }
+    }
+
+    /// Says how far gradients are from exact ones: at first, and whenever it is twice as much as was said.
+    fn tell_gradient_error(&mut self, error: Option<f64>, observer: &mut dyn Observer) {
+        let Some(error) = error else { return };
+        if self.told_gradient_error.is_some_and(|told| error <= 2.0 * told) {
+            return;
+        }
+        self.told_gradient_error = Some(error);
+        let (step, with) = (self.state.step, self.model.integration());
+        observer.note(&format!(
+            "gradients by the continuous adjoint are off: at step {step} by {error:.1e} of the exact discrete gradient, with {with}"
+        ));
     }
 
     fn update_average(&mut self) {

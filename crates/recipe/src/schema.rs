@@ -70,7 +70,9 @@ pub struct Flow {
     /// most 1, 0.999 when left out. Undoing a step divides round-off by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coupling: Option<f64>,
-    /// What the adjoint keeps, of a method that is not reversible.
+    /// What the adjoint keeps, of a method that is not reversible: the residuals of all `"stages"`, the starts of steps
+    /// alone to `"recompute"` the stages from, or only the end, from which the `"continuous"` adjoint goes back; that
+    /// one's gradients are not exact, and training says by how much.
     #[serde(default)]
     pub memory: Memory,
     /// Coordinates the equation is solved in.

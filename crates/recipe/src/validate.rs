@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use datasets::lattice::Boundary;
-use flow_core::{Estimator, Memory, Reversible, Schedule};
+use flow_core::{Estimator, Memory, Reversible, Schedule, SymmetryDraw};
 
 use super::{
     ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Objective, Potential,
@@ -52,7 +52,26 @@ impl Recipe {
         self.evaluate.validate()?;
         self.objective_fits()?;
         self.watch_fits()?;
-        self.coupling_fits()
+        self.coupling_fits()?;
+        self.continuous_adjoint_fits()
+    }
+
+    /// The continuous adjoint goes back by other stages than there were.
+    fn continuous_adjoint_fits(&self) -> Result<(), RecipeError> {
+        let symmetry = match &self.potential {
+            Potential::Ridge(ridge) => ridge.symmetry.as_ref(),
+            Potential::Sum(_) => None,
+        };
+        let per_stage = symmetry.is_some_and(|symmetry| symmetry.draw == SymmetryDraw::PerStage);
+        if self.flow.memory == Memory::Continuous && per_stage {
+            return Err(out_of_range(
+                "flow.memory",
+                "\"continuous\"",
+                "\"stages\" or \"recompute\" with a symmetry drawn per stage, which would be another on the way back",
+                "change it, or set potential.symmetry.draw = \"per-solve\"",
+            ));
+        }
+        Ok(())
     }
 
     /// Reversible steps: a coupling near enough to 1 for all steps that a training may make, and an
@@ -586,6 +605,7 @@ fn memory_word(memory: Memory) -> &'static str {
     match memory {
         Memory::Stages => "stages",
         Memory::Recompute => "recompute",
+        Memory::Continuous => "continuous",
     }
 }
 

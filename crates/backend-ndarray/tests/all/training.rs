@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use backend_ndarray::{Activation, Cpu, Ridge};
 use flow_core::{
     AdamSettings, BaseSamples, Batch, Batches, CheckpointStore, CosineSchedule, Energy, Error, Evaluation, Finish,
-    FixedStep, Flow, FlowModel, FreeEnergy, Method, Model, Objective, Observer, Occasion, Outcome, PointEnergy,
+    FixedStep, Flow, FlowModel, FreeEnergy, Memory, Method, Model, Objective, Observer, Occasion, Outcome, PointEnergy,
     Purpose, RngKey, Schedule, StepMetrics, Tableau, TrainSettings, TrainState, Trainer, Validation, choose_level,
     converged, three_quarters,
 };
@@ -329,6 +329,26 @@ fn a_training_ends_early_where_validations_find_nothing_better() {
     let (finish, step, best, listener) = validated(&mut store, true);
     assert_eq!((finish, step, best), (Finish::EarlyStopped, 12, Some(1.0)));
     assert!(listener.metrics.is_empty());
+}
+
+#[test]
+fn a_training_says_how_far_its_gradients_are_from_exact_ones() {
+    let notes = |memory| {
+        let mut model = model(Cpu::new(1), Method::Heun.tableau(), 4).unwrap();
+        model.memory = memory;
+        let mut listener = Listener::default();
+        let settings = TrainSettings { watch_tolerance: 1e9, ..settings() };
+        Trainer::new(&mut model, settings, &BASE).unwrap().run(&mut listener).unwrap();
+        listener.notes
+    };
+    assert!(notes(Memory::Stages).is_empty() && notes(Memory::Recompute).is_empty());
+    let told = notes(Memory::Continuous);
+    assert!(told[0].starts_with("gradients by the continuous adjoint are off: at step 0 by "), "{told:?}");
+    assert!(told[0].ends_with("of the exact discrete gradient, with 4 steps of heun"), "{told:?}");
+    // Said again where it is twice as much, and that is looked at four times.
+    assert!(told.len() <= 4, "{told:?}");
+    let error: f64 = told[0].split(" by ").nth(2).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((1e-5..0.5).contains(&error), "{told:?}");
 }
 
 #[test]

@@ -69,6 +69,7 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) -> SolveCov
     }
     if made.smooth_in_time {
         forward_and_backward_is_the_identity(space, potential);
+        continuous_adjoint_nears_the_exact_one(space, potential);
         adaptive_steps_keep_their_tolerance(space, potential);
     }
     if made.map_differenced {
@@ -162,6 +163,31 @@ fn forward_and_backward_is_the_identity<S: Space>(space: &S, potential: &dyn Pot
         assert_close("there and back", &back.x, &x, tolerance, 1.0);
         let change: Vec<f64> = there.log_density.iter().map(|l| -l).collect();
         assert_close("ln p there and back", &back.log_density, &change, tolerance, 1.0);
+    }
+}
+
+/// The gradient by the continuous adjoint nears the one of the discrete map like `h^order`, with and without the transport
+/// cost, for a method with a stage of weight zero too.
+fn continuous_adjoint_nears_the_exact_one<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    let numbers = |flow: &Flow<'_, S>, objective: &dyn Objective<S>| -> Vec<f64> {
+        let gradient = evaluate(flow, objective, true).gradient.expect("asked for");
+        gradient.iter().flat_map(|array| space.download(array)).collect()
+    };
+    for (objective, method) in
+        objectives::<S>(potential.dim()).iter().zip([Method::Rk4, Method::Midpoint].iter().cycle())
+    {
+        let [coarse, fine] = [16, 32].map(|steps| {
+            let integrator = fixed(*method, steps);
+            let exact = flow(space, potential, &integrator);
+            let continuous = Flow { memory: Memory::Continuous, ..exact };
+            let [exact, continuous] = [exact, continuous].map(|flow| numbers(&flow, &**objective));
+            let length = exact.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let off = exact.iter().zip(&continuous).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+            off / length
+        });
+        let (order, floor) = (method.tableau().order() as i32, 1e3 * space.round_off());
+        let what = format!("continuous adjoint of {} with {}: {coarse:e}, {fine:e}", objective.name(), method.name());
+        assert!(fine <= 1.3 * coarse * 0.5f64.powi(order) + floor && coarse < 0.5, "{what}");
     }
 }
 
