@@ -29,6 +29,13 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
         let plural = if probes == 1 { "" } else { "s" };
         rows.push(("", format!("Laplacian by {probes} probe{plural} per row, whose scatter is in the standard error")));
     }
+    if let Some(transport) = &report.transport {
+        let cost = with_error(transport.transport_cost, transport.transport_cost_error);
+        let ratio = with_error(transport.transport_ratio, transport.transport_ratio_error);
+        let (error, samples) = (short(transport.transport_integration_error), transport.transport_samples);
+        rows.push(("transport cost", format!("{cost} in the flow's coordinates, squared")));
+        rows.push(("over the least", format!("at most {ratio}, integration error {error}, {samples} samples")));
+    }
     rows
 }
 
@@ -170,6 +177,7 @@ mod tests {
                 pareto_k: Some(0.31),
                 forward: None,
             },
+            transport: None,
         }
     }
 

@@ -69,11 +69,13 @@ pub mod table;
 pub mod yardstick;
 
 mod bijection;
+mod gelbrich;
 mod moments;
 mod quadrature;
 mod standardise;
 
 pub use bijection::Bijection;
+pub use gelbrich::gelbrich;
 pub use standardise::{Standardisation, StandardisationError};
 
 #[cfg(test)]

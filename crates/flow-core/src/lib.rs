@@ -90,5 +90,5 @@ pub use tableau::{Method, Tableau};
 pub use team::{Alone, Team};
 pub use time::{TimeBasis, TimeFamily};
 pub use train::{Finish, GradientHook, Observer, StepMetrics, TrainSettings, Trainer, Validation, Validator};
-pub use transport::Transported;
+pub use transport::{Moved, Transported};
 pub use two_layer::{TwoLayerParameters, TwoLayerSettings};

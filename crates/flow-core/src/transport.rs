@@ -18,6 +18,15 @@ pub struct Transported {
     pub log_density: Vec<f64>,
 }
 
+/// Points carried from one time to another, with what their way cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moved {
+    /// The points at the end, `rows × dim`, row by row.
+    pub x: Vec<f64>,
+    /// `∫ ½‖∇φ‖² |dt|` along the way, per row.
+    pub cost: Vec<f64>,
+}
+
 impl<S: Space> Flow<'_, S> {
     /// Carries points (`rows × dim`, row by row) over a span of time.
     ///
@@ -55,6 +64,31 @@ impl<S: Space> Flow<'_, S> {
             }
         }
         all_finite(out.x.iter().chain(&out.log_density))?;
+        Ok(out)
+    }
+
+    /// Carries the rows of a whole batch over a span of time, and adds up the transport cost of every row. Always in plain
+    /// coordinates, whose velocity is ∇φ.
+    ///
+    /// # Errors
+    /// As [`Flow::transport_batch`].
+    pub fn transport_cost(&self, batch: &Batch, span: Span, key: RngKey) -> Result<Moved, Error> {
+        let mut out = Moved { x: Vec::with_capacity(batch.x.len()), cost: Vec::with_capacity(batch.of) };
+        if batch.of == 0 {
+            return Ok(out);
+        }
+        let solver = Solver::new(self, batch, span, Evaluation::new(key))?.in_x();
+        let options = SolveOptions { backward: None, cost: true };
+        let field = self.potential.freeze(&solver.solve);
+        let blocks = self.space.map_blocks(solver.blocks.clone(), |rows| {
+            Ok::<_, Error>(solver.forward(&mut Direct(self.space), Some(&*field), &rows, options)?.1)
+        });
+        for end in blocks {
+            let end = end?;
+            out.x.extend(end.x);
+            out.cost.extend(end.cost);
+        }
+        all_finite(out.x.iter().chain(&out.cost))?;
         Ok(out)
     }
 

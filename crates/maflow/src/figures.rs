@@ -11,6 +11,7 @@ use crate::recipe::Recipe;
 use crate::report::{Figures, Forward, Report};
 use crate::target::{FIGURE_ROWS, FigureRows, Known, Split, Target, reference_seed};
 use crate::trained::Trained;
+use crate::transport::Transport;
 
 /// Takes the figures; with the losses that they are made of.
 ///
@@ -48,7 +49,11 @@ pub fn take<S: Space>(
         }
         None => likelihood(&found, target, &rows)?,
     };
-    Ok((report(recipe, target, trained, &found, figures), found))
+    let fine = Choice { level: found.level, ..choice };
+    let (fine, coarse) = (integrator.at_level(fine.level), fine.coarser(&*integrator));
+    let [coarse, fine] = [&coarse, &fine].map(|integrator| flow.with_integrator(&**integrator));
+    let transport = Transport::measure([&coarse, &fine], reference_seed(recipe.train.seed), monitor)?;
+    Ok((Report { transport, ..report(recipe, target, trained, &found, figures) }, found))
 }
 
 /// The most samples of a target that a flow is judged by.
@@ -138,6 +143,7 @@ fn report<S: Space>(
         laplacian_probes: recipe.potential.probes(),
         sites: target.sites(),
         figures,
+        transport: None,
     }
 }
 

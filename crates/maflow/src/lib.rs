@@ -91,6 +91,7 @@ mod torch_names;
 pub mod train;
 pub mod trained;
 pub mod transfer;
+pub mod transport;
 mod weights;
 
 pub use error::Error;

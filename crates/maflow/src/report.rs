@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::recipe::Objective;
+use crate::transport::Transport;
 
 /// Figures with standard error and integration error. The keys of the JSON object are fixed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,6 +37,10 @@ pub struct Report {
     /// Figures of the objective.
     #[serde(flatten)]
     pub figures: Figures,
+    /// How far points are carried, beside the least that it takes; none of large flows, and of those of a density given
+    /// something.
+    #[serde(flatten)]
+    pub transport: Option<Transport>,
 }
 
 /// What depends on the objective.
@@ -149,6 +154,7 @@ mod tests {
                 pareto_k: Some(0.31),
                 forward: None,
             },
+            transport: None,
         }
     }
 
@@ -185,6 +191,19 @@ mod tests {
         let more: Vec<String> = keys(&judged).into_iter().filter(|key| !plain.contains(&key.as_str())).collect();
         let forward = ["ess", "kl_error", "kl_integration_error", "kl_nats", "samples"];
         assert_eq!(more, forward.map(|key| format!("forward_{key}")));
+        let transport = Transport {
+            transport_cost: 2.2,
+            transport_cost_error: 0.1,
+            transport_bound: 2.0,
+            transport_ratio: 1.1,
+            transport_ratio_error: 0.01,
+            transport_integration_error: 1e-5,
+            transport_samples: 2000,
+        };
+        let moved = keys(&Report { transport: Some(transport), ..report() });
+        let more: Vec<String> = moved.into_iter().filter(|key| !plain.contains(&key.as_str())).collect();
+        let of_transport = ["bound", "cost", "cost_error", "integration_error", "ratio", "ratio_error", "samples"];
+        assert_eq!(more, of_transport.map(|key| format!("transport_{key}")));
         let figures = Figures::Nll {
             nll_nats: 1255.5,
             bits_per_dim: Some(1.66),

@@ -10,9 +10,9 @@ use flow_core::conformance::{
     reversible_methods_have_their_order, reversible_steps, same_field, solves, space,
 };
 use flow_core::{
-    Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, FlowMatching, Group, Mean, Method,
-    NegativeLogLikelihood, Objective, Outcome, Path, Potential, Precision, Purpose, RngKey, Solve, Space, Stage, Sum,
-    Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
+    Adaptive, Batch, Block, Centres, Coordinates, Direction, Evaluation, FixedStep, Flow, FlowMatching, Group, Mean,
+    Method, NegativeLogLikelihood, Objective, Outcome, Path, Potential, Precision, Purpose, RngKey, Solve, Space,
+    Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
 };
 
 fn cpu<T: Real>() -> Cpu<T> {
@@ -340,6 +340,24 @@ fn gradients_through_the_path() {
     path_gradient_has_the_mean_of_the_total(&cpu(), &in_time(ridge::<f64>(1, 1, Activation::LnCosh, true)));
     let separable = separable_of::<f64>(1, 5, Activation::Softplus, TimeFamily::Cosine);
     path_gradient_has_the_mean_of_the_total(&cpu(), &separable);
+}
+
+#[test]
+fn the_transport_cost_of_widening_is_its_closed_form() {
+    let (cpu, rate, duration) = (cpu::<f64>(), 0.6, 1.5);
+    let potential = Gaussian::new(cpu.clone(), 3, rate);
+    let integrator = FixedStep::new(Method::Rk4.tableau(), 50).unwrap();
+    let flow = Flow { duration, ..Flow::new(&cpu, &potential, &integrator) };
+    let key = RngKey::new(0, Purpose::Sample, 0);
+    let batch = Batch::new(key.normals(0..20, 3), 3).unwrap();
+    let moved = flow.transport_cost(&batch, flow.span(Direction::Forward), key).unwrap();
+    let width = (rate * duration).exp();
+    // Points z e^(λt) at velocities λ z e^(λt): ∫ ½ λ² ‖z‖² e^(2λt) dt.
+    let square = |z: &[f64]| z.iter().map(|z| z * z).sum::<f64>();
+    let exact: Vec<f64> = batch.x.chunks(3).map(|z| 0.25 * rate * square(z) * (width * width - 1.0)).collect();
+    assert_close("cost", &moved.cost, &exact, 1e-7, 1.0);
+    let ends: Vec<f64> = batch.x.iter().map(|z| width * z).collect();
+    assert_close("ends", &moved.x, &ends, 1e-7, 1.0);
 }
 
 #[test]

@@ -42,6 +42,11 @@ fn a_density_in_the_plane_from_training_to_pictures() {
         let entropy = datasets::plane::PlaneDensity::Rings.entropy();
         assert!((number(&figures, "nll_nats") - number(&figures, "kl_nats") - entropy).abs() < 1e-9);
         assert!(number(&figures, "kl_nats") > 0.1, "twelve steps cannot be enough");
+        // The way of the points is longer than the shortest, and by how much is told.
+        let of_transport = |key: &str| number(&figures, &format!("transport_{key}"));
+        assert!((of_transport("cost") / of_transport("bound") - of_transport("ratio")).abs() < 1e-9, "{figures}");
+        assert!(of_transport("ratio") >= 1.0 && of_transport("samples") == 2000.0, "{figures}");
+        assert!(told.contains("transport cost") && told.contains("over the least"), "{told}");
         assert_eq!(figures, lab.figures("run", &[]), "figures are taken on the same rows every time");
         assert_ne!(figures, lab.figures("run", &["--seed", "9"]));
         // The text shows the same figure.
