@@ -100,6 +100,8 @@ fn key_of(parameter: &'static str) -> &'static str {
         "steps" => "flow.steps",
         "method" => "evaluate.method",
         "coupling" => "flow.coupling",
+        "blur" => "train.blur",
+        "projections" => "train.projections",
         "absolute tolerance" => "evaluate.atol",
         "relative tolerance" => "evaluate.rtol",
         "duration" => "flow.time",

@@ -131,14 +131,16 @@ fn draw_samples(
 fn loss_curves(recipe: &Recipe, target: &dyn Target, run: &Path) -> Result<LossCurves, Error> {
     let path = run_dir::metrics(run);
     let rows = if path.exists() { metrics::read(&path)? } else { Vec::new() };
-    let regression = recipe.train.objective == Objective::FlowMatching;
-    let matched = if regression { target.training_steps(&recipe.train)? } else { 0 };
-    // The loss of a regression has no place beside likelihoods and free energies; validations during it do.
+    let objective = recipe.train.objective;
+    let apart = objective == Objective::FlowMatching || objective.is_distance();
+    let matched = if apart { target.training_steps(&recipe.train)? } else { 0 };
+    // The loss of a regression or a distance has no place beside likelihoods and free energies; validations during it
+    // do.
     let (first, second) = rows.split_at(rows.partition_point(|row| row.step <= matched));
     let validated: Vec<_> = rows.iter().filter(|row| row.validation.is_some()).cloned().collect();
     let mut curves = Vec::new();
     if !first.is_empty() {
-        curves.push(regression_curve(recipe, first, target.sites() as f64));
+        curves.push(curve_apart(recipe, first, target.sites() as f64));
     }
     if !(second.is_empty() && validated.is_empty()) {
         curves.push(loss_curve(recipe, target, second, &validated));
@@ -190,12 +192,17 @@ fn bundled(rows: &[metrics::Row], x: impl Fn(u64) -> f64) -> Vec<Point> {
 }
 
 /// The loss of a training by flow matching.
-fn regression_curve(recipe: &Recipe, rows: &[metrics::Row], sites: f64) -> LossCurve {
+fn curve_apart(recipe: &Recipe, rows: &[metrics::Row], sites: f64) -> LossCurve {
+    let (title, loss) = match recipe.train.objective {
+        Objective::Sinkhorn => ("Sinkhorn divergence", "divergence of samples and data"),
+        Objective::SlicedWasserstein => ("Sliced Wasserstein", "distance of samples and data"),
+        _ => ("Flow matching", "mean square error of the velocity"),
+    };
     let training = bundled(rows, |step| step as f64);
     LossCurve {
-        title: format!("Flow matching: {}", recipe.name),
+        title: format!("{title}: {}", recipe.name),
         x_label: "step".to_owned(),
-        y_label: format!("mean square error of the velocity{}", if sites == 1.0 { "" } else { ", per site" }),
+        y_label: format!("{loss}{}", if sites == 1.0 { "" } else { ", per site" }),
         smoothing: (training.len() / 40).max(1),
         training,
         validation: Vec::new(),

@@ -170,6 +170,15 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
         2,
         &["\"continuous\"", "drawn per stage", "potential.symmetry.draw"],
     );
+    let distance = |words: &[&str], parts: &[&str]| refuses(&[&["train", "two-moons"], words].concat(), 2, parts);
+    distance(
+        &["--set=train.objective=sinkhorn", "--set=train.blur=1e-5"],
+        &["`train.blur` = 0.00001", "from 0.001 to 10"],
+    );
+    distance(&["--set=train.blur=0.1"], &["`train.blur`", "\"sinkhorn\"", "leave it out"]);
+    distance(&["--set=train.objective=sliced-wasserstein", "--set=train.projections=0"], &["`train.projections` = 0"]);
+    distance(&["--set=train.objective=sinkhorn", "--set=train.transport_cost=1"], &["0 for sinkhorn", "leave it out"]);
+    refuses(&["train", "--set", "train.objective=sinkhorn"], 2, &["\"free-energy\"", "compares rows of data"]);
     refuses(&["train", "--set", "flow.coupling=0.99"], 2, &["`flow.coupling`", "\"rk4\"", "leave it out"]);
     refuses(&["train", "--set", "potential.terms.1.fall_off=-1"], 2, &["fall_off` = -1", "from 0 to 8", "2 is usual"]);
     refuses(&["train", "--set", "target.size=1"], 2, &["`target.size` = 1", "at least 2"]);

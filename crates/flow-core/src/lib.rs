@@ -50,6 +50,7 @@ mod time;
 mod train;
 mod transport;
 mod two_layer;
+mod wasserstein;
 
 pub use activation::Activation;
 pub use batch::Batch;
@@ -92,3 +93,4 @@ pub use time::{TimeBasis, TimeFamily};
 pub use train::{Finish, GradientHook, Observer, StepMetrics, TrainSettings, Trainer, Validation, Validator};
 pub use transport::{Moved, Transported};
 pub use two_layer::{TwoLayerParameters, TwoLayerSettings};
+pub use wasserstein::WassersteinDistance;

@@ -12,8 +12,8 @@ use crate::trained;
 pub struct Phase {
     /// Its settings; its steps follow those of the one before.
     pub settings: TrainSettings,
-    /// Whether it learns by flow matching, and not by the target's own objective.
-    pub matching: bool,
+    /// What it minimises; figures are those of the target's own objective all the same.
+    pub objective: Objective,
     /// Which gradient of a free energy.
     pub gradient: Estimator,
 }
@@ -38,10 +38,14 @@ pub fn phases(recipe: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error>
             patience: None,
             ..first.clone()
         };
-        Phase { settings, matching: false, gradient: tune.gradient }
+        Phase { settings, objective: target.kind(), gradient: tune.gradient }
     });
-    let matching = recipe.train.objective == Objective::FlowMatching;
-    Ok(std::iter::once(Phase { settings: first, matching, gradient: recipe.train.gradient }).chain(tuned).collect())
+    let gradient = recipe.train.gradient;
+    let objective = match recipe.train.objective {
+        Objective::Nll | Objective::FreeEnergy => target.kind(),
+        other => other,
+    };
+    Ok(std::iter::once(Phase { settings: first, objective, gradient }).chain(tuned).collect())
 }
 
 /// Settings of the training of a target: epochs become steps, and a data set is validated on after each of them by

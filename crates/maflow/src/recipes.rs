@@ -38,6 +38,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "mnist-deep",
     "mnist-conv",
     "two-moons",
+    "two-moons-sinkhorn",
     "eight-gaussians",
     "rings",
     "pinwheel",

@@ -15,7 +15,7 @@ use crate::kept::Kept;
 use crate::listener::Listener;
 use crate::monitor::Monitor;
 use crate::phases::{self, Phase};
-use crate::recipe::{EnergyTarget, Recipe, RunInfo, TargetKind};
+use crate::recipe::{EnergyTarget, Objective, Recipe, RunInfo, TargetKind};
 use crate::run_dir::RunDir;
 use crate::target::{self, FigureRows, Target, TrainingRows};
 use crate::{energy_check, potential, recipes, run_dir, trained};
@@ -104,7 +104,7 @@ impl Work for Monitored<'_> {
         plan.require_same_data(data.as_deref())?;
         let phases = phases::phases(&plan.recipe, &*target)?;
         for phase in &phases {
-            target.training_objective::<E>(&plan.recipe.train, phase.matching, phase.gradient)?;
+            target.training_objective::<E>(&plan.recipe.train, phase.objective, phase.gradient)?;
         }
         plan.check_own_energy(&*target)?;
         let potential = plan.first_potential(space, target.context_dim(), monitor)?;
@@ -205,12 +205,12 @@ fn train<E: Engine>(
         run.log(&format!("started: {total} steps"))?;
     }
     target.training_rows().into_iter().for_each(|rows| note_large_batches(&phases, rows, &mut listener));
-    // A regression's loss is no free energy and no likelihood: the best of those stands beside a validation figure
-    // alone.
-    let comparable = !phases[0].matching || phases.len() > 1 || recipe.train.validate_every > 0;
+    // The loss of a regression or a distance is no free energy and no likelihood: the best of those stands beside a
+    // validation figure alone.
+    let comparable = phases[0].objective == target.kind() || phases.len() > 1 || recipe.train.validate_every > 0;
     let best = target.known().filter(|_| comparable).map(|known| (known.word(), known.value()));
     let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
-    if phases.iter().any(|phase| phase.matching && unfinished(phase)) {
+    if phases.iter().any(|phase| phase.objective == Objective::FlowMatching && unfinished(phase)) {
         // Before the first step, with a display of their own.
         match target.samples().map_or(Ok(()), |samples| samples.prepare(monitor)) {
             Err(Error::Cancelled) => return Ok(Finish::Interrupted),
@@ -301,11 +301,11 @@ impl Phase {
             newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
             before = newest.checkpoint.state;
         }
-        model.objective = target.training_objective::<E>(&recipe.train, self.matching, self.gradient)?;
+        model.objective = target.training_objective::<E>(&recipe.train, self.objective, self.gradient)?;
         // A training begins with the steps of the recipe, whatever the one before came to.
         model.set_level(recipe.flow.steps as u64);
         let seen = first * recipe.train.batch as u64;
-        let batches = TrainingRows { target, matching: self.matching, space, first, seen };
+        let batches = TrainingRows { target, objective: self.objective, space, first, seen };
         listener.begin(first, seen, self.settings.batch as u64);
         let rows = FigureRows::validation(target, recipe.train.seed, recipe.train.validation_samples);
         let validated = target.objective::<E>()?;

@@ -140,6 +140,13 @@ pub struct Train {
     /// data the smaller it is; uniformly when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focus: Option<f64>,
+    /// Sinkhorn divergence: the part of the mean cost between two rows of data that transport is blurred by, 1e-3 to 10;
+    /// 0.05 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blur: Option<f64>,
+    /// Sliced Wasserstein distance: random directions in a batch; 64 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projections: Option<usize>,
     /// Flow matching to a lattice model: configurations sampled once, by cluster Monte Carlo, to train on.
     #[serde(default = "Train::default_pool")]
     pub pool: usize,
@@ -185,6 +192,16 @@ impl Train {
         if let Schedule::Cosine(schedule) = &mut self.schedule {
             schedule.warmup = schedule.warmup.min(steps as u64 / 5);
         }
+    }
+
+    /// The blur of a Sinkhorn divergence, whether the recipe says so or not.
+    pub fn blur_or_default(&self) -> f64 {
+        self.blur.unwrap_or(0.05)
+    }
+
+    /// The directions of a sliced Wasserstein distance, whether the recipe says so or not.
+    pub fn projections_or_default(&self) -> usize {
+        self.projections.unwrap_or(64)
     }
 
     fn default_learning_rate() -> f64 {
@@ -253,6 +270,28 @@ pub enum Objective {
     FreeEnergy,
     /// Regression on the velocity of a path from the base to samples of the target, without integration.
     FlowMatching,
+    /// The debiased Sinkhorn divergence between samples of the flow and data: optimal transport, blurred.
+    Sinkhorn,
+    /// The squared Wasserstein distance between them, averaged over projections to random directions.
+    SlicedWasserstein,
+}
+
+impl Objective {
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nll => "nll",
+            Self::FreeEnergy => "free-energy",
+            Self::FlowMatching => "flow-matching",
+            Self::Sinkhorn => "sinkhorn",
+            Self::SlicedWasserstein => "sliced-wasserstein",
+        }
+    }
+
+    /// Whether it compares samples of the flow with data.
+    pub fn is_distance(self) -> bool {
+        matches!(self, Self::Sinkhorn | Self::SlicedWasserstein)
+    }
 }
 
 /// The optimiser.

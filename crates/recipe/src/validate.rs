@@ -242,11 +242,7 @@ impl Recipe {
             TargetKind::Own(own) if own.energy => ("this target is given by its energy", Objective::FreeEnergy),
             TargetKind::Toy(_) | TargetKind::Own(_) => ("this target is given by samples", Objective::Nll),
         };
-        let word = |o| match o {
-            Objective::Nll => "\"nll\"",
-            Objective::FreeEnergy => "\"free-energy\"",
-            Objective::FlowMatching => "\"flow-matching\"",
-        };
+        let word = |objective: Objective| format!("\"{}\"", objective.name());
         if self.train.objective == Objective::FlowMatching {
             let remedy = match &self.target {
                 TargetKind::Mnist(_) | TargetKind::Table(_) => None,
@@ -274,6 +270,8 @@ impl Recipe {
                     "leave it out",
                 ));
             }
+        } else if self.train.objective.is_distance() {
+            self.distance_fits(what, fits)?;
         } else if self.train.objective != fits {
             return Err(out_of_range(
                 "train.objective",
@@ -282,6 +280,7 @@ impl Recipe {
                 format!("{what}; change train.objective or target"),
             ));
         }
+        self.distance_is_meant()?;
         self.gradient_fits(fits)?;
         let endless = match &self.target {
             TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_) => false,
@@ -295,6 +294,40 @@ impl Recipe {
                 "no value for a target without a finite data set",
                 "give train.steps instead",
             ));
+        }
+        Ok(())
+    }
+
+    /// Distances are taken between samples and rows of data.
+    fn distance_fits(&self, what: &str, fits: Objective) -> Result<(), RecipeError> {
+        let objective = format!("\"{}\"", self.train.objective.name());
+        if fits != Objective::Nll {
+            let remedy = format!("{what}, and this compares rows of data; change train.objective or target");
+            return Err(out_of_range("train.objective", objective, format!("\"{}\"", fits.name()), remedy));
+        }
+        if self.target.is_conditional() {
+            let remedy = "samples given different values are of different densities: choose \"nll\"";
+            return Err(out_of_range("train.objective", objective, "a target without columns given", remedy));
+        }
+        if self.train.transport_cost != 0.0 {
+            let expected = format!("0 for {}", self.train.objective.name());
+            return Err(out_of_range("train.transport_cost", self.train.transport_cost, expected, "leave it out"));
+        }
+        self.train.blur.map_or(Ok(()), |blur| within("train.blur", blur, 1e-3, 10.0, "0.05 is usual"))?;
+        self.train.projections.map_or(Ok(()), |projections| rows("train.projections", projections, 1))
+    }
+
+    /// Settings of a distance are there where it is trained by.
+    fn distance_is_meant(&self) -> Result<(), RecipeError> {
+        let settings = [
+            ("train.blur", self.train.blur, Objective::Sinkhorn),
+            ("train.projections", self.train.projections.map(|n| n as f64), Objective::SlicedWasserstein),
+        ];
+        for (key, value, objective) in settings {
+            if let Some(value) = value.filter(|_| self.train.objective != objective) {
+                let expected = format!("no value but with train.objective = \"{}\"", objective.name());
+                return Err(out_of_range(key, value, expected, "leave it out"));
+            }
         }
         Ok(())
     }

@@ -200,6 +200,7 @@ mod tests {
     use flow_core::Batches;
 
     use super::*;
+    use crate::recipe::Objective;
     use crate::target::TrainingRows;
 
     /// 24 training and 7 test pictures of random pixels.
@@ -216,7 +217,7 @@ mod tests {
 
     fn batch(digits: &Digits, threads: usize, (first, seen): (u64, u64), step: u64, rows: usize) -> Vec<f64> {
         let space = Cpu::<f64>::new(threads);
-        let rows_of = TrainingRows { target: digits, matching: false, space: &space, first, seen };
+        let rows_of = TrainingRows { target: digits, objective: Objective::Nll, space: &space, first, seen };
         rows_of.batch(RngKey::new(7, Purpose::Train, step), 0..rows, rows).unwrap().x
     }
 

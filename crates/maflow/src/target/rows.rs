@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flow_core::{
     BaseSamples, Batch, Batches, Estimator, FlowMatching, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective,
-    Purpose, RngKey, Space, cut,
+    Purpose, RngKey, Space, WassersteinDistance, cut,
 };
 
 use super::{Samples, Split, Target};
@@ -20,21 +20,31 @@ pub const DEFAULT_ROWS: usize = 10_000;
 const VALIDATION_ROWS: usize = 2000;
 
 impl dyn Target + '_ {
-    /// What is minimised by one training of a run: by flow matching, or by the target's own objective.
+    /// What is minimised by one training of a run: flow matching, a distance of samples, or the target's own objective.
     ///
     /// # Errors
     /// A target without the samples that the objective needs.
     pub fn training_objective<S: Space>(
         &self,
         train: &recipe::Train,
-        matching: bool,
+        objective: recipe::Objective,
         gradient: Estimator,
     ) -> Result<Box<dyn Objective<S>>, Error> {
-        if !matching {
-            return self.objective_by(train.transport_cost, gradient);
-        }
-        let path = self.required_samples()?.path();
-        Ok(Box::new(FlowMatching { path, times: train.times, focus: train.focus }))
+        let distance = match objective {
+            recipe::Objective::Nll | recipe::Objective::FreeEnergy => {
+                return self.objective_by(train.transport_cost, gradient);
+            }
+            recipe::Objective::FlowMatching => {
+                let path = self.required_samples()?.path();
+                return Ok(Box::new(FlowMatching { path, times: train.times, focus: train.focus }));
+            }
+            recipe::Objective::Sinkhorn => WassersteinDistance::Sinkhorn { blur: train.blur_or_default() },
+            recipe::Objective::SlicedWasserstein => {
+                WassersteinDistance::Sliced { projections: train.projections_or_default() }
+            }
+        };
+        self.required_samples()?;
+        Ok(Box::new(distance))
     }
 
     /// The objective of the target's figures.
@@ -124,8 +134,8 @@ impl dyn Target + '_ {
 pub struct TrainingRows<'a, S> {
     /// The target.
     pub target: &'a dyn Target,
-    /// Whether it learns by flow matching, which needs samples of the target.
-    pub matching: bool,
+    /// What it minimises: a free energy needs points of the base, everything else samples of the target.
+    pub objective: recipe::Objective,
     /// Whose threads prepare the rows.
     pub space: &'a S,
     /// The step that it begins at.
@@ -137,7 +147,7 @@ pub struct TrainingRows<'a, S> {
 impl<S: Space> Batches for TrainingRows<'_, S> {
     fn batch(&self, key: RngKey, part: Range<usize>, rows: usize) -> Result<Batch, flow_core::Error> {
         let (dim, width) = (self.target.dimension(), self.target.row_width());
-        if self.target.energy().is_some() && !self.matching {
+        if self.objective == recipe::Objective::FreeEnergy {
             return BaseSamples { dim }.batch(key, part, rows);
         }
         let samples = self.target.required_samples()?;

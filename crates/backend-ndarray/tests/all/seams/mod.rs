@@ -1,6 +1,7 @@
 //! What enters flow-core from outside: integrators, objectives, energies, teams and models, each as a user would write
 //! it.
 
+mod distance;
 mod energy;
 mod integrator;
 mod model;
@@ -45,6 +46,17 @@ fn assert_gradient_is_the_difference(
     batch: &Batch,
     outcome: &OutcomeOf<'_>,
 ) {
+    assert_gradient_is_near_the_difference(what, potential, batch, outcome, 1e-9);
+}
+
+/// The same to a tolerance, relative to the sizes of gradient and direction.
+fn assert_gradient_is_near_the_difference(
+    what: &str,
+    potential: &mut dyn Potential<Cpu<f64>>,
+    batch: &Batch,
+    outcome: &OutcomeOf<'_>,
+    tolerance: f64,
+) {
     let space = Cpu::<f64>::new(1);
     let gradient = outcome(potential).unwrap().gradient.expect("asked for");
     for (i, of_parameter) in gradient.iter().enumerate() {
@@ -61,6 +73,9 @@ fn assert_gradient_is_the_difference(
         let got = space.dot(of_parameter, &direction);
         let scale = space.dot(of_parameter, of_parameter).sqrt() * space.dot(&direction, &direction).sqrt();
         assert!(scale > 1e-6, "{what}: parameter {i} has no gradient");
-        assert!((got - difference).abs() < 1e-9 * scale, "{what}, parameter {i}: {got}, by differences {difference}");
+        assert!(
+            (got - difference).abs() < tolerance * scale,
+            "{what}, parameter {i}: {got}, by differences {difference}"
+        );
     }
 }

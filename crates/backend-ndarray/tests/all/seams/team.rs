@@ -8,7 +8,7 @@ use backend_ndarray::{Activation, Cpu, Real, Ridge, TwoLayer, TwoLayerSettings};
 use flow_core::{
     Alone, ArrayRows, BaseSamples, Batch, Batches, Coordinates, Error, Estimator, Evaluation, FixedStep, Flow,
     FlowMatching, FlowModel, FreeEnergy, Method, NegativeLogLikelihood, Objective, Observer, Path, PointEnergy,
-    Potential, Precision, RngKey, Space, Sum, Team, TimeBasis, TrainSettings, Trainer, Validation,
+    Potential, Precision, RngKey, Space, Sum, Team, TimeBasis, TrainSettings, Trainer, Validation, WassersteinDistance,
 };
 
 use super::objective::{LogVariance, weighted};
@@ -174,6 +174,8 @@ fn objectives<T: Real>() -> Vec<Box<dyn Objective<Cpu<T>>>> {
         // More times than a member of a team has rows.
         Box::new(FlowMatching { path: Path::Straight, times: 40, focus: None }),
         Box::new(LogVariance),
+        Box::new(WassersteinDistance::Sinkhorn { blur: 0.5 }),
+        Box::new(WassersteinDistance::Sliced { projections: 5 }),
     ]
 }
 
