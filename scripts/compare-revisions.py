@@ -320,10 +320,11 @@ def compare_checkpoints(old, new):
 
 
 def columns(run):
-    """The columns of metrics.csv by name, but for the seconds."""
+    """The columns of metrics.csv by name, but for the seconds and what processes exchange."""
     with open(run / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: [row[name] for row in rows] for name in rows[0] if name != "seconds"}
+    left_out = {"seconds", "communication_seconds", "communication_bytes"}
+    return {name: [row[name] for row in rows] for name in rows[0] if name not in left_out}
 
 
 def number(text):

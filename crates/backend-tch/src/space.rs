@@ -496,6 +496,10 @@ impl Space for Tch {
         if rows == 0 { 0 } else { (rows / BLOCK_ROWS).clamp(1, threads) }
     }
 
+    fn cuts_by_threads(&self) -> bool {
+        true
+    }
+
     fn map_blocks<T: Send>(&self, blocks: Vec<Range<usize>>, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
         match self.workers {
             Some(workers) if blocks.len() > 1 => {

@@ -40,6 +40,22 @@ impl Batch {
         Self { rows, of, total_weight, ..self }
     }
 
+    /// Some rows of a whole batch, as the part of it that a member of a team has.
+    ///
+    /// ```
+    /// use flow_core::Batch;
+    /// let whole = Batch::new(vec![1.0, 2.0, 3.0], 1)?.with_weights(vec![1.0, 3.0, 5.0], 9.0);
+    /// let part = whole.member(1..3);
+    /// assert_eq!((part.x, part.weights, part.rows), (vec![2.0, 3.0], vec![3.0, 5.0], 1..3));
+    /// assert_eq!((part.of, part.total_weight), (3, 9.0));
+    /// # Ok::<(), flow_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn member(&self, rows: Range<usize>) -> Self {
+        let of = |numbers: &[f64]| self.numbers(numbers, &rows).to_vec();
+        Self { x: of(&self.x), context: of(&self.context), weights: of(&self.weights), rows: rows.clone(), ..*self }
+    }
+
     /// The first of the rows of a whole batch, at most so many, as a whole batch of their own.
     ///
     /// ```

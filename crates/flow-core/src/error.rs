@@ -104,6 +104,9 @@ pub enum Error {
     /// An error of whoever keeps the checkpoints.
     #[error(transparent)]
     Store(Box<dyn std::error::Error + Send + Sync>),
+    /// Another member of the team failed, and knows why.
+    #[error("another member of the team failed")]
+    OtherMember,
     /// An error of whoever supplies batches, validates, or listens to a training.
     #[error("{0}")]
     Callback(String),

@@ -88,7 +88,7 @@ pub use statistics::Mean;
 pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};
 pub use tableau::{Method, Tableau};
-pub use team::{Alone, Team};
+pub use team::{Alone, Team, Traffic, agreed};
 pub use time::{TimeBasis, TimeFamily};
 pub use train::{Finish, GradientHook, Observer, StepMetrics, TrainSettings, Trainer, Validation, Validator};
 pub use transport::{Moved, Transported};

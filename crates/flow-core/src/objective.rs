@@ -11,6 +11,7 @@ use crate::flow::{Direction, Flow};
 use crate::score::base_score;
 use crate::solve::{Evaluation, Outcome};
 use crate::space::Space;
+use crate::team::agreed;
 
 /// A loss with its exact gradient, for any potential, integrator and batch.
 ///
@@ -177,7 +178,8 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
         check_widths(&self.energy, flow.potential.dim(), flow.potential.context_dim())?;
         let scored = match self.gradient {
             Estimator::Path if how.gradient => {
-                Some(flow.carry_score(batch, &base_score(&batch.x), flow.span(Direction::Forward), how)?)
+                let scored = flow.carry_score(batch, &base_score(&batch.x), flow.span(Direction::Forward), how);
+                Some(agreed(how.team, scored)?)
             }
             _ => None,
         };

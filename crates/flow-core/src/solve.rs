@@ -12,7 +12,7 @@ use crate::integrate::{Backward, Memory, SolutionCotangent, SolveOptions, Span};
 use crate::potential::{Block, BlockField, Coordinates, Field, Share, Solve};
 use crate::rng::RngKey;
 use crate::space::{Outputs, Session, Space, cut};
-use crate::team::{Alone, Team};
+use crate::team::{Alone, Team, agreed};
 
 /// How an objective is evaluated.
 #[derive(Clone, Copy)]
@@ -68,6 +68,15 @@ impl<'a> Evaluation<'a> {
             return Err(Error::setting("blocks", blocks.len(), expected));
         }
         Ok(blocks[self.team.share(blocks.len())].to_vec())
+    }
+
+    /// The rows of a whole batch that are this member's, as part of it.
+    ///
+    /// # Errors
+    /// As [`Evaluation::my_blocks`].
+    pub fn my_part<S: Space>(&self, space: &S, whole: &Batch) -> Result<Batch, Error> {
+        let blocks = self.my_blocks(space, whole.of)?;
+        Ok(whole.member(blocks[0].start..blocks[blocks.len() - 1].end))
     }
 
     /// The blocks of a batch of `of` rows, those of all members.
@@ -411,14 +420,6 @@ impl Losses {
 /// Losses of a block's rows and, where asked for, its share of the gradient.
 pub(crate) type BlockResult<S> = Result<(Vec<f64>, Option<Vec<Share<S>>>), Error>;
 
-/// What a member found, if all members found something: no member waits for one that has failed.
-fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, Error> {
-    match (team.any(found.is_err())?, found) {
-        (true, Ok(_)) => Err(Error::Callback("another member of the team failed".to_owned())),
-        (_, found) => found,
-    }
-}
-
 /// The losses of all rows in their order, and the gradient from the sum of the blocks' shares.
 pub(crate) fn gather<S: Space>(
     space: &S,
@@ -448,38 +449,56 @@ fn sum<S: Space>(space: &S, shares: Vec<Vec<Share<S>>>) -> Vec<Share<S>> {
     shares.into_iter().reduce(add).unwrap_or_default()
 }
 
-/// The same over the blocks of all members: numbers go by way of the host.
+/// The same over the blocks of all members: numbers go by way of the host. One exchange has all sums and another all
+/// factors, because an exchange takes long however little goes.
 fn sum_of_team<S: Space>(space: &S, shares: Vec<Vec<Share<S>>>, team: &dyn Team) -> Result<Vec<Share<S>>, Error> {
-    let slots = shares.first().map_or(0, Vec::len);
-    let slot = |k: usize| {
-        let of_blocks = || shares.iter().map(|share| &share[k]);
-        let sums: Vec<_> = of_blocks().filter_map(|share| share.sum.as_ref()).collect();
-        let sum = sums.first().map(|first| {
-            let (rows, cols) = space.shape(first);
-            let mine: Vec<_> = sums.iter().map(|sum| space.download(sum)).collect();
-            Ok::<_, Error>(space.upload(rows, cols, &team.sum(&mine, space.precision())?))
-        });
-        let factors = of_blocks().flat_map(|share| &share.factors).flat_map(|(left, right)| [left, right]);
-        // Rows, columns and numbers of each factor.
-        let mine: Vec<f64> = factors
-            .flat_map(|factor| {
-                let (rows, cols) = space.shape(factor);
-                [rows as f64, cols as f64].into_iter().chain(space.download(factor))
-            })
-            .collect();
-        let (all, mut factors) = (team.gather(&mine)?, Vec::new());
-        let mut rest = &all[..];
-        while let [rows, cols, numbers @ ..] = rest {
-            let (rows, cols) = (*rows as usize, *cols as usize);
-            let (of_factor, behind) = numbers.split_at(rows * cols);
-            factors.push(space.upload(rows, cols, of_factor));
+    // Of every block the same places have sums: that is a matter of the field.
+    let sums_of =
+        |share: &Vec<Share<S>>| share.iter().flat_map(|share| &share.sum).flat_map(|sum| space.download(sum)).collect();
+    let sums = team.sum(&shares.iter().map(sums_of).collect::<Vec<_>>(), space.precision())?;
+    let mut factors = factors_of_team(space, &shares, team)?.into_iter();
+    let mut rest = &sums[..];
+    let places = shares.into_iter().next().unwrap_or_default();
+    let share = |share: Share<S>| {
+        let sum = share.sum.map(|sum| {
+            let (rows, cols) = space.shape(&sum);
+            let (numbers, behind) = rest.split_at(rows * cols);
             rest = behind;
-        }
-        let mut factors = factors.into_iter();
-        let pairs = std::iter::from_fn(|| Some((factors.next()?, factors.next()?)));
-        Ok(Share { factors: pairs.collect(), sum: sum.transpose()? })
+            space.upload(rows, cols, numbers)
+        });
+        Share { sum, factors: factors.next().unwrap_or_default() }
     };
-    (0..slots).map(slot).collect()
+    Ok(places.into_iter().map(share).collect())
+}
+
+/// Left and right factors.
+type Factors<S> = Vec<(<S as Space>::Array, <S as Space>::Array)>;
+
+/// The factors of the blocks of all members, in the order of the blocks, for every place of a share.
+fn factors_of_team<S: Space>(space: &S, shares: &[Vec<Share<S>>], team: &dyn Team) -> Result<Vec<Factors<S>>, Error> {
+    let mut mine = Vec::new();
+    for (place, share) in shares.iter().flat_map(|of_block| of_block.iter().enumerate()) {
+        for factor in share.factors.iter().flat_map(|(left, right)| [left, right]) {
+            let (rows, cols) = space.shape(factor);
+            mine.extend([place, rows, cols].map(|number| number as f64));
+            mine.extend(space.download(factor));
+        }
+    }
+    let all = team.gather(&mine)?;
+    let mut found: Vec<Vec<S::Array>> =
+        shares.first().map_or_else(Vec::new, |share| share.iter().map(|_| Vec::new()).collect());
+    let mut rest = &all[..];
+    while let [place, rows, cols, numbers @ ..] = rest {
+        let (place, rows, cols) = (*place as usize, *rows as usize, *cols as usize);
+        let (of_factor, behind) = numbers.split_at(rows * cols);
+        found[place].push(space.upload(rows, cols, of_factor));
+        rest = behind;
+    }
+    let pairs = |factors: Vec<S::Array>| {
+        let mut factors = factors.into_iter();
+        std::iter::from_fn(|| Some((factors.next()?, factors.next()?))).collect()
+    };
+    Ok(found.into_iter().map(pairs).collect())
 }
 
 impl<S: Space> Flow<'_, S> {

@@ -184,6 +184,11 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// depends on the number of threads, the space says.
     fn blocks(&self, rows: usize) -> usize;
 
+    /// Whether that number depends on the threads or the device, so that members of a team may cut a batch differently.
+    fn cuts_by_threads(&self) -> bool {
+        false
+    }
+
     /// Does the work of every block of rows, at once where there are threads, and returns the results in the order of
     /// the blocks.
     fn map_blocks<T: Send>(&self, blocks: Vec<Range<usize>>, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T>;

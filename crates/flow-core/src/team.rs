@@ -67,7 +67,8 @@ pub trait Team: Send + Sync {
     }
 
     /// The sum of the shares of all blocks, in the order of the blocks, each addition rounded to a precision; the same
-    /// on every member. `mine` are those of this member's blocks, all equally long. A member without blocks gives none.
+    /// on every member. `mine` are those of this member's blocks, all equally long, of numbers in that precision. A
+    /// member without blocks gives none.
     ///
     /// # Errors
     /// Those of [`Team::gather`].
@@ -82,13 +83,21 @@ pub trait Team: Send + Sync {
         Ok(sum)
     }
 
+    /// One number of every member, in the order of their ranks.
+    ///
+    /// # Errors
+    /// Those of [`Team::gather`].
+    fn of_each(&self, mine: f64) -> Result<Vec<f64>, Error> {
+        self.gather(&[mine])
+    }
+
     /// The greatest of the members' numbers; NaN where any is.
     ///
     /// # Errors
     /// Those of [`Team::gather`].
     fn greatest(&self, mine: f64) -> Result<f64, Error> {
         let greater = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
-        Ok(self.gather(&[mine])?.into_iter().fold(f64::NEG_INFINITY, greater))
+        Ok(self.of_each(mine)?.into_iter().fold(f64::NEG_INFINITY, greater))
     }
 
     /// Whether any member says so: a decision that all take alike.
@@ -105,6 +114,46 @@ pub trait Team: Send + Sync {
     /// Those of [`Team::gather`].
     fn broadcast(&self, mine: Vec<f64>) -> Result<Vec<f64>, Error> {
         self.gather(if self.rank() == 0 { &mine } else { &[] })
+    }
+
+    /// What this member has exchanged with the others so far.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+}
+
+/// What a member has exchanged with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Traffic {
+    /// Seconds that it took, those of waiting for others included.
+    pub seconds: f64,
+    /// Bytes of numbers that came from others.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// What there was after another time.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self { seconds: self.seconds - before.seconds, bytes: self.bytes - before.bytes }
+    }
+}
+
+/// What a member found, if all members found something: no member waits for one that has failed.
+///
+/// ```
+/// use flow_core::{Alone, Error, agreed};
+/// assert_eq!(agreed(&Alone, Ok(1))?, 1);
+/// assert!(agreed::<()>(&Alone, Err(Error::Callback("the disk is full".into()))).is_err());
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// The member's own; [`Error::OtherMember`] where only others failed; those of [`Team::gather`].
+pub fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, Error> {
+    match (team.any(found.is_err())?, found) {
+        (true, Ok(_)) => Err(Error::OtherMember),
+        (_, found) => found,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::rng::{Purpose, RngKey};
 use crate::solve::Evaluation;
 use crate::space::Space;
 use crate::statistics::Mean;
-use crate::team::{Alone, Team};
+use crate::team::{Alone, Team, Traffic, agreed};
 
 /// Settings of a training. The defaults are those of a first try: 1000 steps of 256 rows with Adam at 1e-3, the
 /// gradient clipped at 100.
@@ -152,6 +152,8 @@ pub struct StepMetrics {
     pub validation: Option<Validation>,
     /// Seconds of training so far, over all resumptions.
     pub seconds: f64,
+    /// What this member exchanged with the others of its team for the step, validation included.
+    pub traffic: Traffic,
 }
 
 /// Whoever listens to a training. All methods are optional: `()` listens to nothing.
@@ -305,7 +307,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
     }
 
     /// The same with the work shared; every member trains the same model and has the same settings. The first of them
-    /// should have the store: what it resumes from is taken up by all.
+    /// should have the store: what it resumes from is taken up by all, and so are its parameters when the training
+    /// begins.
     #[must_use]
     pub fn with_team(self, team: &'a dyn Team) -> Self {
         Self { team, ..self }
@@ -343,7 +346,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
     /// # Errors
     /// Those of reading a checkpoint, when none can be used.
     pub fn resume(&mut self, observer: &mut dyn Observer) -> Result<Option<u64>, Error> {
-        let found = self.newest_and_good(observer)?;
+        let found = self.newest_and_good(observer);
+        let found = agreed(self.team, found)?;
         let Some([newest, good]) = self.of_first_member(found)? else { return Ok(None) };
         self.restore(&newest)?;
         self.good = good;
@@ -372,8 +376,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             return Ok(found);
         }
         let like = self.checkpoint();
-        let mine: Vec<_> = found.iter().flatten().map(|of| of.numbers(&like)).collect::<Result<_, _>>()?;
-        let numbers = self.team.broadcast(mine.concat())?;
+        let mine = found.iter().flatten().map(|of| of.numbers(&like)).collect::<Result<Vec<_>, _>>();
+        let numbers = self.team.broadcast(agreed(self.team, mine)?.concat())?;
         if numbers.is_empty() {
             return Ok(None);
         }
@@ -381,8 +385,22 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         Ok(Some([newest, good].map(|numbers| Checkpoint::of_numbers(numbers, &like))))
     }
 
+    /// Whatever this member begins with, all members begin with what the first has, and go back to the same.
+    fn begin_as_first_member(&mut self) -> Result<(), Error> {
+        if self.team.size() == 1 {
+            return Ok(());
+        }
+        let mine = (self.team.rank() == 0).then(|| [self.checkpoint(), self.good.clone()]);
+        if let Some([now, good]) = self.of_first_member(mine)? {
+            self.restore(&now)?;
+            self.good = good;
+        }
+        Ok(())
+    }
+
     fn save(&mut self, occasion: Occasion, checkpoint: &Checkpoint) -> Result<(), Error> {
-        self.store.as_mut().map_or(Ok(()), |store| store.save(occasion, checkpoint))
+        let saved = self.store.as_mut().map_or(Ok(()), |store| store.save(occasion, checkpoint));
+        agreed(self.team, saved)
     }
 
     /// The present state is the one to go back to, and is stored.
@@ -398,10 +416,12 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
     /// # Errors
     /// Those of the model, the batches, the observer and the store; [`Error::TooManyRollbacks`].
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Finish, Error> {
+        self.begin_as_first_member()?;
         if self.state.step == self.settings.first {
             self.save_good()?;
         }
         let mut clock = Instant::now();
+        let mut traffic = self.team.traffic();
         while self.state.step < self.settings.steps && !self.out_of_patience() {
             if self.team.any(observer.interrupted())? {
                 self.save(Occasion::Interrupt, &self.checkpoint())?;
@@ -417,6 +437,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             self.state.seconds += clock.elapsed().as_secs_f64();
             clock = Instant::now();
             metrics.seconds = self.state.seconds;
+            metrics.traffic = self.team.traffic().since(traffic);
+            traffic = self.team.traffic();
             observer.step(&metrics)?;
             let ends_early = self.out_of_patience() && self.state.step < self.settings.steps;
             if ends_early || due(self.settings.checkpoint_every, self.state.step, self.settings.steps) {
@@ -448,7 +470,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         let (step, level) = (self.state.step, self.state.level);
         let key = RngKey::new(self.settings.seed, Purpose::Train, step);
         let how = Evaluation { blocks: self.settings.blocks, ..Evaluation::new(key).by(self.team) };
-        let batch = self.batch(key, &how)?;
+        let batch = agreed(self.team, self.batch(key, &how))?;
         let outcome = self.model.evaluate(&batch, &how.with_gradient())?;
         let loss = Mean::of(&outcome.losses);
         let mut gradient = outcome.gradient.expect("the gradient was asked for");
@@ -495,6 +517,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
             integration_error,
             validation: None,
             seconds,
+            traffic: Traffic::default(),
         }))
     }
 

@@ -70,6 +70,21 @@ pub enum Error {
         "{0} has only its best checkpoint, which no training can be resumed from; begin a new run from its weights"
     )]
     OnlyBest(PathBuf),
+    /// More processes than parts of a batch that they could share.
+    #[error(
+        "{key} makes {batch} rows in {blocks} blocks, too few for {members} processes; start at most {blocks}, or set \
+         train.blocks = {members} (a new run's last bits depend on it), with as many rows at least"
+    )]
+    FewBlocks {
+        /// The key of the batch.
+        key: &'static str,
+        /// Its rows.
+        batch: usize,
+        /// Blocks that it is cut into.
+        blocks: usize,
+        /// Members of the team.
+        members: usize,
+    },
     /// A run that has made more steps than are asked for.
     #[error("{run} has made {made} steps, more than the {total} that are asked for; a training is not taken back")]
     TakenBack {

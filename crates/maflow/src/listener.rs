@@ -9,7 +9,8 @@ use crate::run_dir::RunDir;
 
 /// The listener of one training.
 pub(crate) struct Listener<'a> {
-    run: &'a RunDir,
+    /// Where it writes; none where another process does.
+    run: Option<&'a RunDir>,
     monitor: &'a dyn Monitor,
     /// Open from the first [`Observer::rewind`] on, which a resumed training calls once its checkpoint has been read.
     metrics: Option<Metrics>,
@@ -28,7 +29,12 @@ pub(crate) struct Listener<'a> {
 impl<'a> Listener<'a> {
     /// Listens for the run; figures are nats divided by `sites`, and an epoch is so many rows, where the training set
     /// is finite.
-    pub(crate) fn new(run: &'a RunDir, monitor: &'a dyn Monitor, sites: f64, training_rows: Option<usize>) -> Self {
+    pub(crate) fn new(
+        run: Option<&'a RunDir>,
+        monitor: &'a dyn Monitor,
+        sites: f64,
+        training_rows: Option<usize>,
+    ) -> Self {
         Self {
             run,
             monitor,
@@ -81,6 +87,8 @@ impl<'a> Listener<'a> {
             // One row alone has none.
             validation_error: validation.map(|v| per_site(v.standard_error)).filter(|error| !error.is_nan()),
             seconds: metrics.seconds,
+            communication_seconds: (metrics.traffic.bytes > 0).then_some(metrics.traffic.seconds),
+            communication_bytes: Some(metrics.traffic.bytes).filter(|bytes| *bytes > 0),
         }
     }
 }
@@ -112,13 +120,13 @@ impl Observer for Listener<'_> {
 
     fn note(&mut self, sentence: &str) {
         self.monitor.note(sentence);
-        if let Err(error) = self.run.log(sentence) {
+        if let Some(Err(error)) = self.run.map(|run| run.log(sentence)) {
             self.monitor.note(&error.to_string());
         }
     }
 
     fn rewind(&mut self, step: u64) -> Result<(), flow_core::Error> {
-        self.metrics = Some(Metrics::open(&self.run.metrics(), step)?);
+        self.metrics = self.run.map(|run| Metrics::open(&run.metrics(), step)).transpose()?;
         self.monitor.restarted();
         Ok(())
     }
@@ -130,7 +138,7 @@ impl Observer for Listener<'_> {
 
 #[cfg(test)]
 mod tests {
-    use flow_core::Mean;
+    use flow_core::{Mean, Traffic};
 
     use super::*;
     use crate::recipes;
@@ -139,7 +147,7 @@ mod tests {
     fn epochs_go_on_from_one_training_to_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run"), &recipes::load("mnist", &[]).unwrap()).unwrap();
-        let mut listener = Listener::new(&run, &(), 1.0, Some(100));
+        let mut listener = Listener::new(Some(&run), &(), 1.0, Some(100));
         let epoch = |listener: &Listener<'_>, step| {
             let metrics = StepMetrics {
                 step,
@@ -150,6 +158,7 @@ mod tests {
                 integration_error: None,
                 validation: None,
                 seconds: 0.0,
+                traffic: Traffic::default(),
             };
             listener.row(&metrics).epoch
         };

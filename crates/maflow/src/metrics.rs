@@ -34,6 +34,13 @@ pub struct Row {
     pub validation_error: Option<f64>,
     /// Seconds since training began (time between runs left out).
     pub seconds: f64,
+    /// Seconds of the step that the first of several processes spent on what they exchange, waiting for others included;
+    /// empty for one alone.
+    #[serde(default)]
+    pub communication_seconds: Option<f64>,
+    /// Bytes of numbers that came to it from the others in that time.
+    #[serde(default)]
+    pub communication_bytes: Option<u64>,
 }
 
 /// The file open for more rows.
@@ -97,7 +104,7 @@ fn encode(rows: &[Row], header: bool, path: &Path) -> Result<Vec<u8>, Error> {
     writer.into_inner().map_err(|e| failed(e.to_string()))
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "step",
     "epoch",
     "loss",
@@ -109,6 +116,8 @@ const NAMES: [&str; 11] = [
     "validation",
     "validation_error",
     "seconds",
+    "communication_seconds",
+    "communication_bytes",
 ];
 
 #[cfg(test)]
@@ -128,6 +137,8 @@ mod tests {
             validation: None,
             validation_error: None,
             seconds: 0.5 * step as f64,
+            communication_seconds: None,
+            communication_bytes: step.is_multiple_of(2).then_some(8 * step),
         }
     }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flow_core::{
-    Engine, Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Purpose, RngKey, Space, Trainer,
-    Validation,
+    Alone, Engine, Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Purpose, RngKey, Space, Team,
+    Trainer, Validation,
 };
 
 use crate::backend::{self, Compute, Work};
@@ -18,6 +18,7 @@ use crate::phases::{self, Phase};
 use crate::recipe::{EnergyTarget, Objective, Recipe, RunInfo, TargetKind};
 use crate::run_dir::RunDir;
 use crate::target::{self, FigureRows, Target, TrainingRows};
+use crate::together::{Shared, agreed, by_first, of_first, require_blocks, require_same_recipe};
 use crate::{energy_check, potential, recipes, run_dir, trained};
 
 /// A training: what of, where, and from what.
@@ -76,21 +77,71 @@ impl Train {
     /// # Errors
     /// Whatever can be wrong with recipe, data and run is found before anything is written.
     pub fn run(self, monitor: &dyn Monitor) -> Result<Done, Error> {
+        Ok(self.run_by(&Alone, monitor)?.expect("one process alone is the first"))
+    }
+
+    /// The same with the work shared: every member of the team calls this, with the same recipe. The first makes the
+    /// run, alone writes into it, and has what came of it; the others have `None`. Results do not depend on the number
+    /// of members, bit for bit, where the backend's do not depend on the number of threads.
+    ///
+    /// # Errors
+    /// As [`Train::run`], on all members; [`flow_core::Error::OtherMember`] on those that do not know the reason.
+    pub fn run_by(self, team: &dyn Team, monitor: &dyn Monitor) -> Result<Option<Done>, Error> {
         let (compute, precision) = (self.compute, self.recipe.train.precision);
-        backend::run(&compute, precision, Monitored { train: self, monitor })
+        backend::run(&compute, precision, Monitored { train: self, team, monitor })
     }
 }
 
 struct Monitored<'a> {
     train: Train,
+    team: &'a dyn Team,
     monitor: &'a dyn Monitor,
 }
 
-impl Work for Monitored<'_> {
-    type Output = Done;
+/// What is known before anything is written.
+struct Prepared<E: Engine> {
+    target: Arc<dyn Target>,
+    phases: Vec<Phase>,
+    potential: Box<dyn Potential<E>>,
+}
 
-    fn run<E: Engine>(self, space: &E) -> Result<Done, Error> {
-        let Self { train: mut plan, monitor } = self;
+impl Work for Monitored<'_> {
+    type Output = Option<Done>;
+
+    fn run<E: Engine>(self, space: &E) -> Result<Option<Done>, Error> {
+        let Self { train: mut plan, team, monitor } = self;
+        require_same_recipe(team, &plan.recipe)?;
+        let Prepared { target, mut phases, potential } = agreed(team, plan.prepare(space, monitor))?;
+        require_blocks(team, space, &mut phases, monitor)?;
+        let run = by_first(team, || {
+            let run = match &plan.start {
+                Start::New(path) => RunDir::create(path, &plan.recipe)?,
+                Start::NewNumbered(base) => RunDir::create_next(base, &plan.recipe)?,
+                Start::Resume(path) => RunDir::resume(path)?,
+            };
+            if let Start::New(_) | Start::NewNumbered(_) = &plan.start {
+                Kept::write(run.path(), &plan.recipe, &*target)?;
+            }
+            Ok(run)
+        })?;
+        let members = Members { team, run: run.as_ref(), monitor };
+        let finish = train(space, &plan, potential, &*target, phases, members)?;
+        Ok(run.map(|run| Done { run, finish, target, recipe: plan.recipe }))
+    }
+}
+
+/// Who trains, where the first member writes, and who hears of it.
+#[derive(Clone, Copy)]
+struct Members<'a> {
+    team: &'a dyn Team,
+    run: Option<&'a RunDir>,
+    monitor: &'a dyn Monitor,
+}
+
+impl Train {
+    /// Everything that can be found out before anything is written; the recipe learns of what makes the run.
+    fn prepare<E: Engine>(&mut self, space: &E, monitor: &dyn Monitor) -> Result<Prepared<E>, Error> {
+        let plan = self;
         let before = match (&plan.start, &plan.from) {
             (Start::Resume(run), _) | (_, Some(run)) => Some(Kept::read(run, &plan.recipe)?),
             _ => None,
@@ -109,20 +160,9 @@ impl Work for Monitored<'_> {
         plan.check_own_energy(&*target)?;
         let potential = plan.first_potential(space, target.context_dim(), monitor)?;
         plan.recipe.run = Some(RunInfo { data, ..plan.compute.run_info() });
-        let run = match &plan.start {
-            Start::New(path) => RunDir::create(path, &plan.recipe)?,
-            Start::NewNumbered(base) => RunDir::create_next(base, &plan.recipe)?,
-            Start::Resume(path) => RunDir::resume(path)?,
-        };
-        if let Start::New(_) | Start::NewNumbered(_) = &plan.start {
-            Kept::write(run.path(), &plan.recipe, &*target)?;
-        }
-        let finish = train(space, &plan, potential, &*target, phases, &run, monitor)?;
-        Ok(Done { run, finish, target, recipe: plan.recipe })
+        Ok(Prepared { target, phases, potential })
     }
-}
 
-impl Train {
     /// The recipe and a target of the caller's own are of the same dimension.
     fn require_same_dimension(&self, target: &dyn Target) -> Result<(), Error> {
         let (found, expected) = (target.dimension(), self.recipe.dimension());
@@ -188,21 +228,23 @@ fn train<E: Engine>(
     potential: Box<dyn Potential<E>>,
     target: &dyn Target,
     phases: Vec<Phase>,
-    run: &RunDir,
-    monitor: &dyn Monitor,
+    members: Members<'_>,
 ) -> Result<Finish, Error> {
+    let Members { team, run, monitor } = members;
     let (recipe, total) = (&plan.recipe, phases.last().map_or(0, |phase| phase.settings.steps));
-    let folder = CheckpointFolder::open(&run.checkpoints(), recipe.train.keep)?;
+    let store = |run: &RunDir| CheckpointFolder::open(&run.checkpoints(), recipe.train.keep);
+    let folder = agreed(team, run.map(store).transpose())?;
     let mut listener = Listener::new(run, monitor, target.sites() as f64, target.training_rows());
     let mut first = None;
-    if let Start::Resume(_) = plan.start {
-        first = newest_step(&folder)?;
+    if let Start::Resume(path) = &plan.start {
+        first = newest_step(team, folder.as_ref())?;
         if let Some(made) = first.filter(|made| *made > total) {
-            return Err(Error::TakenBack { run: run.path().to_owned(), made, total });
+            return Err(Error::TakenBack { run: path.clone(), made, total });
         }
-    } else {
-        monitor.note(&format!("training {} in {}", recipe.name, run.path().display()));
-        run.log(&format!("started: {total} steps"))?;
+    } else if let Some(run) = run {
+        let by = if team.size() > 1 { format!(" by {} processes", team.size()) } else { String::new() };
+        monitor.note(&format!("training {} in {}{by}", recipe.name, run.path().display()));
+        run.log(&format!("started: {total} steps{by}"))?;
     }
     target.training_rows().into_iter().for_each(|rows| note_large_batches(&phases, rows, &mut listener));
     // The loss of a regression or a distance is no free energy and no likelihood: the best of those stands beside a
@@ -212,10 +254,11 @@ fn train<E: Engine>(
     let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
     if phases.iter().any(|phase| phase.objective == Objective::FlowMatching && unfinished(phase)) {
         // Before the first step, with a display of their own.
-        match target.samples().map_or(Ok(()), |samples| samples.prepare(monitor)) {
-            Err(Error::Cancelled) => return Ok(Finish::Interrupted),
-            prepared => prepared?,
+        let prepared = target.samples().map_or(Ok(()), |samples| samples.prepare(monitor));
+        if team.any(matches!(prepared, Err(Error::Cancelled)))? {
+            return Ok(Finish::Interrupted);
         }
+        agreed(team, prepared)?;
     }
     listener.show(first.unwrap_or(0), total, best);
     let mut model = phases::model(space, recipe, potential)?;
@@ -226,18 +269,19 @@ fn train<E: Engine>(
             continue;
         }
         finish = phase
-            .run(space, plan, target, &mut model, &folder, run, &mut listener)
+            .run(space, plan, target, &mut model, folder.as_ref(), members, &mut listener)
             .map_err(|error| with_trouble(error, target))?;
         if finish == Finish::Interrupted {
             break;
         }
     }
     listener.finish();
-    run.log(match finish {
+    let words = match finish {
         Finish::Completed => "all steps made",
         Finish::EarlyStopped => "ended early",
         Finish::Interrupted => "interrupted",
-    })?;
+    };
+    agreed(team, run.map_or(Ok(()), |run| run.log(words)))?;
     Ok(finish)
 }
 
@@ -265,9 +309,12 @@ fn note_large_batches(phases: &[Phase], rows: usize, listener: &mut Listener<'_>
     }
 }
 
-/// Gradient steps made before the newest usable checkpoint, where there is one.
-fn newest_step(folder: &CheckpointFolder) -> Result<Option<u64>, Error> {
-    Ok(folder.newest(false)?.and_then(|newest| newest.checkpoint.state).map(|state| state.step))
+/// Gradient steps made before the newest usable checkpoint of the first member, where there is one.
+fn newest_step(team: &dyn Team, folder: Option<&CheckpointFolder>) -> Result<Option<u64>, Error> {
+    of_first(team, || {
+        let newest = folder.map_or(Ok(None), |folder| folder.newest(false))?;
+        Ok(newest.and_then(|newest| newest.checkpoint.state).map(|state| state.step))
+    })
 }
 
 impl Phase {
@@ -280,26 +327,29 @@ impl Phase {
         plan: &Train,
         target: &dyn Target,
         model: &mut FlowModel<E>,
-        folder: &CheckpointFolder,
-        run: &RunDir,
+        folder: Option<&CheckpointFolder>,
+        members: Members<'_>,
         listener: &mut Listener<'_>,
     ) -> Result<Finish, Error> {
-        let recipe = &plan.recipe;
+        let (recipe, Members { team, run, .. }) = (&plan.recipe, members);
         let (first, total) = (self.settings.first, self.settings.steps);
         let resumed = matches!(plan.start, Start::Resume(_));
         // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or
         // not.
-        let newest = newest_step(folder)?;
-        if resumed && newest.is_none() && folder.best().is_some() {
-            return Err(Error::OnlyBest(run.path().to_owned()));
-        }
+        let newest = newest_step(team, folder)?;
+        let only_best = resumed && newest.is_none() && folder.is_some_and(|folder| folder.best().is_some());
+        agreed(team, run.filter(|_| only_best).map_or(Ok(()), |run| Err(Error::OnlyBest(run.path().to_owned()))))?;
         let mut resume = resumed && newest.is_some_and(|step| first == 0 || step > first);
         let mut before = None;
         if first > 0 && !resume {
-            let newest =
-                folder.newest(false)?.ok_or_else(|| Error::Failed("the first training left no checkpoint".into()))?;
-            newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
-            before = newest.checkpoint.state;
+            // The other members get what the first reads when the training begins.
+            let load = |folder: &CheckpointFolder| -> Result<_, Error> {
+                let newest = folder.newest(false)?;
+                let newest = newest.ok_or_else(|| Error::Failed("the first training left no checkpoint".into()))?;
+                newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
+                Ok(newest.checkpoint.state)
+            };
+            before = agreed(team, folder.map(load).transpose())?.flatten();
         }
         model.objective = target.training_objective::<E>(&recipe.train, self.objective, self.gradient)?;
         // A training begins with the steps of the recipe, whatever the one before came to.
@@ -308,11 +358,14 @@ impl Phase {
         let batches = TrainingRows { target, objective: self.objective, space, first, seen };
         listener.begin(first, seen, self.settings.batch as u64);
         let rows = FigureRows::validation(target, recipe.train.seed, recipe.train.validation_samples);
-        let validated = target.objective::<E>()?;
-        let (mut store, by) = (folder.clone(), model.objective.name());
+        let validated = Shared::new(target.objective::<E>()?, team, space);
+        let (mut store, by) = (folder.cloned(), model.objective.name());
         let mut trainer = Trainer::new(model, self.settings, &batches)?
-            .with_store(&mut store)
-            .with_validator(|model: &FlowModel<E>| validate(&model.flow(), &*validated, &rows));
+            .with_team(team)
+            .with_validator(|model: &FlowModel<E>| validate(&model.flow(), &validated, &rows));
+        if let Some(store) = &mut store {
+            trainer = trainer.with_store(store);
+        }
         if let Some(before) = before {
             trainer = trainer.after(&before);
         }
@@ -324,7 +377,7 @@ impl Phase {
         }
         if resumed {
             // The old recipe stays until its checkpoint has been read with the new one.
-            run.write_recipe(recipe)?;
+            agreed(team, run.map_or(Ok(()), |run| run.write_recipe(recipe)))?;
             listener.note(&format!("resumed at step {} of {total}", trainer.state().step));
         } else if first > 0 {
             listener.note(&format!("fine-tuning by {} from step {first} on", by));

@@ -208,15 +208,26 @@ impl Lab {
 
     /// Names and bits of all tensors of the newest checkpoint: parameters and moments.
     pub fn final_bits(&self, run: &str) -> Vec<(String, Vec<u64>)> {
-        let checkpoint = TensorFile::read(self.checkpoints(run).last().unwrap()).unwrap();
+        self.bits(self.checkpoints(run).last().unwrap())
+    }
+
+    /// Gradient steps made before a checkpoint.
+    pub fn step(&self, checkpoint: &Path) -> u64 {
+        maflow::checkpoint::read(checkpoint).unwrap().state.unwrap().step
+    }
+
+    /// Names and bits of all tensors of a checkpoint.
+    pub fn bits(&self, checkpoint: &Path) -> Vec<(String, Vec<u64>)> {
+        let checkpoint = TensorFile::read(checkpoint).unwrap();
         let bits = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect();
         checkpoint.tensors.into_iter().map(|tensor| (tensor.name, bits(tensor.values))).collect()
     }
 
-    /// The metrics without the column of seconds.
+    /// The metrics without the seconds, and what processes exchange.
     pub fn metrics(&self, run: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path(run).join("metrics.csv")).unwrap();
-        text.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+        let columns = |line: &str| line.rsplitn(4, ',').nth(3).unwrap().to_owned();
+        text.lines().map(columns).collect()
     }
 }
 

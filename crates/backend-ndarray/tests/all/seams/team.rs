@@ -104,15 +104,6 @@ fn what_is_gathered_is_in_the_order_of_the_members() {
     }
 }
 
-/// The part of a batch that has these rows.
-fn part(whole: &Batch, rows: Range<usize>) -> Batch {
-    let of = |numbers: &[f64]| {
-        let width = numbers.len() / whole.of;
-        numbers[rows.start * width..rows.end * width].to_vec()
-    };
-    Batch { x: of(&whole.x), context: of(&whole.context), weights: of(&whole.weights), rows: rows.clone(), ..*whole }
-}
-
 /// Bits of losses and gradient, from this member's part of a batch.
 fn bits<T: Real>(
     objective: &dyn Objective<Cpu<T>>,
@@ -127,8 +118,7 @@ fn bits<T: Real>(
     let integrator = FixedStep::new(Method::Rk4.tableau(), 2).unwrap();
     let flow = Flow { coordinates, ..Flow::new(&space, &*potential, &integrator) };
     let how = Evaluation { blocks, ..Evaluation::new(key(0)).by(team).with_gradient() };
-    let mine = how.my_blocks(&space, whole.of).unwrap();
-    let batch = part(whole, mine[0].start..mine[mine.len() - 1].end);
+    let batch = how.my_part(&space, whole).unwrap();
     let outcome = objective.evaluate(&flow, &batch, &how).unwrap();
     assert_eq!(outcome.losses.len(), ROWS);
     let gradient = outcome.gradient.unwrap();
@@ -364,8 +354,7 @@ fn one_member_that_fails_ends_the_evaluation_of_all() {
         let steps = FixedStep::new(Method::Rk4.tableau(), 2).unwrap();
         let flow = Flow::new(&space, &potential, &steps);
         let how = Evaluation::new(key(1)).with_gradient().by(team);
-        let blocks = how.my_blocks(&space, ROWS).unwrap();
-        let mine = part(&whole, blocks[0].start..blocks[blocks.len() - 1].end);
+        let mine = how.my_part(&space, &whole).unwrap();
         let fails = mine.x[mine.x.len() - DIM] == last;
         let energy = PointEnergy::new(DIM, |_, _| match fails {
             true => Err(Error::Callback("the force field has gone".into())),

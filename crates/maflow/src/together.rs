@@ -1,0 +1,168 @@
+//! What the members of a team do and decide together before and during a training.
+
+use flow_core::{Batch, Evaluation, Flow, Objective, Outcome, Space, Team, cut};
+
+use crate::error::Error;
+use crate::monitor::Monitor;
+use crate::phases::Phase;
+use crate::recipe::Recipe;
+
+/// What a member found, if all members found something.
+///
+/// # Errors
+/// The member's own, or that another failed.
+pub(crate) fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, Error> {
+    Ok(flow_core::agreed(team, found.map_err(flow_core::Error::from))?)
+}
+
+/// Work for the first member alone, while the others wait.
+///
+/// # Errors
+/// As [`agreed`].
+pub(crate) fn by_first<T>(team: &dyn Team, work: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
+    agreed(team, (team.rank() == 0).then(work).transpose())
+}
+
+/// A number that the first member finds, on every member.
+///
+/// # Errors
+/// As [`agreed`].
+pub(crate) fn of_first(
+    team: &dyn Team,
+    find: impl FnOnce() -> Result<Option<u64>, Error>,
+) -> Result<Option<u64>, Error> {
+    let found = by_first(team, find)?.flatten();
+    let told = team.broadcast(found.into_iter().map(|number| number as f64).collect())?;
+    Ok(told.first().map(|number| *number as u64))
+}
+
+/// Every member trains what the first does, whatever files its machine has.
+///
+/// # Errors
+/// [`Error::Argument`] on a member with another recipe.
+pub(crate) fn require_same_recipe(team: &dyn Team, recipe: &Recipe) -> Result<(), Error> {
+    if team.size() == 1 {
+        return Ok(());
+    }
+    // What made the run is no part of it: machines may differ in their cores.
+    let text = toml::to_string(&Recipe { run: None, ..recipe.clone() });
+    let text = agreed(team, text.map_err(|error| Error::Failed(format!("cannot write the recipe as TOML: {error}"))))?;
+    let mine: Vec<f64> = text.bytes().map(f64::from).collect();
+    let same = team.broadcast(mine.clone())? == mine;
+    let other =
+        || Error::Argument("this process has another recipe than the first; give all the same files".to_owned());
+    agreed(team, if same { Ok(()) } else { Err(other()) })
+}
+
+/// Sees to it that every batch has a block for every member. Where the backend cuts a batch by its threads, the first
+/// member's cut becomes that of all.
+///
+/// # Errors
+/// [`Error::FewBlocks`].
+pub(crate) fn require_blocks<S: Space>(
+    team: &dyn Team,
+    space: &S,
+    phases: &mut [Phase],
+    monitor: &dyn Monitor,
+) -> Result<(), Error> {
+    for (phase, key) in phases.iter_mut().zip(["train.batch", "fine_tune.batch"]) {
+        let settings = &mut phase.settings;
+        let (batch, members) = (settings.batch, team.size());
+        if members > 1 && space.cuts_by_threads() && settings.blocks.is_none() {
+            let own = || Ok(Some(space.blocks(batch).max(members) as u64));
+            settings.blocks = of_first(team, own)?.map(|blocks| blocks as usize);
+            let blocks = settings.blocks.unwrap_or(members);
+            monitor.note(&format!(
+                "{key} = {batch} is cut into {blocks} blocks for {members} processes: other cuts differ by round-off, and \
+                 train.blocks = {blocks} makes this one that of every number of processes"
+            ));
+        }
+        let blocks = cut(batch, settings.blocks.unwrap_or_else(|| space.blocks(batch))).len();
+        if blocks < members {
+            return Err(Error::FewBlocks { key, batch, blocks, members });
+        }
+    }
+    Ok(())
+}
+
+/// The objective of figures whose rows the members share: each has the whole batch, and learns the losses of all of it.
+pub(crate) struct Shared<'a, S> {
+    objective: Box<dyn Objective<S>>,
+    team: &'a dyn Team,
+    /// Blocks of a batch, where the backend cuts it by its threads, which members may have different numbers of.
+    blocks: Option<usize>,
+}
+
+impl<'a, S: Space> Shared<'a, S> {
+    /// An objective for a team.
+    pub(crate) fn new(objective: Box<dyn Objective<S>>, team: &'a dyn Team, space: &S) -> Self {
+        let blocks = (team.size() > 1 && space.cuts_by_threads()).then(|| team.size());
+        Self { objective, team, blocks }
+    }
+}
+
+impl<S: Space> Objective<S> for Shared<'_, S> {
+    fn name(&self) -> &'static str {
+        self.objective.name()
+    }
+
+    fn evaluate(
+        &self,
+        flow: &Flow<'_, S>,
+        batch: &Batch,
+        how: &Evaluation<'_>,
+    ) -> Result<Outcome<S>, flow_core::Error> {
+        let how = Evaluation { blocks: how.blocks.or(self.blocks), ..*how };
+        let blocks = cut(batch.of, how.blocks.unwrap_or_else(|| flow.space.blocks(batch.of)));
+        if self.team.size() == 1 || blocks.len() < self.team.size() {
+            // So few rows are done by all.
+            return self.objective.evaluate(flow, batch, &how);
+        }
+        let how = how.by(self.team);
+        self.objective.evaluate(flow, &how.my_part(flow.space, batch)?, &how)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backend_ndarray::Cpu;
+    use flow_core::Estimator;
+
+    use super::*;
+    use crate::{phases, recipes};
+
+    /// One member of several, who is asked for no other.
+    struct One {
+        size: usize,
+    }
+
+    impl Team for One {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn size(&self) -> usize {
+            self.size
+        }
+
+        fn gather(&self, mine: &[f64]) -> Result<Vec<f64>, flow_core::Error> {
+            Ok(mine.to_vec())
+        }
+    }
+
+    #[test]
+    fn more_members_than_blocks_are_one_sentence() {
+        let recipe = recipes::load("ising-64", &[]).unwrap();
+        let settings = phases::with_steps(&recipe, 10);
+        let phase = Phase { settings, matching: true, gradient: Estimator::Total };
+        let need = |size, blocks| {
+            let mut phases =
+                [Phase { settings: flow_core::TrainSettings { blocks, ..phase.settings.clone() }, ..phase }];
+            require_blocks(&One { size }, &Cpu::<f32>::new(1), &mut phases, &())
+        };
+        assert!(need(4, None).is_ok() && need(8, Some(8)).is_ok());
+        let error = need(8, None).unwrap_err().to_string();
+        assert!(error.contains("32 rows in 4 blocks") && error.contains("8 processes"), "{error}");
+        assert!(error.contains("train.blocks = 8"), "{error}");
+    }
+}
