@@ -273,6 +273,7 @@ Examples:
   maflow train --from runs/mnist --set train.learning_rate=1e-4 --set train.epochs=2
   maflow train energy.toml                      an energy of your own, in a C library
   maflow train --resume --out runs/energy --library ./energy.so
+  mpirun -n 4 maflow train ising-64             by several processes, after scripts/setup-mpi.sh: the same bits
 
 An energy of your own is a recipe file of these lines, and a shared library with the C function below:
 

@@ -41,6 +41,9 @@ pub enum CliError {
     /// The user interrupted and the state was saved; says how to go on. Exit code 130.
     #[error("{0}")]
     Interrupted(String),
+    /// Another of several processes failed, and says why. Exit code 1.
+    #[error("another process failed, and says why")]
+    Elsewhere,
     /// Whoever read our output has gone (`maflow recipes | head -1`): end quietly. Exit code 0.
     #[error("the reader of the output has gone")]
     BrokenPipe,
@@ -51,7 +54,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Recipe(_) => 2,
-            Self::Failed(_) | Self::File { .. } => 1,
+            Self::Failed(_) | Self::File { .. } | Self::Elsewhere => 1,
             Self::Interrupted(_) => 130,
             Self::BrokenPipe => 0,
         }
@@ -126,6 +129,8 @@ impl From<maflow::Error> for CliError {
             E::Io { action, path, source } => Self::file(action, path, source),
             E::Recipe(error) => error.into(),
             E::Cancelled => Self::interrupted(),
+            E::Core(flow_core::Error::OtherMember) => Self::Elsewhere,
+            E::FewBlocks { .. } => Self::Usage(error.to_string()),
             E::Core(flow_core::Error::Setting { name, value, expected }) => {
                 Self::Failed(format!("{} is {value}, but must be {expected}; change it in the recipe", key_of(name)))
             }

@@ -15,6 +15,16 @@ pub struct Terminal {
     task: Mutex<Option<Task>>,
 }
 
+/// Shows nothing, where another process shows all; an end is asked for by Ctrl-C.
+#[derive(Debug)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

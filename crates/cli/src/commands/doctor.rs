@@ -3,6 +3,8 @@
 use std::thread::available_parallelism;
 
 use datasets::mnist::{Content, Download, Mnist};
+use flow_core::Team;
+use mpi::World;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -17,12 +19,16 @@ struct Finding {
     text: String,
 }
 
-/// Prints the findings.
-pub fn print(json: bool) -> Result<(), CliError> {
+/// Prints the findings; of several processes the first does.
+pub fn print(json: bool, world: Option<&World>) -> Result<(), CliError> {
+    if world.is_some_and(|world| world.rank() > 0) {
+        return Ok(());
+    }
     let told = |name, text| Finding { name, ready: true, text };
     let mut findings = vec![told("maflow", version()), told("threads", threads()), told("cpu", cpu())];
     findings.push(told("ndarray", "ready".to_owned()));
     findings.extend(libtorch());
+    findings.push(mpi(world));
     findings.push(mnist());
     output::line(&if json { as_json(&findings) } else { as_text(&findings) })
 }
@@ -105,6 +111,27 @@ fn cpu() -> String {
 #[cfg(not(target_arch = "x86_64"))]
 fn cpu() -> String {
     std::env::consts::ARCH.to_owned()
+}
+
+/// The MPI that joins several processes, and these where there are some.
+fn mpi(world: Option<&World>) -> Finding {
+    let (ready, text) = match (world, mpi::name()) {
+        (Some(world), _) => {
+            let (size, machines, here) = (world.size(), world.machines(), world.local().1);
+            let place = if machines == 1 { "this machine".to_owned() } else { format!("{machines} machines") };
+            (
+                true,
+                format!(
+                    "{}: {size} processes on {place}, {here} here with {} threads each",
+                    world.name(),
+                    world.threads()
+                ),
+            )
+        }
+        (None, Ok(name)) => (true, format!("{name}; for two processes type: mpirun -n 2 maflow train")),
+        (None, Err(error)) => (false, error.to_string()),
+    };
+    Finding { name: "mpi", ready, text }
 }
 
 /// Whether the user's cache folder holds MNIST, unharmed.

@@ -29,5 +29,5 @@ pub fn run(plan: FitPlan) -> Result<(), CliError> {
         None => Start::NewNumbered(run_dir::RUNS.into()),
     };
     let (recipe, target) = (planned.recipe, planned.target);
-    train::run(Train { recipe, start, from: None, data: None, compute, target: Some(target) })
+    train::run(Train { recipe, start, from: None, data: None, compute, target: Some(target) }, None)
 }

@@ -15,16 +15,17 @@ mod sample;
 mod train;
 
 use crate::error::CliError;
+use crate::place::Place;
 use crate::plan::Plan;
 
-/// Does what was planned.
+/// Does what was planned, in this process alone or as one of several: these share a training, and doctor tells of them.
 ///
 /// # Errors
 /// Whatever ends the command before its work is done.
-pub fn execute(plan: Plan) -> Result<(), CliError> {
+pub fn execute(plan: Plan, place: Option<Place<'_>>) -> Result<(), CliError> {
     match plan {
         Plan::Fit(plan) => fit::run(*plan),
-        Plan::Train(plan) => train::run(*plan),
+        Plan::Train(plan) => train::run(*plan, place),
         Plan::Evaluate(plan) => evaluate::run(*plan),
         Plan::Physics(plan) => physics::run(*plan),
         Plan::Rows(plan) => rows::run(*plan),
@@ -34,7 +35,7 @@ pub fn execute(plan: Plan) -> Result<(), CliError> {
         Plan::Import(plan) => import::run(*plan),
         Plan::Export(plan) => export::run(*plan),
         Plan::Recipes(name) => recipes::print(name.as_deref()),
-        Plan::Doctor(json) => doctor::print(json),
+        Plan::Doctor(json) => doctor::print(json, place.map(|place| place.world)),
         Plan::Completions(shell) => manual::completions(shell),
         Plan::Manual(folder) => manual::write(&folder),
     }

@@ -25,7 +25,7 @@ const SMALL: &[&str] = &[
 ];
 
 /// Compiles C into `NAME.so` of the folder.
-fn compile(lab: &Lab, name: &str, source: &str) {
+pub fn compile(lab: &Lab, name: &str, source: &str) {
     let file = |ending: &str| lab.path(&format!("{name}.{ending}"));
     fs::write(file("c"), source).unwrap();
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("../maflow/include");
@@ -55,7 +55,7 @@ fn compile_points(lab: &Lab, name: &str, before: &str, point: &str) {
 const NORMAL: &str = "*e = 0.5 * (x[0] * x[0] + x[1] * x[1]); g[0] = x[0]; g[1] = x[1];";
 
 /// Its recipe, of as few lines as there can be.
-fn recipe(lab: &Lab, name: &str, more: &str) {
+pub fn recipe(lab: &Lab, name: &str, more: &str) {
     let lines = format!("[target]\nkind = \"energy\"\ndimension = 2\nlibrary = \"{name}.so\"\n{more}\n");
     fs::write(lab.path(&format!("{name}.toml")), lines).unwrap();
 }

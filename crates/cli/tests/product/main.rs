@@ -9,5 +9,6 @@ mod moves;
 mod phases;
 mod physics;
 mod runs;
+mod several;
 mod standardised;
 mod tables;
