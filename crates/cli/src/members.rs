@@ -38,10 +38,9 @@ pub fn share(command: Option<&Command>, launch: &Launch) -> Result<Share, CliErr
         )))
     };
     match command {
-        None | Some(Command::Train(_) | Command::Doctor(_)) => Ok(Share::Together),
+        None | Some(Command::Train(_) | Command::Evaluate(_) | Command::Doctor(_)) => Ok(Share::Together),
         Some(Command::Recipes(_) | Command::Completions(_)) => Ok(Share::First),
         Some(Command::Fit(_)) => refused("fit"),
-        Some(Command::Evaluate(_)) => refused("evaluate"),
         Some(Command::Physics(_)) => refused("physics"),
         Some(Command::Score(_)) => refused("score"),
         Some(Command::Sample(_)) => refused("sample"),
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trainings_are_shared_and_what_writes_one_file_is_refused() {
+    fn trainings_and_figures_are_shared_and_what_writes_one_file_is_refused() {
         let launch = Launch { launcher: "mpirun", rank: 0, size: 3, local_rank: None };
         let of = |words: &[&str]| {
             let cli = Cli::try_parse_from([&["maflow"], words].concat()).unwrap();
@@ -127,10 +126,10 @@ mod tests {
         };
         assert_eq!(of(&[]).unwrap(), Share::Together);
         assert_eq!(of(&["train", "rings"]).unwrap(), Share::Together);
+        assert_eq!(of(&["evaluate", "run"]).unwrap(), Share::Together);
         assert_eq!(of(&["recipes"]).unwrap(), Share::First);
         for words in [
             &["fit", "data.csv"][..],
-            &["evaluate", "run"],
             &["physics", "run"],
             &["score", "run", "data.csv"],
             &["sample", "run", "--count", "3", "--out", "a.csv"],

@@ -1,7 +1,7 @@
 //! The figures of a trained flow, converged in the integration step.
 
 use flow_core::{
-    Batch, Converged, Flow, Mean, NegativeLogLikelihood, Pareto, Purpose, RngKey, Space, Weights, converged,
+    Batch, Converged, Flow, Mean, NegativeLogLikelihood, Pareto, Purpose, RngKey, Space, Team, Weights, converged,
 };
 
 use crate::error::Error;
@@ -10,41 +10,51 @@ use crate::monitor::{Monitor, Task};
 use crate::recipe::Recipe;
 use crate::report::{Figures, Forward, Report};
 use crate::target::{FIGURE_ROWS, FigureRows, Known, Split, Target, reference_seed};
+use crate::together::{Shared, require_same, require_same_recipe};
 use crate::trained::Trained;
 use crate::transport::Transport;
 
-/// Takes the figures; with the losses that they are made of.
+/// Takes the figures; with the losses that they are made of. The members of a team share the rows, and each has all
+/// figures.
 ///
 /// # Errors
-/// More samples than there are, an integration that fails, or an end that the monitor asks for.
+/// More samples than there are, an integration that fails, or an end that the monitor asks for; on a member whose run
+/// has other weights than the first's, [`Error::Argument`].
 pub fn take<S: Space>(
     space: &S,
     recipe: &Recipe,
     target: &dyn Target,
     trained: &Trained<S>,
+    team: &dyn Team,
     monitor: &dyn Monitor,
 ) -> Result<(Report, Converged), Error> {
+    require_same_recipe(team, recipe)?;
+    if team.size() > 1 {
+        require_same(team, &trained.checksum().unwrap_or_default(), "checkpoint")?;
+    }
     let rows = FigureRows::evaluation(target, recipe.train.seed, recipe.evaluate.samples)?;
     let integrator = trained.integrator(recipe)?;
     let flow = trained.flow(space, recipe, &*integrator);
-    let objective = target.objective::<S>()?;
+    let objective = Shared::new(target.objective::<S>()?, team, space);
     let batches = |i| if monitor.cancelled() { Err(Error::Cancelled.into()) } else { Ok(rows.batch(i)?) };
     let task = Task::start(monitor, "evaluating", rows.batches());
-    let choice = Choice::make(&flow, &*objective, rows.batch(0)?, rows.rows(), recipe, trained)?;
+    let choice = Choice::make(&flow, &objective, rows.batch(0)?, rows.rows(), recipe, trained, team)?;
     let coarser = choice.coarser(&*integrator);
     let (flow, most) = (flow.with_integrator(&*coarser), choice.most_from_coarser());
-    let found = converged(&flow, &*objective, rows.batches(), batches, most, |refinement, batch| {
+    let found = converged(&flow, &objective, rows.batches(), batches, most, |refinement, batch| {
         task.update(
             batch + 1,
             &if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) },
         );
     })?;
     drop(task);
-    integration::keep(trained, recipe, found.level, monitor);
+    if team.rank() == 0 {
+        integration::keep(trained, recipe, found.level, monitor);
+    }
     let figures = match target.energy() {
         Some(_) => {
             let at = Choice { level: found.level, ..choice }.coarser(&*integrator);
-            let forward = forward(&flow.with_integrator(&*at), recipe, target, rows.rows(), monitor)?;
+            let forward = forward(&flow.with_integrator(&*at), recipe, target, rows.rows(), team, monitor)?;
             free_energy(&found, target, recipe, forward)
         }
         None => likelihood(&found, target, &rows)?,
@@ -65,6 +75,7 @@ fn forward<S: Space>(
     recipe: &Recipe,
     target: &dyn Target,
     rows: usize,
+    team: &dyn Team,
     monitor: &dyn Monitor,
 ) -> Result<Option<Forward>, Error> {
     let (n, rows) = (target.dimension(), rows.min(REFERENCE_ROWS));
@@ -79,7 +90,7 @@ fn forward<S: Space>(
             Ok((Batch::new(blocks[i as usize].to_vec(), n)?, key))
         }
     };
-    let objective = NegativeLogLikelihood::default();
+    let objective = Shared::new(Box::new(NegativeLogLikelihood::default()), team, flow.space);
     let found = converged(flow, &objective, blocks.len() as u64, batch, 1, |_, batch| task.update(batch + 1, ""))?;
     let (mut energies, mut gradients) = (vec![0.0; rows], vec![0.0; rows * n]);
     energy.energies_and_gradients(&points, &[], &mut energies, &mut gradients)?;

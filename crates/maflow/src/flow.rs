@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flow_core::{Converged, Direction, Engine, Flow, Integrator, Precision, RngKey};
+use flow_core::{Alone, Converged, Direction, Engine, Flow, Integrator, Precision, RngKey, Team};
 
 use crate::backend::Work;
 use crate::error::Error;
@@ -56,11 +56,24 @@ pub trait TrainedFlow {
     /// When the integration fails.
     fn log_density(&self, x: &[f64], key: RngKey) -> Result<Vec<f64>, Error>;
 
+    /// As [`figures::take`], by this process alone.
+    ///
+    /// # Errors
+    /// As there.
+    fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error> {
+        self.figures_by(&Alone, target, monitor)
+    }
+
     /// As [`figures::take`].
     ///
     /// # Errors
     /// As there.
-    fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error>;
+    fn figures_by(
+        &self,
+        team: &dyn Team,
+        target: &dyn Target,
+        monitor: &dyn Monitor,
+    ) -> Result<(Report, Converged), Error>;
 
     /// As [`physics::study`].
     ///
@@ -125,8 +138,13 @@ impl<E: Engine> TrainedFlow for Opened<E> {
         Ok(self.flow().log_density(x, key)?)
     }
 
-    fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error> {
-        figures::take(&self.space, &self.recipe, target, &self.trained, monitor)
+    fn figures_by(
+        &self,
+        team: &dyn Team,
+        target: &dyn Target,
+        monitor: &dyn Monitor,
+    ) -> Result<(Report, Converged), Error> {
+        figures::take(&self.space, &self.recipe, target, &self.trained, team, monitor)
     }
 
     fn physics(&self, target: &dyn Target, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use flow_core::{
-    Batch, Direction, Flow, Integrator, NegativeLogLikelihood, Objective, Purpose, RngKey, Space, choose_level,
-    three_quarters,
+    Alone, Batch, Direction, Flow, Integrator, NegativeLogLikelihood, Objective, Purpose, RngKey, Space, Team,
+    choose_level, three_quarters,
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::files::{hex, write_whole};
+use crate::files::write_whole;
 use crate::monitor::Monitor;
 use crate::recipe::{Evaluate, Recipe};
 use crate::run_dir;
 use crate::target::DEFAULT_ROWS;
+use crate::together::of_first;
 use crate::trained::Trained;
 
 /// Rows that the step is chosen on.
@@ -58,11 +58,14 @@ impl Choice {
         rows: usize,
         recipe: &Recipe,
         trained: &Trained<S>,
+        team: &dyn Team,
     ) -> Result<Self, Error> {
-        if let Some(kept) = Self::kept(flow.integrator, recipe, trained) {
+        let most = Self::most(recipe, trained);
+        // The run that the first member sees decides for all.
+        let kept = of_first(team, || Ok(Self::kept(flow.integrator, recipe, trained).map(|kept| kept.level)))?;
+        if let Some(kept) = kept.and_then(|level| Self::at(level, flow.integrator, most)) {
             return Ok(kept);
         }
-        let most = Self::most(recipe, trained);
         // All rows cost no more than some of them where there are no others.
         let level = if rows <= PILOT_ROWS {
             flow.integrator.refined().level()
@@ -86,13 +89,13 @@ impl Choice {
         let base = base.with_context(context);
         let samples = flow.transport_batch(&base, flow.span(Direction::Forward), key)?.x;
         let (pilot, objective) = (Batch { x: samples, ..base }, NegativeLogLikelihood::default());
-        Self::make(flow, &objective, (pilot, key), DEFAULT_ROWS, recipe, trained)
+        Self::make(flow, &objective, (pilot, key), DEFAULT_ROWS, recipe, trained, &Alone)
     }
 
     /// What the run has kept for these weights and these settings.
     fn kept<S: Space>(first: &dyn Integrator<S>, recipe: &Recipe, trained: &Trained<S>) -> Option<Self> {
         let kept: Kept = toml::from_str(&std::fs::read_to_string(file(&trained.run)).ok()?).ok()?;
-        let fits = kept.evaluate == recipe.evaluate && Some(kept.checkpoint) == hash(&trained.file);
+        let fits = kept.evaluate == recipe.evaluate && Some(kept.checkpoint) == trained.checksum();
         Self::at(kept.level, first, Self::most(recipe, trained)).filter(|_| fits)
     }
 
@@ -127,17 +130,12 @@ fn file(run: &Path) -> PathBuf {
 /// that cannot be written to has its figures all the same.
 pub fn keep<S: Space>(trained: &Trained<S>, recipe: &Recipe, level: u64, monitor: &dyn Monitor) {
     let own = run_dir::read_recipe(&trained.run, &[]).is_ok_and(|own| own.evaluate == recipe.evaluate);
-    let Some(checkpoint) = hash(&trained.file).filter(|_| own) else { return };
+    let Some(checkpoint) = trained.checksum().filter(|_| own) else { return };
     let kept = Kept { level, checkpoint, evaluate: recipe.evaluate.clone() };
     let text = toml::to_string(&kept).expect("numbers and words are always TOML");
     if let Err(error) = write_whole(&file(&trained.run), text.as_bytes()) {
         monitor.note(&format!("{error}; the integration step is chosen again next time"));
     }
-}
-
-fn hash(checkpoint: &Path) -> Option<String> {
-    let bytes = std::fs::read(checkpoint).ok()?;
-    Some(hex(&Sha256::digest(bytes)))
 }
 
 #[cfg(test)]

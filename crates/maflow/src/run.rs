@@ -1,9 +1,10 @@
 //! A trained run, for callers who want its densities, samples and figures.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow_core::{Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey};
+use flow_core::{Alone, Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey, Team};
 
 use crate::backend::{self, Compute, Work};
 use crate::error::Error;
@@ -66,6 +67,12 @@ impl Run {
     #[must_use]
     pub fn with_compute(self, compute: Compute) -> Self {
         Self { compute, ..self }
+    }
+
+    /// The same with so many threads.
+    #[must_use]
+    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
+        Self { compute: Compute { threads, ..self.compute }, ..self }
     }
 
     /// The same with the target of the caller's own that it was trained to.
@@ -247,9 +254,18 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`]; data that cannot be had; an end that the monitor asks for.
     pub fn report(&self, monitor: &dyn Monitor) -> Result<Report, Error> {
+        self.report_by(&Alone, monitor)
+    }
+
+    /// The same with the rows shared: every member of the team calls this, and has the report, which is that of one
+    /// process alone where the backend's results do not depend on the number of threads.
+    ///
+    /// # Errors
+    /// As [`Run::report`]; another recipe or checkpoint than the first member has.
+    pub fn report_by(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<Report, Error> {
         let flow = self.flow(monitor)?;
         let target = self.open_target(flow.kept(), monitor)?;
-        Ok(flow.figures(&*target, monitor)?.0)
+        Ok(flow.figures_by(team, &*target, monitor)?.0)
     }
 
     /// What the flow of a target with an energy says of that target, and how good it is as a sampler.

@@ -47,10 +47,17 @@ pub(crate) fn require_same_recipe(team: &dyn Team, recipe: &Recipe) -> Result<()
     // What made the run is no part of it: machines may differ in their cores.
     let text = toml::to_string(&Recipe { run: None, ..recipe.clone() });
     let text = agreed(team, text.map_err(|error| Error::Failed(format!("cannot write the recipe as TOML: {error}"))))?;
-    let mine: Vec<f64> = text.bytes().map(f64::from).collect();
+    require_same(team, &text, "recipe")
+}
+
+/// Every member has what the first has, whatever the files of its machine say.
+///
+/// # Errors
+/// [`Error::Argument`] on a member with something else.
+pub(crate) fn require_same(team: &dyn Team, mine: &str, what: &str) -> Result<(), Error> {
+    let mine: Vec<f64> = mine.bytes().map(f64::from).collect();
     let same = team.broadcast(mine.clone())? == mine;
-    let other =
-        || Error::Argument("this process has another recipe than the first; give all the same files".to_owned());
+    let other = || Error::Argument(format!("this process has another {what} than the first; give all the same files"));
     agreed(team, if same { Ok(()) } else { Err(other()) })
 }
 

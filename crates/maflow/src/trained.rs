@@ -6,9 +6,11 @@ use flow_core::{
     Adaptive, Checkpoint, Engine, FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Potential, Reversible,
     Space,
 };
+use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{self, CheckpointFolder};
 use crate::error::Error;
+use crate::files::hex;
 use crate::kept::Kept;
 use crate::monitor::Monitor;
 use crate::potential::potential;
@@ -65,6 +67,11 @@ pub struct Trained<S: Space> {
 }
 
 impl<S: Space> Trained<S> {
+    /// SHA-256 of the file that the parameters come from, where it can still be read.
+    pub fn checksum(&self) -> Option<String> {
+        Some(hex(&Sha256::digest(std::fs::read(&self.file).ok()?)))
+    }
+
     /// The integrator for figures and samples: `evaluate.method` and `evaluate.steps`, else those of the training.
     ///
     /// # Errors

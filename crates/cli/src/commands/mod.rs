@@ -26,7 +26,7 @@ pub fn execute(plan: Plan, place: Option<Place<'_>>) -> Result<(), CliError> {
     match plan {
         Plan::Fit(plan) => fit::run(*plan),
         Plan::Train(plan) => train::run(*plan, place),
-        Plan::Evaluate(plan) => evaluate::run(*plan),
+        Plan::Evaluate(plan) => evaluate::run(*plan, place),
         Plan::Physics(plan) => physics::run(*plan),
         Plan::Rows(plan) => rows::run(*plan),
         Plan::Sample(plan) => sample::run(*plan),

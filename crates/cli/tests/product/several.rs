@@ -84,6 +84,11 @@ fn same_at_every_number(name: &str, model: &[&str], more: &[&str]) {
                 .collect::<Vec<_>>()
         };
         assert_eq!(without(&told), without(&figures), "{name}");
+        let evaluated = does(&lab, size, &["evaluate", "1", "--json"]).unwrap();
+        let evaluated: serde_json::Value = serde_json::from_slice(&evaluated.stdout).unwrap();
+        let mut expected: serde_json::Value = serde_json::from_str(&lab.does(&["evaluate", "1", "--json"])).unwrap();
+        expected["checkpoint"] = evaluated["checkpoint"].clone();
+        assert_eq!(evaluated, expected, "{name}");
         let rows = maflow::metrics::read(&lab.path(&out).join("metrics.csv")).unwrap();
         assert!(rows.iter().all(|row| row.communication_bytes > Some(0) && row.communication_seconds > Some(0.0)));
     }
@@ -152,7 +157,7 @@ fn what_several_processes_cannot_do_is_one_sentence() {
     let refuses = |size, words: &[&str], code, parts: &[&str], variables: &[_]| {
         refuses(&lab, size, words, code, parts, variables)
     };
-    for words in [&["evaluate", "run"][..], &["sample", "run", "--count", "3", "--out", "a.csv"], &["plot", "run"]] {
+    for words in [&["physics", "run"][..], &["sample", "run", "--count", "3", "--out", "a.csv"], &["plot", "run"]] {
         refuses(2, words, 2, &[words[0], "works in one process", "started 2"], &[]);
     }
     refuses(2, &["fit", "data.csv"], 2, &["maflow train --resume"], &[]);

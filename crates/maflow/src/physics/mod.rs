@@ -6,7 +6,7 @@ mod samples;
 mod subject;
 mod weighted;
 
-use flow_core::{Batch, FreeEnergy, Space};
+use flow_core::{Alone, Batch, FreeEnergy, Space};
 
 use crate::error::Error;
 use crate::figures;
@@ -70,7 +70,7 @@ pub fn study<S: Space>(
     let objective = FreeEnergy::new(subject.energy.clone());
     let (base, key) = samples::base(seed, 0, amounts.samples, n);
     let pilot = (Batch::new(base, n)?, key);
-    let choice = Choice::make(&flow, &objective, pilot, amounts.samples, recipe, trained)?;
+    let choice = Choice::make(&flow, &objective, pilot, amounts.samples, recipe, trained, &Alone)?;
     let coarser = choice.coarser(&*integrator);
     let flow = flow.with_integrator(&*coarser);
     let drawn = samples::draw(&flow, &subject, seed, amounts.samples, choice.most_from_coarser(), monitor)?;
