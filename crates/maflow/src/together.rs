@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn more_members_than_blocks_are_one_sentence() {
         let recipe = recipes::load("ising-64", &[]).unwrap();
-        let settings = phases::with_steps(&recipe, 10);
-        let phase = Phase { settings, matching: true, gradient: Estimator::Total };
+        let settings = flow_core::TrainSettings { batch: 32, ..phases::with_steps(&recipe, 10) };
+        let phase = Phase { settings, objective: recipe.train.objective, gradient: Estimator::Total };
         let need = |size, blocks| {
             let mut phases =
                 [Phase { settings: flow_core::TrainSettings { blocks, ..phase.settings.clone() }, ..phase }];

@@ -235,7 +235,10 @@ fn ends(child: Child, members: &[u32]) -> Output {
 #[cfg(target_os = "linux")]
 fn killed_and_resumed(kills: u64) {
     let lab = Lab::on(Backend::Ndarray);
-    let more = [&["--set=train.steps=400"], LIKELIHOOD, &["--set=train.checkpoint_every=5"]].concat();
+    // Longer than what is done between kills.
+    let most = 40 + 9 * kills;
+    let steps = format!("--set=train.steps={most}");
+    let more = [&[&*steps], LIKELIHOOD, &["--set=train.checkpoint_every=5"]].concat();
     lab.trains(TOY, "whole", &more);
     let mut words = [&["train"], TOY, &more, &["--out", "killed"]].concat();
     let mut made = 0;
@@ -245,7 +248,7 @@ fn killed_and_resumed(kills: u64) {
         let members = started(&child, 3);
         // Some in their first moments, the others a few steps on, where a checkpoint may be under way.
         if kill % 5 != 4 {
-            lab.waits_for_step("killed", (made + 3 + kill % 7).min(395) as usize, &mut child);
+            lab.waits_for_step("killed", (made + 3 + kill % 7).min(most - 5) as usize, &mut child);
         }
         std::thread::sleep(Duration::from_millis(kill % 7));
         signal("-KILL", members[kill as usize % 3]);
