@@ -13,6 +13,8 @@
 //! - [`plane`]: five densities with samples, `ln p` and entropy; four energies with gradients and `ln Z`.
 //! - [`lattice`]: the Ising model in continuous variables and the φ⁴ theory (both plain and whitened), their spins and
 //!   fields by cluster Monte Carlo, and the symmetries of a rectangular lattice.
+//! - [`particles`]: clusters of equal particles, their configurations by Monte Carlo at several temperatures, and the
+//!   alignment of one configuration with another.
 //! - [`Bijection`]: the one trait of maps between a user's coordinates and a flow's.
 //! - [`Standardisation`]: affine maps to zero mean and unit scale, with their inverse and their Jacobian.
 //!
@@ -63,6 +65,7 @@
 pub mod columns;
 pub mod lattice;
 pub mod mnist;
+pub mod particles;
 pub mod plane;
 pub mod split;
 pub mod table;

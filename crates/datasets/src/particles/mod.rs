@@ -1,0 +1,51 @@
+//! Clusters of equal particles in open space: their energies, a sampler, and the alignment of one configuration with
+//! another.
+
+mod align;
+mod chain;
+mod cluster;
+mod pairs;
+mod samples;
+
+pub use align::{Alignment, assignment};
+pub use chain::ClusterChain;
+pub use cluster::{Cluster, PairEnergy};
+pub use pairs::Pairs;
+pub use samples::ClusterSamples;
+
+/// What hears, from any thread, how many of something there are, and breaks off where no more are wanted.
+pub type Heard<'a> = dyn Fn(usize) -> std::ops::ControlFlow<()> + Sync + 'a;
+
+/// Why a cluster or its samples cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// Too few particles, or a space that has no dimension or too many.
+    #[error("a cluster of {particles} particles in {space} dimensions; there must be at least 2 in 1, 2 or 3")]
+    Size {
+        /// Particles given.
+        particles: usize,
+        /// Dimensions of space given.
+        space: usize,
+    },
+    /// The strength of the energy is not positive and finite.
+    #[error("the strength of the pair energy is {found}; it must be positive and finite")]
+    Strength {
+        /// The value given.
+        found: f64,
+    },
+    /// No samples were asked for, or more than memory holds.
+    #[error("{count} configurations of {numbers} numbers cannot be held; ask for at least 1 and what memory holds")]
+    SampleCount {
+        /// The number asked for.
+        count: usize,
+        /// Numbers of each.
+        numbers: usize,
+    },
+    /// Whoever hears of the progress wanted no more.
+    #[error("stopped after {done} configurations, as it was told to")]
+    Stopped {
+        /// How many there were, of at least one thread.
+        done: usize,
+    },
+}
