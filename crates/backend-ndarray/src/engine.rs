@@ -2,7 +2,9 @@
 
 use flow_core::{Engine, Error, Potential, PotentialSettings, RidgeSettings, TimeBasis};
 
-use crate::{Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Quadratic, Real, Ridge, Separable, TwoLayer};
+use crate::{
+    Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Particles, Quadratic, Real, Ridge, Separable, TwoLayer,
+};
 
 macro_rules! engine {
     ($($real:ty)*) => {$(
@@ -48,6 +50,14 @@ fn make<T: Real>(
         Of::TwoLayer(settings) => Box::new(TwoLayer::new(own(), dim, *settings, time, seed)?),
         Of::LatticeQuadratic { shape } => Box::new(LatticeQuadratic::new(cpu, *shape, time)?),
         Of::LatticeRidge(settings) => Box::new(LatticeRidge::new(cpu, settings.clone())?),
+        Of::Particles(settings) => {
+            let potential = Particles::new(own(), *settings, time, seed)?;
+            if potential.dim() != dim {
+                let what = "the potential of particles".to_owned();
+                return Err(Error::Shape { what, found: vec![potential.dim()], expected: vec![dim] });
+            }
+            Box::new(potential)
+        }
         _ => return Err(Error::setting("potential", "convolutional", "one that this backend has")),
     })
 }

@@ -13,6 +13,7 @@ pub trait Real:
     + crate::kernels::Kernels
     + crate::lattice_kernels::LatticeKernels
     + crate::packed::Tiled
+    + crate::particles::ParticleKernels
     + crate::separable_kernels::SeparableKernels
 {
     /// Its name.

@@ -182,7 +182,7 @@ impl<T: Real> Frozen<'_, T> {
 
 /// `f''` from `s = f'`.
 #[inline(always)]
-fn f2<T: Real>(f: Activation, s: T) -> T {
+pub(crate) fn f2<T: Real>(f: Activation, s: T) -> T {
     match f {
         Activation::Softplus => s * (T::one() - s),
         Activation::LnCosh => (T::one() - s) * (T::one() + s),
@@ -191,7 +191,7 @@ fn f2<T: Real>(f: Activation, s: T) -> T {
 
 /// `f'''` from `s = f'`.
 #[inline(always)]
-fn f3<T: Real>(f: Activation, s: T) -> T {
+pub(crate) fn f3<T: Real>(f: Activation, s: T) -> T {
     let two = T::of(2.0);
     f2(f, s)
         * match f {

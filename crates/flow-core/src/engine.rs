@@ -4,6 +4,7 @@ use crate::activation::Activation;
 use crate::centres::Centres;
 use crate::error::Error;
 use crate::lattice::LatticeRidgeSettings;
+use crate::particles::ParticlesSettings;
 use crate::potential::Potential;
 use crate::ridge::RidgeSettings;
 use crate::space::Space;
@@ -65,6 +66,8 @@ pub enum PotentialSettings {
     },
     /// Kernels moved over a periodic lattice.
     LatticeRidge(LatticeRidgeSettings),
+    /// Distances of equal particles.
+    Particles(ParticlesSettings),
     /// `⟨x, U(x, t)⟩` of square pictures.
     Convolutional(NetworkSettings),
 }

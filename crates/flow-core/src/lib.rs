@@ -31,6 +31,7 @@ mod model;
 mod objective;
 mod optimise;
 mod parameter;
+mod particles;
 mod potential;
 pub mod potentials;
 mod reversible;
@@ -73,6 +74,7 @@ pub use model::{Estimate, FlowModel, Mapped, Model, Sampled};
 pub use objective::{Estimator, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective, RowFunction};
 pub use optimise::{Adam, AdamSettings, CosineSchedule, Schedule, clip, global_norm};
 pub use parameter::{Parameter, rows_and_cols};
+pub use particles::{ParticlesNetwork, ParticlesParameters, ParticlesSettings};
 pub use potential::{
     Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, Share, Solve, Stage,
     new_cache_key,

@@ -1,8 +1,8 @@
 //! The conformance suite of flow-core on this backend: one line per precision and potential.
 
 use backend_ndarray::{
-    Activation, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Quadratic, Real, Ridge,
-    Separable, TwoLayer, TwoLayerSettings,
+    Activation, Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, LatticeRidgeSettings, Particles, Quadratic, Real,
+    Ridge, Separable, TwoLayer, TwoLayerSettings,
 };
 use flow_core::conformance::{
     Coverage, Gaussian, SolveCoverage, assert_close, gaussian_stays_gaussian, methods_have_their_order,
@@ -11,8 +11,8 @@ use flow_core::conformance::{
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Coordinates, Direction, Evaluation, FixedStep, Flow, FlowMatching, Group, Mean,
-    Method, NegativeLogLikelihood, Objective, Outcome, Path, Potential, Precision, Purpose, RngKey, Solve, Space,
-    Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
+    Method, NegativeLogLikelihood, Objective, Outcome, ParticlesSettings, Path, Potential, Precision, Purpose, RngKey,
+    Solve, Space, Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
 };
 
 fn cpu<T: Real>() -> Cpu<T> {
@@ -181,6 +181,20 @@ fn lattice_quadratic<T: Real>() -> LatticeQuadratic<T> {
     shaken(LatticeQuadratic::new(&cpu(), (2, 3), time).unwrap(), 0.3)
 }
 
+/// Particles of so many sums and vectors, with every coefficient away from its first value. Squares of vectors bend so
+/// much under coefficients of order one that differences would not be good enough to judge by.
+fn particles<T: Real>((n, d): (usize, usize), sums: usize, vectors: usize, activation: Activation) -> Particles<T> {
+    let (interval, core, hidden) = ([0.5, 4.0], 1.2, [5, 4]);
+    let settings =
+        ParticlesSettings { particles: n, space: d, centres: 3, interval, core, sums, vectors, hidden, activation };
+    let mut of = filled(Particles::new(cpu(), settings, basis(TimeFamily::Cosine), 5).unwrap());
+    for parameter in of.parameters_mut() {
+        let factor = if parameter.name == "amplitude" { 1.0 } else { 0.25 };
+        cpu::<T>().accumulate(&mut parameter.value, factor, &[]);
+    }
+    of
+}
+
 /// Adds numbers of about this size to all parameters.
 fn shaken<T: Real, P: Potential<Cpu<T>>>(mut of: P, size: f64) -> P {
     for parameter in of.parameters_mut() {
@@ -264,6 +278,10 @@ conformance! {
     lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false), PLAIN;
     lattice_kernels_tied: lattice_ridge(1, Activation::LnCosh, true, true), PLAIN;
     lattice_fourier: lattice_quadratic(), PLAIN;
+    particles_in_pairs: particles((3, 2), 0, 0, Activation::Softplus), PLAIN;
+    particles_with_sums: particles((4, 1), 2, 0, Activation::LnCosh), PLAIN;
+    particles_with_vectors: particles((3, 2), 0, 2, Activation::Softplus), PLAIN;
+    particles_in_space: particles((3, 3), 2, 3, Activation::Softplus), PLAIN;
     ridge_in_context_narrow: ridge_in_context(4, 6, true), IN_CONTEXT;
     ridge_in_context_wide: ridge_in_context(3, 9, false), IN_CONTEXT;
     gains_in_context: with_gains(ridge_in_context(4, 6, true)), IN_CONTEXT;

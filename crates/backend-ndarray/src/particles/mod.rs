@@ -1,0 +1,473 @@
+//! The potential of equal particles: functions of their distances, with the gradient, the Laplacian and their pullbacks
+//! in closed form.
+
+mod features;
+mod kernels;
+mod lanes;
+mod network;
+mod radial;
+
+use std::ops::Range;
+
+use flow_core::{
+    Block, BlockField, Error, Field, Parameter, ParticlesNetwork, ParticlesParameters, ParticlesSettings, Potential,
+    Residuals, Share, Solve, Stage, TimeBasis,
+};
+use ndarray::Array2;
+
+use crate::arrays::{numbers, numbers_mut, zeros};
+use crate::timed::{Timed, TimedBar, coefficients_bar};
+use crate::{Cpu, Real};
+use features::{Configuration, Features, FeaturesBar, Operator, Shape};
+pub use kernels::ParticleKernels;
+use network::{Jet, Layers, Network, NetworkBar, gather, through};
+use radial::{Gaussians, ORDERS};
+
+/// `φ = ½ q Σ_i |x_i − x̄|² + Σ_{i<j} P(r_ij) + Σ_i F(S_i)` of n particles in d dimensions, rows of n d numbers,
+/// particle by particle: see [`ParticlesSettings`].
+///
+/// With primes for derivatives by `r²`, `∇_i P = 2 P' (x_i − x_j)` and its Laplacian over both particles is `8 r² P'' + 4
+/// d P'`. That of F has `∂F/∂S` times the Laplacians of sums and squares, and the second derivatives of F along the
+/// first derivatives of S by all n d coordinates, `Σ_k v_k f''(z_k) |W₂ (f'(a) ⊙ W₁ y)|²` and the like, which is most
+/// of the work: about `n² d h₁ (features + h₂)` multiplications a row, against `n h₁ (features + h₂)` for the gradient.
+/// The pullback is the adjoint of the derivative `u·∇ + λ∇²` of φ, u and λ being the cotangents.
+///
+/// The field is exactly that of a function of distances: it turns with the cluster, follows its permutations, and
+/// leaves the centre where it is, to round-off.
+///
+/// Parameters: `quadratic` (M × 1), `radial` (M × (1 + sums + vectors) × K), and where there are features
+/// `layer1.weight`, `layer1.bias`, `layer2.weight`, `layer2.bias` and `amplitude`.
+///
+/// ```
+/// use backend_ndarray::{Activation, Cpu, Particles};
+/// use flow_core::{ParticlesSettings, Potential, TimeBasis};
+/// let settings = ParticlesSettings {
+///     particles: 4,
+///     space: 2,
+///     centres: 16,
+///     interval: [0.3, 9.0],
+///     core: 0.3,
+///     sums: 8,
+///     vectors: 8,
+///     hidden: [32, 32],
+///     activation: Activation::Softplus,
+/// };
+/// let potential = Particles::new(Cpu::<f32>::new(1), settings, TimeBasis::constant(), 0)?;
+/// assert_eq!((potential.dim(), potential.parameters().len()), (8, 7));
+/// # Ok::<(), flow_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Particles<T: Real> {
+    settings: ParticlesSettings,
+    basis: TimeBasis,
+    quadratic: Parameter<Cpu<T>>,
+    radial: Parameter<Cpu<T>>,
+    network: Option<ParticlesNetwork<Cpu<T>>>,
+}
+
+impl<T: Real> Particles<T> {
+    /// A potential with its first values.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a size that is out of range.
+    pub fn new(space: Cpu<T>, settings: ParticlesSettings, basis: TimeBasis, seed: u64) -> Result<Self, Error> {
+        let ParticlesParameters { quadratic, radial, network } =
+            ParticlesParameters::new(&space, &settings, basis, seed)?;
+        Ok(Self { settings, basis, quadratic, radial, network })
+    }
+
+    fn shape(&self) -> Shape {
+        let ParticlesSettings { particles, space, sums, vectors, .. } = self.settings;
+        Shape { particles, space, sums, vectors }
+    }
+}
+
+impl<T: Real> Potential<Cpu<T>> for Particles<T> {
+    fn dim(&self) -> usize {
+        self.shape().numbers()
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<Cpu<T>>> {
+        let network = self.network.iter();
+        let network = network.flat_map(|of| [&of.weight1, &of.bias1, &of.weight2, &of.bias2, &of.amplitude]);
+        [&self.quadratic, &self.radial].into_iter().chain(network).collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
+        let network = self
+            .network
+            .iter_mut()
+            .flat_map(|of| [&mut of.weight1, &mut of.bias1, &mut of.weight2, &mut of.bias2, &mut of.amplitude]);
+        [&mut self.quadratic, &mut self.radial].into_iter().chain(network).collect()
+    }
+
+    fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
+        let timed = |of: &Parameter<Cpu<T>>| Timed::new(self.basis, &of.value);
+        Box::new(Frozen {
+            of: self,
+            shape: self.shape(),
+            gaussians: Gaussians::new(&self.settings),
+            quadratic: timed(&self.quadratic),
+            radial: timed(&self.radial),
+            network: self.network.as_ref().map(|network| FrozenNetwork {
+                bias1: timed(&network.bias1),
+                bias2: timed(&network.bias2),
+                amplitude: timed(&network.amplitude),
+                weight1: &network.weight1.value,
+                weight2: &network.weight2.value,
+            }),
+        })
+    }
+}
+
+/// A potential frozen for one solve.
+struct Frozen<'a, T: Real> {
+    of: &'a Particles<T>,
+    shape: Shape,
+    gaussians: Gaussians<T>,
+    quadratic: Timed<T>,
+    radial: Timed<T>,
+    network: Option<FrozenNetwork<'a, T>>,
+}
+
+struct FrozenNetwork<'a, T> {
+    weight1: &'a Array2<T>,
+    weight2: &'a Array2<T>,
+    bias1: Timed<T>,
+    bias2: Timed<T>,
+    amplitude: Timed<T>,
+}
+
+/// The coefficients at one time.
+struct Now<'a, T> {
+    quadratic: T,
+    /// Functions × K.
+    radial: Array2<T>,
+    network: Option<Network<'a, T>>,
+}
+
+/// Numbers of first derivatives of features by coordinates that are held at a time.
+const TANGENTS: usize = 1 << 17;
+
+impl<T: Real> Frozen<'_, T> {
+    fn at(&self, t: f64) -> Now<'_, T> {
+        let shape = (self.shape.functions(), self.gaussians.count());
+        let network = self.network.as_ref().map(|network| Network {
+            activation: self.of.settings.activation,
+            weight1: network.weight1,
+            weight2: network.weight2,
+            bias1: network.bias1.at(t),
+            bias2: network.bias2.at(t),
+            amplitude: network.amplitude.at(t),
+        });
+        let radial = Array2::from_shape_vec(shape, self.radial.at(t)).expect("functions times Gaussians");
+        Now { quadratic: self.quadratic.at(t)[0], radial, network }
+    }
+
+    /// Rows that are worked on at once.
+    fn chunks(&self, rows: usize, second: bool) -> impl Iterator<Item = Range<usize>> {
+        let of_row = self.shape.particles * self.shape.numbers() * self.shape.features().max(1);
+        let most = if second { (TANGENTS / of_row).max(1) } else { rows.max(1) };
+        (0..rows).step_by(most).map(move |first| first..rows.min(first + most))
+    }
+
+    /// Some rows, with functions of their distances up to so many derivatives.
+    fn rows(&self, now: &Now<'_, T>, state: &Array2<T>, rows: Range<usize>, orders: usize) -> Rows<T> {
+        let (n, pairs, k) = (self.shape.numbers(), self.shape.pairs(), self.gaussians.count());
+        let all = state.nrows();
+        let of_state = numbers(state);
+        let x: Vec<T> = rows.clone().flat_map(|r| (0..n).map(move |c| of_state[c * all + r])).collect();
+        let mut gaussians: [Vec<T>; ORDERS] = Default::default();
+        gaussians[..orders].fill(vec![T::zero(); rows.len() * pairs * k]);
+        let of_rows = x.chunks_exact(n).flat_map(|x| {
+            let configuration = Configuration { shape: self.shape, x, radial: [&[]; ORDERS] };
+            configuration.squares().collect::<Vec<_>>()
+        });
+        let squares: Vec<T> = of_rows.collect();
+        T::gaussians(&self.gaussians, &squares, gaussians.each_mut().map(|of| &mut of[..]));
+        let radial = gaussians.each_ref().map(|of| through(of, now.radial.view(), None));
+        Rows { x, gaussians, radial }
+    }
+}
+
+/// Some configurations with the Gaussians and the functions of their distances.
+struct Rows<T> {
+    /// Row by row.
+    x: Vec<T>,
+    /// Of every pair of every row, K each; those derivatives that are not asked for are empty.
+    gaussians: [Vec<T>; ORDERS],
+    /// The same of the functions.
+    radial: [Vec<T>; ORDERS],
+}
+
+impl<T: Real> Rows<T> {
+    fn each(&self, shape: Shape) -> impl Iterator<Item = Configuration<'_, T>> {
+        let of_row = shape.pairs() * shape.functions();
+        self.x.chunks_exact(shape.numbers()).enumerate().map(move |(r, x)| {
+            let of = |all: &'_ Vec<T>| if all.is_empty() { 0..0 } else { r * of_row..(r + 1) * of_row };
+            let radial = self.radial.each_ref().map(|all| &all[of(all)]);
+            Configuration { shape, x, radial }
+        })
+    }
+}
+
+/// Coordinates from the centre.
+fn from_centre<T: Real>(x: &[T], d: usize) -> Vec<T> {
+    let particles = T::of((x.len() / d) as f64);
+    let mut centre = vec![T::zero(); d];
+    x.chunks_exact(d).for_each(|x| centre.iter_mut().zip(x).for_each(|(c, x)| *c += *x / particles));
+    x.iter().enumerate().map(|(i, x)| *x - centre[i % d]).collect()
+}
+
+/// The values of all features, row after row.
+fn values<T: Real>(features: &[Features<T>]) -> Vec<T> {
+    features.iter().flat_map(|of| of.values.iter().copied()).collect()
+}
+
+impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
+    fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
+        let network = self.network.as_ref().map(|network| NetworkShare {
+            weight1: zeros(network.weight1.nrows(), network.weight1.ncols()),
+            bias1: network.bias1.bar(),
+            weight2: zeros(network.weight2.nrows(), network.weight2.ncols()),
+            bias2: network.bias2.bar(),
+            amplitude: network.amplitude.bar(),
+        });
+        let (quadratic, radial) = (self.quadratic.bar(), self.radial.bar());
+        (Box::new(ParticlesBlock { field: self, quadratic, radial, network }), block.x)
+    }
+
+    fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
+        let now = self.at(stage.t);
+        let rows = self.rows(&now, &block.x, 0..block.x.nrows(), 1);
+        let half = 0.5 * now.quadratic.wide();
+        let of_row = |row: Configuration<'_, T>| {
+            let square = from_centre(row.x, self.shape.space).iter().map(|x| x.wide().powi(2)).sum::<f64>();
+            let many = now.network.as_ref().map_or(0.0, |network| {
+                let layers = network.layers(&T::features(&row).values);
+                network.values(&layers).iter().map(|f| f.wide()).sum()
+            });
+            half * square + row.energy().wide() + many
+        };
+        rows.each(self.shape).map(of_row).collect()
+    }
+
+    fn gradient(&self, sums: Vec<Share<Cpu<T>>>) -> Vec<Array2<T>> {
+        let of_sum = |(i, sum): (usize, Share<Cpu<T>>)| {
+            // The weights of the layers do not change with time.
+            if [2, 4].contains(&i) { sum.into_sum() } else { coefficients_bar(&sum.into_sum()) }
+        };
+        sums.into_iter().enumerate().map(of_sum).collect()
+    }
+}
+
+/// A block's share of the gradient by the parameters of F.
+struct NetworkShare<T> {
+    weight1: Array2<T>,
+    bias1: TimedBar<T>,
+    weight2: Array2<T>,
+    bias2: TimedBar<T>,
+    amplitude: TimedBar<T>,
+}
+
+impl<T: Real> NetworkShare<T> {
+    fn add(&mut self, t: f64, bar: &NetworkBar<T>) {
+        self.weight1 += &bar.weight1;
+        self.bias1.add(t, &bar.bias1);
+        self.weight2 += &bar.weight2;
+        self.bias2.add(t, &bar.bias2);
+        self.amplitude.add(t, &bar.amplitude);
+    }
+}
+
+struct ParticlesBlock<'a, T: Real> {
+    field: &'a Frozen<'a, T>,
+    quadratic: TimedBar<T>,
+    radial: TimedBar<T>,
+    network: Option<NetworkShare<T>>,
+}
+
+/// Writes a row of numbers into a row of a state.
+fn put<T: Real>(state: &mut Array2<T>, row: usize, of: &[T]) {
+    let rows = state.nrows();
+    let to = numbers_mut(state);
+    of.iter().enumerate().for_each(|(c, value)| to[c * rows + row] = *value);
+}
+
+impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
+    fn evaluate(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        velocity: &mut Array2<T>,
+        mut laplacian: Option<&mut Vec<f64>>,
+        _residuals: Option<&mut Residuals<Cpu<T>>>,
+    ) {
+        let (field, shape) = (self.field, self.field.shape);
+        let (now, second) = (field.at(stage.t), laplacian.is_some());
+        let trace = now.quadratic.wide() * ((shape.particles - 1) * shape.space) as f64;
+        for chunk in field.chunks(state.nrows(), second) {
+            let rows = field.rows(&now, state, chunk.clone(), if second { 3 } else { 2 });
+            let mut features: Vec<_> = rows.each(shape).map(|row| T::features(&row)).collect();
+            let layers = now.network.as_ref().map(|network| network.layers(&values(&features)));
+            let with_layers = now.network.as_ref().zip(layers.as_ref());
+            let slopes = with_layers.map(|(network, layers)| network.slopes(layers));
+            let of_features = shape.particles * shape.features();
+            for (r, (row, features)) in rows.each(shape).zip(&features).enumerate() {
+                let mut out = from_centre(row.x, shape.space);
+                out.iter_mut().for_each(|x| *x *= now.quadratic);
+                let slopes = slopes.as_ref().map_or(&[][..], |(_, of)| &of[r * of_features..(r + 1) * of_features]);
+                T::add_gradient(&row, features, slopes, &mut out);
+                put(velocity, chunk.start + r, &out);
+            }
+            let Some(laplacian) = &mut laplacian else { continue };
+            let mut of_chunk: Vec<f64> = rows.each(shape).map(|row| trace + row.pairs_laplacian().wide()).collect();
+            if let (Some((network, layers)), Some((of_first, slopes))) = (with_layers, &slopes) {
+                let u = vec![T::zero(); shape.numbers()];
+                let mut tangents = Vec::with_capacity(chunk.len() * of_features * shape.numbers());
+                for (row, features) in rows.each(shape).zip(&mut features) {
+                    T::apply(&row, features, Operator { u: &u, lambda: T::one() });
+                    tangents.extend(T::tangents(&row, features));
+                }
+                let tangents = network.tangents(layers, &tangents, shape.numbers());
+                let curvatures = network.curvatures(layers, of_first, &tangents);
+                for (r, (sum, features)) in of_chunk.iter_mut().zip(&features).enumerate() {
+                    let slopes = &slopes[r * of_features..(r + 1) * of_features];
+                    *sum += slopes.iter().zip(&features.kappa).map(|(s, k)| (*s * *k).wide()).sum::<f64>();
+                    let particles = r * shape.particles..(r + 1) * shape.particles;
+                    *sum += curvatures[particles].iter().map(|c| c.wide()).sum::<f64>();
+                }
+            }
+            laplacian[chunk].copy_from_slice(&of_chunk);
+        }
+    }
+
+    fn pullback(
+        &mut self,
+        stage: Stage,
+        state: &Array2<T>,
+        _residuals: &[Array2<T>],
+        velocity_bar: &Array2<T>,
+        laplacian_bar: Option<&Vec<f64>>,
+        mut state_bar: Option<&mut Array2<T>>,
+    ) {
+        let (field, second) = (self.field, laplacian_bar.is_some());
+        let now = field.at(stage.t);
+        let orders = 2 + usize::from(second) + usize::from(state_bar.is_some());
+        let mut bar = Bar {
+            quadratic: T::zero(),
+            radial: Array2::zeros(now.radial.dim()),
+            network: now.network.as_ref().map(Network::bar),
+        };
+        for chunk in field.chunks(state.nrows(), second) {
+            let rows = field.rows(&now, state, chunk.clone(), orders);
+            let u: Vec<T> = chunk.clone().flat_map(|r| velocity_bar.row(r).to_vec()).collect();
+            let lambda: Vec<T> = match laplacian_bar {
+                Some(of) => chunk.clone().map(|r| T::of(of[r])).collect(),
+                None => vec![T::zero(); chunk.len()],
+            };
+            let found = bar.add(field.shape, &now, &rows, (&u, &lambda), second, state_bar.is_some());
+            if let Some(state_bar) = &mut state_bar {
+                let of_rows = found.chunks_exact(field.shape.numbers());
+                of_rows.zip(chunk).for_each(|(of, r)| put(state_bar, r, of));
+            }
+        }
+        self.quadratic.add(stage.t, &[bar.quadratic]);
+        self.radial.add(stage.t, bar.radial.as_slice().expect("functions times Gaussians"));
+        if let (Some(share), Some(bar)) = (&mut self.network, &bar.network) {
+            share.add(stage.t, bar);
+        }
+    }
+
+    fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
+        let network = self
+            .network
+            .into_iter()
+            .flat_map(|of| [of.weight1, of.bias1.sum, of.weight2, of.bias2.sum, of.amplitude.sum]);
+        let shares = [self.quadratic.sum, self.radial.sum].into_iter().chain(network).map(Share::of);
+        (state_bar, shares.collect())
+    }
+}
+
+/// Cotangents of the coefficients at one time.
+struct Bar<T> {
+    quadratic: T,
+    radial: Array2<T>,
+    network: Option<NetworkBar<T>>,
+}
+
+impl<T: Real> Bar<T> {
+    /// Adds those of some rows for cotangents u of the gradient and λ of the Laplacian; returns those of the
+    /// coordinates where they are wanted.
+    fn add(
+        &mut self,
+        shape: Shape,
+        now: &Now<'_, T>,
+        rows: &Rows<T>,
+        (u, lambda): (&[T], &[T]),
+        second: bool,
+        of_state: bool,
+    ) -> Vec<T> {
+        let numbers = shape.numbers();
+        let operators = || u.chunks_exact(numbers).zip(lambda).map(|(u, lambda)| Operator { u, lambda: *lambda });
+        let mut features: Vec<_> = rows.each(shape).map(|row| T::features(&row)).collect();
+        for ((row, features), operator) in rows.each(shape).zip(&mut features).zip(operators()) {
+            T::apply(&row, features, operator);
+        }
+        let bars = now.network.as_ref().zip(self.network.as_mut()).map(|(network, bar)| {
+            let values = values(&features);
+            let kappa: Vec<T> = features.iter().flat_map(|of| of.kappa.iter().copied()).collect();
+            let layers: Layers<T> = network.layers(&values);
+            let lambda: Vec<T> = lambda.iter().flat_map(|l| std::iter::repeat_n(*l, shape.particles)).collect();
+            let y: Vec<T> = if second {
+                rows.each(shape).zip(&features).flat_map(|(row, features)| T::tangents(&row, features)).collect()
+            } else {
+                Vec::new()
+            };
+            let second = second.then(|| (&lambda[..], &y[..], network.tangents(&layers, &y, numbers)));
+            network.pullback(&layers, Jet { features: &values, kappa: &kappa, second }, bar)
+        });
+        let of_row = shape.pairs() * shape.functions();
+        let mut radial_bars = [0; 3].map(|_| vec![T::zero(); of_row * features.len()]);
+        let mut x_bar = vec![T::zero(); if of_state { u.len() } else { 0 }];
+        let of_features = shape.particles * shape.features();
+        for (r, ((row, features), operator)) in rows.each(shape).zip(&features).zip(operators()).enumerate() {
+            let [values, tangents] = [of_features, of_features * numbers].map(|width| r * width..(r + 1) * width);
+            let bar =
+                bars.as_ref().map_or(FeaturesBar { values: &[], kappa: &[], tangents: &[] }, |bars| FeaturesBar {
+                    values: &bars.features[values.clone()],
+                    kappa: &bars.kappa[values],
+                    tangents: if second { &bars.tangents[tangents] } else { &[] },
+                });
+            let radial_bars = radial_bars.each_mut().map(|of| &mut of[r * of_row..(r + 1) * of_row]);
+            let own = if of_state { Some(&mut x_bar[r * numbers..(r + 1) * numbers]) } else { None };
+            T::pullback(&row, features, operator, bar, radial_bars, own);
+            self.add_quadratic(now, &row, operator, shape, x_bar.get_mut(r * numbers..(r + 1) * numbers));
+        }
+        for (bars, gaussians) in radial_bars.iter().zip(&rows.gaussians).filter(|(_, of)| !of.is_empty()) {
+            gather(&mut self.radial, bars, gaussians);
+        }
+        x_bar
+    }
+
+    /// The part of the quadratic term.
+    fn add_quadratic(
+        &mut self,
+        now: &Now<'_, T>,
+        row: &Configuration<'_, T>,
+        operator: Operator<'_, T>,
+        shape: Shape,
+        x_bar: Option<&mut [T]>,
+    ) {
+        let of_x = from_centre(row.x, shape.space);
+        let along = of_x.iter().zip(operator.u).fold(T::zero(), |sum, (x, u)| sum + *x * *u);
+        self.quadratic += along + operator.lambda * T::of(((shape.particles - 1) * shape.space) as f64);
+        if let Some(x_bar) = x_bar {
+            let of_u = from_centre(operator.u, shape.space);
+            x_bar.iter_mut().zip(of_u).for_each(|(x_bar, u)| *x_bar += now.quadratic * u);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
