@@ -12,6 +12,9 @@ pub struct Batch {
     pub x: Vec<f64>,
     /// `rows × context_dim`, row by row; empty without context.
     pub context: Vec<f64>,
+    /// Points of the base density that the rows are paired with in flow matching, `rows × dim`, row by row; empty where
+    /// these are independent of the rows, and drawn by whoever needs them.
+    pub base: Vec<f64>,
     /// What every row counts in means over the whole batch, relative to the others; empty where all count alike.
     pub weights: Vec<f64>,
     /// The numbers of these rows within the whole batch.
@@ -29,7 +32,15 @@ impl Batch {
     /// [`Error::Shape`] when the numbers do not make whole rows.
     pub fn new(x: Vec<f64>, dim: usize) -> Result<Self, Error> {
         let rows = rows_of("the batch", &x, dim)?;
-        Ok(Self { x, context: Vec::new(), weights: Vec::new(), rows: 0..rows, of: rows, total_weight: rows as f64 })
+        Ok(Self {
+            x,
+            context: Vec::new(),
+            base: Vec::new(),
+            weights: Vec::new(),
+            rows: 0..rows,
+            of: rows,
+            total_weight: rows as f64,
+        })
     }
 
     /// The same rows as part of a batch of `of` rows, in which they begin with row `first`.
@@ -53,7 +64,8 @@ impl Batch {
     #[must_use]
     pub fn member(&self, rows: Range<usize>) -> Self {
         let of = |numbers: &[f64]| self.numbers(numbers, &rows).to_vec();
-        Self { x: of(&self.x), context: of(&self.context), weights: of(&self.weights), rows: rows.clone(), ..*self }
+        let [x, context, base, weights] = [&self.x, &self.context, &self.base, &self.weights].map(|all| of(all));
+        Self { x, context, base, weights, rows: rows.clone(), ..*self }
     }
 
     /// The first of the rows of a whole batch, at most so many, as a whole batch of their own.
@@ -71,13 +83,20 @@ impl Batch {
         let first = |of: &[f64]| of[..of.len() / self.of.max(1) * rows].to_vec();
         let weights = first(&self.weights);
         let total_weight = if weights.is_empty() { rows as f64 } else { weights.iter().sum() };
-        Self { x: first(&self.x), context: first(&self.context), weights, rows: 0..rows, of: rows, total_weight }
+        let [x, context, base] = [&self.x, &self.context, &self.base].map(|of| first(of));
+        Self { x, context, base, weights, rows: 0..rows, of: rows, total_weight }
     }
 
     /// The same rows with a context, `rows × k` numbers.
     #[must_use]
     pub fn with_context(self, context: Vec<f64>) -> Self {
         Self { context, ..self }
+    }
+
+    /// The same rows, each paired with a point of the base density, `rows × dim` numbers.
+    #[must_use]
+    pub fn with_base(self, base: Vec<f64>) -> Self {
+        Self { base, ..self }
     }
 
     /// The same rows with weights, whose sum over the whole batch is `total`.
@@ -105,6 +124,9 @@ impl Batch {
         };
         check("the batch", self.x.len(), dim)?;
         check("the context of the batch", self.context.len(), context_dim)?;
+        if !self.base.is_empty() {
+            check("the points of the base that the batch is paired with", self.base.len(), dim)?;
+        }
         if self.weights.is_empty() { Ok(()) } else { check("the weights of the batch", self.weights.len(), 1) }
     }
 

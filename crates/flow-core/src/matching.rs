@@ -35,7 +35,8 @@ impl Path {
     }
 }
 
-/// `E‖∇φ(x_t, t) − ẋ_t‖²` along a [`Path`]: batches are samples of the target.
+/// `E‖∇φ(x_t, t) − ẋ_t‖²` along a [`Path`]: batches are samples of the target, joined to independent points of the base
+/// or to those that they are paired with ([`Batch::base`]).
 ///
 /// The loss is a mean square and not a likelihood; its lowest value, the variance of the velocities that meet in one
 /// point, is not zero. Times are drawn stratified, one for each group of successive rows.
@@ -143,7 +144,10 @@ impl<S: Space> Regression<'_, '_, S> {
     /// Points of the paths of some rows.
     fn points(&self, rows: Range<usize>) -> Points {
         let dim = self.flow.potential.dim();
-        let base = self.solve.key.noise(rows.clone(), dim);
+        let base = match self.batch.base.is_empty() {
+            true => self.solve.key.noise(rows.clone(), dim),
+            false => self.batch.numbers(&self.batch.base, &rows).to_vec(),
+        };
         let target = self.batch.numbers(&self.batch.x, &rows);
         let taus = rows.flat_map(|row| std::iter::repeat_n(self.taus[self.time_of(row)], dim));
         let (x, velocity) = target

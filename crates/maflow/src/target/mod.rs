@@ -240,6 +240,12 @@ pub trait Samples: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether a training row comes with a point of the base density that it is paired with in flow matching: its
+    /// numbers then follow those of the row, `N` more of them.
+    fn paired(&self) -> bool {
+        false
+    }
+
     /// The path of flow matching that ends in the target.
     fn path(&self) -> Path {
         Path::Straight

@@ -93,16 +93,17 @@ impl dyn Target + '_ {
         self.dimension() + self.context_dim()
     }
 
-    /// A batch of samples.
-    fn batch(&self, samples: Vec<f64>) -> Result<Batch, Error> {
-        let (n, width) = (self.dimension(), self.row_width());
+    /// A batch of samples whose rows have so many numbers: a point, its context, and perhaps its partner.
+    fn batch(&self, samples: Vec<f64>, width: usize) -> Result<Batch, Error> {
+        let (n, behind) = (self.dimension(), self.row_width());
         if width == n {
             return Ok(Batch::new(samples, n)?);
         }
         let of_rows = |columns: Range<usize>| {
             samples.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied().collect::<Vec<_>>()
         };
-        Ok(Batch::new(of_rows(0..n), n)?.with_context(of_rows(n..width)))
+        let batch = Batch::new(of_rows(0..n), n)?.with_context(of_rows(n..behind));
+        Ok(batch.with_base(of_rows(behind..width)))
     }
 
     /// Rows of a finite training set.
@@ -146,11 +147,12 @@ pub struct TrainingRows<'a, S> {
 
 impl<S: Space> Batches for TrainingRows<'_, S> {
     fn batch(&self, key: RngKey, part: Range<usize>, rows: usize) -> Result<Batch, flow_core::Error> {
-        let (dim, width) = (self.target.dimension(), self.target.row_width());
+        let dim = self.target.dimension();
         if self.objective == recipe::Objective::FreeEnergy {
             return BaseSamples { dim }.batch(key, part, rows);
         }
         let samples = self.target.required_samples()?;
+        let width = self.target.row_width() + if samples.paired() { dim } else { 0 };
         let (first, seen) = (part.start, self.seen + (key.step() - self.first) * rows as u64);
         let blocks = self.space.map_blocks(cut(part.len(), self.space.blocks(part.len())), |block| {
             let mut out = vec![0.0; block.len() * width];
@@ -158,7 +160,7 @@ impl<S: Space> Batches for TrainingRows<'_, S> {
             samples.training(key, seen, rows, &mut out).map(|()| out)
         });
         let numbers = blocks.into_iter().collect::<Result<Vec<_>, Error>>()?.concat();
-        Ok(self.target.batch(numbers)?.part(first, rows))
+        Ok(self.target.batch(numbers, width)?.part(first, rows))
     }
 }
 
@@ -228,7 +230,7 @@ impl<'a> FigureRows<'a> {
             Some(samples) => {
                 let mut out = vec![0.0; rows.len() * self.target.row_width()];
                 samples.held_out(self.split, key, first, rows.clone(), &mut out)?;
-                let batch = self.target.batch(out)?;
+                let batch = self.target.batch(out, self.target.row_width())?;
                 match samples.weights(self.split) {
                     Some(weights) => {
                         let weights = weights[first..first + rows.len()].to_vec();
