@@ -172,6 +172,7 @@ impl From<maflow::Error> for CliError {
             E::TooManyRows { found, most } => {
                 Self::Usage(format!("the test set has {most} rows, not {found}; ask for at most {most} --samples"))
             }
+            E::NeedsNdarray(_) => Self::Usage(format!("{error}; train and evaluate with --backend ndarray")),
             E::NeedsLibtorch(term) => Self::Usage(format!(
                 "the term \"{term}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu \
                  (or tch-cuda), after {LIBTORCH} where that was not done"

@@ -80,7 +80,7 @@ pub fn draw(
             save("density", save_png(&densities(flow, recipe, target)?, &folder, "density"))?;
             save("path", save_png(&plane_path(flow, recipe)?, &folder, "path"))?;
         }
-        Layout::Vector(_) => {
+        Layout::Vector(_) | Layout::Particles(..) => {
             if let Some(table) = target.table() {
                 save("columns", save_png(&table::corner(flow, recipe, table, &units)?, &folder, "columns"))?;
             }

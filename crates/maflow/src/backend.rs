@@ -43,13 +43,14 @@ impl Compute {
 /// Checks that a backend has the terms of a potential.
 ///
 /// # Errors
-/// [`Error::NeedsLibtorch`].
+/// [`Error::NeedsLibtorch`], [`Error::NeedsNdarray`].
 pub fn require_terms(backend: Backend, potential: &recipe::Potential) -> Result<(), Error> {
     let recipe::Potential::Sum(sum) = potential else { return Ok(()) };
-    match sum.terms.iter().find(|term| matches!(term.kind, TermKind::Convolutional(_))) {
-        Some(term) if !backend.is_libtorch() => Err(Error::NeedsLibtorch(term.kind.name())),
+    sum.terms.iter().try_for_each(|term| match (&term.kind, backend.is_libtorch()) {
+        (TermKind::Convolutional(_), false) => Err(Error::NeedsLibtorch(term.kind.name())),
+        (TermKind::Particles(_), true) => Err(Error::NeedsNdarray(term.kind.name())),
         _ => Ok(()),
-    }
+    })
 }
 
 /// Something to be done on whichever backend was chosen.

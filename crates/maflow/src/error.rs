@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use datasets::lattice::LatticeError;
 use datasets::mnist::MnistError;
+use datasets::particles::ClusterError;
 
 use crate::recipe::{Backend, RecipeError};
 
@@ -127,6 +128,9 @@ pub enum Error {
     /// A potential with a term that a backend lacks.
     #[error("the term \"{0}\" is one of libtorch, and the backend ndarray lacks it; choose a backend of libtorch")]
     NeedsLibtorch(&'static str),
+    /// A term that ndarray alone has.
+    #[error("the term \"{0}\" is not there on libtorch")]
+    NeedsNdarray(&'static str),
     /// Physics of a target that has no energy.
     #[error("physics is for targets with an energy, and this target is {0}, known by samples")]
     NoEnergy(&'static str),
@@ -214,6 +218,9 @@ pub enum Error {
     /// A lattice or its sampler.
     #[error(transparent)]
     Lattice(LatticeError),
+    /// A cluster of particles or its sampler.
+    #[error(transparent)]
+    Cluster(ClusterError),
     /// The files of MNIST.
     #[error(transparent)]
     Mnist(#[from] MnistError),
@@ -268,6 +275,16 @@ impl From<LatticeError> for Error {
             // Only a monitor stops the samplers.
             LatticeError::Stopped { .. } => Self::Cancelled,
             error => Self::Lattice(error),
+        }
+    }
+}
+
+impl From<ClusterError> for Error {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            // Only a monitor stops the sampler.
+            ClusterError::Stopped { .. } => Self::Cancelled,
+            error => Self::Cluster(error),
         }
     }
 }

@@ -3,14 +3,14 @@
 use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::potentials::{ContextQuadratic, Modulated};
 use flow_core::{
-    Centres, Engine, Group, LatticeRidgeSettings, NetworkSettings, Potential, PotentialSettings, RidgeSettings, Space,
-    Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings,
+    Centres, Engine, Group, LatticeRidgeSettings, NetworkSettings, ParticlesSettings, Potential, PotentialSettings,
+    RidgeSettings, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings,
 };
 
 use crate::error::Error;
 use crate::recipe::{
-    self, ConvolutionalTerm, Generator, LatticeRidgeTerm, Recipe, RidgePotential, RidgeTerm, Symmetry, TargetKind,
-    TermKind, TwoLayerTerm,
+    self, ConvolutionalTerm, Generator, LatticeRidgeTerm, ParticlesTerm, Recipe, RidgePotential, RidgeTerm, Symmetry,
+    TargetKind, TermKind, TwoLayerTerm,
 };
 use crate::target::Layout;
 
@@ -45,6 +45,7 @@ fn sum_of<E: Engine>(space: &E, recipe: &Recipe, terms: &[recipe::Term], context
     let dim = recipe.dimension();
     let sides = match recipe.target.layout() {
         Layout::Picture(rows, cols) | Layout::Lattice(rows, cols) => Some((rows, cols)),
+        Layout::Particles(particles, space) => Some((particles, space)),
         Layout::Vector(_) => None,
     };
     let mut named = Vec::with_capacity(terms.len());
@@ -130,6 +131,21 @@ fn settings_of(
         }
         TermKind::LatticeQuadratic => PotentialSettings::LatticeQuadratic { shape: shape() },
         TermKind::LatticeRidge(term) => PotentialSettings::LatticeRidge(lattice_ridge(term, shape(), time, seed)?),
+        TermKind::Particles(term) => {
+            let (particles, space) = shape();
+            let ParticlesTerm { centres, interval, core, sums, vectors, hidden, activation } = *term;
+            PotentialSettings::Particles(ParticlesSettings {
+                particles,
+                space,
+                centres,
+                interval,
+                core,
+                sums,
+                vectors,
+                hidden,
+                activation,
+            })
+        }
         TermKind::Convolutional(term) => {
             let ConvolutionalTerm { channels, hidden, probes } = *term;
             PotentialSettings::Convolutional(NetworkSettings { side: shape().0, channels, hidden, probes })

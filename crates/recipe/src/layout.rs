@@ -9,6 +9,8 @@ pub enum Layout {
     Picture(usize, usize),
     /// A lattice of this many rows and columns, row by row.
     Lattice(usize, usize),
+    /// So many equal particles in so many dimensions, particle by particle.
+    Particles(usize, usize),
 }
 
 impl Layout {
@@ -16,7 +18,7 @@ impl Layout {
     pub fn shape(self) -> Vec<usize> {
         match self {
             Self::Vector(n) => vec![n],
-            Self::Picture(rows, cols) | Self::Lattice(rows, cols) => vec![rows, cols],
+            Self::Picture(rows, cols) | Self::Lattice(rows, cols) | Self::Particles(rows, cols) => vec![rows, cols],
         }
     }
 

@@ -58,13 +58,14 @@ pub fn from_table(mut table: Table, name: &str) -> Result<Recipe, RecipeError> {
 }
 
 fn target(table: Table) -> Result<TargetKind, RecipeError> {
-    const KINDS: [&str; 7] = ["mnist", "ising", "toy", "phi4", "table", "energy", "own"];
+    const KINDS: [&str; 8] = ["mnist", "ising", "toy", "phi4", "particles", "table", "energy", "own"];
     let (kind, rest) = kind("target", table, &KINDS)?;
     Ok(match kind {
         "mnist" => TargetKind::Mnist(section("target", rest)?),
         "ising" => TargetKind::Ising(section("target", rest)?),
         "toy" => TargetKind::Toy(section("target", rest)?),
         "phi4" => TargetKind::Phi4(section("target", rest)?),
+        "particles" => TargetKind::Particles(section("target", rest)?),
         "table" => TargetKind::Table(section("target", rest)?),
         "energy" => TargetKind::Energy(section("target", rest)?),
         _ => TargetKind::Own(section("target", rest)?),
@@ -90,7 +91,7 @@ fn potential(mut table: Table) -> Result<Potential, RecipeError> {
 
 /// The terms of a sum.
 fn terms(mut table: Table) -> Result<Vec<Term>, RecipeError> {
-    const KINDS: [&str; 9] = [
+    const KINDS: [&str; 10] = [
         "lattice-quadratic",
         "lattice-ridge",
         "quadratic",
@@ -99,6 +100,7 @@ fn terms(mut table: Table) -> Result<Vec<Term>, RecipeError> {
         "separable",
         "ridge",
         "two-layer",
+        "particles",
         "convolutional",
     ];
     let key = "potential.terms";
@@ -133,6 +135,7 @@ fn term(path: &str, value: Value, kinds: &[&'static str]) -> Result<Term, Recipe
         "separable" => TermKind::Separable(own(path, rest, of_time)?),
         "ridge" => TermKind::Ridge(own(path, rest, of_time)?),
         "two-layer" => TermKind::TwoLayer(own(path, rest, of_time)?),
+        "particles" => TermKind::Particles(own(path, rest, of_time)?),
         _ => TermKind::Convolutional(own(path, rest, of_time)?),
     };
     Ok(Term { kind, time })

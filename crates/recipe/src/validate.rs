@@ -6,9 +6,9 @@ use datasets::lattice::Boundary;
 use flow_core::{Estimator, Memory, Reversible, Schedule, SymmetryDraw};
 
 use super::{
-    ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Objective, Potential,
-    Recipe, RecipeError, SeparableTerm, Standardise, Symmetry, TargetCoordinates, TargetKind, Term, TermKind, Train,
-    readable,
+    ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Layout, Objective,
+    ParticlesTarget, ParticlesTerm, Potential, Recipe, RecipeError, SeparableTerm, Standardise, Symmetry,
+    TargetCoordinates, TargetKind, Term, TermKind, Train, readable,
 };
 
 impl Recipe {
@@ -149,6 +149,7 @@ impl Recipe {
                 at_most("potential.terms.hidden", term.hidden[1], MOST_NUMBERS / term.hidden[0])?;
                 at_most("potential.terms.probes", term.probes, 1 << 16)
             }
+            TermKind::Particles(term) => self.particles_fit(term),
             TermKind::Convolutional(term) => self.convolutional_fits(term),
             TermKind::LatticeQuadratic => self.is_on_a_torus(term),
             TermKind::LatticeRidge(of) => self.lattice_ridge_fits(of).and_then(|()| self.is_on_a_torus(term)),
@@ -176,6 +177,37 @@ impl Recipe {
                 "\"context-quadratic\"",
                 "a target that is a density given something",
                 "choose \"quadratic\", or name columns in target.given",
+            )),
+        }
+    }
+
+    fn particles_fit(&self, term: &ParticlesTerm) -> Result<(), RecipeError> {
+        at_least("potential.terms.centres", term.centres, 2)?;
+        at_most("potential.terms.centres", term.centres, 1 << 10)?;
+        let [from, to] = term.interval;
+        if !(from >= 0.0 && to > from && to.is_finite()) {
+            return Err(out_of_range(
+                "potential.terms.interval",
+                format!("[{from}, {to}]"),
+                "two distances, the lower first",
+                "choose those between which particles are found",
+            ));
+        }
+        positive("potential.terms.core", term.core, "a third of the least distance is usual")?;
+        for (key, found) in [("potential.terms.sums", term.sums), ("potential.terms.vectors", term.vectors)] {
+            at_most(key, found, 1 << 12)?;
+        }
+        for hidden in term.hidden {
+            at_least("potential.terms.hidden", hidden, 1)?;
+            at_most("potential.terms.hidden", hidden, 1 << 16)?;
+        }
+        match self.target.layout() {
+            Layout::Particles(..) => Ok(()),
+            _ => Err(out_of_range(
+                "potential.terms.kind",
+                "\"particles\"",
+                "particles as the target",
+                "choose another term or target.kind = \"particles\"",
             )),
         }
     }
@@ -238,14 +270,16 @@ impl Recipe {
             TargetKind::Toy(toy) if toy.name.is_energy() => {
                 ("this target is given by its energy", Objective::FreeEnergy)
             }
-            TargetKind::Energy(_) => ("this target is given by its energy", Objective::FreeEnergy),
+            TargetKind::Energy(_) | TargetKind::Particles(_) => {
+                ("this target is given by its energy", Objective::FreeEnergy)
+            }
             TargetKind::Own(own) if own.energy => ("this target is given by its energy", Objective::FreeEnergy),
             TargetKind::Toy(_) | TargetKind::Own(_) => ("this target is given by samples", Objective::Nll),
         };
         let word = |objective: Objective| format!("\"{}\"", objective.name());
         if self.train.objective == Objective::FlowMatching {
             let remedy = match &self.target {
-                TargetKind::Mnist(_) | TargetKind::Table(_) => None,
+                TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Particles(_) => None,
                 TargetKind::Toy(toy) if !toy.name.is_energy() => None,
                 TargetKind::Ising(_) | TargetKind::Phi4(_) if self.target.whitened() => None,
                 TargetKind::Ising(_) => {
@@ -285,7 +319,7 @@ impl Recipe {
         let endless = match &self.target {
             TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_) => false,
             TargetKind::Energy(energy) => energy.samples.is_none(),
-            TargetKind::Ising(_) | TargetKind::Toy(_) | TargetKind::Phi4(_) => true,
+            TargetKind::Ising(_) | TargetKind::Toy(_) | TargetKind::Phi4(_) | TargetKind::Particles(_) => true,
         };
         if self.train.epochs.is_some() && endless {
             return Err(out_of_range(
@@ -367,7 +401,9 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => ising.coordinates == TargetCoordinates::Whitened,
             Self::Phi4(phi4) => phi4.coordinates == TargetCoordinates::Whitened,
-            Self::Mnist(_) | Self::Toy(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => false,
+            Self::Mnist(_) | Self::Toy(_) | Self::Particles(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => {
+                false
+            }
         }
     }
 
@@ -376,7 +412,9 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
             Self::Phi4(phi4) => Some((phi4.size, phi4.size, Boundary::Periodic)),
-            Self::Mnist(_) | Self::Toy(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => None,
+            Self::Mnist(_) | Self::Toy(_) | Self::Particles(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => {
+                None
+            }
         }
     }
 
@@ -417,6 +455,7 @@ impl TargetKind {
                 }
                 fits_toml("target.split_seed", table.split_seed)
             }
+            Self::Particles(particles) => particles.validate(),
             Self::Energy(energy) => energy.validate(),
             Self::Own(own) => dimension(own.dimension),
             Self::Phi4(phi4) => {
@@ -425,6 +464,16 @@ impl TargetKind {
                 positive("target.lambda", phi4.lambda, "without it the energy has no minimum")
             }
         }
+    }
+}
+
+impl ParticlesTarget {
+    fn validate(&self) -> Result<(), RecipeError> {
+        at_least("target.particles", self.particles, 2)?;
+        at_most("target.particles", self.particles, 1 << 12)?;
+        at_least("target.space", self.space, 1)?;
+        at_most("target.space", self.space, 3)?;
+        positive("target.strength", self.strength, "1 is usual")
     }
 }
 

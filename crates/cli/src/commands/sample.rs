@@ -71,10 +71,11 @@ impl Given {
 impl Sample {
     /// Refuses pictures of more than they can show.
     fn require_few(&self) -> Result<(), CliError> {
-        let shape = self.run.recipe().target.layout().shape();
-        if let ([n], SampleFormat::Png) = (&shape[..], self.format)
-            && *n != 2
-        {
+        let layout = self.run.recipe().target.layout();
+        let shape = layout.shape();
+        let drawn = !matches!(layout, Layout::Particles(..)) && (shape.len() == 2 || shape == [2]);
+        if !drawn && self.format == SampleFormat::Png {
+            let n = layout.dimension();
             return Err(CliError::Usage(format!(
                 "there is no picture of rows of {n} numbers; write numbers to a .npy file"
             )));
@@ -126,6 +127,7 @@ impl Sample {
             TargetKind::Mnist(_) => "logit space (pixels are 1/(1 + exp(-x)))",
             TargetKind::Ising(_) => "continuous variables (spins by p(s = 1 | x) = 1/(1 + exp(-2x)))",
             TargetKind::Phi4(_) => "lattice fields",
+            TargetKind::Particles(_) => "positions of particles, their centre a normal of deviation 1/√n",
             TargetKind::Toy(_) => "the plane",
             TargetKind::Table(_) => "the units of the data",
             TargetKind::Energy(_) => "the units of the energy",

@@ -41,6 +41,7 @@ pub fn run(mut plan: Train, place: Option<Place<'_>>) -> Result<(), CliError> {
     output::line(&format!("  {path}/plots/  {}", drawn.join("  ")))?;
     // There is no picture of rows of many numbers.
     let samples = match done.recipe.target.layout() {
+        Layout::Particles(..) => "--count 1000 --out samples.npy",
         Layout::Vector(n) if n != 2 => "--count 1000 --out samples.csv",
         _ => "--count 64 --out samples.png",
     };

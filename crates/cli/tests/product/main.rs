@@ -6,6 +6,7 @@ mod energies;
 mod interruptions;
 mod lab;
 mod moves;
+mod particles;
 mod phases;
 mod physics;
 mod runs;

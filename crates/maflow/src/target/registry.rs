@@ -7,7 +7,9 @@ use datasets::Bijection;
 use datasets::lattice::{Boundary, IsingTarget, Phi4Target};
 use datasets::plane::PlaneTarget;
 
-use super::{DensityInPlane, Digits, EnergyInPlane, Ising, LibraryEnergy, Phi4, Table, Target, energy, plane};
+use super::{
+    DensityInPlane, Digits, EnergyInPlane, Ising, LibraryEnergy, Particles, Phi4, Table, Target, energy, plane,
+};
 use crate::error::Error;
 use crate::kept::{Kept, Units};
 use crate::monitor::Monitor;
@@ -40,6 +42,7 @@ pub fn open(
             PlaneTarget::Density(density) => Box::new(DensityInPlane(density)),
             PlaneTarget::Energy(energy) => Box::new(EnergyInPlane(energy)),
         },
+        TargetKind::Particles(particles) => Box::new(Particles::named(particles, pool, seed)?),
         TargetKind::Table(table) => {
             let (map, rows) = kept.map(|kept| (kept.table, kept.rows)).unwrap_or_default();
             Box::new(Table::open(table, seed, map, rows.as_deref())?)
@@ -66,9 +69,11 @@ pub fn units(recipe: &Recipe, kept: Kept) -> Result<Units, Error> {
     let map: Arc<dyn Bijection> = match &recipe.target {
         TargetKind::Ising(model) if whitened(model.coordinates) => Arc::new(ising(model)?.whitened()),
         TargetKind::Phi4(model) if whitened(model.coordinates) => Arc::new(phi4(model)?.whitened()),
-        TargetKind::Ising(_) | TargetKind::Phi4(_) | TargetKind::Mnist(_) | TargetKind::Toy(_) => {
-            Arc::new(kept.standardisation)
-        }
+        TargetKind::Ising(_)
+        | TargetKind::Phi4(_)
+        | TargetKind::Particles(_)
+        | TargetKind::Mnist(_)
+        | TargetKind::Toy(_) => Arc::new(kept.standardisation),
         TargetKind::Table(_) => {
             let table = kept.table.expect("a run of a table has kept its columns");
             return Ok(Units { noise: Some(table.preparation().dequantisation.clone()), map: Some(table.bijection()) });

@@ -15,9 +15,9 @@ pub enum Potential {
 
 /// A sum of terms.
 ///
-/// Where the target is a density given a context c, the terms `ridge` and `two-layer` have offsets that are linear in it,
-/// `a = g ⊙ (Wx + Uc) + b`, `context-quadratic` has it in its coefficients, and every other term is multiplied by `1 +
-/// a(t)·c`.
+/// Where the target is a density given a context c, the terms `ridge` and `two-layer` have offsets that are linear in
+/// it, `a = g ⊙ (Wx + Uc) + b`, `context-quadratic` has it in its coefficients, and every other term is multiplied by
+/// `1 + a(t)·c`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SumPotential {
     /// The terms.
@@ -81,6 +81,8 @@ pub enum TermKind {
     Ridge(RidgeTerm),
     /// Two hidden layers: `Σ_k v_k(t) f(z_k)`, `z = W₂ f(a) + b₂(t)`, `a = g(t) ⊙ W₁x + b₁(t)`.
     TwoLayer(TwoLayerTerm),
+    /// Distances of equal particles: `½ q(t) Σ_i |x_i − x̄|² + Σ_{i<j} P(r_ij, t) + Σ_i F(D_i, |V_i|², t)`.
+    Particles(ParticlesTerm),
     /// `⟨x, U(x, t)⟩`, U a small U-shaped convolutional network: pictures on libtorch's backends.
     Convolutional(ConvolutionalTerm),
 }
@@ -97,6 +99,7 @@ impl TermKind {
             Self::Separable(_) => "separable",
             Self::Ridge(_) => "ridge",
             Self::TwoLayer(_) => "two-layer",
+            Self::Particles(_) => "particles",
             Self::Convolutional(_) => "convolutional",
         }
     }
@@ -210,6 +213,40 @@ pub struct TwoLayerTerm {
     /// Probes that the Laplacian is estimated with, drawn once per solve for every row; 0: the exact Laplacian.
     #[serde(default)]
     pub probes: usize,
+}
+
+/// Functions of the distances of equal particles, exactly symmetric under permutations, rotations, reflections and
+/// translations: pairs, and a function F of two layers for each particle, of sums `D_i = Σ_j G(r_ij)` and of the
+/// squares of vectors `V_i = Σ_j H(r_ij) (x_i − x_j)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParticlesTerm {
+    /// Gaussians of the logarithm of the distance that every function of it is made of.
+    #[serde(default = "ParticlesTerm::default_centres")]
+    pub centres: usize,
+    /// The distances of the first and the last of them.
+    pub interval: [f64; 2],
+    /// The distance below which functions no longer change.
+    pub core: f64,
+    /// Sums of each particle; 0 with no vectors: pairs alone.
+    pub sums: usize,
+    /// Vectors of each particle.
+    pub vectors: usize,
+    /// Widths of the hidden layers of F.
+    #[serde(default = "ParticlesTerm::default_hidden")]
+    pub hidden: [usize; 2],
+    /// The function f of both layers.
+    #[serde(default)]
+    pub activation: Activation,
+}
+
+impl ParticlesTerm {
+    fn default_centres() -> usize {
+        24
+    }
+    fn default_hidden() -> [usize; 2] {
+        [64, 64]
+    }
 }
 
 /// A U-shaped convolutional network with a dense layer at a quarter of the resolution.

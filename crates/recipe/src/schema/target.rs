@@ -22,6 +22,8 @@ pub enum TargetKind {
     Toy(ToyTarget),
     /// The lattice field theory φ⁴ in its (κ, λ) form; dimension `size²`.
     Phi4(Phi4Target),
+    /// Equal particles with an energy of their distances; dimension `particles * space`.
+    Particles(ParticlesTarget),
     /// A table of rows, from a file.
     Table(TableTarget),
     /// An energy from a C library.
@@ -143,8 +145,8 @@ pub struct EnergyTarget {
     /// How coordinates are brought to zero mean and unit scale, by the moments of the samples; in place of `scale`.
     #[serde(default, skip_serializing_if = "Standardise::is_none")]
     pub standardise: Standardise,
-    /// Names of the numbers that the library's function `maflow_observables` gives of a point: `maflow physics` averages
-    /// them over the target.
+    /// Names of the numbers that the library's function `maflow_observables` gives of a point: `maflow physics`
+    /// averages them over the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observables: Vec<String>,
 }
@@ -180,6 +182,7 @@ impl TargetKind {
             Self::Ising(_) => "an Ising model",
             Self::Toy(_) => "a density in the plane",
             Self::Phi4(_) => "a φ⁴ theory",
+            Self::Particles(_) => "a cluster of particles",
             Self::Table(_) => "a table of rows",
             Self::Energy(_) => "an energy from a library",
             Self::Own(_) => "one of a program of its own",
@@ -193,6 +196,7 @@ impl TargetKind {
             Self::Ising(ising) => Layout::Lattice(ising.size, ising.size_y.unwrap_or(ising.size)),
             Self::Toy(_) => Layout::Vector(2),
             Self::Phi4(phi4) => Layout::Lattice(phi4.size, phi4.size),
+            Self::Particles(of) => Layout::Particles(of.particles, of.space),
             Self::Table(TableTarget { picture: Some([height, width]), .. }) => Layout::Picture(*height, *width),
             Self::Table(table) => Layout::Vector(table.columns.len()),
             Self::Energy(energy) => Layout::Vector(energy.dimension),
@@ -205,14 +209,16 @@ impl TargetKind {
         match self {
             Self::Table(table) => !table.given.is_empty(),
             Self::Own(own) => own.context > 0,
-            Self::Mnist(_) | Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Energy(_) => false,
+            Self::Mnist(_) | Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Particles(_) | Self::Energy(_) => {
+                false
+            }
         }
     }
 
     /// Whether it is known by its energy.
     pub fn has_energy(&self) -> bool {
         match self {
-            Self::Ising(_) | Self::Phi4(_) | Self::Energy(_) => true,
+            Self::Ising(_) | Self::Phi4(_) | Self::Particles(_) | Self::Energy(_) => true,
             Self::Toy(toy) => toy.name.is_energy(),
             Self::Own(own) => own.energy,
             Self::Mnist(_) | Self::Table(_) => false,
@@ -230,7 +236,7 @@ impl TargetKind {
             Self::Mnist(mnist) => mnist.standardise,
             Self::Energy(energy) => energy.standardise,
             Self::Own(own) => own.standardise.unwrap_or_default(),
-            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Table(_) => Standardise::None,
+            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Particles(_) | Self::Table(_) => Standardise::None,
         }
     }
 }
@@ -443,4 +449,41 @@ pub struct Phi4Target {
     /// Coordinates that the flow works in; figures are those of φ, which is x, either way.
     #[serde(default)]
     pub coordinates: TargetCoordinates,
+}
+
+/// Equal particles in open space. A row has their coordinates, particle by particle.
+///
+/// Densities are of labelled particles, on the hyperplane where the centre is fixed, in orthonormal coordinates; the
+/// centre is a standard normal of its own, `√n x̄`, in samples too. DW4 has `ln Z` 29.7.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParticlesTarget {
+    /// Particles n.
+    pub particles: usize,
+    /// Dimensions of their space: 1, 2 or 3.
+    pub space: usize,
+    /// The energy of two particles.
+    pub pair: PairKind,
+    /// Factor of the energy of pairs: ε of `lennard-jones`, the stiffness of `harmonic`. Two versions of LJ13
+    /// circulate, with ε = 1 and ε = 2.
+    #[serde(default = "ParticlesTarget::default_strength")]
+    pub strength: f64,
+}
+
+impl ParticlesTarget {
+    fn default_strength() -> f64 {
+        1.0
+    }
+}
+
+/// Energies of two particles at the distance r.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairKind {
+    /// `0.9 (r − 4)⁴ − 4 (r − 4)²`; with four particles in the plane it is DW4.
+    DoubleWell,
+    /// `r⁻¹² − 2 r⁻⁶`, and `½ Σ_i |x_i − x̄|²` that holds the cluster together.
+    LennardJones,
+    /// `½ r²`, whose ln Z is known.
+    Harmonic,
 }
