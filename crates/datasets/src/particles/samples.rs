@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn drawn(cluster: &Cluster) -> ClusterSamples {
-        ClusterSamples::generate(cluster, 32 * 400, 3, &|_| ControlFlow::Continue(())).unwrap()
+        ClusterSamples::generate(cluster, 32 * 1000, 3, &|_| ControlFlow::Continue(())).unwrap()
     }
 
     #[test]
