@@ -37,7 +37,7 @@ pub struct ParticlesSettings {
 }
 
 /// Widths of the Gaussians in units of their spacing: sums of them with equal coefficients are constant between the
-/// centres to one part in 10⁹.
+/// centres to one part in 10¹⁴.
 const WIDTH: f64 = 1.3;
 
 impl ParticlesSettings {
