@@ -325,7 +325,7 @@ Examples:
 
 The transport cost is T ∫ E‖∇φ‖² dt of the way from the base to the flow's samples, in squared units of the flow's
 coordinates. It is set beside Gelbrich's lower bound of any map to the same place: their ratio (transport_ratio) is the
-most by which the flow is dearer than optimal transport. Flows of up to 256 coordinates have it, given nothing.")]
+most by which the flow is dearer than optimal transport. Flows of up to 64 coordinates have it, given nothing.")]
 pub struct EvaluateArgs {
     /// A run directory
     pub run: PathBuf,

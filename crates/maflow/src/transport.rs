@@ -8,9 +8,9 @@ use crate::error::Error;
 use crate::monitor::{Monitor, Task};
 use crate::target::FIGURE_ROWS;
 
-/// The most coordinates of a flow whose transport is measured: roots of larger covariances take long, and so few samples
-/// say little of them.
-pub const MOST_COORDINATES: usize = 256;
+/// The most coordinates of a flow whose transport is measured: roots of larger covariances take longer than the figures
+/// themselves, and so few samples say little of them.
+pub const MOST_COORDINATES: usize = 64;
 /// Samples that it is measured on.
 const ROWS: usize = 2000;
 /// Groups of samples that are left out in turn for the standard error.
