@@ -176,7 +176,7 @@ fn continuous_adjoint_nears_the_exact_one<S: Space>(space: &S, potential: &dyn P
     for (objective, method) in
         objectives::<S>(potential.dim()).iter().zip([Method::Rk4, Method::Midpoint].iter().cycle())
     {
-        let [coarse, fine] = [16, 32].map(|steps| {
+        let [coarse, fine] = [32, 64].map(|steps| {
             let integrator = fixed(*method, steps);
             let exact = flow(space, potential, &integrator);
             let continuous = Flow { memory: Memory::Continuous, ..exact };
