@@ -11,7 +11,11 @@ python="$work/venv/bin/python"
 pip() {
     "$python" -m pip --quiet --disable-pip-version-check "$@"
 }
-pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas arviz tensorboardX
+pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas arviz
+if [ "${1-}" = slow ]; then
+    # What the examples and more kinds of energies are written with.
+    pip install jax matplotlib numba openmm tensorboardX
+fi
 
 # In the profile of `cargo test`, and with the features that it gives to what both are made of, so that nothing but the
 # extension itself is built anew. A release is built without these words.

@@ -46,9 +46,10 @@ def test_the_start_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["own_table", "conditional", "ising", "phi4", "tracking"])
-def test_the_examples_run(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["own_table", "conditional", "ising", "phi4", "tracking", "alanine --quick"])
+def test_the_examples_run(words: str, tmp_path: Path) -> None:
+    name, *flags = words.split()
     script = above("examples") / "python" / f"{name}.py"
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, str(script), *flags], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "nan" not in done.stdout
