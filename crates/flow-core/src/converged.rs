@@ -55,27 +55,28 @@ pub fn choose_level<S: Space>(
         return Ok(integrator.level());
     }
     let at = |integrator: &dyn Integrator<S>| losses(flow, objective, integrator, pilot, key);
-    // The change of the mean with its uncertainty, as a multiple of what is allowed.
+    // The change of the mean with its uncertainty, and what is allowed of it.
     let change = |fine: &[f64], coarse: &[f64]| {
         let changes: Vec<f64> = fine.iter().zip(coarse).map(|(fine, coarse)| fine - coarse).collect();
         let (change, scatter) = (Mean::weighted(&changes, &pilot.weights), Mean::weighted(fine, &pilot.weights));
         let standard_error = scatter.standard_error * (pilot.of as f64 / rows as f64).sqrt();
-        (change.mean.abs() + 2.0 * change.standard_error) / (0.1 * standard_error)
+        (change.mean.abs() + 2.0 * change.standard_error, 0.1 * standard_error)
     };
     let fixed = flow.integrator.evaluations().is_some();
     let mut coarse = at(flow.integrator)?;
     for refinement in 1..max_refinements {
         let fine = at(&*integrator)?;
-        let found = change(&fine, &coarse);
+        let (found, allowed) = change(&fine, &coarse);
         // Steps that an error estimate chooses may be the same at two tolerances, which then say nothing.
-        if found <= 1.0 && (fixed || fine != coarse) {
+        if found <= allowed && (fixed || fine != coarse) {
             let many = rows >= MANY * pilot.of;
-            let hoped = found * (4.0_f64 / 3.0).powf(integrator.order()) <= 1.0;
+            let hoped = found * (4.0_f64 / 3.0).powf(integrator.order()) <= allowed;
             let fewer = three_quarters(integrator.level()).filter(|_| refinement > 1 && fixed && many && hoped);
             if let Some(level) = fewer {
                 let fine = integrator.at_level(level);
                 let coarse = fine.at_level(level / fine.level_step());
-                if change(&at(&*fine)?, &at(&*coarse)?) <= 1.0 {
+                let (found, allowed) = change(&at(&*fine)?, &at(&*coarse)?);
+                if found <= allowed {
                     return Ok(level);
                 }
             }

@@ -176,6 +176,20 @@ fn free_energy_comes_down_to_the_exact_one() {
 }
 
 #[test]
+fn equal_losses_that_do_not_change_need_no_finer_step() {
+    let cpu = Cpu::<f64>::new(1);
+    let mut still = Ridge::new(cpu.clone(), DIM, 24, Activation::LnCosh, false, 1).unwrap();
+    for parameter in flow_core::Potential::parameters_mut(&mut still) {
+        parameter.value.fill(0.0);
+    }
+    let integrator = FixedStep::new(Method::Rk4.tableau(), 2).unwrap();
+    let flow = Flow::new(&cpu, &still, &integrator);
+    let pilot = Batch::new([0.5; DIM].repeat(20), DIM).unwrap();
+    let key = RngKey::new(3, Purpose::Evaluate, 0);
+    assert_eq!(choose_level(&flow, &FreeEnergy::new(oscillators()), &pilot, key, 20, 6).unwrap(), 4);
+}
+
+#[test]
 fn an_interrupted_training_ends_on_the_same_bits() {
     let run = Run::new(settings());
     let (finish, expected) = run.go(&mut Kept::default(), &mut Listener::default(), false).unwrap();
