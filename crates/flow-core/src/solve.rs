@@ -284,19 +284,26 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         checked(terms, &endpoints)
     }
 
+    /// The ends of all rows of this member, which go forward block by block without a way back.
+    pub fn ends(&self, field: &dyn Field<S>, options: SolveOptions) -> Result<End, Error> {
+        let blocks = self.flow.space.map_blocks(self.blocks.clone(), |rows| {
+            Ok::<_, Error>(self.forward(&mut Direct(self.flow.space), Some(field), &rows, options)?.1)
+        });
+        let mut all = End { x: Vec::new(), log_density: Vec::new(), cost: Vec::new() };
+        for end in blocks {
+            let end = end?;
+            all.x.extend(end.x);
+            all.log_density.extend(end.log_density);
+            all.cost.extend(end.cost);
+        }
+        Ok(all)
+    }
+
     /// Losses and cotangents of all rows of the whole batch together.
     fn losses_of_all(&self, field: &dyn Field<S>, terms: &dyn BoundaryTerms) -> Result<Losses, Error> {
         let (team, batch) = (self.how.team, self.batch);
         let options = SolveOptions { backward: None, cost: terms.needs_cost() };
-        let ends = self.flow.space.map_blocks(self.blocks.clone(), |rows| {
-            Ok::<_, Error>(self.forward(&mut Direct(self.flow.space), Some(field), &rows, options)?.1)
-        });
-        let mut mine = End { x: Vec::new(), log_density: Vec::new(), cost: Vec::new() };
-        for end in agreed(team, ends.into_iter().collect::<Result<Vec<_>, _>>())? {
-            mine.x.extend(end.x);
-            mine.log_density.extend(end.log_density);
-            mine.cost.extend(end.cost);
-        }
+        let mine = agreed(team, self.ends(field, options))?;
         let [start, end] = [team.gather(&batch.x)?, team.gather(&mine.x)?];
         let [log_density, cost] = [team.gather(&mine.log_density)?, team.gather(&mine.cost)?];
         let [weights, context] = [team.gather(&batch.shares(&batch.rows))?, team.gather(&batch.context)?];

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{SolveOptions, Span};
 use crate::rng::RngKey;
-use crate::solve::{Direct, Evaluation, Solver, kind_of_solve};
+use crate::solve::{Evaluation, Solver, kind_of_solve};
 use crate::space::Space;
 
 /// Points carried from one time to another.
@@ -42,7 +42,7 @@ impl<S: Space> Flow<'_, S> {
     /// Those of the integrator; [`Error::Shape`] when the batch does not fit the potential; [`Error::NonFinite`] when
     /// the result is not finite.
     pub fn transport_batch(&self, batch: &Batch, span: Span, key: RngKey) -> Result<Transported, Error> {
-        let mut out = Transported { x: Vec::with_capacity(batch.x.len()), log_density: Vec::with_capacity(batch.of) };
+        let mut out = Transported { x: Vec::new(), log_density: Vec::new() };
         if batch.of == 0 {
             return Ok(out);
         }
@@ -54,14 +54,8 @@ impl<S: Space> Flow<'_, S> {
             session.finish();
         } else {
             let field = self.potential.freeze(&solver.solve);
-            let blocks = self.space.map_blocks(solver.blocks.clone(), |rows| {
-                Ok::<_, Error>(solver.forward(&mut Direct(self.space), Some(&*field), &rows, options)?.1)
-            });
-            for end in blocks {
-                let end = end?;
-                out.x.extend(end.x);
-                out.log_density.extend(end.log_density);
-            }
+            let end = solver.ends(&*field, options)?;
+            (out.x, out.log_density) = (end.x, end.log_density);
         }
         all_finite(out.x.iter().chain(&out.log_density))?;
         Ok(out)
@@ -73,23 +67,15 @@ impl<S: Space> Flow<'_, S> {
     /// # Errors
     /// As [`Flow::transport_batch`].
     pub fn transport_cost(&self, batch: &Batch, span: Span, key: RngKey) -> Result<Moved, Error> {
-        let mut out = Moved { x: Vec::with_capacity(batch.x.len()), cost: Vec::with_capacity(batch.of) };
         if batch.of == 0 {
-            return Ok(out);
+            return Ok(Moved { x: Vec::new(), cost: Vec::new() });
         }
         let solver = Solver::new(self, batch, span, Evaluation::new(key))?.in_x();
         let options = SolveOptions { backward: None, cost: true };
         let field = self.potential.freeze(&solver.solve);
-        let blocks = self.space.map_blocks(solver.blocks.clone(), |rows| {
-            Ok::<_, Error>(solver.forward(&mut Direct(self.space), Some(&*field), &rows, options)?.1)
-        });
-        for end in blocks {
-            let end = end?;
-            out.x.extend(end.x);
-            out.cost.extend(end.cost);
-        }
-        all_finite(out.x.iter().chain(&out.cost))?;
-        Ok(out)
+        let end = solver.ends(&*field, options)?;
+        all_finite(end.x.iter().chain(&end.cost))?;
+        Ok(Moved { x: end.x, cost: end.cost })
     }
 
     /// ln p(x, T) of every row of `x` under the model.
