@@ -24,7 +24,7 @@ fi
 pip install "$work"/wheels/maflow-*.whl
 
 # Copies, so that Python finds the package that was installed and not its sources.
-cp -r crates/python/tests crates/python/pyproject.toml README.md examples "$work"
+cp -r crates/python/tests crates/python/pyproject.toml README.md book examples "$work"
 cd "$work"
 "$python" -m mypy tests
 "$python" -m mypy --package maflow

@@ -30,17 +30,24 @@ def above(name: str) -> Path:
     return found[0]
 
 
-def test_the_start_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", above("README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+# The pages with an example in Python, and what is made shorter of it.
+SHORTER = [("minutes=0.1", "steps=20"), ("steps=100", 'steps=5, recipe={"evaluate.samples": 500}')]
+PAGES = [("README.md", SHORTER), ("book/src/your-energy.md", SHORTER[1:])]
+
+
+@pytest.mark.parametrize(("page", "shorter"), PAGES)
+def test_the_example_of_a_page_runs(
+    page: str, shorter: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", above(page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(blocks) == 1
     text = blocks[0]
-    # A shorter training of the same.
-    for long, short in [("minutes=0.1", "steps=20"), ("steps=100", 'steps=5, recipe={"evaluate.samples": 500}')]:
+    for long, short in shorter:
         assert long in text
         text = text.replace(long, short)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(compile(text, "README.md", "exec"), names)
+    exec(compile(text, page, "exec"), names)
     assert isinstance(names["flow"], maflow.Flow)
     assert list(tmp_path.iterdir()) == []
 

@@ -230,7 +230,12 @@ fn refusals(base: &Table, key: &str, values: Vec<Value>) -> Vec<String> {
             && (key.replace("terms.0.", "terms.") == of || key.ends_with("time_terms") && of.ends_with("time_terms"))
         {
             // The value of the other key is that of the recipe which was asked about.
-            let words = words.split(" = ").next().unwrap_or_default().replace("the 2 columns", "the columns");
+            let words = words
+                .split(" = ")
+                .next()
+                .unwrap_or_default()
+                .replace("the 2 columns", "the columns")
+                .replace("a number from ", "");
             if !expected.contains(&words) {
                 expected.push(words);
             }

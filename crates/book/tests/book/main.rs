@@ -20,12 +20,10 @@ fn same_page(name: &str, generated: &str) {
         return fs::write(&path, generated).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    if let Some(line) = (0..).zip(generated.lines()).find(|(i, line)| committed.lines().nth(*i) != Some(line)) {
-        panic!(
-            "book/src/{name}, line {}, is no longer `{}`: MAFLOW_WRITE_BOOK=1 cargo test -p book",
-            line.0 + 1,
-            line.1
-        );
+    let mut there = committed.lines();
+    for (i, line) in (1..).zip(generated.lines()) {
+        let same = there.next() == Some(line);
+        assert!(same, "book/src/{name}, line {i}, should be `{line}`: MAFLOW_WRITE_BOOK=1 cargo test -p book");
     }
-    assert_eq!(generated, committed, "book/src/{name} is longer: MAFLOW_WRITE_BOOK=1 cargo test -p book");
+    assert_eq!(generated, committed, "book/src/{name} has more: MAFLOW_WRITE_BOOK=1 cargo test -p book");
 }

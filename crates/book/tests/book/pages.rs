@@ -158,3 +158,24 @@ fn the_code_of_every_page_is_compiled() {
         assert!(file.contains("/examples/"), "book/src/{}: {file}", block.page);
     }
 }
+
+/// Pictures of the book that are those of `results`, by their names in either.
+const PICTURES: [(&str, &str); 8] = [
+    ("two-moons-density.png", "two-moons/density.png"),
+    ("two-moons-path.png", "two-moons/path.png"),
+    ("ising-16-weights.png", "ising-16/weights.png"),
+    ("ising-16-clusters.png", "ising-16/clusters.png"),
+    ("ising-64-weights.png", "ising-64/weights.png"),
+    ("ising-16-paper-loss.png", "ising-16-paper/loss.png"),
+    ("mnist-journey.png", "mnist/journey.png"),
+    ("mnist-conv-samples.png", "mnist-conv/samples.png"),
+];
+
+#[test]
+fn pictures_of_results_are_those_of_the_results() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results");
+    for (picture, result) in PICTURES {
+        let here = fs::read(crate::pages_folder().join("images").join(picture)).unwrap();
+        assert!(here == fs::read(results.join(result)).unwrap(), "copy results/{result} to book/src/images/{picture}");
+    }
+}
