@@ -1,5 +1,5 @@
-//! The page of all keys of a recipe. Names, types and meanings are the schema's; what is required, defaults and ranges are
-//! found by asking the reader of recipes.
+//! The page of all keys of a recipe. Names, types and meanings are the schema's; what is required, defaults and ranges
+//! are found by asking the reader of recipes.
 
 use std::fmt::Write;
 
@@ -12,13 +12,14 @@ use crate::source::{Field, Source};
 const HEAD: &str = "\
 # Every key of a recipe
 
-This page is generated. Types and meanings are those of the schema; defaults are what the reader of recipes fills in, and ranges
-what it answers when it is given values beyond them. A key without a default that is not required is simply off, or has the value
-that its meaning names. What contradicts another key is refused too, with both keys in the sentence.
+This page is generated. Types and meanings are those of the schema; defaults are what the reader of recipes fills in,
+and ranges what it answers when it is given values beyond them. A key without a default that is not required is simply
+off, or has the value that its meaning names. What contradicts another key is refused too, with both keys in the
+sentence. A number without a unit is a pure number.
 
-A section with a `kind` may be written as the bare word where nothing else is to be said: `schedule = \"cosine\"`. On the command line
-`--set train.batch=256` changes a key, and terms go by number: `--set potential.terms.1.hidden=[64, 32]`. Sections that are left out of a
-recipe for an energy of your own are filled in by [stated rules](your-energy.md).
+A section with a `kind` may be written as the bare word where nothing else is to be said: `schedule = \"cosine\"`. On the
+command line `--set train.batch=256` changes a key, and terms go by number: `--set potential.terms.1.kernels=48`. What
+is left out of a recipe for an energy of your own is filled in by [stated rules](your-energy.md).
 ";
 
 /// A section with fixed keys: title, path and the struct that holds it.
@@ -31,8 +32,9 @@ const SECTIONS: [(&str, &str, &str); 6] = [
     ("`[run]`: what made a run", "run", "RunInfo"),
 ];
 
-/// Recipes to ask about, by section and kind: `target`, its objective and `potential`.
+/// A recipe to ask about: `target`, the objective that fits it, and `potential`.
 const BASE: [&str; 3] = ["{ kind = 'toy', name = 'rings' }", "nll", "{ kind = 'ridge', hidden = 8 }"];
+/// Targets to ask about, by kind, with their objectives.
 const TARGETS: [(&str, &str, &str); 8] = [
     ("mnist", "{ kind = 'mnist' }", "nll"),
     ("ising", "{ kind = 'ising', size = 4, size_y = 4 }", "free-energy"),
@@ -298,17 +300,22 @@ fn unit_of(path: &str, kind: &str) -> &'static str {
     }
 }
 
+/// The methods that a key may name.
+fn methods(key: &str) -> String {
+    let names = |of: &[Method]| of.iter().map(|method| format!("`{}`", method.name())).collect::<Vec<_>>();
+    let adaptive: Vec<Method> = Method::ALL.into_iter().filter(|method| method.is_adaptive()).collect();
+    format!(
+        "\nMethods of `{key}`: {}; and each of them after `reversible-`. By themselves {} choose their steps by an \
+         estimate of their error, and serve `evaluate.method` alone.\n",
+        names(&Method::ALL).join(", "),
+        names(&adaptive).join(" and ")
+    )
+}
+
 /// The words that a key may be, each of which the reader takes.
 fn words_of(source: &Source, base: &Table, key: &str, field: &Field) -> String {
     if field.kind == "FlowMethod" {
-        let names = Method::ALL.map(|method| format!("`{}`", method.name())).join(", ");
-        let adaptive: Vec<_> = Method::ALL.iter().filter(|method| method.is_adaptive()).map(|m| m.name()).collect();
-        return format!(
-            "\nMethods of `{}`: {names}; and each of them after `reversible-`. By themselves `{}` choose their steps by \
-             an estimate of their error, and serve `evaluate.method` alone.\n",
-            field.name,
-            adaptive.join("` and `")
-        );
+        return methods(&field.name);
     }
     let list = field.kind.strip_prefix("Vec<").and_then(|of| of.strip_suffix('>'));
     let Some(words) = source.words(list.unwrap_or(&field.kind)) else { return String::new() };
@@ -395,7 +402,13 @@ fn the_page_of_keys_is_that_of_the_schema() {
     let base = recipe(BASE[0], BASE[1], BASE[2]);
     let mut page = HEAD.to_owned();
     page += "\n## At the top\n\n| key | type | default | meaning |\n|---|---|---|---|\n";
-    for field in source.fields("Recipe").1.iter().filter(|field| field.kind == "String") {
+    let (texts, sections): (Vec<_>, Vec<_>) =
+        source.fields("Recipe").1.iter().partition(|field| field.kind == "String");
+    for Field { name, .. } in sections {
+        let told = ["target", "potential"].contains(&&**name) || SECTIONS.iter().any(|(_, path, _)| path == name);
+        assert!(told, "SECTIONS: the page has nothing of [{name}]");
+    }
+    for field in texts {
         writeln!(page, "| `{}` | text | | {} |", field.name, field.doc).unwrap();
     }
     page += &targets(&source);
