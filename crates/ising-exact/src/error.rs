@@ -109,6 +109,15 @@ pub enum Error {
         /// J_y.
         y: f64,
     },
+    /// The lattice has no critical temperature to take by default.
+    #[error(
+        "couplings {}, {} and {} give no critical temperature to take by default: give a temperature (or beta)",
+        couplings[0], couplings[1], couplings[2]
+    )]
+    NoOrder {
+        /// J of the three directions.
+        couplings: [f64; 3],
+    },
     /// A result breaks a bound that holds for every lattice: a defect of this library, found before the result was
     /// given out.
     #[error(

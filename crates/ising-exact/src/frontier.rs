@@ -66,11 +66,40 @@ impl<R: Number> Frontier<R> {
         }
     }
 
-    /// A bond t between spin `i` of a row of two or more and the next one, cyclically. Returns `t G`; the sum over
-    /// subgraphs grows by the factor `1 + t G`, and there is none when that is not positive.
-    pub fn bond(&mut self, i: usize, t: &Jet<R>) -> Option<Jet<R>> {
+    /// Spin `i` gives way to a new one, bound to it by t.
+    pub fn replace(&mut self, i: usize, t: &Jet<R>) {
+        for j in (0..self.rows.len()).filter(|&j| j != i) {
+            self.set(i, j, &t.times(&self.rows[i].get(j)));
+        }
+    }
+
+    /// The first spin moves to the last place, whose spin is free, and a new one, bound to it by t, takes its own. The
+    /// order around the row stays: what was first lies between the last and the first then.
+    pub fn part_first(&mut self, t: &Jet<R>) {
+        let last = self.rows.len() - 1;
+        for j in 1..last {
+            let first = self.rows[0].get(j);
+            self.set(j, last, &first);
+            self.set(0, j, &t.times(&first));
+        }
+        self.set(0, last, t);
+    }
+
+    /// A free spin takes the last place.
+    pub fn free_last(&mut self, zero: &Jet<R>) {
+        self.replace(self.rows.len() - 1, zero);
+    }
+
+    /// `G_ij`, and `G_ji` with it.
+    fn set(&mut self, i: usize, j: usize, g: &Jet<R>) {
+        self.rows[i].set(j, g.clone());
+        self.rows[j].set(i, g.scale(-1.0));
+    }
+
+    /// A bond t between spins `i` and `j`, with none or only free ones between them on one side of the row. Returns
+    /// `t G`; the sum over subgraphs grows by the factor `1 + t G`, and there is none when that is not positive.
+    pub fn bond(&mut self, [i, j]: [usize; 2], t: &Jet<R>) -> Option<Jet<R>> {
         let width = self.rows.len();
-        let j = (i + 1) % width;
         // Across the seam the order of the two spins, and with it the sign of G, is turned.
         let (i, j, turn) = if i < j { (i, j, 1.0) } else { (j, i, -1.0) };
         let g = self.rows[i].get(j);

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Below this distance from T_c (in 1 − x − y − xy) rounding hides how far the temperature is from T_c.
-const CRITICAL: f64 = 8.0 * f64::EPSILON;
+pub(crate) const CRITICAL: f64 = 8.0 * f64::EPSILON;
 
 /// Exact thermodynamics per site of the infinite lattice, in units of J = k_B = 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,20 +67,27 @@ pub fn infinite_lattice(coupling_x: f64, coupling_y: f64, temperature: f64) -> R
     })
 }
 
-/// ∫₀^π ln(1+h) dφ. All singularities lie on the imaginary axis of φ, as near to zero as T is to T_c:
-/// panels that halve towards zero meet none of them, wherever it is.
+/// ∫₀^π ln(1+h) dφ. All singularities lie on the imaginary axis of φ, as near to zero as T is to T_c.
 fn integral(phase: &Phase) -> Jet {
+    integral_from(PI, |phi| {
+        let sin2 = (0.5 * phi).sin().powi(2);
+        let cos2 = (0.5 * (PI - phi)).sin().powi(2);
+        phase.ln_1p_h(sin2, cos2)
+    })
+}
+
+/// ∫₀^length f of a function whose singularities lie on the imaginary axis: panels that halve towards zero meet none of
+/// them, wherever it is.
+pub(crate) fn integral_from(length: f64, f: impl Fn(f64) -> Jet) -> Jet {
     const PANELS: i32 = 60;
     let mut sum = JetSum::new();
     for panel in 0..=PANELS {
-        let end = PI * 0.5f64.powi(panel);
+        let end = length * 0.5f64.powi(panel);
         let start = if panel == PANELS { 0.0 } else { 0.5 * end };
         let (middle, half) = (0.5 * (start + end), 0.5 * (end - start));
         for (node, weight) in GAUSS_LEGENDRE_16 {
-            for phi in [middle - half * node, middle + half * node] {
-                let sin2 = (0.5 * phi).sin().powi(2);
-                let cos2 = (0.5 * (PI - phi)).sin().powi(2);
-                sum.add(phase.ln_1p_h(sin2, cos2).scale(weight * half));
+            for x in [middle - half * node, middle + half * node] {
+                sum.add(f(x).scale(weight * half));
             }
         }
     }

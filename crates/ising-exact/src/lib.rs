@@ -1,7 +1,9 @@
-//! Exact free energies of the two-dimensional Ising model, on finite lattices and on the infinite one.
+//! Exact free energies of the two-dimensional Ising model, on finite lattices and on the infinite one: square,
+//! triangular and honeycomb.
 //!
 //! For anyone who needs a number to trust: the exact value that a sampler, a variational method or a series is
-//! compared with. Energy `E = −J_x Σ s s' − J_y Σ s s'` over nearest neighbours, units J = k_B = 1.
+//! compared with. Energy `E = −J_x Σ s s' − J_y Σ s s'` over nearest neighbours, with a third direction on triangular and
+//! honeycomb lattices; units J = k_B = 1.
 //!
 //! ```
 //! use ising_exact::{Lattice, critical_temperature};
@@ -21,9 +23,12 @@
 //! | closed both ways, not frustrated ([`Lattice`]) | Kaufman's four products | sides up to [`MAX_SIDE`] |
 //! | cylinder; closed both ways, frustrated ([`Lattice`]) | momentum by momentum, many digits | sides up to [`MAX_SIDE`] |
 //! | open ([`Lattice`]); any bonds ([`PlanarLattice`]) | a Pfaffian, row by row | width up to [`MAX_PLANAR_WIDTH`] |
+//! | triangular, honeycomb ([`Hexagonal`]), closed both ways | Houtappel's four products, in many digits | sides up to [`MAX_SIDE`] |
+//! | the same, open along x or y | a Pfaffian, row by row | width up to [`MAX_PLANAR_WIDTH`] |
 //! | closed both ways, all energies ([`Lattice::density_of_states`]) | Beale's polynomials in exact integers | up to [`MAX_DOS_SITES`] sites |
 //! | any graph ([`Graph`]) | enumeration | up to [`MAX_ENUMERATED`] spins |
 //! | infinite ([`infinite_lattice`], [`spontaneous_magnetisation`], [`critical_temperature`]) | Onsager, Yang | |
+//! | infinite, triangular or honeycomb ([`Hexagonal::infinite`], [`Hexagonal::critical_temperature`]) | Houtappel | |
 //!
 //! Each is tested against at least one of the others. [`Lattice::continuous`] adds the constants of the formulation
 //! with continuous variables, in which flows and other densities are fitted.
@@ -73,6 +78,7 @@ mod elliptic;
 mod enumeration;
 mod error;
 mod frontier;
+mod hexagonal;
 mod infinite;
 mod jet;
 mod lattice;
@@ -82,6 +88,7 @@ mod planar;
 mod rings;
 mod thermodynamics;
 mod torus;
+mod triangles;
 mod wide;
 
 #[cfg(doctest)]
@@ -94,6 +101,7 @@ pub use density_of_states::{DensityOfStates, MAX_DOS_SITES};
 pub use elliptic::{complete_elliptic_integrals, onsager_energy, onsager_specific_heat};
 pub use enumeration::{Graph, MAX_ENUMERATED};
 pub use error::Error;
+pub use hexagonal::{Hexagonal, Shape, UnknownShape};
 pub use infinite::{InfiniteLattice, infinite_lattice, spontaneous_magnetisation};
 pub use lattice::{Boundary, Edge, Lattice, MAX_SIDE, UnknownBoundary};
 pub use planar::{MAX_PLANAR_WIDTH, PlanarLattice};

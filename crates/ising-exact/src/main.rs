@@ -7,21 +7,24 @@ use std::{
 
 use clap::Parser;
 use ising_exact::{
-    Boundary, Continuous, DensityOfStates, Error, InfiniteLattice, Lattice, Thermodynamics, critical_temperature,
-    infinite_lattice, spontaneous_magnetisation,
+    Boundary, Continuous, DensityOfStates, Error, Hexagonal, InfiniteLattice, Lattice, Shape, Thermodynamics,
+    critical_temperature, infinite_lattice, spontaneous_magnetisation,
 };
 use serde::Serialize;
 
-/// Exact free energy of the two-dimensional Ising model, E = −J_x Σ s s' − J_y Σ s s'.
+/// Exact free energy of the two-dimensional Ising model, E = −Σ J s s' over nearest neighbours.
 #[derive(Debug, Parser)]
 #[command(name = "ising-exact", version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Sites along x
+    /// Sites along x; on the honeycomb cells of two sites
     #[arg(long, value_name = "L")]
     size: usize,
-    /// Sites along y [default: as many as along x]
+    /// The same along y [default: as many as along x]
     #[arg(long, value_name = "M")]
     size_y: Option<usize>,
+    /// square, triangular or honeycomb
+    #[arg(long, value_name = "NAME", default_value = "square")]
+    lattice: Kind,
     /// Temperature in units of J / k_B, or "critical" [default: critical, that of the infinite lattice]
     #[arg(long, value_name = "T", allow_negative_numbers = true, conflicts_with = "beta")]
     temperature: Option<Temperature>,
@@ -38,7 +41,11 @@ struct Arguments {
     /// Coupling along y, of either sign
     #[arg(long, value_name = "J", default_value_t = 1.0, allow_negative_numbers = true)]
     coupling_y: f64,
-    /// Also list the number of configurations at every energy (exact; closed boundaries, up to 4096 sites)
+    /// Coupling of the third direction: of a triangular lattice between (x+1, y) and (x, y+1), of a honeycomb in a cell
+    /// [default: 1]
+    #[arg(long, value_name = "J", allow_negative_numbers = true)]
+    coupling_z: Option<f64>,
+    /// Also list the number of configurations at every energy (exact; square, closed boundaries, up to 4096 sites)
     #[arg(long)]
     density_of_states: bool,
     /// Also give the infinite lattice at the same temperature
@@ -58,7 +65,100 @@ Examples:
   ising-exact --size 32 --temperature 2.0 --json          for programs
   ising-exact --size 64 --boundary open --beta 0.5
   ising-exact --size 9 --size-y 12 --coupling-y -0.5 --temperature 1
-  ising-exact --size 8 --density-of-states";
+  ising-exact --size 8 --density-of-states
+  ising-exact --lattice triangular --size 12 --coupling-z -0.5
+  ising-exact --lattice honeycomb --size 20 --infinite";
+
+/// Which lattice.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Square,
+    Hexagonal(Shape),
+}
+
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "square" {
+            return Ok(Self::Square);
+        }
+        name.parse().map(Self::Hexagonal).map_err(|_| "use square, triangular or honeycomb".to_owned())
+    }
+}
+
+/// A lattice with its sizes, couplings and boundary.
+enum Model {
+    Square(Lattice),
+    Hexagonal(Hexagonal),
+}
+
+impl Model {
+    fn new(arguments: &Arguments) -> Result<Self, Error> {
+        let &Arguments { size, size_y, boundary, coupling_x, coupling_y, coupling_z, .. } = arguments;
+        let size_y = size_y.unwrap_or(size);
+        Ok(match arguments.lattice {
+            Kind::Square => {
+                Self::Square(Lattice::new(size, size_y)?.couplings(coupling_x, coupling_y)?.boundary(boundary))
+            }
+            Kind::Hexagonal(shape) => {
+                let couplings = [coupling_x, coupling_y, coupling_z.unwrap_or(1.0)];
+                Self::Hexagonal(Hexagonal::new(shape, size, size_y)?.couplings(couplings)?.boundary(boundary))
+            }
+        })
+    }
+
+    fn critical_temperature(&self) -> f64 {
+        match self {
+            Self::Square(lattice) => {
+                let [x, y] = lattice.coupling_constants();
+                critical_temperature(x, y)
+            }
+            Self::Hexagonal(lattice) => lattice.critical_temperature(),
+        }
+    }
+
+    fn no_critical_temperature(&self) -> Error {
+        match self {
+            Self::Square(lattice) => {
+                let [x, y] = lattice.coupling_constants();
+                Error::NoCriticalTemperature { x, y }
+            }
+            Self::Hexagonal(lattice) => Error::NoOrder { couplings: lattice.coupling_constants() },
+        }
+    }
+
+    fn thermodynamics(&self, arguments: &Arguments) -> Result<Thermodynamics, Error> {
+        let temperature = match (arguments.temperature, arguments.beta) {
+            (_, Some(beta)) => {
+                return match self {
+                    Self::Square(lattice) => lattice.thermodynamics_at_beta(beta),
+                    Self::Hexagonal(lattice) => lattice.thermodynamics_at_beta(beta),
+                };
+            }
+            (Some(Temperature::Value(temperature)), _) => temperature,
+            _ => match self.critical_temperature() {
+                0.0 => return Err(self.no_critical_temperature()),
+                critical => critical,
+            },
+        };
+        match self {
+            Self::Square(lattice) => lattice.thermodynamics(temperature),
+            Self::Hexagonal(lattice) => lattice.thermodynamics(temperature),
+        }
+    }
+
+    /// The infinite lattice, and its magnetisation where that is known here.
+    fn infinite(&self, temperature: f64) -> Result<(InfiniteLattice, Option<f64>), Error> {
+        match self {
+            Self::Square(lattice) => {
+                let [x, y] = lattice.coupling_constants();
+                Ok((infinite_lattice(x, y, temperature)?, Some(spontaneous_magnetisation(x, y, temperature)?)))
+            }
+            Self::Hexagonal(lattice) => Ok((lattice.infinite(temperature)?, None)),
+        }
+    }
+}
 
 /// A number or the word `critical`.
 #[derive(Debug, Clone, Copy)]
@@ -81,8 +181,9 @@ impl std::str::FromStr for Temperature {
 /// What is printed; the names are those of the JSON object.
 #[derive(Serialize)]
 struct Report {
+    lattice: String,
     size: [usize; 2],
-    couplings: [f64; 2],
+    couplings: Vec<f64>,
     temperature: f64,
     beta: f64,
     boundary: String,
@@ -91,7 +192,8 @@ struct Report {
     energy_per_site: f64,
     entropy_per_site: f64,
     specific_heat_per_site: f64,
-    continuous: ContinuousReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continuous: Option<ContinuousReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     infinite: Option<InfiniteReport>,
     /// Energies of the whole lattice and numbers of configurations, as decimal strings.
@@ -106,6 +208,13 @@ struct ContinuousReport {
     free_energy_per_site: f64,
 }
 
+impl From<Continuous> for ContinuousReport {
+    fn from(found: Continuous) -> Self {
+        let Continuous { alpha, log_det_k, free_energy_per_site } = found;
+        Self { alpha, log_det_k, free_energy_per_site }
+    }
+}
+
 #[derive(Serialize)]
 struct InfiniteReport {
     critical_temperature: f64,
@@ -114,11 +223,16 @@ struct InfiniteReport {
     entropy_per_site: f64,
     /// `null` at T_c, where it is infinite.
     specific_heat_per_site: Option<f64>,
-    spontaneous_magnetisation: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spontaneous_magnetisation: Option<f64>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(misuse) = misused(&arguments) {
+        complain(misuse);
+        return ExitCode::from(2);
+    }
     let report = match report(&arguments) {
         Ok(report) => report,
         Err(error) => {
@@ -150,36 +264,47 @@ fn is_usage(error: &Error) -> bool {
     )
 }
 
-fn report(arguments: &Arguments) -> Result<Report, Error> {
-    let &Arguments { size, size_y, boundary, coupling_x, coupling_y, .. } = arguments;
-    let lattice = Lattice::new(size, size_y.unwrap_or(size))?.couplings(coupling_x, coupling_y)?.boundary(boundary);
-    let temperature = match arguments.temperature {
-        Some(Temperature::Value(t)) => t,
-        _ => critical_temperature(coupling_x, coupling_y),
-    };
-    if temperature == 0.0 && arguments.beta.is_none() && !matches!(arguments.temperature, Some(Temperature::Value(_))) {
-        return Err(Error::NoCriticalTemperature { x: coupling_x, y: coupling_y });
+/// What makes no sense together.
+fn misused(arguments: &Arguments) -> Option<&'static str> {
+    match arguments.lattice {
+        Kind::Square if arguments.coupling_z.is_some() => {
+            Some("a square lattice has no third direction: leave out --coupling-z, or give --lattice triangular")
+        }
+        Kind::Hexagonal(_) if arguments.density_of_states => {
+            Some("a density of states is of the square lattice alone: leave out --density-of-states")
+        }
+        _ => None,
     }
-    let exact = match arguments.beta {
-        Some(beta) => lattice.thermodynamics_at_beta(beta)?,
-        None => lattice.thermodynamics(temperature)?,
-    };
+}
+
+fn report(arguments: &Arguments) -> Result<Report, Error> {
+    let model = Model::new(arguments)?;
+    let exact = model.thermodynamics(arguments)?;
     let Thermodynamics { temperature, beta, ln_z, .. } = exact;
-    let Continuous { alpha, log_det_k, free_energy_per_site } = lattice.continuous_from(&exact);
-    let states = arguments.density_of_states.then(|| lattice.density_of_states()).transpose()?;
-    let infinite = arguments.infinite.then(|| infinite(coupling_x, coupling_y, temperature)).transpose()?;
+    let infinite = arguments.infinite.then(|| infinite(&model, temperature)).transpose()?;
+    let (lattice, size, couplings, continuous, states) = match &model {
+        Model::Square(square) => {
+            let states = arguments.density_of_states.then(|| square.density_of_states()).transpose()?;
+            let couplings = square.coupling_constants().to_vec();
+            ("square".to_owned(), square.size(), couplings, Some(square.continuous_from(&exact)), states)
+        }
+        Model::Hexagonal(lattice) => {
+            (lattice.shape().to_string(), lattice.cells(), lattice.coupling_constants().to_vec(), None, None)
+        }
+    };
     Ok(Report {
-        size: lattice.size(),
-        couplings: lattice.coupling_constants(),
+        lattice,
+        size,
+        couplings,
         temperature,
         beta,
-        boundary: boundary.to_string(),
+        boundary: arguments.boundary.to_string(),
         ln_z,
         free_energy_per_site: exact.free_energy_per_site,
         energy_per_site: exact.energy_per_site,
         entropy_per_site: exact.entropy_per_site,
         specific_heat_per_site: exact.specific_heat_per_site,
-        continuous: ContinuousReport { alpha, log_det_k, free_energy_per_site },
+        continuous: continuous.map(ContinuousReport::from),
         infinite,
         density_of_states: states.as_ref().map(levels),
     })
@@ -189,16 +314,15 @@ fn levels(states: &DensityOfStates) -> Vec<(f64, String)> {
     states.levels().map(|(energy, count)| (energy, count.to_string())).collect()
 }
 
-fn infinite(coupling_x: f64, coupling_y: f64, temperature: f64) -> Result<InfiniteReport, Error> {
-    let InfiniteLattice { free_energy_per_site, energy_per_site, entropy_per_site, specific_heat_per_site, .. } =
-        infinite_lattice(coupling_x, coupling_y, temperature)?;
+fn infinite(model: &Model, temperature: f64) -> Result<InfiniteReport, Error> {
+    let (infinite, spontaneous_magnetisation) = model.infinite(temperature)?;
     Ok(InfiniteReport {
-        critical_temperature: critical_temperature(coupling_x, coupling_y),
-        free_energy_per_site,
-        energy_per_site,
-        entropy_per_site,
-        specific_heat_per_site: specific_heat_per_site.is_finite().then_some(specific_heat_per_site),
-        spontaneous_magnetisation: spontaneous_magnetisation(coupling_x, coupling_y, temperature)?,
+        critical_temperature: model.critical_temperature(),
+        free_energy_per_site: infinite.free_energy_per_site,
+        energy_per_site: infinite.energy_per_site,
+        entropy_per_site: infinite.entropy_per_site,
+        specific_heat_per_site: Some(infinite.specific_heat_per_site).filter(|heat| heat.is_finite()),
+        spontaneous_magnetisation,
     })
 }
 
@@ -214,9 +338,19 @@ fn print(report: &Report, json: bool) -> io::Result<()> {
 }
 
 fn print_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let Report { size: [m, n], couplings: [jx, jy], boundary, .. } = report;
-    let couplings = if jx == jy { format!("J = {jx}") } else { format!("J_x = {jx}, J_y = {jy}") };
-    writeln!(out, "Ising model, {m} × {n} sites, {boundary} boundary, {couplings}")?;
+    let Report { lattice, size: [m, n], couplings, boundary, .. } = report;
+    let couplings = if couplings.iter().all(|j| *j == couplings[0]) {
+        format!("J = {}", couplings[0])
+    } else {
+        let named = ["J_x", "J_y", "J_z"].iter().zip(couplings).map(|(name, j)| format!("{name} = {j}"));
+        named.collect::<Vec<_>>().join(", ")
+    };
+    let lattice = match lattice.as_str() {
+        "square" => format!("{m} × {n} sites"),
+        "honeycomb" => format!("honeycomb of {m} × {n} cells"),
+        name => format!("{name} lattice of {m} × {n} sites"),
+    };
+    writeln!(out, "Ising model, {lattice}, {boundary} boundary, {couplings}")?;
     table(
         out,
         &[
@@ -229,15 +363,17 @@ fn print_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
             ("specific heat per site", report.specific_heat_per_site, ""),
         ],
     )?;
-    writeln!(out, "\nContinuous formulation, K = A/T + αI")?;
-    table(
-        out,
-        &[
-            ("alpha", report.continuous.alpha, "smallest eigenvalue of K is 0.1"),
-            ("ln det K", report.continuous.log_det_k, ""),
-            ("free energy per site", report.continuous.free_energy_per_site, "−ln Z / N"),
-        ],
-    )?;
+    if let Some(continuous) = &report.continuous {
+        writeln!(out, "\nContinuous formulation, K = A/T + αI")?;
+        table(
+            out,
+            &[
+                ("alpha", continuous.alpha, "smallest eigenvalue of K is 0.1"),
+                ("ln det K", continuous.log_det_k, ""),
+                ("free energy per site", continuous.free_energy_per_site, "−ln Z / N"),
+            ],
+        )?;
+    }
     if let Some(infinite) = &report.infinite {
         writeln!(out, "\nInfinite lattice")?;
         table(
@@ -248,9 +384,11 @@ fn print_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
                 ("energy per site", infinite.energy_per_site, ""),
                 ("entropy per site", infinite.entropy_per_site, ""),
                 ("specific heat per site", infinite.specific_heat_per_site.unwrap_or(f64::INFINITY), ""),
-                ("magnetisation", infinite.spontaneous_magnetisation, "spontaneous"),
             ],
         )?;
+        if let Some(magnetisation) = infinite.spontaneous_magnetisation {
+            table(out, &[("magnetisation", magnetisation, "spontaneous")])?;
+        }
     }
     if let Some(states) = &report.density_of_states {
         writeln!(out, "\nDensity of states\n{:>10}  configurations", "energy")?;

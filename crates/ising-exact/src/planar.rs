@@ -1,5 +1,5 @@
-//! Planar lattices with a coupling of its own on every bond: open rectangles and cylinders, by elimination of a
-//! Pfaffian.
+//! Planar lattices with a coupling of its own on every bond: open rectangles and cylinders, of squares or of triangles,
+//! by elimination of a Pfaffian.
 //!
 //! Rows are added one by one. The spins of the last row lie on the outer face of what has been added so far, and the
 //! correlations of such spins are Pfaffians of the two-point function (J. Groeneveld, R. J. Boel and P. W. Kasteleyn,
@@ -7,7 +7,8 @@
 //! all there is to know:
 //!
 //! - a bond t = tanh K to a new spin above replaces `G_ij` by `t_i G_ij t_j`, and Z by `2 cosh K · Z`;
-//! - a bond between neighbours i, j of the row multiplies Z by `cosh K (1 + t G_ij)` and changes G by rank two.
+//! - a bond between neighbours i, j of the row (one of them may be of the row below, which makes triangles) multiplies
+//!   Z by `cosh K (1 + t G_ij)` and changes G by rank two.
 //!
 //! The factors `1 + t G_ij` are the pivots of the Kasteleyn matrix, eliminated in this order; each is a ratio of two
 //! partition functions, so all are positive, and no pivoting is needed. Between ferromagnetic bonds none is below 1.
@@ -62,6 +63,21 @@ pub struct PlanarLattice {
     closed: bool,
     along_x: Vec<f64>,
     along_y: Vec<f64>,
+    /// Empty where there are none.
+    diagonals: Vec<f64>,
+}
+
+/// A number from −½ to ½ for every number, by Weyl's sequence.
+fn shift(x: f64) -> f64 {
+    (x * 0.618_033_988_749_894_9).fract() - 0.5
+}
+
+fn check_bonds(what: &'static str, expected: usize, couplings: &[f64]) -> Result<(), Error> {
+    let found = couplings.len();
+    if expected != found {
+        return Err(Error::BondCount { what, expected, found });
+    }
+    couplings.iter().try_for_each(|&j| check_coupling(j).map(drop))
 }
 
 impl PlanarLattice {
@@ -90,18 +106,35 @@ impl PlanarLattice {
         for side in size {
             check_side("lattice", side, MAX_SIDE)?;
         }
-        let row = if closed { m } else { m - 1 };
-        for (what, expected, found) in
-            [("couplings along x", row * n, along_x.len()), ("couplings along y", m * (n - 1), along_y.len())]
-        {
-            if expected != found {
-                return Err(Error::BondCount { what, expected, found });
-            }
-        }
-        for &j in along_x.iter().chain(&along_y) {
-            check_coupling(j)?;
-        }
-        Ok(Self { size, closed, along_x, along_y })
+        let lattice = Self { size, closed, along_x, along_y, diagonals: Vec::new() };
+        check_bonds("couplings along x", lattice.row_length() * n, &lattice.along_x)?;
+        check_bonds("couplings along y", m * (n - 1), &lattice.along_y)?;
+        Ok(lattice)
+    }
+
+    /// The same lattice with a bond across every face, between (x+1, y) and (x, y+1): row after row as many couplings as
+    /// along x, for y from 0 to `size[1] − 2`. On a cylinder the last of each row is between (0, y) and
+    /// (size\[0\] − 1, y+1).
+    ///
+    /// ```
+    /// use ising_exact::PlanarLattice;
+    /// // Two triangles: a square of four bonds and one diagonal.
+    /// let lattice = PlanarLattice::open([2, 2], vec![1.0, 1.0], vec![1.0, 1.0])?.with_diagonals(vec![-1.0])?;
+    /// let judge = lattice.graph().thermodynamics(1.5)?;
+    /// assert!((lattice.thermodynamics(1.5)?.ln_z - judge.ln_z).abs() < 1e-14);
+    /// # Ok::<(), ising_exact::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A list of the wrong length, couplings that are not finite.
+    pub fn with_diagonals(self, diagonals: Vec<f64>) -> Result<Self, Error> {
+        check_bonds("couplings across faces", self.row_length() * (self.size[1] - 1), &diagonals)?;
+        Ok(Self { diagonals, ..self })
+    }
+
+    /// Bonds along x in a row, and across the faces between two rows.
+    fn row_length(&self) -> usize {
+        if self.closed { self.size[0] } else { self.size[0] - 1 }
     }
 
     /// Sites along x and along y.
@@ -142,8 +175,9 @@ impl PlanarLattice {
         }
         check_side("eliminated", self.size[0], MAX_PLANAR_WIDTH)?;
         let sites = self.sites();
-        let ferromagnet = self.bonds().all(|j| j >= 0.0);
-        let found = match (ferromagnet && !self.closed).then(|| self.eliminate_ferromagnet(beta)).flatten() {
+        let square = !self.closed && self.diagonals.is_empty();
+        let ferromagnet = square && self.bonds().all(|j| j >= 0.0);
+        let found = match ferromagnet.then(|| self.eliminate_ferromagnet(beta)).flatten() {
             Some(log_z) => log_z.at(sites, beta)?,
             None => self.eliminate_from_both_ends(beta)?,
         };
@@ -151,7 +185,7 @@ impl PlanarLattice {
     }
 
     fn bonds(&self) -> impl Iterator<Item = f64> + Clone {
-        self.along_x.iter().chain(&self.along_y).copied()
+        self.along_x.iter().chain(&self.along_y).chain(&self.diagonals).copied()
     }
 
     fn bounds(&self) -> Bounds {
@@ -164,8 +198,12 @@ impl PlanarLattice {
 
     fn eliminate_from_both_ends(&self, beta: f64) -> Result<Thermodynamics, Error> {
         let at = |log_z: Option<LogZ>| log_z.map(|log_z| log_z.at(self.sites(), beta)).transpose();
-        let (one, other) = (at(self.eliminate(beta))?, at(self.reversed().jittered().eliminate(beta))?);
-        let both = one.zip(other);
+        let plain = |j| Jet::linear(j, beta).tanh();
+        let shaken = |j: f64| plain(j).scale(1.0 + f64::EPSILON * shift(j.to_bits() as f64));
+        let (one, other) = (at(self.eliminate(beta, plain)), at(self.reversed().jittered().eliminate(beta, shaken)));
+        // What overflows by cancellation may be had with more digits.
+        let found = |one: &Result<Option<Thermodynamics>, Error>| one.as_ref().ok().copied().flatten();
+        let both = found(&one).zip(found(&other));
         let difference = |floor| both.as_ref().map_or(("ln Z", 1.0), |(one, other)| one.difference(other, floor));
         if difference(f64::MIN_POSITIVE).1 <= AGREEMENT {
             return Ok(both.expect("they agree").0);
@@ -178,6 +216,7 @@ impl PlanarLattice {
         if let Some(found) = converged(self.sites(), beta, FIRST_BITS, affordable, log_z)? {
             return Ok(found);
         }
+        one.and(other)?;
         let (what, difference) = difference(1.0);
         match both {
             Some((one, _)) if difference <= COARSE_AGREEMENT => {
@@ -196,19 +235,58 @@ impl PlanarLattice {
         mut factor: impl FnMut(Jet<R>),
     ) -> Option<()> {
         let [m, n] = self.size;
-        let row_length = if self.closed { m } else { m - 1 };
-        let mut frontier = Frontier::new(m, zero);
+        let row_length = self.row_length();
+        let parted = self.closed && !self.diagonals.is_empty();
+        let mut frontier = Frontier::new(m + usize::from(parted), zero);
         for y in 0..n {
             if y > 0 {
-                let t: Vec<Jet<R>> = self.along_y[(y - 1) * m..y * m].iter().map(|&j| t(j)).collect();
-                frontier.next_row(&t);
+                let up: Vec<Jet<R>> = self.along_y[(y - 1) * m..y * m].iter().map(|&j| t(j)).collect();
+                if self.diagonals.is_empty() {
+                    frontier.next_row(&up);
+                } else {
+                    let across = &self.diagonals[(y - 1) * row_length..y * row_length];
+                    let across: Vec<Option<Jet<R>>> = across.iter().map(|&j| (j != 0.0).then(|| t(j))).collect();
+                    self.next_row_of_triangles(&mut frontier, zero, &up, &across, &mut factor)?;
+                }
             }
             for (x, &j) in self.along_x[y * row_length..(y + 1) * row_length].iter().enumerate() {
                 // A bond from a spin to itself is no part of a subgraph.
                 if j != 0.0 && m > 1 {
-                    factor(frontier.bond(x, &t(j))?);
+                    factor(frontier.bond([x, (x + 1) % m], &t(j))?);
                 }
             }
+        }
+        Some(())
+    }
+
+    /// The next row where bonds cross the faces below it: each is made between a new spin and the old one beside it.
+    fn next_row_of_triangles<R: Number>(
+        &self,
+        frontier: &mut Frontier<R>,
+        zero: &Jet<R>,
+        up: &[Jet<R>],
+        across: &[Option<Jet<R>>],
+        factor: &mut impl FnMut(Jet<R>),
+    ) -> Option<()> {
+        let m = self.size[0];
+        for (x, t) in up.iter().enumerate() {
+            match (x, self.closed) {
+                // On a cylinder the first old spin is bound to the last new one, and stays until that has come.
+                (0, true) => frontier.part_first(t),
+                (0, false) => frontier.replace(0, t),
+                _ => {
+                    if let Some(across) = &across[x - 1] {
+                        factor(frontier.bond([x - 1, x], across)?);
+                    }
+                    frontier.replace(x, t);
+                }
+            }
+        }
+        if self.closed {
+            if let Some(across) = &across[m - 1] {
+                factor(frontier.bond([m - 1, m], across)?);
+            }
+            frontier.free_last(zero);
         }
         Some(())
     }
@@ -220,8 +298,8 @@ impl PlanarLattice {
         (self.bonds().take(skip).sum(), self.bonds().skip(skip))
     }
 
-    /// One elimination in double precision.
-    fn eliminate(&self, beta: f64) -> Option<LogZ> {
+    /// One elimination in double precision, with t as a function of a coupling.
+    fn eliminate(&self, beta: f64, t: impl Fn(f64) -> Jet) -> Option<LogZ> {
         let mut log_z = JetSum::new();
         log_z.add(Jet::constant(self.sites() as f64 * LN_2));
         let (mut linear, bonds) = self.split();
@@ -234,7 +312,7 @@ impl PlanarLattice {
                 log_z.add(strength.scale(-2.0).exp().ln_1p() + -LN_2);
             }
         }
-        self.subgraphs(&Jet::ZERO, |j| Jet::linear(j, beta).tanh(), |tg| log_z.add(tg.ln_1p()))?;
+        self.subgraphs(&Jet::ZERO, t, |tg| log_z.add(tg.ln_1p()))?;
         Some(LogZ::new(linear, log_z.total()))
     }
 
@@ -266,7 +344,11 @@ impl PlanarLattice {
     fn eliminate_ferromagnet(&self, beta: f64) -> Option<LogZ> {
         let sum = |f: &dyn Fn(f64) -> f64| -> f64 { self.bonds().map(f).sum() };
         let cold = sum(&|j| (-2.0 * beta * j).exp()) < sum(&|j| (beta * j).tanh());
-        if cold && self.size[0] > 1 { self.eliminate_dual(beta) } else { self.eliminate(beta) }
+        if cold && self.size[0] > 1 {
+            self.eliminate_dual(beta)
+        } else {
+            self.eliminate(beta, |j| Jet::linear(j, beta).tanh())
+        }
     }
 
     /// `Z = 2 e^{Σ K} Σ Π e^{−2K}` over domain walls, the even subgraphs of the dual lattice. Its spins stand in
@@ -287,20 +369,18 @@ impl PlanarLattice {
                 false => vec![one; m - 1],
             };
             for (x, t) in row.iter().enumerate() {
-                log_z.add(frontier.bond(x, t)?.ln_1p());
+                log_z.add(frontier.bond([x, (x + 1) % m], t)?.ln_1p());
             }
         }
         Some(LogZ::new(self.bonds().sum(), log_z.total()))
     }
 
     /// The lattice with its couplings changed in their last digits, so that a symmetric lattice does not round in the
-    /// same way twice.
+    /// same way twice. A cold bond hides that in its tanh, which is changed in its own last digit.
     fn jittered(mut self) -> Self {
-        let bonds = self.along_x.iter_mut().chain(&mut self.along_y);
+        let bonds = self.along_x.iter_mut().chain(&mut self.along_y).chain(&mut self.diagonals);
         for (i, j) in bonds.enumerate() {
-            // Weyl's sequence.
-            let shift = (i as f64 * 0.618_033_988_749_894_9).fract() - 0.5;
-            *j *= 1.0 + 8.0 * f64::EPSILON * shift;
+            *j *= 1.0 + 8.0 * f64::EPSILON * shift(i as f64);
         }
         self
     }
@@ -310,7 +390,10 @@ impl PlanarLattice {
         let [m, n] = self.size;
         let along_x = (0..m).flat_map(|x| (0..n - 1).map(move |y| self.along_y[y * m + x])).collect();
         let along_y = (0..m - 1).flat_map(|x| (0..n).map(move |y| self.along_x[y * (m - 1) + x])).collect();
-        Self { size: [n, m], closed: false, along_x, along_y }
+        // A bond across a face is one across the face of the exchanged lattice.
+        let rows = if self.diagonals.is_empty() { 0 } else { n - 1 };
+        let diagonals = (0..m - 1).flat_map(|x| (0..rows).map(move |y| self.diagonals[y * (m - 1) + x])).collect();
+        Self { size: [n, m], closed: false, along_x, along_y, diagonals }
     }
 
     /// The lattice turned by half a turn.
@@ -318,9 +401,12 @@ impl PlanarLattice {
         let mut turned = self.clone();
         turned.along_x.reverse();
         turned.along_y.reverse();
+        turned.diagonals.reverse();
         if self.closed {
             // The closing bond came first in the turned rows; it belongs last.
-            turned.along_x.chunks_mut(self.size[0]).for_each(|row| row.rotate_left(1));
+            for bonds in [&mut turned.along_x, &mut turned.diagonals] {
+                bonds.chunks_mut(self.size[0]).for_each(|row| row.rotate_left(1));
+            }
         }
         turned
     }
@@ -328,10 +414,11 @@ impl PlanarLattice {
     /// The lattice as a list of bonds, for [`Graph::thermodynamics`].
     pub fn graph(&self) -> Graph {
         let [m, n] = self.size;
-        let row = if self.closed { m } else { m - 1 };
+        let row = self.row_length();
         let along_x = (0..n).flat_map(|y| (0..row).map(move |x| (y * m + x, y * m + (x + 1) % m)));
         let along_y = (0..m * (n - 1)).map(|site| (site, site + m));
-        let ends = along_x.zip(&self.along_x).chain(along_y.zip(&self.along_y));
+        let across = (0..n - 1).flat_map(|y| (0..row).map(move |x| (y * m + (x + 1) % m, (y + 1) * m + x)));
+        let ends = along_x.zip(&self.along_x).chain(along_y.zip(&self.along_y)).chain(across.zip(&self.diagonals));
         ends.fold(Graph::new(self.sites()), |graph, ((a, b), &j)| {
             graph.bond(a, b, j).expect("bonds of a checked lattice are valid")
         })

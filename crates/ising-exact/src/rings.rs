@@ -22,9 +22,9 @@
 use crate::{
     Error, Thermodynamics,
     axis::{Axis, Ends},
-    jet::{Jet, Number},
+    jet::Jet,
     thermodynamics::LogZ,
-    wide::{FIRST_BITS, Wide, converged, more_bits, wide},
+    wide::{FIRST_BITS, Wide, converged, cosines, more_bits, wide},
 };
 
 /// Above this, e^{−2K} and all that it multiplies are below the smallest double.
@@ -166,17 +166,6 @@ impl Weights {
         Jet::number(1.0, self.bits)
     }
 
-    /// cos(πk/m) for k = 0..=m. The recurrence loses 2 log₂ m bits.
-    fn cosines(&self, m: usize) -> Vec<Wide> {
-        let first = wide(1.0, self.bits).cos_unit(2 * m);
-        let mut cosines = vec![wide(1.0, self.bits), first.clone()];
-        for k in 1..m {
-            let next = (&first * &cosines[k]).scaled(2.0) - &cosines[k - 1];
-            cosines.push(next);
-        }
-        cosines
-    }
-
     fn tau(&self, cosine: &Wide) -> Jet<Wide> {
         self.tau[0].minus(&self.tau[1].multiple(cosine))
     }
@@ -217,7 +206,7 @@ impl Weights {
         let t = two_sinh_l.over(two_cosh_l);
         let mut z = Jet::number(2.0, self.bits).power_times(m, self.one());
         let mut pairs = 0;
-        let cosines = self.cosines(m);
+        let cosines = cosines(m, self.bits);
         for k in (usize::from(!seam)..=m).step_by(2) {
             if k == 0 || k == m {
                 z = self.e[usize::from(k == 0)].power_times(n, two_cosh_l.power_times(n - 1, z));
@@ -233,7 +222,7 @@ impl Weights {
 
     /// Z of n rings closed to a torus; `sign` is that of the bonds between the last ring and the first.
     fn torus(&self, [m, n]: [usize; 2], seam: bool, sign: f64) -> Jet<Wide> {
-        let cosines = self.cosines(m);
+        let cosines = cosines(m, self.bits);
         let [of_even, of_odd] = [false, true].map(|odd| self.sector([m, n], odd, &cosines));
         let [[even, _], [_, odd]] = if seam { [of_even, of_odd] } else { [of_odd, of_even] };
         even.plus(&odd.scale(sign))

@@ -2,7 +2,7 @@
 #![cfg(feature = "cli")]
 
 use assert_cmd::Command;
-use ising_exact::{Boundary, Lattice};
+use ising_exact::{Boundary, Hexagonal, Lattice, Shape};
 use num_bigint::BigUint;
 use predicates::str::contains;
 use serde_json::Value;
@@ -29,6 +29,7 @@ fn json_has_the_agreed_keys_and_every_digit() {
     let continuous = lattice.continuous(1.9).unwrap();
     assert_eq!(found["size"], serde_json::json!([12, 7]));
     assert_eq!(found["boundary"], "periodic");
+    assert_eq!((&found["lattice"], &found["couplings"]), (&"square".into(), &serde_json::json!([1.0, -0.5])));
     for (key, value) in [
         ("temperature", 1.9),
         ("beta", 1.0 / 1.9),
@@ -56,6 +57,32 @@ fn the_default_is_the_square_lattice_at_the_critical_temperature() {
     let anisotropic = json("--size 4 --coupling-x 2 --infinite");
     assert_eq!(anisotropic["temperature"], anisotropic["infinite"]["critical_temperature"]);
     assert!(anisotropic["infinite"]["specific_heat_per_site"].is_null());
+}
+
+#[test]
+fn other_lattices_have_three_couplings() {
+    for (name, shape) in Shape::NAMED {
+        let lattice = Hexagonal::new(shape, 6, 4).unwrap();
+        let found = json(&format!("--lattice {name} --size 6 --size-y 4 --infinite"));
+        let (t_c, keys) = (lattice.critical_temperature(), ["ln_z", "energy_per_site", "specific_heat_per_site"]);
+        assert_eq!((found["lattice"].as_str(), &found["size"]), (Some(name), &serde_json::json!([6, 4])));
+        assert_eq!(found["couplings"], serde_json::json!([1.0, 1.0, 1.0]));
+        let exact = lattice.thermodynamics(t_c).unwrap();
+        for (key, value) in keys.into_iter().zip([exact.ln_z, exact.energy_per_site, exact.specific_heat_per_site]) {
+            assert_eq!(found[key].as_f64(), Some(value), "{name} {key}");
+        }
+        assert!(found.get("continuous").is_none() && found["infinite"].get("spontaneous_magnetisation").is_none());
+        let open = json(&format!("--lattice {name} --size 5 --boundary open --coupling-z -0.5 --beta 0.7"));
+        let judge = Hexagonal::new(shape, 5, 5).unwrap().couplings([1.0, 1.0, -0.5]).unwrap().boundary(Boundary::OPEN);
+        assert_eq!(open["ln_z"].as_f64(), Some(judge.thermodynamics_at_beta(0.7).unwrap().ln_z));
+        command(&format!("--lattice {name} --size 3")).assert().success().stdout(contains(name));
+    }
+    command("--lattice triangular --size 3 --coupling-z -1").assert().code(2).stderr(
+        "error: couplings 1, 1 and -1 give no critical temperature to take by default: give a temperature (or beta)\n",
+    );
+    command("--size 3 --coupling-z 2").assert().code(2).stderr(contains("--lattice triangular"));
+    command("--lattice honeycomb --size 3 --density-of-states").assert().code(2).stderr(contains("square lattice"));
+    command("--lattice kagome --size 3").assert().code(2).stderr(contains("square, triangular or honeycomb"));
 }
 
 #[test]
@@ -104,7 +131,7 @@ fn help_has_examples_that_work() {
         command(example.split("   ").next().unwrap()).assert().success();
         count += 1;
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 7);
 }
 
 #[test]
