@@ -1,6 +1,6 @@
 //! Exact results of the two-dimensional Ising model.
 
-use ising_exact::{Boundary, Continuous, Lattice, PlanarLattice};
+use ising_exact::{Boundary, Continuous, Hexagonal, InfiniteLattice, Lattice, PlanarLattice, Shape};
 use numpy::PyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -83,6 +83,26 @@ pub fn lattice(
     Ok(Thermodynamics::new(found, Some(lattice.continuous_from(&found))))
 }
 
+fn hexagonal(shape: &str, cells: [usize; 2], couplings: [f64; 3]) -> PyResult<Hexagonal> {
+    let shape: Shape = shape.parse().map_err(raise)?;
+    Hexagonal::new(shape, cells[0], cells[1]).and_then(|lattice| lattice.couplings(couplings)).map_err(raise)
+}
+
+/// A triangular or honeycomb lattice with uniform couplings along its three directions.
+#[pyfunction]
+pub fn three_way(
+    py: Python<'_>,
+    shape: &str,
+    cells: [usize; 2],
+    temperature: f64,
+    couplings: [f64; 3],
+    boundary: &str,
+) -> PyResult<Thermodynamics> {
+    let lattice = hexagonal(shape, cells, couplings)?.boundary(boundary.parse().map_err(raise)?);
+    let found = py.detach(|| lattice.thermodynamics(temperature)).map_err(raise)?;
+    Ok(Thermodynamics::new(found, None))
+}
+
 /// A lattice with a coupling of its own for every bond: open, or a cylinder closed along x.
 #[pyfunction]
 pub fn planar(
@@ -90,11 +110,15 @@ pub fn planar(
     size: [usize; 2],
     along_x: Vec<f64>,
     along_y: Vec<f64>,
+    diagonals: Option<Vec<f64>>,
     temperature: f64,
     cylinder: bool,
 ) -> PyResult<Thermodynamics> {
     let make = if cylinder { PlanarLattice::cylinder } else { PlanarLattice::open };
-    let lattice = make(size, along_x, along_y).map_err(raise)?;
+    let mut lattice = make(size, along_x, along_y).map_err(raise)?;
+    if let Some(diagonals) = diagonals {
+        lattice = lattice.with_diagonals(diagonals).map_err(raise)?;
+    }
     let found = py.detach(|| lattice.thermodynamics(temperature)).map_err(raise)?;
     Ok(Thermodynamics::new(found, None))
 }
@@ -113,12 +137,25 @@ pub fn density_of_states<'py>(
     Ok((vector(py, energies), counts))
 }
 
-/// The infinite lattice: its quantities per site by name.
+/// The infinite square lattice: its quantities per site by name.
 #[pyfunction]
 pub fn infinite<'py>(py: Python<'py>, temperature: f64, couplings: [f64; 2]) -> PyResult<Bound<'py, PyDict>> {
     let found = ising_exact::infinite_lattice(couplings[0], couplings[1], temperature).map_err(raise)?;
-    let magnetisation =
-        ising_exact::spontaneous_magnetisation(couplings[0], couplings[1], temperature).map_err(raise)?;
+    named(py, &found, Some(spontaneous_magnetisation(temperature, couplings)?))
+}
+
+/// The infinite triangular or honeycomb lattice: its quantities per site by name.
+#[pyfunction]
+pub fn infinite_three_way<'py>(
+    py: Python<'py>,
+    shape: &str,
+    temperature: f64,
+    couplings: [f64; 3],
+) -> PyResult<Bound<'py, PyDict>> {
+    named(py, &hexagonal(shape, [1, 1], couplings)?.infinite(temperature).map_err(raise)?, None)
+}
+
+fn named<'py>(py: Python<'py>, found: &InfiniteLattice, magnetisation: Option<f64>) -> PyResult<Bound<'py, PyDict>> {
     let quantities = PyDict::new(py);
     for (name, value) in [
         ("temperature", found.temperature),
@@ -127,9 +164,11 @@ pub fn infinite<'py>(py: Python<'py>, temperature: f64, couplings: [f64; 2]) -> 
         ("energy_per_site", found.energy_per_site),
         ("entropy_per_site", found.entropy_per_site),
         ("specific_heat_per_site", found.specific_heat_per_site),
-        ("spontaneous_magnetisation", magnetisation),
     ] {
         quantities.set_item(name, value)?;
+    }
+    if let Some(magnetisation) = magnetisation {
+        quantities.set_item("spontaneous_magnetisation", magnetisation)?;
     }
     Ok(quantities)
 }
@@ -140,7 +179,13 @@ pub fn spontaneous_magnetisation(temperature: f64, couplings: [f64; 2]) -> PyRes
     ising_exact::spontaneous_magnetisation(couplings[0], couplings[1], temperature).map_err(raise)
 }
 
-/// T_c of the infinite lattice.
+/// T_c of the infinite triangular or honeycomb lattice.
+#[pyfunction]
+pub fn critical_temperature_three_way(shape: &str, couplings: [f64; 3]) -> PyResult<f64> {
+    Ok(hexagonal(shape, [1, 1], couplings)?.critical_temperature())
+}
+
+/// T_c of the infinite square lattice.
 #[pyfunction]
 pub fn critical_temperature(couplings: [f64; 2]) -> f64 {
     ising_exact::critical_temperature(couplings[0], couplings[1])

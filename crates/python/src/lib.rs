@@ -24,7 +24,8 @@ mod _native {
     use crate::energy::CFunction;
     #[pymodule_export]
     use crate::exact::{
-        Thermodynamics, critical_temperature, density_of_states, infinite, lattice, planar, spontaneous_magnetisation,
+        Thermodynamics, critical_temperature, critical_temperature_three_way, density_of_states, infinite,
+        infinite_three_way, lattice, planar, spontaneous_magnetisation, three_way,
     };
     #[pymodule_export]
     use crate::run::Run;

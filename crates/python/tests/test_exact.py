@@ -30,7 +30,26 @@ def test_methods_agree() -> None:
     assert "ln_z=" in repr(bonds) and bonds.alpha is None
 
 
+def test_other_lattices() -> None:
+    assert ising_exact.critical_temperature(shape="triangular") == pytest.approx(4 / np.log(3), rel=1e-14)
+    exact = ising_exact.lattice(3, 4, shape="triangular", coupling_z=-0.5, boundary="open", temperature=1.5)
+    bonds = ising_exact.planar(
+        3, 4, np.ones((4, 2)), np.ones((3, 3)), temperature=1.5, diagonals=np.full((3, 2), -0.5)
+    )
+    assert bonds.ln_z == pytest.approx(exact.ln_z, rel=1e-13) and exact.alpha is None
+    infinite = ising_exact.infinite(temperature=1.3, shape="honeycomb")
+    large = ising_exact.lattice(200, shape="honeycomb", temperature=1.3)
+    assert large.sites == 80_000 and large.energy_per_site == pytest.approx(infinite.energy_per_site, rel=1e-12)
+    assert infinite.spontaneous_magnetisation is None
+
+
 def test_what_is_refused() -> None:
+    with pytest.raises(ValueError, match="no third direction"):
+        ising_exact.lattice(4, coupling_z=1.0)
+    with pytest.raises(ValueError, match="unknown lattice"):
+        ising_exact.lattice(4, shape="kagome")
+    with pytest.raises(ValueError, match="no critical temperature"):
+        ising_exact.lattice(4, shape="honeycomb", coupling_z=0.0)
     with pytest.raises(ValueError, match="unknown boundary"):
         ising_exact.lattice(4, boundary="round")
     with pytest.raises(ValueError, match="temperature"):

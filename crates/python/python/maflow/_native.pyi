@@ -16,13 +16,16 @@ __all__ = [
     "Thermodynamics",
     "__version__",
     "critical_temperature",
+    "critical_temperature_three_way",
     "density_of_states",
     "infinite",
+    "infinite_three_way",
     "lattice",
     "planar",
     "program",
     "recipes",
     "spontaneous_magnetisation",
+    "three_way",
 ]
 
 __version__: str
@@ -104,12 +107,24 @@ class Thermodynamics:
 def lattice(
     size: tuple[int, int], temperature: float, couplings: tuple[float, float], boundary: str
 ) -> Thermodynamics: ...
+def three_way(
+    shape: str, cells: tuple[int, int], temperature: float, couplings: tuple[float, float, float], boundary: str
+) -> Thermodynamics: ...
 def planar(
-    size: tuple[int, int], along_x: list[float], along_y: list[float], temperature: float, cylinder: bool
+    size: tuple[int, int],
+    along_x: list[float],
+    along_y: list[float],
+    diagonals: list[float] | None,
+    temperature: float,
+    cylinder: bool,
 ) -> Thermodynamics: ...
 def density_of_states(
     size: tuple[int, int], couplings: tuple[float, float], boundary: str
 ) -> tuple[NDArray[np.float64], list[str]]: ...
 def infinite(temperature: float, couplings: tuple[float, float]) -> dict[str, float]: ...
+def infinite_three_way(
+    shape: str, temperature: float, couplings: tuple[float, float, float]
+) -> dict[str, float]: ...
 def spontaneous_magnetisation(temperature: float, couplings: tuple[float, float]) -> float: ...
+def critical_temperature_three_way(shape: str, couplings: tuple[float, float, float]) -> float: ...
 def critical_temperature(couplings: tuple[float, float]) -> float: ...

@@ -1,7 +1,8 @@
 """Exact results of the two-dimensional Ising model, for whoever needs a number to trust.
 
-Energy ``E = -J_x sum s s' - J_y sum s s'`` over nearest neighbours, in units J = k_B = 1. Every quantity of a
-:func:`lattice` and of the :func:`infinite` lattice is good to a relative 1e-12.
+Energy ``E = -J_x sum s s' - J_y sum s s'`` over nearest neighbours, with a third direction on triangular and honeycomb
+lattices, in units J = k_B = 1. Every quantity of a :func:`lattice` and of the :func:`infinite` lattice is good to a
+relative 1e-12; of a triangular antiferromagnet without end what is exponentially small is good to 1e-13.
 """
 
 from __future__ import annotations
@@ -33,21 +34,29 @@ def lattice(
     temperature: float | None = None,
     coupling_x: float = 1.0,
     coupling_y: float = 1.0,
+    coupling_z: float | None = None,
     boundary: str = "periodic",
+    shape: str = "square",
 ) -> Thermodynamics:
-    """Exact thermodynamics of a rectangular lattice with uniform couplings.
+    """Exact thermodynamics of a lattice with uniform couplings.
 
     Parameters
     ----------
     size, size_y : int
-        Sites along x and along y, from 1 to 4096; a square without the second.
+        Sites along x and along y, from 1 to 4096, on the honeycomb cells of two sites; as many along y without the
+        second.
     temperature : float, optional
         T in units of J / k_B; that of the infinite lattice's transition if left out.
     coupling_x, coupling_y : float
         J_x and J_y, of either sign.
+    coupling_z : float, optional
+        That of the third direction, 1 if left out: of a triangular lattice between (x + 1, y) and (x, y + 1), of a
+        honeycomb in a cell.
     boundary : str
         ``periodic``, ``open``, ``cylinder`` (open along y), ``antiperiodic`` (along x), ``doubly-antiperiodic`` or
         ``antiperiodic-cylinder``.
+    shape : str
+        ``square``, ``triangular`` or ``honeycomb``.
 
     Returns
     -------
@@ -55,7 +64,7 @@ def lattice(
         With the attributes ``sites``, ``temperature``, ``beta``, ``ln_z`` (of the whole lattice),
         ``free_energy_per_site``, ``energy_per_site``, ``entropy_per_site``, ``specific_heat_per_site``; and of the
         formulation with continuous variables ``alpha``, ``log_det_k`` and ``continuous_free_energy_per_site``, the
-        ``-ln Z / N`` that flows are compared with.
+        ``-ln Z / N`` that flows are compared with (None but for the square lattice).
 
     Raises
     ------
@@ -67,11 +76,30 @@ def lattice(
     >>> exact = lattice(16)
     >>> round(exact.continuous_free_energy_per_site, 12)
     -2.315920858819
+    >>> frustrated = lattice(12, shape="triangular", coupling_x=-1, coupling_y=-1, coupling_z=-1, temperature=0.1)
+    >>> round(frustrated.energy_per_site, 12)
+    -1.0
     """
     if temperature is None:
-        temperature = critical_temperature(coupling_x, coupling_y)
+        temperature = critical_temperature(coupling_x, coupling_y, coupling_z, shape=shape)
+        if temperature == 0.0:
+            raise ValueError("these couplings have no critical temperature to take by default: give a temperature")
     sides = (size, size if size_y is None else size_y)
-    return _native.lattice(sides, temperature, (coupling_x, coupling_y), boundary)
+    couplings = _couplings(coupling_x, coupling_y, coupling_z, shape)
+    if len(couplings) == 2:
+        return _native.lattice(sides, temperature, couplings, boundary)
+    return _native.three_way(shape, sides, temperature, couplings, boundary)
+
+
+def _couplings(
+    coupling_x: float, coupling_y: float, coupling_z: float | None, shape: str
+) -> tuple[float, float] | tuple[float, float, float]:
+    """Two couplings of a square lattice, three of another."""
+    if shape != "square":
+        return coupling_x, coupling_y, 1.0 if coupling_z is None else coupling_z
+    if coupling_z is not None:
+        raise ValueError('a square lattice has no third direction: leave out coupling_z, or give shape="triangular"')
+    return coupling_x, coupling_y
 
 
 def planar(
@@ -82,6 +110,7 @@ def planar(
     *,
     temperature: float,
     cylinder: bool = False,
+    diagonals: ArrayLike | None = None,
 ) -> Thermodynamics:
     """Exact thermodynamics of a lattice with a coupling of its own for every bond.
 
@@ -97,6 +126,8 @@ def planar(
         T in units of J / k_B.
     cylinder : bool
         Whether it is closed along x.
+    diagonals : array_like, shape (size_y - 1, size_x - 1), or (size_y - 1, size_x) for a cylinder, optional
+        Couplings between (x + 1, y) and (x, y + 1).
 
     Returns
     -------
@@ -115,7 +146,8 @@ def planar(
     True
     """
     bonds = [np.asarray(bonds, dtype=np.float64).ravel().tolist() for bonds in (along_x, along_y)]
-    return _native.planar((size_x, size_y), bonds[0], bonds[1], temperature, cylinder)
+    across = None if diagonals is None else np.asarray(diagonals, dtype=np.float64).ravel().tolist()
+    return _native.planar((size_x, size_y), bonds[0], bonds[1], across, temperature, cylinder)
 
 
 def density_of_states(
@@ -162,7 +194,7 @@ def density_of_states(
 
 @dataclass(frozen=True)
 class InfiniteLattice:
-    """Quantities per site of the infinite lattice, in units of J = k_B = 1."""
+    """Quantities per site of the infinite lattice, in units of J = k_B = 1; no magnetisation but for the square one."""
 
     temperature: float
     ln_z_per_site: float
@@ -170,11 +202,18 @@ class InfiniteLattice:
     energy_per_site: float
     entropy_per_site: float
     specific_heat_per_site: float
-    spontaneous_magnetisation: float
+    spontaneous_magnetisation: float | None = None
 
 
-def infinite(*, temperature: float, coupling_x: float = 1.0, coupling_y: float = 1.0) -> InfiniteLattice:
-    """Onsager's solution, with Yang's magnetisation.
+def infinite(
+    *,
+    temperature: float,
+    coupling_x: float = 1.0,
+    coupling_y: float = 1.0,
+    coupling_z: float | None = None,
+    shape: str = "square",
+) -> InfiniteLattice:
+    """Onsager's solution, with Yang's magnetisation, or Houtappel's without one.
 
     Parameters
     ----------
@@ -182,6 +221,10 @@ def infinite(*, temperature: float, coupling_x: float = 1.0, coupling_y: float =
         T in units of J / k_B.
     coupling_x, coupling_y : float
         J_x and J_y, of either sign.
+    coupling_z : float, optional
+        That of the third direction, as of :func:`lattice`.
+    shape : str
+        ``square``, ``triangular`` or ``honeycomb``.
 
     Returns
     -------
@@ -198,7 +241,10 @@ def infinite(*, temperature: float, coupling_x: float = 1.0, coupling_y: float =
     >>> round(infinite(temperature=critical_temperature()).energy_per_site, 12)
     -1.414213562373
     """
-    return InfiniteLattice(**_native.infinite(temperature, (coupling_x, coupling_y)))
+    couplings = _couplings(coupling_x, coupling_y, coupling_z, shape)
+    if len(couplings) == 2:
+        return InfiniteLattice(**_native.infinite(temperature, couplings))
+    return InfiniteLattice(**_native.infinite_three_way(shape, temperature, couplings))
 
 
 def spontaneous_magnetisation(*, temperature: float, coupling_x: float = 1.0, coupling_y: float = 1.0) -> float:
@@ -206,6 +252,15 @@ def spontaneous_magnetisation(*, temperature: float, coupling_x: float = 1.0, co
     return _native.spontaneous_magnetisation(temperature, (coupling_x, coupling_y))
 
 
-def critical_temperature(coupling_x: float = 1.0, coupling_y: float = 1.0) -> float:
-    """T_c of the infinite lattice, ``2 / ln(1 + sqrt(2))`` for unit couplings."""
-    return _native.critical_temperature((coupling_x, coupling_y))
+def critical_temperature(
+    coupling_x: float = 1.0, coupling_y: float = 1.0, coupling_z: float | None = None, *, shape: str = "square"
+) -> float:
+    """T_c of the infinite lattice, zero where it has none.
+
+    For unit couplings ``2 / ln(1 + sqrt(2))`` (square), ``4 / ln(3)`` (triangular) and ``2 / ln(2 + sqrt(3))``
+    (honeycomb).
+    """
+    couplings = _couplings(coupling_x, coupling_y, coupling_z, shape)
+    if len(couplings) == 2:
+        return _native.critical_temperature(couplings)
+    return _native.critical_temperature_three_way(shape, couplings)
