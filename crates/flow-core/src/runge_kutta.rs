@@ -281,7 +281,9 @@ impl<S: Space> Integrator<S> for Adaptive {
     }
 
     fn describe(&self) -> String {
-        format!("{} with rtol {:e}, atol {:e}", self.tableau.name(), self.relative, self.absolute)
+        // A tolerance that was refined by a factor is the nearest number to one with few digits.
+        let [relative, absolute] = [self.relative, self.absolute].map(|x| format!("{x:.2e}").parse().unwrap_or(x));
+        format!("{} with rtol {relative:e}, atol {absolute:e}", self.tableau.name())
     }
 }
 
