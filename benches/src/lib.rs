@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::{
-    Activation, Batch, Block, Coordinates, Direction, Energy, Error, Estimator, Evaluation, FixedStep, Flow,
+    Activation, Alone, Batch, Block, Coordinates, Direction, Energy, Error, Estimator, Evaluation, FixedStep, Flow,
     FreeEnergy, Group, Integrator, Memory, Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose,
     RngKey, Solve, Space, Symmetrised, SymmetryDraw, Transported, cut,
 };
@@ -181,7 +181,7 @@ impl Configuration {
         (coordinates, memory): (Coordinates, Memory),
         gradient: bool,
     ) -> Result<Outcome<S>, Error> {
-        let flow = Flow { space, potential, integrator, duration: self.duration, coordinates, memory };
+        let flow = Flow { space, potential, integrator, duration: self.duration, coordinates, memory, team: &Alone };
         let objective: Box<dyn Objective<S>> = match self.name {
             "mnist" => Box::new(NegativeLogLikelihood::default()),
             _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0, gradient: Estimator::Total }),
@@ -196,7 +196,15 @@ impl Configuration {
     pub fn sample<S: Space>(&self, space: &S, potential: &dyn Potential<S>) -> Result<Transported, Error> {
         let integrator = FixedStep::new(Method::Rk4.tableau(), self.steps)?;
         let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
-        let flow = Flow { space, potential, integrator: &integrator, duration: self.duration, coordinates, memory };
+        let flow = Flow {
+            space,
+            potential,
+            integrator: &integrator,
+            duration: self.duration,
+            coordinates,
+            memory,
+            team: &Alone,
+        };
         let key = RngKey::new(0, Purpose::Sample, 0);
         let base = key.normals(0..self.batch, self.dim);
         flow.transport(&base, flow.span(Direction::Forward), key)

@@ -33,7 +33,7 @@ use crate::{Cpu, Real};
 ///
 /// ```
 /// use backend_ndarray::{Activation, Cpu, Ridge};
-/// use flow_core::{RngKey, FixedStep, Flow, Memory, Method, Purpose};
+/// use flow_core::{Alone, FixedStep, Flow, Memory, Method, Purpose, RngKey};
 /// let cpu = Cpu::<f64>::new(1);
 /// let ridge = Ridge::new(cpu.clone(), 2, 8, Activation::LnCosh, false, 0)?;
 /// let integrator = FixedStep::new(Method::Rk4.tableau(), 10)?;
@@ -44,6 +44,7 @@ use crate::{Cpu, Real};
 ///     duration: 1.0,
 ///     coordinates: flow_core::Coordinates::Auto,
 ///     memory: Memory::Stages,
+///     team: &Alone,
 /// };
 /// let ln_p = flow.log_density(&[0.5, -1.0], RngKey::new(0, Purpose::Evaluate, 0))?;
 /// assert!(ln_p[0] < 0.0);

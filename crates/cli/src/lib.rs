@@ -26,6 +26,7 @@ use clap::Parser;
 
 use crate::error::CliError;
 use crate::members::Share;
+use crate::place::Place;
 
 /// Runs the program with the words of a command line, its own name first, and returns its exit code: 0 done, 1 failed,
 /// 2 wrong use, 130 interrupted. Results go to standard output, everything else to standard error.
@@ -66,5 +67,5 @@ pub fn run(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
 
 /// Does what was typed in this process alone.
 fn alone(cli: args::Cli) -> Result<u8, CliError> {
-    exhaustion::caught(|| plan::resolve(cli).and_then(|plan| commands::execute(plan, None))).map(|()| 0)
+    exhaustion::caught(|| plan::resolve(cli).and_then(|plan| commands::execute(plan, &Place::default()))).map(|()| 0)
 }

@@ -1,5 +1,6 @@
 //! Several processes that mpirun or srun has started: which commands they share, who speaks, and how all end together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow_core::Team;
@@ -38,13 +39,18 @@ pub fn share(command: Option<&Command>, launch: &Launch) -> Result<Share, CliErr
         )))
     };
     match command {
-        None | Some(Command::Train(_) | Command::Evaluate(_) | Command::Doctor(_)) => Ok(Share::Together),
+        None
+        | Some(
+            Command::Train(_)
+            | Command::Evaluate(_)
+            | Command::Physics(_)
+            | Command::Score(_)
+            | Command::Sample(_)
+            | Command::Transform(_)
+            | Command::Doctor(_),
+        ) => Ok(Share::Together),
         Some(Command::Recipes(_) | Command::Completions(_)) => Ok(Share::First),
         Some(Command::Fit(_)) => refused("fit"),
-        Some(Command::Physics(_)) => refused("physics"),
-        Some(Command::Score(_)) => refused("score"),
-        Some(Command::Sample(_)) => refused("sample"),
-        Some(Command::Transform(_)) => refused("transform"),
         Some(Command::Plot(_)) => refused("plot"),
         Some(Command::Report(_)) => refused("report"),
         Some(Command::Man(_)) => refused("man"),
@@ -70,8 +76,9 @@ pub fn run(cli: Cli, launch: &Launch) -> Result<u8, CliError> {
              or srun --cpus-per-task N, gives them more"
         ));
     }
-    let place = Place { world: &world, threads };
-    let done = exhaustion::caught(|| plan::resolve(cli).and_then(|plan| commands::execute(plan, Some(place))));
+    let place = Place { world: Some(Arc::new(world)), threads };
+    let done = exhaustion::caught(|| plan::resolve(cli).and_then(|plan| commands::execute(plan, &place)));
+    let world = place.world.and_then(Arc::into_inner).expect("whoever did the work has let go of the others");
     Ok(end(world, done))
 }
 
@@ -118,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trainings_and_figures_are_shared_and_what_writes_one_file_is_refused() {
+    fn what_computes_is_shared_and_the_rest_is_refused() {
         let launch = Launch { launcher: "mpirun", rank: 0, size: 3, local_rank: None };
         let of = |words: &[&str]| {
             let cli = Cli::try_parse_from([&["maflow"], words].concat()).unwrap();
@@ -126,14 +133,18 @@ mod tests {
         };
         assert_eq!(of(&[]).unwrap(), Share::Together);
         assert_eq!(of(&["train", "rings"]).unwrap(), Share::Together);
-        assert_eq!(of(&["evaluate", "run"]).unwrap(), Share::Together);
-        assert_eq!(of(&["recipes"]).unwrap(), Share::First);
         for words in [
-            &["fit", "data.csv"][..],
+            &["evaluate", "run"][..],
             &["physics", "run"],
             &["score", "run", "data.csv"],
             &["sample", "run", "--count", "3", "--out", "a.csv"],
             &["transform", "run", "data.csv", "--out", "a.csv"],
+        ] {
+            assert_eq!(of(words).unwrap(), Share::Together);
+        }
+        assert_eq!(of(&["recipes"]).unwrap(), Share::First);
+        for words in [
+            &["fit", "data.csv"][..],
             &["plot", "run"],
             &["report", "run"],
             &["man", "pages"],

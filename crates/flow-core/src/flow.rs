@@ -3,6 +3,7 @@
 use crate::integrate::{Integrator, Memory, Span};
 use crate::potential::{Coordinates, Potential};
 use crate::space::Space;
+use crate::team::{Alone, Team};
 
 /// Which way through a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub struct Flow<'a, S: Space> {
     pub coordinates: Coordinates,
     /// What gradients keep.
     pub memory: Memory,
+    /// Who shares the rows of whole batches that are carried, scored or seen from the base: every member asks for the
+    /// same, and has what one process alone would have. Objectives heed the team of their
+    /// [`Evaluation`](crate::Evaluation) instead.
+    pub team: &'a dyn Team,
 }
 
 // By hand: a derive would ask for `S: Copy`, which the references do not need.
@@ -38,9 +43,11 @@ impl<S: Space> Clone for Flow<'_, S> {
 impl<S: Space> Copy for Flow<'_, S> {}
 
 impl<'a, S: Space> Flow<'a, S> {
-    /// A flow of duration 1 in whatever coordinates are cheapest, whose gradients keep the residuals of every stage.
+    /// A flow of duration 1 in whatever coordinates are cheapest, whose gradients keep the residuals of every stage, of
+    /// this process alone.
     pub fn new(space: &'a S, potential: &'a dyn Potential<S>, integrator: &'a dyn Integrator<S>) -> Self {
-        Self { space, potential, integrator, duration: 1.0, coordinates: Coordinates::Auto, memory: Memory::Stages }
+        let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
+        Self { space, potential, integrator, duration: 1.0, coordinates, memory, team: &Alone }
     }
 
     /// The same flow with another integrator.
@@ -49,6 +56,14 @@ impl<'a, S: Space> Flow<'a, S> {
         'a: 'b,
     {
         Flow { integrator, ..*self }
+    }
+
+    /// The same flow with the rows of whole batches shared.
+    pub fn by<'b>(&self, team: &'b dyn Team) -> Flow<'b, S>
+    where
+        'a: 'b,
+    {
+        Flow { team, ..*self }
     }
 
     /// The times from and to which a direction leads.

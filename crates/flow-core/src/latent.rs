@@ -31,25 +31,28 @@ impl<S: Space> Flow<'_, S> {
         // Cotangents of the sum over rows, not of the mean.
         let batch = Batch { total_weight: 1.0, ..batch };
         let terms = EnergyTerms { start: &|_| 0.0, end: energy, transport_cost: 0.0, score: None };
-        let solver = Solver::new(self, &batch, self.span(Direction::Forward), Evaluation::new(key))?;
-        let field = self.potential.freeze(&solver.solve);
         let options = SolveOptions { backward: Some(self.memory.exact()), cost: false };
-        let blocks = space.map_blocks(solver.blocks.clone(), |rows| {
-            let session: &mut dyn Session<S> = &mut Direct(space);
-            let (carried, end) = solver.forward(session, Some(&*field), &rows, options)?;
-            let losses = solver.losses(&terms, &rows, &end)?;
-            let start_bar = solver.back(session, carried, &losses, &mut |start_bar, _| Outputs {
-                arrays: vec![start_bar],
-                columns: Vec::new(),
-            })?;
-            Ok::<_, Error>((losses.losses, space.download(&start_bar.arrays[0])))
-        });
-        let (mut energies, mut gradient) = (Vec::with_capacity(batch.of), Vec::with_capacity(z.len()));
-        for block in blocks {
-            let (of_rows, of_z) = block?;
-            energies.extend(of_rows);
-            gradient.extend(of_z);
-        }
+        let [energies, gradient] = self.by_members(&batch, Evaluation::new(key), |batch, how| {
+            let solver = Solver::new(self, batch, self.span(Direction::Forward), *how)?;
+            let field = self.potential.freeze(&solver.solve);
+            let blocks = space.map_blocks(solver.blocks.clone(), |rows| {
+                let session: &mut dyn Session<S> = &mut Direct(space);
+                let (carried, end) = solver.forward(session, Some(&*field), &rows, options)?;
+                let losses = solver.losses(&terms, &rows, &end)?;
+                let start_bar = solver.back(session, carried, &losses, &mut |start_bar, _| Outputs {
+                    arrays: vec![start_bar],
+                    columns: Vec::new(),
+                })?;
+                Ok::<_, Error>((losses.losses, space.download(&start_bar.arrays[0])))
+            });
+            let mut found = [Vec::new(), Vec::new()];
+            for block in blocks {
+                let (of_rows, of_z) = block?;
+                found[0].extend(of_rows);
+                found[1].extend(of_z);
+            }
+            Ok(found)
+        })?;
         Ok((energies, gradient))
     }
 }

@@ -27,6 +27,7 @@ mod integrate;
 mod latent;
 mod lattice;
 mod matching;
+mod members;
 mod model;
 mod objective;
 mod optimise;

@@ -1,5 +1,7 @@
 //! The seam of models: whatever has a density, parameters and a loss; and the flow as one.
 
+use std::sync::Arc;
+
 use crate::batch::{Batch, rows_of};
 use crate::energy::standard_normal_log_density;
 use crate::error::Error;
@@ -12,6 +14,7 @@ use crate::potential::{Coordinates, Potential};
 use crate::rng::RngKey;
 use crate::solve::{Evaluation, Outcome};
 use crate::space::Space;
+use crate::team::{Alone, Team};
 use crate::transport::Transported;
 
 /// Figures of rows, each with the error that the integration has left in it.
@@ -191,6 +194,8 @@ pub struct FlowModel<S: Space> {
     pub memory: Memory,
     /// The loss.
     pub objective: Box<dyn Objective<S>>,
+    /// Who shares the rows of its densities, samples and maps, see [`Flow::team`].
+    pub team: Arc<dyn Team>,
 }
 
 impl<S: Space> FlowModel<S> {
@@ -202,7 +207,7 @@ impl<S: Space> FlowModel<S> {
         objective: Box<dyn Objective<S>>,
     ) -> Self {
         let (duration, coordinates, memory) = (1.0, Coordinates::Auto, Memory::Stages);
-        Self { space, potential, integrator, duration, coordinates, memory, objective }
+        Self { space, potential, integrator, duration, coordinates, memory, objective, team: Arc::new(Alone) }
     }
 
     /// The flow, to be used as it is.
@@ -214,6 +219,7 @@ impl<S: Space> FlowModel<S> {
             duration: self.duration,
             coordinates: self.coordinates,
             memory: self.memory,
+            team: &*self.team,
         }
     }
 

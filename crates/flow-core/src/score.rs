@@ -42,9 +42,12 @@ impl<S: Space> Flow<'_, S> {
         if batch.of == 0 {
             return Ok(Scored { x: Vec::new(), log_density: Vec::new(), score: Vec::new() });
         }
-        let out = self.carry_score(&batch, score, span, &Evaluation::new(key))?;
-        all_finite(out.x.iter().chain(&out.log_density).chain(&out.score))?;
-        Ok(out)
+        let [x, log_density, score] = self.by_members(&batch, Evaluation::new(key), |part, how| {
+            let found = self.carry_score(part, batch.numbers(score, &part.rows), span, how)?;
+            all_finite(found.x.iter().chain(&found.log_density).chain(&found.score))?;
+            Ok([found.x, found.log_density, found.score])
+        })?;
+        Ok(Scored { x, log_density, score })
     }
 
     /// Points of the model with their score, from points of the base density, whose score is `−z`.

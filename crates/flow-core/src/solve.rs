@@ -54,6 +54,19 @@ impl<'a> Evaluation<'a> {
         Evaluation { team, ..self }
     }
 
+    /// The same with the rows of a batch of `of` rows shared, where there is a block for every member: fewer are done by
+    /// all.
+    #[must_use]
+    pub fn shared<'b, S: Space>(self, team: &'b dyn Team, space: &S, of: usize) -> Evaluation<'b>
+    where
+        'a: 'b,
+    {
+        // Members may have different numbers of threads.
+        let by_threads = team.size() > 1 && space.cuts_by_threads();
+        let how = Self { blocks: self.blocks.or(by_threads.then(|| team.size())), ..self };
+        if how.all_blocks(space, of).len() < team.size() { how.by(&Alone) } else { how.by(team) }
+    }
+
     /// The blocks of a batch of `of` rows that are this member's.
     ///
     /// # Errors
@@ -174,6 +187,12 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
     /// The same solve with points in plain coordinates.
     pub fn in_x(mut self) -> Self {
         self.solve.coordinates = Coordinates::X;
+        self
+    }
+
+    /// The same solve with no call of other members before its end, so that it may be captured.
+    pub fn without_calls(mut self) -> Self {
+        self.how.team = &Alone;
         self
     }
 

@@ -1,5 +1,6 @@
 //! Several processes that train one model: who has which blocks of a batch, and how what they found becomes one.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::error::Error;
@@ -17,7 +18,9 @@ use crate::space::Precision;
 /// use std::sync::{Barrier, Mutex};
 /// use flow_core::{Error, Precision, Team};
 ///
+/// #[derive(Debug)]
 /// struct Desk { places: Mutex<[Vec<f64>; 2]>, meeting: Barrier }
+/// #[derive(Debug)]
 /// struct Member<'a> { rank: usize, desk: &'a Desk }
 ///
 /// impl Team for Member<'_> {
@@ -46,7 +49,7 @@ use crate::space::Precision;
 /// });
 /// assert_eq!(sums, [[5.25], [5.25]]);
 /// ```
-pub trait Team: Send + Sync {
+pub trait Team: fmt::Debug + Send + Sync {
     /// The number of this member, from 0.
     fn rank(&self) -> usize;
 

@@ -46,18 +46,20 @@ impl<S: Space> Flow<'_, S> {
         if batch.of == 0 {
             return Ok(out);
         }
-        let solver = Solver::new(self, batch, span, Evaluation::new(key))?;
-        let options = SolveOptions::default();
-        if let Some((mut session, field)) = solver.session(kind_of_solve(None, false))? {
-            let (_, end) = solver.forward(&mut *session, field.as_deref(), &batch.rows, options)?;
-            (out.x, out.log_density) = (end.x, end.log_density);
-            session.finish();
-        } else {
-            let field = self.potential.freeze(&solver.solve);
-            let end = solver.ends(&*field, options)?;
-            (out.x, out.log_density) = (end.x, end.log_density);
-        }
-        all_finite(out.x.iter().chain(&out.log_density))?;
+        [out.x, out.log_density] = self.by_members(batch, Evaluation::new(key), |batch, how| {
+            let solver = Solver::new(self, batch, span, *how)?.without_calls();
+            let options = SolveOptions::default();
+            let end = if let Some((mut session, field)) = solver.session(kind_of_solve(None, false))? {
+                let (_, end) = solver.forward(&mut *session, field.as_deref(), &batch.rows, options)?;
+                session.finish();
+                end
+            } else {
+                let field = self.potential.freeze(&solver.solve);
+                solver.ends(&*field, options)?
+            };
+            all_finite(end.x.iter().chain(&end.log_density))?;
+            Ok([end.x, end.log_density])
+        })?;
         Ok(out)
     }
 
@@ -70,12 +72,14 @@ impl<S: Space> Flow<'_, S> {
         if batch.of == 0 {
             return Ok(Moved { x: Vec::new(), cost: Vec::new() });
         }
-        let solver = Solver::new(self, batch, span, Evaluation::new(key))?.in_x();
         let options = SolveOptions { backward: None, cost: true };
-        let field = self.potential.freeze(&solver.solve);
-        let end = solver.ends(&*field, options)?;
-        all_finite(end.x.iter().chain(&end.cost))?;
-        Ok(Moved { x: end.x, cost: end.cost })
+        let [x, cost] = self.by_members(batch, Evaluation::new(key), |batch, how| {
+            let solver = Solver::new(self, batch, span, *how)?.in_x();
+            let end = solver.ends(&*self.potential.freeze(&solver.solve), options)?;
+            all_finite(end.x.iter().chain(&end.cost))?;
+            Ok([end.x, end.cost])
+        })?;
+        Ok(Moved { x, cost })
     }
 
     /// ln p(x, T) of every row of `x` under the model.

@@ -10,16 +10,15 @@ use crate::monitor::{Monitor, Task};
 use crate::recipe::Recipe;
 use crate::report::{Figures, Forward, Report};
 use crate::target::{FIGURE_ROWS, FigureRows, Known, Split, Target, reference_seed};
-use crate::together::{Shared, require_same, require_same_recipe};
+use crate::together::Shared;
 use crate::trained::Trained;
 use crate::transport::Transport;
 
-/// Takes the figures; with the losses that they are made of. The members of a team share the rows, and each has all
-/// figures.
+/// Takes the figures; with the losses that they are made of. The members of a team, who have the same run, share the rows,
+/// and each has all figures.
 ///
 /// # Errors
-/// More samples than there are, an integration that fails, or an end that the monitor asks for; on a member whose run
-/// has other weights than the first's, [`Error::Argument`].
+/// More samples than there are, an integration that fails, or an end that the monitor asks for.
 pub fn take<S: Space>(
     space: &S,
     recipe: &Recipe,
@@ -28,17 +27,13 @@ pub fn take<S: Space>(
     team: &dyn Team,
     monitor: &dyn Monitor,
 ) -> Result<(Report, Converged), Error> {
-    require_same_recipe(team, recipe)?;
-    if team.size() > 1 {
-        require_same(team, &trained.checksum().unwrap_or_default(), "checkpoint")?;
-    }
     let rows = FigureRows::evaluation(target, recipe.train.seed, recipe.evaluate.samples)?;
     let integrator = trained.integrator(recipe)?;
-    let flow = trained.flow(space, recipe, &*integrator);
-    let objective = Shared::new(target.objective::<S>()?, team, space);
+    let flow = trained.flow(space, recipe, &*integrator).by(team);
+    let objective = Shared { objective: target.objective::<S>()?, team };
     let batches = |i| if monitor.cancelled() { Err(Error::Cancelled.into()) } else { Ok(rows.batch(i)?) };
     let task = Task::start(monitor, "evaluating", rows.batches());
-    let choice = Choice::make(&flow, &objective, rows.batch(0)?, rows.rows(), recipe, trained, team)?;
+    let choice = Choice::make(&flow, &objective, rows.batch(0)?, rows.rows(), recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let (flow, most) = (flow.with_integrator(&*coarser), choice.most_from_coarser());
     let found = converged(&flow, &objective, rows.batches(), batches, most, |refinement, batch| {
@@ -54,7 +49,7 @@ pub fn take<S: Space>(
     let figures = match target.energy() {
         Some(_) => {
             let at = Choice { level: found.level, ..choice }.coarser(&*integrator);
-            let forward = forward(&flow.with_integrator(&*at), recipe, target, rows.rows(), team, monitor)?;
+            let forward = forward(&flow.with_integrator(&*at), recipe, target, rows.rows(), monitor)?;
             free_energy(&found, target, recipe, forward)
         }
         None => likelihood(&found, target, &rows)?,
@@ -75,7 +70,6 @@ fn forward<S: Space>(
     recipe: &Recipe,
     target: &dyn Target,
     rows: usize,
-    team: &dyn Team,
     monitor: &dyn Monitor,
 ) -> Result<Option<Forward>, Error> {
     let (n, rows) = (target.dimension(), rows.min(REFERENCE_ROWS));
@@ -90,7 +84,7 @@ fn forward<S: Space>(
             Ok((Batch::new(blocks[i as usize].to_vec(), n)?, key))
         }
     };
-    let objective = Shared::new(Box::new(NegativeLogLikelihood::default()), team, flow.space);
+    let objective = Shared { objective: Box::new(NegativeLogLikelihood::default()), team: flow.team };
     let found = converged(flow, &objective, blocks.len() as u64, batch, 1, |_, batch| task.update(batch + 1, ""))?;
     let (mut energies, mut gradients) = (vec![0.0; rows], vec![0.0; rows * n]);
     energy.energies_and_gradients(&points, &[], &mut energies, &mut gradients)?;

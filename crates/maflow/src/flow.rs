@@ -1,8 +1,9 @@
 //! A trained flow on whichever backend it is, for everyone who wants its samples, densities and figures.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use flow_core::{Alone, Converged, Direction, Engine, Flow, Integrator, Precision, RngKey, Team};
+use flow_core::{Converged, Direction, Engine, Flow, Integrator, Precision, RngKey, Team};
 
 use crate::backend::Work;
 use crate::error::Error;
@@ -13,12 +14,13 @@ use crate::physics::{self, Amounts};
 use crate::recipe::Recipe;
 use crate::report::Report;
 use crate::target::Target;
-use crate::trained::{self, Trained};
-use crate::{figures, sampling};
+use crate::trained::Trained;
+use crate::{figures, sampling, together};
 
 /// A trained flow, with the steps of its training or those that the recipe says for samples.
 ///
-/// Points are in the flow's coordinates; [`Kept`] and [`target::units`](crate::target::units) lead to a user's.
+/// Points are in the flow's coordinates; [`Kept`] and [`target::units`](crate::target::units) lead to a user's. Where the
+/// run has a team, its members share the rows: every one asks for the same, and has the whole.
 pub trait TrainedFlow {
     /// Its duration T.
     fn duration(&self) -> f64;
@@ -56,24 +58,11 @@ pub trait TrainedFlow {
     /// When the integration fails.
     fn log_density(&self, x: &[f64], key: RngKey) -> Result<Vec<f64>, Error>;
 
-    /// As [`figures::take`], by this process alone.
-    ///
-    /// # Errors
-    /// As there.
-    fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error> {
-        self.figures_by(&Alone, target, monitor)
-    }
-
     /// As [`figures::take`].
     ///
     /// # Errors
     /// As there.
-    fn figures_by(
-        &self,
-        team: &dyn Team,
-        target: &dyn Target,
-        monitor: &dyn Monitor,
-    ) -> Result<(Report, Converged), Error>;
+    fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error>;
 
     /// As [`physics::study`].
     ///
@@ -86,6 +75,7 @@ pub trait TrainedFlow {
 pub(crate) struct Open<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) run: &'a Path,
+    pub(crate) team: &'a Arc<dyn Team>,
     pub(crate) monitor: &'a dyn Monitor,
 }
 
@@ -93,9 +83,11 @@ impl Work for Open<'_> {
     type Output = Box<dyn TrainedFlow>;
 
     fn run<E: Engine>(self, space: &E) -> Result<Box<dyn TrainedFlow>, Error> {
-        let trained = trained::load(space, self.recipe, self.run, self.monitor)?;
-        let integrator = trained.integrator(self.recipe)?;
-        Ok(Box::new(Opened { space: space.clone(), recipe: self.recipe.clone(), trained, integrator }))
+        let Self { recipe, run, team, monitor } = self;
+        let trained = together::load(&**team, space, recipe, run, monitor)?;
+        let integrator = trained.integrator(recipe)?;
+        let (space, recipe, team) = (space.clone(), recipe.clone(), team.clone());
+        Ok(Box::new(Opened { space, recipe, trained, integrator, team }))
     }
 }
 
@@ -105,11 +97,12 @@ struct Opened<E: Engine> {
     recipe: Recipe,
     trained: Trained<E>,
     integrator: Box<dyn Integrator<E>>,
+    team: Arc<dyn Team>,
 }
 
 impl<E: Engine> Opened<E> {
     fn flow(&self) -> Flow<'_, E> {
-        self.trained.flow(&self.space, &self.recipe, &*self.integrator)
+        self.trained.flow(&self.space, &self.recipe, &*self.integrator).by(&*self.team)
     }
 }
 
@@ -127,6 +120,9 @@ impl<E: Engine> TrainedFlow for Opened<E> {
     }
 
     fn sample_batch(&self, i: u64, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
+        if self.team.size() > 1 && !context.is_empty() {
+            together::require_same(&*self.team, &together::digest(context.iter()), "context")?;
+        }
         sampling::batch(&self.flow(), self.recipe.train.seed, i, count, context)
     }
 
@@ -138,16 +134,11 @@ impl<E: Engine> TrainedFlow for Opened<E> {
         Ok(self.flow().log_density(x, key)?)
     }
 
-    fn figures_by(
-        &self,
-        team: &dyn Team,
-        target: &dyn Target,
-        monitor: &dyn Monitor,
-    ) -> Result<(Report, Converged), Error> {
-        figures::take(&self.space, &self.recipe, target, &self.trained, team, monitor)
+    fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error> {
+        figures::take(&self.space, &self.recipe, target, &self.trained, &*self.team, monitor)
     }
 
     fn physics(&self, target: &dyn Target, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
-        physics::study(&self.space, &self.recipe, target, &self.trained, amounts, monitor)
+        physics::study(&self.space, &self.recipe, target, &self.trained, amounts, &*self.team, monitor)
     }
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use flow_core::{
-    Alone, Batch, Direction, Flow, Integrator, NegativeLogLikelihood, Objective, Purpose, RngKey, Space, Team,
-    choose_level, three_quarters,
+    Batch, Direction, Flow, Integrator, NegativeLogLikelihood, Objective, Purpose, RngKey, Space, choose_level,
+    three_quarters,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::monitor::Monitor;
 use crate::recipe::{Evaluate, Recipe};
 use crate::run_dir;
 use crate::target::DEFAULT_ROWS;
-use crate::together::of_first;
+use crate::together::{Shared, of_first};
 use crate::trained::Trained;
 
 /// Rows that the step is chosen on.
@@ -58,14 +58,11 @@ impl Choice {
         rows: usize,
         recipe: &Recipe,
         trained: &Trained<S>,
-        team: &dyn Team,
     ) -> Result<Self, Error> {
-        let most = Self::most(recipe, trained);
-        // The run that the first member sees decides for all.
-        let kept = of_first(team, || Ok(Self::kept(flow.integrator, recipe, trained).map(|kept| kept.level)))?;
-        if let Some(kept) = kept.and_then(|level| Self::at(level, flow.integrator, most)) {
+        if let Some(kept) = Self::kept_by_first(flow, recipe, trained)? {
             return Ok(kept);
         }
+        let most = Self::most(recipe, trained);
         // All rows cost no more than some of them where there are no others.
         let level = if rows <= PILOT_ROWS {
             flow.integrator.refined().level()
@@ -80,7 +77,7 @@ impl Choice {
     /// # Errors
     /// An integration that fails.
     pub fn by_samples<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, trained: &Trained<S>) -> Result<Self, Error> {
-        if let Some(kept) = Self::kept(flow.integrator, recipe, trained) {
+        if let Some(kept) = Self::kept_by_first(flow, recipe, trained)? {
             return Ok(kept);
         }
         let key = RngKey::new(recipe.train.seed, Purpose::Sample, 0);
@@ -88,8 +85,19 @@ impl Choice {
         let base = Batch::new(key.normals(0..PILOT_ROWS, flow.potential.dim()), flow.potential.dim())?;
         let base = base.with_context(context);
         let samples = flow.transport_batch(&base, flow.span(Direction::Forward), key)?.x;
-        let (pilot, objective) = (Batch { x: samples, ..base }, NegativeLogLikelihood::default());
-        Self::make(flow, &objective, (pilot, key), DEFAULT_ROWS, recipe, trained, &Alone)
+        let objective = Shared { objective: Box::new(NegativeLogLikelihood::default()), team: flow.team };
+        Self::make(flow, &objective, (Batch { x: samples, ..base }, key), DEFAULT_ROWS, recipe, trained)
+    }
+
+    /// What the run that the first member sees has kept: it decides for all.
+    fn kept_by_first<S: Space>(
+        flow: &Flow<'_, S>,
+        recipe: &Recipe,
+        trained: &Trained<S>,
+    ) -> Result<Option<Self>, Error> {
+        let own = || Ok(Self::kept(flow.integrator, recipe, trained).map(|kept| kept.level));
+        let level = of_first(flow.team, own)?;
+        Ok(level.and_then(|level| Self::at(level, flow.integrator, Self::most(recipe, trained))))
     }
 
     /// What the run has kept for these weights and these settings.

@@ -18,6 +18,7 @@ use crate::recipe::{Recipe, Setting};
 use crate::report::Report;
 use crate::run_dir;
 use crate::target::{self, Target};
+use crate::together::{self, agreed, digest, require_same};
 use crate::train::{Start, Train};
 use crate::trained::{self, Trained};
 
@@ -46,12 +47,13 @@ pub struct Run {
     compute: Compute,
     data: Option<PathBuf>,
     target: Option<Arc<dyn Target>>,
+    team: Arc<dyn Team>,
 }
 
 impl Run {
     /// A run of a recipe that [`Run::train`] will begin in a folder. Its numbers are computed by ndarray on all cores.
     pub fn create(path: PathBuf, recipe: Recipe) -> Self {
-        Self { path, recipe, compute: Compute::default(), data: None, target: None }
+        Self { path, recipe, compute: Compute::default(), data: None, target: None, team: Arc::new(Alone) }
     }
 
     /// Opens the run in a folder, with changes to its recipe: for this once, or for as long as it is trained with them.
@@ -93,13 +95,21 @@ impl Run {
         Self { data: Some(folder), ..self }
     }
 
+    /// The same with its work shared by the members of a team, each of which has the run and makes the same calls: a
+    /// training, figures, densities, samples, maps and studies. Every member has what one process alone would have, to the
+    /// bit where the backend's results do not depend on the number of threads; the first alone writes.
+    #[must_use]
+    pub fn with_team(self, team: Arc<dyn Team>) -> Self {
+        Self { team, ..self }
+    }
+
     /// Begins the training in the folder, which must be free, and goes on to the end, or until the monitor asks for an
     /// end after a checkpoint.
     ///
     /// # Errors
     /// Whatever can be wrong with recipe, data and folder is found before anything is written.
     pub fn train(&self, monitor: &dyn Monitor) -> Result<Finish, Error> {
-        Ok(self.training(Start::New(self.path.clone())).run(monitor)?.finish)
+        Ok(self.training(Start::New(self.path.clone())).finish_by(&*self.team, monitor)?.0)
     }
 
     /// Goes on from the newest checkpoint, to the bits that a training without interruption would have come to.
@@ -107,7 +117,7 @@ impl Run {
     /// # Errors
     /// As [`Run::train`]; a folder without a run.
     pub fn resume(&self, monitor: &dyn Monitor) -> Result<Finish, Error> {
-        Ok(self.training(Start::Resume(self.path.clone())).run(monitor)?.finish)
+        Ok(self.training(Start::Resume(self.path.clone())).finish_by(&*self.team, monitor)?.0)
     }
 
     fn training(&self, start: Start) -> Train {
@@ -167,10 +177,11 @@ impl Run {
     }
 
     /// What is wanted of rows that come in blocks, so that there may be more of them than memory holds: `next` gives
-    /// blocks of whole rows until there are no more, `out` takes what was found of each.
+    /// blocks of whole rows until there are no more, `out` takes what was found of each. Every member of a team gives all
+    /// rows, and gets all that was found.
     ///
     /// # Errors
-    /// As [`Run::log_prob`]; those of `next` and `out`.
+    /// As [`Run::log_prob`]; those of `next` and `out`; [`Error::Argument`] on a member with other rows than the first.
     pub fn stream(
         &self,
         wanted: Wanted,
@@ -244,8 +255,8 @@ impl Run {
     /// As [`Run::physics`].
     pub fn weighted_samples(&self, count: usize, monitor: &dyn Monitor) -> Result<Weighted, Error> {
         self.require_energy()?;
-        let kept = Kept::read(&self.path, &self.recipe)?;
-        let target = self.open_target(&kept, monitor)?;
+        let kept = agreed(&*self.team, Kept::read(&self.path, &self.recipe))?;
+        let target = agreed(&*self.team, self.open_target(&kept, monitor))?;
         self.run(Weigh { run: self, target: &*target, count, monitor })
     }
 
@@ -254,18 +265,9 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`]; data that cannot be had; an end that the monitor asks for.
     pub fn report(&self, monitor: &dyn Monitor) -> Result<Report, Error> {
-        self.report_by(&Alone, monitor)
-    }
-
-    /// The same with the rows shared: every member of the team calls this, and has the report, which is that of one
-    /// process alone where the backend's results do not depend on the number of threads.
-    ///
-    /// # Errors
-    /// As [`Run::report`]; another recipe or checkpoint than the first member has.
-    pub fn report_by(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<Report, Error> {
         let flow = self.flow(monitor)?;
-        let target = self.open_target(flow.kept(), monitor)?;
-        Ok(flow.figures_by(team, &*target, monitor)?.0)
+        let target = agreed(&*self.team, self.open_target(flow.kept(), monitor))?;
+        Ok(flow.figures(&*target, monitor)?.0)
     }
 
     /// What the flow of a target with an energy says of that target, and how good it is as a sampler.
@@ -275,7 +277,7 @@ impl Run {
     pub fn physics(&self, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
         self.require_energy()?;
         let flow = self.flow(monitor)?;
-        let target = self.open_target(flow.kept(), monitor)?;
+        let target = agreed(&*self.team, self.open_target(flow.kept(), monitor))?;
         flow.physics(&*target, amounts, monitor)
     }
 
@@ -292,7 +294,7 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`].
     pub fn flow(&self, monitor: &dyn Monitor) -> Result<Box<dyn TrainedFlow>, Error> {
-        self.run(Open { recipe: &self.recipe, run: &self.path, monitor })
+        self.run(Open { recipe: &self.recipe, run: &self.path, team: &self.team, monitor })
     }
 
     /// Samples in the user's coordinates.
@@ -331,13 +333,14 @@ impl Run {
     /// The trained flow at the step of its figures, so that its ln p is converged, and how a user's numbers become its
     /// own.
     fn converged<E: Engine>(&self, space: &E) -> Result<(FlowModel<E>, Units), Error> {
-        let trained = trained::load(space, &self.recipe, &self.path, &())?;
+        let trained = together::load(&*self.team, space, &self.recipe, &self.path, &())?;
         let integrator = trained.integrator(&self.recipe)?;
-        let flow = trained.flow(space, &self.recipe, &*integrator);
+        let flow = trained.flow(space, &self.recipe, &*integrator).by(&*self.team);
         let level = Choice::by_samples(&flow, &self.recipe, &trained)?.level;
         let integrator = integrator.at_level(level);
         let Trained { potential, kept, .. } = trained;
-        let model = trained::flow_model(space, &self.recipe, potential, integrator);
+        let mut model = trained::flow_model(space, &self.recipe, potential, integrator);
+        model.team = self.team.clone();
         Ok((model, self.units(kept)?))
     }
 }
@@ -370,6 +373,11 @@ impl Rows {
             true if self.context.len() != numbers / n * width => Err(no_such_context(self.context.len(), width)),
             true => Ok(()),
         }
+    }
+
+    /// SHA-256 of all numbers.
+    fn digest(&self) -> String {
+        digest(self.points.iter().chain(&self.context))
     }
 }
 
@@ -471,12 +479,12 @@ struct Stream<'a, 'b> {
 impl Work for Stream<'_, '_> {
     type Output = ();
 
-    fn run<E: Engine>(self, space: &E) -> Result<(), Error> {
+    fn run<E: Engine>(mut self, space: &E) -> Result<(), Error> {
         let (model, units) = self.run.converged(space)?;
         let n = model.dim();
         let (seed, probes) = (self.run.recipe.train.seed, self.run.recipe.potential.probes().is_some());
         let key = RngKey::new(seed, Purpose::Evaluate, 0);
-        while let Some(rows) = (self.next)()? {
+        while let Some(rows) = self.next_of_all()? {
             rows.check(n, model.context_dim())?;
             let Rows { points: mut rows, context } = rows;
             let found = match self.wanted {
@@ -497,8 +505,20 @@ impl Work for Stream<'_, '_> {
                     Found { values: x.x, integration_errors: x.integration_errors, ..Found::default() }
                 }
             };
-            (self.out)(found)?;
+            agreed(&*self.run.team, (self.out)(found))?;
         }
         Ok(())
+    }
+}
+
+impl Stream<'_, '_> {
+    /// The next rows, which all members have.
+    fn next_of_all(&mut self) -> Result<Option<Rows>, Error> {
+        let team = &*self.run.team;
+        let rows = agreed(team, (self.next)())?;
+        if team.size() > 1 {
+            require_same(team, &rows.as_ref().map_or_else(String::new, Rows::digest), "block of rows")?;
+        }
+        Ok(rows)
     }
 }

@@ -1,11 +1,16 @@
 //! What the members of a team do and decide together before and during a training.
 
-use flow_core::{Batch, Evaluation, Flow, Objective, Outcome, Space, Team, cut};
+use std::path::Path;
+
+use flow_core::{Batch, Engine, Evaluation, Flow, Objective, Outcome, Space, Team, cut};
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::files::hex;
 use crate::monitor::Monitor;
 use crate::phases::Phase;
 use crate::recipe::Recipe;
+use crate::trained::{self, Trained};
 
 /// What a member found, if all members found something.
 ///
@@ -50,6 +55,13 @@ pub(crate) fn require_same_recipe(team: &dyn Team, recipe: &Recipe) -> Result<()
     require_same(team, &text, "recipe")
 }
 
+/// SHA-256 of numbers.
+pub(crate) fn digest<'a>(numbers: impl Iterator<Item = &'a f64>) -> String {
+    let mut digest = Sha256::new();
+    numbers.for_each(|number| digest.update(number.to_le_bytes()));
+    hex(&digest.finalize())
+}
+
 /// Every member has what the first has, whatever the files of its machine say.
 ///
 /// # Errors
@@ -59,6 +71,25 @@ pub(crate) fn require_same(team: &dyn Team, mine: &str, what: &str) -> Result<()
     let same = team.broadcast(mine.clone())? == mine;
     let other = || Error::Argument(format!("this process has another {what} than the first; give all the same files"));
     agreed(team, if same { Ok(()) } else { Err(other()) })
+}
+
+/// What the run in `path` has trained, the same on every member.
+///
+/// # Errors
+/// As [`trained::load`]; [`Error::Argument`] on a member with another recipe or checkpoint than the first.
+pub(crate) fn load<E: Engine>(
+    team: &dyn Team,
+    space: &E,
+    recipe: &Recipe,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Trained<E>, Error> {
+    require_same_recipe(team, recipe)?;
+    let trained = agreed(team, trained::load(space, recipe, path, monitor))?;
+    if team.size() > 1 {
+        require_same(team, &trained.checksum().unwrap_or_default(), "checkpoint")?;
+    }
+    Ok(trained)
 }
 
 /// Sees to it that every batch has a block for every member. Where the backend cuts a batch by its threads, the first
@@ -94,18 +125,8 @@ pub(crate) fn require_blocks<S: Space>(
 
 /// The objective of figures whose rows the members share: each has the whole batch, and learns the losses of all of it.
 pub(crate) struct Shared<'a, S> {
-    objective: Box<dyn Objective<S>>,
-    team: &'a dyn Team,
-    /// Blocks of a batch, where the backend cuts it by its threads, which members may have different numbers of.
-    blocks: Option<usize>,
-}
-
-impl<'a, S: Space> Shared<'a, S> {
-    /// An objective for a team.
-    pub(crate) fn new(objective: Box<dyn Objective<S>>, team: &'a dyn Team, space: &S) -> Self {
-        let blocks = (team.size() > 1 && space.cuts_by_threads()).then(|| team.size());
-        Self { objective, team, blocks }
-    }
+    pub(crate) objective: Box<dyn Objective<S>>,
+    pub(crate) team: &'a dyn Team,
 }
 
 impl<S: Space> Objective<S> for Shared<'_, S> {
@@ -119,13 +140,7 @@ impl<S: Space> Objective<S> for Shared<'_, S> {
         batch: &Batch,
         how: &Evaluation<'_>,
     ) -> Result<Outcome<S>, flow_core::Error> {
-        let how = Evaluation { blocks: how.blocks.or(self.blocks), ..*how };
-        let blocks = cut(batch.of, how.blocks.unwrap_or_else(|| flow.space.blocks(batch.of)));
-        if self.team.size() == 1 || blocks.len() < self.team.size() {
-            // So few rows are done by all.
-            return self.objective.evaluate(flow, batch, &how);
-        }
-        let how = how.by(self.team);
+        let how = how.shared(self.team, flow.space, batch.of);
         self.objective.evaluate(flow, &how.my_part(flow.space, batch)?, &how)
     }
 }

@@ -87,6 +87,11 @@ impl Train {
     /// # Errors
     /// As [`Train::run`], on all members; [`flow_core::Error::OtherMember`] on those that do not know the reason.
     pub fn run_by(self, team: &dyn Team, monitor: &dyn Monitor) -> Result<Option<Done>, Error> {
+        Ok(self.finish_by(team, monitor)?.1)
+    }
+
+    /// The same with how it ended, on every member.
+    pub(crate) fn finish_by(self, team: &dyn Team, monitor: &dyn Monitor) -> Result<(Finish, Option<Done>), Error> {
         let (compute, precision) = (self.compute, self.recipe.train.precision);
         backend::run(&compute, precision, Monitored { train: self, team, monitor })
     }
@@ -106,9 +111,9 @@ struct Prepared<E: Engine> {
 }
 
 impl Work for Monitored<'_> {
-    type Output = Option<Done>;
+    type Output = (Finish, Option<Done>);
 
-    fn run<E: Engine>(self, space: &E) -> Result<Option<Done>, Error> {
+    fn run<E: Engine>(self, space: &E) -> Result<Self::Output, Error> {
         let Self { train: mut plan, team, monitor } = self;
         require_same_recipe(team, &plan.recipe)?;
         let Prepared { target, mut phases, potential } = agreed(team, plan.prepare(space, monitor))?;
@@ -126,7 +131,7 @@ impl Work for Monitored<'_> {
         })?;
         let members = Members { team, run: run.as_ref(), monitor };
         let finish = train(space, &plan, potential, &*target, phases, members)?;
-        Ok(run.map(|run| Done { run, finish, target, recipe: plan.recipe }))
+        Ok((finish, run.map(|run| Done { run, finish, target, recipe: plan.recipe })))
     }
 }
 
@@ -358,7 +363,7 @@ impl Phase {
         let batches = TrainingRows { target, objective: self.objective, space, first, seen };
         listener.begin(first, seen, self.settings.batch as u64);
         let rows = FigureRows::validation(target, recipe.train.seed, recipe.train.validation_samples);
-        let validated = Shared::new(target.objective::<E>()?, team, space);
+        let validated = Shared { objective: target.objective::<E>()?, team };
         let (mut store, by) = (folder.cloned(), model.objective.name());
         let mut trainer = Trainer::new(model, self.settings, &batches)?
             .with_team(team)

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use flow_core::{
-    Adaptive, Checkpoint, Engine, FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Potential, Reversible,
-    Space,
+    Adaptive, Alone, Checkpoint, Engine, FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Potential,
+    Reversible, Space,
 };
 use sha2::{Digest, Sha256};
 
@@ -95,6 +95,7 @@ impl<S: Space> Trained<S> {
             duration: recipe.flow.time,
             coordinates: recipe.flow.coordinates,
             memory: recipe.flow.memory,
+            team: &Alone,
         }
     }
 }

@@ -7,6 +7,7 @@ use maflow::train::{Start, Train};
 use super::train;
 use crate::error::{CliError, in_flags};
 use crate::output;
+use crate::place::Place;
 use crate::plan::FitPlan;
 use crate::terminal::Terminal;
 
@@ -29,5 +30,5 @@ pub fn run(plan: FitPlan) -> Result<(), CliError> {
         None => Start::NewNumbered(run_dir::RUNS.into()),
     };
     let (recipe, target) = (planned.recipe, planned.target);
-    train::run(Train { recipe, start, from: None, data: None, compute, target: Some(target) }, None)
+    train::run(Train { recipe, start, from: None, data: None, compute, target: Some(target) }, &Place::default())
 }

@@ -11,13 +11,15 @@ use maflow::target::TableMap;
 
 use crate::error::CliError;
 use crate::output;
+use crate::place::Place;
 use crate::plan::Rows as RowsPlan;
 
 /// Rows that are worked on at a time.
 const BLOCK: usize = 4096;
 
-/// Finds as planned.
-pub fn run(plan: RowsPlan) -> Result<(), CliError> {
+/// Finds as planned, with others where there are others. Each reads all rows, and the first writes.
+pub fn run(plan: RowsPlan, place: &Place) -> Result<(), CliError> {
+    let plan = RowsPlan { run: place.shared(plan.run), ..plan };
     let (run, n) = (&plan.run, plan.run.recipe().dimension());
     let map = Kept::read(run.path(), run.recipe())?.table;
     let columns = match (plan.wanted, &map) {
@@ -32,32 +34,33 @@ pub fn run(plan: RowsPlan) -> Result<(), CliError> {
     };
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     let mut source = Source::open(&plan, map.as_ref(), n)?;
-    let found = match &plan.out {
-        None => {
-            let written = Writer::new(columns, Format::Csv, io::stdout().lock())
-                .map_err(maflow::Error::from)
-                .and_then(|writer| write_found(&plan, &mut source, writer));
-            match written {
-                Err(maflow::Error::Table(TableError::Write(error))) => return Err(CliError::stdout(error)),
-                written => written?,
-            };
-            None
-        }
-        Some((path, format)) => {
-            let mut file = WholeFile::create(path)?;
-            let writer = Writer::new(columns, *format, BufWriter::new(&mut *file)).map_err(maflow::Error::from)?;
-            let count = write_found(&plan, &mut source, writer)?;
-            file.finish()?;
-            Some(format!("{}: {count} rows of {}", path.display(), names.join(", ")))
-        }
+    let mut file = place.by_first(|| plan.out.as_ref().map(|(path, _)| WholeFile::create(path)).transpose())?.flatten();
+    let (format, out): (_, Box<dyn io::Write + '_>) = match (&plan.out, &mut file) {
+        (Some((_, format)), Some(file)) => (*format, Box::new(BufWriter::new(&mut **file))),
+        (None, _) if place.is_first() => (Format::Csv, Box::new(io::stdout().lock())),
+        _ => (Format::Csv, Box::new(io::sink())),
     };
+    let written = Writer::new(columns, format, out)
+        .map_err(maflow::Error::from)
+        .and_then(|writer| write_found(&plan, place, &mut source, writer));
+    let count = match written {
+        Err(maflow::Error::Table(TableError::Write(error))) if plan.out.is_none() => {
+            return Err(CliError::stdout(error));
+        }
+        written => written?,
+    };
+    place.by_first(|| file.map_or(Ok(()), WholeFile::finish))?;
     source.rows.notes().iter().for_each(|note| output::note(note));
-    found.map_or(Ok(()), |found| output::line(&found))
+    match &plan.out {
+        Some((path, _)) => output::line(&format!("{}: {count} rows of {}", path.display(), names.join(", "))),
+        None => Ok(()),
+    }
 }
 
 /// Finds what is wanted of all rows, and writes it as it is found; the number of rows.
 fn write_found<W: io::Write>(
     plan: &RowsPlan,
+    place: &Place,
     source: &mut Source<'_>,
     mut writer: Writer<W>,
 ) -> Result<usize, maflow::Error> {
@@ -70,7 +73,7 @@ fn write_found<W: io::Write>(
         }
     };
     plan.run.stream(wanted, &mut || source.next(), &mut take)?;
-    Ok(writer.finish()?)
+    place.agreed(writer.finish().map_err(maflow::Error::from))
 }
 
 /// Columns of real numbers.

@@ -1,7 +1,7 @@
 //! `maflow sample`: samples of a run as numbers or as a picture.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use datasets::table::{Format, PictureShape, ReadOptions, Table};
@@ -9,7 +9,7 @@ use flow_core::Precision;
 use maflow::files::{WholeFile, write_table, write_whole};
 use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
-use maflow::monitor::Monitor;
+use maflow::monitor::TaskProgress;
 use maflow::recipe::TargetKind;
 use maflow::sampling;
 use maflow::target::{Layout, TableMap};
@@ -18,9 +18,8 @@ use ndarray_npy::write_zeroed_npy;
 
 use super::rows;
 use crate::error::CliError;
+use crate::place::Place;
 use crate::plan::{Sample, SampleFormat};
-use crate::progress::Task;
-use crate::terminal::Terminal;
 use crate::{interrupt, output, pictures, plots};
 
 /// Pictures that one PNG can show.
@@ -28,25 +27,30 @@ const MOST_TILES: usize = 1024;
 /// Points that one PNG can show.
 const MOST_POINTS: usize = 1_000_000;
 
-/// Samples as planned.
-pub fn run(plan: Sample) -> Result<(), CliError> {
+/// Samples as planned, with others where there are others. The first writes.
+pub fn run(plan: Sample, place: &Place) -> Result<(), CliError> {
     if matches!(plan.format, SampleFormat::Npy) {
         // So that no part of a file is left behind; a picture has none before its end.
         interrupt::listen()?;
     }
     plan.require_few()?;
-    let terminal = Terminal::default();
-    let flow = plan.run.flow(&terminal)?;
+    let plan = Sample { run: place.shared(plan.run), ..plan };
+    let flow = plan.run.flow(&*place.monitor())?;
     let (flow, units) = (&*flow, plan.run.units(flow.kept().clone())?);
     let map = flow.kept().table.as_ref();
-    let given = plan.given.as_deref().zip(map).map(|(path, map)| Given::read(path, map, plan.count)).transpose()?;
-    let what = match plan.format {
-        // Of a table they have its kinds, and stand beside their context.
-        SampleFormat::Npy if map.is_none() => plan.numbers(flow, &units, &terminal),
-        SampleFormat::Npy => plan.table(flow, &units, given, Format::Npy),
-        SampleFormat::Table(format) => plan.table(flow, &units, given, format),
-        SampleFormat::Png => plan.picture(flow, &units, given),
-    }?;
+    let what = if plan.format == SampleFormat::Npy && map.is_none() {
+        plan.numbers(flow, &units, place)?
+    } else {
+        let given = plan.given.as_deref().zip(map).map(|(path, map)| Given::read(path, map, plan.count)).transpose()?;
+        let samples = plan.samples(flow, &units, given.as_ref())?;
+        let written = place.by_first(|| match plan.format {
+            SampleFormat::Png => plan.picture(&samples),
+            // Of a table they have its kinds, and stand beside their context.
+            SampleFormat::Npy => plan.table(map, samples, given, Format::Npy),
+            SampleFormat::Table(format) => plan.table(map, samples, given, format),
+        })?;
+        written.unwrap_or_default()
+    };
     output::line(&format!("{}: {what}", plan.out.display()))
 }
 
@@ -92,32 +96,21 @@ impl Sample {
     }
 
     /// Writes the numbers batch by batch, so that memory does not grow with their count.
-    fn numbers(&self, flow: &dyn TrainedFlow, units: &Units, monitor: &dyn Monitor) -> Result<String, maflow::Error> {
-        let precision = flow.precision();
+    fn numbers(&self, flow: &dyn TrainedFlow, units: &Units, place: &Place) -> Result<String, maflow::Error> {
+        let (monitor, parts) = (place.monitor(), sampling::batches(self.count));
         let shape = [vec![self.count], self.run.recipe().target.layout().shape()].concat();
-        let failed = |source| maflow::Error::Io { action: "write", path: self.out.clone(), source };
-        let mut file = WholeFile::create(&self.out)?;
-        let header = write_header(&file, &shape, precision).map_err(io::Error::other).map_err(failed)?;
-        file.seek(SeekFrom::Start(header)).map_err(failed)?;
-        let mut out = BufWriter::new(&mut *file);
-        let mut task = Task::start("sampling", sampling::batches(self.count));
-        for i in 0..sampling::batches(self.count) {
-            if monitor.cancelled() {
+        let mut file = place.by_first(|| NumbersFile::create(&self.out, &shape, flow.precision()))?;
+        for i in 0..parts {
+            if place.team().any(monitor.cancelled())? {
                 return Err(maflow::Error::Cancelled);
             }
             let mut samples = flow.sample_batch(i, self.count, &[])?;
             units.to_user(&mut samples);
-            let written = samples.into_iter().try_for_each(|value| match precision {
-                Precision::F32 => out.write_all(&(value as f32).to_le_bytes()),
-                Precision::F64 => out.write_all(&value.to_le_bytes()),
-            });
-            written.map_err(failed)?;
-            task.update(i + 1, "");
+            place.by_first(|| file.as_mut().map_or(Ok(()), |file| file.push(&samples)))?;
+            monitor.task(&TaskProgress { name: "sampling", done: i + 1, parts, detail: "" });
         }
-        task.finish();
-        out.flush().map_err(failed)?;
-        drop(out);
-        file.finish()?;
+        monitor.task_ended();
+        place.by_first(|| file.map_or(Ok(()), NumbersFile::finish))?;
         Ok(format!("samples of shape {shape:?} in {}", self.meaning()))
     }
 
@@ -135,16 +128,15 @@ impl Sample {
         }
     }
 
-    /// Writes a table with the names of the data.
+    /// Writes a table with the names of the data, where there are any.
     fn table(
         &self,
-        flow: &dyn TrainedFlow,
-        units: &Units,
+        map: Option<&TableMap>,
+        samples: Vec<f64>,
         given: Option<Given>,
         format: Format,
     ) -> Result<String, maflow::Error> {
-        let samples = self.samples(flow, units, given.as_ref())?;
-        let table = match &flow.kept().table {
+        let table = match map {
             Some(map) => match self.run.recipe().target.layout() {
                 Layout::Picture(height, width) => {
                     map.table(samples)?.of_pictures(PictureShape { height, width, channels: 1 })?
@@ -171,15 +163,45 @@ impl Sample {
         Ok(samples)
     }
 
-    fn picture(&self, flow: &dyn TrainedFlow, units: &Units, given: Option<Given>) -> Result<String, maflow::Error> {
-        let samples = self.samples(flow, units, given.as_ref())?;
+    /// Draws samples.
+    fn picture(&self, samples: &[f64]) -> Result<String, maflow::Error> {
         let columns = (self.count as f64).sqrt().ceil() as usize;
-        let png = match pictures::tiles(self.run.recipe(), &samples, columns) {
+        let png = match pictures::tiles(self.run.recipe(), samples, columns) {
             Some(tiles) => plots::png(&tiles)?,
-            None => plots::png(&pictures::scatter(self.run.recipe(), &samples))?,
+            None => plots::png(&pictures::scatter(self.run.recipe(), samples))?,
         };
         write_whole(&self.out, &png)?;
-        Ok(format!("{} samples", given.map_or(self.count, |given| given.table.rows())))
+        Ok(format!("{} samples", samples.len() / self.run.recipe().dimension()))
+    }
+}
+
+/// A file of NumPy's format under way, one batch of numbers after the other.
+struct NumbersFile<'a> {
+    file: WholeFile,
+    path: &'a Path,
+    precision: Precision,
+}
+
+impl<'a> NumbersFile<'a> {
+    fn create(path: &'a Path, shape: &[usize], precision: Precision) -> Result<Self, maflow::Error> {
+        let mut file = WholeFile::create(path)?;
+        let header = write_header(&file, shape, precision).map_err(io::Error::other);
+        let begun = header.and_then(|header| file.seek(SeekFrom::Start(header)));
+        begun.map_err(|source| maflow::Error::Io { action: "write", path: path.to_owned(), source })?;
+        Ok(Self { file, path, precision })
+    }
+
+    fn push(&mut self, numbers: &[f64]) -> Result<(), maflow::Error> {
+        let bytes: Vec<u8> = match self.precision {
+            Precision::F32 => numbers.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect(),
+            Precision::F64 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+        };
+        let path = || self.path.to_owned();
+        self.file.write_all(&bytes).map_err(|source| maflow::Error::Io { action: "write", path: path(), source })
+    }
+
+    fn finish(self) -> Result<(), maflow::Error> {
+        self.file.finish()
     }
 }
 

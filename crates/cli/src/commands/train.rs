@@ -1,9 +1,8 @@
 //! `maflow train`: from a recipe or a run's last checkpoint to a trained flow, its figures and its pictures.
 
-use flow_core::{Alone, Finish, Team};
+use flow_core::Finish;
 use maflow::backend::Compute;
 use maflow::metrics;
-use maflow::monitor::Monitor;
 use maflow::recipe::Recipe;
 use maflow::run::Run;
 use maflow::target::Layout;
@@ -12,20 +11,18 @@ use maflow::train::{Done, Train};
 use crate::error::CliError;
 use crate::place::Place;
 use crate::progress::duration;
-use crate::terminal::{Silent, Terminal};
+use crate::terminal::Terminal;
 use crate::{interrupt, output, pictures, report};
 
 /// Trains as planned, with others where there are others. The first takes the figures.
-pub fn run(mut plan: Train, place: Option<Place<'_>>) -> Result<(), CliError> {
+pub fn run(mut plan: Train, place: &Place) -> Result<(), CliError> {
     interrupt::listen()?;
-    let team = place.map_or(&Alone as &dyn Team, |place| place.world as &dyn Team);
     // The others sleep while figures are taken: those may have all cores.
-    let (compute, terminal) = (plan.compute, Terminal::default());
-    if let Some(threads) = place.and_then(|place| place.threads) {
+    let compute = plan.compute;
+    if let Some(threads) = place.threads {
         plan.compute.threads = threads;
     }
-    let monitor: &dyn Monitor = if team.rank() == 0 { &terminal } else { &Silent };
-    let Some(done) = plan.run_by(team, monitor)? else { return Ok(()) };
+    let Some(done) = plan.run_by(place.team(), &*place.monitor())? else { return Ok(()) };
     let path = done.run.path().display().to_string();
     if done.finish == Finish::Interrupted {
         return Err(CliError::Interrupted(format!("interrupted; to go on type: maflow train --resume --out {path}")));

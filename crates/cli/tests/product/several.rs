@@ -7,9 +7,10 @@ use std::fs;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use flow_core::{Purpose, RngKey};
 use maflow::backend::Backend;
 
-use crate::lab::{Lab, MATCHED, TOY, content};
+use crate::lab::{FIELD, ISING, Lab, MATCHED, TOY, content};
 
 /// A likelihood with everything that is decided together: the watch, validations, averages.
 const LIKELIHOOD: &[&str] = &[
@@ -20,6 +21,12 @@ const LIKELIHOOD: &[&str] = &[
     "--set=train.average=0.9",
     "--set=train.keep=9",
 ];
+
+/// The gradient of a free energy through the path alone, which carries scores.
+const PATH: &[&str] = &["--set=train.gradient=path", "--set=train.precision=f64"];
+
+/// A fine-tuning with a block for each of four processes.
+const TUNED: &[&str] = &["--set=fine_tune.batch=32", "--set=train.validate_every=4"];
 
 /// Long enough to be stopped on the way.
 const LONG: &[&str] = &["--set=train.steps=400", "--set=train.checkpoint_every=20"];
@@ -47,10 +54,10 @@ fn sentences(output: &Output) -> Vec<String> {
 }
 
 /// Trains a model by one process, and by several with the same bits.
-fn same_at_every_number(name: &str, model: &[&str], more: &[&str]) {
+fn same_at_every_number(name: &str, model: &[&str], more: &[&str], sizes: &[usize]) {
     let lab = Lab::on(Backend::Ndarray);
     let figures = lab.trains(model, "1", more);
-    for size in [2, 3] {
+    for size in sizes.iter().copied() {
         let out = size.to_string();
         let words = [&["train"], model, more, &["--out", &out]].concat();
         let Some(output) = does(&lab, size, &words) else { return };
@@ -86,37 +93,119 @@ fn same_at_every_number(name: &str, model: &[&str], more: &[&str]) {
 
 #[test]
 fn a_likelihood_has_the_same_bits_at_any_number_of_processes() {
-    same_at_every_number("likelihood", TOY, LIKELIHOOD);
+    same_at_every_number("likelihood", TOY, LIKELIHOOD, &[2, 3]);
 }
 
 #[test]
 fn a_free_energy_has_the_same_bits_at_any_number_of_processes() {
     // In the plane, with the settings of the density there.
     let energy = [&["energy-1"], &TOY[1..]].concat();
-    same_at_every_number("total gradient", &energy, &[]);
-    same_at_every_number("path gradient", &energy, &["--set=train.gradient=path", "--set=train.precision=f64"]);
+    same_at_every_number("total gradient", &energy, &[], &[2, 3]);
+    same_at_every_number("path gradient", &energy, PATH, &[2, 3]);
 }
 
 #[test]
 fn two_trainings_have_the_same_bits_at_any_number_of_processes() {
     // Flow matching, and then a fine-tuning by the free energy, whose batch has its own blocks.
-    same_at_every_number("flow matching", MATCHED, &["--set=fine_tune.batch=32", "--set=train.validate_every=4"]);
+    same_at_every_number("flow matching", MATCHED, TUNED, &[2, 3]);
+}
+
+/// Trains a model by one process, and by several of them one after the other: so many up to a step.
+fn goes_on(name: &str, model: &[&str], more: &[&str], parts: &[(usize, u64)]) {
+    let lab = Lab::on(Backend::Ndarray);
+    let steps = parts.last().expect("there are parts").1;
+    let constant = [more, &["--set=train.schedule=constant"]].concat();
+    lab.trains(model, "whole", &[&constant[..], &[&format!("--set=train.steps={steps}")]].concat());
+    let begin = [&["train"], model, &constant, &["--out", "parts"]].concat();
+    for (k, (size, steps)) in parts.iter().enumerate() {
+        let words = if k == 0 { &begin[..] } else { &["train", "--resume", "--out", "parts"] };
+        if does(&lab, *size, &[words, &[&format!("--set=train.steps={steps}")]].concat()).is_none() {
+            return;
+        }
+    }
+    assert_eq!(lab.final_bits("whole"), lab.final_bits("parts"), "{name}");
 }
 
 #[test]
 fn a_run_goes_on_at_another_number_of_processes() {
-    let lab = Lab::on(Backend::Ndarray);
-    let constant = [LIKELIHOOD, &["--set=train.schedule=constant"]].concat();
-    lab.trains(TOY, "whole", &constant);
-    let short = [&["train"], TOY, &constant, &["--set=train.steps=7", "--out", "parts"]].concat();
-    if does(&lab, 3, &short).is_none() {
-        return;
+    goes_on("likelihood", TOY, LIKELIHOOD, &[(3, 7), (2, 9), (1, 10), (3, 12)]);
+}
+
+#[test]
+#[ignore = "long: scripts/full"]
+fn two_hundred_steps_of_every_objective_have_the_same_bits_at_one_to_four_processes() {
+    let energy = [&["energy-1"], &TOY[1..]].concat();
+    // Without the fine-tuning, after which no length can be changed.
+    let matched: Vec<&str> = FIELD.iter().copied().filter(|word| !word.contains("fine_tune")).collect();
+    let often = ["--set=train.steps=200", "--set=train.checkpoint_every=50"];
+    for (name, model, more) in [
+        ("likelihood", TOY, LIKELIHOOD),
+        ("total gradient", &energy[..], &[][..]),
+        ("path gradient", &energy, PATH),
+        ("flow matching", &matched, &[]),
+    ] {
+        let more = [more, &often].concat();
+        same_at_every_number(name, model, &more, &[2, 3, 4]);
+        goes_on(name, model, &more, &[(3, 70), (4, 130), (1, 150), (2, 200)]);
     }
-    let resume = |steps| ["train", "--resume", "--out", "parts", "--set", steps];
-    does(&lab, 2, &resume("train.steps=9"));
-    lab.does(&resume("train.steps=10"));
-    does(&lab, 3, &resume("train.steps=12"));
-    assert_eq!(lab.final_bits("whole"), lab.final_bits("parts"));
+    same_at_every_number("two trainings", MATCHED, &[TUNED, &often].concat(), &[2, 3, 4]);
+}
+
+/// The words by one process and by several: the files that they write have the same bytes, and one process speaks.
+#[track_caller]
+fn writes_the_same(lab: &Lab, words: &[&str], ending: &str, sizes: &[usize]) {
+    let out = |size: usize| format!("{}-{size}.{ending}", words[0]);
+    let by_one = lab.does(&[words, &["--out", &out(1)]].concat());
+    let expected = fs::read(lab.path(&out(1))).unwrap();
+    assert!(expected.len() > 100, "{words:?}");
+    for size in sizes.iter().copied() {
+        let Some(told) = does(lab, size, &[words, &["--out", &out(size)]].concat()) else { return };
+        assert!(fs::read(lab.path(&out(size))).unwrap() == expected, "{words:?} by {size} processes");
+        assert_eq!(String::from_utf8(told.stdout).unwrap(), by_one.replace(&out(1), &out(size)));
+    }
+}
+
+#[test]
+fn densities_maps_and_samples_have_the_same_bytes_at_any_number_of_processes() {
+    let lab = Lab::on(Backend::Ndarray);
+    // More rows than are read at a time, with a category.
+    let rows = RngKey::new(5, Purpose::Sample, 0).normals(0..5000, 3);
+    let line = |z: &[f64]| format!("{:?},{},{:?}\n", z[0], if z[1] > 0.3 { "drug" } else { "placebo" }, z[0] + z[2]);
+    let text = format!("dose,arm,x\n{}", rows.chunks(3).map(line).collect::<String>());
+    fs::write(lab.path("trial.csv"), &text).unwrap();
+    lab.does(&["fit", "trial.csv", "--given", "dose,arm", "--minutes=0.001", "--out", "trial"]);
+    writes_the_same(&lab, &["score", "trial", "trial.csv"], "csv", &[2, 3]);
+    writes_the_same(&lab, &["transform", "trial", "trial.csv"], "csv", &[3]);
+    let back = ["transform", "trial", "transform-1.csv", "--inverse", "--given", "trial.csv"];
+    writes_the_same(&lab, &back, "npy", &[3]);
+    let few = text.lines().take(400).collect::<Vec<_>>().join("\n");
+    fs::write(lab.path("few.csv"), few).unwrap();
+    writes_the_same(&lab, &["sample", "trial", "--given", "few.csv", "--count", "3"], "csv", &[2]);
+    lab.trains(TOY, "toy", &[]);
+    writes_the_same(&lab, &["sample", "toy", "--count", "2300"], "npy", &[2, 3]);
+    writes_the_same(&lab, &["sample", "toy", "--count", "300"], "png", &[3]);
+    // To standard output.
+    let Some(told) = does(&lab, 2, &["score", "trial", "few.csv"]) else { return };
+    assert_eq!(String::from_utf8(told.stdout).unwrap(), lab.does(&["score", "trial", "few.csv"]));
+    // A row in the second block that is none, which all processes read.
+    fs::write(lab.path("bad.csv"), format!("{text}1.0,drug,far\n")).unwrap();
+    let score = ["score", "trial", "bad.csv", "--out", "bad-scores.csv"];
+    refuses(&lab, 3, &score, 1, &["maflow: ", "bad.csv", "far"], &[]);
+}
+
+#[test]
+fn physics_has_the_same_figures_at_any_number_of_processes() {
+    let lab = Lab::on(Backend::Ndarray);
+    lab.trains(ISING, "ising", &[]);
+    lab.trains(&[&["energy-1"], &TOY[1..]].concat(), "plane", &[]);
+    for (run, more) in [("ising", &[][..]), ("plane", &["--set=evaluate.method=tsit5"])] {
+        let words = [&["physics", run, "--json", "--samples=1300", "--chain=6", "--leapfrog=2"], more].concat();
+        let expected = lab.does(&words);
+        for size in [2, 3] {
+            let Some(told) = does(&lab, size, &words) else { return };
+            assert_eq!(String::from_utf8(told.stdout).unwrap(), expected, "{run} by {size} processes");
+        }
+    }
 }
 
 /// Runs the words by so many processes; expects the exit code, one sentence of maflow with the parts, and nothing
@@ -147,7 +236,7 @@ fn what_several_processes_cannot_do_is_one_sentence() {
     let refuses = |size, words: &[&str], code, parts: &[&str], variables: &[_]| {
         refuses(&lab, size, words, code, parts, variables)
     };
-    for words in [&["physics", "run"][..], &["sample", "run", "--count", "3", "--out", "a.csv"], &["plot", "run"]] {
+    for words in [&["plot", "run"][..], &["export", "run", "--out", "a.safetensors"]] {
         refuses(2, words, 2, &[words[0], "works in one process", "started 2"], &[]);
     }
     refuses(2, &["fit", "data.csv"], 2, &["maflow train --resume"], &[]);
@@ -221,9 +310,9 @@ fn ends(child: Child, members: &[u32]) -> Output {
     output
 }
 
-/// Kills one of three processes so many times at other moments, and goes on: to the bits of a run in peace.
+/// Kills one of so many processes so many times at other moments, and goes on: to the bits of a run in peace.
 #[cfg(target_os = "linux")]
-fn killed_and_resumed(kills: u64) {
+fn killed_and_resumed(kills: u64, size: usize) {
     let lab = Lab::on(Backend::Ndarray);
     // Longer than what is done between kills.
     let most = 40 + 9 * kills;
@@ -233,15 +322,15 @@ fn killed_and_resumed(kills: u64) {
     let mut words = [&["train"], TOY, &more, &["--out", "killed"]].concat();
     let mut made = 0;
     for kill in 0..kills {
-        let Some(mut command) = several(&lab, 3, &words) else { return };
+        let Some(mut command) = several(&lab, size, &words) else { return };
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let members = started(&child, 3);
+        let members = started(&child, size);
         // Some in their first moments, the others a few steps on, where a checkpoint may be under way.
         if kill % 5 != 4 {
             lab.waits_for_step("killed", (made + 3 + kill % 7).min(most - 5) as usize, &mut child);
         }
         std::thread::sleep(Duration::from_millis(kill % 7));
-        signal("-KILL", members[kill as usize % 3]);
+        signal("-KILL", members[kill as usize % size]);
         let output = ends(child, &members);
         assert!(!output.status.success(), "kill {kill} after step {made}");
         // The newest checkpoint is whole: it is read, with its checksum.
@@ -257,14 +346,14 @@ fn killed_and_resumed(kills: u64) {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_killed_process_ends_all_and_the_run_goes_on() {
-    killed_and_resumed(3);
+    killed_and_resumed(3, 3);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 #[ignore = "long: scripts/full"]
 fn fifty_killed_processes_lose_nothing() {
-    killed_and_resumed(50);
+    killed_and_resumed(50, 4);
 }
 
 #[test]
@@ -310,4 +399,11 @@ fn a_process_that_fails_alone_says_why_and_ends_all() {
     assert_eq!(output.status.code(), Some(1));
     let newest = lab.checkpoints("run").pop().unwrap();
     lab.bits(&newest);
+    // In the chains of a study likewise.
+    lab.does(&["train", "failing.toml", "--out", "alone", "--set=train.batch=32", "--set=train.steps=5"]);
+    let study = ["physics", "alone", "--library", "failing.so", "--samples=300"];
+    let output = several(&lab, 2, &study).unwrap().output().unwrap();
+    let said = sentences(&output);
+    assert!(said.len() == 1 && said[0].contains("returned 77"), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
 }

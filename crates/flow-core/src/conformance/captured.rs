@@ -12,6 +12,7 @@ use crate::runge_kutta::FixedStep;
 use crate::solve::Evaluation;
 use crate::space::Space;
 use crate::tableau::Method;
+use crate::team::Alone;
 
 const STEPS: u64 = 5;
 
@@ -62,7 +63,7 @@ fn figures<S: Space>(
     key: RngKey,
 ) -> (Vec<f64>, Vec<S::Array>) {
     let integrator = FixedStep::new(Method::Midpoint.tableau(), 2).expect("steps");
-    let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory };
+    let flow = Flow { space, potential, integrator: &integrator, duration: 0.5, coordinates, memory, team: &Alone };
     let whole = Batch::new(batch.to_vec(), potential.dim()).expect("whole rows");
     let evaluate = |objective: &dyn Objective<S>, gradient| {
         objective

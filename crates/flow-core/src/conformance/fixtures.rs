@@ -10,6 +10,7 @@ use crate::potential::{Coordinates, Potential};
 use crate::runge_kutta::FixedStep;
 use crate::space::Space;
 use crate::tableau::Method;
+use crate::team::Alone;
 
 /// Rows of a batch.
 pub(super) const ROWS: usize = 3;
@@ -23,7 +24,15 @@ pub(super) fn flow<'a, S: Space>(
     potential: &'a dyn Potential<S>,
     integrator: &'a dyn Integrator<S>,
 ) -> Flow<'a, S> {
-    Flow { space, potential, integrator, duration: 0.8, coordinates: Coordinates::X, memory: Memory::Stages }
+    Flow {
+        space,
+        potential,
+        integrator,
+        duration: 0.8,
+        coordinates: Coordinates::X,
+        memory: Memory::Stages,
+        team: &Alone,
+    }
 }
 
 /// `E(x) = Σ_i (x_i⁴/4 + x_i x_{i+1}/2)`: neither even nor quadratic in any coordinate.

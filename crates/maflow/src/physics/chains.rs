@@ -88,7 +88,7 @@ pub fn hybrid<S: Space>(
     let mut energies: Box<Energies<'_>> = if latent {
         Box::new(|z, first| flow.latent_energy(&*subject.energy, z, key.rows_from(first)))
     } else {
-        Box::new(|x, _| subject.energies(flow.space, x))
+        Box::new(|x, _| subject.energies(flow, x))
     };
     let warm_up = (length / 4).max(20);
     let run = Hmc {
@@ -107,7 +107,7 @@ pub fn hybrid<S: Space>(
     let mut visit = |points: &[f64]| -> Result<(), flow_core::Error> {
         let spins = RngKey::new(seed, Purpose::Spins, (1 + u64::from(latent)) << 32 | seen);
         let there = if latent { Some(forward(points)?) } else { None };
-        let measured = subject.measure(flow.space, there.as_deref().unwrap_or(points), None, spins)?;
+        let measured = subject.measure(flow, there.as_deref().unwrap_or(points), None, spins)?;
         seen += 1;
         chains.iter_mut().enumerate().for_each(|(i, chain)| chain.extend(measured.pick(&[i])));
         Ok(())

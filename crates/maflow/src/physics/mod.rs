@@ -6,7 +6,7 @@ mod samples;
 mod subject;
 mod weighted;
 
-use flow_core::{Alone, Batch, FreeEnergy, Space};
+use flow_core::{Batch, FreeEnergy, Space, Team};
 
 use crate::error::Error;
 use crate::figures;
@@ -15,6 +15,7 @@ use crate::monitor::Monitor;
 use crate::recipe::{Potential, Recipe};
 use crate::report::Report;
 use crate::target::{Observable, Target};
+use crate::together::Shared;
 use crate::trained::Trained;
 use chains::{Coordinates, Walked};
 use report::{Figure, PhysicsReport, Row};
@@ -48,7 +49,8 @@ fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
 }
 
 /// What the flow of a target with an energy says of that target, and how good it is as a sampler. Of a lattice model
-/// that is its observables, of any other target its energy and those that it names.
+/// that is its observables, of any other target its energy and those that it names. The members of a team, who have the
+/// same run, share samples and chains, and each has all figures.
 ///
 /// # Errors
 /// A target without an energy, a potential whose ln p is an estimate, which importance weights cannot be made
@@ -59,6 +61,7 @@ pub fn study<S: Space>(
     target: &dyn Target,
     trained: &Trained<S>,
     amounts: Amounts,
+    team: &dyn Team,
     monitor: &dyn Monitor,
 ) -> Result<PhysicsReport, Error> {
     require_exact_laplacian(recipe)?;
@@ -66,11 +69,11 @@ pub fn study<S: Space>(
     let n = subject.dim();
     let seed = recipe.train.seed;
     let integrator = trained.integrator(recipe)?;
-    let flow = trained.flow(space, recipe, &*integrator);
-    let objective = FreeEnergy::new(subject.energy.clone());
+    let flow = trained.flow(space, recipe, &*integrator).by(team);
+    let objective = Shared { objective: Box::new(FreeEnergy::new(subject.energy.clone())), team };
     let (base, key) = samples::base(seed, 0, amounts.samples, n);
     let pilot = (Batch::new(base, n)?, key);
-    let choice = Choice::make(&flow, &objective, pilot, amounts.samples, recipe, trained, &Alone)?;
+    let choice = Choice::make(&flow, &objective, pilot, amounts.samples, recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let flow = flow.with_integrator(&*coarser);
     let drawn = samples::draw(&flow, &subject, seed, amounts.samples, choice.most_from_coarser(), monitor)?;

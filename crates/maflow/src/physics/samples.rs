@@ -118,9 +118,9 @@ fn at<S: Space>(
         }
         let (base, key) = base(seed, i, count, n);
         let end = flow.transport(&base, flow.span(Direction::Forward), key)?;
-        let (of_batch, energies) = of.losses(flow.space, &base, &end)?;
+        let (of_batch, energies) = of.losses(flow, &base, &end)?;
         losses.extend(of_batch);
-        measured.extend(of.measure(flow.space, &end.x, Some(&energies), RngKey::new(seed, Purpose::Spins, i))?);
+        measured.extend(of.measure(flow, &end.x, Some(&energies), RngKey::new(seed, Purpose::Spins, i))?);
         task.update(i + 1, &message);
     }
     let (weights, equal) = (Weights::new(&losses), Weights::equal(losses.len()));
@@ -142,7 +142,7 @@ fn force<S: Space>(flow: &Flow<'_, S>, of: &Subject<'_>, seed: u64, count: usize
     let sites = if of.model.is_some() { n } else { 1 };
     let (base, key) = base(seed, 0, count, n);
     let scored = flow.scored_samples(&base, key)?;
-    let (_, gradients) = of.energies(flow.space, &scored.x)?;
+    let (_, gradients) = of.energies(flow, &scored.x)?;
     let rows = gradients.chunks_exact(n).zip(scored.score.chunks_exact(n));
     let square = |(gradient, score): (&[f64], &[f64])| {
         score.iter().zip(gradient).map(|(s, g)| (s + g).powi(2)).sum::<f64>() / sites as f64

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datasets::Bijection;
-use flow_core::{Energy, RngKey, Space, Transported, cut, standard_normal_log_density};
+use flow_core::{Batch, Energy, Evaluation, Flow, Purpose, RngKey, Space, Transported, standard_normal_log_density};
 
 use crate::error::Error;
 use crate::target::{LatticeModel, Measured, Observable, Observables, Target};
@@ -57,7 +57,7 @@ impl<'a> Subject<'a> {
     /// Those of the energy.
     pub fn measure<S: Space>(
         &self,
-        space: &S,
+        flow: &Flow<'_, S>,
         points: &[f64],
         energies: Option<&[f64]>,
         key: RngKey,
@@ -67,7 +67,7 @@ impl<'a> Subject<'a> {
         }
         let mut energy = match energies {
             Some(known) => known.to_vec(),
-            None => self.energies(space, points)?.0,
+            None => self.energies(flow, points)?.0,
         };
         // The flow's energy has the log-Jacobian in it, that of the user's coordinates has not.
         let mut x = points.to_vec();
@@ -84,11 +84,11 @@ impl<'a> Subject<'a> {
     /// Those of the energy.
     pub fn losses<S: Space>(
         &self,
-        space: &S,
+        flow: &Flow<'_, S>,
         base: &[f64],
         carried: &Transported,
     ) -> Result<(Vec<f64>, Vec<f64>), flow_core::Error> {
-        let (energies, _) = self.energies(space, &carried.x)?;
+        let (energies, _) = self.energies(flow, &carried.x)?;
         let rows = base.chunks_exact(self.dim()).zip(&energies).zip(&carried.log_density);
         let losses = rows.map(|((z, energy), change)| standard_normal_log_density(z) + change + energy).collect();
         Ok((losses, energies))
@@ -98,22 +98,25 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// Those of the energy.
-    pub fn energies<S: Space>(&self, space: &S, x: &[f64]) -> Result<(Vec<f64>, Vec<f64>), flow_core::Error> {
-        let n = self.dim();
-        let rows = x.len() / n;
-        let blocks = if self.energy.concurrent() { space.blocks(rows) } else { 1 };
-        let found = space.map_blocks(cut(rows, blocks), |rows| {
-            let (mut energies, mut gradient) = (vec![0.0; rows.len()], vec![0.0; rows.len() * n]);
-            let points = &x[rows.start * n..rows.end * n];
-            self.energy.energies_and_gradients(points, &[], &mut energies, &mut gradient).map(|()| (energies, gradient))
-        });
-        let (mut energies, mut gradient) = (Vec::new(), Vec::new());
-        for block in found {
-            let (of_rows, of_x) = block?;
-            energies.extend(of_rows);
-            gradient.extend(of_x);
-        }
-        Ok((energies, gradient))
+    pub fn energies<S: Space>(&self, flow: &Flow<'_, S>, x: &[f64]) -> Result<(Vec<f64>, Vec<f64>), flow_core::Error> {
+        let (n, whole) = (self.dim(), Batch::new(x.to_vec(), self.dim())?);
+        // Nothing is drawn.
+        let how = Evaluation::new(RngKey::new(0, Purpose::Evaluate, 0));
+        let [energies, gradients] = flow.by_members(&whole, how, |part, how| {
+            let blocks = match self.energy.concurrent() {
+                true => how.my_blocks(flow.space, part.of)?,
+                false => vec![part.rows.clone()],
+            };
+            let found = flow.space.map_blocks(blocks, |rows| {
+                let points = &x[rows.start * n..rows.end * n];
+                let (mut energies, mut gradient) = (vec![0.0; rows.len()], vec![0.0; points.len()]);
+                let told = self.energy.energies_and_gradients(points, &[], &mut energies, &mut gradient);
+                told.map(|()| [energies, gradient])
+            });
+            let found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+            Ok([0, 1].map(|k| found.iter().flat_map(|block| &block[k]).copied().collect()))
+        })?;
+        Ok((energies, gradients))
     }
 }
 

@@ -45,8 +45,8 @@ pub fn weigh<S: Space>(
         }
         let (base, key) = sampling::base(recipe.train.seed, Purpose::Sample, i, count, model.dim());
         let [own, neighbour] = model.carried(&base, &[], Direction::Forward, key)?;
-        let (losses, _) = subject.losses(&model.space, &base, &own)?;
-        let (beside, _) = subject.losses(&model.space, &base, &neighbour)?;
+        let (losses, _) = subject.losses(&model.flow(), &base, &own)?;
+        let (beside, _) = subject.losses(&model.flow(), &base, &neighbour)?;
         weighted.integration_errors.extend(losses.iter().zip(beside).map(|(a, b)| (a - b).abs()));
         weighted.log_weights.extend(losses.iter().map(|loss| -loss));
         let mut x = own.x;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use backend_ndarray::{Activation, Cpu, Real, Ridge, TwoLayer, TwoLayerSettings};
 use flow_core::{
-    Alone, ArrayRows, BaseSamples, Batch, Batches, Coordinates, Error, Estimator, Evaluation, FixedStep, Flow,
-    FlowMatching, FlowModel, FreeEnergy, Method, NegativeLogLikelihood, Objective, Observer, Path, PointEnergy,
+    Alone, ArrayRows, BaseSamples, Batch, Batches, Coordinates, Direction, Error, Estimator, Evaluation, FixedStep,
+    Flow, FlowMatching, FlowModel, FreeEnergy, Method, NegativeLogLikelihood, Objective, Observer, Path, PointEnergy,
     Potential, Precision, RngKey, Space, Sum, Team, TimeBasis, TrainSettings, Trainer, Validation, WassersteinDistance,
 };
 
@@ -18,12 +18,14 @@ use crate::kept::Kept;
 const ROWS: usize = 50;
 
 /// A member that hears of the others through the memory.
+#[derive(Debug)]
 struct Thread<'a> {
     rank: usize,
     desk: &'a Desk,
 }
 
 /// Where members put what they gather.
+#[derive(Debug)]
 struct Desk {
     size: usize,
     laid_down: Mutex<Round>,
@@ -31,6 +33,7 @@ struct Desk {
 }
 
 /// What is on the desk: of every member what it laid down, and how many took it all.
+#[derive(Debug)]
 struct Round {
     of_member: Vec<Option<Vec<f64>>>,
     taken: usize,
@@ -364,4 +367,63 @@ fn one_member_that_fails_ends_the_evaluation_of_all() {
     });
     assert!(found[0].contains("another member"), "{found:?}");
     assert!(found[1].contains("the force field"), "{found:?}");
+}
+
+/// Bits of whatever comes of points that a flow carries, without a gradient by its parameters.
+fn carried<T: Real>(kind: usize, rows: usize, team: &dyn Team) -> Vec<Vec<u64>> {
+    let space = Cpu::<T>::new(1);
+    let potential = potential(kind, &space);
+    let integrator = FixedStep::new(Method::Rk4.tableau(), 2).unwrap();
+    let flow = Flow::new(&space, &*potential, &integrator).by(team);
+    let (z, forward) = (normals(rows), flow.span(Direction::Forward));
+    let there = flow.transport_batch(&z, forward, key(0)).unwrap();
+    let scored = flow.scored_samples(&z.x, key(0)).unwrap();
+    let (energies, gradients) = flow.latent_energy(&quartic(), &z.x, key(0)).unwrap();
+    let cost = flow.transport_cost(&z, forward, key(0)).unwrap().cost;
+    let ln_p = flow.log_density(&there.x, key(1)).unwrap();
+    let found = [there.x, there.log_density, scored.x, scored.score, energies, gradients, cost, ln_p];
+    found.map(|numbers| numbers.into_iter().map(f64::to_bits).collect()).to_vec()
+}
+
+#[test]
+fn points_that_a_team_carries_are_those_of_one() {
+    // Enough for every member to have some, and so few that all do them.
+    for rows in [ROWS, 1] {
+        for kind in POTENTIALS {
+            for size in [2, 3] {
+                for (rank, found) in together(size, |team| carried::<f32>(kind, rows, team)).into_iter().enumerate() {
+                    assert!(
+                        found == carried::<f32>(kind, rows, &Alone),
+                        "{rows} rows, member {rank} of {size}, {kind}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(together(3, |team| carried::<f64>(1, ROWS, team)).iter().all(|f| *f == carried::<f64>(1, ROWS, &Alone)));
+}
+
+#[test]
+fn points_that_one_member_cannot_carry_fail_on_all_as_they_fail_alone() {
+    let fails = |team: &dyn Team| {
+        let space = Cpu::<f64>::new(1);
+        let (potential, integrator) = (ridge(&space, 4), FixedStep::new(Method::Rk4.tableau(), 2).unwrap());
+        let flow = Flow::new(&space, &potential, &integrator);
+        let z = normals(ROWS).x;
+        let ends = flow.transport(&z, flow.span(Direction::Forward), key(0)).unwrap().x;
+        let (last, calls) = (ends[ends.len() - DIM], Mutex::new(0));
+        let energy = PointEnergy::new(DIM, |x, _| {
+            *calls.lock().unwrap() += 1;
+            if x[0] == last { Err(Error::Callback(format!("there is nothing at {}", x[0]))) } else { Ok(0.0) }
+        });
+        let error = flow.by(team).latent_energy(&energy, &z, key(0)).unwrap_err().to_string();
+        (error, calls.into_inner().unwrap())
+    };
+    let (alone, _) = fails(&Alone);
+    assert!(alone.contains("there is nothing at"), "{alone}");
+    for (error, calls) in together(3, fails) {
+        assert_eq!(error, alone);
+        // First its own part, then all rows.
+        assert!(calls > ROWS, "{calls}");
+    }
 }
