@@ -154,6 +154,7 @@ mod tests {
     use crate::{phases, recipes};
 
     /// One member of several, who is asked for no other.
+    #[derive(Debug)]
     struct One {
         size: usize,
     }
