@@ -12,9 +12,9 @@ The model, for P processes of one thread and a batch of b rows in P blocks:
 
     seconds(P, b) = serial + row * b / P + CALLS * latency * log2 P + bytes(P) / bandwidth,    bytes(P) = 2 (P - 1) / P * bytes
 
-with `bytes` those of the gradient. `serial` and `row` come from two batches at one process, `bytes` from a training by two, the latency from the exchange of one
-number and the bandwidth from the sum of a million, both by two processes. For another network give --latency and
---bandwidth of that: its time is added to that of this machine's memory, where the numbers come from.
+with `bytes` those of the gradient. `serial` and `row` come from two batches at one process, `bytes` from a training by two, the
+latency from the exchange of one number and the bandwidth from the sum of a million, both by two processes. For another
+network give --latency and --bandwidth of that: its time is added to that of this machine's memory, where the numbers come from.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Calls of MPI in a step: two to ask whether all go on, three to agree on batch, losses and state, the gathers of losses
@@ -79,26 +80,35 @@ def build(*words):
     return target / "release" / ("examples/exchange" if "--example" in words else "maflow")
 
 
-def launched(options, ranks, command):
-    """The command by so many processes: its standard output."""
-    words = [*([options.mpirun, "-n", str(ranks)] if ranks > 1 else []), *map(str, command)]
-    done = subprocess.run(words, env={**os.environ, **MPI}, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"error: {' '.join(words)}: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
-    return done.stdout
+def words_of(options, ranks, command):
+    """A command as so many processes."""
+    return [*([options.mpirun, "-n", str(ranks)] if ranks > 1 else []), *map(str, command)]
+
+
+def failed(words, told):
+    sys.exit(f"error: {' '.join(words)}: {(told.strip().splitlines() or ['no reason'])[-1]}")
 
 
 def train(options, recipe, settings, ranks=1, threads=1):
-    """Median seconds of a step, and of the exchanges in it, and the bytes that came to the first process."""
-    # As few figures as there can be.
-    short = [f"train.steps={options.steps}", "train.schedule=constant", "evaluate.samples=2", "evaluate.refinements=1"]
-    data = ["--data", options.data] if recipe.startswith("mnist") else []
+    """Median seconds of a step, and of the exchanges in it, and the bytes that came to the first process. The training is
+    stopped after its steps, before any figure."""
+    longer = ["train.steps=1000000", "train.schedule=constant", "train.checkpoint_every=1000000"]
+    data = ["--data", options.data.resolve()] if recipe.startswith("mnist") else []
     with tempfile.TemporaryDirectory() as folder:
-        run = pathlib.Path(folder) / "run"
-        words = [options.program, "--threads", threads, "train", recipe, "--out", run, *settings, *data]
-        launched(options, ranks, [*words, *(f"--set={word}" for word in short)])
-        with open(run / "metrics.csv", newline="") as file:
-            rows = list(csv.DictReader(file))[1:]
+        metrics = pathlib.Path(folder) / "run" / "metrics.csv"
+        words = [options.program, "--threads", threads, "train", recipe, "--out", metrics.parent, *settings, *data]
+        words = words_of(options, ranks, [*words, *(f"--set={word}" for word in longer)])
+        with tempfile.TemporaryFile("w+") as told:
+            process = subprocess.Popen(words, env={**os.environ, **MPI}, stdout=subprocess.DEVNULL, stderr=told)
+            while not metrics.exists() or len(metrics.read_text().splitlines()) <= options.steps:
+                if process.poll() is not None:
+                    told.seek(0)
+                    failed(words, told.read())
+                time.sleep(0.1)
+            process.terminate()
+            process.wait()
+        with open(metrics, newline="") as file:
+            rows = list(csv.DictReader(file))[1 : options.steps]
     seconds = [float(row["seconds"]) for row in rows]
     steps = [after - before for before, after in zip(seconds, seconds[1:])]
     exchanges = [[float(row[f"communication_{what}"] or 0) for row in rows[1:]] for what in ["seconds", "bytes"]]
@@ -142,8 +152,11 @@ def exchanges(options):
     found = {}
     header("processes", "a number of each", "sum of 1e3", "1e4", "1e5", "1e6 numbers of 32 bits", "GB/s")
     for size in [2, 4]:
-        told = launched(options, size, [options.exchange])
-        lines = [words.split() for words in told.splitlines() if words.startswith("ranks ")]
+        command = words_of(options, size, [options.exchange])
+        done = subprocess.run(command, env={**os.environ, **MPI}, capture_output=True, text=True)
+        if done.returncode != 0:
+            failed(command, done.stderr)
+        lines = [words.split() for words in done.stdout.splitlines() if words.startswith("ranks ")]
         seconds = {(words[2], int(words[3])): float(words[5]) for words in lines}
         latency, sums = seconds.pop(("of-each", 1)), list(seconds.values())
         bandwidth = 2 * (size - 1) / size * 4e6 / sums[-1]

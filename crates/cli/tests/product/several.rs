@@ -173,13 +173,23 @@ fn densities_maps_and_samples_have_the_same_bytes_at_any_number_of_processes() {
     let line = |z: &[f64]| format!("{:?},{},{:?}\n", z[0], if z[1] > 0.3 { "drug" } else { "placebo" }, z[0] + z[2]);
     let text = format!("dose,arm,x\n{}", rows.chunks(3).map(line).collect::<String>());
     fs::write(lab.path("trial.csv"), &text).unwrap();
-    lab.does(&["fit", "trial.csv", "--given", "dose,arm", "--minutes=0.001", "--out", "trial"]);
+    fs::write(lab.path("few.csv"), text.lines().take(400).collect::<Vec<_>>().join("\n")).unwrap();
+    lab.does(&["fit", "few.csv", "--given", "dose,arm", "--minutes=0.001", "--out", "fit"]);
+    // Of terms that take no time.
+    fs::copy(lab.path("fit/config.toml"), lab.path("trial.toml")).unwrap();
+    let terms =
+        "potential.terms=[{kind = \"quadratic\", time_terms = 2}, {kind = \"context-quadratic\", time_terms = 2}]";
+    let short = [
+        "--set=train.objective=nll",
+        "--set=train.steps=20",
+        "--set=train.schedule=constant",
+        "--set=train.validate_every=0",
+    ];
+    lab.does(&[&["train", "trial.toml", "--out", "trial", "--set", terms], &short[..]].concat());
     writes_the_same(&lab, &["score", "trial", "trial.csv"], "csv", &[2, 3]);
     writes_the_same(&lab, &["transform", "trial", "trial.csv"], "csv", &[3]);
     let back = ["transform", "trial", "transform-1.csv", "--inverse", "--given", "trial.csv"];
     writes_the_same(&lab, &back, "npy", &[3]);
-    let few = text.lines().take(400).collect::<Vec<_>>().join("\n");
-    fs::write(lab.path("few.csv"), few).unwrap();
     writes_the_same(&lab, &["sample", "trial", "--given", "few.csv", "--count", "3"], "csv", &[2]);
     lab.trains(TOY, "toy", &[]);
     writes_the_same(&lab, &["sample", "toy", "--count", "2300"], "npy", &[2, 3]);
