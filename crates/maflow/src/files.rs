@@ -99,8 +99,14 @@ impl WholeFile {
             match file {
                 Unfinished::Nameless(file) => {
                     file.sync_all()?;
-                    // A name can be given to it, but not that of another file.
-                    partial(0o644).make_in(folder_of(&path), |name| nameless::link(&file, name))?.persist(&path)?;
+                    match nameless::link(&file, &path) {
+                        // The name of another file cannot be given to it, but one that then takes that place.
+                        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                            let named = partial(0o644).make_in(folder_of(&path), |name| nameless::link(&file, name))?;
+                            named.persist(&path)?;
+                        }
+                        linked => linked?,
+                    }
                 }
                 Unfinished::Temporary(file) => {
                     file.as_file().sync_all()?;
