@@ -200,14 +200,7 @@ impl Hexagonal {
         let beta = beta_of(temperature)?;
         let bounds = Bounds { ground: self.least_energy(), mean: 0.0, entropy: 0.0 };
         let exact = self.corners().infinite(beta)?.within(bounds)?;
-        Ok(InfiniteLattice {
-            temperature,
-            ln_z_per_site: exact.ln_z,
-            free_energy_per_site: exact.free_energy_per_site,
-            energy_per_site: exact.energy_per_site,
-            entropy_per_site: exact.entropy_per_site,
-            specific_heat_per_site: exact.specific_heat_per_site,
-        })
+        Ok(InfiniteLattice::new(temperature, exact))
     }
 
     /// T_c of the infinite lattice; zero where it has none, as with a frustrated triangle whose weakest bond is no

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use crate::{
-    Error,
+    Error, Thermodynamics,
     error::{beta_of, check_coupling},
     jet::{Jet, JetSum},
     phase::Phase,
@@ -28,6 +28,20 @@ pub struct InfiniteLattice {
     pub entropy_per_site: f64,
     /// C/N; infinite at T_c (where `f64` cannot tell the temperature from T_c).
     pub specific_heat_per_site: f64,
+}
+
+impl InfiniteLattice {
+    /// What a cell of the infinite lattice has, however many sites that is.
+    pub(crate) fn new(temperature: f64, exact: Thermodynamics) -> Self {
+        Self {
+            temperature,
+            ln_z_per_site: exact.ln_z / exact.sites as f64,
+            free_energy_per_site: exact.free_energy_per_site,
+            energy_per_site: exact.energy_per_site,
+            entropy_per_site: exact.entropy_per_site,
+            specific_heat_per_site: exact.specific_heat_per_site,
+        }
+    }
 }
 
 /// Onsager's solution for any two couplings (L. Onsager, Phys. Rev. 65, 117 (1944)).
@@ -57,14 +71,8 @@ pub fn infinite_lattice(coupling_x: f64, coupling_y: f64, temperature: f64) -> R
     }
     let bounds = Bounds { ground: -(j[0] + j[1]), mean: 0.0, entropy: 0.0 };
     let exact = LogZ::new(phase.linear, residual).at(1, beta)?.within(bounds)?;
-    Ok(InfiniteLattice {
-        temperature,
-        ln_z_per_site: exact.ln_z,
-        free_energy_per_site: exact.free_energy_per_site,
-        energy_per_site: exact.energy_per_site,
-        entropy_per_site: exact.entropy_per_site,
-        specific_heat_per_site: if critical { f64::INFINITY } else { exact.specific_heat_per_site },
-    })
+    let heat = if critical { f64::INFINITY } else { exact.specific_heat_per_site };
+    Ok(InfiniteLattice::new(temperature, Thermodynamics { specific_heat_per_site: heat, ..exact }))
 }
 
 /// ∫₀^π ln(1+h) dφ. All singularities lie on the imaginary axis of φ, as near to zero as T is to T_c.
