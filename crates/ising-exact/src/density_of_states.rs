@@ -13,7 +13,7 @@ use num_bigint::BigUint;
 use crate::{
     Edge, Error, Lattice, Thermodynamics,
     enumeration::log_z_of_levels,
-    error::{beta_of, check_beta},
+    error::check_beta,
     modular::{Field, primes},
 };
 
@@ -89,8 +89,7 @@ impl DensityOfStates {
     /// # Errors
     /// A temperature that is not positive and finite, or a result that overflows.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
-        let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
-        Ok(Thermodynamics { temperature, ..found })
+        Thermodynamics::at_temperature(temperature, |beta| self.thermodynamics_at_beta(beta))
     }
 
     /// Thermodynamics at inverse temperature `beta` from the sum over the levels.

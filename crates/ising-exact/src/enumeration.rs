@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Thermodynamics,
-    error::{beta_of, check_beta, check_coupling},
+    error::{check_beta, check_coupling},
     jet::{Jet, Neumaier},
     thermodynamics::LogZ,
 };
@@ -78,8 +78,7 @@ impl Graph {
     /// # Errors
     /// As [`Graph::energies`], and for a temperature that is not positive and finite.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
-        let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
-        Ok(Thermodynamics { temperature, ..found })
+        Thermodynamics::at_temperature(temperature, |beta| self.thermodynamics_at_beta(beta))
     }
 
     /// Exact thermodynamics by enumeration at inverse temperature `beta`.

@@ -1,11 +1,12 @@
-//! Triangular and honeycomb lattices with uniform couplings along their three directions: sizes, boundary and bonds, and
-//! the way to every exact method.
+//! Triangular and honeycomb lattices with uniform couplings along their three directions: sizes, boundary and bonds,
+//! and the way to every exact method.
 
 use std::{f64::consts::LN_2, fmt, str::FromStr};
 
 use crate::{
     Boundary, Edge, Error, Graph, InfiniteLattice, MAX_SIDE, PlanarLattice, Thermodynamics,
     error::{beta_of, check_beta, check_coupling, check_side},
+    names::{name_of, named},
     thermodynamics::Bounds,
     triangles::{Corners, Torus},
 };
@@ -34,8 +35,7 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, _) = Self::NAMED.iter().find(|(_, shape)| shape == self).expect("every shape has a name");
-        f.write_str(name)
+        f.write_str(name_of(&Self::NAMED, self).expect("every shape has a name"))
     }
 }
 
@@ -48,8 +48,7 @@ impl FromStr for Shape {
     type Err = UnknownShape;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let known = Self::NAMED.iter().find(|(n, _)| *n == name);
-        known.map(|(_, shape)| *shape).ok_or_else(|| UnknownShape(name.to_owned()))
+        named(&Self::NAMED, name).ok_or_else(|| UnknownShape(name.to_owned()))
     }
 }
 
@@ -158,8 +157,7 @@ impl Hexagonal {
     /// an open edge those of [`PlanarLattice::thermodynamics`]; of a closed one [`Error::Unstable`] where more digits
     /// cancel than can be carried; [`Error::Unphysical`] for a result that cannot be right.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
-        let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
-        Ok(Thermodynamics { temperature, ..found })
+        Thermodynamics::at_temperature(temperature, |beta| self.thermodynamics_at_beta(beta))
     }
 
     /// Exact thermodynamics at inverse temperature `beta`.
@@ -220,15 +218,18 @@ impl Hexagonal {
 
     /// The lattice as a list of bonds, for [`Graph::thermodynamics`].
     pub fn graph(&self) -> Graph {
-        let [m, n] = self.cells;
-        let places = (0..n).flat_map(|y| (0..m).map(move |x| [x, y]));
-        let bonds = places.flat_map(|place| self.bonds_of(place));
-        bonds.fold(Graph::new(self.sites()), |graph, (a, b, j)| {
+        self.bonds().fold(Graph::new(self.sites()), |graph, (a, b, j)| {
             graph.bond(a, b, j).expect("sites and couplings of a lattice are valid")
         })
     }
 
-    /// The bonds of one cell that are there: both spins and the coupling, with the sign of the boundary.
+    /// The bonds that are there: both spins and the coupling, with the sign of the boundary.
+    fn bonds(&self) -> impl Iterator<Item = (usize, usize, f64)> {
+        let [m, n] = self.cells;
+        (0..n).flat_map(move |y| (0..m).map(move |x| [x, y])).flat_map(|place| self.bonds_of(place))
+    }
+
+    /// Those of one cell.
     fn bonds_of(&self, [x, y]: [usize; 2]) -> impl Iterator<Item = (usize, usize, f64)> {
         let [m, n] = self.cells;
         let edge = |last: bool, edge: Edge| if last { edge.sign() } else { 1.0 };
@@ -258,24 +259,22 @@ impl Hexagonal {
     /// its bonds to the next row go across every other face.
     fn planar(&self) -> Result<PlanarLattice, Error> {
         let ([m, n], [j1, j2, j3]) = (self.cells, self.couplings);
-        let last = self.boundary.x.sign();
-        let length = |row: usize| if self.boundary.x == Edge::Open { row - 1 } else { row };
-        // `count` times what a row holds, the last with the sign of the boundary.
-        let rows = |count: usize, row: &[f64]| {
-            let mut row = row.to_vec();
-            if let Some(end) = row.last_mut() {
-                *end *= if last == 0.0 { 1.0 } else { last };
+        let open = self.boundary.x == Edge::Open;
+        // `count` times what a row holds; its last leaves the lattice.
+        let rows = |count: usize, mut row: Vec<f64>| {
+            match row.pop() {
+                Some(last) if !open => row.push(last * self.boundary.x.sign()),
+                _ => {}
             }
-            row.truncate(length(row.len()));
             row.repeat(count)
         };
-        let planar = if self.boundary.x == Edge::Open { PlanarLattice::open } else { PlanarLattice::cylinder };
+        let planar = if open { PlanarLattice::open } else { PlanarLattice::cylinder };
         match self.shape {
             Shape::Triangular => {
-                planar([m, n], rows(n, &vec![j1; m]), vec![j2; m * (n - 1)])?.with_diagonals(rows(n - 1, &vec![j3; m]))
+                planar([m, n], rows(n, vec![j1; m]), vec![j2; m * (n - 1)])?.with_diagonals(rows(n - 1, vec![j3; m]))
             }
-            Shape::Honeycomb => planar([2 * m, n], rows(n, &[j3, j1].repeat(m)), vec![0.0; 2 * m * (n - 1)])?
-                .with_diagonals(rows(n - 1, &[j2, 0.0].repeat(m))),
+            Shape::Honeycomb => planar([2 * m, n], rows(n, [j3, j1].repeat(m)), vec![0.0; 2 * m * (n - 1)])?
+                .with_diagonals(rows(n - 1, [j2, 0.0].repeat(m))),
         }
     }
 
@@ -290,11 +289,12 @@ impl Hexagonal {
 
     fn bounds(&self) -> Bounds {
         let sites = self.sites() as f64;
-        let [m, n] = self.cells;
-        let places = (0..n).flat_map(|y| (0..m).map(move |x| [x, y]));
         // Only where a side is one cell is a spin bound to itself.
-        let own = |(a, b, j): (usize, usize, f64)| if a == b { j } else { 0.0 };
-        let own: f64 = if m.min(n) == 1 { places.flat_map(|place| self.bonds_of(place)).map(own).sum() } else { 0.0 };
+        let own = if self.cells.contains(&1) {
+            self.bonds().filter(|(a, b, _)| a == b).map(|bond| bond.2).sum()
+        } else {
+            0.0
+        };
         Bounds { ground: self.least_energy(), mean: -own / sites, entropy: LN_2 / sites }
     }
 }

@@ -6,7 +6,8 @@ use crate::{
     Error, Graph, MAX_DOS_SITES, PlanarLattice, Thermodynamics,
     axis::{Axis, Ends},
     chain,
-    error::{beta_of, check_beta, check_coupling, check_side},
+    error::{check_beta, check_coupling, check_side},
+    names::{name_of, named},
     rings::Rings,
     thermodynamics::Bounds,
     torus::Torus,
@@ -76,8 +77,8 @@ impl Boundary {
 
 impl fmt::Display for Boundary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Self::NAMED.iter().find(|(_, b)| b == self) {
-            Some((name, _)) => f.write_str(name),
+        match name_of(&Self::NAMED, self) {
+            Some(name) => f.write_str(name),
             None => write!(f, "{:?} along x, {:?} along y", self.x, self.y),
         }
     }
@@ -94,8 +95,7 @@ impl FromStr for Boundary {
     type Err = UnknownBoundary;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let known = Self::NAMED.iter().find(|(n, _)| *n == name);
-        known.map(|(_, b)| *b).ok_or_else(|| UnknownBoundary(name.to_owned()))
+        named(&Self::NAMED, name).ok_or_else(|| UnknownBoundary(name.to_owned()))
     }
 }
 
@@ -173,8 +173,7 @@ impl Lattice {
     /// [`Error::Cancellation`] on a torus that is large, cold and frustrated along x and along y; [`Error::Unphysical`]
     /// for a result that cannot be right.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
-        let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
-        Ok(Thermodynamics { temperature, ..found })
+        Thermodynamics::at_temperature(temperature, |beta| self.thermodynamics_at_beta(beta))
     }
 
     /// Exact thermodynamics at inverse temperature `beta`.

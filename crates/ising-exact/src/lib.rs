@@ -83,6 +83,7 @@ mod infinite;
 mod jet;
 mod lattice;
 mod modular;
+mod names;
 mod phase;
 mod planar;
 mod rings;

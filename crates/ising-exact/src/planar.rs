@@ -22,7 +22,7 @@ use std::f64::consts::LN_2;
 
 use crate::{
     Error, Graph, Thermodynamics,
-    error::{beta_of, check_beta, check_coupling, check_side},
+    error::{check_beta, check_coupling, check_side},
     frontier::Frontier,
     jet::{Jet, JetSum, Number},
     lattice::MAX_SIDE,
@@ -70,6 +70,11 @@ pub struct PlanarLattice {
 /// A number from −½ to ½ for every number, by Weyl's sequence.
 fn shift(x: f64) -> f64 {
     (x * 0.618_033_988_749_894_9).fract() - 0.5
+}
+
+/// t = tanh βJ as a function of J.
+fn tanh_at(beta: f64) -> impl Fn(f64) -> Jet {
+    move |j| Jet::linear(j, beta).tanh()
 }
 
 fn check_bonds(what: &'static str, expected: usize, couplings: &[f64]) -> Result<(), Error> {
@@ -160,8 +165,7 @@ impl PlanarLattice {
     /// fewer than nine digits of a lattice that is too large for more; [`Error::Unphysical`] for a result that cannot
     /// be right.
     pub fn thermodynamics(&self, temperature: f64) -> Result<Thermodynamics, Error> {
-        let found = self.thermodynamics_at_beta(beta_of(temperature)?)?;
-        Ok(Thermodynamics { temperature, ..found })
+        Thermodynamics::at_temperature(temperature, |beta| self.thermodynamics_at_beta(beta))
     }
 
     /// Exact thermodynamics at inverse temperature `beta`.
@@ -198,9 +202,9 @@ impl PlanarLattice {
 
     fn eliminate_from_both_ends(&self, beta: f64) -> Result<Thermodynamics, Error> {
         let at = |log_z: Option<LogZ>| log_z.map(|log_z| log_z.at(self.sites(), beta)).transpose();
-        let plain = |j| Jet::linear(j, beta).tanh();
+        let plain = tanh_at(beta);
         let shaken = |j: f64| plain(j).scale(1.0 + f64::EPSILON * shift(j.to_bits() as f64));
-        let (one, other) = (at(self.eliminate(beta, plain)), at(self.reversed().jittered().eliminate(beta, shaken)));
+        let (one, other) = (at(self.eliminate(beta, &plain)), at(self.reversed().jittered().eliminate(beta, shaken)));
         // What overflows by cancellation may be had with more digits.
         let found = |one: &Result<Option<Thermodynamics>, Error>| one.as_ref().ok().copied().flatten();
         let both = found(&one).zip(found(&other));
@@ -344,11 +348,7 @@ impl PlanarLattice {
     fn eliminate_ferromagnet(&self, beta: f64) -> Option<LogZ> {
         let sum = |f: &dyn Fn(f64) -> f64| -> f64 { self.bonds().map(f).sum() };
         let cold = sum(&|j| (-2.0 * beta * j).exp()) < sum(&|j| (beta * j).tanh());
-        if cold && self.size[0] > 1 {
-            self.eliminate_dual(beta)
-        } else {
-            self.eliminate(beta, |j| Jet::linear(j, beta).tanh())
-        }
+        if cold && self.size[0] > 1 { self.eliminate_dual(beta) } else { self.eliminate(beta, tanh_at(beta)) }
     }
 
     /// `Z = 2 e^{Σ K} Σ Π e^{−2K}` over domain walls, the even subgraphs of the dual lattice. Its spins stand in

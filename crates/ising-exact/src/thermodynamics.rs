@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_2;
 
-use crate::{Error, jet::Jet};
+use crate::{Error, error::beta_of, jet::Jet};
 
 /// Exact thermodynamics of a lattice at one temperature, in units of J = k_B = 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,6 +37,14 @@ pub(crate) struct Bounds {
 }
 
 impl Thermodynamics {
+    /// What `at_beta` finds, with the temperature as it was given.
+    pub(crate) fn at_temperature(
+        temperature: f64,
+        at_beta: impl FnOnce(f64) -> Result<Self, Error>,
+    ) -> Result<Self, Error> {
+        Ok(Self { temperature, ..at_beta(beta_of(temperature)?)? })
+    }
+
     /// That of several lattices without a bond between them.
     pub(crate) fn copies(self, copies: usize) -> Result<Self, Error> {
         Self { sites: self.sites * copies, ln_z: self.ln_z * copies as f64, ..self }.finite()

@@ -12,15 +12,15 @@
 //!
 //! `Z = 2^{mn} · ½ (AA + AP + PA − PP)`, `AA² = Π_{θ,φ} [p − s₁ cos θ − s₂ cos φ − s₃ cos(θ−φ)]`,
 //!
-//! where A and P say whether the momenta along x and along y are odd or even multiples of π/m and π/n (R. M. F. Houtappel,
-//! Physica 16, 425 (1950); B. M. McCoy and T. T. Wu, *The Two-Dimensional Ising Model*). A seam turns the minus sign to
-//! another sector. The product over θ is done in closed form: with `P = p − s₂ cos φ` and `w = ½(s₁ + s₃ e^{iφ})`
+//! where A and P say whether the momenta along x and along y are odd or even multiples of π/m and π/n
+//! (R. M. F. Houtappel, Physica 16, 425 (1950); B. M. McCoy and T. T. Wu, *The Two-Dimensional Ising Model*). A seam turns
+//! the minus sign to another sector. The product over θ is done in closed form: with `P = p − s₂ cos φ` and `w = ½(s₁ + s₃ e^{iφ})`
 //!
 //! `Π_θ [...] = λ^m + μ^m ∓ 2 Re w^m`, `λ + μ = P`, `λμ = |w|²`,
 //!
-//! which is a polynomial in P and w. Momenta φ and −φ give the same, so that the root is a product over half of them, but
-//! for `φ = 0` and π, where it is `((b+d)/2)^m ∓ ((a−c)/2)^m` and `((a+c)/2)^m ∓ ((b−d)/2)^m`. Where sectors cancel, more
-//! digits are carried.
+//! which is a polynomial in P and w. Momenta φ and −φ give the same, so that the root is a product over half of them,
+//! but for `φ = 0` and π, where it is `((b+d)/2)^m ∓ ((a−c)/2)^m` and `((a+c)/2)^m ∓ ((b−d)/2)^m`. Where sectors cancel,
+//! more digits are carried.
 
 use std::f64::consts::PI;
 
@@ -109,15 +109,13 @@ impl Corners {
     /// exponentially in their number; near T_c that takes too many of them.
     pub fn infinite(&self, beta: f64) -> Result<Thermodynamics, Error> {
         let sites = self.shape.sites();
-        let ratios = self.ratios(beta);
-        let delta = 1.0 - ratios.iter().map(|ratio| ratio.v).sum::<f64>();
         let log_z = |bits| self.sum_over_momenta(beta, bits);
         if let Some(found) = converged(sites, beta, FIRST_BITS, |bits| bits <= MOST_MOMENTA, log_z)? {
             return Ok(found);
         }
-        let a = self.sorted()[0];
+        let (a, ratios) = (self.sorted()[0], self.ratios(beta));
+        let critical = (1.0 - ratios.iter().map(|ratio| ratio.v).sum::<f64>()).abs() < CRITICAL;
         let mut residual = self.surplus(a, beta).ln() + integral(ratios).scale(0.5 / PI);
-        let critical = delta.abs() < CRITICAL;
         if critical {
             residual.d2 = 0.0;
         }
