@@ -30,7 +30,8 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import programs
+
 # Calls of MPI in a step: two to ask whether all go on, three to agree on batch, losses and state, the gathers of losses
 # and factors (two each), and the sum of the shares (three).
 CALLS = 12
@@ -70,14 +71,6 @@ def arguments():
     if options.steps < 4:
         parser.error("--steps must be at least 4")
     return options
-
-
-def build(*words):
-    """A program of the workspace, built with optimisation."""
-    if subprocess.run(["cargo", "build", "--release", *words], cwd=ROOT).returncode != 0:
-        sys.exit("error: the program did not build")
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return target / "release" / ("examples/exchange" if "--example" in words else "maflow")
 
 
 def words_of(options, ranks, command):
@@ -223,10 +216,10 @@ def main():
     options = arguments()
     if shutil.which(options.mpirun) is None:
         sys.exit(f"error: there is no {options.mpirun}")
-    options.program = options.program or build("--package", "cli")
+    options.program = options.program or programs.built("cli")
     if options.question == "ranks":
         return ranks(options)
-    options.exchange = options.exchange or build("--package", "maflow-mpi", "--example", "exchange")
+    options.exchange = options.exchange or programs.built("maflow-mpi", "exchange")
     return model(options)
 
 

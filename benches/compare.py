@@ -2,14 +2,14 @@
 """Measures maflow beside the scripts it should be faster than, on this machine and in one run, and prints one table."""
 import argparse
 import datetime
-import json
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
 
-HERE = pathlib.Path(__file__).resolve().parent
+import programs
+
 MODELS = ["mnist", "ising"]
 BACKENDS = ["ndarray", "tch-cpu"]
 ON_CUDA = ["tch-cuda"]
@@ -64,15 +64,6 @@ def arguments():
         parser.error("--cuda has one backend, so that there is nothing to choose with --backend")
     options.backend = ON_CUDA if options.cuda else options.backend or BACKENDS
     return options
-
-
-def build():
-    command = ["cargo", "build", "--release", "--package", "benches", "--example", "measure"]
-    if subprocess.run(command, cwd=HERE.parent).returncode != 0:
-        sys.exit("error: the measuring program did not build")
-    metadata = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
-    target = json.loads(subprocess.check_output(metadata, cwd=HERE.parent))["target_directory"]
-    return pathlib.Path(target) / "release" / "examples" / "measure"
 
 
 def ask(command, environment=None):
@@ -190,7 +181,7 @@ def device():
 
 def main():
     options = arguments()
-    program = options.program.resolve() if options.program else build()
+    program = options.program.resolve() if options.program else programs.built("benches", "measure")
     measured, peers = measure(options, program)
     where = device() if options.cuda else processor()
     print(f"{datetime.date.today()}, {where}, {os.cpu_count()} cores, 32 bits")
