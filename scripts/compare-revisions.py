@@ -2,7 +2,6 @@
 """Trains every recipe for a few steps with an old revision and with a new one, and says where they differ by a bit."""
 import argparse
 import array
-import csv
 import dataclasses
 import json
 import math
@@ -15,6 +14,8 @@ import subprocess
 import sys
 import time
 import tomllib
+
+import run_files
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # In the repository, so that cargo finds its settings (those for libtorch) for other revisions too.
@@ -39,6 +40,8 @@ ERRORS_OF = {
     "integration_error": ["loss", "value", "nll_nats", "free_energy_per_site"],
     "standard_error": ["value", "nll_nats", "free_energy_per_site"],
 }
+# Columns of metrics.csv that no two runs have in common: the seconds, and what processes exchange.
+LEFT_OUT = {"seconds", "communication_seconds", "communication_bytes"}
 EXAMPLES = """
 Both programs train the old revision's recipes, made shorter: fewer steps, samples and validations, and a few steps of
 fine-tuning where there is one. Compared are all tensors of all checkpoints, metrics.csv without its seconds, what
@@ -277,15 +280,6 @@ class Difference:
         return "other content" if math.isinf(self.largest) else f"{self.largest:.1e}"
 
 
-def tensors(path):
-    """Type, shape and bytes of all tensors of a safetensors file, by name."""
-    content = path.read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
-    header.pop("__metadata__", None)
-    return {name: (t["dtype"], t["shape"], data[slice(*t["data_offsets"])]) for name, t in header.items()}
-
-
 def floats(kind, data):
     values = array.array({"F32": "f", "F64": "d"}[kind], data)
     if sys.byteorder == "big":
@@ -309,7 +303,7 @@ def compare_checkpoints(old, new):
     found = Difference()
     files = [{str(p.relative_to(run)): p for p in run.rglob("*.safetensors")} for run in (old, new)]
     for file in found.names("checkpoints", *files):
-        before, after = (tensors(of[file]) for of in files)
+        before, after = (run_files.checkpoint(of[file])[1] for of in files)
         for name in found.names(file, before, after):
             (kind, shape, data), (other_kind, other_shape, other_data) = before[name], after[name]
             if (kind, shape) != (other_kind, other_shape):
@@ -317,14 +311,6 @@ def compare_checkpoints(old, new):
             else:
                 compare_arrays(found, f"{file} {name}", kind, data, other_data)
     return found
-
-
-def columns(run):
-    """The columns of metrics.csv by name, but for the seconds and what processes exchange."""
-    with open(run / "metrics.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    left_out = {"seconds", "communication_seconds", "communication_bytes"}
-    return {name: [row[name] for row in rows] for name in rows[0] if name not in left_out}
 
 
 def number(text):
@@ -339,7 +325,7 @@ def largest_of(column):
 
 
 def compare_metrics(old, new):
-    found, old, new = Difference(), columns(old), columns(new)
+    found, old, new = Difference(), run_files.columns(old, LEFT_OUT), run_files.columns(new, LEFT_OUT)
     for name in found.names("metrics.csv", old, new):
         judged_by = next((of for of in ERRORS_OF.get(name, []) if of in old), name)
         scale = largest_of(old[judged_by])
@@ -484,8 +470,7 @@ def print_table(head, rows):
 
 def seconds_per_step(run, first):
     """Median seconds per step of the run's trainings: the first of `first` steps, either without its first tenth."""
-    with open(run / "metrics.csv", newline="") as file:
-        seconds = [0.0, *(float(row["seconds"]) for row in csv.DictReader(file))]
+    seconds = [0.0, *map(float, run_files.columns(run)["seconds"])]
     steps = [after - before for before, after in zip(seconds, seconds[1:])]
     phases = [phase for phase in (steps[:first], steps[first:]) if phase]
     return [statistics.median(phase[max(len(phase) // 10, 2) :]) for phase in phases]

@@ -2,7 +2,6 @@
 """What a run survives: kills, interrupts, damaged checkpoints, full disks, little memory. Prints a table of what was lost."""
 import argparse
 import concurrent.futures
-import csv
 import json
 import os
 import pathlib
@@ -15,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import run_files
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECIPE = """
@@ -111,15 +112,12 @@ class Faults:
 
 
 def content(path):
-    """Header and tensors of a safetensors file, without the seconds of the training, and the checksum that they are in."""
-    whole = path.read_bytes()
-    begin = 8 + int.from_bytes(whole[:8], "little")
-    header = json.loads(whole[8:begin])
-    said = header.get("__metadata__", {})
+    """Metadata and tensors of a safetensors file, without the seconds of the training, and the checksum that they are in."""
+    said, tensors = run_files.checkpoint(path)
     said.pop("checksum", None)
     if state := said.get("train_state"):
         said["train_state"] = {key: value for key, value in json.loads(state).items() if key != "seconds"}
-    return header, whole[begin:]
+    return said, tensors
 
 
 def is_whole(path, read, whole):
@@ -130,10 +128,7 @@ def is_whole(path, read, whole):
 
 
 def metrics(run):
-    """metrics.csv without its seconds."""
-    with open(run / "metrics.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{name: value for name, value in row.items() if "second" not in name} for row in rows]
+    return run_files.columns(run, {"seconds", "communication_seconds"})
 
 
 def trainings(faults, count, signals, what):
@@ -214,8 +209,8 @@ def damaged(faults):
 
             def share(worker):
                 losses = []
-                for what, content in contents[worker::workers]:
-                    (folders[worker] / newest).write_bytes(content())
+                for what, damaged in contents[worker::workers]:
+                    (folders[worker] / newest).write_bytes(damaged())
                     done = faults.run("export", folders[worker], "--out", folders[worker] / "weights.safetensors")
                     if done.returncode == 0:
                         losses.append(f"{what}: loads without a word")
