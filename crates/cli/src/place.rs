@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use flow_core::{Alone, Team, agreed};
+use flow_core::{Alone, Team};
 use maflow::monitor::Monitor;
 use maflow::run::Run;
+use maflow::together::{agreed, by_first};
 use mpi::World;
 
 use crate::terminal::{Silent, Terminal};
@@ -35,7 +36,7 @@ impl Place {
     /// # Errors
     /// Its own, or that another failed.
     pub fn agreed<T>(&self, made: Result<T, maflow::Error>) -> Result<T, maflow::Error> {
-        Ok(agreed(self.team(), made.map_err(flow_core::Error::from))?)
+        agreed(self.team(), made)
     }
 
     /// What the first process makes; where it cannot, no process goes on.
@@ -43,7 +44,7 @@ impl Place {
     /// # Errors
     /// As [`Place::agreed`].
     pub fn by_first<T>(&self, make: impl FnOnce() -> Result<T, maflow::Error>) -> Result<Option<T>, maflow::Error> {
-        self.agreed(self.is_first().then(make).transpose())
+        by_first(self.team(), make)
     }
 
     /// What hears how far the work is: the first process shows it.

@@ -120,8 +120,8 @@ impl<E: Engine> TrainedFlow for Opened<E> {
     }
 
     fn sample_batch(&self, i: u64, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
-        if self.team.size() > 1 && !context.is_empty() {
-            together::require_same(&*self.team, &together::digest(context.iter()), "context")?;
+        if !context.is_empty() {
+            together::require_same(&*self.team, "context", || together::digest(context.iter()))?;
         }
         sampling::batch(&self.flow(), self.recipe.train.seed, i, count, context)
     }

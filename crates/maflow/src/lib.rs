@@ -87,7 +87,7 @@ pub mod sampling;
 pub mod standard;
 pub mod target;
 pub mod tensor_file;
-mod together;
+pub mod together;
 mod torch_names;
 pub mod train;
 pub mod trained;

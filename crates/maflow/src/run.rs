@@ -516,9 +516,7 @@ impl Stream<'_, '_> {
     fn next_of_all(&mut self) -> Result<Option<Rows>, Error> {
         let team = &*self.run.team;
         let rows = agreed(team, (self.next)())?;
-        if team.size() > 1 {
-            require_same(team, &rows.as_ref().map_or_else(String::new, Rows::digest), "block of rows")?;
-        }
+        require_same(team, "block of rows", || rows.as_ref().map_or_else(String::new, Rows::digest))?;
         Ok(rows)
     }
 }

@@ -1,4 +1,4 @@
-//! What the members of a team do and decide together before and during a training.
+//! What the members of a team do and decide together.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::trained::{self, Trained};
 ///
 /// # Errors
 /// The member's own, or that another failed.
-pub(crate) fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, Error> {
+pub fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, Error> {
     Ok(flow_core::agreed(team, found.map_err(flow_core::Error::from))?)
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, E
 ///
 /// # Errors
 /// As [`agreed`].
-pub(crate) fn by_first<T>(team: &dyn Team, work: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
+pub fn by_first<T>(team: &dyn Team, work: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
     agreed(team, (team.rank() == 0).then(work).transpose())
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn require_same_recipe(team: &dyn Team, recipe: &Recipe) -> Result<()
     // What made the run is no part of it: machines may differ in their cores.
     let text = toml::to_string(&Recipe { run: None, ..recipe.clone() });
     let text = agreed(team, text.map_err(|error| Error::Failed(format!("cannot write the recipe as TOML: {error}"))))?;
-    require_same(team, &text, "recipe")
+    require_same(team, "recipe", || text)
 }
 
 /// SHA-256 of numbers.
@@ -62,12 +62,15 @@ pub(crate) fn digest<'a>(numbers: impl Iterator<Item = &'a f64>) -> String {
     hex(&digest.finalize())
 }
 
-/// Every member has what the first has, whatever the files of its machine say.
+/// Every member has what the first has, whatever the files of its machine say; a member alone is not asked for `mine`.
 ///
 /// # Errors
 /// [`Error::Argument`] on a member with something else.
-pub(crate) fn require_same(team: &dyn Team, mine: &str, what: &str) -> Result<(), Error> {
-    let mine: Vec<f64> = mine.bytes().map(f64::from).collect();
+pub(crate) fn require_same(team: &dyn Team, what: &str, mine: impl FnOnce() -> String) -> Result<(), Error> {
+    if team.size() == 1 {
+        return Ok(());
+    }
+    let mine: Vec<f64> = mine().bytes().map(f64::from).collect();
     let same = team.broadcast(mine.clone())? == mine;
     let other = || Error::Argument(format!("this process has another {what} than the first; give all the same files"));
     agreed(team, if same { Ok(()) } else { Err(other()) })
@@ -86,9 +89,7 @@ pub(crate) fn load<E: Engine>(
 ) -> Result<Trained<E>, Error> {
     require_same_recipe(team, recipe)?;
     let trained = agreed(team, trained::load(space, recipe, path, monitor))?;
-    if team.size() > 1 {
-        require_same(team, &trained.checksum().unwrap_or_default(), "checkpoint")?;
-    }
+    require_same(team, "checkpoint", || trained.checksum().unwrap_or_default())?;
     Ok(trained)
 }
 
