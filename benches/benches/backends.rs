@@ -150,6 +150,10 @@ fn table(mut measured: Vec<(String, String, Vec<f64>)>) -> String {
 }
 
 fn main() {
+    if let Some((name, value)) = backend_tch::wait_policy() {
+        // SAFETY: nothing has started a thread yet.
+        unsafe { std::env::set_var(name, value) };
+    }
     let (mut criterion, measured) = (Criterion::default().configure_from_args(), Measured::default());
     on_libtorch(&mut criterion, &measured);
     on_ndarray::<f32>(&mut criterion, &measured);

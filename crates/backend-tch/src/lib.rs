@@ -18,6 +18,8 @@
 //! }
 //! # Ok::<(), backend_tch::Error>(())
 //! ```
+//!
+//! The environment is a program's own affair: see [`wait_policy`] for what one with this crate had better say there.
 
 #[cfg(loader)]
 mod activation;
@@ -40,6 +42,7 @@ mod libtorch;
 mod loading;
 #[cfg(loader)]
 mod module;
+mod openmp;
 #[cfg(loader)]
 mod orbit;
 #[cfg(loader)]
@@ -58,6 +61,7 @@ pub use device::Device;
 pub use error::Error;
 pub use findings::Findings;
 pub use libtorch::{CUDA_NEEDED, Libtorch, SET_UP, VERSION_NEEDED, libtorch, libtorch_for};
+pub use openmp::wait_policy;
 #[cfg(loader)]
 pub use {
     flow_core::{Activation, LatticeRidgeSettings, NetworkSettings},

@@ -43,7 +43,6 @@ pub fn load(device: Device) -> Result<(), Error> {
     if device == Device::Cuda {
         usable_cuda()?;
     }
-    let_threads_sleep();
     open(&lib.join("libtorch_cpu.so"), false)?;
     if device == Device::Cuda {
         open(&lib.join("libtorch_cuda.so"), true)?;
@@ -56,17 +55,6 @@ pub fn load(device: Device) -> Result<(), Error> {
     }
     *loaded = Some(device);
     Ok(())
-}
-
-/// Lets threads that have nothing to do sleep, unless the user has chosen otherwise: the OpenMP of libtorch lets them
-/// spin, and on a machine with other work to do a training step of a small model then takes ten times as long.
-fn let_threads_sleep() {
-    const POLICY: &str = "OMP_WAIT_POLICY";
-    if env::var_os(POLICY).is_none() && env::var_os("GOMP_SPINCOUNT").is_none() {
-        // SAFETY: the program reads and writes its environment through the standard library alone, which takes turns,
-        // but for the libraries that are loaded next, by this thread.
-        unsafe { env::set_var(POLICY, "PASSIVE") };
-    }
 }
 
 /// Lets MKL, where libtorch has it, choose its vector functions for this processor now, on one thread. It does so at

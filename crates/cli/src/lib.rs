@@ -9,6 +9,8 @@ pub mod interrupt;
 pub mod library;
 pub mod members;
 pub mod memory;
+#[cfg(feature = "libtorch")]
+pub mod openmp;
 pub mod output;
 pub mod page;
 pub mod physics_report;

@@ -8,6 +8,11 @@ static ALLOCATOR: cli::memory::Allocator = cli::memory::Allocator;
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { cli::memory::keep() };
+    #[cfg(feature = "libtorch")]
+    // SAFETY: as above.
+    unsafe {
+        cli::openmp::let_threads_sleep();
+    }
     cli::memory::say_on_abort();
     cli::interrupt::refuse_files_beyond_limits();
     ExitCode::from(cli::run(std::env::args_os()))

@@ -352,6 +352,25 @@ fn a_missing_c_interface_is_named_with_its_remedy() {
 
 #[cfg(feature = "libtorch")]
 #[test]
+fn threads_of_openmp_sleep_unless_the_user_has_chosen() {
+    if backend_tch::load(backend_tch::Device::Cpu).is_err() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let chosen = |by_user: Option<(&str, &str)>, turns: &str| {
+        let mut command = maflow(folder.path());
+        command.env_remove("OMP_WAIT_POLICY").env_remove("GOMP_SPINCOUNT").envs(by_user);
+        // libtorch's OpenMP then says how many turns its threads wait before they sleep.
+        let told = command.env("OMP_DISPLAY_ENV", "verbose").arg("doctor").assert().success();
+        told.stderr(contains(format!("GOMP_SPINCOUNT = '{turns}'")));
+    };
+    chosen(None, "0");
+    chosen(Some(("OMP_WAIT_POLICY", "active")), "30000000000");
+    chosen(Some(("GOMP_SPINCOUNT", "5")), "5");
+}
+
+#[cfg(feature = "libtorch")]
+#[test]
 fn without_a_gpu_its_backend_says_what_is_missing() {
     if backend_tch::load(backend_tch::Device::Cuda).is_err() {
         refuses(&["--backend", "tch-cuda"], 1, &["`--backend tch-cpu`"]);
