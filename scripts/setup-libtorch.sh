@@ -3,21 +3,27 @@
 set -eu
 
 TORCH=2.11.0     # the version the pinned `tch` was written for
+CUDA=13.0        # what its CUDA set is built with
 TORCH_SYS=0.24.0 # the C interface of that `tch`
 
 usage() {
     cat <<EOF
-Usage: scripts/setup-libtorch.sh [--cuda] [--to DIR]
+Usage: scripts/setup-libtorch.sh [--cuda | --cuda-interface] [--to DIR]
 
 Sets up libtorch $TORCH, so that \`cargo run -p cli -- --backend tch-cpu\` works.
 
-  --cuda    the full CUDA set, for \`--backend tch-cuda\` (2.5 GB to fetch, 3.7 GB on disk;
-            without it 540 MB to fetch, 540 MB on disk)
-  --to DIR  keep everything in DIR instead of the user's cache folder
+  --cuda            the full CUDA set, for \`--backend tch-cuda\` (2.5 GB to fetch, 3.7 GB on disk;
+                    without it 540 MB to fetch, 540 MB on disk)
+  --cuda-interface  compiles the part of the C interface that is for CUDA, and fetches no more of CUDA than headers (2 MB):
+                    for a program that is to run on another machine, see benches/gpu.sh --pack
+  --to DIR          keep everything in DIR instead of the user's cache folder
 
 A libtorch $TORCH that is there already is used instead of a fetched one:
   LIBTORCH=DIR            a libtorch, or the folder \`torch\` of a PyTorch package
   LIBTORCH_USE_PYTORCH=1  the PyTorch of python3
+
+The part of the C interface for CUDA wants headers of CUDA: those of NVIDIA's packages beside libtorch, else those below
+CUDA_HOME=DIR (/usr/local/cuda), else they are fetched for the compilation.
 
 Needs python3 with pip (to fetch) and a C++ compiler (c++, or the variable CXX). May be repeated: what is there is kept.
 Where both are is written into libtorch.setup in the user's cache folder, which the program reads.
@@ -31,10 +37,12 @@ fail() {
 }
 
 cuda=no
+cuda_interface=no
 store=
 while [ $# -gt 0 ]; do
     case $1 in
     --cuda) cuda=yes ;;
+    --cuda-interface) cuda_interface=yes ;;
     --to)
         [ $# -gt 1 ] || fail "--to needs a folder: see --help"
         store=$2
@@ -102,8 +110,9 @@ for line in wheel.read(metadata).decode().splitlines():
     if line.startswith(("Requires-Dist: cuda-toolkit", "Requires-Dist: nvidia-")):
         need = line.split(": ", 1)[1].split(";")[0].strip()
         toolkit = need.startswith("cuda-toolkit")
-        if toolkit and not cuda:
-            need = re.sub(r"\[.*\]", "[cudart,cupti]", need)
+        if toolkit:
+            # Headers of CUDA include those of `crt`, which torch itself does not want.
+            need = re.sub(r"\[(.*)\]", r"[\1,crt]" if cuda else "[cudart,cupti]", need)
         if toolkit or cuda:
             print(need)
 EOF
@@ -116,8 +125,10 @@ EOF
     "$python" - "$work" "$2" <<'EOF' || fail "libtorch could not be unpacked into $store: see the line above"
 import glob, os, re, sys, zipfile
 work, cuda = sys.argv[1], sys.argv[2] == "yes"
-# Of torch its libraries (those of Python and, without CUDA, of CUDA left out), headers, version and licence.
-wanted = re.compile(r"torch/(include/.*|version\.py|lib/[^/]*\.so[^/]*)|nvidia/.*/lib/.*|[^/]*\.dist-info/.*(LICENSE|NOTICE|License).*")
+# Of torch its libraries (those of Python and, without CUDA, of CUDA left out), headers, version and licence. Of the NVIDIA
+# packages their libraries, and for CUDA the headers that its part of the C interface is compiled with.
+nvidia = "nvidia/.*/(lib|include)/.*" if cuda else "nvidia/.*/lib/.*"
+wanted = re.compile(r"torch/(include/.*|version\.py|lib/[^/]*\.so[^/]*)|[^/]*\.dist-info/.*(LICENSE|NOTICE|License).*|" + nvidia)
 unwanted = re.compile(r"torch/lib/lib(torch_python|shm)\..*" + ("" if cuda else r"|torch/lib/.*(cuda|nvrtc|nvshmem).*"))
 try:
     for path in glob.glob(work + "/*/*.whl"):
@@ -151,6 +162,7 @@ elif [ "${LIBTORCH_USE_PYTORCH:-0}" != 0 ]; then
     libtorch=$("$python" -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("torch").origin))' 2>/dev/null) ||
         fail "LIBTORCH_USE_PYTORCH is set, but python3 has no torch: install torch==$TORCH, or unset the variable"
 elif [ "$cuda" = yes ] || [ -d "$store/libtorch-$TORCH-cuda" ]; then
+    cuda=yes
     libtorch=$store/libtorch-$TORCH-cuda/torch
     [ -e "$libtorch/lib/libtorch_cuda.so" ] || fetch "$store/libtorch-$TORCH-cuda" yes
 else
@@ -172,11 +184,32 @@ if [ "$cuda" = yes ] && [ ! -e "$libtorch/lib/libtorch_cuda.so" ]; then
 fi
 say "Using libtorch $version in $libtorch"
 
-# 2. Its C interface, compiled once for every build of every clone.
-libtch=$store/libtch-$TORCH_SYS/libtch.so
-if [ ! -e "$libtch" ]; then
+# 2. Its C interface, compiled once for every build of every clone: what torch-sys has, and what the project adds.
+added=$project/crates/backend-tch/src/interface
+hash=$(cat "$added/cpu.cpp" "$added/cuda.cpp" | sha256sum | cut -d ' ' -f 1)
+interface=$store/libtch-$TORCH_SYS-$(printf %.12s "$hash")
+
+# compile SOURCE OBJECT FLAGS...
+compile() {
+    from=$1 to=$2
+    shift 2
+    "${CXX:-c++}" -c -std=c++17 -O2 -fPIC -w -DGLOG_USE_GLOG_EXPORT -D_GLIBCXX_USE_CXX11_ABI=1 -I "$libtorch/include" \
+        -I "$libtorch/include/torch/csrc/api/include" "$@" "$from" -o "$to" ||
+        fail "the C interface did not compile: see the lines above"
+}
+
+# link LIBRARY ARGUMENTS...: makes a library of the interface; one that is there is whole.
+link() {
+    made=$1
+    shift
+    "${CXX:-c++}" -shared "$@" -o "$work/$made" || fail "the C interface could not be linked: see the lines above"
+    mkdir -p "$interface"
+    mv "$work/$made" "$interface/$made"
+}
+
+# The part of torch-sys, with what the project adds for every device.
+interface_of_torch_sys() {
     need_python
-    command -v "${CXX:-c++}" >/dev/null || fail "there is no C++ compiler: install one (g++ on Debian and Ubuntu), or name it in CXX"
     (cd "$project" && cargo metadata --locked --format-version 1) >"$work/metadata.json" ||
         fail "cargo could not list the packages of $project: see the lines above"
     sources=$("$python" - "$work/metadata.json" "$TORCH_SYS" <<'EOF'
@@ -188,32 +221,52 @@ EOF
     )
     [ -n "$sources" ] || fail "the project does not use torch-sys $TORCH_SYS: update TORCH_SYS in scripts/setup-libtorch.sh"
     say "Compiling the C interface (1 to 3 minutes)"
-    mkdir "$work/libtch"
-    # Calls from libtorch back into torch-sys, for reading and writing streams, which maflow does not use: they fail.
-    cat >"$work/streams.cpp" <<'EOF'
-#include "torch_api.h"
-bool tch_write_stream_destructor(void *) { return false; }
-bool tch_write_stream_write(void *, const uint8_t *, size_t, size_t *) { return false; }
-bool tch_read_stream_destructor(void *) { return false; }
-bool tch_read_stream_stream_position(void *, uint64_t *) { return false; }
-bool tch_read_stream_seek_start(void *, uint64_t, uint64_t *) { return false; }
-bool tch_read_stream_seek_end(void *, int64_t, uint64_t *) { return false; }
-bool tch_read_stream_read(void *, uint8_t *, size_t, size_t *) { return false; }
-EOF
-    compile() {
-        "${CXX:-c++}" -c -std=c++17 -O2 -fPIC -w -DGLOG_USE_GLOG_EXPORT -D_GLIBCXX_USE_CXX11_ABI=1 -I "$sources" \
-            -I "$libtorch/include" -I "$libtorch/include/torch/csrc/api/include" "$1" -o "$2" ||
-            fail "the C interface did not compile: see the lines above"
-    }
-    compile "$sources/torch_api.cpp" "$work/api.o" &
+    { compile "$sources/torch_api.cpp" "$work/api.o" -I "$sources" && compile "$added/cpu.cpp" "$work/cpu.o"; } &
     api=$!
-    compile "$work/streams.cpp" "$work/streams.o"
-    compile "$sources/torch_api_generated.cpp" "$work/generated.o"
+    compile "$sources/torch_api_generated.cpp" "$work/generated.o" -I "$sources"
     wait "$api" || exit 1
-    "${CXX:-c++}" -shared "$work/api.o" "$work/generated.o" "$work/streams.o" -L "$libtorch/lib" -ltorch_cpu -lc10 \
-        -Wl,--no-undefined -o "$work/libtch/libtch.so" || fail "the C interface could not be linked: see the lines above"
-    rm -rf "$store/libtch-$TORCH_SYS"
-    mv -T "$work/libtch" "$store/libtch-$TORCH_SYS"
+    link libtch.so "$work/api.o" "$work/generated.o" "$work/cpu.o" -L "$libtorch/lib" -ltorch_cpu -lc10 -Wl,--no-undefined
+}
+
+# The headers of CUDA: see --help.
+cuda_headers() {
+    for headers in "$libtorch"/../nvidia/*/include "${CUDA_HOME:-/usr/local/cuda}/include"; do
+        [ ! -e "$headers/cuda_runtime_api.h" ] || [ ! -e "$headers/crt/host_defines.h" ] || return 0
+    done
+    need_pip
+    say "Fetching the headers of CUDA (2 MB)"
+    download headers --no-deps "nvidia-cuda-runtime==$CUDA.*" "nvidia-cuda-crt==$CUDA.*"
+    "$python" - "$work/headers" <<'EOF' || fail "the headers of CUDA could not be unpacked: see the lines above"
+import glob, sys, zipfile
+for path in glob.glob(sys.argv[1] + "/*.whl"):
+    with zipfile.ZipFile(path) as wheel:
+        wheel.extractall(sys.argv[1], [name for name in wheel.namelist() if "/include/" in name])
+EOF
+    headers=$(echo "$work"/headers/nvidia/*/include)
+}
+
+# What the project adds for CUDA. Where libtorch has no CUDA, what is missing is looked for when the library is loaded.
+interface_for_cuda() {
+    cuda_headers
+    say "Compiling the C interface for CUDA"
+    compile "$added/cuda.cpp" "$work/cuda.o" -I "$headers"
+    if [ -e "$libtorch/lib/libtorch_cuda.so" ]; then
+        link libtch_cuda.so "$work/cuda.o" -L "$libtorch/lib" -ltorch_cuda -ltorch_cpu -lc10_cuda -lc10 -Wl,--no-undefined
+    else
+        link libtch_cuda.so "$work/cuda.o"
+    fi
+}
+
+need_compiler() {
+    command -v "${CXX:-c++}" >/dev/null || fail "there is no C++ compiler: install one (g++ on Debian and Ubuntu), or name it in CXX"
+}
+if [ ! -e "$interface/libtch.so" ]; then
+    need_compiler
+    interface_of_torch_sys
+fi
+if [ "$cuda$cuda_interface" != nono ] && [ ! -e "$interface/libtch_cuda.so" ]; then
+    need_compiler
+    interface_for_cuda
 fi
 
 # 3. What the program has to know.
@@ -221,8 +274,9 @@ mkdir -p "$cache"
 cat >"$work/libtorch.setup" <<EOF
 # Written by scripts/setup-libtorch.sh: where libtorch and its C interface are.
 libtorch = $libtorch
-interface = $libtch
+interface = $interface/libtch.so
 torch-sys = $TORCH_SYS
+sources = $hash
 EOF
 if ! cmp -s "$work/libtorch.setup" "$cache/libtorch.setup"; then
     mv "$work/libtorch.setup" "$cache/libtorch.setup"

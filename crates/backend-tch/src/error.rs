@@ -24,10 +24,15 @@ pub enum Error {
         cuda: bool,
     },
     /// The set-up was done for another version of the program, or its file is damaged.
-    #[error("{file} is of another version of this program: run `{SET_UP}` again, or use `--backend ndarray`")]
+    #[error(
+        "{file} is of another version of this program: run `{SET_UP}{}` again, or use `--backend ndarray`",
+        if *.cuda { " --cuda" } else { "" }
+    )]
     OldSetUp {
         /// The file that the set-up wrote.
         file: PathBuf,
+        /// Whether CUDA was asked for.
+        cuda: bool,
     },
     /// There is no loader of libtorch for this system.
     #[error("{device} is for Linux on x86-64 and arm64: use `--backend ndarray`")]
@@ -71,8 +76,9 @@ pub enum Error {
     },
     /// The system's loader refused the compiled C interface of libtorch.
     #[error(
-        "the C interface of libtorch, {path}, cannot be loaded ({reason}): {}run `{SET_UP}` again",
-        if *.by_user { "unset MAFLOW_LIBTCH, which names it, or " } else { "remove it if it is there, and " }
+        "the C interface of libtorch, {path}, cannot be loaded ({reason}): {}run `{SET_UP}{}` again",
+        if *.by_user { "unset MAFLOW_LIBTCH, which names it, or " } else { "remove it if it is there, and " },
+        if *.cuda { " --cuda" } else { "" }
     )]
     NoInterface {
         /// The library.
@@ -81,6 +87,8 @@ pub enum Error {
         reason: String,
         /// Whether the variable `MAFLOW_LIBTCH` names it.
         by_user: bool,
+        /// Whether it is the part for CUDA.
+        cuda: bool,
     },
     /// This libtorch has no CUDA part.
     #[error("libtorch in {path} is for the CPU only: run `{SET_UP} --cuda`, or use `--backend tch-cpu`")]
@@ -124,11 +132,14 @@ pub enum Error {
     },
 }
 
-/// That libtorch, which is loaded, lacks a function; `cuda` says whether its CUDA part should have it.
-#[cfg(loader)]
-pub(crate) fn lacks(error: &libloading::Error, cuda: bool) -> Error {
-    let path = crate::libtorch().map_or_else(|_| "libtorch".into(), |found| found.path);
-    Error::CannotLoad { path, reason: loader_reason(error), cuda }
+impl Error {
+    /// The same with the remedy for a device, which decides how the set-up is to be done where it was not.
+    pub(crate) fn on(mut self, device: crate::Device) -> Self {
+        if let Self::NotSetUp { cuda } | Self::OldSetUp { cuda, .. } = &mut self {
+            *cuda = device == crate::Device::Cuda;
+        }
+        self
+    }
 }
 
 /// The loader's own words: `libloading` keeps them behind its own.

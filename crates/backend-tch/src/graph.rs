@@ -38,7 +38,7 @@ type Work<'a> = dyn FnMut() -> Result<Outputs<Tch>, Error> + 'a;
 /// The captured solves of this process on the first CUDA device; libtorch is loaded for CUDA.
 ///
 /// # Errors
-/// [`CannotLoad`](crate::Error::CannotLoad) when libtorch lacks the functions.
+/// [`NoInterface`](crate::Error::NoInterface) when the part of the C interface that is for CUDA cannot be used.
 pub(crate) fn on_cuda() -> Result<&'static dyn GraphCache<Tch>, crate::Error> {
     static CACHE: OnceLock<Result<Cache<Cuda>, crate::Error>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| Ok(Cache::new(Cuda::new()?)));

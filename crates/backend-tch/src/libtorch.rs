@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::{Device, Error};
 
 include!("setup_file.rs");
@@ -32,6 +34,15 @@ pub struct Libtorch {
 /// The torch-sys whose C interface this program calls.
 const INTERFACE_NEEDED: &str = "0.24.0";
 
+/// What this crate adds to that interface, in the order in which the set-up hashes it.
+const INTERFACE_SOURCES: [&str; 2] = [include_str!("interface/cpu.cpp"), include_str!("interface/cuda.cpp")];
+
+/// The SHA-256 of [`INTERFACE_SOURCES`], one after the other.
+fn hash_needed() -> String {
+    let hash = INTERFACE_SOURCES.iter().fold(Sha256::new(), |hash, source| hash.chain_update(source));
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What the set-up has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SetUp {
@@ -49,7 +60,7 @@ impl SetUp {
     pub(crate) fn read() -> Result<Self, Error> {
         let file = setup_file().ok_or(Error::NotSetUp { cuda: false })?;
         let text = fs::read_to_string(&file).map_err(|_| Error::NotSetUp { cuda: false })?;
-        Self::parse(&text).ok_or(Error::OldSetUp { file })
+        Self::parse(&text).ok_or(Error::OldSetUp { file, cuda: false })
     }
 
     /// From lines `name = value`.
@@ -61,7 +72,7 @@ impl SetUp {
             };
             text.lines().find_map(of)
         };
-        let fits = value("torch-sys")? == INTERFACE_NEEDED;
+        let fits = value("torch-sys")? == INTERFACE_NEEDED && value("sources")? == hash_needed();
         fits.then_some(Self { libtorch: value("libtorch")?.into(), interface: value("interface")?.into() })
     }
 }
@@ -83,10 +94,7 @@ pub fn libtorch() -> Result<Libtorch, Error> {
 /// # Errors
 /// As [`libtorch()`].
 pub fn libtorch_for(device: Device) -> Result<Libtorch, Error> {
-    libtorch().map_err(|error| match error {
-        Error::NotSetUp { .. } => Error::NotSetUp { cuda: device == Device::Cuda },
-        error => error,
-    })
+    libtorch().map_err(|error| error.on(device))
 }
 
 /// Looks into one folder.
@@ -94,11 +102,23 @@ fn look(path: PathBuf, named_by: &'static str) -> Result<Libtorch, Error> {
     if !path.join("lib/libtorch_cpu.so").is_file() {
         return Err(Error::NotFound { path, named_by });
     }
-    let version = version(&path);
-    match version {
-        Some(found) if found.split('+').next() != Some(VERSION_NEEDED) => Err(Error::WrongVersion { path, found }),
-        version => Ok(Libtorch { cuda: path.join("lib/libtorch_cuda.so").is_file(), path, version }),
+    let found = Libtorch::of(path);
+    match found.version {
+        Some(version) if !fits(&version) => Err(Error::WrongVersion { path: found.path, found: version }),
+        _ => Ok(found),
     }
+}
+
+impl Libtorch {
+    /// What a folder holds.
+    fn of(path: PathBuf) -> Self {
+        Self { cuda: path.join("lib/libtorch_cuda.so").is_file(), version: version(&path), path }
+    }
+}
+
+/// Whether a version is the one needed, for whichever device.
+fn fits(version: &str) -> bool {
+    version.split('+').next() == Some(VERSION_NEEDED)
 }
 
 /// The version as libtorch's own packages tell it (`build-version`), or PyTorch's (`version.py`).
@@ -128,11 +148,14 @@ mod tests {
 
     #[test]
     fn what_the_set_up_wrote_is_read_and_another_interface_is_not_taken() {
-        let text = "# Written by the set-up.\nlibtorch = /a b/torch\ninterface = /c/libtch.so\ntorch-sys = 0.24.0\n";
-        let found = SetUp::parse(text).unwrap();
+        let before = "# Written by the set-up.\nlibtorch = /a b/torch\ninterface = /c/libtch.so\ntorch-sys = 0.24.0\n";
+        let text = format!("{before}sources = {}\n", hash_needed());
+        let found = SetUp::parse(&text).unwrap();
         assert_eq!((found.libtorch, found.interface), ("/a b/torch".into(), "/c/libtch.so".into()));
-        for other in [text.replace("0.24.0", "0.23.0"), text.replace("interface", "face"), String::new()] {
-            assert_eq!(SetUp::parse(&other), None, "{other}");
+        let others = [("0.24.0", "0.23.0"), ("interface", "face"), ("sources = ", "sources = 0")];
+        let others = others.map(|(of, by)| text.replace(of, by));
+        for other in others.iter().map(String::as_str).chain([before, ""]) {
+            assert_eq!(SetUp::parse(other), None, "{other}");
         }
     }
 

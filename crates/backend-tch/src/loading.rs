@@ -2,8 +2,9 @@
 //!
 //! `torch-sys` declares some 2800 C functions and is built here with its feature `doc-only`, so that it neither
 //! compiles nor links their definitions; those are in `libtch.so`, which the set-up compiled from the C++ sources of
-//! `torch-sys`. Each function is defined here as a jump through a table, and [`load`] fills the table: what a linker's
-//! procedure linkage table does, but only once libtorch is asked for, and with an error to show when it cannot.
+//! `torch-sys` and of this crate (`interface`). Each function is defined here as a jump through a table, and [`load`]
+//! fills the table: what a linker's procedure linkage table does, but only once libtorch is asked for, and with an
+//! error to show when it cannot.
 
 use std::{
     env,
@@ -47,7 +48,7 @@ pub fn load(device: Device) -> Result<(), Error> {
     if device == Device::Cuda {
         open(&lib.join("libtorch_cuda.so"), true)?;
     }
-    fill_table()?;
+    fill_table().map_err(|error| error.on(device))?;
     choose_vector_functions();
     if device == Device::Cuda && !tch::Cuda::is_available() {
         *loaded = Some(Device::Cpu);
@@ -70,21 +71,60 @@ fn usable_cuda() -> Result<(), Error> {
     if !found.cuda {
         return Err(Error::NoCudaLibrary { path: found.path });
     }
-    driver().map(|_| ())
+    driver()?;
+    let interface = Interface::of(Device::Cuda)?;
+    if interface.path.is_file() { Ok(()) } else { Err(interface.refused("there is no such file".into())) }
 }
 
-/// The compiled C interface, and whether the user named it: the file in the variable `MAFLOW_LIBTCH` when it is set,
-/// else the one of the set-up.
-fn c_interface() -> Result<(PathBuf, bool), Error> {
-    match env::var_os("MAFLOW_LIBTCH").filter(|path| !path.is_empty()) {
-        Some(path) => Ok((path.into(), true)),
-        None => Ok((SetUp::read()?.interface, false)),
+/// A library of the compiled C interface.
+struct Interface {
+    path: PathBuf,
+    device: Device,
+    /// Whether the variable `MAFLOW_LIBTCH` names it.
+    by_user: bool,
+}
+
+impl Interface {
+    /// The file in the variable `MAFLOW_LIBTCH` when it is set, else the one of the set-up, and for CUDA the one beside
+    /// it.
+    fn of(device: Device) -> Result<Self, Error> {
+        let named = env::var_os("MAFLOW_LIBTCH").filter(|path| !path.is_empty());
+        let by_user = named.is_some();
+        let path = match named {
+            Some(path) => path.into(),
+            None => SetUp::read().map_err(|error| error.on(device))?.interface,
+        };
+        let path = if device == Device::Cuda { path.with_file_name("libtch_cuda.so") } else { path };
+        Ok(Self { path, device, by_user })
+    }
+
+    fn refused(self, reason: String) -> Error {
+        let Self { path, device, by_user } = self;
+        Error::NoInterface { path, reason, by_user, cuda: device == Device::Cuda }
     }
 }
 
-/// Opens a library with all it needs; its symbols serve the libraries opened after it.
-fn open(path: &Path, cuda: bool) -> Result<Library, Error> {
-    open_library(path).map_err(|error| Error::CannotLoad { path: path.into(), reason: loader_reason(&error), cuda })
+/// Opens the part of the C interface that is for a device, and finds functions in it; libtorch is loaded for that.
+///
+/// # Errors
+/// [`Error::NoInterface`] where it cannot be opened or `find` finds one missing, and those of reading the set-up.
+pub(crate) fn in_interface<T>(
+    device: Device,
+    find: impl FnOnce(&Library) -> Result<T, libloading::Error>,
+) -> Result<T, Error> {
+    let interface = Interface::of(device)?;
+    let found = open_library(&interface.path).and_then(|library| {
+        // libtorch keeps threads and registrations of its own, and what is found leads into the library: no part of it
+        // is ever unloaded.
+        find(&std::mem::ManuallyDrop::new(library))
+    });
+    found.map_err(|error| interface.refused(loader_reason(&error)))
+}
+
+/// Opens a library with all it needs, for good; its symbols serve the libraries opened after it.
+fn open(path: &Path, cuda: bool) -> Result<(), Error> {
+    let refused = |error| Error::CannotLoad { path: path.into(), reason: loader_reason(&error), cuda };
+    open_library(path).map(std::mem::forget).map_err(refused)
 }
 
 fn open_library(path: &Path) -> Result<Library, libloading::Error> {
@@ -109,21 +149,17 @@ unsafe extern "C" {
 
 /// Lets every jump lead into the C interface.
 fn fill_table() -> Result<(), Error> {
-    let (path, by_user) = c_interface()?;
-    let refused =
-        |error: libloading::Error| Error::NoInterface { path: path.clone(), reason: loader_reason(&error), by_user };
-    let library = open_library(&path).map_err(refused)?;
-    let table = table();
-    for entry in table {
-        // SAFETY: the names are the zero-ended texts below.
-        let name = unsafe { CStr::from_ptr(entry.name) };
-        // SAFETY: the symbol is only used as an address; its type is that of the declaration in `torch-sys`.
-        let symbol = unsafe { library.get::<*mut c_void>(name.to_bytes_with_nul()) }.map_err(refused)?;
-        entry.target.store(symbol.into_raw(), Ordering::Release);
-    }
-    // libtorch keeps threads and registrations of its own and is never unloaded; the handles of `open` only count.
-    std::mem::forget(library);
-    Ok(())
+    in_interface(Device::Cpu, |library| {
+        for entry in table() {
+            // SAFETY: the names are the zero-ended texts below.
+            let name = unsafe { CStr::from_ptr(entry.name) };
+            // SAFETY: the symbol is only used as an address; its type is that of its declaration, in `torch-sys` or in
+            // `context.rs`.
+            let symbol = unsafe { library.get::<*mut c_void>(name.to_bytes_with_nul()) }?;
+            entry.target.store(symbol.into_raw(), Ordering::Release);
+        }
+        Ok(())
+    })
 }
 
 /// The table, one entry per function.
@@ -181,6 +217,9 @@ std::arch::global_asm!(
        maflow_tch_table:"#,
     include_str!("loading/functions.s"),
     r#"
+       stub maflow_allow_tf32
+       stub maflow_same_bits_again
+       stub maflow_flush_denormals
        .section .data.maflow_tch, "aw", @progbits
        .globl maflow_tch_table_end
        .hidden maflow_tch_table_end
@@ -204,8 +243,10 @@ mod tests {
             .collect();
         let lines = include_str!("loading/functions.s").lines();
         let expected: Vec<_> = lines.filter_map(|line| line.strip_prefix("stub ")).collect();
-        assert_eq!(names, expected);
-        assert!(names.contains(&"atg_matmul"));
+        let (of_torch_sys, ours) = names.split_at(expected.len());
+        assert_eq!(of_torch_sys, expected);
+        assert!(of_torch_sys.contains(&"atg_matmul"));
+        assert!(ours.len() == 3 && ours.iter().all(|name| name.starts_with("maflow_")), "{ours:?}");
     }
 
     #[test]

@@ -115,10 +115,10 @@ impl Tch {
     pub fn new(device: Device, precision: Precision, options: Options) -> Result<Self, Error> {
         load(device)?;
         let threads = workers::set_threads(options.threads);
-        context::allow_tf32(options.allow_tf32)?;
-        context::same_bits_again()?;
+        context::allow_tf32(options.allow_tf32);
+        context::same_bits_again();
         if device == Device::Cpu {
-            context::flush_denormals()?;
+            context::flush_denormals();
         }
         let workers = (device == Device::Cpu && threads > 1).then(|| workers::of(threads));
         let kernels = (device == Device::Cuda).then(kernels::kernels).transpose()?;

@@ -41,7 +41,7 @@ pub(crate) fn of(threads: usize) -> Workers {
     }
     let one_thread_and_no_denormals = |_| {
         set_own_threads(1);
-        context::flush_denormals().expect("the function was there for the thread that asks for the pool");
+        context::flush_denormals();
     };
     let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("maflow-tch-{i}"));
     let pool = builder.start_handler(one_thread_and_no_denormals).build().expect("the system starts threads");
