@@ -2,6 +2,10 @@
 //!
 //! At the sizes of a training step the launches take longer than the work. The source `kernels.cu` is compiled by
 //! NVRTC, which every libtorch with CUDA brings, for the device that is there, when the first space on CUDA is made.
+//!
+//! The dozen functions of the driver and of NVRTC are declared here and not taken from the crate `cudarc`: loaded
+//! dynamically, it looks for libraries by name alone, where NVRTC has to be the one of this libtorch, by its path, and
+//! it panics where one is missing, for which there has to be a sentence.
 
 #[cfg(feature = "emulation")]
 pub(crate) mod emulated;
