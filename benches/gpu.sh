@@ -53,12 +53,15 @@ if [ -n "$pack" ]; then
     mkdir -p "$pack/tests"
     pack=$(cd "$pack" && pwd)
     cd "$here/.."
+    scripts/setup-libtorch.sh --cuda-interface
     cargo build --locked --release -p cli -p benches --bins --example measure
     cp "$target/release/maflow" "$target/release/examples/measure" benches/gpu.sh benches/compare.py "$pack/"
-    cargo test --locked --release -p backend-tch --tests --no-run --message-format json |
+    # The others test the crate itself and want its sources and cargo.
+    cargo test --locked --release -p backend-tch --lib --test captured --test conformance --test equality --test product \
+        --no-run --message-format json |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | while read -r program; do cp "$program" "$pack/tests/"; done
-    libtch=$(sed -n "s/^interface = //p" "${XDG_CACHE_HOME:-$HOME/.cache}/maflow/libtorch.setup")
-    cp "$libtch" "$pack/libtch.so"
+    interface=$(dirname "$(sed -n "s/^interface = //p" "${XDG_CACHE_HOME:-$HOME/.cache}/maflow/libtorch.setup")")
+    cp "$interface/libtch.so" "$interface/libtch_cuda.so" "$pack/"
     strip "$pack/maflow" "$pack/measure" "$pack"/tests/* || echo "not stripped"
     ls "$pack"/tests/* >/dev/null
     du -sh "$pack"
