@@ -61,6 +61,17 @@ pub enum Error {
         /// Its version.
         found: String,
     },
+    /// Somebody else has loaded another libtorch into this process, which can hold no second one.
+    #[error(
+        "this process has loaded libtorch {} from {path} before, {VERSION_NEEDED} is needed: have torch {VERSION_NEEDED} there, or use `--backend ndarray`",
+        .found.as_deref().unwrap_or("of an unknown version")
+    )]
+    OtherLoaded {
+        /// The folder of that libtorch.
+        path: PathBuf,
+        /// Its version, where the folder tells.
+        found: Option<String>,
+    },
     /// The system's loader refused a library.
     #[error(
         "{path} cannot be loaded ({reason}): remove it and run `{SET_UP}{}` again, or set LIBTORCH to a libtorch {VERSION_NEEDED}",

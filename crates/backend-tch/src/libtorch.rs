@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use sha2::{Digest, Sha256};
@@ -77,16 +78,45 @@ impl SetUp {
     }
 }
 
-/// The libtorch that [`load`](crate::load) takes: the folder in the variable `LIBTORCH` when it is set, else the one
-/// that the set-up chose.
+/// The libtorch that [`load`](crate::load) has taken, which stays in use as long as the process lives.
+static TAKEN: OnceLock<Libtorch> = OnceLock::new();
+
+/// Has [`libtorch()`] answer with this one from now on, which was just loaded.
+#[cfg(loader)]
+pub(crate) fn take(found: Libtorch) {
+    TAKEN.get_or_init(|| found);
+}
+
+/// The libtorch that [`load`](crate::load) takes: one that is in this process already, as where Python has imported
+/// torch, else the folder in the variable `LIBTORCH` when it is set, else the one that the set-up chose.
 ///
 /// # Errors
-/// [`Error::NotSetUp`], [`Error::OldSetUp`], [`Error::NotFound`] or [`Error::WrongVersion`].
+/// [`Error::OtherLoaded`], [`Error::NotSetUp`], [`Error::OldSetUp`], [`Error::NotFound`] or [`Error::WrongVersion`].
 pub fn libtorch() -> Result<Libtorch, Error> {
+    if let Some(taken) = TAKEN.get() {
+        return Ok(taken.clone());
+    }
+    if let Some((path, replaced)) = loaded() {
+        let found = Libtorch::of(path);
+        let fits = !replaced && found.version.as_deref().is_some_and(fits);
+        return if fits { Ok(found) } else { Err(Error::OtherLoaded { path: found.path, found: found.version }) };
+    }
     match env::var_os("LIBTORCH").filter(|path| !path.is_empty()) {
         Some(path) => look(path.into(), "LIBTORCH"),
         None => look(SetUp::read()?.libtorch, "the set-up"),
     }
+}
+
+/// The folder of the libtorch that this process has loaded, and whether its file was removed or replaced since. Linux
+/// lists what is loaded; elsewhere there is no loader either.
+fn loaded() -> Option<(PathBuf, bool)> {
+    let maps = fs::read("/proc/self/maps").ok()?;
+    String::from_utf8_lossy(&maps).lines().find_map(|line| {
+        let file = &line[line.find('/')?..];
+        let there = file.strip_suffix(" (deleted)");
+        let folder = there.unwrap_or(file).strip_suffix("/lib/libtorch_cpu.so")?;
+        Some((folder.into(), there.is_some()))
+    })
 }
 
 /// The same for a device, which decides how the set-up is to be done where it was not.

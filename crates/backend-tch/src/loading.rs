@@ -19,10 +19,11 @@ use std::{
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Kind, Tensor};
 
-use crate::libtorch::{SetUp, libtorch, libtorch_for};
+use crate::libtorch::{SetUp, libtorch, libtorch_for, take};
 use crate::{Device, Error, driver, error::loader_reason};
 
-/// Makes libtorch ready for `device`. It is loaded once per process: later calls are cheap.
+/// Makes libtorch ready for `device`. It is loaded once per process: later calls are cheap. One that is there already,
+/// as where Python has imported torch, is used.
 ///
 /// # Errors
 /// That libtorch, or for [`Device::Cuda`] its CUDA part, the driver or a device is missing or unfit, each with its
@@ -45,6 +46,7 @@ pub fn load(device: Device) -> Result<(), Error> {
         usable_cuda()?;
     }
     open(&lib.join("libtorch_cpu.so"), false)?;
+    take(found);
     if device == Device::Cuda {
         open(&lib.join("libtorch_cuda.so"), true)?;
     }
