@@ -1,5 +1,6 @@
 // The C functions that torch-sys 0.24.0 declares, one `stub` line each (`stub` is defined in ../loading.rs).
-// Made by, in the sources of torch-sys: grep -hoE '^    pub fn [A-Za-z0-9_]+' src/lib.rs src/c_generated.rs src/cuda.rs |
+// tests/stubs.rs compares. Made by, in the sources of torch-sys:
+//   grep -hoE '^    pub fn [A-Za-z0-9_]+' src/lib.rs src/c_generated.rs src/cuda.rs |
 //   sed 's/.* /stub /' | LC_ALL=C sort -u
 stub at__amp_non_finite_check_and_unscale
 stub at_autocast_clear_cache
