@@ -7,19 +7,10 @@
 //! The build needs no libtorch. `scripts/setup-libtorch.sh` finds or fetches one, compiles its C interface, and writes
 //! where both are into the user's cache, which the program reads when libtorch is asked for; before, [`load`] answers
 //! with the command to run. There is a loader for Linux on x86-64 and arm64; elsewhere the crate is that answer alone.
-//!
-//! ```
-//! use backend_tch::Device;
-//!
-//! let device: Device = "tch-cpu".parse()?;
-//! match backend_tch::load(device) {
-//!     Ok(()) => println!("{device} is ready"),
-//!     Err(error) => println!("{error}"), // one sentence, with the remedy
-//! }
-//! # Ok::<(), backend_tch::Error>(())
-//! ```
+//! A libtorch that is in the process already, as where Python has imported torch, is used or else refused.
 //!
 //! The environment is a program's own affair: see [`wait_policy`] for what one with this crate had better say there.
+#![cfg_attr(loader, doc = concat!("\n```\n", include_str!("example.rs"), "```"))]
 
 #[cfg(loader)]
 mod activation;
