@@ -109,9 +109,10 @@ memory_of() {
     echo "$most"
 }
 
-# Median of the differences of the last column of metrics.csv, the first steps (which warm up) left out.
+# Median of the differences of the column `seconds` of metrics.csv, the first steps (which warm up) left out.
 seconds_per_step() {
-    awk -F, 'NR > 2 { if (NR > 12 || !many) print $NF - last } { last = $NF }' many="$([ "$steps" -gt 30 ] && echo 1)" "$1" |
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "seconds") column = i }
+        NR > 2 { if (NR > 12 || !many) print $column - last } { last = $column }' many="$([ "$steps" -gt 30 ] && echo 1)" "$1" |
         sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
 }
 
