@@ -1,6 +1,7 @@
 """The program that comes with the wheel: the same bits, and runs that both read."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from conftest import Array, double_well
 
 import maflow
+from maflow.__main__ import main
 
 
 def program(*words: object, code: int = 0) -> str:
@@ -24,6 +26,24 @@ def test_it_runs() -> None:
     assert f"maflow {maflow.__version__}" in program("--version")
     assert "there is no recipe" in program("train", "isng-16", code=2)
     assert list(maflow.recipes())[0] in program("recipes")
+
+
+def test_threads_of_openmp_sleep_unless_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maflow._native.program", lambda words: 0)
+    monkeypatch.setattr("signal.signal", lambda *of: None)
+
+    def policy() -> str | None:
+        with pytest.raises(SystemExit):
+            main()
+        return os.environ.get("OMP_WAIT_POLICY")
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert policy() == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    assert policy() is None
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert policy() == "PASSIVE"
 
 
 @pytest.mark.parametrize("recipe", ["rings", "energy-1"])
