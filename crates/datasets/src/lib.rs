@@ -15,6 +15,8 @@
 //!   fields by cluster Monte Carlo, and the symmetries of a rectangular lattice.
 //! - [`particles`]: clusters of equal particles, their configurations by Monte Carlo at several temperatures, and the
 //!   alignment of one configuration with another.
+//! - [`chains`]: configurations of lattices and particles by many Markov chains, of which several processes draw some
+//!   each.
 //! - [`Bijection`]: the one trait of maps between a user's coordinates and a flow's.
 //! - [`Standardisation`]: affine maps to zero mean and unit scale, with their inverse and their Jacobian.
 //!
@@ -62,6 +64,7 @@
 //! # Ok::<(), datasets::lattice::LatticeError>(())
 //! ```
 
+pub mod chains;
 pub mod columns;
 pub mod lattice;
 pub mod mnist;

@@ -74,7 +74,9 @@ fn forward<S: Space>(
 ) -> Result<Option<Forward>, Error> {
     let (n, rows) = (target.dimension(), rows.min(REFERENCE_ROWS));
     let Some(energy) = target.energy().filter(|_| recipe.potential.probes().is_none()) else { return Ok(None) };
-    let Some(points) = target.reference(recipe.train.seed, rows, monitor).transpose()? else { return Ok(None) };
+    let Some(points) = target.reference(recipe.train.seed, rows, flow.team, monitor).transpose()? else {
+        return Ok(None);
+    };
     let blocks: Vec<&[f64]> = points.chunks(FIGURE_ROWS * n).collect();
     let task = Task::start(monitor, "judging by samples of the target", blocks.len() as u64);
     let batch = |i: u64| match monitor.cancelled() {

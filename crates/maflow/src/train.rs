@@ -259,7 +259,7 @@ fn train<E: Engine>(
     let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
     if phases.iter().any(|phase| phase.objective == Objective::FlowMatching && unfinished(phase)) {
         // Before the first step, with a display of their own.
-        let prepared = target.samples().map_or(Ok(()), |samples| samples.prepare(monitor));
+        let prepared = target.samples().map_or(Ok(()), |samples| samples.prepare(team, monitor));
         if team.any(matches!(prepared, Err(Error::Cancelled)))? {
             return Ok(Finish::Interrupted);
         }

@@ -8,7 +8,6 @@ mod ising;
 mod phi4;
 mod phi4_chain;
 mod phi4_samples;
-mod pool;
 mod samples;
 mod spectral;
 mod symmetry;
@@ -28,6 +27,8 @@ pub use symmetry::LatticeSymmetry;
 pub use whitened::WhitenedIsing;
 pub use whitened_phi4::WhitenedPhi4;
 pub use wolff::WolffChain;
+
+use crate::chains::Unfilled;
 
 /// Why a lattice or a model on it cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -87,4 +88,15 @@ pub enum LatticeError {
         /// The reciprocal of the largest eigenvalue of the adjacency matrix.
         limit: f64,
     },
+}
+
+impl LatticeError {
+    /// Why there is no pool of `count` configurations.
+    fn of(why: Unfilled<Self>, count: usize, sites: usize) -> Self {
+        match why {
+            Unfilled::Count => Self::SampleCount { count, sites },
+            Unfilled::Stopped(done) => Self::Stopped { done },
+            Unfilled::Chain(error) => error,
+        }
+    }
 }

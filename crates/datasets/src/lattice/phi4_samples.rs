@@ -1,11 +1,11 @@
 //! A pool of φ⁴ fields for training and for comparison, with its statistics.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use rand::RngExt;
 
-use super::pool::{Heard, Pool};
 use super::{Estimate, LatticeError, Phi4Chain, Phi4Target};
+use crate::chains::{CHAINS, Heard, Part, Pool};
 
 /// Rounds between successive configurations of a chain.
 const ROUNDS_BETWEEN: usize = 4;
@@ -31,7 +31,7 @@ const ROUNDS_BETWEEN: usize = 4;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Phi4Samples {
-    pool: Pool<f32, f64>,
+    pool: Pool<f32, 2>,
 }
 
 impl Phi4Samples {
@@ -54,6 +54,20 @@ impl Phi4Samples {
         seed: u64,
         progress: &Heard<'_>,
     ) -> Result<Self, LatticeError> {
+        Self::part(target, count, seed, 0..CHAINS, progress)
+    }
+
+    /// Draws some of the [chains](CHAINS) of that pool.
+    ///
+    /// # Errors
+    /// As [`Phi4Samples::generate_with_progress`].
+    pub fn part(
+        target: &Phi4Target,
+        count: usize,
+        seed: u64,
+        chains: Range<usize>,
+        progress: &Heard<'_>,
+    ) -> Result<Self, LatticeError> {
         let start = |stream| {
             let mut chain = Phi4Chain::new(target, seed, stream);
             chain.thermalise();
@@ -66,24 +80,25 @@ impl Phi4Samples {
                 *out = (sign * phi) as f32;
             }
             let action = target.energy_and_gradient(chain.field(), gradient);
-            (action, sign * chain.field().iter().sum::<f64>())
+            [action, sign * chain.field().iter().sum::<f64>()]
         };
-        Ok(Self { pool: Pool::new(count, target.sites())?.fill(start, next, progress)? })
+        let pool = Pool::draw([count, target.sites()], chains, start, next, progress);
+        Ok(Self { pool: pool.map_err(|why| LatticeError::of(why, count, target.sites()))? })
     }
 
     /// Number of configurations.
     pub fn len(&self) -> usize {
-        self.pool.energies.len()
+        self.pool.len()
     }
 
     /// Never: a pool has at least one configuration.
     pub fn is_empty(&self) -> bool {
-        self.pool.energies.is_empty()
+        self.pool.len() == 0
     }
 
     /// Number of sites N.
     pub fn sites(&self) -> usize {
-        self.pool.sites
+        self.pool.width()
     }
 
     /// The field φ of configuration `index` at its N sites.
@@ -95,26 +110,37 @@ impl Phi4Samples {
     }
 
     /// S(φ) of each configuration.
-    pub fn actions(&self) -> &[f64] {
-        &self.pool.energies
+    pub fn actions(&self) -> Vec<f64> {
+        self.pool.figure(0)
     }
 
     /// `Σ_i φ_i` of each configuration.
-    pub fn magnetisations(&self) -> &[f64] {
-        &self.pool.magnetisations
+    pub fn magnetisations(&self) -> Vec<f64> {
+        self.pool.figure(1)
     }
 
     /// Averages over the pool.
     pub fn statistics(&self) -> Phi4Statistics {
-        let per_site = 1.0 / self.pool.sites as f64;
-        let actions: Vec<&[f64]> = self.pool.by_chain(&self.pool.energies);
-        let magnetisations: Vec<f64> = self.pool.magnetisations.iter().map(|m| m.abs()).collect();
+        let per_site = 1.0 / self.sites() as f64;
+        let actions = self.actions();
+        let actions: Vec<&[f64]> = self.pool.by_chain(&actions);
+        let magnetisations: Vec<f64> = self.magnetisations().iter().map(|m| m.abs()).collect();
         let magnetisations: Vec<&[f64]> = self.pool.by_chain(&magnetisations);
         Phi4Statistics {
             action_per_site: Estimate::from_chains(&actions).scaled(per_site),
             magnetisation_per_site: Estimate::from_chains(&magnetisations).scaled(per_site),
             susceptibility: Estimate::variance(&magnetisations).scaled(per_site),
         }
+    }
+}
+
+impl Part for Phi4Samples {
+    fn numbers(&self) -> Vec<f64> {
+        self.pool.numbers()
+    }
+
+    fn completed(self, numbers: &[f64]) -> Self {
+        Self { pool: self.pool.completed(numbers) }
     }
 }
 

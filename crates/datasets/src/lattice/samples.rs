@@ -1,11 +1,11 @@
 //! A pool of Ising configurations for training and for comparison, with its statistics.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use rand::RngExt;
 
-use super::pool::{Heard, Pool};
 use super::{Estimate, Lattice, LatticeError, WolffChain};
+use crate::chains::{CHAINS, Heard, Part, Pool};
 
 /// Sum of the cluster sizes between successive configurations of a chain, in lattices.
 const SEPARATION_SWEEPS: usize = 8;
@@ -42,7 +42,7 @@ const PILOT_SWEEPS: usize = 200;
 pub struct IsingSamples {
     temperature: f64,
     clusters_between: usize,
-    pool: Pool<i8, i64>,
+    pool: Pool<i8, 2>,
 }
 
 impl IsingSamples {
@@ -67,11 +67,24 @@ impl IsingSamples {
         seed: u64,
         progress: &Heard<'_>,
     ) -> Result<Self, LatticeError> {
+        Self::part(lattice, temperature, count, seed, 0..CHAINS, progress)
+    }
+
+    /// Draws some of the [chains](CHAINS) of that pool.
+    ///
+    /// # Errors
+    /// As [`IsingSamples::generate_with_progress`].
+    pub fn part(
+        lattice: &Lattice,
+        temperature: f64,
+        count: usize,
+        seed: u64,
+        chains: Range<usize>,
+        progress: &Heard<'_>,
+    ) -> Result<Self, LatticeError> {
         let sites = lattice.sites();
         // The last of the streams, which no chain of the pool reaches.
         let mut pilot = WolffChain::new(lattice, temperature, seed, u64::MAX)?;
-        let pool = Pool::new(count, sites)?;
-
         pilot.thermalise();
         let (clusters, sum) = pilot.sweeps(PILOT_SWEEPS);
         let clusters_between = (SEPARATION_SWEEPS * sites * clusters).div_ceil(sum);
@@ -88,24 +101,25 @@ impl IsingSamples {
             for (out, spin) in row.iter_mut().zip(chain.spins()) {
                 *out = sign * spin;
             }
-            (chain.energy(), i64::from(sign) * chain.magnetisation())
+            [chain.energy(), (i64::from(sign) * chain.magnetisation()) as f64]
         };
-        Ok(Self { temperature, clusters_between, pool: pool.fill(start, next, progress)? })
+        let pool = Pool::draw([count, sites], chains, start, next, progress);
+        Ok(Self { temperature, clusters_between, pool: pool.map_err(|why| LatticeError::of(why, count, sites))? })
     }
 
     /// Number of configurations.
     pub fn len(&self) -> usize {
-        self.pool.energies.len()
+        self.pool.len()
     }
 
     /// Never: a pool has at least one configuration.
     pub fn is_empty(&self) -> bool {
-        self.pool.energies.is_empty()
+        self.pool.len() == 0
     }
 
     /// Number of sites N.
     pub fn sites(&self) -> usize {
-        self.pool.sites
+        self.pool.width()
     }
 
     /// The temperature T.
@@ -127,26 +141,37 @@ impl IsingSamples {
     }
 
     /// `−Σ_bonds s_i s_j` of each configuration.
-    pub fn energies(&self) -> &[f64] {
-        &self.pool.energies
+    pub fn energies(&self) -> Vec<f64> {
+        self.pool.figure(0)
     }
 
     /// `Σ_i s_i` of each configuration.
-    pub fn magnetisations(&self) -> &[i64] {
-        &self.pool.magnetisations
+    pub fn magnetisations(&self) -> Vec<f64> {
+        self.pool.figure(1)
     }
 
     /// Averages over the pool.
     pub fn statistics(&self) -> IsingStatistics {
-        let (n, beta) = (self.pool.sites as f64, 1.0 / self.temperature);
-        let energies: Vec<&[f64]> = self.pool.by_chain(&self.pool.energies);
-        let magnetisations: Vec<f64> = self.pool.magnetisations.iter().map(|m| m.unsigned_abs() as f64 / n).collect();
+        let (n, beta) = (self.sites() as f64, 1.0 / self.temperature);
+        let energies = self.energies();
+        let energies: Vec<&[f64]> = self.pool.by_chain(&energies);
+        let magnetisations: Vec<f64> = self.magnetisations().iter().map(|m| m.abs() / n).collect();
         let magnetisations: Vec<&[f64]> = self.pool.by_chain(&magnetisations);
         IsingStatistics {
             energy_per_site: Estimate::from_chains(&energies).scaled(1.0 / n),
             specific_heat_per_site: Estimate::variance(&energies).scaled(beta * beta / n),
             magnetisation_per_site: Estimate::from_chains(&magnetisations),
         }
+    }
+}
+
+impl Part for IsingSamples {
+    fn numbers(&self) -> Vec<f64> {
+        self.pool.numbers()
+    }
+
+    fn completed(self, numbers: &[f64]) -> Self {
+        Self { pool: self.pool.completed(numbers), ..self }
     }
 }
 

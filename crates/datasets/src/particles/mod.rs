@@ -13,9 +13,6 @@ pub use cluster::{Cluster, PairEnergy};
 pub use pairs::Pairs;
 pub use samples::ClusterSamples;
 
-/// What hears, from any thread, how many of something there are, and breaks off where no more are wanted.
-pub type Heard<'a> = dyn Fn(usize) -> std::ops::ControlFlow<()> + Sync + 'a;
-
 /// Why a cluster or its samples cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! Configurations of a cluster paired with points of the base density that they are near to.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::SeedableRng;
@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use super::{Alignment, Cluster, ClusterError, ClusterSamples, Heard, assignment};
+use super::{Alignment, Cluster, ClusterError, ClusterSamples, assignment};
+use crate::chains::{Heard, Part};
 
 /// Pairs that exchange their partners, where images are exact and quickly found.
 const BLOCK: usize = 64;
@@ -24,6 +25,8 @@ const KEY: [u8; 8] = *b"partners";
 #[derive(Debug, Clone)]
 pub struct Pairs {
     numbers: usize,
+    /// The pairs that are here.
+    found: Range<usize>,
     /// Points of the base and configurations in turn.
     x: Vec<f64>,
 }
@@ -39,6 +42,25 @@ impl Pairs {
         seed: u64,
         progress: &Heard<'_>,
     ) -> Result<Self, ClusterError> {
+        Self::part(cluster, samples, seed, 0..Self::blocks(samples.len()), progress)
+    }
+
+    /// How many blocks so many pairs come in, of which several processes find some each.
+    pub fn blocks(count: usize) -> usize {
+        count.div_ceil(BLOCK)
+    }
+
+    /// Finds the partners of some [blocks](Pairs::blocks).
+    ///
+    /// # Errors
+    /// As [`Pairs::of`].
+    pub fn part(
+        cluster: &Cluster,
+        samples: &ClusterSamples,
+        seed: u64,
+        chosen: Range<usize>,
+        progress: &Heard<'_>,
+    ) -> Result<Self, ClusterError> {
         let (numbers, count) = (cluster.dimension(), samples.len());
         let alignment = Alignment::new(cluster.particles(), cluster.space())?;
         let mut x = Vec::new();
@@ -47,9 +69,10 @@ impl Pairs {
         }
         x.resize(count * 2 * numbers, 0.0);
         // Within a block from many chains: successive configurations of one are alike.
-        let (blocks, done) = (count.div_ceil(BLOCK), AtomicUsize::new(0));
+        let (blocks, done) = (Self::blocks(count), AtomicUsize::new(0));
         let order: Vec<usize> = (0..blocks).flat_map(|first| (first..count).step_by(blocks)).collect();
-        x.par_chunks_mut(BLOCK * 2 * numbers).enumerate().try_for_each(|(block, pairs)| {
+        let of_blocks = x.par_chunks_mut(BLOCK * 2 * numbers).enumerate().skip(chosen.start).take(chosen.len());
+        of_blocks.try_for_each(|(block, pairs)| {
             let mut whole = [0; 32];
             for (slot, word) in whole.chunks_exact_mut(8).zip([seed.to_le_bytes(), KEY, (block as u64).to_le_bytes()]) {
                 slot.copy_from_slice(&word);
@@ -64,7 +87,8 @@ impl Pairs {
                 ControlFlow::Break(()) => Err(ClusterError::Stopped { done }),
             }
         })?;
-        Ok(Self { numbers, x })
+        let found = (chosen.start * BLOCK).min(count)..(chosen.end * BLOCK).min(count);
+        Ok(Self { numbers, found, x })
     }
 
     /// Number of pairs.
@@ -92,6 +116,17 @@ impl Pairs {
             base.iter().zip(target).map(|(x, y)| (x - y).powi(2)).sum::<f64>()
         };
         (0..self.len()).map(square).sum::<f64>() / self.len() as f64
+    }
+}
+
+impl Part for Pairs {
+    fn numbers(&self) -> Vec<f64> {
+        self.x[self.found.start * 2 * self.numbers..self.found.end * 2 * self.numbers].to_vec()
+    }
+
+    fn completed(mut self, numbers: &[f64]) -> Self {
+        self.x.copy_from_slice(numbers);
+        Self { found: 0..self.len(), ..self }
     }
 }
 
@@ -133,6 +168,9 @@ mod tests {
             let samples = ClusterSamples::generate(&cluster, 200, 1, &go_on).unwrap();
             let pairs = Pairs::of(&cluster, &samples, 1, &go_on).unwrap();
             assert_eq!(pairs.len(), 200);
+            let part = |blocks| Pairs::part(&cluster, &samples, 1, blocks, &go_on).unwrap();
+            let (first, second) = (part(0..1), part(1..4));
+            assert_eq!(second.completed(&[first.numbers(), part(1..4).numbers()].concat()).x, pairs.x);
             // Each configuration comes once: its energy tells it.
             let sorted = |mut of: Vec<f64>| {
                 of.sort_by(f64::total_cmp);

@@ -1,14 +1,11 @@
 //! Configurations of a cluster for training and for comparison.
 
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::convert::Infallible;
+use std::ops::Range;
 
-use rayon::prelude::*;
+use super::{Cluster, ClusterChain, ClusterError};
+use crate::chains::{CHAINS, Heard, Part, Pool, Unfilled};
 
-use super::{Cluster, ClusterChain, ClusterError, Heard};
-
-/// Independent chains that fill a pool. Part of what a seed means: not the number of threads.
-const CHAINS: usize = 32;
 /// Rounds between successive configurations of a chain.
 const ROUNDS_BETWEEN: usize = 4;
 
@@ -25,9 +22,7 @@ const ROUNDS_BETWEEN: usize = 4;
 /// ```
 #[derive(Debug, Clone)]
 pub struct ClusterSamples {
-    numbers: usize,
-    per_chain: usize,
-    x: Vec<f64>,
+    pool: Pool<f64, 0>,
 }
 
 impl ClusterSamples {
@@ -37,38 +32,48 @@ impl ClusterSamples {
     /// [`ClusterError::SampleCount`] for 0 or more than memory holds; [`ClusterError::Stopped`] where `progress` broke
     /// off.
     pub fn generate(cluster: &Cluster, count: usize, seed: u64, progress: &Heard<'_>) -> Result<Self, ClusterError> {
+        Self::part(cluster, count, seed, 0..CHAINS, progress)
+    }
+
+    /// Draws some of the [chains](CHAINS) of that pool.
+    ///
+    /// # Errors
+    /// As [`ClusterSamples::generate`].
+    pub fn part(
+        cluster: &Cluster,
+        count: usize,
+        seed: u64,
+        chains: Range<usize>,
+        progress: &Heard<'_>,
+    ) -> Result<Self, ClusterError> {
         let numbers = cluster.dimension();
-        let mut x = Vec::new();
-        let held = count.checked_mul(numbers).is_some_and(|size| x.try_reserve_exact(size).is_ok());
-        if count == 0 || !held {
-            return Err(ClusterError::SampleCount { count, numbers });
-        }
-        x.resize(count * numbers, 0.0);
-        let (per_chain, done) = (count.div_ceil(CHAINS), AtomicUsize::new(0));
-        x.par_chunks_mut(per_chain * numbers).enumerate().try_for_each(|(stream, rows)| {
-            let mut chain = ClusterChain::new(cluster, seed, stream as u64);
+        let start = |number| {
+            let mut chain = ClusterChain::new(cluster, seed, number);
             chain.thermalise();
-            for row in rows.chunks_exact_mut(numbers) {
-                (0..ROUNDS_BETWEEN).for_each(|_| chain.round());
-                row.copy_from_slice(&chain.configuration());
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                if let ControlFlow::Break(()) = progress(done) {
-                    return Err(ClusterError::Stopped { done });
-                }
-            }
-            Ok(())
-        })?;
-        Ok(Self { numbers, per_chain, x })
+            Ok(chain)
+        };
+        let next = |chain: &mut ClusterChain, row: &mut [f64]| {
+            (0..ROUNDS_BETWEEN).for_each(|_| chain.round());
+            row.copy_from_slice(&chain.configuration());
+            []
+        };
+        let pool = Pool::draw([count, numbers], chains, start, next, progress);
+        let why = |why: Unfilled<Infallible>| match why {
+            Unfilled::Count => ClusterError::SampleCount { count, numbers },
+            Unfilled::Stopped(done) => ClusterError::Stopped { done },
+            Unfilled::Chain(never) => match never {},
+        };
+        Ok(Self { pool: pool.map_err(why)? })
     }
 
     /// Number of configurations.
     pub fn len(&self) -> usize {
-        self.x.len() / self.numbers
+        self.pool.len()
     }
 
     /// Never: a pool has at least one configuration.
     pub fn is_empty(&self) -> bool {
-        self.x.is_empty()
+        self.pool.len() == 0
     }
 
     /// Configuration `index`.
@@ -76,37 +81,38 @@ impl ClusterSamples {
     /// # Panics
     /// If there is no such configuration.
     pub fn configuration(&self, index: usize) -> &[f64] {
-        &self.x[index * self.numbers..(index + 1) * self.numbers]
+        self.pool.row(index)
     }
 
     /// All of them, one after the other, chain by chain.
     pub fn configurations(&self) -> &[f64] {
-        &self.x
+        self.pool.rows()
+    }
+}
+
+impl Part for ClusterSamples {
+    fn numbers(&self) -> Vec<f64> {
+        self.pool.numbers()
     }
 
-    /// Configurations of each chain; the last one may have fewer.
-    pub fn per_chain(&self) -> usize {
-        self.per_chain
+    fn completed(self, numbers: &[f64]) -> Self {
+        Self { pool: self.pool.completed(numbers) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
     use crate::particles::PairEnergy;
 
     /// Mean of a number over all configurations, and its standard error from the means of the chains, which are
     /// independent.
     fn mean(samples: &ClusterSamples, of: impl Fn(&[f64]) -> f64) -> (f64, f64) {
-        let chains: Vec<f64> = samples
-            .configurations()
-            .chunks(samples.per_chain() * samples.numbers)
-            .map(|rows| {
-                let rows = rows.chunks_exact(samples.numbers);
-                let count = rows.len() as f64;
-                rows.map(&of).sum::<f64>() / count
-            })
-            .collect();
+        let numbers: Vec<f64> = (0..samples.len()).map(|index| of(samples.configuration(index))).collect();
+        let chains = samples.pool.by_chain(&numbers).into_iter();
+        let chains: Vec<f64> = chains.map(|numbers| numbers.iter().sum::<f64>() / numbers.len() as f64).collect();
         let n = chains.len() as f64;
         let mean = chains.iter().sum::<f64>() / n;
         let variance = chains.iter().map(|of| (of - mean).powi(2)).sum::<f64>() / (n - 1.0);
@@ -141,7 +147,7 @@ mod tests {
             assert!(found.abs() < 4.0 * error && error < 0.05 * scale, "{cluster:?}: {found} ± {error} of {scale}");
             // The first half of every chain tells the same as the second.
             let half = |late: bool| {
-                let (rows, per) = (samples.len(), samples.per_chain());
+                let (rows, per) = (samples.len(), samples.len() / CHAINS);
                 let of = (0..rows).filter(|k| ((k % per) >= per / 2) == late).map(|k| samples.configuration(k));
                 of.map(|x| cluster.energy(x)).sum::<f64>() / (rows / 2) as f64
             };

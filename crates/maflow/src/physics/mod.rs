@@ -87,7 +87,7 @@ pub fn study<S: Space>(
     let plain = hybrid(Coordinates::Plain)?;
     // At least 2¹⁰ configurations and at most 2¹⁴.
     let configurations = (CLUSTER_SITES / n).clamp(1 << 10, 1 << 14);
-    let clusters = subject.model.map(|model| model.clusters(seed, configurations, monitor)).transpose()?;
+    let clusters = subject.model.map(|model| model.clusters(seed, configurations, team, monitor)).transpose()?;
     let row = |(i, observable): (usize, Observable)| {
         let of =
             |walked: &Option<Walked>| walked.as_ref().map(|walked| Figure::plain(observable.of_chains(&walked.chains)));

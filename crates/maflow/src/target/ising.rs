@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use datasets::Bijection;
+use datasets::chains::CHAINS;
 use datasets::lattice::{Boundary, IsingSamples, IsingStatistics, IsingTarget, Lattice, WhitenedIsing, sample_spins};
-use flow_core::{Energy, Mean, Path, PointEnergy, Purpose, RngKey};
+use flow_core::{Alone, Energy, Mean, Path, PointEnergy, Purpose, RngKey, Team};
 
-use super::pool::{Pool, pick};
+use super::pool::{Pool, pick, shared};
 use super::{Known, LatticeModel, Layout, Measured, Observable, Samples, Target, reference_seed};
 use crate::error::Error;
-use crate::monitor::{Monitor, counted};
+use crate::monitor::Monitor;
 use crate::observable::mean;
 
 /// The target. Its flow works in `x`, or in `y = K^(-1/2) x`, where samples are spins and noise.
@@ -42,17 +43,17 @@ impl Ising {
     }
 
     /// Spins that no training has seen.
-    fn fresh(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<IsingSamples, Error> {
+    fn fresh(&self, seed: u64, count: usize, team: &dyn Team, monitor: &dyn Monitor) -> Result<IsingSamples, Error> {
         let (lattice, temperature) = (self.physical().lattice(), self.physical().temperature());
-        Ok(counted(monitor, "sampling", count, |counter| {
-            IsingSamples::generate_with_progress(lattice, temperature, count, reference_seed(seed), counter)
-        })?)
+        shared(team, monitor, "sampling", [CHAINS, count], |chains, counter| {
+            IsingSamples::part(lattice, temperature, count, reference_seed(seed), chains, counter)
+        })
     }
 
-    fn spins(&self, monitor: &dyn Monitor) -> Result<&IsingSamples, Error> {
+    fn spins(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<&IsingSamples, Error> {
         let (lattice, temperature) = (self.physical().lattice(), self.physical().temperature());
-        self.pool.get(lattice, monitor, |count, seed, counter| {
-            IsingSamples::generate_with_progress(lattice, temperature, count, seed, counter)
+        self.pool.get(lattice, team, monitor, |count, seed, chains, counter| {
+            IsingSamples::part(lattice, temperature, count, seed, chains, counter)
         })
     }
 }
@@ -95,7 +96,13 @@ impl Target for Ising {
     }
 
     /// Unit Gaussians about the centres of spin configurations, as whitened coordinates have them.
-    fn reference(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+    fn reference(
+        &self,
+        seed: u64,
+        count: usize,
+        team: &dyn Team,
+        monitor: &dyn Monitor,
+    ) -> Option<Result<Vec<f64>, Error>> {
         let n = self.model.sites();
         let points = |samples: IsingSamples| {
             let mut points = RngKey::new(reference_seed(seed), Purpose::Sample, 0).normals(0..count, n);
@@ -110,7 +117,7 @@ impl Target for Ising {
             }
             points
         };
-        Some(self.fresh(seed, count, monitor).map(points))
+        Some(self.fresh(seed, count, team, monitor).map(points))
     }
 
     fn known(&self) -> Option<Known> {
@@ -128,12 +135,12 @@ impl Target for Ising {
 
 /// The centres `K^(1/2) s` of the unit Gaussians that belong to spin configurations s.
 impl Samples for Ising {
-    fn prepare(&self, monitor: &dyn Monitor) -> Result<(), Error> {
-        self.spins(monitor).map(drop)
+    fn prepare(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<(), Error> {
+        self.spins(team, monitor).map(drop)
     }
 
     fn training(&self, key: RngKey, _seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
-        let samples = self.spins(&())?;
+        let samples = self.spins(&Alone, &())?;
         pick(key, rows, self.model.sites(), samples.len(), out, |index, centre| {
             self.model.centre(samples.spins(index), centre);
         });
@@ -170,12 +177,12 @@ impl LatticeModel for Ising {
     }
 
     fn configurations(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<Vec<f64>, Error> {
-        let samples = self.fresh(seed, count, monitor)?;
+        let samples = self.fresh(seed, count, &Alone, monitor)?;
         Ok((0..count).flat_map(|k| samples.spins(k)).map(|&spin| f64::from(spin)).collect())
     }
 
-    fn clusters(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<[Mean; 3], Error> {
-        let samples = self.fresh(seed, count, monitor)?;
+    fn clusters(&self, seed: u64, count: usize, team: &dyn Team, monitor: &dyn Monitor) -> Result<[Mean; 3], Error> {
+        let samples = self.fresh(seed, count, team, monitor)?;
         let IsingStatistics { energy_per_site, specific_heat_per_site, magnetisation_per_site } = samples.statistics();
         Ok([energy_per_site, magnetisation_per_site, specific_heat_per_site].map(mean))
     }

@@ -1,7 +1,7 @@
 //! A lattice model as physicists measure it: energy, magnetisation and their fluctuations, with the exact values where
 //! there are any.
 
-use flow_core::{Mean, RngKey};
+use flow_core::{Mean, RngKey, Team};
 
 use super::{Measured, Observable, Target};
 use crate::error::Error;
@@ -20,11 +20,12 @@ pub trait LatticeModel: Target {
         None
     }
 
-    /// Averages over `count` configurations of cluster Monte Carlo, in the order of [`LatticeModel::observables`].
+    /// Averages over `count` configurations of cluster Monte Carlo, in the order of [`LatticeModel::observables`]. The
+    /// members of a team share the chains, and each has the averages.
     ///
     /// # Errors
     /// Those of the sampler, or an end that the monitor asks for.
-    fn clusters(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<[Mean; 3], Error>;
+    fn clusters(&self, seed: u64, count: usize, team: &dyn Team, monitor: &dyn Monitor) -> Result<[Mean; 3], Error>;
 
     /// Configurations of cluster Monte Carlo, `count × sites` row by row: spins ±1, or fields.
     ///
@@ -39,7 +40,7 @@ pub trait LatticeModel: Target {
 #[cfg(test)]
 mod tests {
     use datasets::lattice::{Boundary, Lattice};
-    use flow_core::{Purpose, Weights};
+    use flow_core::{Alone, Purpose, Weights};
 
     use super::*;
     use crate::recipes;
@@ -102,7 +103,7 @@ mod tests {
     fn clusters_agree_with_the_exact_values() {
         let target = target("ising-8", &["target.size=4"]);
         let model = target.lattice_model().unwrap();
-        let found = model.clusters(3, 1 << 14, &()).unwrap();
+        let found = model.clusters(3, 1 << 14, &Alone, &()).unwrap();
         for (observable, found) in model.observables().into_iter().zip(found) {
             if let Some(exact) = model.exact(&observable) {
                 assert!((found.mean - exact).abs() < 4.0 * found.standard_error, "{}: {found:?}", observable.key);
@@ -131,7 +132,7 @@ mod tests {
             let weights = Weights::new(&points.chunks(4).map(loss).collect::<Vec<_>>());
             let measured = model.measure(&points, key);
             let observables = model.observables().map(|observable| observable.weighted(&weights, &measured));
-            (weights.ess(), weights.log_z(), observables, model.clusters(4, 1 << 14, &()).unwrap())
+            (weights.ess(), weights.log_z(), observables, model.clusters(4, 1 << 14, &Alone, &()).unwrap())
         });
         let agree = |what: &str, a: Mean, b: Mean| {
             let error = a.standard_error.hypot(b.standard_error);

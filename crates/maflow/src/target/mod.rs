@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datasets::{Bijection, Standardisation};
-use flow_core::{Energy, Path, RngKey};
+use flow_core::{Energy, Path, RngKey, Team};
 
 pub use crate::c_energy::CFunction;
 pub use crate::observable::{Measured, Observable, Observables};
@@ -102,8 +102,15 @@ pub trait Target: fmt::Debug + Send + Sync {
     }
 
     /// So many points of the density of an energy in the flow's coordinates, row by row, that no training has seen;
-    /// `None` where nobody can draw them. A flow is judged by them where it may never have been.
-    fn reference(&self, _seed: u64, _count: usize, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+    /// `None` where nobody can draw them. A flow is judged by them where it may never have been. The members of a team,
+    /// [`Alone`](flow_core::Alone) where there is one, may share the work: all ask alike, and each has all points.
+    fn reference(
+        &self,
+        _seed: u64,
+        _count: usize,
+        _team: &dyn Team,
+        _monitor: &dyn Monitor,
+    ) -> Option<Result<Vec<f64>, Error>> {
         None
     }
 
@@ -204,11 +211,11 @@ pub trait Samples: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Makes ready what takes time, before the first batch.
+    /// Makes ready what takes time, before the first batch. The members of a team may share the work.
     ///
     /// # Errors
     /// When they cannot be had, or the monitor asks for an end.
-    fn prepare(&self, _monitor: &dyn Monitor) -> Result<(), Error> {
+    fn prepare(&self, _team: &dyn Team, _monitor: &dyn Monitor) -> Result<(), Error> {
         Ok(())
     }
 

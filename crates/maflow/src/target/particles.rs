@@ -3,13 +3,15 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use datasets::particles::{Cluster, ClusterError, ClusterSamples, PairEnergy, Pairs};
-use flow_core::{Energy, PointEnergy, Purpose, RngKey};
+use datasets::chains::CHAINS;
+use datasets::particles::{Cluster, ClusterSamples, PairEnergy, Pairs};
+use flow_core::{Alone, Energy, PointEnergy, Purpose, RngKey, Team};
 use rand::RngExt;
 
+use super::pool::shared;
 use super::{Known, Layout, Observables, Samples, Target, reference_seed};
 use crate::error::Error;
-use crate::monitor::{Monitor, counted};
+use crate::monitor::Monitor;
 use crate::recipe::{PairKind, ParticlesTarget};
 
 /// The target. Its flow works in the coordinates of the particles, with a centre that is a standard normal of its own
@@ -19,7 +21,7 @@ pub struct Particles {
     cluster: Cluster,
     pool: usize,
     seed: u64,
-    pairs: OnceLock<Result<Pairs, ClusterError>>,
+    pairs: OnceLock<Pairs>,
     observables: [String; 2],
 }
 
@@ -42,16 +44,30 @@ impl Particles {
     }
 
     /// Configurations with their partners, drawn when they are first needed.
-    fn pairs(&self, monitor: &dyn Monitor) -> Result<&Pairs, Error> {
-        let (cluster, n) = (&self.cluster, self.cluster.particles());
-        let draw = || {
-            monitor.note(&format!("sampling {} clusters of {n} particles (replica exchange)", self.pool));
-            let samples = counted(monitor, "sampling", self.pool, |counter| {
-                ClusterSamples::generate(cluster, self.pool, self.seed, counter)
-            })?;
-            counted(monitor, "aligning", self.pool, |counter| Pairs::of(cluster, &samples, self.seed, counter))
-        };
-        Ok(self.pairs.get_or_init(draw).as_ref().map_err(|error| *error)?)
+    fn pairs(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<&Pairs, Error> {
+        if let Some(pairs) = self.pairs.get() {
+            return Ok(pairs);
+        }
+        let (cluster, n, count) = (&self.cluster, self.cluster.particles(), self.pool);
+        monitor.note(&format!("sampling {count} clusters of {n} particles (replica exchange)"));
+        let samples = self.configurations(self.seed, count, team, monitor)?;
+        let blocks = Pairs::blocks(count);
+        let pairs = shared(team, monitor, "aligning", [blocks, count], |blocks, counter| {
+            Pairs::part(cluster, &samples, self.seed, blocks, counter)
+        })?;
+        Ok(self.pairs.get_or_init(|| pairs))
+    }
+
+    fn configurations(
+        &self,
+        seed: u64,
+        count: usize,
+        team: &dyn Team,
+        monitor: &dyn Monitor,
+    ) -> Result<ClusterSamples, Error> {
+        shared(team, monitor, "sampling", [CHAINS, count], |chains, counter| {
+            ClusterSamples::part(&self.cluster, count, seed, chains, counter)
+        })
     }
 }
 
@@ -74,11 +90,15 @@ impl Target for Particles {
         Some(Arc::new(PointEnergy::new(cluster.dimension(), energy).concurrent()))
     }
 
-    fn reference(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+    fn reference(
+        &self,
+        seed: u64,
+        count: usize,
+        team: &dyn Team,
+        monitor: &dyn Monitor,
+    ) -> Option<Result<Vec<f64>, Error>> {
         let (d, seed) = (self.cluster.space(), reference_seed(seed));
-        let drawn = counted(monitor, "sampling", count, |counter| {
-            ClusterSamples::generate(&self.cluster, count, seed, counter)
-        });
+        let drawn = self.configurations(seed, count, team, monitor);
         let with_centres = |samples: ClusterSamples| {
             let size = (self.cluster.particles() as f64).sqrt();
             let centres = RngKey::new(seed, Purpose::Sample, 0).normals(0..count, d);
@@ -89,7 +109,7 @@ impl Target for Particles {
             };
             rows.flat_map(moved).collect()
         };
-        Some(drawn.map(with_centres).map_err(Error::from))
+        Some(drawn.map(with_centres))
     }
 
     fn known(&self) -> Option<Known> {
@@ -120,12 +140,12 @@ impl Observables for Particles {
 
 /// Configurations with their partners.
 impl Samples for Particles {
-    fn prepare(&self, monitor: &dyn Monitor) -> Result<(), Error> {
-        self.pairs(monitor).map(drop)
+    fn prepare(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<(), Error> {
+        self.pairs(team, monitor).map(drop)
     }
 
     fn training(&self, key: RngKey, _seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
-        let (pairs, n) = (self.pairs(&())?, self.cluster.dimension());
+        let (pairs, n) = (self.pairs(&Alone, &())?, self.cluster.dimension());
         for (row, point) in rows.zip(out.chunks_exact_mut(2 * n)) {
             let (base, target) = pairs.pair(key.row(row as u64).random_range(0..pairs.len()));
             point[..n].copy_from_slice(target);

@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datasets::Bijection;
+use datasets::chains::CHAINS;
 use datasets::lattice::{Phi4Samples, Phi4Statistics, Phi4Target, WhitenedPhi4};
-use flow_core::{Energy, Mean, PointEnergy, RngKey};
+use flow_core::{Alone, Energy, Mean, PointEnergy, RngKey, Team};
 
-use super::pool::{Pool, pick};
+use super::pool::{Pool, pick, shared};
 use super::{LatticeModel, Layout, Measured, Observable, Samples, Target, reference_seed};
 use crate::error::Error;
-use crate::monitor::{Monitor, counted};
+use crate::monitor::Monitor;
 use crate::observable::mean;
 
 /// The target. Its flow works in φ, or in `K^(-1/2) φ`, where samples are nearly normal.
@@ -36,15 +37,20 @@ impl Phi4 {
     }
 
     /// Fields that no training has seen.
-    fn fresh(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<Phi4Samples, Error> {
-        Ok(counted(monitor, "sampling", count, |counter| {
-            Phi4Samples::generate_with_progress(&self.physical, count, reference_seed(seed), counter)
-        })?)
+    fn fresh(&self, seed: u64, count: usize, team: &dyn Team, monitor: &dyn Monitor) -> Result<Phi4Samples, Error> {
+        shared(team, monitor, "sampling", [CHAINS, count], |chains, counter| {
+            Phi4Samples::part(&self.physical, count, reference_seed(seed), chains, counter)
+        })
     }
 
-    fn fields<'a>(&'a self, whitened: &'a Whitened, monitor: &dyn Monitor) -> Result<&'a Phi4Samples, Error> {
-        whitened.pool.get(self.physical.lattice(), monitor, |count, seed, counter| {
-            Phi4Samples::generate_with_progress(&self.physical, count, seed, counter)
+    fn fields<'a>(
+        &'a self,
+        whitened: &'a Whitened,
+        team: &dyn Team,
+        monitor: &dyn Monitor,
+    ) -> Result<&'a Phi4Samples, Error> {
+        whitened.pool.get(self.physical.lattice(), team, monitor, |count, seed, chains, counter| {
+            Phi4Samples::part(&self.physical, count, seed, chains, counter)
         })
     }
 }
@@ -81,7 +87,13 @@ impl Target for Phi4 {
         })
     }
 
-    fn reference(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+    fn reference(
+        &self,
+        seed: u64,
+        count: usize,
+        team: &dyn Team,
+        monitor: &dyn Monitor,
+    ) -> Option<Result<Vec<f64>, Error>> {
         let n = self.physical.sites();
         let points = |samples: Phi4Samples| {
             let mut points = vec![0.0; count * n];
@@ -94,7 +106,7 @@ impl Target for Phi4 {
             }
             points
         };
-        Some(self.fresh(seed, count, monitor).map(points))
+        Some(self.fresh(seed, count, team, monitor).map(points))
     }
 
     fn sites(&self) -> usize {
@@ -108,9 +120,9 @@ impl Target for Phi4 {
 
 /// Fields in whitened coordinates, `K^(-1/2) φ`.
 impl Samples for Phi4 {
-    fn prepare(&self, monitor: &dyn Monitor) -> Result<(), Error> {
+    fn prepare(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<(), Error> {
         match &self.whitened {
-            Some(whitened) => self.fields(whitened, monitor).map(drop),
+            Some(whitened) => self.fields(whitened, team, monitor).map(drop),
             None => Ok(()),
         }
     }
@@ -119,7 +131,7 @@ impl Samples for Phi4 {
         let Some(whitened) = &self.whitened else {
             return Err(Error::Argument("fields are samples in whitened coordinates alone".to_owned()));
         };
-        let samples = self.fields(whitened, &())?;
+        let samples = self.fields(whitened, &Alone, &())?;
         let mut field = vec![0.0; self.physical.sites()];
         pick(key, rows, self.physical.sites(), samples.len(), out, |index, y| {
             field.iter_mut().zip(samples.field(index)).for_each(|(to, from)| *to = f64::from(*from));
@@ -144,12 +156,12 @@ impl LatticeModel for Phi4 {
     }
 
     fn configurations(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<Vec<f64>, Error> {
-        let samples = self.fresh(seed, count, monitor)?;
+        let samples = self.fresh(seed, count, &Alone, monitor)?;
         Ok((0..count).flat_map(|k| samples.field(k)).map(|&phi| f64::from(phi)).collect())
     }
 
-    fn clusters(&self, seed: u64, count: usize, monitor: &dyn Monitor) -> Result<[Mean; 3], Error> {
-        let samples = self.fresh(seed, count, monitor)?;
+    fn clusters(&self, seed: u64, count: usize, team: &dyn Team, monitor: &dyn Monitor) -> Result<[Mean; 3], Error> {
+        let samples = self.fresh(seed, count, team, monitor)?;
         let Phi4Statistics { action_per_site, magnetisation_per_site, susceptibility } = samples.statistics();
         Ok([action_per_site, magnetisation_per_site, susceptibility].map(mean))
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datasets::plane::{PlaneDensity, PlaneEnergy, PlaneTarget};
-use flow_core::{Energy, PointEnergy, Purpose, RngKey};
+use flow_core::{Energy, PointEnergy, Purpose, RngKey, Team};
 
 use super::{Known, Samples, Target, reference_seed};
 use crate::error::Error;
@@ -56,7 +56,13 @@ impl Target for EnergyInPlane {
         Some(Arc::new(PointEnergy::new(2, move |x, gradient| Ok(energy.energy_and_gradient(x, gradient))).concurrent()))
     }
 
-    fn reference(&self, seed: u64, count: usize, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
+    fn reference(
+        &self,
+        seed: u64,
+        count: usize,
+        _team: &dyn Team,
+        _monitor: &dyn Monitor,
+    ) -> Option<Result<Vec<f64>, Error>> {
         let key = RngKey::new(reference_seed(seed), Purpose::Sample, 0);
         Some(Ok((0..count as u64).flat_map(|row| self.0.sample(&mut key.row(row))).collect()))
     }

@@ -1,14 +1,43 @@
-//! Samples of a lattice model to train on: drawn once by cluster Monte Carlo, when they are first needed.
+//! Samples that Markov chains draw, shared by the members of a team; of a lattice model to train on they are drawn once,
+//! when they are first needed.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::OnceLock;
 
+use datasets::chains::{CHAINS, Part};
 use datasets::lattice::{Lattice, LatticeError};
-use flow_core::RngKey;
+use flow_core::{RngKey, Team};
 use rand::RngExt;
 
 use crate::error::Error;
 use crate::monitor::{Monitor, counted};
+use crate::together;
+
+/// What a sampler tells of configurations that are done; it says whether to go on.
+pub(super) type Counter<'a> = dyn Fn(usize) -> ControlFlow<()> + Sync + 'a;
+
+/// `count` configurations or partners, in so many parts of which every member of a team makes some by `make`.
+pub(super) fn shared<T: Part, E: Into<Error>>(
+    team: &dyn Team,
+    monitor: &dyn Monitor,
+    name: &'static str,
+    [parts, count]: [usize; 2],
+    make: impl FnOnce(Range<usize>, &Counter<'_>) -> Result<T, E>,
+) -> Result<T, Error> {
+    let mine = team.share(parts);
+    let most = count.div_ceil(parts.max(1)) * mine.len();
+    let made = counted(monitor, name, most.min(count), |counter| make(mine, counter)).map_err(Into::into);
+    if team.size() == 1 {
+        return made;
+    }
+    // One that was told to stop is no failure of the others.
+    if team.any(matches!(made, Err(Error::Cancelled)))? {
+        return Err(Error::Cancelled);
+    }
+    let made = together::agreed(team, made)?;
+    let all = team.gather(&made.numbers())?;
+    Ok(made.completed(&all))
+}
 
 /// A pool of configurations that is there once it was needed.
 #[derive(Debug)]
@@ -17,30 +46,31 @@ pub(super) struct Pool<T> {
     what: &'static str,
     count: usize,
     seed: u64,
-    drawn: OnceLock<Result<T, LatticeError>>,
+    drawn: OnceLock<T>,
 }
 
-/// What a sampler tells of configurations that are done; it says whether to go on.
-type Counter<'a> = dyn Fn(usize) -> ControlFlow<()> + Sync + 'a;
-
-impl<T> Pool<T> {
+impl<T: Part> Pool<T> {
     pub(super) fn new(what: &'static str, count: usize, seed: u64) -> Self {
         Self { what, count, seed, drawn: OnceLock::new() }
     }
 
-    /// The configurations, which `generate` draws the first time, given their count, their seed and a counter.
+    /// The configurations, of which `draw` draws some chains the first time, given count, seed, chains and a counter.
     pub(super) fn get(
         &self,
         lattice: &Lattice,
+        team: &dyn Team,
         monitor: &dyn Monitor,
-        generate: impl FnOnce(usize, u64, &Counter<'_>) -> Result<T, LatticeError>,
+        draw: impl FnOnce(usize, u64, Range<usize>, &Counter<'_>) -> Result<T, LatticeError>,
     ) -> Result<&T, Error> {
-        let noted = || {
-            let (rows, cols) = (lattice.rows(), lattice.cols());
-            monitor.note(&format!("sampling {} {} of {rows}×{cols} (cluster Monte Carlo)", self.count, self.what));
-            counted(monitor, "sampling", self.count, |counter| generate(self.count, self.seed, counter))
-        };
-        Ok(self.drawn.get_or_init(noted).as_ref().map_err(|error| *error)?)
+        if let Some(drawn) = self.drawn.get() {
+            return Ok(drawn);
+        }
+        let (rows, cols) = (lattice.rows(), lattice.cols());
+        monitor.note(&format!("sampling {} {} of {rows}×{cols} (cluster Monte Carlo)", self.count, self.what));
+        let (count, seed) = (self.count, self.seed);
+        let drawn =
+            shared(team, monitor, "sampling", [CHAINS, count], |chains, counter| draw(count, seed, chains, counter))?;
+        Ok(self.drawn.get_or_init(|| drawn))
     }
 }
 

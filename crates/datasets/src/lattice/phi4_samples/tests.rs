@@ -134,7 +134,7 @@ fn a_pool_depends_on_its_seed_and_not_on_threads() {
     let target = target(6, 6, Boundary::Periodic, 0.25, 0.1);
     let with_threads = |threads, seed| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| Phi4Samples::generate(&target, 100, seed)).unwrap().pool.rows
+        pool.install(|| Phi4Samples::generate(&target, 100, seed)).unwrap().pool.rows().to_vec()
     };
     let alone = with_threads(1, 6);
     assert!(alone == with_threads(5, 6));

@@ -152,7 +152,7 @@ fn energies_and_magnetisations_belong_to_their_configurations() {
             assert!(spins.iter().all(|s| s.abs() == 1));
             let bonds: i32 = lattice.bonds().map(|(i, j)| i32::from(spins[i] * spins[j])).sum();
             assert_eq!(samples.energies()[index], -f64::from(bonds));
-            assert_eq!(samples.magnetisations()[index], spins.iter().map(|&s| i64::from(s)).sum::<i64>());
+            assert_eq!(samples.magnetisations()[index], spins.iter().map(|&s| f64::from(s)).sum::<f64>());
         }
     }
 }
@@ -162,7 +162,7 @@ fn a_pool_depends_on_its_seed_and_not_on_threads() {
     let lattice = lattice(6, 6, Boundary::Periodic);
     let with_threads = |threads, seed| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| IsingSamples::generate(&lattice, 2.2, 200, seed)).unwrap().pool.rows
+        pool.install(|| IsingSamples::generate(&lattice, 2.2, 200, seed)).unwrap().pool.rows().to_vec()
     };
     let alone = with_threads(1, 6);
     assert!(alone == with_threads(5, 6));
