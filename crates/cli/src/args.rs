@@ -90,6 +90,8 @@ const METHODS: &[(&str, &str)] = &[
     ("rk38", "Fourth order, the 3/8 rule"),
     ("tsit5", "Tsitouras 5(4), adaptive; evaluation and sampling only"),
     ("dopri5", "Dormand-Prince 5(4), adaptive; evaluation and sampling only"),
+    ("fixed-tsit5", "Equal steps of tsit5, fifth order by six stages"),
+    ("fixed-dopri5", "Equal steps of dopri5, fifth order by six stages"),
     ("reversible-euler", "Reversible steps made of euler, as of any method; flow.coupling couples their two states"),
     ("reversible-midpoint", "Second order"),
     ("reversible-heun", "Second order"),

@@ -60,7 +60,7 @@ pub use boundary::{BoundaryTerms, Endpoints, Losses};
 pub use cache_key::CacheKey;
 pub use centres::Centres;
 pub use checkpoint::{Checkpoint, CheckpointStore, NoStore, Occasion, Stored, Tensor, TrainState};
-pub use converged::{Converged, choose_level, converged, three_quarters};
+pub use converged::{Converged, choose_level, converged, fewer};
 pub use data::{ArrayRows, BaseSamples, Batches};
 pub use energy::{Energy, PointEnergy, StandardNormal, standard_normal_log_density};
 pub use engine::{Engine, NetworkSettings, PotentialSettings};

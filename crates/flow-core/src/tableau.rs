@@ -102,6 +102,17 @@ impl Tableau {
         self.error.as_deref()
     }
 
+    /// The same step for steps of equal length: without the error estimate, and without a last stage that it alone needs.
+    #[must_use]
+    pub fn for_equal_steps(mut self) -> Self {
+        if self.error.take().is_some() && self.b.last() == Some(&0.0) {
+            self.a.pop();
+            self.b.pop();
+            self.c.pop();
+        }
+        self
+    }
+
     /// All coefficients that operations depend on, as a key.
     pub(crate) fn cache_key(&self) -> CacheKey {
         let rows = self.a.iter().chain([&self.b]);
@@ -338,6 +349,17 @@ mod tests {
         assert!(Method::Tsit5.tableau().first_same_as_last());
         assert!(Method::Dopri5.tableau().first_same_as_last());
         assert!(!Method::Rk4.tableau().first_same_as_last());
+    }
+
+    #[test]
+    fn equal_steps_are_the_same_steps_by_fewer_stages() {
+        for method in [Method::Tsit5, Method::Dopri5] {
+            let (pair, plain) = (method.tableau(), method.tableau().for_equal_steps());
+            assert_eq!((pair.stages(), plain.stages(), plain.error()), (7, 6, None));
+            let again = Tableau::new(plain.name, plain.order, plain.a.clone(), plain.b.clone(), None).unwrap();
+            assert_eq!((again, plain.b(), plain.c()), (plain.clone(), &pair.b()[..6], &pair.c()[..6]));
+        }
+        assert_eq!(Method::Rk4.tableau().for_equal_steps(), Method::Rk4.tableau());
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub fn equal_steps<S: Space>(
 ) -> Result<Box<dyn Integrator<S>>, Error> {
     Ok(match method {
         FlowMethod::RungeKutta(method) => Box::new(FixedStep::new(method.tableau(), steps)?),
+        FlowMethod::Fixed(method) => Box::new(FixedStep::new(method.tableau().for_equal_steps(), steps)?),
         FlowMethod::Reversible(of) => {
             Box::new(Reversible::new(of.tableau(), recipe.flow.coupling_or_default(), steps)?)
         }

@@ -62,8 +62,9 @@ pub struct Flow {
     pub time: f64,
     /// Steps of the method; the integration-error watch may raise them.
     pub steps: usize,
-    /// Explicit Runge-Kutta method of fixed step, as in `"rk4"`, or reversible steps made of one, as in
-    /// `"reversible-rk4"`: twice the evaluations a step, and memory that does not grow with the steps.
+    /// Explicit Runge-Kutta method of fixed step, as in `"rk4"`, or, of fifth order, in `"fixed-tsit5"`; or reversible
+    /// steps made of a method, as in `"reversible-rk4"`: twice the evaluations a step, and memory that does not grow with
+    /// the steps.
     #[serde(default)]
     pub method: FlowMethod,
     /// Of reversible steps: what a state keeps of itself in a step, the rest being of the other state; above 0 and at

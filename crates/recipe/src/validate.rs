@@ -573,8 +573,8 @@ impl Flow {
             return Err(out_of_range(
                 "flow.method",
                 self.method.name(),
-                "a method of fixed step: euler, midpoint, heun, ralston3, rk4, rk38, or reversible- before any name",
-                "adaptive methods serve evaluation and sampling: set evaluate.method instead",
+                "a method of fixed step: euler, midpoint, heun, ralston3, rk4, rk38, fixed-tsit5, fixed-dopri5, or reversible- before any name",
+                "an adaptive method serves evaluation and sampling, by evaluate.method; with fixed- before its name it takes equal steps",
             ));
         }
         Ok(())

@@ -306,7 +306,7 @@ fn methods(key: &str) -> String {
     let adaptive: Vec<Method> = Method::ALL.into_iter().filter(|method| method.is_adaptive()).collect();
     format!(
         "\nMethods of `{key}`: {}; and each of them after `reversible-`. By themselves {} choose their steps by an \
-         estimate of their error, and serve `evaluate.method` alone.\n",
+         estimate of their error, and serve `evaluate.method` alone; after `fixed-` they take equal steps.\n",
         names(&Method::ALL).join(", "),
         names(&adaptive).join(" and ")
     )
