@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,13 @@ def test_threads_of_openmp_sleep_unless_the_user_has_chosen(monkeypatch: pytest.
     assert policy() is None
     monkeypatch.delenv("GOMP_SPINCOUNT")
     assert policy() == "PASSIVE"
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
+def test_the_extension_leaves_thread_local_memory_to_libraries_loaded_later() -> None:
+    # Little is set apart for it, and PyTorch's OpenMP among others cannot do without.
+    told = subprocess.run(["readelf", "-dW", maflow._native.__file__], capture_output=True, text=True, check=True)
+    assert "FLAGS" in told.stdout and "STATIC_TLS" not in told.stdout
 
 
 @pytest.mark.parametrize("recipe", ["rings", "energy-1"])
