@@ -25,7 +25,7 @@ A libtorch $TORCH that is there already is used instead of a fetched one:
 The part of the C interface for CUDA wants headers of CUDA: those of NVIDIA's packages beside libtorch, else those below
 CUDA_HOME=DIR (/usr/local/cuda), else they are fetched for the compilation.
 
-Needs python3 with pip (to fetch) and a C++ compiler (c++, or the variable CXX). May be repeated: what is there is kept.
+Needs python3, with pip to fetch, and a C++ compiler (c++, or the variable CXX). May be repeated: what is there is kept.
 Where both are is written into libtorch.setup in the user's cache folder, which the program reads.
 EOF
 }
@@ -79,7 +79,7 @@ work=$(mktemp -d "$store/unfinished.XXXXXX") || fail "$store cannot be written t
 
 python=python3
 need_python() {
-    command -v "$python" >/dev/null || fail "there is no python3: install it, or set LIBTORCH to a libtorch $TORCH"
+    command -v "$python" >/dev/null || fail "there is no python3: install it"
 }
 
 # The pip of python3, or that of a virtual environment for the time being.
@@ -169,70 +169,18 @@ else
     libtorch=$store/libtorch-$TORCH-cpu/torch
     [ -e "$libtorch/lib/libtorch_cpu.so" ] || fetch "$store/libtorch-$TORCH-cpu" no
 fi
-for file in lib/libtorch_cpu.so include/torch/csrc/api/include/torch/torch.h; do
-    [ -e "$libtorch/$file" ] || fail "$libtorch is no libtorch, it has no $file: correct or unset LIBTORCH"
-done
-if [ -e "$libtorch/build-version" ]; then
-    version=$(cat "$libtorch/build-version")
-else
-    version=$(sed -n "s/^__version__ = '\(.*\)'.*/\1/p" "$libtorch/version.py" 2>/dev/null) || version=
-fi
-[ "${version%%+*}" = "$TORCH" ] ||
-    fail "libtorch in $libtorch is ${version:-of an unknown version}, $TORCH is needed: name another with LIBTORCH, or unset it to fetch one"
 if [ "$cuda" = yes ] && [ ! -e "$libtorch/lib/libtorch_cuda.so" ]; then
     fail "libtorch in $libtorch is for the CPU only: unset LIBTORCH to fetch the CUDA set, or leave out --cuda"
 fi
-say "Using libtorch $version in $libtorch"
-
-# 2. Its C interface, compiled once for every build of every clone: what torch-sys has, and what the project adds.
-added=$project/crates/backend-tch/src/interface
-hash=$(cat "$added/cpu.cpp" "$added/cuda.cpp" | sha256sum | cut -d ' ' -f 1)
-interface=$store/libtch-$TORCH_SYS-$(printf %.12s "$hash")
-
-# compile SOURCE OBJECT FLAGS...
-compile() {
-    from=$1 to=$2
-    shift 2
-    "${CXX:-c++}" -c -std=c++17 -O2 -fPIC -w -DGLOG_USE_GLOG_EXPORT -D_GLIBCXX_USE_CXX11_ABI=1 -I "$libtorch/include" \
-        -I "$libtorch/include/torch/csrc/api/include" "$@" "$from" -o "$to" ||
-        fail "the C interface did not compile: see the lines above"
-}
-
-# link LIBRARY ARGUMENTS...: makes a library of the interface; one that is there is whole.
-link() {
-    made=$1
-    shift
-    "${CXX:-c++}" -shared "$@" -o "$work/$made" || fail "the C interface could not be linked: see the lines above"
-    mkdir -p "$interface"
-    mv "$work/$made" "$interface/$made"
-}
-
-# The part of torch-sys, with what the project adds for every device.
-interface_of_torch_sys() {
+# 2. Its C interface, compiled once for every build of every clone, and what the program has to know: by the file that
+# does the same for `maflow.setup_torch` in Python.
+set_up() {
     need_python
-    (cd "$project" && cargo metadata --locked --format-version 1) >"$work/metadata.json" ||
-        fail "cargo could not list the packages of $project: see the lines above"
-    sources=$("$python" - "$work/metadata.json" "$TORCH_SYS" <<'EOF'
-import json, os, sys
-for package in json.load(open(sys.argv[1]))["packages"]:
-    if (package["name"], package["version"]) == ("torch-sys", sys.argv[2]):
-        print(os.path.dirname(package["manifest_path"]) + "/libtch")
-EOF
-    )
-    [ -n "$sources" ] || fail "the project does not use torch-sys $TORCH_SYS: update TORCH_SYS in scripts/setup-libtorch.sh"
-    say "Compiling the C interface (1 to 3 minutes)"
-    { compile "$sources/torch_api.cpp" "$work/api.o" -I "$sources" && compile "$added/cpu.cpp" "$work/cpu.o"; } &
-    api=$!
-    compile "$sources/torch_api_generated.cpp" "$work/generated.o" -I "$sources"
-    wait "$api" || exit 1
-    link libtch.so "$work/api.o" "$work/generated.o" "$work/cpu.o" -L "$libtorch/lib" -ltorch_cpu -lc10 -Wl,--no-undefined
+    python3 "$project/crates/python/python/maflow/_interface.py" --project "$project" --libtorch "$libtorch" --store "$store" \
+        --setup "$cache/libtorch.setup" --torch "$TORCH" --torch-sys "$TORCH_SYS" "$@"
 }
 
-# The headers of CUDA: see --help.
-cuda_headers() {
-    for headers in "$libtorch"/../nvidia/*/include "${CUDA_HOME:-/usr/local/cuda}/include"; do
-        [ ! -e "$headers/cuda_runtime_api.h" ] || [ ! -e "$headers/crt/host_defines.h" ] || return 0
-    done
+fetch_cuda_headers() {
     need_pip
     say "Fetching the headers of CUDA (2 MB)"
     download headers --no-deps "nvidia-cuda-runtime==$CUDA.*" "nvidia-cuda-crt==$CUDA.*"
@@ -245,42 +193,19 @@ EOF
     headers=$(echo "$work"/headers/nvidia/*/include)
 }
 
-# What the project adds for CUDA. Where libtorch has no CUDA, what is missing is looked for when the library is loaded.
-interface_for_cuda() {
-    cuda_headers
-    say "Compiling the C interface for CUDA"
-    compile "$added/cuda.cpp" "$work/cuda.o" -I "$headers"
-    if [ -e "$libtorch/lib/libtorch_cuda.so" ]; then
-        link libtch_cuda.so "$work/cuda.o" -L "$libtorch/lib" -ltorch_cuda -ltorch_cpu -lc10_cuda -lc10 -Wl,--no-undefined
-    else
-        link libtch_cuda.so "$work/cuda.o"
-    fi
-}
-
-need_compiler() {
-    command -v "${CXX:-c++}" >/dev/null || fail "there is no C++ compiler: install one (g++ on Debian and Ubuntu), or name it in CXX"
-}
-if [ ! -e "$interface/libtch.so" ]; then
-    need_compiler
-    interface_of_torch_sys
-fi
-if [ "$cuda$cuda_interface" != nono ] && [ ! -e "$interface/libtch_cuda.so" ]; then
-    need_compiler
-    interface_for_cuda
-fi
-
-# 3. What the program has to know.
-mkdir -p "$cache"
-cat >"$work/libtorch.setup" <<EOF
-# Written by scripts/setup-libtorch.sh: where libtorch and its C interface are.
-libtorch = $libtorch
-interface = $interface/libtch.so
-torch-sys = $TORCH_SYS
-sources = $hash
-EOF
-if ! cmp -s "$work/libtorch.setup" "$cache/libtorch.setup"; then
-    mv "$work/libtorch.setup" "$cache/libtorch.setup"
-    say "Wrote $cache/libtorch.setup"
+if [ "$cuda$cuda_interface" = nono ]; then
+    set_up || exit 1
+else
+    code=0
+    set_up --cuda || code=$?
+    case $code in
+    0) ;;
+    3)
+        fetch_cuda_headers
+        set_up --cuda --cuda-headers "$headers" || exit 1
+        ;;
+    *) exit 1 ;;
+    esac
 fi
 # Earlier versions told cargo instead.
 config=$project/.cargo/config.toml

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::libtorch::{CUDA_NEEDED, SET_UP, VERSION_NEEDED};
+use crate::libtorch::{CUDA_NEEDED, VERSION_NEEDED};
+use crate::set_up::command;
 
 /// Why libtorch, or a device of it, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +17,8 @@ pub enum Error {
     },
     /// The set-up was not done.
     #[error(
-        "libtorch is not set up: run `{SET_UP}{}` once, then the same command again, or use `--backend ndarray`",
-        if *.cuda { " --cuda" } else { "" }
+        "libtorch is not set up: run `{}` once, then the same again, or use `--backend ndarray`",
+        command(*.cuda)
     )]
     NotSetUp {
         /// Whether CUDA was asked for.
@@ -25,8 +26,8 @@ pub enum Error {
     },
     /// The set-up was done for another version of the program, or its file is damaged.
     #[error(
-        "{file} is of another version of this program: run `{SET_UP}{}` again, or use `--backend ndarray`",
-        if *.cuda { " --cuda" } else { "" }
+        "{file} is of another version of this program: run `{}` again, or use `--backend ndarray`",
+        command(*.cuda)
     )]
     OldSetUp {
         /// The file that the set-up wrote.
@@ -43,7 +44,7 @@ pub enum Error {
     /// The folder that should hold libtorch does not.
     #[error(
         "there is no libtorch in {path} (named by {named_by}): {}, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
-        if *.named_by == "LIBTORCH" { format!("unset LIBTORCH and run `{SET_UP}`") } else { format!("run `{SET_UP}`") }
+        if *.named_by == "LIBTORCH" { format!("unset LIBTORCH and run `{}`", command(false)) } else { format!("run `{}`", command(false)) }
     )]
     NotFound {
         /// The folder looked into.
@@ -53,7 +54,8 @@ pub enum Error {
     },
     /// libtorch is of another version than the one the program was written for.
     #[error(
-        "libtorch in {path} is {found}, {VERSION_NEEDED} is needed: unset LIBTORCH and run `{SET_UP}`, or set LIBTORCH to a libtorch {VERSION_NEEDED}"
+        "libtorch in {path} is {found}, {VERSION_NEEDED} is needed: unset LIBTORCH and run `{}`, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
+        command(false)
     )]
     WrongVersion {
         /// The folder of libtorch.
@@ -63,7 +65,7 @@ pub enum Error {
     },
     /// Somebody else has loaded another libtorch into this process, which can hold no second one.
     #[error(
-        "this process has loaded libtorch {} from {path} before, {VERSION_NEEDED} is needed: have torch {VERSION_NEEDED} there, or use `--backend ndarray`",
+        "this process has loaded libtorch {} from {path} before, {VERSION_NEEDED} is needed: install torch=={VERSION_NEEDED} there, or use `--backend ndarray`",
         .found.as_deref().unwrap_or("of an unknown version")
     )]
     OtherLoaded {
@@ -74,8 +76,8 @@ pub enum Error {
     },
     /// The system's loader refused a library.
     #[error(
-        "{path} cannot be loaded ({reason}): remove it and run `{SET_UP}{}` again, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
-        if *.cuda { " --cuda" } else { "" }
+        "{path} cannot be loaded ({reason}): remove it and run `{}` again, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
+        command(*.cuda)
     )]
     CannotLoad {
         /// The library.
@@ -87,9 +89,9 @@ pub enum Error {
     },
     /// The system's loader refused the compiled C interface of libtorch.
     #[error(
-        "the C interface of libtorch, {path}, cannot be loaded ({reason}): {}run `{SET_UP}{}` again",
+        "the C interface of libtorch, {path}, cannot be loaded ({reason}): {}run `{}` again",
         if *.by_user { "unset MAFLOW_LIBTCH, which names it, or " } else { "remove it if it is there, and " },
-        if *.cuda { " --cuda" } else { "" }
+        command(*.cuda)
     )]
     NoInterface {
         /// The library.
@@ -102,7 +104,7 @@ pub enum Error {
         cuda: bool,
     },
     /// This libtorch has no CUDA part.
-    #[error("libtorch in {path} is for the CPU only: run `{SET_UP} --cuda`, or use `--backend tch-cpu`")]
+    #[error("libtorch in {path} is for the CPU only: run `{}`, or use `--backend tch-cpu`", command(true))]
     NoCudaLibrary {
         /// The folder of libtorch.
         path: PathBuf,
@@ -135,7 +137,8 @@ pub enum Error {
     },
     /// The kernels for CUDA devices cannot be compiled or loaded.
     #[error(
-        "the kernels for this CUDA device cannot be made ({reason}): run `{SET_UP} --cuda` again, or use `--backend tch-cpu`"
+        "the kernels for this CUDA device cannot be made ({reason}): run `{}` again, or use `--backend tch-cpu`",
+        command(true)
     )]
     NoKernels {
         /// The loader's, the compiler's or the driver's own words.

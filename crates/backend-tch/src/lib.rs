@@ -6,7 +6,8 @@
 //!
 //! The build needs no libtorch. `scripts/setup-libtorch.sh` finds or fetches one, compiles its C interface, and writes
 //! where both are into the user's cache, which the program reads when libtorch is asked for; before, [`load`] answers
-//! with the command to run. There is a loader for Linux on x86-64 and arm64; elsewhere the crate is that answer alone.
+//! with the command to run. A program that comes without that script does the same its own way, and names that
+//! ([`set_up`]). There is a loader for Linux on x86-64 and arm64; elsewhere the crate is that answer alone.
 //! A libtorch that is in the process already, as where Python has imported torch, is used or else refused.
 //!
 //! The environment is a program's own affair: see [`wait_policy`] for what one with this crate had better say there.
@@ -40,6 +41,7 @@ mod orbit;
 mod pointwise;
 #[cfg(loader)]
 mod ridge;
+pub mod set_up;
 #[cfg(loader)]
 mod space;
 #[cfg(loader)]
@@ -51,7 +53,7 @@ pub use cuda::{Driver, driver};
 pub use device::Device;
 pub use error::Error;
 pub use findings::Findings;
-pub use libtorch::{CUDA_NEEDED, Libtorch, SET_UP, VERSION_NEEDED, libtorch, libtorch_for};
+pub use libtorch::{CUDA_NEEDED, Libtorch, VERSION_NEEDED, libtorch, libtorch_for};
 pub use openmp::wait_policy;
 #[cfg(loader)]
 pub use {

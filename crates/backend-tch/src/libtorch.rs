@@ -6,20 +6,14 @@ use std::{
     sync::OnceLock,
 };
 
-use sha2::{Digest, Sha256};
-
+use crate::set_up::SetUp;
 use crate::{Device, Error};
-
-include!("setup_file.rs");
 
 /// The version of libtorch that the pinned `tch` was written for.
 pub const VERSION_NEEDED: &str = "2.11.0";
 
 /// The CUDA version, major and minor, that the libtorch of the set-up was built with.
 pub const CUDA_NEEDED: (u32, u32) = (13, 0);
-
-/// The command that sets libtorch up, from the root of the project.
-pub const SET_UP: &str = "scripts/setup-libtorch.sh";
 
 /// A libtorch of the needed version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,52 +24,6 @@ pub struct Libtorch {
     pub version: Option<String>,
     /// Whether it has a CUDA part (whose own needs are not looked at here).
     pub cuda: bool,
-}
-
-/// The torch-sys whose C interface this program calls.
-const INTERFACE_NEEDED: &str = "0.24.0";
-
-/// What this crate adds to that interface, in the order in which the set-up hashes it.
-const INTERFACE_SOURCES: [&str; 2] = [include_str!("interface/cpu.cpp"), include_str!("interface/cuda.cpp")];
-
-/// The SHA-256 of [`INTERFACE_SOURCES`], one after the other.
-fn hash_needed() -> String {
-    let hash = INTERFACE_SOURCES.iter().fold(Sha256::new(), |hash, source| hash.chain_update(source));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What the set-up has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SetUp {
-    /// The folder of libtorch.
-    pub(crate) libtorch: PathBuf,
-    /// The compiled C interface.
-    pub(crate) interface: PathBuf,
-}
-
-impl SetUp {
-    /// Reads what the set-up wrote.
-    ///
-    /// # Errors
-    /// [`Error::NotSetUp`], [`Error::OldSetUp`].
-    pub(crate) fn read() -> Result<Self, Error> {
-        let file = setup_file().ok_or(Error::NotSetUp { cuda: false })?;
-        let text = fs::read_to_string(&file).map_err(|_| Error::NotSetUp { cuda: false })?;
-        Self::parse(&text).ok_or(Error::OldSetUp { file, cuda: false })
-    }
-
-    /// From lines `name = value`.
-    fn parse(text: &str) -> Option<Self> {
-        let value = |name: &str| {
-            let of = |line: &str| {
-                let (key, value) = line.split_once('=')?;
-                (key.trim() == name).then(|| value.trim().to_owned())
-            };
-            text.lines().find_map(of)
-        };
-        let fits = value("torch-sys")? == INTERFACE_NEEDED && value("sources")? == hash_needed();
-        fits.then_some(Self { libtorch: value("libtorch")?.into(), interface: value("interface")?.into() })
-    }
 }
 
 /// The libtorch that [`load`](crate::load) has taken, which stays in use as long as the process lives.
@@ -177,19 +125,6 @@ mod tests {
     }
 
     #[test]
-    fn what_the_set_up_wrote_is_read_and_another_interface_is_not_taken() {
-        let before = "# Written by the set-up.\nlibtorch = /a b/torch\ninterface = /c/libtch.so\ntorch-sys = 0.24.0\n";
-        let text = format!("{before}sources = {}\n", hash_needed());
-        let found = SetUp::parse(&text).unwrap();
-        assert_eq!((found.libtorch, found.interface), ("/a b/torch".into(), "/c/libtch.so".into()));
-        let others = [("0.24.0", "0.23.0"), ("interface", "face"), ("sources = ", "sources = 0")];
-        let others = others.map(|(of, by)| text.replace(of, by));
-        for other in others.iter().map(String::as_str).chain([before, ""]) {
-            assert_eq!(SetUp::parse(other), None, "{other}");
-        }
-    }
-
-    #[test]
     fn both_kinds_of_package_tell_their_version() {
         let python = "from typing import Optional\n__version__ = '2.11.0+cu130'\ndebug = False\n";
         for file in [("build-version", "2.11.0+cu130\n"), ("version.py", python)] {
@@ -220,6 +155,6 @@ mod tests {
     fn an_empty_folder_is_refused_with_the_command() {
         let folder = tempfile::tempdir().unwrap();
         let message = look(folder.path().into(), "the set-up").unwrap_err().to_string();
-        assert!(message.contains(SET_UP) && message.contains("the set-up"), "{message}");
+        assert!(message.contains("scripts/setup-libtorch.sh") && message.contains("the set-up"), "{message}");
     }
 }

@@ -19,7 +19,8 @@ use std::{
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Kind, Tensor};
 
-use crate::libtorch::{SetUp, libtorch, libtorch_for, take};
+use crate::libtorch::{libtorch, libtorch_for, take};
+use crate::set_up::SetUp;
 use crate::{Device, Error, driver, error::loader_reason};
 
 /// Makes libtorch ready for `device`. It is loaded once per process: later calls are cheap. One that is there already,

@@ -44,10 +44,10 @@ fn the_stubs_are_the_functions_of_the_torch_sys_in_use() {
     assert!(found == expected, "src/loading/functions.s: {:?}", first_difference(&found, &expected));
 
     let version = package["version"].as_str().unwrap();
-    let set_up = fs::read_to_string(workspace.join(backend_tch::SET_UP)).unwrap();
+    assert_eq!(version, backend_tch::set_up::TORCH_SYS);
+    let set_up = fs::read_to_string(workspace.join(backend_tch::set_up::SCRIPT)).unwrap();
     for (text, mention) in [
         (stubs, format!("torch-sys {version} declares")),
-        (include_str!("../src/libtorch.rs"), format!("INTERFACE_NEEDED: &str = \"{version}\"")),
         (&set_up, format!("\nTORCH_SYS={version} ")),
         (&set_up, format!("\nTORCH={} ", backend_tch::VERSION_NEEDED)),
         (&set_up, format!("\nCUDA={}.{} ", backend_tch::CUDA_NEEDED.0, backend_tch::CUDA_NEEDED.1)),

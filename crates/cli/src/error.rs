@@ -7,9 +7,13 @@ use maflow::recipe::RecipeError;
 
 /// What makes libtorch usable.
 #[cfg(feature = "libtorch")]
-const LIBTORCH: &str = backend_tch::SET_UP;
+fn libtorch() -> &'static str {
+    backend_tch::set_up::command(false)
+}
 #[cfg(not(feature = "libtorch"))]
-const LIBTORCH: &str = "a build with the feature `libtorch`";
+fn libtorch() -> &'static str {
+    "a build with the feature `libtorch`"
+}
 
 /// What ends a command before its work is done.
 ///
@@ -175,7 +179,8 @@ impl From<maflow::Error> for CliError {
             E::NeedsNdarray(_) => Self::Usage(format!("{error}; train and evaluate with --backend ndarray")),
             E::NeedsLibtorch(term) => Self::Usage(format!(
                 "the term \"{term}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu \
-                 (or tch-cuda), after {LIBTORCH} where that was not done"
+                 (or tch-cuda), after {} where that was not done",
+                libtorch()
             )),
             E::NeedsF64(found) => Self::Failed(format!("{found}; give --precision f64")),
             E::NoEnergy(target) => Self::Usage(format!(

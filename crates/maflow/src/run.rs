@@ -135,6 +135,11 @@ impl Run {
         &self.recipe
     }
 
+    /// Where its numbers are computed, and by how many threads.
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
     /// The target of the caller's own, where one was handed in.
     pub fn target(&self) -> Option<&Arc<dyn Target>> {
         self.target.as_ref()

@@ -10,9 +10,11 @@ use pyo3::exceptions::{
     PyFileExistsError, PyFileNotFoundError, PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError,
 };
 
+use crate::torch::in_arguments;
+
 /// The exception of an error.
 pub fn raise(error: Error) -> PyErr {
-    let sentence = error.to_string();
+    let sentence = in_arguments(&error.to_string());
     match error {
         Error::Io { source, .. }
         | Error::Table(TableError::Read { source, .. } | TableError::Write(source))

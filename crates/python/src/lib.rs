@@ -8,6 +8,7 @@ mod energy;
 mod error;
 mod exact;
 mod run;
+mod torch;
 mod watch;
 
 use pyo3::prelude::*;
@@ -29,6 +30,8 @@ mod _native {
     };
     #[pymodule_export]
     use crate::run::Run;
+    #[pymodule_export]
+    use crate::torch::interface;
 
     /// Names of the built-in recipes, with what each says of itself.
     #[pyfunction]
@@ -43,6 +46,7 @@ mod _native {
     /// Runs the program with the words of a command line, its own name first; its exit code.
     #[pyfunction]
     fn program(py: Python<'_>, words: Vec<OsString>) -> u8 {
+        crate::torch::in_a_shell();
         py.detach(|| {
             let code = cli::run(words);
             // Nothing does so at the end of a Python process. Whoever reads it no longer misses nothing.
@@ -53,6 +57,8 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::torch::in_python();
+        module.add("CUDA_NEEDED", backend_tch::CUDA_NEEDED)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datasets::table::Table;
 use flow_core::{IndependenceMetropolis, Purpose, RngKey};
-use maflow::backend::Compute;
+use maflow::backend::{self, Backend, Compute};
 use maflow::fit::{self, Fit, Planned};
 use maflow::kept::Kept;
 use maflow::physics::Amounts;
@@ -42,12 +42,12 @@ struct How {
     settings: Vec<String>,
     out: PathBuf,
     threads: Option<usize>,
+    backend: Option<String>,
 }
 
 impl How {
     fn settings(&self) -> PyResult<Vec<Setting>> {
-        let parse = |text: &String| text.parse().map_err(|error| PyValueError::new_err(format!("set: {error}")));
-        self.settings.iter().map(parse).collect()
+        settings(&self.settings)
     }
 
     /// A recipe that rules have written, with the changes of the caller.
@@ -63,16 +63,36 @@ impl How {
         Ok(recipe)
     }
 
+    fn compute(&self) -> PyResult<Compute> {
+        compute(self.threads, self.backend.as_deref(), None)
+    }
+
     fn train(&self, recipe: Recipe, target: Option<Arc<dyn Target>>) -> PyResult<Train> {
-        let (start, compute) = (Start::New(self.out.clone()), compute(self.threads)?);
+        let (start, compute) = (Start::New(self.out.clone()), self.compute()?);
+        backend::require_terms(compute.backend, &recipe.potential).map_err(raise)?;
         Ok(Train { recipe, start, from: None, data: None, compute, target })
     }
 }
 
-fn compute(threads: Option<usize>) -> PyResult<Compute> {
+/// Changes to a recipe, each `key=value`.
+pub fn settings(texts: &[String]) -> PyResult<Vec<Setting>> {
+    let parse = |text: &String| text.parse().map_err(|error| PyValueError::new_err(format!("set: {error}")));
+    texts.iter().map(parse).collect()
+}
+
+/// Where numbers are computed: on the backend that is named, else on that of a run, else on ndarray.
+fn compute(threads: Option<usize>, named: Option<&str>, of_run: Option<Backend>) -> PyResult<Compute> {
+    let known = [Backend::Ndarray, Backend::TchCpu, Backend::TchCuda];
+    let backend = match named {
+        Some(name) => known.into_iter().find(|backend| backend.name() == name).ok_or_else(|| {
+            let known = known.map(Backend::name).join(", ");
+            PyValueError::new_err(format!("backend is {name:?}, but must be one of {known}"))
+        })?,
+        None => of_run.unwrap_or(Backend::Ndarray),
+    };
     match threads.map(NonZeroUsize::new) {
-        None => Ok(Compute::default()),
-        Some(Some(threads)) => Ok(Compute { threads, ..Compute::default() }),
+        None => Ok(Compute { backend, ..Compute::default() }),
+        Some(Some(threads)) => Ok(Compute { backend, threads }),
         Some(None) => Err(PyValueError::new_err("threads is 0, but must be at least 1; leave it out for all cores")),
     }
 }
@@ -119,7 +139,7 @@ impl Run {
     /// Fits a density to a table.
     #[staticmethod]
     fn fit(py: Python<'_>, data: Data<'_>, how: How, listener: Listener) -> PyResult<Self> {
-        let ([all, validation, test], fit, compute) = (data.tables()?, data.fit(), compute(how.threads)?);
+        let ([all, validation, test], fit, compute) = (data.tables()?, data.fit(), how.compute()?);
         let raised = Arc::new(Raised::default());
         let planned = watched(py, &listener, &raised, |monitor| {
             let all = all.expect("the first is always there");
@@ -181,14 +201,19 @@ impl Run {
 
     /// Opens the run in a folder, with the energy that it was trained with where one is handed in.
     #[staticmethod]
+    #[pyo3(signature = (path, settings, energy, threads, backend))]
     fn open(
         path: PathBuf,
         settings: Vec<String>,
         energy: Option<&Bound<'_, PyAny>>,
         threads: Option<usize>,
+        backend: Option<&str>,
     ) -> PyResult<Self> {
-        let how = How { settings, out: path, threads };
-        let run = maflow::run::Run::open(&how.out, &how.settings()?).map_err(raise)?.with_compute(compute(threads)?);
+        let how = How { settings, out: path, threads, backend: None };
+        let run = maflow::run::Run::open(&how.out, &how.settings()?).map_err(raise)?;
+        let compute = compute(threads, backend, run.recipe().run.as_ref().map(|run| run.backend))?;
+        backend::require_terms(compute.backend, &run.recipe().potential).map_err(raise)?;
+        let run = run.with_compute(compute);
         let kept = Kept::read(&how.out, run.recipe()).map_err(raise)?;
         let Some(function) = energy else {
             return Ok(Self { run, kept, raised: Arc::default() });
@@ -209,6 +234,12 @@ impl Run {
     #[getter]
     fn path(&self) -> PathBuf {
         self.run.path().to_owned()
+    }
+
+    /// Where its numbers are computed.
+    #[getter]
+    fn backend(&self) -> &'static str {
+        self.run.compute().backend.name()
     }
 
     /// The recipe as JSON.

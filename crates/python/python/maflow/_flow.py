@@ -19,10 +19,12 @@ from maflow import _native
 from maflow._progress import Callback, listener
 from maflow._settings import settings
 from maflow._table import Columns, beside, beside_rows, columns
+from maflow._torch import ready
 from maflow.energy import Energy
 
 Array = NDArray[np.float64]
 PathLike = str | os.PathLike[str]
+Backend = Literal["ndarray", "tch-cpu", "tch-cuda"]
 
 # The part of the rows that the library splits off for validation by its own rule.
 TENTH = 0.1
@@ -35,6 +37,7 @@ class _How:
     settings: list[str]
     out: str
     threads: int | None
+    backend: str | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Flow:
     ----------
     path : pathlib.Path
         The run directory.
+    backend : str
+        Where its numbers are computed: ``ndarray``, ``tch-cpu`` or ``tch-cuda``.
     dimension : int
         Numbers per row.
     names : list of str
@@ -113,6 +118,7 @@ class Flow:
         progress: bool = True,
         out: PathLike | None = None,
         threads: int | None = None,
+        backend: Backend | None = None,
     ) -> Flow:
         """Fit a density to the rows of a table, by the rules of ``maflow fit``.
 
@@ -151,7 +157,10 @@ class Flow:
         out : path, optional
             The run directory to make; a temporary one that goes with the flow if left out.
         threads : int, optional
-            Threads to compute with; all cores if left out. Results do not depend on it.
+            Threads to compute with; all cores if left out. Results do not depend on it but with ``tch-cpu``.
+        backend : {"ndarray", "tch-cpu", "tch-cuda"}, optional
+            Where numbers are computed: ``ndarray``, on the processor, if left out; by libtorch there or on an NVIDIA
+            GPU, after :func:`maflow.setup_torch`.
 
         Returns
         -------
@@ -165,6 +174,8 @@ class Flow:
             fitted to.
         OSError
             For a folder that cannot be written, or is not free.
+        RuntimeError
+            For a backend that cannot be used here, with the remedy.
         KeyboardInterrupt
             For Ctrl-C; with ``out`` the training can be resumed.
         """
@@ -182,7 +193,7 @@ class Flow:
             seed,
         )
         hear = listener(progress, callback)
-        folder, how = _how(recipe, out, threads)
+        folder, how = _how(recipe, out, threads, backend)
         return _trained(cls, folder, how, None, progress, lambda: _native.Run.fit(data, how, hear))
 
     @classmethod
@@ -200,6 +211,7 @@ class Flow:
         progress: bool = True,
         out: PathLike | None = None,
         threads: int | None = None,
+        backend: Backend | None = None,
     ) -> Flow:
         """Fit a density ``exp(-energy(x)) / Z``, known by its energy and the gradient of that.
 
@@ -220,7 +232,7 @@ class Flow:
         scale : float or array_like, shape (dim,)
             Size of the base density in your units, where there are no samples: its samples are ``scale * z``, z
             standard normal.
-        recipe, steps, seed, callback, progress, out, threads
+        recipe, steps, seed, callback, progress, out, threads, backend
             As of :meth:`fit`. Without ``steps`` there are 1000; with samples 4000, and 400 by free energy after them.
 
         Returns
@@ -255,7 +267,7 @@ class Flow:
         table = None if samples is None else columns(samples, "samples")
         count = None if steps is None else int(_positive("steps", steps))
         hear = listener(progress, callback)
-        folder, how = _how(recipe, out, threads)
+        folder, how = _how(recipe, out, threads, backend)
         scales = [float(size) for size in sizes]
         return _trained(
             cls,
@@ -274,6 +286,7 @@ class Flow:
         energy: Energy | _native.CFunction | None = None,
         set: Mapping[str, Any] | None = None,
         threads: int | None = None,
+        backend: Backend | None = None,
     ) -> Flow:
         """Open a run directory, of this library or of the program.
 
@@ -287,6 +300,8 @@ class Flow:
             Changes to its recipe for this once, as ``{"evaluate.samples": 1000}``.
         threads : int, optional
             As of :meth:`fit`.
+        backend : str, optional
+            As of :meth:`fit`; that of the run if left out.
 
         Returns
         -------
@@ -299,7 +314,7 @@ class Flow:
         ValueError
             For changes that mean nothing, or an energy that the run has no use for.
         """
-        return cls._of(_native.Run.open(os.fspath(path), settings(set), energy, threads), threads, energy)
+        return cls._of(_opened(os.fspath(path), settings(set), energy, threads, backend), threads, energy)
 
     @classmethod
     def resume(
@@ -311,6 +326,7 @@ class Flow:
         callback: Callback | None = None,
         progress: bool = True,
         threads: int | None = None,
+        backend: Backend | None = None,
     ) -> Flow:
         """Go on with the training in a run directory, bit for bit as if it had not stopped.
 
@@ -324,6 +340,8 @@ class Flow:
             Changes, as ``{"train.steps": 10_000}`` for more steps.
         callback, progress, threads
             As of :meth:`fit`.
+        backend : str, optional
+            As of :meth:`fit`; that of the run if left out. On another the training goes on to other bits.
 
         Returns
         -------
@@ -336,14 +354,19 @@ class Flow:
         ValueError
             For changes that a resumed run cannot have, and an energy that is missing.
         """
-        how = _How(settings(set), os.fspath(path), threads)
-        run, hear = _native.Run.open(how.out, [], energy, threads), listener(progress, callback)
+        run, hear = _opened(os.fspath(path), [], energy, threads, backend), listener(progress, callback)
+        how = _How(settings(set), os.fspath(path), threads, run.backend)
         return _trained(cls, None, how, energy, progress, lambda: run.resume(how, hear))
 
     @property
     def path(self) -> Path:
         """The run directory."""
         return Path(self._run.path)
+
+    @property
+    def backend(self) -> str:
+        """Where its numbers are computed."""
+        return self._run.backend
 
     @property
     def dimension(self) -> int:
@@ -665,7 +688,7 @@ class Flow:
         """Pickle the files of the run; an energy stays behind."""
         files = (file for file in sorted(self.path.rglob("*")) if file.is_file() and file.name != "lock")
         contents = {file.relative_to(self.path).as_posix(): file.read_bytes() for file in files}
-        return {"files": contents, "threads": self._threads, "figures": self._figures}
+        return {"files": contents, "threads": self._threads, "backend": self.backend, "figures": self._figures}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Write the files to a temporary run directory, and open that."""
@@ -680,7 +703,7 @@ class Flow:
         if self._figures is not None:
             checkpoint = run / "checkpoints" / Path(self._figures["checkpoint"]).name
             self._figures = {**self._figures, "checkpoint": str(checkpoint)}
-        self._run = _native.Run.open(str(run), [], energy, self._threads)
+        self._run = _opened(str(run), [], energy, self._threads, state["backend"])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Flow:
         """Copy the run directory; the energy is shared."""
@@ -716,6 +739,7 @@ def train(
     progress: bool = True,
     out: PathLike | None = None,
     threads: int | None = None,
+    backend: Backend | None = None,
 ) -> Flow:
     """Train a recipe, as ``maflow train`` does, to the same bits.
 
@@ -729,7 +753,7 @@ def train(
         Folder with the files of a data set; they are fetched if left out.
     from_run : path, optional
         A run whose weights to start from.
-    callback, progress, out, threads
+    callback, progress, out, threads, backend
         As of :meth:`Flow.fit`; losses of lattices are per site.
 
     Returns
@@ -751,7 +775,7 @@ def train(
     (5, 2)
     """
     hear = listener(progress, callback)
-    folder, how = _how(set, out, threads)
+    folder, how = _how(set, out, threads, backend)
     source, data_folder = (None if path is None else os.fspath(path) for path in (from_run, data))
     return _trained(
         Flow, folder, how, None, progress, lambda: _native.Run.train(os.fspath(recipe), source, data_folder, how, hear)
@@ -790,12 +814,21 @@ def _trained(
     return flow
 
 
-def _how(recipe: Mapping[str, Any] | None, out: PathLike | None, threads: int | None) -> tuple[str | None, _How]:
+def _how(
+    recipe: Mapping[str, Any] | None, out: PathLike | None, threads: int | None, backend: str | None
+) -> tuple[str | None, _How]:
     changes = settings(recipe)
+    ready(backend)
     if out is not None:
-        return None, _How(changes, os.fspath(out), threads)
+        return None, _How(changes, os.fspath(out), threads, backend)
     folder = tempfile.mkdtemp(prefix="maflow-")
-    return folder, _How(changes, os.path.join(folder, "run"), threads)
+    return folder, _How(changes, os.path.join(folder, "run"), threads, backend)
+
+
+def _opened(path: str, changes: list[str], energy: Any, threads: int | None, backend: str | None) -> _native.Run:
+    run = _native.Run.open(path, changes, energy, threads, backend)
+    ready(run.backend)
+    return run
 
 
 def _remove(folder: str, owner: int) -> None:

@@ -1,6 +1,7 @@
 """What the extension module gives to the Python sources beside it."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -12,6 +13,7 @@ from maflow._table import Columns
 
 __all__ = [
     "CFunction",
+    "CUDA_NEEDED",
     "Run",
     "Thermodynamics",
     "__version__",
@@ -20,6 +22,7 @@ __all__ = [
     "density_of_states",
     "infinite",
     "infinite_three_way",
+    "interface",
     "lattice",
     "planar",
     "program",
@@ -28,10 +31,12 @@ __all__ = [
     "three_way",
 ]
 
+CUDA_NEEDED: tuple[int, int]
 __version__: str
 
 def recipes() -> list[tuple[str, str]]: ...
 def program(words: Sequence[str]) -> int: ...
+def interface() -> tuple[str, str, list[tuple[str, str]], list[tuple[str, str]], Path | None]: ...
 
 @final
 class CFunction:
@@ -55,10 +60,14 @@ class Run:
     @staticmethod
     def train(recipe: str, from_run: str | None, data: str | None, how: _How, listener: Listener) -> Run: ...
     @staticmethod
-    def open(path: str, settings: list[str], energy: object | None, threads: int | None) -> Run: ...
+    def open(
+        path: str, settings: list[str], energy: object | None, threads: int | None, backend: str | None
+    ) -> Run: ...
     def resume(self, how: _How, listener: Listener) -> Run: ...
     @property
     def path(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
     @property
     def recipe(self) -> str: ...
     @property

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from maflow._flow import Flow
+from maflow._flow import Backend, Flow
 
 
 class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -31,7 +31,9 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
     recipe : mapping, default=None
         Further changes to the recipe, as of :meth:`maflow.Flow.fit`.
     threads : int, default=None
-        Threads to compute with; all cores if None. Results do not depend on it.
+        Threads to compute with; all cores if None. Results do not depend on it but with ``tch-cpu``.
+    backend : {"ndarray", "tch-cpu", "tch-cuda"}, default="ndarray"
+        Where numbers are computed, as of :meth:`maflow.Flow.fit`.
     random_state : int, RandomState instance or None, default=0
         Of the training. None trains anew every time.
 
@@ -62,6 +64,7 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
         flow_steps: int = 16,
         recipe: Mapping[str, Any] | None = None,
         threads: int | None = None,
+        backend: Backend = "ndarray",
         random_state: Any = 0,
     ) -> None:
         self.max_steps = max_steps
@@ -69,6 +72,7 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.flow_steps = flow_steps
         self.recipe = recipe
         self.threads = threads
+        self.backend = backend
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> MongeAmpereFlow:
@@ -111,6 +115,7 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
             seed=_seed(self.random_state),
             progress=False,
             threads=self.threads,
+            backend=self.backend,
         )
         return self
 
