@@ -46,7 +46,9 @@ fn the_stubs_are_the_functions_of_the_torch_sys_in_use() {
     let version = package["version"].as_str().unwrap();
     assert_eq!(version, backend_tch::set_up::TORCH_SYS);
     let set_up = fs::read_to_string(workspace.join(backend_tch::set_up::SCRIPT)).unwrap();
+    let for_python = fs::read_to_string(workspace.join("scripts/test-python.sh")).unwrap();
     for (text, mention) in [
+        (&*for_python, format!(" torch=={}\n", backend_tch::VERSION_NEEDED)),
         (stubs, format!("torch-sys {version} declares")),
         (&set_up, format!("\nTORCH_SYS={version} ")),
         (&set_up, format!("\nTORCH={} ", backend_tch::VERSION_NEEDED)),
