@@ -1,13 +1,18 @@
-//! Energies of a user's own: a Python callable, or a C function at an address.
+//! Energies for Python: a callable, a C function at an address, one of a recipe; and what the library makes of them.
 
 use std::sync::Arc;
 
 use flow_core::Energy;
-use maflow::target::CFunction as Function;
-use numpy::{AllowTypeChange, PyArray1, PyArrayLikeDyn, PyArrayMethods};
+use maflow::target::{self, CFunction as Function};
+use numpy::{
+    AllowTypeChange, PyArray1, PyArray2, PyArrayLikeDyn, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::array::{matrix, vector};
+use crate::error::raise;
+use crate::run::settings;
 use crate::watch::Raised;
 
 /// A C function with the signature of `maflow_energy` in `maflow_energy.h`, by its address.
@@ -31,6 +36,48 @@ impl CFunction {
     }
 }
 
+/// The energy of a recipe's target, which is part of the library.
+#[pyclass(frozen, module = "maflow._native")]
+pub struct BuiltIn(Arc<dyn Energy>);
+
+#[pymethods]
+impl BuiltIn {
+    #[new]
+    fn new(recipe: &str, changes: Vec<String>) -> PyResult<Self> {
+        let recipe = maflow::recipes::load(recipe, &settings(&changes)?).map_err(raise)?;
+        if !recipe.target.has_energy() {
+            return Err(raise(maflow::Error::NoEnergy(recipe.target.words())));
+        }
+        let target = target::open(&recipe, None, None, &()).map_err(raise)?;
+        Ok(Self(target.energy().expect("a target that says so has an energy")))
+    }
+
+    /// Numbers per point.
+    #[getter]
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+}
+
+/// Energies and gradients of points, as a training asks for them.
+#[pyfunction]
+#[expect(clippy::type_complexity, reason = "two arrays")]
+pub fn evaluate<'py>(
+    py: Python<'py>,
+    function: &Bound<'py, PyAny>,
+    x: PyReadonlyArray2<'py, f64>,
+) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray2<f64>>)> {
+    let [rows, dim] = [x.shape()[0], x.shape()[1]];
+    let Given { energy, raised } = given(function, dim)?;
+    let (points, mut energies, mut gradients) = (x.as_slice()?, vec![0.0; rows], vec![0.0; rows * dim]);
+    let done = py.detach(|| energy.energies_and_gradients(points, &[], &mut energies, &mut gradients));
+    match (raised.take(), done) {
+        (Some(exception), _) => Err(exception),
+        (None, Err(error)) => Err(raise(error.into())),
+        (None, Ok(())) => Ok((vector(py, energies), matrix(py, gradients, dim)?)),
+    }
+}
+
 /// An energy, and where the exceptions of its code go.
 pub struct Given {
     /// The energy in the user's coordinates.
@@ -47,6 +94,13 @@ pub fn given(function: &Bound<'_, PyAny>, dim: usize) -> PyResult<Given> {
         // SAFETY: whoever made the `CFunction` promised that such a function is there. It is kept alive below.
         let function = unsafe { Function::at(address, dim, user_data, thread_safe) };
         return Ok(Given { energy: Arc::new(function.keeping(native.clone().unbind())), raised });
+    }
+    if let Ok(built_in) = function.cast::<BuiltIn>() {
+        let energy = Arc::clone(&built_in.get().0);
+        return match energy.dim() {
+            own if own == dim => Ok(Given { energy, raised }),
+            own => Err(PyValueError::new_err(format!("the energy is one of {own} numbers per point, not of {dim}"))),
+        };
     }
     if !function.is_callable() {
         return Err(PyTypeError::new_err(format!(

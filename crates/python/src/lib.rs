@@ -22,7 +22,7 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::energy::CFunction;
+    use crate::energy::{BuiltIn, CFunction, evaluate};
     #[pymodule_export]
     use crate::exact::{
         Thermodynamics, critical_temperature, critical_temperature_three_way, density_of_states, infinite,

@@ -239,6 +239,36 @@ def test_bits_are_those_of_any_way_to_the_same_energy() -> None:
     assert np.array_equal(by_numpy.sample(50), by_c.sample(50))
 
 
+def test_energies_are_evaluated_as_a_training_does() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    for found, expected in zip(maflow.energy.evaluate(double_well, x), double_well(x)):
+        assert np.array_equal(found, expected)
+    energies, gradients = maflow.energy.evaluate(maflow.energy.from_cfunc(SIGNATURE(springs)), x[:, ::-1])
+    assert np.allclose(energies, 0.5 * np.sum(x**2, axis=1)) and np.array_equal(gradients, x[:, ::-1])
+    with pytest.raises(ValueError, match=r"x has shape \(2,\), but \(rows, dim\)"):
+        maflow.energy.evaluate(double_well, x[0])
+    with pytest.raises(ValueError, match=r"gradients .* shape \[6\], but \[6, 2\]"):
+        maflow.energy.evaluate(lambda x: (x[:, 0], x[:, 0]), x)
+    with pytest.raises(ZeroDivisionError):
+        maflow.energy.evaluate(lambda x: 1 // 0, x)  # type: ignore[arg-type, return-value]
+
+
+def test_the_energy_of_a_recipe() -> None:
+    energy = maflow.energy.of_recipe("phi4-16", set={"target.size": 4})
+    x = np.random.default_rng(0).normal(size=(3, 16))
+    energies, gradients = maflow.energy.evaluate(energy, x)
+    step = np.zeros(16)
+    step[5] = 1e-6
+    difference = maflow.energy.evaluate(energy, x + step)[0] - maflow.energy.evaluate(energy, x - step)[0]
+    assert energy.dim == 16 and np.allclose(gradients[:, 5], difference / 2e-6, rtol=1e-5, atol=1e-6)
+    flow = fitted(energy, dim=16, recipe={"potential.terms.1.hidden": [8, 4]}, steps=5)
+    assert np.isfinite(flow.evaluate()["free_energy_per_site"])
+    with pytest.raises(ValueError, match="one of 16 numbers per point, not of 2"):
+        maflow.energy.evaluate(energy, x[:, :2])
+    with pytest.raises(ValueError, match="known by samples"):
+        maflow.energy.of_recipe("two-moons")
+
+
 def test_torch() -> None:
     torch = pytest.importorskip("torch")
     energy = maflow.energy.from_torch(lambda x: (x[:, 0] ** 2 - 1) ** 2 + 0.5 * (x[:, 1:] ** 2).sum(dim=1))

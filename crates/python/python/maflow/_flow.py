@@ -199,7 +199,7 @@ class Flow:
     @classmethod
     def fit_energy(
         cls,
-        energy: Energy | _native.CFunction,
+        energy: Energy,
         dim: int,
         *,
         samples: Any = None,
@@ -283,7 +283,7 @@ class Flow:
         cls,
         path: PathLike,
         *,
-        energy: Energy | _native.CFunction | None = None,
+        energy: Energy | None = None,
         set: Mapping[str, Any] | None = None,
         threads: int | None = None,
         backend: Backend | None = None,
@@ -321,7 +321,7 @@ class Flow:
         cls,
         path: PathLike,
         *,
-        energy: Energy | _native.CFunction | None = None,
+        energy: Energy | None = None,
         set: Mapping[str, Any] | None = None,
         callback: Callback | None = None,
         progress: bool = True,

@@ -12,6 +12,7 @@ from maflow._progress import Listener
 from maflow._table import Columns
 
 __all__ = [
+    "BuiltIn",
     "CFunction",
     "CUDA_NEEDED",
     "Run",
@@ -20,6 +21,7 @@ __all__ = [
     "critical_temperature",
     "critical_temperature_three_way",
     "density_of_states",
+    "evaluate",
     "infinite",
     "infinite_three_way",
     "interface",
@@ -43,12 +45,22 @@ class CFunction:
     def __new__(cls, address: int, user_data: int, thread_safe: bool, owner: object) -> CFunction: ...
 
 @final
+class BuiltIn:
+    def __new__(cls, recipe: str, changes: list[str]) -> BuiltIn: ...
+    @property
+    def dim(self) -> int: ...
+
+def evaluate(
+    function: Callable[[NDArray[np.float64]], tuple[Any, Any]] | CFunction | BuiltIn, x: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+
+@final
 class Run:
     @staticmethod
     def fit(data: _Data, how: _How, listener: Listener) -> Run: ...
     @staticmethod
     def fit_energy(
-        function: Callable[[NDArray[np.float64]], tuple[Any, Any]] | CFunction,
+        function: Callable[[NDArray[np.float64]], tuple[Any, Any]] | CFunction | BuiltIn,
         dim: int,
         scale: list[float],
         samples: Columns | None,

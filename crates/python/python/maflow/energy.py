@@ -1,4 +1,4 @@
-"""Energies for :meth:`maflow.Flow.fit_energy`: functions of PyTorch, JAX and compiled code.
+"""Energies for :meth:`maflow.Flow.fit_energy`: functions of PyTorch, JAX and compiled code, and those of recipes.
 
 An energy is a callable that takes points of shape (rows, dim), float64, and returns a pair: energies (rows,) and their
 gradients (rows, dim). A function that is written so in NumPy needs none of this module.
@@ -7,19 +7,87 @@ gradients (rows, dim). A function that is written so in NumPy needs none of this
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from maflow import _native
+from maflow._settings import settings
 
 Points = NDArray[np.float64]
-Energy = Callable[[Points], tuple[Any, Any]]
+Function = Callable[[Points], tuple[Any, Any]]
+Energy = Function | _native.CFunction | _native.BuiltIn
 
 
-def from_torch(f: Callable[[Any], Any], *, device: Any = None, dtype: Any = None) -> Energy:
+def evaluate(energy: Energy, x: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Energies and gradients of points, as a training asks for them.
+
+    Parameters
+    ----------
+    energy : callable, or an energy of this module
+        What :meth:`maflow.Flow.fit_energy` takes.
+    x : array_like, shape (rows, dim)
+        Points.
+
+    Returns
+    -------
+    energies : ndarray, shape (rows,)
+    gradients : ndarray, shape (rows, dim)
+
+    Raises
+    ------
+    ValueError
+        For points or results of another shape.
+    RuntimeError
+        For a C function that does not return 0.
+    Exception
+        Whatever the energy raises.
+
+    Examples
+    --------
+    >>> energies, gradients = evaluate(lambda x: (0.5 * (x**2).sum(axis=1), x), [[3.0, 4.0]])
+    >>> energies.tolist(), gradients.tolist()
+    ([12.5], [[3.0, 4.0]])
+    """
+    points = np.ascontiguousarray(x, dtype=np.float64)
+    if points.ndim != 2:
+        raise ValueError(f"x has shape {points.shape}, but (rows, dim) is needed")
+    return _native.evaluate(energy, points)
+
+
+def of_recipe(recipe: str, *, set: Mapping[str, Any] | None = None) -> _native.BuiltIn:
+    """The energy that a recipe trains to, as the library computes it.
+
+    Parameters
+    ----------
+    recipe : str
+        One of :func:`maflow.recipes`, or a TOML file.
+    set : mapping, optional
+        Changes to its keys, as ``{"target.size": 8}``.
+
+    Returns
+    -------
+    object
+        An energy for :meth:`maflow.Flow.fit_energy` and :func:`evaluate`, with the attribute ``dim``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown recipe, and one whose target is known by samples.
+
+    Examples
+    --------
+    >>> energy = of_recipe("phi4-16", set={"target.size": 4})
+    >>> energies, gradients = evaluate(energy, np.zeros((3, energy.dim)))
+    >>> gradients.shape
+    (3, 16)
+    """
+    return _native.BuiltIn(recipe, settings(set))
+
+
+def from_torch(f: Callable[[Any], Any], *, device: Any = None, dtype: Any = None) -> Function:
     """Make an energy of a function of PyTorch, which is differentiated here.
 
     Parameters
@@ -59,7 +127,7 @@ def from_torch(f: Callable[[Any], Any], *, device: Any = None, dtype: Any = None
     return energy
 
 
-def from_jax(f: Callable[[Any], Any]) -> Energy:
+def from_jax(f: Callable[[Any], Any]) -> Function:
     """Make an energy of a function of JAX, which is differentiated and compiled here.
 
     Points are in JAX's own precision: 32-bit, unless ``jax_enable_x64`` is set. It compiles once for each number of
