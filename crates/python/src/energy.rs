@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use crate::array::{matrix, vector};
 use crate::error::raise;
-use crate::run::settings;
+use crate::settings::settings;
 use crate::watch::Raised;
 
 /// A C function with the signature of `maflow_energy` in `maflow_energy.h`, by its address.

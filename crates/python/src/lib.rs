@@ -8,6 +8,7 @@ mod energy;
 mod error;
 mod exact;
 mod run;
+mod settings;
 mod torch;
 mod watch;
 
@@ -47,12 +48,14 @@ mod _native {
     #[pyfunction]
     fn program(py: Python<'_>, words: Vec<OsString>) -> u8 {
         crate::torch::in_a_shell();
-        py.detach(|| {
+        let code = py.detach(|| {
             let code = cli::run(words);
             // Nothing does so at the end of a Python process. Whoever reads it no longer misses nothing.
             let _ = std::io::stdout().flush();
             code
-        })
+        });
+        crate::torch::in_python();
+        code
     }
 
     #[pymodule_init]

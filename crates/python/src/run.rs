@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 use crate::array::{Columns, matrix, vector};
 use crate::energy::{self, Given};
 use crate::error::raise;
+use crate::settings::settings;
 use crate::watch::{Listener, Raised, watched};
 
 /// Rows that are worked on between two looks for Ctrl-C.
@@ -72,12 +73,6 @@ impl How {
         backend::require_terms(compute.backend, &recipe.potential).map_err(raise)?;
         Ok(Train { recipe, start, from: None, data: None, compute, target })
     }
-}
-
-/// Changes to a recipe, each `key=value`.
-pub fn settings(texts: &[String]) -> PyResult<Vec<Setting>> {
-    let parse = |text: &String| text.parse().map_err(|error| PyValueError::new_err(format!("set: {error}")));
-    texts.iter().map(parse).collect()
 }
 
 /// Where numbers are computed: on the backend that is named, else on that of a run, else on ndarray.
@@ -201,7 +196,6 @@ impl Run {
 
     /// Opens the run in a folder, with the energy that it was trained with where one is handed in.
     #[staticmethod]
-    #[pyo3(signature = (path, settings, energy, threads, backend))]
     fn open(
         path: PathBuf,
         settings: Vec<String>,

@@ -69,9 +69,9 @@ def setup_torch(*, cuda: bool | None = None, progress: bool = True) -> Path:
     file = Path(file).absolute()
     interface = Interface(libtorch, torch_sys, dict(added), file.parent)
     interface.compile(lambda: dict(sources), say)
+    interface.write(file, say)
     if cuda or cuda is None and has_cuda(libtorch):
         _for_cuda(interface, bool(cuda), say)
-    interface.write(file, say)
     return libtorch
 
 
