@@ -1,8 +1,8 @@
-//! The potentials of this backend by their settings.
+//! The potentials and maps of this backend by their settings.
 
-use flow_core::{Engine, Error, Potential, PotentialSettings, RidgeSettings, TimeBasis};
+use flow_core::{Bijector, BijectorSettings, Engine, Error, Potential, PotentialSettings, RidgeSettings, TimeBasis};
 
-use crate::{Ridge, Tch, Term};
+use crate::{Layers, Ridge, Tch, Term};
 
 impl Engine for Tch {
     fn potential(
@@ -36,5 +36,15 @@ impl Engine for Tch {
             Of::Convolutional(network) => Term::convolutional(space, *network, time, seed)?,
             _ => return Err(Error::setting("potential", "of another kind", "one that this backend has")),
         }))
+    }
+
+    fn bijector(
+        &self,
+        dim: usize,
+        context: usize,
+        settings: &BijectorSettings,
+        seed: u64,
+    ) -> Result<Box<dyn Bijector<Self>>, Error> {
+        Ok(Box::new(Layers::new(*self, dim, context, settings, seed)?))
     }
 }

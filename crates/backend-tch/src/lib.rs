@@ -16,6 +16,8 @@
 #[cfg(loader)]
 mod activation;
 #[cfg(loader)]
+mod bijector;
+#[cfg(loader)]
 mod context;
 mod cuda;
 mod device;
@@ -57,7 +59,8 @@ pub use libtorch::{CUDA_NEEDED, Libtorch, VERSION_NEEDED, libtorch, libtorch_for
 pub use openmp::wait_policy;
 #[cfg(loader)]
 pub use {
-    flow_core::{Activation, LatticeRidgeSettings, NetworkSettings},
+    bijector::Layers,
+    flow_core::{Activation, BijectorSettings, LatticeRidgeSettings, NetworkSettings},
     loading::load,
     module::{Laplacian, ModulePotential},
     ridge::Ridge,

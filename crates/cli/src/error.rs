@@ -134,6 +134,7 @@ impl From<maflow::Error> for CliError {
             E::Recipe(error) => error.into(),
             E::Cancelled => Self::interrupted(),
             E::Core(flow_core::Error::OtherMember) => Self::Elsewhere,
+            E::Core(error @ flow_core::Error::NeedsFlow { .. }) => Self::Usage(error.to_string()),
             E::FewBlocks { .. } => Self::Usage(error.to_string()),
             E::Core(flow_core::Error::Setting { name, value, expected }) => {
                 Self::Failed(format!("{} is {value}, but must be {expected}; change it in the recipe", key_of(name)))
@@ -177,8 +178,8 @@ impl From<maflow::Error> for CliError {
                 Self::Usage(format!("the test set has {most} rows, not {found}; ask for at most {most} --samples"))
             }
             E::NeedsNdarray(_) => Self::Usage(format!("{error}; train and evaluate with --backend ndarray")),
-            E::NeedsLibtorch(term) => Self::Usage(format!(
-                "the term \"{term}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu \
+            E::NeedsLibtorch { what, name } => Self::Usage(format!(
+                "the {what} \"{name}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu \
                  (or tch-cuda), after {} where that was not done",
                 libtorch()
             )),

@@ -86,7 +86,7 @@ pub fn draw(
             }
         }
     }
-    if target.energy().is_some() && recipe.potential.probes().is_none() {
+    if target.energy().is_some() && recipe.probes().is_none() {
         let drawn = |found: &Converged| save_png(&weights::histogram(found, recipe, target), &folder, "weights");
         let saved = match found {
             Some(found) => drawn(found),
@@ -251,9 +251,12 @@ fn journey(
     })
 }
 
-/// The times at which a path is shown, in words.
+/// The times at which a path is shown, in words. A map in closed form has no path, but two ends.
 fn times(flow: &dyn TrainedFlow) -> Vec<String> {
-    (0..STOPS).map(|k| format!("t = {}", flow.duration() * k as f64 / (STOPS - 1) as f64)).collect()
+    match flow.duration() {
+        Some(duration) => (0..STOPS).map(|k| format!("t = {}", duration * k as f64 / (STOPS - 1) as f64)).collect(),
+        None => ["base", "model"].map(str::to_owned).to_vec(),
+    }
 }
 
 /// Points of the base density on their way to the target.

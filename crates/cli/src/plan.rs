@@ -342,8 +342,9 @@ fn require_same_model(before: &Recipe, after: &Recipe, path: &Path) -> Result<()
     let (b, a) = (&before.train, &after.train);
     let changed = [
         ("target", before.target != after.target),
-        ("potential", before.potential != after.potential),
-        ("flow.time", before.flow.time != after.flow.time),
+        ("potential", before.potential() != after.potential()),
+        ("model", before.model() != after.model()),
+        ("flow.time", before.flow().map(|flow| flow.time) != after.flow().map(|flow| flow.time)),
         ("train.objective", b.objective != a.objective),
         ("train.batch", b.batch != a.batch),
         ("fine_tune", before.fine_tune != after.fine_tune),
@@ -507,7 +508,7 @@ fn with_flags(settings: &[Setting], global: &GlobalArgs) -> Vec<Setting> {
 
 fn compute(global: &GlobalArgs, recipe: &Recipe) -> Result<Compute, CliError> {
     let compute = compute_on(global, recipe.run.as_ref().map(|run| run.backend))?;
-    backend::require_terms(compute.backend, &recipe.potential)?;
+    backend::require_parts(compute.backend, recipe)?;
     if recipe.train.precision == Arithmetic::Tf32 && compute.backend != Backend::TchCuda {
         return Err(CliError::Usage(format!(
             "the precision tf32 is one of NVIDIA GPUs, and {} has none; choose --backend tch-cuda, or --precision f32",
@@ -600,7 +601,7 @@ mod tests {
     fn flags_win_over_settings_and_settings_over_the_recipe() {
         let words = ["train", "mnist", "--set", "train.seed=1", "--set", "flow.steps=7"];
         let plan = train(&[&words[..], &["--seed", "5", "--precision", "f64", "--threads", "3"]].concat());
-        assert_eq!((plan.recipe.train.seed, plan.recipe.flow.steps), (5, 7));
+        assert_eq!((plan.recipe.train.seed, plan.recipe.flow().map(|flow| flow.steps)), (5, Some(7)));
         assert_eq!(plan.recipe.train.precision, Arithmetic::F64);
         assert_eq!(plan.compute.threads.get(), 3);
     }

@@ -104,7 +104,11 @@ impl Progress {
         if let Some(validation) = status.validation {
             text += &format!("  validation {}", figure(validation));
         }
-        text + &format!("  flow steps {}", status.flow_steps)
+        // A model in closed form has none.
+        if status.flow_steps > 0 {
+            text += &format!("  flow steps {}", status.flow_steps);
+        }
+        text
     }
 
     fn line(&self, status: &Status, message: &str) -> String {

@@ -23,7 +23,11 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
     let mut rows = figure_rows(report);
     // Differences are told in nats of the whole lattice, like the gap.
     let nats = report.sites as f64 * report.integration_error;
-    rows.push(("integration error", format!("{} nats{}", short(nats), remedy(report))));
+    let error = match report.closed_form {
+        true => "none: the map is in closed form".to_owned(),
+        false => format!("{} nats{}", short(nats), remedy(report)),
+    };
+    rows.push(("integration error", error));
     rows.push(("", format!("{} samples, {}", report.samples, report.integrator)));
     if let Some(probes) = report.laplacian_probes {
         let plural = if probes == 1 { "" } else { "s" };
@@ -164,6 +168,7 @@ mod tests {
             integration_error: 3.2e-5,
             converged: true,
             random_in_time: false,
+            closed_form: false,
             laplacian_probes: None,
             sites: 100,
             figures: Figures::FreeEnergy {

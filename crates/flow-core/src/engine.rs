@@ -1,6 +1,7 @@
 //! The seam to whole backends: a space with the potentials that it brings.
 
 use crate::activation::Activation;
+use crate::bijector::Bijector;
 use crate::centres::Centres;
 use crate::error::Error;
 use crate::lattice::LatticeRidgeSettings;
@@ -30,6 +31,46 @@ pub trait Engine: Space {
         time: TimeBasis,
         seed: u64,
     ) -> Result<Box<dyn Potential<Self>>, Error>;
+
+    /// A map in closed form of `dim` numbers, with so many numbers of context per row and its first parameters drawn from
+    /// `seed`. Backends without any leave this as it is.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a size that is out of range, or a backend that has none.
+    fn bijector(
+        &self,
+        _dim: usize,
+        _context: usize,
+        _settings: &BijectorSettings,
+        _seed: u64,
+    ) -> Result<Box<dyn Bijector<Self>>, Error> {
+        Err(Error::setting("model", "in closed form", "a flow: this backend has no other, those of libtorch have"))
+    }
+}
+
+/// Maps in closed form, by their shapes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BijectorSettings {
+    /// Masked autoregressive layers (Papamakarios, Pavlakou and Murray, arXiv:1705.07057), the order of the coordinates
+    /// reversed from one to the next: each is a masked network (Germain et al., arXiv:1502.03509) with these hidden
+    /// layers of rectified linear units.
+    Autoregressive {
+        /// Layers that shift and scale.
+        layers: usize,
+        /// Units of the hidden layers of each.
+        hidden: Vec<usize>,
+        /// Gaussians of which one further layer, next to the base, makes every conditional a mixture; 0: no such layer.
+        components: usize,
+    },
+    /// Affine couplings (Dinh, Sohl-Dickstein and Bengio, arXiv:1605.08803), which shift and scale every other coordinate
+    /// by functions of those between, in turns.
+    Coupling {
+        /// Couplings.
+        layers: usize,
+        /// Units of the hidden layers of each of both networks.
+        hidden: Vec<usize>,
+    },
 }
 
 /// The potentials that backends bring, by their shapes.

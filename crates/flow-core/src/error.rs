@@ -81,6 +81,14 @@ pub enum Error {
         "a symmetry drawn per stage has no continuous adjoint; draw it per solve or let gradients keep stages or starts of steps"
     )]
     ContinuousPerStage,
+    /// Something of flows that are integrated, asked of a model in closed form.
+    #[error(
+        "{what} needs a flow that is integrated, and this model is in closed form; choose a potential in its place"
+    )]
+    NeedsFlow {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// Training could not go on after repeated roll-backs.
     #[error(
         "training met non-finite numbers {tries} times, the last time at step {step}, although the learning rate was lowered to {learning_rate:e}; start with a lower learning rate or more integration steps"

@@ -8,6 +8,7 @@
 
 mod activation;
 mod batch;
+mod bijector;
 mod boundary;
 mod cache_key;
 mod centres;
@@ -56,14 +57,15 @@ mod wasserstein;
 
 pub use activation::Activation;
 pub use batch::Batch;
+pub use bijector::{Bijector, BijectorModel, BijectorPullback, Image};
 pub use boundary::{BoundaryTerms, Endpoints, Losses};
 pub use cache_key::CacheKey;
 pub use centres::Centres;
 pub use checkpoint::{Checkpoint, CheckpointStore, NoStore, Occasion, Stored, Tensor, TrainState};
-pub use converged::{Converged, choose_level, converged, fewer};
+pub use converged::{Converged, choose_level, converged, exact, fewer};
 pub use data::{ArrayRows, BaseSamples, Batches};
 pub use energy::{Energy, PointEnergy, StandardNormal, standard_normal_log_density};
-pub use engine::{Engine, NetworkSettings, PotentialSettings};
+pub use engine::{BijectorSettings, Engine, NetworkSettings, PotentialSettings};
 pub use error::Error;
 pub use flow::{Direction, Flow};
 pub use hmc::{Energies, Hmc, HmcReport};
@@ -71,7 +73,7 @@ pub use importance::{IndependenceMetropolis, Pareto, Weights};
 pub use integrate::{Backward, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span};
 pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
 pub use matching::{FlowMatching, Path};
-pub use model::{Estimate, FlowModel, Mapped, Model, Sampled};
+pub use model::{Estimate, FlowModel, Mapped, Model, Sampled, Trainable};
 pub use objective::{Estimator, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective, RowFunction};
 pub use optimise::{Adam, AdamSettings, CosineSchedule, Schedule, clip, global_norm};
 pub use parameter::{Parameter, rows_and_cols};

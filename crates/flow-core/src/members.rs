@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::solve::Evaluation;
 use crate::space::Space;
-use crate::team::Alone;
+use crate::team::{Alone, Team};
 
 impl<S: Space> Flow<'_, S> {
     /// Numbers that come of the rows of a whole batch, on every member of the flow's [team](Flow::team). `of_part` finds
@@ -23,19 +23,30 @@ impl<S: Space> Flow<'_, S> {
         how: Evaluation<'_>,
         of_part: impl Fn(&Batch, &Evaluation<'_>) -> Result<[Vec<f64>; K], Error>,
     ) -> Result<[Vec<f64>; K], Error> {
-        let how = how.shared(self.team, self.space, whole.of);
-        if how.team.size() == 1 {
-            return of_part(whole, &how);
-        }
-        let found = of_part(&how.my_part(self.space, whole)?, &how);
-        match (how.team.any(found.is_err())?, found) {
-            (false, Ok(mut found)) => {
-                for numbers in &mut found {
-                    *numbers = how.team.gather(numbers)?;
-                }
-                Ok(found)
+        by_members(self.space, self.team, whole, how, of_part)
+    }
+}
+
+/// As [`Flow::by_members`], of whatever has a space and a team.
+pub(crate) fn by_members<S: Space, const K: usize>(
+    space: &S,
+    team: &dyn Team,
+    whole: &Batch,
+    how: Evaluation<'_>,
+    of_part: impl Fn(&Batch, &Evaluation<'_>) -> Result<[Vec<f64>; K], Error>,
+) -> Result<[Vec<f64>; K], Error> {
+    let how = how.shared(team, space, whole.of);
+    if how.team.size() == 1 {
+        return of_part(whole, &how);
+    }
+    let found = of_part(&how.my_part(space, whole)?, &how);
+    match (how.team.any(found.is_err())?, found) {
+        (false, Ok(mut found)) => {
+            for numbers in &mut found {
+                *numbers = how.team.gather(numbers)?;
             }
-            _ => of_part(whole, &how.by(&Alone)),
+            Ok(found)
         }
+        _ => of_part(whole, &how.by(&Alone)),
     }
 }

@@ -166,6 +166,23 @@ pub trait Model<S: Space> {
     fn from_base(&self, z: &[f64], context: &[f64], key: RngKey) -> Result<Mapped, Error>;
 }
 
+/// A model that any objective can train and judge: a flow, or a map in closed form.
+pub trait Trainable<S: Space>: Model<S> {
+    /// Trains by another objective from now on.
+    fn set_objective(&mut self, objective: Box<dyn Objective<S>>);
+
+    /// As [`Model::evaluate`], by an objective that need not be the model's own.
+    ///
+    /// # Errors
+    /// Those of the objective.
+    fn evaluate_by(
+        &self,
+        objective: &dyn Objective<S>,
+        batch: &Batch,
+        how: &Evaluation<'_>,
+    ) -> Result<Outcome<S>, Error>;
+}
+
 /// A flow that owns its parts, with the objective that it is trained by.
 ///
 /// ```
@@ -295,11 +312,7 @@ impl<S: Space> Model<S> for FlowModel<S> {
     }
 
     fn evaluate(&self, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
-        if how.refined {
-            let finer = self.integrator.refined();
-            return self.objective.evaluate(&self.flow().with_integrator(&*finer), batch, how);
-        }
-        self.objective.evaluate(&self.flow(), batch, how)
+        self.evaluate_by(&*self.objective, batch, how)
     }
 
     fn gradient_error(&self, gradient: &[S::Array], batch: &Batch, how: &Evaluation<'_>) -> Result<Option<f64>, Error> {
@@ -365,5 +378,24 @@ impl<S: Space> Model<S> for FlowModel<S> {
 
     fn from_base(&self, z: &[f64], context: &[f64], key: RngKey) -> Result<Mapped, Error> {
         self.mapped(z, context, Direction::Forward, key)
+    }
+}
+
+impl<S: Space> Trainable<S> for FlowModel<S> {
+    fn set_objective(&mut self, objective: Box<dyn Objective<S>>) {
+        self.objective = objective;
+    }
+
+    fn evaluate_by(
+        &self,
+        objective: &dyn Objective<S>,
+        batch: &Batch,
+        how: &Evaluation<'_>,
+    ) -> Result<Outcome<S>, Error> {
+        if how.refined {
+            let finer = self.integrator.refined();
+            return objective.evaluate(&self.flow().with_integrator(&*finer), batch, how);
+        }
+        objective.evaluate(&self.flow(), batch, how)
     }
 }

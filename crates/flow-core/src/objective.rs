@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::batch::Batch;
+use crate::bijector::Bijector;
 use crate::boundary::EnergyTerms;
 use crate::energy::{Energy, StandardNormal, check_widths, standard_normal_log_density};
 use crate::error::Error;
@@ -54,6 +55,15 @@ pub trait Objective<S: Space>: Send + Sync {
     /// # Errors
     /// Those of the integrator. Non-finite losses are returned, not refused: a training may want to go back.
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error>;
+
+    /// The same of a map in closed form, by an objective that makes sense of one:
+    /// [`<dyn Bijector>::evaluate_terms`](trait.Bijector.html#method.evaluate_terms) in place of the flow's.
+    ///
+    /// # Errors
+    /// [`Error::NeedsFlow`] where it does not; those of the map.
+    fn evaluate_map(&self, _map: &dyn Bijector<S>, _batch: &Batch, _how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
+        Err(Error::NeedsFlow { what: self.name() })
+    }
 }
 
 impl<S: Space, O: Objective<S> + ?Sized> Objective<S> for Box<O> {
@@ -63,6 +73,10 @@ impl<S: Space, O: Objective<S> + ?Sized> Objective<S> for Box<O> {
 
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
         (**self).evaluate(flow, batch, how)
+    }
+
+    fn evaluate_map(&self, map: &dyn Bijector<S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
+        (**self).evaluate_map(map, batch, how)
     }
 }
 
@@ -119,21 +133,29 @@ impl LogJacobian {
     }
 }
 
+impl NegativeLogLikelihood {
+    /// −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the model's at the start, the base's energy at the end.
+    fn by<T>(&self, dim: usize, evaluate: impl FnOnce(&EnergyTerms<'_>) -> T) -> T {
+        evaluate(&EnergyTerms {
+            start: &|y| -self.log_jacobian.at(y),
+            end: &StandardNormal { dim },
+            transport_cost: self.transport_cost,
+            score: None,
+        })
+    }
+}
+
 impl<S: Space> Objective<S> for NegativeLogLikelihood {
     fn name(&self) -> &'static str {
         "nll"
     }
 
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
-        // −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the flow's at the start, the base's energy at the
-        // end.
-        let terms = EnergyTerms {
-            start: &|y| -self.log_jacobian.at(y),
-            end: &StandardNormal { dim: flow.potential.dim() },
-            transport_cost: self.transport_cost,
-            score: None,
-        };
-        flow.evaluate_terms(Direction::Backward, &terms, batch, how)
+        self.by(flow.potential.dim(), |terms| flow.evaluate_terms(Direction::Backward, terms, batch, how))
+    }
+
+    fn evaluate_map(&self, map: &dyn Bijector<S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
+        self.by(map.dim(), |terms| map.evaluate_terms(Direction::Backward, terms, batch, how))
     }
 }
 
@@ -190,5 +212,16 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
             score: scored.as_ref().map(|scored| (batch, &*scored.score)),
         };
         flow.evaluate_terms(Direction::Forward, &terms, batch, how)
+    }
+
+    /// With the total gradient alone.
+    fn evaluate_map(&self, map: &dyn Bijector<S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
+        check_widths(&self.energy, map.dim(), map.context_dim())?;
+        if how.gradient && self.gradient == Estimator::Path {
+            return Err(Error::NeedsFlow { what: "the gradient through the path" });
+        }
+        let transport_cost = self.transport_cost;
+        let terms = EnergyTerms { start: &standard_normal_log_density, end: &self.energy, transport_cost, score: None };
+        map.evaluate_terms(Direction::Forward, &terms, batch, how)
     }
 }

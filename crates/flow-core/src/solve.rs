@@ -287,20 +287,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
 
     /// Losses and cotangents of a block that arrived.
     pub fn losses(&self, terms: &dyn BoundaryTerms, rows: &Range<usize>, end: &End) -> Result<Losses, Error> {
-        let batch = self.batch;
-        let weights = batch.shares(rows);
-        let endpoints = Endpoints {
-            dim: self.flow.potential.dim(),
-            first: rows.start,
-            start: batch.numbers(&batch.x, rows),
-            end: &end.x,
-            log_density: &end.log_density,
-            cost: &end.cost,
-            weights: &weights,
-            context: batch.numbers(&batch.context, rows),
-        };
-        let _turn = (!terms.concurrent()).then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
-        checked(terms, &endpoints)
+        losses_of(terms, self.batch, self.flow.potential.dim(), rows, end, &self.turn)
     }
 
     /// The ends of all rows of this member, which go forward block by block without a way back.
@@ -419,6 +406,30 @@ const KIND_OF_SOLVE: u64 = 0;
 /// Points carried along with their scores, see [`Flow::transport_score`].
 pub(crate) const KIND_OF_SCORE: u64 = 1;
 
+/// Losses and cotangents of a block that arrived. Blocks take turns where one thread at a time may ask the terms.
+pub(crate) fn losses_of(
+    terms: &dyn BoundaryTerms,
+    batch: &Batch,
+    dim: usize,
+    rows: &Range<usize>,
+    end: &End,
+    turn: &Mutex<()>,
+) -> Result<Losses, Error> {
+    let weights = batch.shares(rows);
+    let endpoints = Endpoints {
+        dim,
+        first: rows.start,
+        start: batch.numbers(&batch.x, rows),
+        end: &end.x,
+        log_density: &end.log_density,
+        cost: &end.cost,
+        weights: &weights,
+        context: batch.numbers(&batch.context, rows),
+    };
+    let _turn = (!terms.concurrent()).then(|| turn.lock().unwrap_or_else(PoisonError::into_inner));
+    checked(terms, &endpoints)
+}
+
 /// The terms' losses and cotangents, if there are as many as there should be.
 fn checked(terms: &dyn BoundaryTerms, rows: &Endpoints<'_>) -> Result<Losses, Error> {
     let losses = terms.evaluate(rows)?;
@@ -453,6 +464,16 @@ pub(crate) fn gather<S: Space>(
     blocks: Vec<BlockResult<S>>,
     team: &dyn Team,
 ) -> Result<Outcome<S>, Error> {
+    let (losses, sums) = gather_shares(space, blocks, team)?;
+    Ok(Outcome { losses, gradient: sums.map(|sums| field.gradient(sums)) })
+}
+
+/// The losses of all rows in their order, and the sum of the blocks' shares where there are any.
+pub(crate) fn gather_shares<S: Space>(
+    space: &S,
+    blocks: Vec<BlockResult<S>>,
+    team: &dyn Team,
+) -> Result<(Vec<f64>, Option<Vec<Share<S>>>), Error> {
     let (mut losses, mut shares) = (Vec::new(), Vec::new());
     for (of_block, share) in agreed(team, blocks.into_iter().collect::<Result<Vec<_>, _>>())? {
         losses.extend(of_block);
@@ -460,10 +481,10 @@ pub(crate) fn gather<S: Space>(
     }
     let losses = team.gather(&losses)?;
     if shares.is_empty() {
-        return Ok(Outcome { losses, gradient: None });
+        return Ok((losses, None));
     }
     let sums = if team.size() == 1 { sum(space, shares) } else { sum_of_team(space, shares, team)? };
-    Ok(Outcome { losses, gradient: Some(field.gradient(sums)) })
+    Ok((losses, Some(sums)))
 }
 
 /// The sum of blocks' shares, in the order of the blocks.

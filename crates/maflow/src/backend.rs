@@ -13,7 +13,7 @@ use flow_core::Engine;
 
 use crate::error::Error;
 pub use crate::recipe::Backend;
-use crate::recipe::{self, Arithmetic, RunInfo, TermKind};
+use crate::recipe::{self, Arithmetic, Density, Recipe, RunInfo, TermKind};
 
 /// Where the numbers are computed, and by how many threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,17 +40,32 @@ impl Compute {
     }
 }
 
-/// Checks that a backend has the terms of a potential.
+/// Checks that a backend has the model of a recipe, or the terms of its potential.
 ///
 /// # Errors
 /// [`Error::NeedsLibtorch`], [`Error::NeedsNdarray`].
-pub fn require_terms(backend: Backend, potential: &recipe::Potential) -> Result<(), Error> {
-    let recipe::Potential::Sum(sum) = potential else { return Ok(()) };
-    sum.terms.iter().try_for_each(|term| match (&term.kind, backend.is_libtorch()) {
-        (TermKind::Convolutional(_), false) => Err(Error::NeedsLibtorch(term.kind.name())),
+pub fn require_parts(backend: Backend, recipe: &Recipe) -> Result<(), Error> {
+    let terms = match &recipe.density {
+        Density::Flow { potential: recipe::Potential::Sum(sum), .. } => &sum.terms,
+        Density::Flow { .. } => return Ok(()),
+        Density::Model { model } => return require_model(backend, model.name()),
+    };
+    terms.iter().try_for_each(|term| match (&term.kind, backend.is_libtorch()) {
+        (TermKind::Convolutional(_), false) => Err(Error::NeedsLibtorch { what: "term", name: term.kind.name() }),
         (TermKind::Particles(_), true) => Err(Error::NeedsNdarray(term.kind.name())),
         _ => Ok(()),
     })
+}
+
+/// Checks that a backend has models in closed form, of which one is named.
+///
+/// # Errors
+/// [`Error::NeedsLibtorch`].
+pub fn require_model(backend: Backend, name: &'static str) -> Result<(), Error> {
+    match backend.is_libtorch() {
+        true => Ok(()),
+        false => Err(Error::NeedsLibtorch { what: "model", name }),
+    }
 }
 
 /// Something to be done on whichever backend was chosen.

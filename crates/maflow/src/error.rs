@@ -125,9 +125,14 @@ pub enum Error {
     /// Numbers that only double precision can hold; says which.
     #[error("{0}; set train.precision = \"f64\"")]
     NeedsF64(String),
-    /// A potential with a term that a backend lacks.
-    #[error("the term \"{0}\" is one of libtorch, and the backend ndarray lacks it; choose a backend of libtorch")]
-    NeedsLibtorch(&'static str),
+    /// A term of a potential, or a model, that a backend lacks.
+    #[error("the {what} \"{name}\" is one of libtorch, and the backend ndarray lacks it; choose a backend of libtorch")]
+    NeedsLibtorch {
+        /// `term` or `model`.
+        what: &'static str,
+        /// Which.
+        name: &'static str,
+    },
     /// A term that ndarray alone has.
     #[error("the term \"{0}\" is not there on libtorch")]
     NeedsNdarray(&'static str),

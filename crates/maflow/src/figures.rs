@@ -1,8 +1,6 @@
 //! The figures of a trained flow, converged in the integration step.
 
-use flow_core::{
-    Batch, Converged, Flow, Mean, NegativeLogLikelihood, Pareto, Purpose, RngKey, Space, Team, Weights, converged,
-};
+use flow_core::{Batch, Converged, Mean, NegativeLogLikelihood, Pareto, Purpose, RngKey, Space, Team, Weights};
 
 use crate::error::Error;
 use crate::integration::{self, Choice};
@@ -11,7 +9,7 @@ use crate::recipe::Recipe;
 use crate::report::{Figures, Forward, Report};
 use crate::target::{FIGURE_ROWS, FigureRows, Known, Split, Target, reference_seed};
 use crate::together::Shared;
-use crate::trained::Trained;
+use crate::trained::{Carrier, Learned, Trained};
 use crate::transport::Transport;
 
 /// Takes the figures; with the losses that they are made of. The members of a team, who have the same run, share the rows,
@@ -28,37 +26,59 @@ pub fn take<S: Space>(
     monitor: &dyn Monitor,
 ) -> Result<(Report, Converged), Error> {
     let rows = FigureRows::evaluation(target, recipe.train.seed, recipe.evaluate.samples)?;
-    let integrator = trained.integrator(recipe)?;
-    let flow = trained.flow(space, recipe, &*integrator).by(team);
     let objective = Shared { objective: target.objective::<S>()?, team };
     let batches = |i| if monitor.cancelled() { Err(Error::Cancelled.into()) } else { Ok(rows.batch(i)?) };
+    let taken = Taken { recipe, target, rows: &rows, monitor };
+    let learned = match &trained.learned {
+        Learned::Flow(learned) => learned,
+        Learned::Map(map) => {
+            let (task, carrier) = (Task::start(monitor, "evaluating", rows.batches()), Carrier::Map(&**map, team));
+            let found =
+                carrier.converged(&objective, rows.batches(), batches, 0, |_, batch| task.update(batch + 1, ""))?;
+            drop(task);
+            let figures = taken.figures(&found, &carrier)?;
+            return Ok((report(recipe, target, trained, &found, figures), found));
+        }
+    };
+    let integrator = learned.integrator(&recipe.evaluate)?;
+    let flow = learned.flow(space, &*integrator).by(team);
     let task = Task::start(monitor, "evaluating", rows.batches());
     let choice = Choice::make(&flow, &objective, rows.batch(0)?, rows.rows(), recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let (flow, most) = (flow.with_integrator(&*coarser), choice.most_from_coarser());
-    let found = converged(&flow, &objective, rows.batches(), batches, most, |refinement, batch| {
-        task.update(
-            batch + 1,
-            &if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) },
-        );
+    let found = Carrier::Flow(flow).converged(&objective, rows.batches(), batches, most, |refinement, batch| {
+        let finer = if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) };
+        task.update(batch + 1, &finer);
     })?;
     drop(task);
     if team.rank() == 0 {
         integration::keep(trained, recipe, found.level, monitor);
     }
-    let figures = match target.energy() {
-        Some(_) => {
-            let at = Choice { level: found.level, ..choice }.coarser(&*integrator);
-            let forward = forward(&flow.with_integrator(&*at), recipe, target, rows.rows(), monitor)?;
-            free_energy(&found, target, recipe, forward)
-        }
-        None => likelihood(&found, target, &rows)?,
-    };
     let fine = Choice { level: found.level, ..choice };
     let (fine, coarse) = (integrator.at_level(fine.level), fine.coarser(&*integrator));
     let [coarse, fine] = [&coarse, &fine].map(|integrator| flow.with_integrator(&**integrator));
+    let figures = taken.figures(&found, &Carrier::Flow(coarse))?;
     let transport = Transport::measure([&coarse, &fine], reference_seed(recipe.train.seed), monitor)?;
     Ok((Report { transport, ..report(recipe, target, trained, &found, figures) }, found))
+}
+
+/// What figures are taken of.
+struct Taken<'a> {
+    recipe: &'a Recipe,
+    target: &'a dyn Target,
+    rows: &'a FigureRows<'a>,
+    monitor: &'a dyn Monitor,
+}
+
+impl Taken<'_> {
+    /// The figures of losses; samples of the target go through the carrier.
+    fn figures<S: Space>(&self, found: &Converged, carrier: &Carrier<'_, S>) -> Result<Figures, Error> {
+        let Self { recipe, target, rows, monitor } = *self;
+        match target.energy() {
+            Some(_) => Ok(free_energy(found, target, recipe, forward(carrier, recipe, target, rows.rows(), monitor)?)),
+            None => likelihood(found, target, rows),
+        }
+    }
 }
 
 /// The most samples of a target that a flow is judged by.
@@ -66,17 +86,19 @@ const REFERENCE_ROWS: usize = 2000;
 
 /// What samples of the target say of a flow, by the integrator's first refinement; `None` where nobody can draw them.
 fn forward<S: Space>(
-    flow: &Flow<'_, S>,
+    carrier: &Carrier<'_, S>,
     recipe: &Recipe,
     target: &dyn Target,
     rows: usize,
     monitor: &dyn Monitor,
 ) -> Result<Option<Forward>, Error> {
     let (n, rows) = (target.dimension(), rows.min(REFERENCE_ROWS));
-    let Some(energy) = target.energy().filter(|_| recipe.potential.probes().is_none()) else { return Ok(None) };
-    let Some(points) = target.reference(recipe.train.seed, rows, flow.team, monitor).transpose()? else {
-        return Ok(None);
+    let team = match carrier {
+        Carrier::Flow(flow) => flow.team,
+        Carrier::Map(_, team) => *team,
     };
+    let Some(energy) = target.energy().filter(|_| recipe.probes().is_none()) else { return Ok(None) };
+    let Some(points) = target.reference(recipe.train.seed, rows, team, monitor).transpose()? else { return Ok(None) };
     let blocks: Vec<&[f64]> = points.chunks(FIGURE_ROWS * n).collect();
     let task = Task::start(monitor, "judging by samples of the target", blocks.len() as u64);
     let batch = |i: u64| match monitor.cancelled() {
@@ -86,8 +108,8 @@ fn forward<S: Space>(
             Ok((Batch::new(blocks[i as usize].to_vec(), n)?, key))
         }
     };
-    let objective = Shared { objective: Box::new(NegativeLogLikelihood::default()), team: flow.team };
-    let found = converged(flow, &objective, blocks.len() as u64, batch, 1, |_, batch| task.update(batch + 1, ""))?;
+    let objective = Shared { objective: Box::new(NegativeLogLikelihood::default()), team };
+    let found = carrier.converged(&objective, blocks.len() as u64, batch, 1, |_, batch| task.update(batch + 1, ""))?;
     let (mut energies, mut gradients) = (vec![0.0; rows], vec![0.0; rows * n]);
     energy.energies_and_gradients(&points, &[], &mut energies, &mut gradients)?;
     // ln p + energy, the flow's loss at the samples.
@@ -136,18 +158,25 @@ fn report<S: Space>(
     figures: Figures,
 ) -> Report {
     let sites = target.sites() as f64;
-    let method = recipe.evaluate.method.unwrap_or(recipe.flow.method);
+    let (steps, random_in_time) = match &trained.learned {
+        Learned::Flow(flow) => {
+            let method = recipe.evaluate.method.unwrap_or(flow.settings.method);
+            ((!method.is_adaptive()).then_some(found.level as usize), flow.potential.random_in_time())
+        }
+        Learned::Map(_) => (None, false),
+    };
     Report {
         objective: target.kind(),
         checkpoint: trained.file.display().to_string(),
         samples: found.losses.len(),
-        steps: (!method.is_adaptive()).then_some(found.level as usize),
+        steps,
         integrator: found.integrator.clone(),
         standard_error: found.mean.standard_error / sites,
         integration_error: found.integration_error / sites,
         converged: found.is_converged(),
-        random_in_time: trained.potential.random_in_time(),
-        laplacian_probes: recipe.potential.probes(),
+        random_in_time,
+        closed_form: matches!(trained.learned, Learned::Map(_)),
+        laplacian_probes: recipe.probes(),
         sites: target.sites(),
         figures,
         transport: None,
@@ -175,7 +204,7 @@ fn likelihood(found: &Converged, target: &dyn Target, rows: &FigureRows<'_>) -> 
 fn free_energy(found: &Converged, target: &dyn Target, recipe: &Recipe, forward: Option<Forward>) -> Figures {
     let sites = target.sites() as f64;
     let exact = target.known().map(Known::value);
-    let weights = recipe.potential.probes().is_none().then(|| Weights::new(&found.losses));
+    let weights = recipe.probes().is_none().then(|| Weights::new(&found.losses));
     let log_z = weights.as_ref().map(Weights::log_z);
     let pareto = weights.as_ref().and_then(Weights::pareto);
     let reliable = pareto.as_ref().is_some_and(Pareto::is_reliable);

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use flow_core::{Converged, Direction, Engine, Flow, Integrator, Precision, RngKey, Team};
+use flow_core::{
+    Batch, Converged, Direction, Engine, Integrator, Precision, RngKey, Team, standard_normal_log_density,
+};
 
 use crate::backend::Work;
 use crate::error::Error;
@@ -14,7 +16,7 @@ use crate::physics::{self, Amounts};
 use crate::recipe::Recipe;
 use crate::report::Report;
 use crate::target::Target;
-use crate::trained::Trained;
+use crate::trained::{Carrier, Learned, Trained};
 use crate::{figures, sampling, together};
 
 /// A trained flow, with the steps of its training or those that the recipe says for samples.
@@ -22,8 +24,8 @@ use crate::{figures, sampling, together};
 /// Points are in the flow's coordinates; [`Kept`] and [`target::units`](crate::target::units) lead to a user's. Where the
 /// run has a team, its members share the rows: every one asks for the same, and has the whole.
 pub trait TrainedFlow {
-    /// Its duration T.
-    fn duration(&self) -> f64;
+    /// Its duration T; none where it is a map in closed form.
+    fn duration(&self) -> Option<f64>;
 
     /// The precision of its numbers.
     fn precision(&self) -> Precision;
@@ -85,7 +87,10 @@ impl Work for Open<'_> {
     fn run<E: Engine>(self, space: &E) -> Result<Box<dyn TrainedFlow>, Error> {
         let Self { recipe, run, team, monitor } = self;
         let trained = together::load(&**team, space, recipe, run, monitor)?;
-        let integrator = trained.integrator(recipe)?;
+        let integrator = match &trained.learned {
+            Learned::Flow(flow) => Some(flow.integrator(&recipe.evaluate)?),
+            Learned::Map(_) => None,
+        };
         let (space, recipe, team) = (space.clone(), recipe.clone(), team.clone());
         Ok(Box::new(Opened { space, recipe, trained, integrator, team }))
     }
@@ -96,19 +101,26 @@ struct Opened<E: Engine> {
     space: E,
     recipe: Recipe,
     trained: Trained<E>,
-    integrator: Box<dyn Integrator<E>>,
+    /// Of a flow.
+    integrator: Option<Box<dyn Integrator<E>>>,
     team: Arc<dyn Team>,
 }
 
 impl<E: Engine> Opened<E> {
-    fn flow(&self) -> Flow<'_, E> {
-        self.trained.flow(&self.space, &self.recipe, &*self.integrator).by(&*self.team)
+    fn carrier(&self) -> Carrier<'_, E> {
+        match (&self.trained.learned, &self.integrator) {
+            (Learned::Flow(flow), Some(integrator)) => {
+                Carrier::Flow(flow.flow(&self.space, &**integrator).by(&*self.team))
+            }
+            (Learned::Map(map), _) => Carrier::Map(&**map, &*self.team),
+            (Learned::Flow(_), None) => unreachable!("a flow is opened with its integrator"),
+        }
     }
 }
 
 impl<E: Engine> TrainedFlow for Opened<E> {
-    fn duration(&self) -> f64 {
-        self.recipe.flow.time
+    fn duration(&self) -> Option<f64> {
+        self.recipe.flow().map(|flow| flow.time)
     }
 
     fn precision(&self) -> Precision {
@@ -123,15 +135,19 @@ impl<E: Engine> TrainedFlow for Opened<E> {
         if !context.is_empty() {
             together::require_same(&*self.team, "context", || together::digest(context.iter()))?;
         }
-        sampling::batch(&self.flow(), self.recipe.train.seed, i, count, context)
+        sampling::batch(&self.carrier(), self.recipe.train.seed, i, count, context)
     }
 
     fn journey(&self, start: &[f64], direction: Direction, stops: usize, key: RngKey) -> Result<Vec<Vec<f64>>, Error> {
-        sampling::journey(&self.flow(), start, direction, stops, key)
+        sampling::journey(&self.carrier(), start, direction, stops, key)
     }
 
     fn log_density(&self, x: &[f64], key: RngKey) -> Result<Vec<f64>, Error> {
-        Ok(self.flow().log_density(x, key)?)
+        let carrier = self.carrier();
+        let [dim, _] = carrier.dims();
+        let base = carrier.carry(&Batch::new(x.to_vec(), dim)?, Direction::Backward, key)?;
+        let rows = base.x.chunks_exact(dim).zip(&base.log_density);
+        Ok(rows.map(|(z, change)| standard_normal_log_density(z) - change).collect())
     }
 
     fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error> {

@@ -42,8 +42,8 @@ pub struct Choice {
 impl Choice {
     /// Halvings that the recipe allows: where the field is random in time there is no limit of small steps, and one
     /// halving shows by how much figures vary.
-    fn most<S: Space>(recipe: &Recipe, trained: &Trained<S>) -> u32 {
-        if trained.potential.random_in_time() { 1 } else { recipe.evaluate.refinements as u32 }
+    fn most<S: Space>(recipe: &Recipe, flow: &Flow<'_, S>) -> u32 {
+        if flow.potential.random_in_time() { 1 } else { recipe.evaluate.refinements as u32 }
     }
 
     /// The level that the run has kept; else the one chosen on the first of `rows` rows.
@@ -61,7 +61,7 @@ impl Choice {
         if let Some(kept) = Self::kept_by_first(flow, recipe, trained)? {
             return Ok(kept);
         }
-        let most = Self::most(recipe, trained);
+        let most = Self::most(recipe, flow);
         // All rows cost no more than some of them where there are no others.
         let level = if rows <= PILOT_ROWS {
             flow.integrator.refined().level()
@@ -94,16 +94,16 @@ impl Choice {
         recipe: &Recipe,
         trained: &Trained<S>,
     ) -> Result<Option<Self>, Error> {
-        let own = || Ok(Self::kept(flow.integrator, recipe, trained).map(|kept| kept.level));
+        let own = || Ok(Self::kept(flow, recipe, trained).map(|kept| kept.level));
         let level = of_first(flow.team, own)?;
-        Ok(level.and_then(|level| Self::at(level, flow.integrator, Self::most(recipe, trained))))
+        Ok(level.and_then(|level| Self::at(level, flow.integrator, Self::most(recipe, flow))))
     }
 
     /// What the run has kept for these weights and these settings.
-    fn kept<S: Space>(first: &dyn Integrator<S>, recipe: &Recipe, trained: &Trained<S>) -> Option<Self> {
+    fn kept<S: Space>(flow: &Flow<'_, S>, recipe: &Recipe, trained: &Trained<S>) -> Option<Self> {
         let kept: Kept = toml::from_str(&std::fs::read_to_string(file(&trained.run)).ok()?).ok()?;
         let fits = kept.evaluate == recipe.evaluate && Some(kept.checkpoint) == trained.checksum();
-        Self::at(kept.level, first, Self::most(recipe, trained)).filter(|_| fits)
+        Self::at(kept.level, flow.integrator, Self::most(recipe, flow)).filter(|_| fits)
     }
 
     /// The choice of a level, where refinements of an integrator lead to it.

@@ -107,12 +107,13 @@ impl Observer for Listener<'_> {
         }
         if let Some(validation) = metrics.validation {
             self.validation = row.validation;
-            self.note(&format!(
-                "step {}: validation {} nats, integration error {:.1e}",
-                metrics.step,
-                with_error(validation.figure, validation.standard_error),
-                validation.integration_error
-            ));
+            let figure = with_error(validation.figure, validation.standard_error);
+            // A model in closed form has no integration steps.
+            let error = match metrics.level {
+                0 => String::new(),
+                _ => format!(", integration error {:.1e}", validation.integration_error),
+            };
+            self.note(&format!("step {}: validation {figure} nats{error}", metrics.step));
         }
         self.monitor.step(&row, self.validation);
         Ok(())

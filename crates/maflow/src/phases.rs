@@ -1,11 +1,10 @@
 //! The settings of a training in the words of flow-core.
 
-use flow_core::{AdamSettings, CosineSchedule, Estimator, FlowModel, Potential, Schedule, Space, TrainSettings};
+use flow_core::{AdamSettings, CosineSchedule, Estimator, Schedule, TrainSettings};
 
 use crate::error::Error;
 use crate::recipe::{Objective, Optimizer, Recipe};
 use crate::target::Target;
-use crate::trained;
 
 /// One training of a run; a run has one or, where it is fine-tuned, two.
 #[derive(Debug)]
@@ -59,18 +58,9 @@ fn of(recipe: &Recipe, target: &dyn Target) -> Result<TrainSettings, Error> {
     Ok(TrainSettings { validate_every, ..with_steps(recipe, target.training_steps(train)?) })
 }
 
-/// The flow of a recipe as training has it.
-///
-/// # Errors
-/// Settings that a method cannot have.
-pub fn model<S: Space>(space: &S, recipe: &Recipe, potential: Box<dyn Potential<S>>) -> Result<FlowModel<S>, Error> {
-    let integrator = trained::equal_steps(recipe.flow.method, recipe, recipe.flow.steps)?;
-    Ok(trained::flow_model(space, recipe, potential, integrator))
-}
-
 /// Settings of a training of so many steps, whatever the data, without validation.
 pub fn with_steps(recipe: &Recipe, steps: u64) -> TrainSettings {
-    let (train, flow) = (&recipe.train, &recipe.flow);
+    let train = &recipe.train;
     TrainSettings {
         first: 0,
         steps,
@@ -87,7 +77,7 @@ pub fn with_steps(recipe: &Recipe, steps: u64) -> TrainSettings {
         average: train.average,
         seed: train.seed,
         blocks: train.blocks,
-        max_level: train.max_flow_steps.max(flow.steps) as u64,
+        max_level: train.max_flow_steps.max(recipe.flow().map_or(0, |flow| flow.steps)) as u64,
         watch_every: train.watch_every as u64,
         watch_tolerance: train.watch_tolerance,
         validate_every: 0,

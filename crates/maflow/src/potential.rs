@@ -18,13 +18,18 @@ use crate::target::Layout;
 ///
 /// # Errors
 /// Sizes that are out of range.
-pub fn potential<E: Engine>(space: &E, recipe: &Recipe, context: usize) -> Result<Box<dyn Potential<E>>, Error> {
-    let ridge = match &recipe.potential {
+pub fn potential<E: Engine>(
+    space: &E,
+    recipe: &Recipe,
+    (potential, flow): (&recipe::Potential, &recipe::Flow),
+    context: usize,
+) -> Result<Box<dyn Potential<E>>, Error> {
+    let ridge = match potential {
         recipe::Potential::Ridge(ridge) => ridge,
-        recipe::Potential::Sum(sum) => return Ok(Box::new(sum_of(space, recipe, &sum.terms, context)?)),
+        recipe::Potential::Sum(sum) => return Ok(Box::new(sum_of(space, recipe, (&sum.terms, flow.time), context)?)),
     };
     let free = |orbit| {
-        let time = TimeBasis::new(TimeFamily::Cosine, ridge.time_terms, recipe.flow.time)?;
+        let time = TimeBasis::new(TimeFamily::Cosine, ridge.time_terms, flow.time)?;
         let RidgePotential { hidden, activation, bias, .. } = *ridge;
         let settings = RidgeSettings { hidden, activation, bias, gains: false, context: 0 };
         let settings = PotentialSettings::Ridge { settings, orbit };
@@ -41,7 +46,12 @@ pub fn potential<E: Engine>(space: &E, recipe: &Recipe, context: usize) -> Resul
 
 /// The sum of terms, named by their kinds and, from the second of a kind on, their numbers. The strength of terms that
 /// have no other place for a context depends on it.
-fn sum_of<E: Engine>(space: &E, recipe: &Recipe, terms: &[recipe::Term], context: usize) -> Result<Sum<E>, Error> {
+fn sum_of<E: Engine>(
+    space: &E,
+    recipe: &Recipe,
+    (terms, duration): (&[recipe::Term], f64),
+    context: usize,
+) -> Result<Sum<E>, Error> {
     let dim = recipe.dimension();
     let sides = match recipe.target.layout() {
         Layout::Picture(rows, cols) | Layout::Lattice(rows, cols) => Some((rows, cols)),
@@ -55,7 +65,7 @@ fn sum_of<E: Engine>(space: &E, recipe: &Recipe, terms: &[recipe::Term], context
         let name = if before == 0 { kind.to_owned() } else { format!("{kind}-{}", before + 1) };
         // Terms of a kind must not start with the same numbers.
         let seed = recipe.train.seed.wrapping_add((i as u64) << 32);
-        let time = term.time.basis(recipe.flow.time)?;
+        let time = term.time.basis(duration)?;
         let potential = match settings_of(&term.kind, sides, context, (time, seed))? {
             Some(settings) => space.potential(dim, &settings, time, seed)?,
             None => Box::new(ContextQuadratic::new(space.clone(), dim, context, time)?),

@@ -40,6 +40,9 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "mnist-fast",
     "mnist-deep",
     "mnist-conv",
+    "mnist-made",
+    "mnist-real-nvp",
+    "mnist-maf",
     "two-moons",
     "two-moons-sinkhorn",
     "eight-gaussians",
@@ -122,8 +125,7 @@ fn parse(text: &str, origin: &str, name: &str, settings: &[Setting]) -> Result<R
 /// Whether two recipes are of the same training, but for what its random numbers and their rounding are.
 fn same(a: &Recipe, b: &Recipe) -> bool {
     let train = |recipe: &Recipe| Train { seed: 0, precision: Arithmetic::F32, ..recipe.train.clone() };
-    (&a.target, &a.potential, &a.flow, train(a), &a.fine_tune)
-        == (&b.target, &b.potential, &b.flow, train(b), &b.fine_tune)
+    (&a.target, &a.density, train(a), &a.fine_tune) == (&b.target, &b.density, train(b), &b.fine_tune)
 }
 
 /// The name becomes a folder.
@@ -187,9 +189,13 @@ mod tests {
             [("mnist", 0.1, 100, 1024, 100, 1e-3), ("ising-16-paper", 0.1, 50, 512, 64, 0.256)]
         {
             let recipe = load(name, &[]).unwrap();
-            let crate::recipe::Potential::Ridge(ridge) = &recipe.potential else { panic!("not the paper's potential") };
-            assert_eq!(recipe.flow.time / recipe.flow.steps as f64, step);
-            assert_eq!((recipe.flow.steps, ridge.hidden), (steps, hidden));
+            let crate::recipe::Density::Flow { potential: crate::recipe::Potential::Ridge(ridge), flow } =
+                &recipe.density
+            else {
+                panic!("not the paper's potential")
+            };
+            assert_eq!(flow.time / flow.steps as f64, step);
+            assert_eq!((flow.steps, ridge.hidden), (steps, hidden));
             assert_eq!(recipe.train.batch, batch);
             assert_eq!((recipe.train.learning_rate, recipe.train.weight_decay), (1e-3, decay));
         }

@@ -27,6 +27,9 @@ pub struct Report {
     /// Whether the field is random in time, so that the change is mostly that of the draws.
     #[serde(skip)]
     pub random_in_time: bool,
+    /// Whether it is of a map in closed form, which integrates nothing: the integration error is zero by construction.
+    #[serde(skip)]
+    pub closed_form: bool,
     /// Probes per row that the Laplacian was estimated with; none where it is exact. Each row has its own, so that the
     /// standard error has their part in it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +144,7 @@ mod tests {
             integration_error: 3.2e-5,
             converged: true,
             random_in_time: false,
+            closed_form: false,
             laplacian_probes: None,
             sites: 100,
             figures: Figures::FreeEnergy {

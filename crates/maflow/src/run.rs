@@ -20,7 +20,7 @@ use crate::run_dir;
 use crate::target::{self, Target};
 use crate::together::{self, agreed, digest, require_same};
 use crate::train::{Start, Train};
-use crate::trained::{self, Trained};
+use crate::trained::{Learned, Trained};
 
 /// A run on the disk. Every call reads its best checkpoint anew, so that it may go on training meanwhile.
 ///
@@ -337,16 +337,31 @@ impl Run {
 
     /// The trained flow at the step of its figures, so that its ln p is converged, and how a user's numbers become its
     /// own.
-    fn converged<E: Engine>(&self, space: &E) -> Result<(FlowModel<E>, Units), Error> {
-        let trained = together::load(&*self.team, space, &self.recipe, &self.path, &())?;
-        let integrator = trained.integrator(&self.recipe)?;
-        let flow = trained.flow(space, &self.recipe, &*integrator).by(&*self.team);
+    fn converged_flow<E: Engine>(&self, space: &E, trained: Trained<E>) -> Result<(FlowModel<E>, Units), Error> {
+        let learned = trained.flow_for("an importance weight with its integration error")?;
+        let integrator = learned.integrator(&self.recipe.evaluate)?;
+        let flow = learned.flow(space, &*integrator).by(&*self.team);
         let level = Choice::by_samples(&flow, &self.recipe, &trained)?.level;
         let integrator = integrator.at_level(level);
-        let Trained { potential, kept, .. } = trained;
-        let mut model = trained::flow_model(space, &self.recipe, potential, integrator);
+        let Trained { learned: Learned::Flow(learned), kept, .. } = trained else { unreachable!("it is a flow") };
+        let mut model = learned.into_model(space, integrator);
         model.team = self.team.clone();
         Ok((model, self.units(kept)?))
+    }
+
+    /// The same of whatever the run has trained: a map in closed form is as exact as it is.
+    fn converged<E: Engine>(&self, space: &E) -> Result<(Box<dyn Model<E>>, Units), Error> {
+        match self.trained(space)?.into_map_model(self.team.clone()) {
+            Ok((model, kept)) => Ok((Box::new(model), self.units(kept)?)),
+            Err(trained) => {
+                let (model, units) = self.converged_flow(space, trained)?;
+                Ok((Box::new(model), units))
+            }
+        }
+    }
+
+    fn trained<E: Engine>(&self, space: &E) -> Result<Trained<E>, Error> {
+        together::load(&*self.team, space, &self.recipe, &self.path, &())
     }
 }
 
@@ -443,7 +458,7 @@ impl Work for Weigh<'_> {
 
     fn run<E: Engine>(self, space: &E) -> Result<Weighted, Error> {
         let Self { run, target, count, monitor } = self;
-        let (model, units) = run.converged(space)?;
+        let (model, units) = run.converged_flow(space, run.trained(space)?)?;
         physics::weigh(&model, &units, &run.recipe, target, count, monitor)
     }
 }
@@ -454,7 +469,7 @@ const DRAWS: u64 = 4;
 /// ln p of rows in the flow's coordinates; where the Laplacian is estimated, its mean over draws of the probes with its
 /// standard error.
 fn log_prob<E: Engine>(
-    model: &FlowModel<E>,
+    model: &dyn Model<E>,
     (rows, context): (&[f64], &[f64]),
     seed: u64,
     probes: bool,
@@ -487,7 +502,7 @@ impl Work for Stream<'_, '_> {
     fn run<E: Engine>(mut self, space: &E) -> Result<(), Error> {
         let (model, units) = self.run.converged(space)?;
         let n = model.dim();
-        let (seed, probes) = (self.run.recipe.train.seed, self.run.recipe.potential.probes().is_some());
+        let (seed, probes) = (self.run.recipe.train.seed, self.run.recipe.probes().is_some());
         let key = RngKey::new(seed, Purpose::Evaluate, 0);
         while let Some(rows) = self.next_of_all()? {
             rows.check(n, model.context_dim())?;
@@ -495,7 +510,7 @@ impl Work for Stream<'_, '_> {
             let found = match self.wanted {
                 Wanted::LogProb => {
                     let log_jacobians = units.to_flow(&mut rows, n);
-                    let mut found = log_prob(&model, (&rows, &context), seed, probes)?;
+                    let mut found = log_prob(&*model, (&rows, &context), seed, probes)?;
                     found.values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
                     found
                 }

@@ -1,9 +1,10 @@
 //! Samples of a trained flow, batch by batch, and points on their way through it.
 
-use flow_core::{Batch, Direction, Flow, Purpose, RngKey, Space, Span};
+use flow_core::{Batch, Direction, Purpose, RngKey, Space, Span};
 
 use crate::error::Error;
 use crate::target::FIGURE_ROWS;
+use crate::trained::Carrier;
 
 /// Batch number `i` of `count` samples, `rows × dim` row by row: the same numbers however many are asked for. Of a
 /// conditional density, in the context of each of them, `count × k`; empty for others.
@@ -11,18 +12,18 @@ use crate::target::FIGURE_ROWS;
 /// # Errors
 /// When the integration fails.
 pub fn batch<S: Space>(
-    flow: &Flow<'_, S>,
+    carrier: &Carrier<'_, S>,
     seed: u64,
     i: u64,
     count: usize,
     context: &[f64],
 ) -> Result<Vec<f64>, Error> {
-    let (dim, width) = (flow.potential.dim(), flow.potential.context_dim());
+    let [dim, width] = carrier.dims();
     let (base, key) = base(seed, Purpose::Sample, i, count, dim);
     let (first, rows) = (i as usize * FIGURE_ROWS, base.len() / dim);
     let context = context.get(first * width..(first + rows) * width).unwrap_or_default();
     let base = Batch::new(base, dim)?.with_context(context.to_vec());
-    Ok(flow.transport_batch(&base, flow.span(Direction::Forward), key)?.x)
+    Ok(carrier.carry(&base, Direction::Forward, key)?.x)
 }
 
 /// Batch number `i` of `count` samples of the base density, with its key: the same rows however many are asked for.
@@ -37,17 +38,25 @@ pub fn batches(count: usize) -> u64 {
     count.div_ceil(FIGURE_ROWS) as u64
 }
 
-/// Points on their way through the flow: at each of `stops` equally spaced times, the start and the end included.
+/// Points on their way through the flow: at each of `stops` equally spaced times, the start and the end included. A map
+/// in closed form has no way, but the start and the end.
 ///
 /// # Errors
 /// When the integration fails.
 pub fn journey<S: Space>(
-    flow: &Flow<'_, S>,
+    carrier: &Carrier<'_, S>,
     start: &[f64],
     direction: Direction,
     stops: usize,
     key: RngKey,
 ) -> Result<Vec<Vec<f64>>, Error> {
+    let flow = match carrier {
+        Carrier::Flow(flow) => flow,
+        Carrier::Map(map, _) => {
+            let end = carrier.carry(&Batch::new(start.to_vec(), map.dim())?, direction, key)?.x;
+            return Ok(vec![start.to_vec(), end]);
+        }
+    };
     let Span { from, to } = flow.span(direction);
     let time = |k: usize| from + (to - from) * k as f64 / (stops - 1) as f64;
     let mut places = vec![start.to_vec()];

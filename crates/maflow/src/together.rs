@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flow_core::{Batch, Engine, Evaluation, Flow, Objective, Outcome, Space, Team, cut};
+use flow_core::{Batch, Bijector, Engine, Evaluation, Flow, Objective, Outcome, Space, Team, cut};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
@@ -143,6 +143,16 @@ impl<S: Space> Objective<S> for Shared<'_, S> {
     ) -> Result<Outcome<S>, flow_core::Error> {
         let how = how.shared(self.team, flow.space, batch.of);
         self.objective.evaluate(flow, &how.my_part(flow.space, batch)?, &how)
+    }
+
+    fn evaluate_map(
+        &self,
+        map: &dyn Bijector<S>,
+        batch: &Batch,
+        how: &Evaluation<'_>,
+    ) -> Result<Outcome<S>, flow_core::Error> {
+        let how = how.shared(self.team, map.space(), batch.of);
+        self.objective.evaluate_map(map, &how.my_part(map.space(), batch)?, &how)
     }
 }
 

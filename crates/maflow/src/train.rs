@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flow_core::{
-    Alone, Engine, Evaluation, Finish, Flow, FlowModel, Mean, Model, Observer, Potential, Purpose, RngKey, Space, Team,
-    Trainer, Validation,
+    Alone, Engine, Evaluation, Finish, Mean, Observer, Purpose, RngKey, Space, Team, Trainable, Trainer, Validation,
 };
 
 use crate::backend::{self, Compute, Work};
@@ -19,7 +18,8 @@ use crate::recipe::{EnergyTarget, Objective, Recipe, RunInfo, TargetKind};
 use crate::run_dir::RunDir;
 use crate::target::{self, FigureRows, Target, TrainingRows};
 use crate::together::{Shared, agreed, by_first, of_first, require_blocks, require_same_recipe};
-use crate::{energy_check, potential, recipes, run_dir, trained};
+use crate::trained::{self, Learned};
+use crate::{energy_check, recipes, run_dir};
 
 /// A training: what of, where, and from what.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ struct Monitored<'a> {
 struct Prepared<E: Engine> {
     target: Arc<dyn Target>,
     phases: Vec<Phase>,
-    potential: Box<dyn Potential<E>>,
+    model: Box<dyn Trainable<E>>,
 }
 
 impl Work for Monitored<'_> {
@@ -116,7 +116,7 @@ impl Work for Monitored<'_> {
     fn run<E: Engine>(self, space: &E) -> Result<Self::Output, Error> {
         let Self { train: mut plan, team, monitor } = self;
         require_same_recipe(team, &plan.recipe)?;
-        let Prepared { target, mut phases, potential } = agreed(team, plan.prepare(space, monitor))?;
+        let Prepared { target, mut phases, model } = agreed(team, plan.prepare(space, monitor))?;
         require_blocks(team, space, &mut phases, monitor)?;
         let run = by_first(team, || {
             let run = match &plan.start {
@@ -130,7 +130,7 @@ impl Work for Monitored<'_> {
             Ok(run)
         })?;
         let members = Members { team, run: run.as_ref(), monitor };
-        let finish = train(space, &plan, potential, &*target, phases, members)?;
+        let finish = train(space, &plan, model, &*target, phases, members)?;
         Ok((finish, run.map(|run| Done { run, finish, target, recipe: plan.recipe })))
     }
 }
@@ -163,9 +163,9 @@ impl Train {
             target.training_objective::<E>(&plan.recipe.train, phase.objective, phase.gradient)?;
         }
         plan.check_own_energy(&*target)?;
-        let potential = plan.first_potential(space, target.context_dim(), monitor)?;
+        let model = plan.first_model(space, target.context_dim(), monitor)?;
         plan.recipe.run = Some(RunInfo { data, ..plan.compute.run_info() });
-        Ok(Prepared { target, phases, potential })
+        Ok(Prepared { target, phases, model })
     }
 
     /// The recipe and a target of the caller's own are of the same dimension.
@@ -212,17 +212,18 @@ impl Train {
         energy_check::check(&*energy, &key.normals(0..energy_check::POINTS, energy.dim()), key)
     }
 
-    /// The potential that the training starts from.
-    fn first_potential<E: Engine>(
+    /// The model that the training starts from.
+    fn first_model<E: Engine>(
         &self,
         space: &E,
         context: usize,
         monitor: &dyn Monitor,
-    ) -> Result<Box<dyn Potential<E>>, Error> {
-        match &self.from {
-            Some(run) => Ok(trained::load(space, &self.recipe, run, monitor)?.potential),
-            None => potential::potential(space, &self.recipe, context),
-        }
+    ) -> Result<Box<dyn Trainable<E>>, Error> {
+        let learned = match &self.from {
+            Some(run) => trained::load(space, &self.recipe, run, monitor)?.learned,
+            None => Learned::first(space, &self.recipe, context)?,
+        };
+        learned.into_model(space)
     }
 }
 
@@ -230,7 +231,7 @@ impl Train {
 fn train<E: Engine>(
     space: &E,
     plan: &Train,
-    potential: Box<dyn Potential<E>>,
+    mut model: Box<dyn Trainable<E>>,
     target: &dyn Target,
     phases: Vec<Phase>,
     members: Members<'_>,
@@ -266,7 +267,6 @@ fn train<E: Engine>(
         agreed(team, prepared)?;
     }
     listener.show(first.unwrap_or(0), total, best);
-    let mut model = phases::model(space, recipe, potential)?;
     let last = phases.len() - 1;
     let mut finish = Finish::Completed;
     for (k, phase) in phases.into_iter().enumerate() {
@@ -274,7 +274,7 @@ fn train<E: Engine>(
             continue;
         }
         finish = phase
-            .run(space, plan, target, &mut model, folder.as_ref(), members, &mut listener)
+            .run(space, plan, target, &mut *model, folder.as_ref(), members, &mut listener)
             .map_err(|error| with_trouble(error, target))?;
         if finish == Finish::Interrupted {
             break;
@@ -323,7 +323,7 @@ fn newest_step(team: &dyn Team, folder: Option<&CheckpointFolder>) -> Result<Opt
 }
 
 impl Phase {
-    /// Trains from the potential as it is, from the end of the phase before, or from the newest checkpoint of this
+    /// Trains from the model as it is, from the end of the phase before, or from the newest checkpoint of this
     /// phase.
     #[allow(clippy::too_many_arguments, reason = "one training is made of this many parts")]
     fn run<E: Engine>(
@@ -331,7 +331,7 @@ impl Phase {
         space: &E,
         plan: &Train,
         target: &dyn Target,
-        model: &mut FlowModel<E>,
+        model: &mut dyn Trainable<E>,
         folder: Option<&CheckpointFolder>,
         members: Members<'_>,
         listener: &mut Listener<'_>,
@@ -351,23 +351,25 @@ impl Phase {
             let load = |folder: &CheckpointFolder| -> Result<_, Error> {
                 let newest = folder.newest(false)?;
                 let newest = newest.ok_or_else(|| Error::Failed("the first training left no checkpoint".into()))?;
-                newest.checkpoint.load_trained(space, model.potential.parameters_mut())?;
+                newest.checkpoint.load_trained(space, model.parameters_mut())?;
                 Ok(newest.checkpoint.state)
             };
             before = agreed(team, folder.map(load).transpose())?.flatten();
         }
-        model.objective = target.training_objective::<E>(&recipe.train, self.objective, self.gradient)?;
+        model.set_objective(target.training_objective::<E>(&recipe.train, self.objective, self.gradient)?);
         // A training begins with the steps of the recipe, whatever the one before came to.
-        model.set_level(recipe.flow.steps as u64);
+        if let Some(flow) = recipe.flow() {
+            model.set_level(flow.steps as u64);
+        }
         let seen = first * recipe.train.batch as u64;
         let batches = TrainingRows { target, objective: self.objective, space, first, seen };
         listener.begin(first, seen, self.settings.batch as u64);
         let rows = FigureRows::validation(target, recipe.train.seed, recipe.train.validation_samples);
         let validated = Shared { objective: target.objective::<E>()?, team };
-        let (mut store, by) = (folder.cloned(), model.objective.name());
+        let (mut store, by) = (folder.cloned(), model.objective_name());
         let mut trainer = Trainer::new(model, self.settings, &batches)?
             .with_team(team)
-            .with_validator(|model: &FlowModel<E>| validate(&model.flow(), &validated, &rows));
+            .with_validator(|model| validate(model, &validated, &rows));
         if let Some(store) = &mut store {
             trainer = trainer.with_store(store);
         }
@@ -395,9 +397,9 @@ impl Phase {
     }
 }
 
-/// The validation figure of the flow as it is; its integration error is that of the first batch.
+/// The validation figure of the model as it is; its integration error is that of the first batch.
 fn validate<S: Space>(
-    flow: &Flow<'_, S>,
+    model: &dyn Trainable<S>,
     objective: &dyn flow_core::Objective<S>,
     rows: &FigureRows<'_>,
 ) -> Result<Validation, flow_core::Error> {
@@ -406,10 +408,9 @@ fn validate<S: Space>(
     for i in 0..rows.batches() {
         let (batch, key) = rows.batch(i)?;
         let how = Evaluation::new(key);
-        let found = objective.evaluate(flow, &batch, &how)?.losses;
-        if i == 0 {
-            let finer = flow.integrator.refined();
-            let fine = objective.evaluate(&flow.with_integrator(&*finer), &batch, &how)?.losses;
+        let found = model.evaluate_by(objective, &batch, &how)?.losses;
+        if i == 0 && model.level().is_some() {
+            let fine = model.evaluate_by(objective, &batch, &Evaluation { refined: true, ..how })?.losses;
             let mean = |losses: &[f64]| Mean::weighted(losses, &batch.weights).mean;
             integration_error = mean(&fine) - mean(&found);
         }

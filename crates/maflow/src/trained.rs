@@ -1,10 +1,12 @@
-//! From a recipe to an integrator and a flow, and from a run to the potential it trained.
+//! What a recipe names and a run has trained: a potential with the way it is integrated, or a map in closed form.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flow_core::{
-    Adaptive, Alone, Checkpoint, Engine, FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Potential,
-    Reversible, Space,
+    Adaptive, Alone, Batch, Bijector, BijectorModel, BijectorSettings, Checkpoint, Converged, Direction, Engine,
+    FixedStep, Flow, FlowModel, Integrator, Model, NegativeLogLikelihood, Objective, Parameter, Potential, Reversible,
+    RngKey, Space, Team, Trainable, Transported, converged, exact,
 };
 use sha2::{Digest, Sha256};
 
@@ -14,52 +16,162 @@ use crate::files::hex;
 use crate::kept::Kept;
 use crate::monitor::Monitor;
 use crate::potential::potential;
-use crate::recipe::{FlowMethod, Recipe};
+use crate::recipe::{self, Density, Evaluate, FlowMethod, Recipe};
 use crate::run_dir;
 
 /// Tried steps after which an adaptive integrator gives up.
 const ADAPTIVE_STEPS: usize = 100_000;
 
+/// What a recipe names, with its parameters.
+pub enum Learned<S: Space> {
+    /// A potential, whose gradient is integrated.
+    Flow(LearnedFlow<S>),
+    /// A map in closed form.
+    Map(Box<dyn Bijector<S>>),
+}
+
+/// A potential with the settings of its integration.
+pub struct LearnedFlow<S: Space> {
+    /// The potential.
+    pub potential: Box<dyn Potential<S>>,
+    /// How it is integrated in training.
+    pub settings: recipe::Flow,
+    /// Integration steps now: after a training those at its end.
+    pub steps: usize,
+}
+
+impl<S: Space> Learned<S> {
+    /// With its first parameters, for a target with so many numbers of context per row.
+    ///
+    /// # Errors
+    /// Sizes that are out of range, or a model that the backend lacks.
+    pub fn first(space: &S, recipe: &Recipe, context: usize) -> Result<Self, Error>
+    where
+        S: Engine,
+    {
+        Ok(match &recipe.density {
+            Density::Flow { potential: of, flow } => Self::Flow(LearnedFlow {
+                potential: potential(space, recipe, (of, flow), context)?,
+                settings: flow.clone(),
+                steps: flow.steps,
+            }),
+            Density::Model { model } => {
+                let settings = bijector_settings(model);
+                Self::Map(space.bijector(recipe.dimension(), context, &settings, recipe.train.seed)?)
+            }
+        })
+    }
+
+    /// Its learnable arrays.
+    pub fn parameters(&self) -> Vec<&Parameter<S>> {
+        match self {
+            Self::Flow(flow) => flow.potential.parameters(),
+            Self::Map(map) => map.parameters(),
+        }
+    }
+
+    /// The same arrays.
+    pub fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>> {
+        match self {
+            Self::Flow(flow) => flow.potential.parameters_mut(),
+            Self::Map(map) => map.parameters_mut(),
+        }
+    }
+
+    /// The model that training has of it, with a likelihood for its objective until another is set.
+    ///
+    /// # Errors
+    /// Settings that a method of integration cannot have.
+    pub fn into_model(self, space: &S) -> Result<Box<dyn Trainable<S>>, Error> {
+        Ok(match self {
+            Self::Flow(flow) => {
+                let integrator = equal_steps(flow.settings.method, &flow.settings, flow.settings.steps)?;
+                Box::new(flow.into_model(space, integrator))
+            }
+            Self::Map(map) => Box::new(map_model(map)),
+        })
+    }
+}
+
+/// A model in the words of the backends.
+fn bijector_settings(model: &recipe::Model) -> BijectorSettings {
+    // A mixture of one Gaussian is an affine layer.
+    let mixture = |components: usize| if components > 1 { components } else { 0 };
+    match model {
+        recipe::Model::Made(made) => BijectorSettings::Autoregressive {
+            layers: usize::from(made.components == 1),
+            hidden: made.hidden.clone(),
+            components: mixture(made.components),
+        },
+        recipe::Model::Maf(maf) => BijectorSettings::Autoregressive {
+            layers: maf.layers,
+            hidden: maf.hidden.clone(),
+            components: mixture(maf.components),
+        },
+        recipe::Model::RealNvp(of) => BijectorSettings::Coupling { layers: of.layers, hidden: of.hidden.clone() },
+    }
+}
+
 /// A method with so many equal steps.
-///
-/// # Errors
-/// Settings that the method cannot have.
-pub fn equal_steps<S: Space>(
+fn equal_steps<S: Space>(
     method: FlowMethod,
-    recipe: &Recipe,
+    settings: &recipe::Flow,
     steps: usize,
 ) -> Result<Box<dyn Integrator<S>>, Error> {
     Ok(match method {
         FlowMethod::RungeKutta(method) => Box::new(FixedStep::new(method.tableau(), steps)?),
         FlowMethod::Fixed(method) => Box::new(FixedStep::new(method.tableau().for_equal_steps(), steps)?),
-        FlowMethod::Reversible(of) => {
-            Box::new(Reversible::new(of.tableau(), recipe.flow.coupling_or_default(), steps)?)
-        }
+        FlowMethod::Reversible(of) => Box::new(Reversible::new(of.tableau(), settings.coupling_or_default(), steps)?),
     })
 }
 
-/// A flow that owns its parts, with a likelihood for its objective until another is set.
-pub fn flow_model<S: Space>(
-    space: &S,
-    recipe: &Recipe,
-    potential: Box<dyn Potential<S>>,
-    integrator: Box<dyn Integrator<S>>,
-) -> FlowModel<S> {
-    let objective = Box::new(NegativeLogLikelihood::default());
-    let mut model = FlowModel::new(space.clone(), potential, integrator, objective);
-    model.duration = recipe.flow.time;
-    model.coordinates = recipe.flow.coordinates;
-    model.memory = recipe.flow.memory;
-    model
+fn map_model<S: Space>(map: Box<dyn Bijector<S>>) -> BijectorModel<S> {
+    BijectorModel::new(map, Box::new(NegativeLogLikelihood::default()))
 }
 
-/// A potential with its trained parameters.
+impl<S: Space> LearnedFlow<S> {
+    /// The integrator for figures and samples: `evaluate.method` and `evaluate.steps`, else those of the training.
+    ///
+    /// # Errors
+    /// Settings that the method cannot have.
+    pub fn integrator(&self, evaluate: &Evaluate) -> Result<Box<dyn Integrator<S>>, Error> {
+        match evaluate.method.unwrap_or(self.settings.method) {
+            FlowMethod::RungeKutta(method) if method.is_adaptive() => {
+                Ok(Box::new(Adaptive::new(method.tableau(), evaluate.atol, evaluate.rtol, ADAPTIVE_STEPS)?))
+            }
+            method => equal_steps(method, &self.settings, evaluate.steps.unwrap_or(self.steps)),
+        }
+    }
+
+    /// The flow with an integrator.
+    pub fn flow<'a>(&'a self, space: &'a S, integrator: &'a dyn Integrator<S>) -> Flow<'a, S> {
+        Flow {
+            space,
+            potential: &*self.potential,
+            integrator,
+            duration: self.settings.time,
+            coordinates: self.settings.coordinates,
+            memory: self.settings.memory,
+            team: &Alone,
+        }
+    }
+
+    /// The flow that owns its parts.
+    pub fn into_model(self, space: &S, integrator: Box<dyn Integrator<S>>) -> FlowModel<S> {
+        let objective = Box::new(NegativeLogLikelihood::default());
+        let mut model = FlowModel::new(space.clone(), self.potential, integrator, objective);
+        model.duration = self.settings.time;
+        model.coordinates = self.settings.coordinates;
+        model.memory = self.settings.memory;
+        model
+    }
+}
+
+/// What a run has trained.
 pub struct Trained<S: Space> {
-    /// The potential.
-    pub potential: Box<dyn Potential<S>>,
-    /// Integration steps when training ended.
-    pub flow_steps: usize,
-    /// The maps of the data into the flow's coordinates.
+    /// With its trained parameters.
+    pub learned: Learned<S>,
+    /// The maps of the data into the coordinates that it works in.
     pub kept: Kept,
     /// The run directory.
     pub run: PathBuf,
@@ -73,45 +185,86 @@ impl<S: Space> Trained<S> {
         Some(hex(&Sha256::digest(std::fs::read(&self.file).ok()?)))
     }
 
-    /// The integrator for figures and samples: `evaluate.method` and `evaluate.steps`, else those of the training.
+    /// The flow that it is.
     ///
     /// # Errors
-    /// Settings that the method cannot have.
-    pub fn integrator(&self, recipe: &Recipe) -> Result<Box<dyn Integrator<S>>, Error> {
-        let evaluate = &recipe.evaluate;
-        match evaluate.method.unwrap_or(recipe.flow.method) {
-            FlowMethod::RungeKutta(method) if method.is_adaptive() => {
-                Ok(Box::new(Adaptive::new(method.tableau(), evaluate.atol, evaluate.rtol, ADAPTIVE_STEPS)?))
-            }
-            method => equal_steps(method, recipe, evaluate.steps.unwrap_or(self.flow_steps)),
+    /// [`flow_core::Error::NeedsFlow`] where it is none, with what asks for one.
+    pub fn flow_for(&self, what: &'static str) -> Result<&LearnedFlow<S>, Error> {
+        match &self.learned {
+            Learned::Flow(flow) => Ok(flow),
+            Learned::Map(_) => Err(flow_core::Error::NeedsFlow { what }.into()),
         }
     }
 
-    /// The flow with an integrator.
-    pub fn flow<'a>(&'a self, space: &'a S, recipe: &Recipe, integrator: &'a dyn Integrator<S>) -> Flow<'a, S> {
-        Flow {
-            space,
-            potential: &*self.potential,
-            integrator,
-            duration: recipe.flow.time,
-            coordinates: recipe.flow.coordinates,
-            memory: recipe.flow.memory,
-            team: &Alone,
+    /// The model of a map in closed form whose rows a team shares, or the flow that it is instead.
+    pub fn into_map_model(self, team: Arc<dyn Team>) -> Result<(impl Model<S>, Kept), Self> {
+        match self.learned {
+            Learned::Map(map) => Ok((BijectorModel { team, ..map_model(map) }, self.kept)),
+            Learned::Flow(_) => Err(self),
         }
     }
 }
 
-/// The potential that the run in `path` has trained: the best on validation where there is one, else the newest.
+/// What a run has trained, ready to carry rows that the members of a team share.
+pub enum Carrier<'a, S: Space> {
+    /// A flow at some integration step.
+    Flow(Flow<'a, S>),
+    /// A map in closed form.
+    Map(&'a dyn Bijector<S>, &'a dyn Team),
+}
+
+impl<S: Space> Carrier<'_, S> {
+    /// Numbers per row, and of context per row.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Flow(flow) => [flow.potential.dim(), flow.potential.context_dim()],
+            Self::Map(map, _) => [map.dim(), map.context_dim()],
+        }
+    }
+
+    /// Carries the rows of a whole batch the whole way.
+    ///
+    /// # Errors
+    /// When the integration fails.
+    pub fn carry(&self, batch: &Batch, direction: Direction, key: RngKey) -> Result<Transported, Error> {
+        Ok(match self {
+            Self::Flow(flow) => flow.transport_batch(batch, flow.span(direction), key)?,
+            Self::Map(map, team) => map.transport(direction, batch, *team, key)?,
+        })
+    }
+
+    /// As [`flow_core::converged`], or [`flow_core::exact`] of a map.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn converged(
+        &self,
+        objective: &dyn Objective<S>,
+        count: u64,
+        batches: impl FnMut(u64) -> Result<(Batch, RngKey), flow_core::Error>,
+        refinements: u32,
+        mut progress: impl FnMut(u32, u64),
+    ) -> Result<Converged, Error> {
+        Ok(match self {
+            Self::Flow(flow) => converged(flow, objective, count, batches, refinements, progress)?,
+            Self::Map(map, _) => exact(*map, objective, count, batches, |batch| progress(0, batch))?,
+        })
+    }
+}
+
+/// What the run in `path` has trained: the best on validation where there is one, else the newest.
 ///
 /// # Errors
 /// When there is no checkpoint, or none fits the recipe.
 pub fn load<E: Engine>(space: &E, recipe: &Recipe, path: &Path, monitor: &dyn Monitor) -> Result<Trained<E>, Error> {
     let (checkpoint, file) = checkpoint(path, monitor)?;
     let kept = Kept::read(path, recipe)?;
-    let mut potential = potential(space, recipe, kept.context_dim(recipe))?;
-    checkpoint.load_trained(space, potential.parameters_mut())?;
-    let flow_steps = checkpoint.state.map_or(recipe.flow.steps, |state| state.level as usize);
-    Ok(Trained { potential, flow_steps, kept, run: path.to_owned(), file })
+    let mut learned = Learned::first(space, recipe, kept.context_dim(recipe))?;
+    checkpoint.load_trained(space, learned.parameters_mut())?;
+    if let (Learned::Flow(flow), Some(state)) = (&mut learned, checkpoint.state) {
+        flow.steps = state.level as usize;
+    }
+    Ok(Trained { learned, kept, run: path.to_owned(), file })
 }
 
 /// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are

@@ -12,8 +12,9 @@ use crate::recipe::{Potential, Recipe};
 use crate::run_dir::RunDir;
 use crate::tensor_file::TensorFile;
 use crate::torch_names::{NAMES, torch_shape};
+use crate::trained::{self, Learned};
 use crate::weights::Weights;
-use crate::{phases, potential, standard, trained};
+use crate::{phases, standard};
 
 /// Weights to be made a run, which can be evaluated, sampled or trained further.
 #[derive(Debug)]
@@ -54,15 +55,15 @@ impl Work for Monitored<'_> {
                         training finds the width of its context";
             return Err(Error::Argument(what.to_owned()));
         }
-        let mut potential = potential::potential(space, &recipe, 0)?;
-        let wanted: Vec<_> = potential.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
+        let mut learned = Learned::first(space, &recipe, 0)?;
+        let wanted: Vec<_> = learned.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
         let Weights { parameters, notes } = Weights::read(&file, &wanted, space.precision())?;
-        parameters.load_parameters(space, potential.parameters_mut())?;
+        parameters.load_parameters(space, learned.parameters_mut())?;
         recipe.run = Some(compute.run_info());
         // What a training that starts from these parameters would save first: only a trainer knows.
-        let mut model = phases::model(space, &recipe, potential)?;
+        let mut model = learned.into_model(space)?;
         let (settings, batches) = (phases::with_steps(&recipe, 1), BaseSamples { dim: recipe.dimension() });
-        let checkpoint = Trainer::new(&mut model, settings, &batches)?.checkpoint();
+        let checkpoint = Trainer::new(&mut *model, settings, &batches)?.checkpoint();
         // Without its checkpoint it would be resumed from weights that nobody has imported.
         RunDir::create_whole(&out, &recipe, |run| {
             CheckpointFolder::open(&run.checkpoints(), recipe.train.keep)?.write(Occasion::Periodic, &checkpoint)?;
@@ -98,7 +99,8 @@ pub fn export(run: &Path, recipe: &Recipe, out: &Path, monitor: &dyn Monitor) ->
     let mut tensors = Vec::new();
     for (ours, tensor) in checkpoint.trained() {
         require_finite(tensor, &file, run)?;
-        let torch = NAMES.iter().find(|(name, _)| matches!(recipe.potential, Potential::Ridge(_)) && *name == ours);
+        let torch =
+            NAMES.iter().find(|(name, _)| matches!(recipe.potential(), Some(Potential::Ridge(_))) && *name == ours);
         let (name, shape) = match torch {
             Some((_, torch)) => ((*torch).to_owned(), torch_shape(ours, &tensor.shape)),
             None => (ours.to_owned(), tensor.shape.clone()),
@@ -111,7 +113,11 @@ pub fn export(run: &Path, recipe: &Recipe, out: &Path, monitor: &dyn Monitor) ->
     }));
     let named = tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
     TensorFile { tensors, ..TensorFile::default() }.write(out)?;
-    Ok(Exported { tensors: named, checkpoint: file, symmetric: recipe.potential.symmetry().is_some() })
+    Ok(Exported {
+        tensors: named,
+        checkpoint: file,
+        symmetric: recipe.potential().is_some_and(|of| of.symmetry().is_some()),
+    })
 }
 
 /// Weights that are not finite are of no use to anyone.

@@ -271,7 +271,9 @@ fn an_energy_that_is_handed_in_is_needed_for_figures_alone() {
         let standardised = target.samples().is_some();
         assert_eq!(recipe.fine_tune.is_some(), standardised);
         (recipe.train.steps, recipe.train.batch, recipe.train.schedule) = (Some(10), 16, Default::default());
-        (recipe.flow.steps, recipe.fine_tune, recipe.evaluate.samples) = (2, None, Some(300));
+        (recipe.fine_tune, recipe.evaluate.samples) = (None, Some(300));
+        let maflow::recipe::Density::Flow { flow, .. } = &mut recipe.density else { panic!("a flow by the rules") };
+        flow.steps = 2;
         Run::create(path.clone(), recipe).with_target(Arc::new(target)).train(&()).unwrap();
         let run = Run::open(&path, &[]).unwrap();
         let mean = run.sample(200).unwrap().iter().sum::<f64>() / 400.0;

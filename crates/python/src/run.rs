@@ -70,7 +70,7 @@ impl How {
 
     fn train(&self, recipe: Recipe, target: Option<Arc<dyn Target>>) -> PyResult<Train> {
         let (start, compute) = (Start::New(self.out.clone()), self.compute()?);
-        backend::require_terms(compute.backend, &recipe.potential).map_err(raise)?;
+        backend::require_parts(compute.backend, &recipe).map_err(raise)?;
         Ok(Train { recipe, start, from: None, data: None, compute, target })
     }
 }
@@ -206,7 +206,7 @@ impl Run {
         let how = How { settings, out: path, threads, backend: None };
         let run = maflow::run::Run::open(&how.out, &how.settings()?).map_err(raise)?;
         let compute = compute(threads, backend, run.recipe().run.as_ref().map(|run| run.backend))?;
-        backend::require_terms(compute.backend, &run.recipe().potential).map_err(raise)?;
+        backend::require_parts(compute.backend, run.recipe()).map_err(raise)?;
         let run = run.with_compute(compute);
         let kept = Kept::read(&how.out, run.recipe()).map_err(raise)?;
         let Some(function) = energy else {

@@ -6,12 +6,12 @@ use serde_aux::serde_introspection::serde_introspect;
 use toml::{Table, Value};
 
 use super::{
-    Potential, Recipe, RecipeError, RidgePotential, SumPotential, TargetKind, Term, TermKind, TermTime, closest,
-    readable,
+    Density, Model, Potential, Recipe, RecipeError, RidgePotential, SumPotential, TargetKind, Term, TermKind, TermTime,
+    closest, readable,
 };
 
-const SECTIONS: [&str; 9] =
-    ["name", "description", "run", "target", "potential", "flow", "train", "fine_tune", "evaluate"];
+const SECTIONS: [&str; 10] =
+    ["name", "description", "run", "target", "model", "potential", "flow", "train", "fine_tune", "evaluate"];
 
 /// Reads a recipe out of a table; `name` is used where the table gives none.
 ///
@@ -43,8 +43,7 @@ pub fn from_table(mut table: Table, name: &str) -> Result<Recipe, RecipeError> {
         description: description.unwrap_or_default(),
         run,
         target: target(required(&mut table, "target", "a section [target]")?)?,
-        potential: potential(required(&mut table, "potential", "a section [potential]")?)?,
-        flow: section("flow", required(&mut table, "flow", "a section [flow]")?)?,
+        density: density(&mut table)?,
         train,
         fine_tune: match table.remove("fine_tune") {
             None => None,
@@ -70,6 +69,30 @@ fn target(table: Table) -> Result<TargetKind, RecipeError> {
         "energy" => TargetKind::Energy(section("target", rest)?),
         _ => TargetKind::Own(section("target", rest)?),
     })
+}
+
+/// A section [model], or [potential] and [flow].
+fn density(table: &mut Table) -> Result<Density, RecipeError> {
+    let Some(given) = table.remove("model") else {
+        let potential =
+            potential(required(table, "potential", "a section [potential], or one [model] in place of it")?)?;
+        return Ok(Density::Flow { potential, flow: section("flow", required(table, "flow", "a section [flow]")?)? });
+    };
+    if let Some(key) = ["potential", "flow"].into_iter().find(|key| table.contains_key(*key)) {
+        return Err(RecipeError::OutOfRange {
+            key: "model",
+            found: format!("given beside {key}"),
+            expected: "a model, or a potential with its flow".to_owned(),
+            remedy: format!("take the section [{key}] or the section [model] out"),
+        });
+    }
+    let (kind, rest) = kind("model", as_table("model", given)?, &["made", "maf", "real-nvp"])?;
+    let model = match kind {
+        "made" => Model::Made(section("model", rest)?),
+        "maf" => Model::Maf(section("model", rest)?),
+        _ => Model::RealNvp(section("model", rest)?),
+    };
+    Ok(Density::Model { model })
 }
 
 fn potential(mut table: Table) -> Result<Potential, RecipeError> {

@@ -79,7 +79,8 @@ pub fn complete(table: &mut Table) {
     let stated = table.get("train").and_then(|train| train.get("objective")).and_then(Value::as_str);
     let matching = match stated {
         Some(objective) => objective == "flow-matching",
-        None => samples,
+        // A model in closed form has no velocity to learn.
+        None => samples && !table.contains_key("model"),
     };
     let mut rules: Table = if matching { FLOW_MATCHING } else { FREE_ENERGY }.parse().expect("the rules are TOML");
     let train = rules["train"].as_table_mut().expect("it is a section");
@@ -88,7 +89,13 @@ pub fn complete(table: &mut Table) {
         let standardise = if dimension > MOST_PAIRED { "per-coordinate" } else { "gaussian" };
         rules.insert("target".to_owned(), Table::from_iter([entry("standardise", standardise)]).into());
     }
-    if !table.contains_key("potential") {
+    if table.contains_key("model") {
+        // In closed form: nothing is integrated, and there is no path.
+        rules.remove("flow");
+        for section in ["train", "fine_tune"] {
+            rules.get_mut(section).and_then(Value::as_table_mut).map(|section| section.remove("gradient"));
+        }
+    } else if !table.contains_key("potential") {
         let potential = Table::from_iter([entry("kind", "sum"), entry("terms", terms(dimension, 2, conditional))]);
         rules.insert("potential".to_owned(), potential.into());
     }

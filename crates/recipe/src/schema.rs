@@ -1,6 +1,7 @@
-//! The keys of a recipe with their defaults: target, potential, flow, training, evaluation.
+//! The keys of a recipe with their defaults: target, potential and flow or model, training, evaluation.
 
 mod method;
+mod model;
 mod potential;
 mod scale;
 mod target;
@@ -9,6 +10,7 @@ use flow_core::{Coordinates, Estimator, Memory, Precision, Reversible, Schedule}
 use serde::{Deserialize, Serialize};
 
 pub use method::*;
+pub use model::*;
 pub use potential::*;
 pub use scale::*;
 pub use target::*;
@@ -26,10 +28,9 @@ pub struct Recipe {
     pub run: Option<RunInfo>,
     /// The density to be fitted.
     pub target: TargetKind,
-    /// The scalar potential whose gradient is the velocity.
-    pub potential: Potential,
-    /// How the ordinary differential equation is solved in training.
-    pub flow: Flow,
+    /// What is fitted to it.
+    #[serde(flatten)]
+    pub density: Density,
     /// How the parameters are found.
     pub train: Train,
     /// A second, shorter training that goes on from the first.
@@ -37,6 +38,55 @@ pub struct Recipe {
     pub fine_tune: Option<FineTune>,
     /// How the figures of the finished run are taken.
     pub evaluate: Evaluate,
+}
+
+/// What is fitted to a target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Density {
+    /// A flow along the gradient of a potential.
+    Flow {
+        /// The scalar potential whose gradient is the velocity.
+        potential: Potential,
+        /// How the ordinary differential equation is solved in training.
+        flow: Flow,
+    },
+    /// A model in closed form, to compare flows with.
+    Model {
+        /// Which.
+        model: Model,
+    },
+}
+
+impl Recipe {
+    /// The potential, of a flow.
+    pub fn potential(&self) -> Option<&Potential> {
+        match &self.density {
+            Density::Flow { potential, .. } => Some(potential),
+            Density::Model { .. } => None,
+        }
+    }
+
+    /// How the flow is integrated, where it is one.
+    pub fn flow(&self) -> Option<&Flow> {
+        match &self.density {
+            Density::Flow { flow, .. } => Some(flow),
+            Density::Model { .. } => None,
+        }
+    }
+
+    /// The model, where it is one in closed form.
+    pub fn model(&self) -> Option<&Model> {
+        match &self.density {
+            Density::Flow { .. } => None,
+            Density::Model { model } => Some(model),
+        }
+    }
+
+    /// The fewest probes that the Laplacian of a term is estimated with, where one is not exact.
+    pub fn probes(&self) -> Option<usize> {
+        self.potential().and_then(Potential::probes)
+    }
 }
 
 /// What made a run: written into its `config.toml`, ignored when that file is used as a recipe.

@@ -6,8 +6,8 @@ use datasets::lattice::Boundary;
 use flow_core::{Estimator, Memory, Reversible, Schedule, SymmetryDraw};
 
 use super::{
-    ConvolutionalTerm, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Layout, Objective,
-    ParticlesTarget, ParticlesTerm, Potential, Recipe, RecipeError, SeparableTerm, Standardise, Symmetry,
+    ConvolutionalTerm, Density, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Layout, Model,
+    Objective, ParticlesTarget, ParticlesTerm, Potential, Recipe, RecipeError, SeparableTerm, Standardise, Symmetry,
     TargetCoordinates, TargetKind, Term, TermKind, Train, readable,
 };
 
@@ -23,7 +23,25 @@ impl Recipe {
     /// [`RecipeError::OutOfRange`] with the value, the range and the remedy.
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.target.validate()?;
-        match &self.potential {
+        match &self.density {
+            Density::Flow { potential, flow } => {
+                self.potential_fits(potential)?;
+                flow.validate()?;
+                self.watch_fits(flow)?;
+                self.coupling_fits(flow)?;
+                continuous_adjoint_fits(potential, flow)?;
+            }
+            Density::Model { model } => self.model_fits(model)?,
+        }
+        self.train.validate()?;
+        self.fine_tune.as_ref().map_or(Ok(()), FineTune::validate)?;
+        self.evaluate.validate()?;
+        self.objective_fits()
+    }
+
+    /// The sizes of a potential, and whether the target has what it needs.
+    fn potential_fits(&self, potential: &Potential) -> Result<(), RecipeError> {
+        match potential {
             Potential::Ridge(_) if self.target.is_conditional() => {
                 return Err(out_of_range(
                     "potential.kind",
@@ -46,38 +64,75 @@ impl Recipe {
                 sum.terms.iter().try_for_each(|term| self.term_fits(term))?;
             }
         }
-        self.flow.validate()?;
-        self.train.validate()?;
-        self.fine_tune.as_ref().map_or(Ok(()), FineTune::validate)?;
-        self.evaluate.validate()?;
-        self.objective_fits()?;
-        self.watch_fits()?;
-        self.coupling_fits()?;
-        self.continuous_adjoint_fits()
+        Ok(())
     }
 
-    /// The continuous adjoint goes back by other stages than there were.
-    fn continuous_adjoint_fits(&self) -> Result<(), RecipeError> {
-        let symmetry = match &self.potential {
-            Potential::Ridge(ridge) => ridge.symmetry.as_ref(),
-            Potential::Sum(_) => None,
+    /// The sizes of a model in closed form, and whether it is trained in a way that it can be.
+    fn model_fits(&self, model: &Model) -> Result<(), RecipeError> {
+        let (layers, hidden, components) = match model {
+            Model::Made(made) => (1, &made.hidden, made.components),
+            Model::Maf(maf) => (maf.layers, &maf.hidden, maf.components),
+            Model::RealNvp(of) => (of.layers, &of.hidden, 1),
         };
-        let per_stage = symmetry.is_some_and(|symmetry| symmetry.draw == SymmetryDraw::PerStage);
-        if self.flow.memory == Memory::Continuous && per_stage {
-            return Err(out_of_range(
-                "flow.memory",
-                "\"continuous\"",
-                "\"stages\" or \"recompute\" with a symmetry drawn per stage, which would be another on the way back",
-                "change it, or set potential.symmetry.draw = \"per-solve\"",
-            ));
+        for (key, size, most) in [("model.layers", layers, 1 << 10), ("model.components", components, 1 << 10)] {
+            at_least(key, size, 1)?;
+            at_most(key, size, most)?;
         }
-        Ok(())
+        at_least("model.hidden", hidden.len(), 1)?;
+        let dimension = self.dimension();
+        let outputs = dimension.saturating_mul(2.max(3 * components));
+        for (units, before) in hidden.iter().zip(std::iter::once(&dimension).chain(hidden)) {
+            at_least("model.hidden", *units, 1)?;
+            at_most("model.hidden", *units, MOST_NUMBERS / before.max(&1))?;
+        }
+        at_most("model.hidden", hidden[hidden.len() - 1], MOST_NUMBERS / outputs.max(1))?;
+        let name = format!("\"{}\"", model.name());
+        if matches!(model, Model::RealNvp(_)) && dimension < 2 {
+            let remedy = "couplings move some coordinates by the others: choose \"maf\" or \"made\"";
+            return Err(out_of_range("model.kind", name, "a target of at least 2 coordinates", remedy));
+        }
+        if self.target.has_energy() && !matches!(model, Model::RealNvp(_)) {
+            let remedy = "autoregressive models are sampled one coordinate after the other, without a gradient: choose \
+                          \"real-nvp\", or a potential";
+            return Err(out_of_range("model.kind", name, "\"real-nvp\" for a target given by its energy", remedy));
+        }
+        self.train_fits_a_model()
+    }
+
+    /// Nothing that only a flow has.
+    fn train_fits_a_model(&self) -> Result<(), RecipeError> {
+        let own = [Objective::Nll, Objective::FreeEnergy];
+        if !own.contains(&self.train.objective) {
+            let objective = format!("\"{}\"", self.train.objective.name());
+            let remedy = "it is of flows that are integrated, and a model in closed form is none";
+            return Err(out_of_range("train.objective", objective, "\"nll\" or \"free-energy\"", remedy));
+        }
+        if self.train.transport_cost != 0.0 {
+            let expected = "0 for a model in closed form, which moves along no path";
+            return Err(out_of_range("train.transport_cost", self.train.transport_cost, expected, "leave it out"));
+        }
+        let tuned = self.fine_tune.as_ref().map(|tune| tune.gradient);
+        for (key, gradient) in [("train.gradient", Some(self.train.gradient)), ("fine_tune.gradient", tuned)] {
+            if gradient == Some(Estimator::Path) {
+                let remedy = "the gradient through the path is one of flows: leave it out";
+                return Err(out_of_range(key, "\"path\"", "\"total\" for a model in closed form", remedy));
+            }
+        }
+        let remedy = "a model in closed form integrates nothing: leave it out";
+        if let Some(steps) = self.evaluate.steps {
+            return Err(out_of_range("evaluate.steps", steps, "no value", remedy));
+        }
+        if self.evaluate.refinements != Evaluate::default().refinements {
+            return Err(out_of_range("evaluate.refinements", self.evaluate.refinements, "no value", remedy));
+        }
+        self.evaluate.method.map_or(Ok(()), |method| {
+            Err(out_of_range("evaluate.method", format!("\"{}\"", method.name()), "no value", remedy))
+        })
     }
 
     /// Reversible steps: a coupling near enough to 1 for all steps that a training may make, and an
     /// adjoint that keeps nothing.
-    fn coupling_fits(&self) -> Result<(), RecipeError> {
-        let flow = &self.flow;
+    fn coupling_fits(&self, flow: &Flow) -> Result<(), RecipeError> {
         let methods = [Some(flow.method), self.evaluate.method];
         if let Some(coupling) = flow.coupling
             && !methods.iter().flatten().any(|method| method.is_reversible())
@@ -382,17 +437,31 @@ impl Recipe {
         Ok(())
     }
 
-    fn watch_fits(&self) -> Result<(), RecipeError> {
-        if self.train.watch_every > 0 && self.train.max_flow_steps < self.flow.steps {
+    fn watch_fits(&self, flow: &Flow) -> Result<(), RecipeError> {
+        if self.train.watch_every > 0 && self.train.max_flow_steps < flow.steps {
             return Err(out_of_range(
                 "train.max_flow_steps",
                 self.train.max_flow_steps,
-                format!("at least flow.steps = {}", self.flow.steps),
+                format!("at least flow.steps = {}", flow.steps),
                 "raise it, lower flow.steps, or turn the watch off with train.watch_every = 0",
             ));
         }
         Ok(())
     }
+}
+
+/// The continuous adjoint goes back by other stages than there were.
+fn continuous_adjoint_fits(potential: &Potential, flow: &Flow) -> Result<(), RecipeError> {
+    let per_stage = potential.symmetry().is_some_and(|symmetry| symmetry.draw == SymmetryDraw::PerStage);
+    if flow.memory == Memory::Continuous && per_stage {
+        return Err(out_of_range(
+            "flow.memory",
+            "\"continuous\"",
+            "\"stages\" or \"recompute\" with a symmetry drawn per stage, which would be another on the way back",
+            "change it, or set potential.symmetry.draw = \"per-solve\"",
+        ));
+    }
+    Ok(())
 }
 
 impl TargetKind {

@@ -58,6 +58,9 @@ const TERMS: [(&str, &str, &str); 10] = [
     ("particles", "interval = [1.0, 4.0], core = 0.5, sums = 2, vectors = 2", "particles"),
     ("convolutional", "channels = [2, 2], hidden = 4", "mnist"),
 ];
+/// Models in closed form: the kind and its required keys.
+const MODELS: [(&str, &str); 3] =
+    [("made", "hidden = [8]"), ("maf", "layers = 2, hidden = [8]"), ("real-nvp", "layers = 2, hidden = [8]")];
 /// What else must be said before a key may be there.
 const NEEDED: [(&str, &str); 3] = [
     ("flow.coupling", "flow.method=reversible-rk4"),
@@ -73,7 +76,7 @@ const READ: [(&str, &str); 3] = [
 
 const PURE: &str = "1";
 /// The unit of every number, by the end of its path; `1` is a pure number.
-const UNITS: [(&str, &str); 81] = [
+const UNITS: [(&str, &str); 88] = [
     ("target mnist.lambda", "1"),
     ("target mnist.split_seed", "1"),
     ("target ising.size", "sites"),
@@ -114,6 +117,13 @@ const UNITS: [(&str, &str); 81] = [
     ("term convolutional.channels", "channels"),
     ("term convolutional.hidden", "units"),
     ("term convolutional.probes", "probes"),
+    ("model made.hidden", "units"),
+    ("model made.components", "Gaussians"),
+    ("model maf.layers", "layers"),
+    ("model maf.hidden", "units"),
+    ("model maf.components", "Gaussians"),
+    ("model real-nvp.layers", "couplings"),
+    ("model real-nvp.hidden", "units"),
     ("flow.time", "time"),
     ("flow.steps", "integration steps"),
     ("flow.coupling", "1"),
@@ -260,6 +270,10 @@ fn range_of(base: &Table, key: &str, kind: &str) -> String {
     };
     let found = match kind {
         "usize" | "u64" => refusals(&base, key, vec![int(0), int(i64::MAX)]),
+        "Vec<usize>" => {
+            let list = |numbers: &[i64]| Value::Array(numbers.iter().map(|number| int(*number)).collect());
+            refusals(&base, key, vec![list(&[]), list(&[0]), list(&[i64::MAX])])
+        }
         "[usize; 2]" => refusals(&base, key, vec![pair(int(0)), pair(int(i64::MAX))]),
         "f64" | "Scale" | "Temperature" => refusals(&base, key, vec![float(f64::NAN)]),
         "[f64; 2]" => refusals(&base, key, vec![pair(float(f64::NAN))]),
@@ -280,6 +294,7 @@ fn type_of(source: &Source, kind: &str) -> String {
         "[usize; 2]" => "two whole numbers".to_owned(),
         "[f64; 2]" => "two numbers".to_owned(),
         "Vec<String>" => "list of texts".to_owned(),
+        "Vec<usize>" => "list of whole numbers".to_owned(),
         _ => match (READ.iter().find(|(of, _)| *of == kind), kind.strip_prefix("Vec<")) {
             (Some((_, words)), _) => (*words).to_owned(),
             (None, Some(_)) => "list of words".to_owned(),
@@ -291,7 +306,8 @@ fn type_of(source: &Source, kind: &str) -> String {
 
 fn unit_of(path: &str, kind: &str) -> &'static str {
     let unit = UNITS.iter().find(|(of, _)| path == *of).map(|(_, unit)| *unit);
-    let number = ["usize", "u64", "f64", "[usize; 2]", "[f64; 2]", "Scale", "Temperature"].contains(&kind);
+    let number =
+        ["usize", "u64", "f64", "[usize; 2]", "[f64; 2]", "Vec<usize>", "Scale", "Temperature"].contains(&kind);
     match (number, unit) {
         (true, Some(PURE)) | (false, None) => "",
         (true, Some(unit)) => unit,
@@ -396,6 +412,23 @@ fn potentials(source: &Source) -> String {
     out
 }
 
+fn models(source: &Source) -> String {
+    let mut out = String::from("\n## `[model]`: a model in closed form, in place of `[potential]` and `[flow]`\n");
+    write!(out, "\n{}\n", source.fields("Model").0).unwrap();
+    for kind in source.words("Model").expect("models have kinds") {
+        let (word, required) =
+            MODELS.iter().find(|(of, _)| *of == kind.word).unwrap_or_else(|| panic!("no recipe for {}", kind.word));
+        let mut base = recipe(BASE[0], BASE[1], BASE[2]);
+        base.retain(|section, _| section != "potential" && section != "flow");
+        let model: Table = format!("model = {{ kind = '{word}', {required} }}").parse().unwrap();
+        base.extend(model);
+        let of = kind.holds.as_ref().expect("models have keys");
+        write!(out, "\n### `model.kind = \"{word}\"`\n\n{} {}\n", kind.doc, source.fields(of).0).unwrap();
+        out += &keys(source, &base, "model", &format!("model {word}"), of);
+    }
+    out
+}
+
 #[test]
 fn the_page_of_keys_is_that_of_the_schema() {
     let source = Source::read();
@@ -405,7 +438,8 @@ fn the_page_of_keys_is_that_of_the_schema() {
     let (texts, sections): (Vec<_>, Vec<_>) =
         source.fields("Recipe").1.iter().partition(|field| field.kind == "String");
     for Field { name, .. } in sections {
-        let told = ["target", "potential"].contains(&&**name) || SECTIONS.iter().any(|(_, path, _)| path == name);
+        // A density is a section [model], or [potential] and [flow].
+        let told = ["target", "density"].contains(&&**name) || SECTIONS.iter().any(|(_, path, _)| path == name);
         assert!(told, "SECTIONS: the page has nothing of [{name}]");
     }
     for field in texts {
@@ -413,6 +447,7 @@ fn the_page_of_keys_is_that_of_the_schema() {
     }
     page += &targets(&source);
     page += &potentials(&source);
+    page += &models(&source);
     for (title, path, of) in SECTIONS {
         let base = match path {
             "train.schedule" => with(&base, path, Value::String("cosine".to_owned())),

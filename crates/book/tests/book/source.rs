@@ -10,6 +10,7 @@ use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArgumen
 const FILES: [&str; 14] = [
     "recipe/src/schema.rs",
     "recipe/src/schema/target.rs",
+    "recipe/src/schema/model.rs",
     "recipe/src/schema/potential.rs",
     "recipe/src/schema/method.rs",
     "recipe/src/schema/scale.rs",

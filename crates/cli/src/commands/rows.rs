@@ -25,7 +25,7 @@ pub fn run(plan: RowsPlan, place: &Place) -> Result<(), CliError> {
     let columns = match (plan.wanted, &map) {
         (Wanted::LogProb, _) => {
             // Where the Laplacian is estimated, ln p is not exact.
-            let probed = run.recipe().potential.probes().map(|_| "probe_error");
+            let probed = run.recipe().probes().map(|_| "probe_error");
             real(["log_density", "integration_error"].into_iter().chain(probed).map(str::to_owned).collect())
         }
         (Wanted::Base, _) => real(numbered("z", n)),

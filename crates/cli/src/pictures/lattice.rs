@@ -37,7 +37,7 @@ pub fn path(flow: &dyn TrainedFlow, recipe: &Recipe, units: &Units) -> Result<Ti
             let place = row * sites..(row + 1) * sites;
             let mean = |x: &Vec<f64>| x[place.clone()].iter().map(|x| (0.5 + 0.5 * x.tanh()) as f32).collect();
             pictures.extend(stops.iter().map(mean));
-            let last = &stops[STOPS - 1][place.clone()];
+            let last = &stops[stops.len() - 1][place.clone()];
             pictures.push(spins(last, RngKey::new(recipe.train.seed, Purpose::Spins, u64::MAX), row as u64));
         }
     } else {

@@ -5,6 +5,7 @@ mod conditional;
 mod energies;
 mod interruptions;
 mod lab;
+mod models;
 mod moves;
 mod particles;
 mod phases;

@@ -41,7 +41,7 @@ const CLUSTER_SITES: usize = 1 << 22;
 /// # Errors
 /// A potential whose Laplacian is estimated.
 fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
-    let Potential::Sum(sum) = &recipe.potential else { return Ok(()) };
+    let Some(Potential::Sum(sum)) = recipe.potential() else { return Ok(()) };
     match sum.terms.iter().position(|term| term.kind.probes().is_some()) {
         Some(term) => Err(Error::EstimatedLaplacian { term }),
         None => Ok(()),
@@ -68,8 +68,9 @@ pub fn study<S: Space>(
     let subject = Subject::of(target).ok_or_else(|| Error::NoEnergy(recipe.target.words()))?;
     let n = subject.dim();
     let seed = recipe.train.seed;
-    let integrator = trained.integrator(recipe)?;
-    let flow = trained.flow(space, recipe, &*integrator).by(team);
+    let learned = trained.flow_for("a study of physics")?;
+    let integrator = learned.integrator(&recipe.evaluate)?;
+    let flow = learned.flow(space, &*integrator).by(team);
     let objective = Shared { objective: Box::new(FreeEnergy::new(subject.energy.clone())), team };
     let (base, key) = samples::base(seed, 0, amounts.samples, n);
     let pilot = (Batch::new(base, n)?, key);

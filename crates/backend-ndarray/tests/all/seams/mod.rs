@@ -1,6 +1,7 @@
 //! What enters flow-core from outside: integrators, objectives, energies, teams and models, each as a user would write
 //! it.
 
+mod bijector;
 mod distance;
 mod energy;
 mod integrator;

@@ -71,7 +71,7 @@ impl Team for Thread<'_> {
 }
 
 /// What every member returns.
-fn together<R: Send>(size: usize, work: impl Fn(&dyn Team) -> R + Sync) -> Vec<R> {
+pub(super) fn together<R: Send>(size: usize, work: impl Fn(&dyn Team) -> R + Sync) -> Vec<R> {
     let round = Mutex::new(Round { of_member: vec![None; size], taken: 0 });
     let desk = Desk { size, laid_down: round, changed: Condvar::new() };
     let (desk, work) = (&desk, &work);
