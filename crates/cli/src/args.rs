@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use maflow::backend::Backend;
+use maflow::fit::FitModel;
 use maflow::recipe::{Arithmetic, FlowMethod, Setting};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -73,6 +74,13 @@ const BACKENDS: &[(&str, &str)] = &[
     ("ndarray", "Pure Rust on the CPU"),
     ("tch-cpu", "libtorch on the CPU"),
     ("tch-cuda", "libtorch on an NVIDIA GPU"),
+];
+
+const MODELS: &[(&str, &str)] = &[
+    ("flow", "A flow along the gradient of a potential"),
+    ("made", "A masked autoregressive network, mixtures of Gaussians"),
+    ("maf", "A masked autoregressive flow"),
+    ("real-nvp", "Real NVP, of affine couplings"),
 ];
 
 const PRECISIONS: &[(&str, &str)] = &[
@@ -166,6 +174,7 @@ Examples:
   maflow fit train.npy --validation valid.npy --test test.npy --minutes 10 --out runs/mine
   maflow fit data.csv --columns height,mass,age --transform age=log --transform mass='logit(0, 200)'
   maflow fit data.csv --given sex,age           the density of the other columns given these
+  maflow fit data.csv --model maf               a masked autoregressive flow, to compare with
 
 Files: .csv, .tsv, .npy, .npz, .safetensors, IDX, and .gz of text, .npy and IDX. Rows that have no file of their own
 are split off, a tenth each, by a hash of their numbers. Transformations: none, standardise, log, logit(low, high),
@@ -197,6 +206,9 @@ pub struct FitArgs {
     /// The transformation of a column; may be repeated
     #[arg(long = "transform", value_name = "COLUMN=TRANSFORMATION")]
     pub transforms: Vec<String>,
+    /// What is fitted; models to compare with need libtorch, and take tch-cpu where no --backend is given
+    #[arg(long, value_name = "NAME", default_value = "flow", value_parser = words::<FitModel>(MODELS))]
+    pub model: FitModel,
     /// Minutes of training [default: 2 up to 3 columns, 4 beyond]
     #[arg(long, value_name = "M")]
     pub minutes: Option<f64>,

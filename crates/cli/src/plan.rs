@@ -206,6 +206,7 @@ fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         test: args.test,
         given: args.given,
         weights: args.weights,
+        model: args.model,
         read: ReadOptions { columns: args.columns, ..read_options(args.read) },
         minutes: args.minutes,
         steps: None,
@@ -215,7 +216,9 @@ fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
     if let Some(out) = &args.out {
         require_parent(out)?;
     }
-    let compute = compute_on(global, None)?;
+    // Models in closed form are nowhere else.
+    let compute = compute_on(global, fit.model.kind().map(|_| Backend::TchCpu))?;
+    fit.model.kind().map_or(Ok(()), |kind| backend::require_model(compute.backend, kind))?;
     Ok(Plan::Fit(Box::new(FitPlan { fit, out: args.out, compute })))
 }
 

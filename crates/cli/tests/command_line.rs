@@ -277,6 +277,8 @@ fn data_are_refused_where_the_target_has_no_files() {
 fn a_term_of_libtorch_alone_is_refused_elsewhere_before_any_work() {
     let sentence = ["\"convolutional\"", "ndarray", "--backend tch-cpu", "scripts/setup-libtorch.sh"];
     refuses(&["train", "mnist-conv"], 2, &sentence);
+    refuses(&["train", "mnist-maf"], 2, &[&["the model \"maf\""][..], &sentence[1..]].concat());
+    refuses(&["--backend", "ndarray", "fit", "data.csv", "--model", "made"], 2, &["the model \"made\"", "tch-cpu"]);
     let conv = "potential.terms=[{kind = \"convolutional\", channels = [2, 2], hidden = 2}]";
     refuses(&["train", "--set", conv], 2, &["\"convolutional\"", "pictures as the target"]);
     refuses(&["train", "mnist-conv", "--set", "potential.terms.2.channels=[0, 2]"], 2, &["channels", "at least 1"]);
@@ -311,6 +313,15 @@ fn before_the_set_up_the_backends_of_libtorch_name_it() {
         let sentence = contains("not set up").and(contains(command)).and(contains("`--backend ndarray`"));
         let refused = maflow(folder.path()).env(NO_SET_UP.0, NO_SET_UP.1).args(["--backend", backend]).assert();
         refused.code(1).stdout(is_empty()).stderr(sentence);
+    }
+    let set_up = contains("not set up").and(contains("`scripts/setup-libtorch.sh`"));
+    let fit = maflow(folder.path()).env(NO_SET_UP.0, NO_SET_UP.1).args(["fit", "data.csv", "--model", "maf"]).assert();
+    fit.code(1).stdout(is_empty()).stderr(set_up);
+    let listed = maflow(folder.path()).env(NO_SET_UP.0, NO_SET_UP.1).arg("recipes").assert().success();
+    let listed = String::from_utf8(listed.get_output().stdout.clone()).unwrap();
+    for name in ["mnist-conv", "mnist-made", "mnist-maf", "mnist-real-nvp"] {
+        let line = listed.lines().find(|line| line.split(' ').next() == Some(name)).expect(name);
+        assert!(line.contains("needs --backend tch-cpu or tch-cuda"), "{line}");
     }
     let doctor = maflow(folder.path()).env(NO_SET_UP.0, NO_SET_UP.1).arg("doctor").assert().success();
     doctor.stdout(contains("setup-libtorch.sh"));

@@ -454,7 +454,7 @@ impl Losses {
     }
 }
 
-/// Losses of a block's rows and, where asked for, its share of the gradient.
+/// Losses of rows, of a block or of all, and, where asked for, their share of the gradient.
 pub(crate) type BlockResult<S> = Result<(Vec<f64>, Option<Vec<Share<S>>>), Error>;
 
 /// The losses of all rows in their order, and the gradient from the sum of the blocks' shares.
@@ -469,11 +469,7 @@ pub(crate) fn gather<S: Space>(
 }
 
 /// The losses of all rows in their order, and the sum of the blocks' shares where there are any.
-pub(crate) fn gather_shares<S: Space>(
-    space: &S,
-    blocks: Vec<BlockResult<S>>,
-    team: &dyn Team,
-) -> Result<(Vec<f64>, Option<Vec<Share<S>>>), Error> {
+pub(crate) fn gather_shares<S: Space>(space: &S, blocks: Vec<BlockResult<S>>, team: &dyn Team) -> BlockResult<S> {
     let (mut losses, mut shares) = (Vec::new(), Vec::new());
     for (of_block, share) in agreed(team, blocks.into_iter().collect::<Result<Vec<_>, _>>())? {
         losses.extend(of_block);

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow_core::{Alone, Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey, Team};
+use flow_core::{Alone, BijectorModel, Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey, Team};
 
 use crate::backend::{self, Compute, Work};
 use crate::error::Error;
@@ -20,7 +20,7 @@ use crate::run_dir;
 use crate::target::{self, Target};
 use crate::together::{self, agreed, digest, require_same};
 use crate::train::{Start, Train};
-use crate::trained::{Learned, Trained};
+use crate::trained::{self, Learned, Trained};
 
 /// A run on the disk. Every call reads its best checkpoint anew, so that it may go on training meanwhile.
 ///
@@ -351,9 +351,12 @@ impl Run {
 
     /// The same of whatever the run has trained: a map in closed form is as exact as it is.
     fn converged<E: Engine>(&self, space: &E) -> Result<(Box<dyn Model<E>>, Units), Error> {
-        match self.trained(space)?.into_map_model(self.team.clone()) {
-            Ok((model, kept)) => Ok((Box::new(model), self.units(kept)?)),
-            Err(trained) => {
+        match self.trained(space)? {
+            Trained { learned: Learned::Map(map), kept, .. } => {
+                let model = BijectorModel { team: self.team.clone(), ..trained::map_model(map) };
+                Ok((Box::new(model), self.units(kept)?))
+            }
+            trained => {
                 let (model, units) = self.converged_flow(space, trained)?;
                 Ok((Box::new(model), units))
             }

@@ -1,12 +1,11 @@
 //! What a recipe names and a run has trained: a potential with the way it is integrated, or a map in closed form.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use flow_core::{
     Adaptive, Alone, Batch, Bijector, BijectorModel, BijectorSettings, Checkpoint, Converged, Direction, Engine,
-    FixedStep, Flow, FlowModel, Integrator, Model, NegativeLogLikelihood, Objective, Parameter, Potential, Reversible,
-    RngKey, Space, Team, Trainable, Transported, converged, exact,
+    FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Objective, Parameter, Potential, Reversible, RngKey,
+    Space, Team, Trainable, Transported, converged, exact,
 };
 use sha2::{Digest, Sha256};
 
@@ -125,7 +124,8 @@ fn equal_steps<S: Space>(
     })
 }
 
-fn map_model<S: Space>(map: Box<dyn Bijector<S>>) -> BijectorModel<S> {
+/// The model of a map in closed form, of this process alone, with a likelihood for its objective until another is set.
+pub fn map_model<S: Space>(map: Box<dyn Bijector<S>>) -> BijectorModel<S> {
     BijectorModel::new(map, Box::new(NegativeLogLikelihood::default()))
 }
 
@@ -193,14 +193,6 @@ impl<S: Space> Trained<S> {
         match &self.learned {
             Learned::Flow(flow) => Ok(flow),
             Learned::Map(_) => Err(flow_core::Error::NeedsFlow { what }.into()),
-        }
-    }
-
-    /// The model of a map in closed form whose rows a team shares, or the flow that it is instead.
-    pub fn into_map_model(self, team: Arc<dyn Team>) -> Result<(impl Model<S>, Kept), Self> {
-        match self.learned {
-            Learned::Map(map) => Ok((BijectorModel { team, ..map_model(map) }, self.kept)),
-            Learned::Flow(_) => Err(self),
         }
     }
 }

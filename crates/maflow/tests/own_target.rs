@@ -215,6 +215,7 @@ fn fit() -> Fit {
         given: vec!["arm".to_owned()],
         weights: None,
         transforms: Vec::new(),
+        model: Default::default(),
         read: Default::default(),
         minutes: None,
         steps: Some(10),

@@ -120,6 +120,7 @@ impl Data<'_> {
             given: self.given.clone(),
             weights: self.weights.clone(),
             transforms: Vec::new(),
+            model: Default::default(),
             read: Default::default(),
             minutes: self.minutes,
             steps: self.steps,

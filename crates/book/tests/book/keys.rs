@@ -414,7 +414,7 @@ fn potentials(source: &Source) -> String {
 
 fn models(source: &Source) -> String {
     let mut out = String::from("\n## `[model]`: a model in closed form, in place of `[potential]` and `[flow]`\n");
-    write!(out, "\n{}\n", source.fields("Model").0).unwrap();
+    out += "\nIt integrates nothing, so that no figure of it has an integration error. On libtorch's backends.\n";
     for kind in source.words("Model").expect("models have kinds") {
         let (word, required) =
             MODELS.iter().find(|(of, _)| *of == kind.word).unwrap_or_else(|| panic!("no recipe for {}", kind.word));

@@ -7,7 +7,7 @@ use std::path::Path;
 use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArguments, Type};
 
 /// Where the types of recipes are; a name is that of the first file that has it.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "recipe/src/schema.rs",
     "recipe/src/schema/target.rs",
     "recipe/src/schema/model.rs",

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use flow_core::{Purpose, RngKey};
+
 use crate::lab::{Lab, on_every_backend};
 use crate::runs::number;
 
@@ -115,5 +117,46 @@ fn what_only_a_flow_has_is_refused_with_its_key() {
         ] {
             lab.refuses(&["train", "maf.toml", "--set", setting], 2, &[words]);
         }
+    });
+}
+
+/// Rows of two columns that depend on a third in words.
+fn write_table(lab: &Lab) {
+    let z = RngKey::new(1, Purpose::Sample, 0).normals(0..400, 2);
+    let row = |(r, z): (usize, &[f64])| {
+        let arm = if r % 2 == 0 { "high" } else { "low" };
+        let place = if r % 2 == 0 { 3.0 } else { -3.0 };
+        format!("{:.4},{:.4},{arm}\n", place + z[0], z[0] * z[0] + 0.3 * z[1])
+    };
+    let rows: String = z.chunks_exact(2).enumerate().map(row).collect();
+    fs::write(lab.path("data.csv"), format!("a,b,arm\n{rows}")).unwrap();
+}
+
+#[test]
+fn a_table_is_fitted_by_a_model_and_by_what_is_given() {
+    on_every_backend(|lab| {
+        if lab.backend() == "ndarray" {
+            return;
+        }
+        write_table(lab);
+        let fit = |model: &str, out: &str, more: &[&str]| {
+            let words = ["fit", "data.csv", "--model", model, "--minutes", "0.01", "--out", out];
+            lab.does(&[&words[..], more].concat());
+        };
+        fit("made", "made", &["--columns", "a,b"]);
+        let figures = lab.figures("made", &[]);
+        assert!(number(&figures, "nll_nats") < number(&figures, "gaussian_nll_nats"), "{figures}");
+        assert_eq!(number(&figures, "integration_error"), 0.0);
+        let config = fs::read_to_string(lab.path("made/config.toml")).unwrap();
+        assert!(config.contains("kind = \"made\"") && config.contains("hidden = [64, 64]"), "{config}");
+        // The place of a is that of its arm.
+        fit("maf", "given", &["--given", "arm"]);
+        fs::write(lab.path("arms.csv"), "arm\nhigh\nlow\n").unwrap();
+        lab.does(&["sample", "given", "--given", "arms.csv", "--count", "20", "--out", "s.csv"]);
+        let text = fs::read_to_string(lab.path("s.csv")).unwrap();
+        // What is given stands before the columns.
+        let high = |line: &str| line.split(',').nth(1).unwrap().parse::<f64>().unwrap() > 0.0;
+        let right = text.lines().skip(1).filter(|line| high(line) == line.starts_with("high")).count();
+        assert!(right + 2 >= text.lines().count() - 1 && text.lines().count() == 41, "{right} of {text}");
     });
 }
