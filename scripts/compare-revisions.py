@@ -194,12 +194,15 @@ class Recipe:
         self.kind = self.table["target"]["kind"]
 
     def needs_libtorch(self):
-        return any(term["kind"] == "convolutional" for term in self.table["potential"].get("terms", []))
+        terms = self.table.get("potential", {}).get("terms", [])
+        return "model" in self.table or any(term["kind"] == "convolutional" for term in terms)
 
     def settings(self, steps):
         """The keys that make a run of so many steps short."""
         train, tune, samples = self.table["train"], self.table.get("fine_tune"), 100 if self.kind == "mnist" else 200
-        sets = [f"train.steps={steps}", "train.pool=500", f"evaluate.samples={samples}", "evaluate.refinements=1"]
+        sets = [f"train.steps={steps}", "train.pool=500", f"evaluate.samples={samples}"]
+        # A model in closed form integrates nothing.
+        sets += [] if "model" in self.table else ["evaluate.refinements=1"]
         if train.get("schedule", {}).get("kind") == "cosine":
             sets.append(f"train.schedule.warmup={steps // 5}")
         if tune:

@@ -1,29 +1,27 @@
-//! The seam of maps in closed form: an invertible map with its log-Jacobian, and the model that it makes of the base.
+//! The seam of maps in closed form: an invertible map with its log-Jacobian, carried through whole batches.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
-use crate::batch::{Batch, rows_of};
+use crate::batch::Batch;
 use crate::boundary::BoundaryTerms;
-use crate::energy::standard_normal_log_density;
 use crate::error::Error;
 use crate::flow::Direction;
 use crate::members::by_members;
-use crate::model::{Estimate, Mapped, Model, Sampled, Trainable};
-use crate::objective::Objective;
 use crate::parameter::Parameter;
 use crate::potential::Share;
 use crate::rng::RngKey;
 use crate::solve::{End, Evaluation, Outcome, gather_shares, losses_of};
 use crate::space::Space;
-use crate::team::{Alone, Team};
+use crate::team::Team;
 use crate::transport::{Transported, all_finite};
 
-/// A learnable, invertible map from the standard normal base to a model, whose log-Jacobian is known in closed form: the
-/// layers of an autoregressive flow or of couplings.
+/// A learnable, invertible map from the standard normal base to a model, whose log-Jacobian is known in closed form:
+/// the layers of an autoregressive flow or of couplings.
 ///
-/// Nothing is integrated, so that no figure has an integration error. [`BijectorModel`] makes a [`Model`] of it, which
-/// [`Trainer`](crate::Trainer) trains by the objectives of flows. A map with one parameter, whole:
+/// Nothing is integrated, so that no figure has an integration error. [`BijectorModel`](crate::BijectorModel) makes a
+/// [`Model`](crate::Model) of it, which [`Trainer`](crate::Trainer) trains by the objectives of flows. A map with one
+/// parameter, whole:
 ///
 /// ```
 /// use flow_core::{Bijector, Direction, Error, Image, Parameter, Space};
@@ -48,8 +46,8 @@ use crate::transport::{Transported, all_finite};
 ///         let log_density = space.upload_column(&vec![-dim * s; rows]);
 ///         let end = x.clone();
 ///         let back = move |x_bar: S::Array, log_density_bar: S::Column| {
-///             let through = space.dot(&x_bar, &end) - dim * space.download_column(&log_density_bar).iter().sum::<f64>();
-///             vec![space.upload(1, 1, &[sign * through])]
+///             let through: f64 = space.download_column(&log_density_bar).iter().sum();
+///             vec![space.upload(1, 1, &[sign * (space.dot(&x_bar, &end) - dim * through)])]
 ///         };
 ///         Ok(Image { x, log_density, pullback: pullback.then(|| Box::new(back) as _) })
 ///     }
@@ -73,8 +71,8 @@ pub trait Bijector<S: Space>: Send + Sync {
     /// The learnable arrays, in the same order.
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>>;
 
-    /// Carries rows (`rows × dim`, with their `rows × context_dim` where there is context) from the base to the model or
-    /// back, perhaps on several threads at once. `pullback` asks for [`Image::pullback`].
+    /// Carries rows (`rows × dim`, with their `rows × context_dim` where there is context) from the base to the model
+    /// or back, perhaps on several threads at once. `pullback` asks for [`Image::pullback`].
     ///
     /// # Errors
     /// [`Error::Setting`] for a pullback that it does not have.
@@ -188,112 +186,4 @@ impl<S: Space> dyn Bijector<S> + '_ {
 fn ends<S: Space>(space: &S, image: &Image<S>) -> End {
     let log_density = space.download_column(&image.log_density);
     End { x: space.download(&image.x), cost: vec![0.0; log_density.len()], log_density }
-}
-
-/// A map in closed form as a model, with the objective that it is trained by.
-///
-/// ```
-/// use flow_core::{Bijector, BijectorModel, Error, Mean, Model, NegativeLogLikelihood, Purpose, RngKey, Space};
-///
-/// /// Mean ln p of rows, and of as many samples of the model itself.
-/// fn compare<S: Space>(map: Box<dyn Bijector<S>>, rows: &[f64]) -> Result<[Mean; 2], Error> {
-///     let key = RngKey::new(0, Purpose::Evaluate, 0);
-///     let model = BijectorModel::new(map, Box::new(NegativeLogLikelihood::default()));
-///     let own = model.sample(rows.len() / model.dim(), &[], key)?;
-///     Ok([Mean::of(&model.log_prob(rows, &[], key)?.values), Mean::of(&own.log_prob)])
-/// }
-/// ```
-pub struct BijectorModel<S: Space> {
-    /// The map.
-    pub map: Box<dyn Bijector<S>>,
-    /// The loss.
-    pub objective: Box<dyn Objective<S>>,
-    /// Who shares the rows of its densities, samples and maps, as [`FlowModel::team`](crate::FlowModel::team).
-    pub team: Arc<dyn Team>,
-}
-
-impl<S: Space> BijectorModel<S> {
-    /// The model of a map, of this process alone.
-    pub fn new(map: Box<dyn Bijector<S>>, objective: Box<dyn Objective<S>>) -> Self {
-        Self { map, objective, team: Arc::new(Alone) }
-    }
-
-    fn mapped(&self, direction: Direction, x: &[f64], context: &[f64], key: RngKey) -> Result<Mapped, Error> {
-        let batch = Batch::new(x.to_vec(), self.dim())?.with_context(context.to_vec());
-        let Transported { x, log_density } = self.map.transport(direction, &batch, &*self.team, key)?;
-        let integration_errors = vec![0.0; log_density.len()];
-        Ok(Mapped { x, log_jacobian: log_density.iter().map(|change| -change).collect(), integration_errors })
-    }
-}
-
-impl<S: Space> Model<S> for BijectorModel<S> {
-    fn space(&self) -> &S {
-        self.map.space()
-    }
-
-    fn dim(&self) -> usize {
-        self.map.dim()
-    }
-
-    fn context_dim(&self) -> usize {
-        self.map.context_dim()
-    }
-
-    fn parameters(&self) -> Vec<&Parameter<S>> {
-        self.map.parameters()
-    }
-
-    fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>> {
-        self.map.parameters_mut()
-    }
-
-    fn objective_name(&self) -> &'static str {
-        self.objective.name()
-    }
-
-    fn evaluate(&self, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
-        self.evaluate_by(&*self.objective, batch, how)
-    }
-
-    fn log_prob(&self, x: &[f64], context: &[f64], key: RngKey) -> Result<Estimate, Error> {
-        let base = self.to_base(x, context, key)?;
-        let rows = base.x.chunks_exact(self.dim()).zip(&base.log_jacobian);
-        let values = rows.map(|(z, log_jacobian)| standard_normal_log_density(z) + log_jacobian).collect();
-        Ok(Estimate { values, integration_errors: base.integration_errors })
-    }
-
-    fn sample(&self, count: usize, context: &[f64], key: RngKey) -> Result<Sampled, Error> {
-        let count = match self.context_dim() {
-            0 => count,
-            width => rows_of("the context", context, width)?,
-        };
-        let z = key.normals(0..count, self.dim());
-        let Mapped { x, log_jacobian, integration_errors } = self.from_base(&z, context, key)?;
-        let base = z.chunks_exact(self.dim()).zip(log_jacobian);
-        let log_prob = base.map(|(z, log_jacobian)| standard_normal_log_density(z) - log_jacobian).collect();
-        Ok(Sampled { x, log_prob, integration_errors })
-    }
-
-    fn to_base(&self, x: &[f64], context: &[f64], key: RngKey) -> Result<Mapped, Error> {
-        self.mapped(Direction::Backward, x, context, key)
-    }
-
-    fn from_base(&self, z: &[f64], context: &[f64], key: RngKey) -> Result<Mapped, Error> {
-        self.mapped(Direction::Forward, z, context, key)
-    }
-}
-
-impl<S: Space> Trainable<S> for BijectorModel<S> {
-    fn set_objective(&mut self, objective: Box<dyn Objective<S>>) {
-        self.objective = objective;
-    }
-
-    fn evaluate_by(
-        &self,
-        objective: &dyn Objective<S>,
-        batch: &Batch,
-        how: &Evaluation<'_>,
-    ) -> Result<Outcome<S>, Error> {
-        objective.evaluate_map(&*self.map, batch, how)
-    }
 }

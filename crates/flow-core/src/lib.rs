@@ -9,6 +9,7 @@
 mod activation;
 mod batch;
 mod bijector;
+mod bijector_model;
 mod boundary;
 mod cache_key;
 mod centres;
@@ -57,7 +58,8 @@ mod wasserstein;
 
 pub use activation::Activation;
 pub use batch::Batch;
-pub use bijector::{Bijector, BijectorModel, BijectorPullback, Image};
+pub use bijector::{Bijector, BijectorPullback, Image};
+pub use bijector_model::BijectorModel;
 pub use boundary::{BoundaryTerms, Endpoints, Losses};
 pub use cache_key::CacheKey;
 pub use centres::Centres;

@@ -134,7 +134,8 @@ impl LogJacobian {
 }
 
 impl NegativeLogLikelihood {
-    /// −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the model's at the start, the base's energy at the end.
+    /// −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the model's at the start, the base's energy at the
+    /// end.
     fn by<T>(&self, dim: usize, evaluate: impl FnOnce(&EnergyTerms<'_>) -> T) -> T {
         evaluate(&EnergyTerms {
             start: &|y| -self.log_jacobian.at(y),

@@ -214,9 +214,9 @@ impl Fit {
     /// Pictures in grey whose side is a multiple of 4 get a convolutional potential on libtorch, as in the recipe
     /// `mnist-conv`; its Laplacian is estimated in figures.
     ///
-    /// A model in closed form is trained by likelihood in place of flow matching, its networks of two hidden layers of 128
-    /// units up to 10 columns, 512 up to 256, 1024 beyond, half of that for fewer than 3000 training rows: `made` with 10
-    /// Gaussians for every column given those before it, `maf` of 5 layers, `real-nvp` of 10 couplings.
+    /// A model in closed form is trained by likelihood in place of flow matching, its networks of two hidden layers of
+    /// 128 units up to 10 columns, 512 up to 256, 1024 beyond, half of that for fewer than 3000 training rows: `made`
+    /// with 10 Gaussians for every column given those before it, `maf` of 5 layers, `real-nvp` of 10 couplings.
     ///
     /// Of given columns, text and up to 16 different whole numbers are categories, and everything else is brought to
     /// zero mean and unit scale. The potential then has a quadratic form besides whose coefficients are linear in them.

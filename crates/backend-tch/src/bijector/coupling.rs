@@ -6,7 +6,8 @@ use super::network::{Network, Sizes, Unit};
 use super::{Constant, Layer, Maker, sum_of_rows};
 
 /// `z_b = (x_b − t(x_a)) exp(−s(x_a))`, `z_a = x_a` (Dinh, Sohl-Dickstein and Bengio, arXiv:1605.08803, section 3.3), a
-/// every other coordinate and b those between. Hidden units of s are tanh, those of t rectified, as in arXiv:1705.07057.
+/// every other coordinate and b those between. Hidden units of s are tanh, those of t rectified, as in
+/// arXiv:1705.07057.
 pub(super) struct Coupling {
     log_scale: Network,
     shift: Network,
@@ -34,8 +35,8 @@ impl Coupling {
         Self { log_scale, shift, of_scale, kept, moved, places }
     }
 
-    /// The rows with their moved coordinates replaced: those come from what they were, the shift and the logarithm of the
-    /// scale. The latter is returned too.
+    /// The rows with their moved coordinates replaced: those come from what they were, the shift and the logarithm of
+    /// the scale. The latter is returned too.
     fn with_moved(
         &self,
         parameters: &[Tensor],

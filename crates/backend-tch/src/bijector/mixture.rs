@@ -10,10 +10,11 @@ use super::network::{MaskedNetwork, Sizes};
 use super::{Layer, Maker, sum_of_rows};
 
 /// The monotone map of every coordinate that makes a mixture of Gaussians the standard normal, `z_i = Φ⁻¹(F_i(x_i))`,
-/// `F_i = Σ_c w_ic Φ((x_i − m_ic) exp(−s_ic))`, with w, m and s functions of the coordinates before i. So the density is
-/// `Π_i Σ_c w_ic N(x_i; m_ic, e^{s_ic})`: the mixture of arXiv:1705.07057, section 4, for a base.
+/// `F_i = Σ_c w_ic Φ((x_i − m_ic) exp(−s_ic))`, with w, m and s functions of the coordinates before i. So the density
+/// is `Π_i Σ_c w_ic N(x_i; m_ic, e^{s_ic})`: the mixture of arXiv:1705.07057, section 4, for a base.
 ///
-/// All of it is in 64 bits. ln p is the mixture's own in any case. Beyond 37 deviations, where the tails of Φ end, z is 37.
+/// All of it is in 64 bits. ln p is the mixture's own in any case. Beyond 37 deviations, where the tails of Φ end, z is
+/// 37.
 pub(super) struct Mixture {
     network: MaskedNetwork,
     components: i64,

@@ -98,8 +98,8 @@ impl Network {
     }
 }
 
-/// A masked network (Germain et al., arXiv:1502.03509): the outputs of coordinate i, of which there are `each`, depend on
-/// the coordinates before i and on the context alone.
+/// A masked network (Germain et al., arXiv:1502.03509): the outputs of coordinate i, of which there are `each`, depend
+/// on the coordinates before i and on the context alone.
 ///
 /// A unit of degree m knows the first m coordinates. Degrees ascend, so that units that become known together lie side
 /// by side.
@@ -177,8 +177,8 @@ impl MaskedNetwork {
     }
 }
 
-/// Degrees of so many units, evenly from the least to the greatest that is of use: all coordinates but the last. Degree 0,
-/// which knows the context alone, is of use where there is one.
+/// Degrees of so many units, evenly from the least to the greatest that is of use: all coordinates but the last. Degree
+/// 0, which knows the context alone, is of use where there is one.
 fn degrees(units: usize, dim: usize, context: bool) -> Vec<usize> {
     let least = usize::from(!context);
     let count = dim.saturating_sub(least).max(1);
