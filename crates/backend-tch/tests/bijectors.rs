@@ -1,4 +1,5 @@
-//! Maps in closed form: what each coordinate depends on, Jacobians, inverses and gradients, against differences in 64 bits.
+//! Maps in closed form: what each coordinate depends on, Jacobians, inverses and gradients, against differences in 64
+//! bits.
 #![cfg(set_up)]
 
 mod common;
@@ -6,7 +7,7 @@ mod common;
 use backend_tch::{BijectorSettings, Layers, Tch};
 use common::spaces;
 use flow_core::{
-    Batch, Bijector, BijectorModel, Direction, Evaluation, FreeEnergy, Model, NegativeLogLikelihood, Objective,
+    Batch, Bijector, BijectorModel, Direction, Energy, Evaluation, FreeEnergy, Model, NegativeLogLikelihood, Objective,
     PointEnergy, Precision, Purpose, RngKey, Space, Trainable,
 };
 
@@ -102,8 +103,8 @@ fn a_coupling_keeps_every_other_coordinate() {
         let model = model(space, DIM, 0, &BijectorSettings::Coupling { layers: 1, hidden: vec![6] });
         let x = key(2).normals(0..1, DIM);
         let base = model.to_base(&x, &[], key(0)).unwrap();
-        for i in 0..DIM {
-            assert_eq!(base.x[i] == x[i], i % 2 == 1, "coordinate {i}");
+        for (i, (z, x)) in base.x.iter().zip(&x).enumerate() {
+            assert_eq!(z == x, i % 2 == 1, "coordinate {i}");
         }
         let jacobian = jacobian(&model, &x, &[]);
         let depends = |i: usize, j: usize| jacobian[i][j].abs() > 1e-9;
@@ -141,9 +142,9 @@ fn jacobians_are_those_of_differences_and_inverses_lead_back() {
 }
 
 /// Checks the gradient of an objective against differences in a few numbers of every parameter.
-fn check_gradient(space: Tch, settings: &BijectorSettings, width: usize, objective: &dyn Objective<Tch>) {
-    let mut model = model(space, DIM, width, settings);
-    let batch = Batch::new(key(5).normals(0..8, DIM), DIM).unwrap();
+fn check_gradient(space: Tch, settings: &BijectorSettings, [dim, width]: [usize; 2], objective: &dyn Objective<Tch>) {
+    let mut model = model(space, dim, width, settings);
+    let batch = Batch::new(key(5).normals(0..8, dim), dim).unwrap();
     let batch = batch.with_context(key(6).normals(0..8, width));
     let batch = batch.with_weights((1..=8).map(f64::from).collect(), 36.0);
     let how = Evaluation::new(key(0));
@@ -180,26 +181,28 @@ fn check_gradient(space: Tch, settings: &BijectorSettings, width: usize, objecti
 fn gradients_of_a_likelihood_are_those_of_differences() {
     for space in spaces(Precision::F64) {
         for (settings, width) in all().into_iter().zip([0, 2, 0, 2]) {
-            check_gradient(space, &settings, width, &NegativeLogLikelihood::default());
+            check_gradient(space, &settings, [DIM, width], &NegativeLogLikelihood::default());
         }
     }
 }
 
+/// The energy `Σ x⁴/4`.
+fn quartic(dim: usize) -> FreeEnergy<impl Energy> {
+    FreeEnergy::new(PointEnergy::new(dim, |x, gradient| {
+        gradient.iter_mut().zip(x).for_each(|(g, x)| *g = x.powi(3));
+        Ok(x.iter().map(|x| 0.25 * x.powi(4)).sum())
+    }))
+}
+
 #[test]
 fn a_free_energy_has_its_gradient_by_couplings_and_is_refused_by_autoregressive_layers() {
-    let energy = || {
-        PointEnergy::new(DIM, |x, gradient| {
-            gradient.iter_mut().zip(x).for_each(|(g, x)| *g = x.powi(3));
-            Ok(x.iter().map(|x| 0.25 * x.powi(4)).sum())
-        })
-    };
     for space in spaces(Precision::F64) {
         let [made, .., coupling] = all();
-        check_gradient(space, &coupling, 0, &FreeEnergy::new(energy()));
+        check_gradient(space, &coupling, [DIM, 0], &quartic(DIM));
         let (model, batch) = (model(space, DIM, 0, &made), Batch::new(vec![0.0; DIM], DIM).unwrap());
         let how = Evaluation::new(key(0));
-        assert!(model.evaluate_by(&FreeEnergy::new(energy()), &batch, &how).is_ok(), "its figure can be had");
-        let error = model.evaluate_by(&FreeEnergy::new(energy()), &batch, &how.with_gradient()).unwrap_err();
+        assert!(model.evaluate_by(&quartic(DIM), &batch, &how).is_ok(), "its figure can be had");
+        let error = model.evaluate_by(&quartic(DIM), &batch, &how.with_gradient()).unwrap_err();
         assert!(error.to_string().contains("likelihood of data"), "{error}");
     }
 }
@@ -246,6 +249,28 @@ fn affine_layers_begin_as_the_identity() {
             let image = map.carry(Direction::Backward, x.clone(), None, false).unwrap();
             assert_eq!(space.download(&image.x), space.download(&x));
             assert_eq!(space.download_column(&image.log_density), [0.0]);
+        }
+    }
+}
+
+#[test]
+fn a_hierarchy_of_blocks_is_a_map_with_its_gradients() {
+    let hierarchical = |side| BijectorSettings::Hierarchical { side, layers: 2, hidden: vec![5] };
+    for space in spaces(Precision::F64) {
+        let model = model(space, 16, 0, &hierarchical(4));
+        let x = key(3).normals(0..2, 16);
+        let base = model.to_base(&x, &[], key(0)).unwrap();
+        let back = model.from_base(&base.x, &[], key(0)).unwrap();
+        assert!(back.x.iter().zip(&x).all(|(a, b)| (a - b).abs() < 1e-10));
+        for (r, x) in x.chunks_exact(16).enumerate() {
+            let exact = log_determinant(jacobian(&model, x, &[]));
+            assert!((base.log_jacobian[r] - exact).abs() < 1e-7, "{exact}");
+            assert!((back.log_jacobian[r] + exact).abs() < 1e-7 && exact.abs() > 1e-3, "{exact}");
+        }
+        check_gradient(space, &hierarchical(4), [16, 0], &NegativeLogLikelihood::default());
+        check_gradient(space, &hierarchical(4), [16, 0], &quartic(16));
+        for wrong in [(16, 8), (9, 3), (4, 0)] {
+            assert!(Layers::new(space, wrong.0, 0, &hierarchical(wrong.1), 0).is_err(), "{wrong:?}");
         }
     }
 }

@@ -32,8 +32,8 @@ pub trait Engine: Space {
         seed: u64,
     ) -> Result<Box<dyn Potential<Self>>, Error>;
 
-    /// A map in closed form of `dim` numbers, with so many numbers of context per row and its first parameters drawn from
-    /// `seed`. Backends without any leave this as it is.
+    /// A map in closed form of `dim` numbers, with so many numbers of context per row and its first parameters drawn
+    /// from `seed`. Backends without any leave this as it is.
     ///
     /// # Errors
     /// [`Error::Setting`] for a size that is out of range, or a backend that has none.
@@ -63,8 +63,18 @@ pub enum BijectorSettings {
         /// Gaussians of which one further layer, next to the base, makes every conditional a mixture; 0: no such layer.
         components: usize,
     },
-    /// Affine couplings (Dinh, Sohl-Dickstein and Bengio, arXiv:1605.08803), which shift and scale every other coordinate
-    /// by functions of those between, in turns.
+    /// The couplings of 2 × 2 blocks of a periodic square lattice in a hierarchy of scales (Li and Wang,
+    /// arXiv:1802.02840), the same for every block of a layer.
+    Hierarchical {
+        /// Sites in one direction, a power of two.
+        side: usize,
+        /// Couplings of a block.
+        layers: usize,
+        /// Units of the hidden layers of each of both networks.
+        hidden: Vec<usize>,
+    },
+    /// Affine couplings (Dinh, Sohl-Dickstein and Bengio, arXiv:1605.08803), which shift and scale every other
+    /// coordinate by functions of those between, in turns.
     Coupling {
         /// Couplings.
         layers: usize,

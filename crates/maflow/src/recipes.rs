@@ -32,6 +32,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "ising-32",
     "ising-64",
     "ising-16-paper",
+    "ising-16-neural-rg",
     "phi4-16",
     "dw4",
     "lj13",

@@ -55,7 +55,7 @@ impl<S: Space> Learned<S> {
                 steps: flow.steps,
             }),
             Density::Model { model } => {
-                let settings = bijector_settings(model);
+                let settings = bijector_settings(model, recipe.target.lattice().map_or(0, |(side, ..)| side));
                 Self::Map(space.bijector(recipe.dimension(), context, &settings, recipe.train.seed)?)
             }
         })
@@ -92,8 +92,8 @@ impl<S: Space> Learned<S> {
     }
 }
 
-/// A model in the words of the backends.
-fn bijector_settings(model: &recipe::Model) -> BijectorSettings {
+/// A model in the words of the backends, for a lattice of such a side where the target is one.
+fn bijector_settings(model: &recipe::Model, side: usize) -> BijectorSettings {
     // A mixture of one Gaussian is an affine layer.
     let mixture = |components: usize| if components > 1 { components } else { 0 };
     match model {
@@ -107,6 +107,9 @@ fn bijector_settings(model: &recipe::Model) -> BijectorSettings {
             hidden: maf.hidden.clone(),
             components: mixture(maf.components),
         },
+        recipe::Model::NeuralRg(of) => {
+            BijectorSettings::Hierarchical { side, layers: of.layers, hidden: of.hidden.clone() }
+        }
         recipe::Model::RealNvp(of) => BijectorSettings::Coupling { layers: of.layers, hidden: of.hidden.clone() },
     }
 }

@@ -86,11 +86,12 @@ fn density(table: &mut Table) -> Result<Density, RecipeError> {
             remedy: format!("take the section [{key}] or the section [model] out"),
         });
     }
-    let (kind, rest) = kind("model", as_table("model", given)?, &["made", "maf", "real-nvp"])?;
+    let (kind, rest) = kind("model", as_table("model", given)?, &["made", "maf", "real-nvp", "neural-rg"])?;
     let model = match kind {
         "made" => Model::Made(section("model", rest)?),
         "maf" => Model::Maf(section("model", rest)?),
-        _ => Model::RealNvp(section("model", rest)?),
+        "real-nvp" => Model::RealNvp(section("model", rest)?),
+        _ => Model::NeuralRg(section("model", rest)?),
     };
     Ok(Density::Model { model })
 }

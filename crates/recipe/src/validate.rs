@@ -73,6 +73,7 @@ impl Recipe {
             Model::Made(made) => (1, &made.hidden, made.components),
             Model::Maf(maf) => (maf.layers, &maf.hidden, maf.components),
             Model::RealNvp(of) => (of.layers, &of.hidden, 1),
+            Model::NeuralRg(of) => (of.layers, &of.hidden, 1),
         };
         for (key, size, most) in [("model.layers", layers, 1 << 10), ("model.components", components, 1 << 10)] {
             at_least(key, size, 1)?;
@@ -91,12 +92,24 @@ impl Recipe {
             let remedy = "couplings move some coordinates by the others: choose \"maf\" or \"made\"";
             return Err(out_of_range("model.kind", name, "a target of at least 2 coordinates", remedy));
         }
-        if self.target.has_energy() && !matches!(model, Model::RealNvp(_)) {
+        if matches!(model, Model::NeuralRg(_)) && !self.has_scales() {
+            let remedy = "choose another model, or such a size";
+            let expected = "a periodic square lattice as the target, whose side is a power of two";
+            return Err(out_of_range("model.kind", name, expected, remedy));
+        }
+        if self.target.has_energy() && matches!(model, Model::Made(_) | Model::Maf(_)) {
             let remedy = "autoregressive models are sampled one coordinate after the other, without a gradient: choose \
                           \"real-nvp\", or a potential";
             return Err(out_of_range("model.kind", name, "\"real-nvp\" for a target given by its energy", remedy));
         }
         self.train_fits_a_model()
+    }
+
+    /// Whether the target is a periodic square lattice that can be halved down to a site.
+    fn has_scales(&self) -> bool {
+        self.target.lattice().is_some_and(|(rows, cols, boundary)| {
+            boundary == Boundary::Periodic && rows == cols && rows.is_power_of_two()
+        })
     }
 
     /// Nothing that only a flow has.

@@ -1,6 +1,7 @@
 //! Maps in closed form: layers written as formulas, whose pullback is one backward pass of automatic differentiation.
 
 mod autoregressive;
+mod blocks;
 mod coupling;
 mod mixture;
 mod network;
@@ -14,6 +15,7 @@ use tch::{Kind, Tensor};
 use crate::module::{gradients, inner};
 use crate::{Array, Column, Tch};
 use autoregressive::Affine;
+use blocks::Blocks;
 use coupling::Coupling;
 use mixture::Mixture;
 
@@ -82,7 +84,8 @@ impl Maker<'_> {
 
 impl Layers {
     /// The layers of these settings for rows of `dim` numbers, given `context` numbers each. Affine layers begin as the
-    /// identity: the last weights of their networks are zero, all others uniform in `±1/√n`, n the units of the layer before.
+    /// identity: the last weights of their networks are zero, all others uniform in `±1/√n`, n the units of the layer
+    /// before.
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero, or couplings have a single coordinate.
@@ -122,6 +125,26 @@ impl Layers {
                     layers.push((Box::new(layer), first..maker.parameters.len()));
                 }
                 format!("{couplings} affine coupling{}", plural(*couplings))
+            }
+            BijectorSettings::Hierarchical { side, layers: couplings, hidden } => {
+                require_sizes(*couplings, hidden)?;
+                if !side.is_power_of_two() || *side < 2 || side * side != dim || context > 0 {
+                    return Err(Error::setting(
+                        "side",
+                        side,
+                        format!("a power of two, its square the {dim} sites, without context"),
+                    ));
+                }
+                for (k, sites) in blocks::scales(*side).iter().enumerate() {
+                    let first = maker.parameters.len();
+                    let layer = Blocks::new(&mut maker, &format!("layer{}", k + 1), *couplings, hidden, sites);
+                    layers.push((Box::new(layer), first..maker.parameters.len()));
+                }
+                format!(
+                    "hierarchical blocks of {couplings} affine coupling{} over {} scales",
+                    plural(*couplings),
+                    side.ilog2()
+                )
             }
             _ => return Err(Error::setting("model", "of another kind", "one that this backend has")),
         };

@@ -59,8 +59,12 @@ const TERMS: [(&str, &str, &str); 10] = [
     ("convolutional", "channels = [2, 2], hidden = 4", "mnist"),
 ];
 /// Models in closed form: the kind and its required keys.
-const MODELS: [(&str, &str); 3] =
-    [("made", "hidden = [8]"), ("maf", "layers = 2, hidden = [8]"), ("real-nvp", "layers = 2, hidden = [8]")];
+const MODELS: [(&str, &str); 4] = [
+    ("made", "hidden = [8]"),
+    ("maf", "layers = 2, hidden = [8]"),
+    ("real-nvp", "layers = 2, hidden = [8]"),
+    ("neural-rg", "layers = 2, hidden = [8]"),
+];
 /// What else must be said before a key may be there.
 const NEEDED: [(&str, &str); 3] = [
     ("flow.coupling", "flow.method=reversible-rk4"),
@@ -76,7 +80,7 @@ const READ: [(&str, &str); 3] = [
 
 const PURE: &str = "1";
 /// The unit of every number, by the end of its path; `1` is a pure number.
-const UNITS: [(&str, &str); 88] = [
+const UNITS: [(&str, &str); 90] = [
     ("target mnist.lambda", "1"),
     ("target mnist.split_seed", "1"),
     ("target ising.size", "sites"),
@@ -124,6 +128,8 @@ const UNITS: [(&str, &str); 88] = [
     ("model maf.components", "Gaussians"),
     ("model real-nvp.layers", "couplings"),
     ("model real-nvp.hidden", "units"),
+    ("model neural-rg.layers", "couplings"),
+    ("model neural-rg.hidden", "units"),
     ("flow.time", "time"),
     ("flow.steps", "integration steps"),
     ("flow.coupling", "1"),
@@ -418,7 +424,9 @@ fn models(source: &Source) -> String {
     for kind in source.words("Model").expect("models have kinds") {
         let (word, required) =
             MODELS.iter().find(|(of, _)| *of == kind.word).unwrap_or_else(|| panic!("no recipe for {}", kind.word));
-        let mut base = recipe(BASE[0], BASE[1], BASE[2]);
+        let lattice = *word == "neural-rg";
+        let (target, objective) = if lattice { (TARGETS[1].1, TARGETS[1].2) } else { (BASE[0], BASE[1]) };
+        let mut base = recipe(target, objective, BASE[2]);
         base.retain(|section, _| section != "potential" && section != "flow");
         let model: Table = format!("model = {{ kind = '{word}', {required} }}").parse().unwrap();
         base.extend(model);

@@ -15,6 +15,8 @@ const KINDS: [(&str, &str); 4] = [
     ("real-nvp", "{ kind = 'real-nvp', layers = 2, hidden = [8] }"),
 ];
 
+const NEURAL_RG: &str = "{ kind = 'neural-rg', layers = 2, hidden = [4] }";
+
 /// Writes a recipe of a model for a target.
 fn recipe(lab: &Lab, name: &str, target: &str, model: &str, objective: &str) {
     let text = format!(
@@ -92,6 +94,10 @@ fn couplings_learn_an_energy_and_physics_is_for_flows() {
         lab.trains(&["ising.toml"], "ising", &[]);
         let figures = lab.figures("ising", &[]);
         assert!(number(&figures, "kl_nats") > 0.0 && number(&figures, "forward_samples") == 300.0, "{figures}");
+        recipe(lab, "rg", "{ kind = 'ising', size = 4 }", NEURAL_RG, "free-energy");
+        lab.trains(&["rg.toml"], "rg", &[]);
+        assert!(number(&lab.figures("rg", &[]), "kl_nats") > 0.0);
+        lab.refuses(&["train", "rg.toml", "--set", "target.size=6"], 2, &["model.kind", "power of two"]);
         lab.refuses(&["physics", "ising"], 2, &["physics needs a flow"]);
         recipe(lab, "made", "{ kind = 'ising', size = 4 }", KINDS[0].1, "free-energy");
         lab.refuses(&["train", "made.toml"], 2, &["model.kind", "real-nvp"]);

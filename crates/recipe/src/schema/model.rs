@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// A model in closed form, to compare flows with: on libtorch's backends.
 ///
-/// It integrates nothing, so that no figure of it has an integration error. It has no batch normalisation; affine layers
-/// begin as the identity.
+/// It integrates nothing, so that no figure of it has an integration error. It has no batch normalisation; affine
+/// layers begin as the identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Model {
@@ -16,6 +16,9 @@ pub enum Model {
     Maf(MafModel),
     /// Affine couplings of every other coordinate in turns (Real NVP, arXiv:1605.08803).
     RealNvp(RealNvpModel),
+    /// Couplings of blocks of a periodic square lattice, scale by scale (neural renormalisation group,
+    /// arXiv:1802.02840).
+    NeuralRg(NeuralRgModel),
 }
 
 /// One autoregressive network.
@@ -52,6 +55,17 @@ pub struct RealNvpModel {
     pub hidden: Vec<usize>,
 }
 
+/// Couplings of 2 × 2 sites: at every scale blocks are disentangled from their neighbours and then decimated, and one
+/// site in four goes on. Those of a layer are all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NeuralRgModel {
+    /// Couplings of a block.
+    pub layers: usize,
+    /// Units of the hidden layers of both networks of each.
+    pub hidden: Vec<usize>,
+}
+
 fn one() -> usize {
     1
 }
@@ -63,6 +77,7 @@ impl Model {
             Self::Made(_) => "made",
             Self::Maf(_) => "maf",
             Self::RealNvp(_) => "real-nvp",
+            Self::NeuralRg(_) => "neural-rg",
         }
     }
 }
