@@ -167,10 +167,10 @@ fn check_gradient(space: Tch, settings: &BijectorSettings, [dim, width]: [usize;
                 space.accumulate(&mut model.parameters_mut()[p].value, 1.0, &[(-1.0, &step)]);
                 found
             };
-            let h = 1e-5;
-            let difference = (at(h) - at(-h)) / (2.0 * h);
-            let off = (difference - exact[i]).abs();
-            assert!(off < 1e-6 * (1.0 + difference.abs()), "{settings:?}, {name}[{i}]: {} and {difference}", exact[i]);
+            // The kink of a rectified unit may lie within a step, but not within all of them.
+            let differences = [1e-5, 1e-6, 1e-7].map(|h| (at(h) - at(-h)) / (2.0 * h));
+            let near = |difference: &f64| (difference - exact[i]).abs() < 1e-6 * (1.0 + exact[i].abs());
+            assert!(differences.iter().any(near), "{settings:?}, {name}[{i}]: {} and {differences:?}", exact[i]);
         }
     }
     let largest = gradient.iter().flat_map(|g| space.download(g)).fold(0.0f64, |most, g| most.max(g.abs()));
