@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::{
-    Activation, Alone, Batch, Block, Coordinates, Direction, Energy, Error, Estimator, Evaluation, FixedStep, Flow,
-    FreeEnergy, Group, Integrator, Memory, Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose,
-    RngKey, Solve, Space, Symmetrised, SymmetryDraw, Transported, cut,
+    Activation, Alone, Batch, Block, Coordinates, Direction, Energy, Error, Evaluation, FixedStep, Flow, FreeEnergy,
+    Group, Integrator, Memory, Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose, RngKey, Solve,
+    Space, Symmetrised, SymmetryDraw, Transported, cut,
 };
 
 /// The sizes of one of the paper's two experiments.
@@ -184,7 +184,7 @@ impl Configuration {
         let flow = Flow { space, potential, integrator, duration: self.duration, coordinates, memory, team: &Alone };
         let objective: Box<dyn Objective<S>> = match self.name {
             "mnist" => Box::new(NegativeLogLikelihood::default()),
-            _ => Box::new(FreeEnergy { energy: Stand(self.dim), transport_cost: 0.0, gradient: Estimator::Total }),
+            _ => Box::new(FreeEnergy::new(Stand(self.dim))),
         };
         objective.evaluate(&flow, batch, &Evaluation { gradient, ..Evaluation::new(self.key()) })
     }

@@ -1,7 +1,8 @@
 //! Quadratic potentials of a periodic lattice, diagonal in Fourier space: `φ(x, t) = ½ xᵀ C(t) x` with C circulant.
 
 use flow_core::{
-    Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Space, Stage, TimeBasis,
+    Block, BlockField, Error, Field, Parameter, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar,
+    Share, Solve, Space, Stage, TimeBasis,
 };
 use fourier::Complex;
 use ndarray::{Array2, ShapeBuilder};
@@ -67,6 +68,10 @@ impl<T: Real> Potential<Cpu<T>> for LatticeQuadratic<T> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
         vec![&mut self.eigenvalue]
+    }
+
+    fn has_score_pullback(&self) -> bool {
+        true
     }
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
@@ -185,6 +190,18 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         if let Some(state_bar) = state_bar {
             self.multiply(stage.t, velocity_bar, state_bar);
         }
+    }
+
+    /// A quadratic form of x, and the same of s: `ψ = aᵀ C x + l tr C + bᵀ C s`.
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, Cpu<T>>,
+        bar: ScoredCotangent<'_, Cpu<T>>,
+        out: ScoredPointBar<'_, Cpu<T>>,
+    ) {
+        self.pullback(stage, at.x, &[], bar.velocity, Some(bar.laplacian), Some(out.x));
+        self.pullback(stage, at.score, &[], bar.change, None, Some(out.score));
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {

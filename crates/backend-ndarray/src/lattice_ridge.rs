@@ -3,13 +3,14 @@
 
 use flow_core::{
     Block, BlockField, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, Potential, Residuals,
-    Share, Solve, Stage,
+    ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Solve, Stage,
 };
 use fourier::Complex;
 use ndarray::{Array1, Array2, ShapeBuilder};
 
 use crate::arrays::zeros;
 use crate::lattice_kernels::{CoefficientSums, Coefficients, Pair};
+use crate::score_kernels::{Unit, UnitBars};
 use crate::torus::Torus;
 use crate::{Cpu, Real};
 
@@ -84,6 +85,10 @@ impl<T: Real> Potential<Cpu<T>> for LatticeRidge<T> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
         [&mut self.weight, &mut self.amplitude, &mut self.gain].into_iter().chain(&mut self.bias).collect()
+    }
+
+    fn has_score_pullback(&self) -> bool {
+        true
     }
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
@@ -270,6 +275,18 @@ impl<T: Real> Rows<'_, T> {
         }
     }
 
+    /// Adds the cotangents of the coefficients of a pair themselves.
+    fn add_bars(&mut self, p: usize, bases: &[f64], bars: &UnitBars<T>) {
+        for i in 0..2 {
+            self.norms_bar[p][i] += bars.norm[i].wide();
+            for (basis, bar) in bases.iter().zip(&mut self.coefficients_bar) {
+                bar[p].amplitude[i] += basis * bars.amplitude[i].wide();
+                bar[p].gain[i] += basis * bars.gain[i].wide();
+                bar[p].offset[i] += basis * bars.offset[i].wide();
+            }
+        }
+    }
+
     /// One number per kernel and function of time.
     fn coefficients(&self, of: impl Fn(&Bar) -> [f64; 2]) -> Array2<T> {
         let shape = (self.coefficients_bar.len(), self.field.of.settings.kernels);
@@ -365,6 +382,50 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
             if let Some(state_bar) = &mut state_bar {
                 field.spread(&self.fields, &mut self.site, &mut self.work);
                 state_bar.row_mut(r).iter_mut().zip(&self.site).for_each(|(x, z)| *x = z.re);
+            }
+        }
+    }
+
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, Cpu<T>>,
+        bar: ScoredCotangent<'_, Cpu<T>>,
+        out: ScoredPointBar<'_, Cpu<T>>,
+    ) {
+        let (field, sites) = (self.field, self.site.len());
+        let (moment, settings) = (field.moment(stage.t), &field.of.settings);
+        let bases: Vec<f64> = settings.time.at(stage.t).collect();
+        let vectors = [at.x, bar.velocity, at.score, bar.change];
+        // Of every vector its spectrum, and its products with the kernels at all sites.
+        let mut spectra = vectors.map(|_| vec![zero(); sites]);
+        let mut fields = vectors.map(|_| vec![zero(); self.fields.len()]);
+        let mut slopes = vec![[T::zero(); 2]; sites];
+        self.kernels_bar.resize(self.fields.len(), zero());
+        for (r, laplacian_bar) in bar.laplacian.iter().enumerate() {
+            let l = vec![T::of(*laplacian_bar); 2 * sites];
+            for ((vector, spectrum), products) in vectors.iter().zip(&mut spectra).zip(&mut fields) {
+                field.spectrum(vector, r, spectrum, &mut self.work);
+                field.correlate(spectrum, products, &mut self.work);
+            }
+            for p in 0..field.of.pairs() {
+                let of_pair = fields.each_mut().map(|of| parts_mut(&mut of[p * sites..(p + 1) * sites]));
+                slopes.copy_from_slice(&*of_pair[0]);
+                T::scale_shift(&mut slopes, moment.gain[p], moment.offset[p]);
+                T::slope(settings.activation, slopes.as_flattened_mut());
+                let unit = Unit { amplitude: moment.amplitude[p], gain: moment.gain[p], norm: field.norms[p] };
+                let of_pair = of_pair.map(|of| of.as_flattened_mut());
+                let bars = T::score_back(slopes.as_flattened(), &l, unit, of_pair, settings.activation);
+                self.add_bars(p, &bases, &bars);
+            }
+            for (products, spectrum) in fields.iter_mut().zip(&spectra) {
+                field.of.torus.transform(products, &mut self.work);
+                let of_pairs = self.kernels_bar.chunks_exact_mut(sites).zip(products.chunks_exact(sites));
+                of_pairs.for_each(|(bar, product)| T::conjugate_multiply_add(bar, product, spectrum));
+            }
+            for (out, products) in [(&mut *out.x, &fields[0]), (&mut *out.score, &fields[2])] {
+                field.spread(products, &mut self.site, &mut self.work);
+                out.row_mut(r).iter_mut().zip(&self.site).for_each(|(out, z)| *out = z.re);
             }
         }
     }

@@ -20,6 +20,7 @@ mod particles;
 mod quadratic;
 mod real;
 mod ridge;
+mod score_kernels;
 mod separable;
 mod separable_kernels;
 mod tangents;

@@ -1,6 +1,9 @@
 //! Quadratic potentials: diagonal with a linear part, and full symmetric. Gaussians stay Gaussians under them.
 
-use flow_core::{Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Stage, TimeBasis};
+use flow_core::{
+    Block, BlockField, Error, Field, Parameter, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar,
+    Share, Solve, Stage, TimeBasis,
+};
 use ndarray::Array2;
 
 use crate::arrays::{column_dots, column_sums, numbers, numbers_mut, row_of, zeros};
@@ -59,6 +62,10 @@ impl<T: Real> Potential<Cpu<T>> for Quadratic<T> {
         std::iter::once(&mut self.quadratic).chain(&mut self.linear).collect()
     }
 
+    fn has_score_pullback(&self) -> bool {
+        true
+    }
+
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
         let timed = |of: &Parameter<Cpu<T>>| Timed::new(self.basis, &of.value);
         Box::new(Frozen { quadratic: timed(&self.quadratic), linear: self.linear.as_ref().map(timed) })
@@ -99,6 +106,16 @@ struct Rows<'a, T: Real> {
     field: &'a Frozen<T>,
     quadratic_bar: TimedBar<T>,
     linear_bar: Option<TimedBar<T>>,
+}
+
+impl<T: Real> Rows<'_, T> {
+    /// `out ← x diag(q(t))`.
+    fn multiply(&self, t: f64, x: &Array2<T>, out: &mut Array2<T>) {
+        let columns = out.columns_mut().into_iter().zip(x.columns());
+        for ((mut out, x), q) in columns.zip(self.field.quadratic.at(t)) {
+            out.zip_mut_with(&x, |out, x| *out = q * *x);
+        }
+    }
 }
 
 impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
@@ -142,13 +159,21 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
             linear_bar.add(stage.t, &column_sums(velocity_bar));
         }
         if let Some(state_bar) = state_bar {
-            let quadratic = self.field.quadratic.at(stage.t);
-            let rows = velocity_bar.nrows();
-            let columns = numbers_mut(state_bar).chunks_exact_mut(rows).zip(numbers(velocity_bar).chunks_exact(rows));
-            for ((state_bar, bar), q) in columns.zip(quadratic) {
-                state_bar.iter_mut().zip(bar).for_each(|(state_bar, bar)| *state_bar = q * *bar);
-            }
+            self.multiply(stage.t, velocity_bar, state_bar);
         }
+    }
+
+    /// The linear part pushes points alone: `ψ = a·(q ⊙ x + l) + l̄ Σ q + b·(q ⊙ s)`.
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, Cpu<T>>,
+        bar: ScoredCotangent<'_, Cpu<T>>,
+        out: ScoredPointBar<'_, Cpu<T>>,
+    ) {
+        self.pullback(stage, at.x, &[], bar.velocity, Some(bar.laplacian), Some(out.x));
+        self.quadratic_bar.add(stage.t, &column_dots(bar.change, at.score));
+        self.multiply(stage.t, bar.change, out.score);
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {
@@ -189,6 +214,10 @@ impl<T: Real> Potential<Cpu<T>> for FullQuadratic<T> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
         vec![&mut self.quadratic]
+    }
+
+    fn has_score_pullback(&self) -> bool {
+        true
     }
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
@@ -299,6 +328,18 @@ impl<T: Real> BlockField<Cpu<T>> for FullRows<'_, T> {
         if let Some(state_bar) = state_bar {
             self.field.apply(stage.t, velocity_bar, state_bar);
         }
+    }
+
+    /// A quadratic form of x, and the same of s: `ψ = aᵀ A x + l tr A + bᵀ A s`.
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, Cpu<T>>,
+        bar: ScoredCotangent<'_, Cpu<T>>,
+        out: ScoredPointBar<'_, Cpu<T>>,
+    ) {
+        self.pullback(stage, at.x, &[], bar.velocity, Some(bar.laplacian), Some(out.x));
+        self.pullback(stage, at.score, &[], bar.change, None, Some(out.score));
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {

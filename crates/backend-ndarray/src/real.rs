@@ -14,6 +14,7 @@ pub trait Real:
     + crate::lattice_kernels::LatticeKernels
     + crate::packed::Tiled
     + crate::particles::ParticleKernels
+    + crate::score_kernels::ScoreKernels
     + crate::separable_kernels::SeparableKernels
 {
     /// Its name.

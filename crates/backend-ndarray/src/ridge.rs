@@ -248,6 +248,10 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
         std::iter::once(&mut self.weight).chain(offsets_and_gains).chain([&mut self.amplitude]).collect()
     }
 
+    fn has_score_pullback(&self) -> bool {
+        true
+    }
+
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
         let weight = self.all_weights();
         let feature_space = match solve.coordinates {

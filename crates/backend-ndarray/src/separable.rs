@@ -1,13 +1,14 @@
 //! The separable potential, `φ(x, t) = Σ_i Σ_k α_ik(t) f(g(x_i − c_k))`: any change of every coordinate on its own.
 
 use flow_core::{
-    Activation, Block, BlockField, Centres, Error, Field, Parameter, Potential, Precision, Residuals, Share, Solve,
-    Stage, TimeBasis,
+    Activation, Block, BlockField, Centres, Error, Field, Parameter, Potential, Precision, Residuals, ScoredCotangent,
+    ScoredPoint, ScoredPointBar, Share, Solve, Stage, TimeBasis,
 };
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 
-use crate::arrays::{numbers, numbers_mut};
+use crate::arrays::{column, numbers, numbers_mut};
 use crate::quadratic::check_dim;
+use crate::score_kernels::Unit;
 use crate::separable_kernels::{GROUP, Group, Points};
 use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
@@ -83,6 +84,10 @@ impl<T: Real> Potential<Cpu<T>> for Separable<T> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<Cpu<T>>> {
         vec![&mut self.amplitude]
+    }
+
+    fn has_score_pullback(&self) -> bool {
+        true
     }
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
@@ -184,6 +189,39 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
             T::bends(field.points(state, &alpha), activation, first_bar, second_bar, numbers_mut(state_bar));
             *state_bar *= T::of(gain * gain);
         }
+    }
+
+    /// Every coordinate has ridge functions of its own, one for each centre.
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, Cpu<T>>,
+        bar: ScoredCotangent<'_, Cpu<T>>,
+        out: ScoredPointBar<'_, Cpu<T>>,
+    ) {
+        let Separable { centres, activation, .. } = self.field.of;
+        let (gain, alpha) = (T::of(self.field.of.gain()), self.field.amplitude.at(stage.t));
+        let l: Vec<T> = bar.laplacian.iter().map(|l| T::of(*l)).collect();
+        let (mut slopes, mut alpha_bar) = (l.clone(), alpha.clone());
+        out.x.fill(T::zero());
+        out.score.fill(T::zero());
+        for i in 0..at.x.ncols() {
+            let vectors = [at.x, bar.velocity, at.score, bar.change].map(|of| column(of, i));
+            let mut out = [&mut *out.x, &mut *out.score].map(|of| of.column_mut(i));
+            for k in 0..centres.count {
+                let (place, centre) = (i * centres.count + k, T::of(centres.centre(k)));
+                slopes.iter_mut().zip(vectors[0]).for_each(|(slope, x)| *slope = gain * (*x - centre));
+                T::slope(*activation, &mut slopes);
+                let unit = Unit { amplitude: [alpha[place]; 2], gain: [gain; 2], norm: [T::one(); 2] };
+                let mut fields = vectors.map(<[T]>::to_vec);
+                let bars = T::score_back(&slopes, &l, unit, fields.each_mut().map(|of| &mut of[..]), *activation);
+                alpha_bar[place] = bars.amplitude[0] + bars.amplitude[1];
+                for (out, bars) in out.iter_mut().zip([&fields[0], &fields[2]]) {
+                    *out += &ArrayView1::from(bars);
+                }
+            }
+        }
+        self.amplitude_bar.add(stage.t, &alpha_bar);
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {

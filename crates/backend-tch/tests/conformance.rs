@@ -215,10 +215,21 @@ fn separable_module(on: Tch) -> ModulePotential {
 struct Concerns {
     evaluation: Coverage,
     smooth_in_time: bool,
+    forces: bool,
 }
 
-const PLAIN: Concerns =
-    Concerns { evaluation: Coverage { rows_with_times: false, draws: false, context: false }, smooth_in_time: true };
+impl Concerns {
+    /// With the derivative that a loss of forces needs, as every term has it.
+    fn with_forces(self) -> Self {
+        Self { forces: true, ..self }
+    }
+}
+
+const PLAIN: Concerns = Concerns {
+    evaluation: Coverage { rows_with_times: false, draws: false, context: false },
+    smooth_in_time: true,
+    forces: false,
+};
 const TIMES: Concerns = Concerns { evaluation: Coverage { rows_with_times: true, ..PLAIN.evaluation }, ..PLAIN };
 const DRAWS: Concerns = Concerns { evaluation: Coverage { draws: true, ..PLAIN.evaluation }, ..PLAIN };
 const CONTEXT: Concerns = Concerns { evaluation: Coverage { context: true, ..PLAIN.evaluation }, ..PLAIN };
@@ -228,14 +239,14 @@ const RANDOM_IN_TIME: Concerns = Concerns { smooth_in_time: false, ..DRAWS };
 /// On a device the rows of every term may have times of their own. On a processor those of a term that fills its caches
 /// may not.
 fn times_on_a_device(on: Tch) -> Concerns {
-    if on.kernel_launches().is_some() { TIMES } else { PLAIN }
+    (if on.kernel_launches().is_some() { TIMES } else { PLAIN }).with_forces()
 }
 
 /// Checks that the suite covers of the solves on a space what it should.
 fn solves_cover(on: Tch, of: &mut dyn Potential<Tch>, concerns: Concerns) {
-    let Concerns { evaluation, smooth_in_time } = concerns;
+    let Concerns { evaluation, smooth_in_time, forces } = concerns;
     let map_differenced = smooth_in_time && on.precision() == Precision::F64;
-    let expected = SolveCoverage { smooth_in_time, map_differenced, latent_energy: !evaluation.context };
+    let expected = SolveCoverage { smooth_in_time, map_differenced, latent_energy: !evaluation.context, forces };
     assert_eq!(solves(&on, of), expected, "{on:?}");
 }
 
@@ -292,19 +303,19 @@ macro_rules! conformance {
 }
 
 conformance! {
-    gaussian_in_a_context: |on| Gaussian::new(on, 3, 0.3).driven() => |_| CONTEXT;
+    gaussian_in_a_context: |on| Gaussian::new(on, 3, 0.3).driven() => |_| CONTEXT.with_forces();
     softplus_with_bias: |on| ridge(on, 4, 6, Activation::Softplus, true) => |_| TIMES;
     symmetrised_per_solve: |on| symmetrised(on, SymmetryDraw::PerSolve) => |_| DRAWS;
     over_an_orbit: over_orbit => |_| TIMES;
     in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true), TimeFamily::Polynomial) => |_| PLAIN;
-    separable: |on| separable_term(on, Activation::Softplus, TimeFamily::Cosine) => |_| TIMES;
-    two_layer_softplus: |on| two_layer(on, 4, [6, 5], Activation::Softplus, (true, 0)) => |_| TIMES;
-    ridge_in_context: |on| ridge_in_context(on, true) => |_| TIMES_IN_CONTEXT;
+    separable: |on| separable_term(on, Activation::Softplus, TimeFamily::Cosine) => |_| TIMES.with_forces();
+    two_layer_softplus: |on| two_layer(on, 4, [6, 5], Activation::Softplus, (true, 0)) => |_| TIMES.with_forces();
+    ridge_in_context: |on| ridge_in_context(on, true) => |_| TIMES_IN_CONTEXT.with_forces();
     modulated: modulated => |_| CONTEXT;
     lattice_kernels_tied: |on| kernels(on, Activation::LnCosh, true, Some(&point_reflection())) => times_on_a_device;
     dense_module: |on| dense(on, 2, Laplacian::Exact) => |_| PLAIN;
     #[ignore = "long: scripts/full"]
-    gaussian: |on| Gaussian::new(on, 3, 0.3) => |_| PLAIN;
+    gaussian: |on| Gaussian::new(on, 3, 0.3) => |_| PLAIN.with_forces();
     #[ignore = "long: scripts/full"]
     softplus_wide: |on| ridge(on, 3, 19, Activation::Softplus, false) => |_| TIMES;
     #[ignore = "long: scripts/full"]
@@ -318,31 +329,31 @@ conformance! {
     #[ignore = "long: scripts/full"]
     in_time_over_an_orbit: |on| in_time(on, over_orbit(on), TimeFamily::Cosine) => |_| PLAIN;
     #[ignore = "long: scripts/full"]
-    quadratic: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Polynomial), false)) => |_| TIMES;
+    quadratic: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Polynomial), false)) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
-    quadratic_and_linear: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Cosine), true)) => |_| TIMES;
+    quadratic_and_linear: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Cosine), true)) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
-    full_quadratic: |on| filled(on, Term::full_quadratic(on, 3, basis(TimeFamily::Polynomial))) => |_| TIMES;
+    full_quadratic: |on| filled(on, Term::full_quadratic(on, 3, basis(TimeFamily::Polynomial))) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
-    separable_even: |on| separable_term(on, Activation::LnCosh, TimeFamily::Polynomial) => |_| TIMES;
+    separable_even: |on| separable_term(on, Activation::LnCosh, TimeFamily::Polynomial) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
-    gained_ridge: |on| gained(on, 6, Activation::Softplus, true) => |_| TIMES;
+    gained_ridge: |on| gained(on, 6, Activation::Softplus, true) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
-    gained_ridge_even: |on| gained(on, 9, Activation::LnCosh, false) => |_| TIMES;
+    gained_ridge_even: |on| gained(on, 9, Activation::LnCosh, false) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
     ridge_over_the_space: |on| over_the_space(on, 6, Activation::Softplus, true) => |_| PLAIN;
     #[ignore = "long: scripts/full"]
-    two_layer_even: |on| two_layer(on, 4, [3, 7], Activation::LnCosh, (false, 0)) => |_| TIMES;
+    two_layer_even: |on| two_layer(on, 4, [3, 7], Activation::LnCosh, (false, 0)) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
-    ridge_of_the_context_alone: |on| ridge_in_context(on, false) => |_| TIMES_IN_CONTEXT;
+    ridge_of_the_context_alone: |on| ridge_in_context(on, false) => |_| TIMES_IN_CONTEXT.with_forces();
     #[ignore = "long: scripts/full"]
-    two_layer_in_context: |on| two_layer_in_context(on, true) => |_| TIMES_IN_CONTEXT;
+    two_layer_in_context: |on| two_layer_in_context(on, true) => |_| TIMES_IN_CONTEXT.with_forces();
     #[ignore = "long: scripts/full"]
-    two_layer_of_the_context_alone: |on| two_layer_in_context(on, false) => |_| TIMES_IN_CONTEXT;
+    two_layer_of_the_context_alone: |on| two_layer_in_context(on, false) => |_| TIMES_IN_CONTEXT.with_forces();
     #[ignore = "long: scripts/full"]
     quadratic_in_context: context_quadratic => |_| CONTEXT;
     #[ignore = "long: scripts/full"]
-    lattice_quadratic: |on| filled(on, Term::lattice_quadratic(on, (2, 3), basis(TimeFamily::Cosine))) => |_| TIMES;
+    lattice_quadratic: |on| filled(on, Term::lattice_quadratic(on, (2, 3), basis(TimeFamily::Cosine))) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
     lattice_kernels: |on| kernels(on, Activation::Softplus, true, None) => times_on_a_device;
     #[ignore = "long: scripts/full"]
@@ -355,9 +366,9 @@ conformance! {
 #[test]
 fn three_potentials_solved_in_double_precision() {
     let on = &spaces(Precision::F64)[..];
-    solved(on, |on| Gaussian::new(on, 3, 0.3), |_| PLAIN);
+    solved(on, |on| Gaussian::new(on, 3, 0.3), |_| PLAIN.with_forces());
     solved(on, |on| ridge(on, 4, 6, Activation::Softplus, true), |_| TIMES);
-    solved(on, |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Polynomial), false)), |_| TIMES);
+    solved(on, |on| gained(on, 6, Activation::Softplus, true), |_| TIMES.with_forces());
 }
 
 /// Of one coordinate the estimate by probes is exact.

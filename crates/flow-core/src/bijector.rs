@@ -108,7 +108,7 @@ impl<S: Space> dyn Bijector<S> + '_ {
     ///
     /// # Errors
     /// Those of the map and of the terms; [`Error::Shape`] when the batch does not fit; [`Error::NeedsFlow`] for terms
-    /// that want a transport cost or couple rows.
+    /// that want a transport cost or a score, or couple rows.
     pub fn evaluate_terms(
         &self,
         direction: Direction,
@@ -116,8 +116,8 @@ impl<S: Space> dyn Bijector<S> + '_ {
         batch: &Batch,
         how: &Evaluation<'_>,
     ) -> Result<Outcome<S>, Error> {
-        if terms.needs_cost() || terms.couples_rows() {
-            return Err(Error::NeedsFlow { what: "a transport cost, or a loss that couples rows," });
+        if terms.needs_cost() || terms.needs_score() || terms.couples_rows() {
+            return Err(Error::NeedsFlow { what: "a transport cost, a loss of forces, or one that couples rows," });
         }
         let (space, turn) = (self.space(), Mutex::new(()));
         batch.check(self.dim(), self.context_dim())?;
@@ -185,5 +185,5 @@ impl<S: Space> dyn Bijector<S> + '_ {
 /// Where a block arrived, on the host.
 fn ends<S: Space>(space: &S, image: &Image<S>) -> End {
     let log_density = space.download_column(&image.log_density);
-    End { x: space.download(&image.x), cost: vec![0.0; log_density.len()], log_density }
+    End { x: space.download(&image.x), score: Vec::new(), cost: vec![0.0; log_density.len()], log_density }
 }

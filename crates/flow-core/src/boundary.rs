@@ -15,6 +15,8 @@ pub struct Endpoints<'a> {
     pub start: &'a [f64],
     /// Where they arrived, likewise.
     pub end: &'a [f64],
+    /// `∇ ln p` where they arrived, likewise; empty where [`BoundaryTerms::needs_score`] does not say that it is wanted.
+    pub score: &'a [f64],
     /// Change of ln p on the way, per row.
     pub log_density: &'a [f64],
     /// Transport cost `∫ ½‖∇φ‖² |dt|`, per row; zeros where [`BoundaryTerms::needs_cost`] does not say that it is
@@ -33,6 +35,8 @@ pub struct Losses {
     pub losses: Vec<f64>,
     /// Cotangent of where every row arrived, `rows × dim`.
     pub end: Vec<f64>,
+    /// Cotangent of `∇ ln p` there, likewise; empty where the score is not wanted.
+    pub score: Vec<f64>,
     /// Cotangent of every row's change of ln p.
     pub log_density: Vec<f64>,
     /// Cotangent of every row's transport cost; empty where the cost is not wanted.
@@ -65,7 +69,7 @@ pub struct Losses {
 /// }
 ///
 /// let rows = Endpoints {
-///     dim: 1, first: 0, start: &[0.0, 1.0], end: &[2.0, 1.0], log_density: &[0.0; 2], cost: &[0.0; 2],
+///     dim: 1, first: 0, start: &[0.0, 1.0], end: &[2.0, 1.0], score: &[], log_density: &[0.0; 2], cost: &[0.0; 2],
 ///     weights: &[0.5; 2], context: &[],
 /// };
 /// let found = Way.evaluate(&rows)?;
@@ -91,6 +95,13 @@ pub trait BoundaryTerms: Sync {
         false
     }
 
+    /// Whether the score `∇ ln p` at the ends is wanted, of points that go forward from the base density. It is carried
+    /// along in plain coordinates, without the transport cost, and a gradient needs
+    /// [`Potential::has_score_pullback`](crate::Potential::has_score_pullback).
+    fn needs_score(&self) -> bool {
+        false
+    }
+
     /// Whether [`BoundaryTerms::evaluate`] may be called from several threads at a time. If not, blocks take turns, and
     /// `evaluate` must not itself wait for work of the threads of the space.
     fn concurrent(&self) -> bool {
@@ -99,42 +110,88 @@ pub trait BoundaryTerms: Sync {
 }
 
 /// `loss = start(x at the start) + change of ln p + energy(x at the end) + weight · transport cost`: likelihoods and
-/// free energies.
+/// free energies. With a weight of the forces `weight · ‖∇ ln p + ∇ energy‖²/N` at the end is added.
 pub(crate) struct EnergyTerms<'a> {
     pub start: &'a (dyn Fn(&[f64]) -> f64 + Sync),
     pub end: &'a dyn Energy,
     pub transport_cost: f64,
-    /// For the gradient through the path alone: ∇ ln p at the end of every row of this part of the batch. It takes the
-    /// place of what ln p depends on along the way.
-    pub score: Option<(&'a Batch, &'a [f64])>,
+    pub force_weight: f64,
+    pub gradient: Gradient<'a>,
+}
+
+/// Which gradient of a free energy.
+pub(crate) enum Gradient<'a> {
+    /// That of the losses.
+    Total,
+    /// Through the path alone: `∇ ln p` at the end takes the place of what ln p depends on along the way. Either the
+    /// score that comes with the ends, or that of every row of this part of the batch.
+    Path(Option<(&'a Batch, &'a [f64])>),
+}
+
+impl<'a> EnergyTerms<'a> {
+    /// Without a transport cost and forces.
+    pub fn new(start: &'a (dyn Fn(&[f64]) -> f64 + Sync), end: &'a dyn Energy) -> Self {
+        Self { start, end, transport_cost: 0.0, force_weight: 0.0, gradient: Gradient::Total }
+    }
+
+    /// Adds the forces of rows with their weights to losses and cotangents, from the gradients of the energy.
+    fn add_forces(
+        &self,
+        rows: &Endpoints<'_>,
+        (context, gradients): (&[f64], &[f64]),
+        losses: &mut Losses,
+    ) -> Result<(), Error> {
+        let (dim, scale) = (rows.dim, self.force_weight / rows.dim as f64);
+        let mut bars: Vec<f64> = rows.score.iter().zip(gradients).map(|(score, gradient)| score + gradient).collect();
+        for ((bar, loss), weight) in bars.chunks_exact_mut(dim).zip(&mut losses.losses).zip(rows.weights) {
+            *loss += scale * bar.iter().map(|difference| difference * difference).sum::<f64>();
+            bar.iter_mut().for_each(|difference| *difference *= 2.0 * scale * weight);
+        }
+        // ∇E depends on where a row arrived.
+        let mut products = vec![0.0; bars.len()];
+        self.end.hessian_products(rows.end, context, &bars, &mut products)?;
+        losses.end.iter_mut().zip(products).for_each(|(bar, product)| *bar += product);
+        losses.score = bars;
+        Ok(())
+    }
 }
 
 impl BoundaryTerms for EnergyTerms<'_> {
     fn evaluate(&self, rows: &Endpoints<'_>) -> Result<Losses, Error> {
         let (dim, n) = (rows.dim, rows.log_density.len());
-        let (mut losses, mut end_bar) = (vec![0.0; n], vec![0.0; rows.end.len()]);
+        let mut out = Losses { losses: vec![0.0; n], ..Losses::default() };
+        let mut gradients = vec![0.0; rows.end.len()];
         // An energy without context may be fitted by a flow that has one.
         let context = if self.end.context_dim() == 0 { &[] } else { rows.context };
-        self.end.energies_and_gradients(rows.end, context, &mut losses, &mut end_bar)?;
-        for (r, loss) in losses.iter_mut().enumerate() {
+        self.end.energies_and_gradients(rows.end, context, &mut out.losses, &mut gradients)?;
+        for (r, loss) in out.losses.iter_mut().enumerate() {
             let start = (self.start)(&rows.start[r * dim..(r + 1) * dim]);
             *loss = start + rows.log_density[r] + *loss + self.transport_cost * rows.cost[r];
-            end_bar[r * dim..(r + 1) * dim].iter_mut().for_each(|g| *g *= rows.weights[r]);
         }
-        let mut log_density = rows.weights.to_vec();
-        if let Some((batch, score)) = self.score {
-            let of_rows = batch.numbers(score, &(rows.first..rows.first + n)).chunks_exact(dim);
-            for ((bar, score), weight) in end_bar.chunks_exact_mut(dim).zip(of_rows).zip(rows.weights) {
-                bar.iter_mut().zip(score).for_each(|(bar, score)| *bar += weight * score);
-            }
-            log_density.fill(0.0);
+        let weight_of = |i: usize| rows.weights[i / dim];
+        out.end = gradients.iter().enumerate().map(|(i, gradient)| weight_of(i) * gradient).collect();
+        out.log_density = rows.weights.to_vec();
+        if let Gradient::Path(carried) = self.gradient {
+            let of_rows =
+                |(batch, all): (&Batch, &'_ [f64])| batch.numbers(all, &(rows.first..rows.first + n)).to_vec();
+            let scores = carried.map_or_else(|| rows.score.to_vec(), of_rows);
+            out.end.iter_mut().zip(scores).enumerate().for_each(|(i, (bar, score))| *bar += weight_of(i) * score);
+            out.log_density.fill(0.0);
+        }
+        if self.needs_score() {
+            self.add_forces(rows, (context, &gradients), &mut out)?;
         }
         let costs = rows.weights.iter().filter(|_| self.needs_cost()).map(|weight| weight * self.transport_cost);
-        Ok(Losses { losses, end: end_bar, log_density, cost: costs.collect() })
+        out.cost = costs.collect();
+        Ok(out)
     }
 
     fn needs_cost(&self) -> bool {
         self.transport_cost != 0.0
+    }
+
+    fn needs_score(&self) -> bool {
+        self.force_weight != 0.0
     }
 
     fn concurrent(&self) -> bool {

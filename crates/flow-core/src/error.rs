@@ -89,6 +89,11 @@ pub enum Error {
         /// What was asked for.
         what: &'static str,
     },
+    /// A loss of forces needs a derivative that a potential does not bring.
+    #[error(
+        "force_weight needs the pullback of the score, which this potential, or a term of it, lacks on this backend; set it to 0, or choose quadratic, separable, ridge and lattice terms on ndarray"
+    )]
+    NoScorePullback,
     /// Training could not go on after repeated roll-backs.
     #[error(
         "training met non-finite numbers {tries} times, the last time at step {step}, although the learning rate was lowered to {learning_rate:e}; start with a lower learning rate or more integration steps"

@@ -81,8 +81,8 @@ pub use optimise::{Adam, AdamSettings, CosineSchedule, Schedule, clip, global_no
 pub use parameter::{Parameter, rows_and_cols};
 pub use particles::{ParticlesNetwork, ParticlesParameters, ParticlesSettings};
 pub use potential::{
-    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, Share, Solve, Stage,
-    new_cache_key,
+    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, ScoredCotangent,
+    ScoredPoint, ScoredPointBar, Share, Solve, Stage, new_cache_key,
 };
 pub use reversible::Reversible;
 pub use ridge::{RidgeParameters, RidgeSettings};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::bijector::Bijector;
-use crate::boundary::EnergyTerms;
+use crate::boundary::{EnergyTerms, Gradient};
 use crate::energy::{Energy, StandardNormal, check_widths, standard_normal_log_density};
 use crate::error::Error;
 use crate::flow::{Direction, Flow};
@@ -137,12 +137,8 @@ impl NegativeLogLikelihood {
     /// −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the model's at the start, the base's energy at the
     /// end.
     fn by<T>(&self, dim: usize, evaluate: impl FnOnce(&EnergyTerms<'_>) -> T) -> T {
-        evaluate(&EnergyTerms {
-            start: &|y| -self.log_jacobian.at(y),
-            end: &StandardNormal { dim },
-            transport_cost: self.transport_cost,
-            score: None,
-        })
+        let (start, end) = (|y: &[f64]| -self.log_jacobian.at(y), StandardNormal { dim });
+        evaluate(&EnergyTerms { transport_cost: self.transport_cost, ..EnergyTerms::new(&start, &end) })
     }
 }
 
@@ -167,7 +163,14 @@ pub struct FreeEnergy<E> {
     pub energy: E,
     /// Weight of the transport cost `∫½‖∇φ‖² dt` in the loss.
     pub transport_cost: f64,
-    /// Which gradient of the same loss.
+    /// Weight of the difference of forces `‖∇ ln p(x, T) + ∇E(x)‖²/N` in the loss (section 4.2 of arXiv:1809.10188), for
+    /// points of N numbers: zero where the model is the target. It needs [`Potential::has_score_pullback`] and
+    /// [`Energy::hessian_products`], and goes with no transport cost. The score is that of [`Flow::transport_score`], so
+    /// that the term has an integration error of its own.
+    ///
+    /// [`Potential::has_score_pullback`]: crate::Potential::has_score_pullback
+    pub force_weight: f64,
+    /// Which gradient of the same loss; that of the forces is the total one with either.
     pub gradient: Estimator,
 }
 
@@ -186,9 +189,9 @@ pub enum Estimator {
 }
 
 impl<E: Energy> FreeEnergy<E> {
-    /// The free energy of a target, with the total gradient and no transport cost.
+    /// The free energy of a target, with the total gradient, no transport cost and no forces.
     pub fn new(energy: E) -> Self {
-        Self { energy, transport_cost: 0.0, gradient: Estimator::Total }
+        Self { energy, transport_cost: 0.0, force_weight: 0.0, gradient: Estimator::Total }
     }
 }
 
@@ -199,18 +202,22 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
 
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
         check_widths(&self.energy, flow.potential.dim(), flow.potential.context_dim())?;
-        let scored = match self.gradient {
-            Estimator::Path if how.gradient => {
-                let scored = flow.carry_score(batch, &base_score(&batch.x), flow.span(Direction::Forward), how);
-                Some(agreed(how.team, scored)?)
-            }
-            _ => None,
-        };
+        let by_path = self.gradient == Estimator::Path && how.gradient;
+        // Forces bring the score with the ends.
+        let scored = (by_path && self.force_weight == 0.0).then(|| {
+            let scored = flow.carry_score(batch, &base_score(&batch.x), flow.span(Direction::Forward), how);
+            agreed(how.team, scored)
+        });
+        let scored = scored.transpose()?;
         let terms = EnergyTerms {
             start: &standard_normal_log_density,
             end: &self.energy,
             transport_cost: self.transport_cost,
-            score: scored.as_ref().map(|scored| (batch, &*scored.score)),
+            force_weight: self.force_weight,
+            gradient: match by_path {
+                true => Gradient::Path(scored.as_ref().map(|scored| (batch, &*scored.score))),
+                false => Gradient::Total,
+            },
         };
         flow.evaluate_terms(Direction::Forward, &terms, batch, how)
     }
@@ -221,8 +228,11 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
         if how.gradient && self.gradient == Estimator::Path {
             return Err(Error::NeedsFlow { what: "the gradient through the path" });
         }
-        let transport_cost = self.transport_cost;
-        let terms = EnergyTerms { start: &standard_normal_log_density, end: &self.energy, transport_cost, score: None };
+        let terms = EnergyTerms {
+            transport_cost: self.transport_cost,
+            force_weight: self.force_weight,
+            ..EnergyTerms::new(&standard_normal_log_density, &self.energy)
+        };
         map.evaluate_terms(Direction::Forward, &terms, batch, how)
     }
 }

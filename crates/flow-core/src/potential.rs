@@ -103,6 +103,12 @@ pub trait Potential<S: Space>: Send + Sync {
         Vec::new()
     }
 
+    /// Whether blocks in plain coordinates have [`BlockField::score_pullback`]: what a loss of the score `∇ ln p` is
+    /// differentiated by.
+    fn has_score_pullback(&self) -> bool {
+        false
+    }
+
     /// A number of this potential alone ([`new_cache_key`]), where the operations of a solve depend on nothing but the
     /// potential, the number of rows and the integrator. Solves of such a potential can be captured and replayed, see
     /// [`GraphCache`](crate::GraphCache).
@@ -149,6 +155,10 @@ impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
 
     fn draw(&self, solve: &Solve, rows: Range<usize>) -> Vec<f64> {
         (**self).draw(solve, rows)
+    }
+
+    fn has_score_pullback(&self) -> bool {
+        (**self).has_score_pullback()
     }
 
     fn cache_key(&self) -> Option<u64> {
@@ -302,6 +312,49 @@ impl<S: Space> FusedUpdate<'_, S> {
     }
 }
 
+/// Points with their scores, each `rows × dim`, see [`BlockField::score_pullback`].
+#[derive(Debug)]
+pub struct ScoredPoint<'a, S: Space> {
+    /// The points x.
+    pub x: &'a S::Array,
+    /// The scores s.
+    pub score: &'a S::Array,
+}
+
+/// Cotangents of what moves points and their scores.
+#[derive(Debug)]
+pub struct ScoredCotangent<'a, S: Space> {
+    /// a, of ∇φ, `rows × dim`.
+    pub velocity: &'a S::Array,
+    /// l, of ∇²φ, per row.
+    pub laplacian: &'a S::Column,
+    /// b, of `(∇∇φ) s + ∇∇²φ`, `rows × dim`.
+    pub change: &'a S::Array,
+}
+
+/// Where the cotangents of points and their scores go, each `rows × dim`.
+#[derive(Debug)]
+pub struct ScoredPointBar<'a, S: Space> {
+    /// Of x.
+    pub x: &'a mut S::Array,
+    /// Of s: `(∇∇φ) b`.
+    pub score: &'a mut S::Array,
+}
+
+// By hand: derives would ask for `S: Copy`, which references do not need.
+impl<S: Space> Clone for ScoredPoint<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<S: Space> Copy for ScoredPoint<'_, S> {}
+impl<S: Space> Clone for ScoredCotangent<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<S: Space> Copy for ScoredCotangent<'_, S> {}
+
 /// Arrays that an evaluation leaves for its pullback, so that nothing is computed twice.
 pub type Residuals<S> = Vec<<S as Space>::Array>;
 
@@ -379,6 +432,28 @@ pub trait BlockField<S: Space>: Send {
     ) {
         space.accumulate(scratch, 0.0, velocity_bar);
         self.pullback(stage, state, residuals, scratch, laplacian_bar, state_bar);
+    }
+
+    /// Pulls cotangents of what moves a point and its score s back: of `∇φ`, `∇²φ` and `(∇∇φ) s + ∇∇²φ`. That is the
+    /// gradient of
+    ///
+    /// ```text
+    /// ψ = a·∇φ + l ∇²φ + b·((∇∇φ) s + ∇∇²φ)
+    /// ```
+    ///
+    /// with these cotangents a, l and b held fixed: nothing but derivatives along fixed vectors, so that a ridge function
+    /// `f(w·x)` needs the products of w with x, s, a and b, and the derivatives of f up to the fourth. Both parts of `out`
+    /// are overwritten; the cotangents of the parameters are added to the block's share. It needs no evaluation before it.
+    ///
+    /// Asked for in plain coordinates, and only where [`Potential::has_score_pullback`] says that it is there.
+    fn score_pullback(
+        &mut self,
+        _stage: Stage,
+        _at: ScoredPoint<'_, S>,
+        _bar: ScoredCotangent<'_, S>,
+        _out: ScoredPointBar<'_, S>,
+    ) {
+        unreachable!("this potential does not say that it has the pullback of a score");
     }
 
     /// From the state at the end to `x` at the end.

@@ -1,16 +1,15 @@
 //! The score `∇ ln p` along the flow: carried beside the points by an equation of its own.
 
-use std::ops::Range;
-
 use crate::batch::{Batch, rows_of};
-use crate::cache_key::CacheKey;
 use crate::error::Error;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{SolveOptions, Span};
-use crate::potential::{BlockField, Field, Residuals, Share, Stage};
+use crate::potential::{
+    Block, BlockField, Field, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Stage,
+};
 use crate::rng::RngKey;
-use crate::solve::{Direct, Evaluation, FROZEN, KIND_OF_SCORE, ONCE, Solver};
-use crate::space::{Outputs, Session, Space};
+use crate::solve::{Evaluation, Solver};
+use crate::space::Space;
 use crate::transport::all_finite;
 
 /// Points carried from one time to another, with the score of their density.
@@ -66,58 +65,9 @@ impl<S: Space> Flow<'_, S> {
         span: Span,
         how: &Evaluation<'_>,
     ) -> Result<Scored, Error> {
-        let (space, solver) = (self.space, Solver::new(self, batch, span, *how)?.in_x());
-        if let Some((mut session, field)) = solver.session(CacheKey::new().with(KIND_OF_SCORE))? {
-            let scored = self.carry_scored_block(&solver, &mut *session, field.as_deref(), &batch.rows, score)?;
-            session.finish();
-            return Ok(scored);
-        }
-        let field = self.potential.freeze(&solver.solve);
-        let blocks = space.map_blocks(solver.blocks.clone(), |rows| {
-            self.carry_scored_block(&solver, &mut Direct(space), Some(&*field), &rows, score)
-        });
-        let mut out = Scored { x: Vec::new(), log_density: Vec::new(), score: Vec::new() };
-        for block in blocks {
-            let block = block?;
-            out.x.extend(block.x);
-            out.log_density.extend(block.log_density);
-            out.score.extend(block.score);
-        }
-        Ok(out)
-    }
-
-    /// A block of rows at the end, from the scores of all rows at the start.
-    fn carry_scored_block(
-        &self,
-        solver: &Solver<'_, '_, S>,
-        session: &mut dyn Session<S>,
-        field: Option<&dyn Field<S>>,
-        rows: &Range<usize>,
-        score: &[f64],
-    ) -> Result<Scored, Error> {
-        let (space, dim, n) = (self.space, self.potential.dim(), rows.len());
-        let score = session.input(n, dim, solver.batch.numbers(score, rows));
-        // The cotangents of the Laplacians of rows that carry a score.
-        let ones = session.input_column(&vec![1.0; n]);
-        let mut inputs = Some((solver.block(session, rows), score, ones));
-        let end = session.stage(&mut || {
-            let (block, score, ones) = inputs.take().expect(ONCE);
-            let (mut inner, state) = field.expect(FROZEN).enter(block);
-            // A score is a cotangent of x: it enters and leaves the block like one.
-            let state_score = inner.leave_pullback(&state, score);
-            let mut both = space.zeros(n, 2 * dim);
-            space.copy_columns(&mut both, 0, &state, 0..dim);
-            space.copy_columns(&mut both, dim, &state_score, 0..dim);
-            let mut block = ScoredBlock::new(space, inner, n, dim, ones);
-            let solution = self.integrator.solve(space, &mut block, both, solver.span, SolveOptions::default())?;
-            block.split(&solution.state);
-            let ScoredBlock { mut inner, x, score, .. } = block;
-            let x = inner.leave(x);
-            let (score, _) = inner.enter_pullback(score);
-            Ok(Outputs { arrays: vec![x, score], columns: vec![solution.log_density] })
-        })?;
-        let [x, score] = [0, 1].map(|i| space.download(&end.arrays[i]));
-        Ok(Scored { x, log_density: space.download_column(&end.columns[0]), score })
+        let solver = Solver::new(self, batch, span, *how)?.with_scores(score);
+        let end = solver.arrive(SolveOptions::default())?;
+        Ok(Scored { x: end.x, log_density: end.log_density, score: end.score })
     }
 }
 
@@ -126,30 +76,63 @@ pub(crate) fn base_score(z: &[f64]) -> Vec<f64> {
     z.iter().map(|z| -z).collect()
 }
 
-/// A block of rows whose state is `(x, s)` side by side: any integrator carries both.
-struct ScoredBlock<'a, S: Space> {
-    space: &'a S,
-    inner: Box<dyn BlockField<S> + 'a>,
+/// A block of rows in plain coordinates whose state is `(x, s)` side by side: any integrator carries both, and takes
+/// cotangents of both back.
+pub(crate) struct ScoredBlock<'a, S: Space> {
+    space: S,
+    /// Gives the right-hand sides. Its pullbacks move scores, and what they add to its share is no gradient.
+    forward: Box<dyn BlockField<S> + 'a>,
+    /// The same rows again, where cotangents go back: its share is the gradient's.
+    backward: Option<Box<dyn BlockField<S> + 'a>>,
     dim: usize,
     x: S::Array,
     score: S::Array,
-    velocity: S::Array,
-    score_bar: S::Array,
+    /// Room for what belongs to x and to s.
+    of_x: S::Array,
+    of_score: S::Array,
+    /// The cotangents of the Laplacians of rows that carry a score.
     ones: S::Column,
     residuals: Residuals<S>,
 }
 
 impl<'a, S: Space> ScoredBlock<'a, S> {
-    fn new(space: &'a S, inner: Box<dyn BlockField<S> + 'a>, rows: usize, dim: usize, ones: S::Column) -> Self {
-        let zeros = || space.zeros(rows, dim);
-        let (x, score, velocity, score_bar) = (zeros(), zeros(), zeros(), zeros());
-        Self { space, inner, dim, x, score, velocity, score_bar, ones, residuals: Vec::new() }
+    /// Rows that enter a field in plain coordinates with their scores, and the state at the start; `ones` is a column of
+    /// as many ones.
+    pub fn enter(
+        space: &S,
+        field: &'a dyn Field<S>,
+        block: Block<S>,
+        (score, ones): (S::Array, S::Column),
+        way_back: bool,
+    ) -> (Box<dyn BlockField<S> + 'a>, S::Array) {
+        let (rows, dim) = space.shape(&block.x);
+        let again = || Block {
+            rows: block.rows.clone(),
+            x: block.x.clone(),
+            context: block.context.clone(),
+            draws: block.draws.clone(),
+            times: None,
+        };
+        let backward = way_back.then(|| field.enter(again()).0);
+        let (forward, x) = field.enter(block);
+        let mut state = space.zeros(rows, 2 * dim);
+        space.copy_columns(&mut state, 0, &x, 0..dim);
+        space.copy_columns(&mut state, dim, &score, 0..dim);
+        let (of_x, of_score) = (space.zeros(rows, dim), space.zeros(rows, dim));
+        let (space, residuals) = (space.clone(), Vec::new());
+        (Box::new(Self { space, forward, backward, dim, x, score, of_x, of_score, ones, residuals }), state)
     }
 
     /// Takes a state apart, into x and the score.
     fn split(&mut self, state: &S::Array) {
         self.space.copy_columns(&mut self.x, 0, state, 0..self.dim);
         self.space.copy_columns(&mut self.score, 0, state, self.dim..2 * self.dim);
+    }
+
+    /// Puts what belongs to x and to the score side by side.
+    fn join(&self, out: &mut S::Array) {
+        self.space.copy_columns(out, 0, &self.of_x, 0..self.dim);
+        self.space.copy_columns(out, self.dim, &self.of_score, 0..self.dim);
     }
 }
 
@@ -160,31 +143,50 @@ impl<S: Space> BlockField<S> for ScoredBlock<'_, S> {
         state: &S::Array,
         velocity: &mut S::Array,
         laplacian: Option<&mut S::Column>,
-        _memo: Option<&mut Residuals<S>>,
+        _residuals: Option<&mut Residuals<S>>,
     ) {
         self.split(state);
-        let Self { space, inner, dim, x, score, velocity: x_velocity, score_bar, ones, residuals } = self;
+        let Self { space, forward, x, score, of_x, of_score, ones, residuals, .. } = self;
         residuals.clear();
-        inner.evaluate(stage, x, x_velocity, laplacian, Some(&mut *residuals));
-        inner.pullback(stage, x, residuals, score, Some(&*ones), Some(&mut *score_bar));
-        space.accumulate(score_bar, -1.0, &[]);
-        space.copy_columns(velocity, 0, x_velocity, 0..*dim);
-        space.copy_columns(velocity, *dim, score_bar, 0..*dim);
+        forward.evaluate(stage, x, of_x, laplacian, Some(&mut *residuals));
+        forward.pullback(stage, x, residuals, score, Some(&*ones), Some(&mut *of_score));
+        space.accumulate(of_score, -1.0, &[]);
+        self.join(velocity);
     }
 
     fn pullback(
         &mut self,
-        _stage: Stage,
-        _state: &S::Array,
-        _memo: &[S::Array],
-        _velocity_bar: &S::Array,
-        _laplacian_bar: Option<&S::Column>,
-        _state_bar: Option<&mut S::Array>,
+        stage: Stage,
+        state: &S::Array,
+        _residuals: &[S::Array],
+        velocity_bar: &S::Array,
+        laplacian_bar: Option<&S::Column>,
+        state_bar: Option<&mut S::Array>,
     ) {
-        unreachable!("a score is carried without a tape");
+        self.split(state);
+        let Self { space, backward, dim, x, score, of_x, of_score, .. } = self;
+        let (mut velocity, mut change) = (space.empty_like(x), space.empty_like(x));
+        space.copy_columns(&mut velocity, 0, velocity_bar, 0..*dim);
+        space.copy_columns(&mut change, 0, velocity_bar, *dim..2 * *dim);
+        // A score moves with minus what its pullback is of.
+        space.accumulate(&mut change, -1.0, &[]);
+        let zeros = laplacian_bar.is_none().then(|| space.column_zeros(space.shape(x).0));
+        let laplacian = laplacian_bar.or(zeros.as_ref()).expect("one or the other");
+        backward.as_mut().expect("a way back was asked for").score_pullback(
+            stage,
+            ScoredPoint { x, score },
+            ScoredCotangent { velocity: &velocity, laplacian, change: &change },
+            ScoredPointBar { x: of_x, score: of_score },
+        );
+        if let Some(state_bar) = state_bar {
+            self.join(state_bar);
+        }
     }
 
+    /// The cotangent of the points alone: their scores at the start are given.
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {
-        (state_bar, Vec::new())
+        let mut x_bar = self.space.empty_like(&self.x);
+        self.space.copy_columns(&mut x_bar, 0, &state_bar, 0..self.dim);
+        self.backward.expect("a way back was asked for").enter_pullback(x_bar)
     }
 }

@@ -11,6 +11,7 @@ use crate::flow::{Direction, Flow};
 use crate::integrate::{Backward, Memory, SolutionCotangent, SolveOptions, Span};
 use crate::potential::{Block, BlockField, Coordinates, Field, Share, Solve};
 use crate::rng::RngKey;
+use crate::score::{ScoredBlock, base_score};
 use crate::space::{Outputs, Session, Space, cut};
 use crate::team::{Alone, Team, agreed};
 
@@ -135,6 +136,8 @@ pub(crate) struct Solver<'a, 'f, S: Space> {
     pub solve: Solve,
     /// Those of this member.
     pub blocks: Vec<Range<usize>>,
+    /// `∇ ln p` of the rows of the batch at the start, where it is carried along.
+    scores: Option<&'a [f64]>,
     /// Held while terms are evaluated that one thread at a time may ask.
     turn: Mutex<()>,
 }
@@ -143,10 +146,22 @@ pub(crate) struct Solver<'a, 'f, S: Space> {
 pub(crate) struct End {
     /// `rows × dim`.
     pub x: Vec<f64>,
+    /// `∇ ln p`, likewise; empty where it was not carried along.
+    pub score: Vec<f64>,
     /// Change of ln p, per row.
     pub log_density: Vec<f64>,
     /// Transport cost per row, zeros where it was not wanted.
     pub cost: Vec<f64>,
+}
+
+/// Rows of two arrays of equally many numbers a row side by side.
+fn side_by_side(left: &[f64], right: &[f64], width: usize) -> Vec<f64> {
+    left.chunks_exact(width).zip(right.chunks_exact(width)).flat_map(|(left, right)| [left, right].concat()).collect()
+}
+
+/// The left and the right half of every row of `2 · width` numbers.
+fn halves(rows: &[f64], width: usize) -> [Vec<f64>; 2] {
+    [0, width].map(|first| rows.chunks_exact(2 * width).flat_map(|row| &row[first..first + width]).copied().collect())
 }
 
 /// A block at the end of its way, from where it can go back.
@@ -181,13 +196,18 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
             evaluations: flow.integrator.evaluations(),
             laplacians: true,
         };
-        Ok(Self { flow, batch, span, how, solve, blocks, turn: Mutex::new(()) })
+        Ok(Self { flow, batch, span, how, solve, blocks, scores: None, turn: Mutex::new(()) })
     }
 
     /// The same solve with points in plain coordinates.
     pub fn in_x(mut self) -> Self {
         self.solve.coordinates = Coordinates::X;
         self
+    }
+
+    /// The same solve with points in plain coordinates, and the scores of the rows of the batch carried along.
+    pub fn with_scores(self, scores: &'a [f64]) -> Self {
+        Self { scores: Some(scores), ..self.in_x() }
     }
 
     /// The same solve with no call of other members before its end, so that it may be captured.
@@ -211,7 +231,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         let sizes = [self.solve.rows, rows.start, rows.end, potential.context_dim(), potential.draw_width(&self.solve)];
         let key = sizes.into_iter().fold(kind, |key, size| key.with(size as u64));
         let key = key.with(potential_key).with_key(&integrator_key).with(self.solve.coordinates as u64);
-        let key = key.with_bits(self.span.from).with_bits(self.span.to);
+        let key = key.with_bits(self.span.from).with_bits(self.span.to).with(self.scores.is_some().into());
         let parameters: Vec<_> = potential.parameters().into_iter().map(|p| &p.value).collect();
         let Some(mut session) = graphs.session(self.flow.space, key, &parameters) else { return Ok(None) };
         let mut field = None;
@@ -232,6 +252,12 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         Block { rows: rows.clone(), x, context, draws, times: None }
     }
 
+    /// The scores of a block's rows with a column of ones, where scores are carried along.
+    fn scores(&self, session: &mut dyn Session<S>, rows: &Range<usize>) -> Option<(S::Array, S::Column)> {
+        let (scores, n) = (self.batch.numbers(self.scores?, rows), rows.len());
+        Some((session.input(n, self.flow.potential.dim(), scores), session.input_column(&vec![1.0; n])))
+    }
+
     /// Carries a block to its end. What it comes back from is there where it is asked for and the session did not
     /// replay.
     pub fn forward<'b>(
@@ -243,8 +269,13 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
     ) -> Result<(Option<Carried<'b, S>>, End), Error> {
         let (space, integrator) = (self.flow.space, self.flow.integrator);
         let (mut block, mut carried) = (Some(self.block(session, rows)), None);
+        let mut scores = self.scores(session, rows);
         let end = session.stage(&mut || {
-            let (mut block, state) = field.expect(FROZEN).enter(block.take().expect(ONCE));
+            let (field, block) = (field.expect(FROZEN), block.take().expect(ONCE));
+            let (mut block, state) = match scores.take() {
+                None => field.enter(block),
+                Some(scores) => ScoredBlock::enter(space, field, block, scores, options.backward.is_some()),
+            };
             let solution = integrator.solve(space, &mut *block, state, self.span, options)?;
             let columns = std::iter::once(solution.log_density).chain(solution.cost).collect();
             let x = match solution.backward {
@@ -259,7 +290,12 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         })?;
         let log_density = space.download_column(&end.columns[0]);
         let cost = end.columns.get(1).map_or_else(|| vec![0.0; log_density.len()], |cost| space.download_column(cost));
-        Ok((carried, End { x: space.download(&end.arrays[0]), log_density, cost }))
+        let x = space.download(&end.arrays[0]);
+        let [x, score] = match self.scores {
+            None => [x, Vec::new()],
+            Some(_) => halves(&x, self.flow.potential.dim()),
+        };
+        Ok((carried, End { x, score, log_density, cost }))
     }
 
     /// Takes a block back from its end. `then` gets the cotangent of its points at the start, by way of everything but
@@ -271,7 +307,11 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         losses: &Losses,
         then: &mut dyn FnMut(S::Array, Vec<Share<S>>) -> Outputs<S>,
     ) -> Result<Outputs<S>, Error> {
-        let x_bar = session.input(losses.log_density.len(), self.flow.potential.dim(), &losses.end);
+        let (n, dim) = (losses.log_density.len(), self.flow.potential.dim());
+        let x_bar = match self.scores {
+            None => session.input(n, dim, &losses.end),
+            Some(_) => session.input(n, 2 * dim, &side_by_side(&losses.end, &losses.score, dim)),
+        };
         let log_density = session.input_column(&losses.log_density);
         let cost = (!losses.cost.is_empty()).then(|| session.input_column(&losses.cost));
         let mut bars = Some((x_bar, log_density, cost));
@@ -295,14 +335,25 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         let blocks = self.flow.space.map_blocks(self.blocks.clone(), |rows| {
             Ok::<_, Error>(self.forward(&mut Direct(self.flow.space), Some(field), &rows, options)?.1)
         });
-        let mut all = End { x: Vec::new(), log_density: Vec::new(), cost: Vec::new() };
+        let mut all = End { x: Vec::new(), score: Vec::new(), log_density: Vec::new(), cost: Vec::new() };
         for end in blocks {
             let end = end?;
             all.x.extend(end.x);
+            all.score.extend(end.score);
             all.log_density.extend(end.log_density);
             all.cost.extend(end.cost);
         }
         Ok(all)
+    }
+
+    /// The ends of all rows of this member, by a session of the device where it has one.
+    pub fn arrive(&self, options: SolveOptions) -> Result<End, Error> {
+        let Some((mut session, field)) = self.session(kind_of_solve(None, options.cost))? else {
+            return self.ends(&*self.flow.potential.freeze(&self.solve), options);
+        };
+        let (_, end) = self.forward(&mut *session, field.as_deref(), &self.blocks[0], options)?;
+        session.finish();
+        Ok(end)
     }
 
     /// Losses and cotangents of all rows of the whole batch together.
@@ -310,7 +361,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         let (team, batch) = (self.how.team, self.batch);
         let options = SolveOptions { backward: None, cost: terms.needs_cost() };
         let mine = agreed(team, self.ends(field, options))?;
-        let [start, end] = [team.gather(&batch.x)?, team.gather(&mine.x)?];
+        let [start, end, score] = [team.gather(&batch.x)?, team.gather(&mine.x)?, team.gather(&mine.score)?];
         let [log_density, cost] = [team.gather(&mine.log_density)?, team.gather(&mine.cost)?];
         let [weights, context] = [team.gather(&batch.shares(&batch.rows))?, team.gather(&batch.context)?];
         let endpoints = Endpoints {
@@ -318,6 +369,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
             first: 0,
             start: &start,
             end: &end,
+            score: &score,
             log_density: &log_density,
             cost: &cost,
             weights: &weights,
@@ -398,13 +450,8 @@ pub(crate) fn kind_of_solve(memory: Option<Memory>, cost: bool) -> CacheKey {
         Some(Memory::Recompute) => 2,
         Some(Memory::Continuous) => 3,
     };
-    CacheKey::new().with(KIND_OF_SOLVE).with(keeps).with(cost.into())
+    CacheKey::new().with(keeps).with(cost.into())
 }
-
-/// The first number of the keys of solves: what is carried along.
-const KIND_OF_SOLVE: u64 = 0;
-/// Points carried along with their scores, see [`Flow::transport_score`].
-pub(crate) const KIND_OF_SCORE: u64 = 1;
 
 /// Losses and cotangents of a block that arrived. Blocks take turns where one thread at a time may ask the terms.
 pub(crate) fn losses_of(
@@ -421,6 +468,7 @@ pub(crate) fn losses_of(
         first: rows.start,
         start: batch.numbers(&batch.x, rows),
         end: &end.x,
+        score: &end.score,
         log_density: &end.log_density,
         cost: &end.cost,
         weights: &weights,
@@ -434,8 +482,11 @@ pub(crate) fn losses_of(
 fn checked(terms: &dyn BoundaryTerms, rows: &Endpoints<'_>) -> Result<Losses, Error> {
     let losses = terms.evaluate(rows)?;
     let n = rows.log_density.len();
-    let found = vec![losses.losses.len(), losses.end.len(), losses.log_density.len(), losses.cost.len()];
-    let expected = vec![n, n * rows.dim, n, if terms.needs_cost() { n } else { 0 }];
+    let found =
+        vec![losses.losses.len(), losses.end.len(), losses.score.len(), losses.log_density.len(), losses.cost.len()];
+    let wanted = |yes: bool, numbers: usize| if yes { numbers } else { 0 };
+    let scores = wanted(terms.needs_score(), n * rows.dim);
+    let expected = vec![n, n * rows.dim, scores, n, wanted(terms.needs_cost(), n)];
     if found == expected {
         return Ok(losses);
     }
@@ -448,6 +499,11 @@ impl Losses {
         Self {
             losses: self.losses[rows.clone()].to_vec(),
             end: self.end[rows.start * dim..rows.end * dim].to_vec(),
+            score: if self.score.is_empty() {
+                Vec::new()
+            } else {
+                self.score[rows.start * dim..rows.end * dim].to_vec()
+            },
             log_density: self.log_density[rows.clone()].to_vec(),
             cost: if self.cost.is_empty() { Vec::new() } else { self.cost[rows.clone()].to_vec() },
         }
@@ -552,8 +608,9 @@ impl<S: Space> Flow<'_, S> {
     /// one that [couples rows](BoundaryTerms::couples_rows) is solved twice.
     ///
     /// # Errors
-    /// Those of the integrator and of the terms; [`Error::Shape`] when the batch does not fit. Non-finite losses are
-    /// returned, not refused.
+    /// Those of the integrator and of the terms; [`Error::Shape`] when the batch does not fit; for terms of the score
+    /// [`Error::NoScorePullback`], and [`Error::Setting`] where they are asked for beside the transport cost or of points
+    /// that go backward. Non-finite losses are returned, not refused.
     pub fn evaluate_terms(
         &self,
         direction: Direction,
@@ -564,7 +621,23 @@ impl<S: Space> Flow<'_, S> {
         let solver = Solver::new(self, batch, self.span(direction), *how)?;
         // The cost is a norm of ∇φ, which only plain coordinates have as their velocity.
         let solver = if terms.needs_cost() { solver.in_x() } else { solver };
-        solver.evaluate(terms)
+        if !terms.needs_score() {
+            return solver.evaluate(terms);
+        }
+        if terms.needs_cost() {
+            return Err(Error::setting("transport cost", "wanted", "left out where a loss is of the score"));
+        }
+        if direction == Direction::Backward {
+            return Err(Error::setting(
+                "direction",
+                "backward",
+                "forward, from the base density, whose score is known",
+            ));
+        }
+        if how.gradient && !self.potential.has_score_pullback() {
+            return Err(Error::NoScorePullback);
+        }
+        solver.with_scores(&base_score(&batch.x)).evaluate(terms)
     }
 }
 

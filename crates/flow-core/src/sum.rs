@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::potential::{
-    Block, BlockField, Coordinates, Field, Potential, Residuals, Share, Solve, Stage, new_cache_key,
+    Block, BlockField, Coordinates, Field, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share,
+    Solve, Stage, new_cache_key,
 };
 use crate::space::Space;
 
@@ -97,6 +98,10 @@ impl<S: Space> Potential<S> for Sum<S> {
             widths.zip(&self.terms).map(|(width, term)| (width, term.draw(solve, rows.clone()))).collect();
         let row = |r: usize| of_terms.iter().flat_map(move |(width, of)| &of[r * width..(r + 1) * width]);
         (0..rows.len()).flat_map(row).copied().collect()
+    }
+
+    fn has_score_pullback(&self) -> bool {
+        self.terms.iter().all(|term| term.has_score_pullback())
     }
 
     fn cache_key(&self) -> Option<u64> {
@@ -227,6 +232,26 @@ impl<S: Space> BlockField<S> for SumBlock<'_, S> {
                     term.pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar.as_deref_mut())
                 }
             }
+        }
+    }
+
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, S>,
+        bar: ScoredCotangent<'_, S>,
+        out: ScoredPointBar<'_, S>,
+    ) {
+        let (space, ScoredPointBar { x, score }) = (self.field.space, out);
+        let mut own = space.empty_like(score);
+        for (k, term) in self.terms.iter_mut().enumerate() {
+            if k == 0 {
+                term.score_pullback(stage, at, bar, ScoredPointBar { x: &mut *x, score: &mut *score });
+                continue;
+            }
+            term.score_pullback(stage, at, bar, ScoredPointBar { x: &mut self.array, score: &mut own });
+            space.accumulate(x, 1.0, &[(1.0, &self.array)]);
+            space.accumulate(score, 1.0, &[(1.0, &own)]);
         }
     }
 

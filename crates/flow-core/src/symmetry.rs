@@ -8,7 +8,8 @@ use rand::RngExt;
 use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::potential::{
-    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, Share, Solve, Stage,
+    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, ScoredCotangent,
+    ScoredPoint, ScoredPointBar, Share, Solve, Stage,
 };
 use crate::space::Space;
 
@@ -194,6 +195,10 @@ impl<S: Space, P: Potential<S>> Potential<S> for Symmetrised<S, P> {
             out.extend(&inner[r * width..(r + 1) * width]);
         }
         out
+    }
+
+    fn has_score_pullback(&self) -> bool {
+        self.inner.has_score_pullback()
     }
 
     fn cache_key(&self) -> Option<u64> {
@@ -385,6 +390,25 @@ impl<S: Space, P: Potential<S>> BlockField<S> for TransformedAnew<'_, S, P> {
         };
         self.inner.pullback(stage, &transformed, residuals, &velocity_bar, laplacian_bar, Some(state_bar));
         *state_bar = self.elements.apply_inverse(state_bar, draw);
+    }
+
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, S>,
+        bar: ScoredCotangent<'_, S>,
+        out: ScoredPointBar<'_, S>,
+    ) {
+        let draw = self.by.draw_of(stage.index);
+        let [x, score] = [at.x, at.score].map(|of| self.elements.apply(of, draw));
+        let [velocity, change] = [bar.velocity, bar.change].map(|of| self.elements.apply(of, draw));
+        let at = ScoredPoint { x: &x, score: &score };
+        let bar = ScoredCotangent { velocity: &velocity, change: &change, ..bar };
+        let ScoredPointBar { x, score } = out;
+        self.inner.score_pullback(stage, at, bar, ScoredPointBar { x, score });
+        for of in [x, score] {
+            *of = self.elements.apply_inverse(of, draw);
+        }
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {

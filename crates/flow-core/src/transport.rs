@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{SolveOptions, Span};
 use crate::rng::RngKey;
-use crate::solve::{Evaluation, Solver, kind_of_solve};
+use crate::solve::{Evaluation, Solver};
 use crate::space::Space;
 
 /// Points carried from one time to another.
@@ -48,15 +48,7 @@ impl<S: Space> Flow<'_, S> {
         }
         [out.x, out.log_density] = self.by_members(batch, Evaluation::new(key), |batch, how| {
             let solver = Solver::new(self, batch, span, *how)?.without_calls();
-            let options = SolveOptions::default();
-            let end = if let Some((mut session, field)) = solver.session(kind_of_solve(None, false))? {
-                let (_, end) = solver.forward(&mut *session, field.as_deref(), &batch.rows, options)?;
-                session.finish();
-                end
-            } else {
-                let field = self.potential.freeze(&solver.solve);
-                solver.ends(&*field, options)?
-            };
+            let end = solver.arrive(SolveOptions::default())?;
             all_finite(end.x.iter().chain(&end.log_density))?;
             Ok([end.x, end.log_density])
         })?;

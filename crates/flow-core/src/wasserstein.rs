@@ -138,7 +138,7 @@ impl BoundaryTerms for DistanceTerms {
             WassersteinDistance::Sliced { .. } => sliced::distance(&samples, data, rows.dim, &self.directions),
         };
         let end = divided(&found.gradient, scales);
-        Ok(Losses { log_density: vec![0.0; found.of_rows.len()], losses: found.of_rows, end, cost: Vec::new() })
+        Ok(Losses { log_density: vec![0.0; found.of_rows.len()], losses: found.of_rows, end, ..Losses::default() })
     }
 
     fn couples_rows(&self) -> bool {

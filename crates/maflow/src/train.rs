@@ -223,6 +223,9 @@ impl Train {
             Some(run) => trained::load(space, &self.recipe, run, monitor)?.learned,
             None => Learned::first(space, &self.recipe, context)?,
         };
+        if self.recipe.train.force_weight > 0.0 {
+            learned.require_score_pullback()?;
+        }
         learned.into_model(space)
     }
 }

@@ -77,6 +77,18 @@ impl<S: Space> Learned<S> {
         }
     }
 
+    /// Whether a loss of forces can be trained on.
+    ///
+    /// # Errors
+    /// Of a map in closed form, and of a potential that has not all derivatives that it takes.
+    pub fn require_score_pullback(&self) -> Result<(), Error> {
+        match self {
+            Self::Flow(flow) if flow.potential.has_score_pullback() => Ok(()),
+            Self::Flow(_) => Err(flow_core::Error::NoScorePullback.into()),
+            Self::Map(_) => Err(flow_core::Error::NeedsFlow { what: "force_weight" }.into()),
+        }
+    }
+
     /// The model that training has of it, with a likelihood for its objective until another is set.
     ///
     /// # Errors

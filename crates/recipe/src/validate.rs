@@ -384,6 +384,7 @@ impl Recipe {
         }
         self.distance_is_meant()?;
         self.gradient_fits(fits)?;
+        self.forces_fit(fits)?;
         let endless = match &self.target {
             TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_) => false,
             TargetKind::Energy(energy) => energy.samples.is_none(),
@@ -446,6 +447,32 @@ impl Recipe {
                 let remedy = "the gradient through the path is one of the free energy: leave it out";
                 return Err(out_of_range(key, "\"path\"", "\"total\"", remedy));
             }
+        }
+        Ok(())
+    }
+
+    /// Forces are those of an energy, in a training by its free energy.
+    fn forces_fit(&self, target: Objective) -> Result<(), RecipeError> {
+        let weight = self.train.force_weight;
+        if weight == 0.0 {
+            return Ok(());
+        }
+        let tuned = self.fine_tune.as_ref().is_some_and(|tune| tune.steps > 0);
+        if target != Objective::FreeEnergy || (self.train.objective != Objective::FreeEnergy && !tuned) {
+            return Err(out_of_range(
+                "train.force_weight",
+                weight,
+                "0 but in a training by a free energy",
+                "forces are those of an energy: leave it out, or train or fine-tune by the free energy",
+            ));
+        }
+        if self.train.transport_cost != 0.0 {
+            return Err(out_of_range(
+                "train.force_weight",
+                weight,
+                format!("0 with train.transport_cost = {}", self.train.transport_cost),
+                "leave one of the two out",
+            ));
         }
         Ok(())
     }
@@ -713,6 +740,7 @@ impl Train {
         at_least("train.pool", self.pool, 1)?;
         at_most("train.pool", self.pool, 1 << 24)?;
         within("train.transport_cost", self.transport_cost, 0.0, 1e12, "0 turns it off")?;
+        within("train.force_weight", self.force_weight, 0.0, 1e12, "0 turns it off")?;
         fits_toml("train.seed", self.seed)?;
         at_least("train.checkpoint_every", self.checkpoint_every, 1)?;
         at_least("train.keep", self.keep, 1)?;

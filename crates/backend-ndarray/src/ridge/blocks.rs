@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
-use flow_core::{Block, BlockField, Potential, Residuals, Share, Stage};
+use flow_core::{Block, BlockField, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Stage};
 use ndarray::{Array2, ArrayView1};
 
 use super::Frozen;
@@ -14,6 +14,7 @@ use crate::gathered::Gathered;
 use crate::kernels::{BackwardBlock, ForwardBlock, Sums};
 use crate::packed::Packed;
 use crate::real::product;
+use crate::score_kernels::Unit;
 use crate::timed::{Timed, TimedBar};
 use crate::{Cpu, Real};
 
@@ -175,6 +176,38 @@ impl<'a, T: Real> Pointwise<'a, T> {
         }
     }
 
+    /// The pullback of a score: `fields` are the products of W with x, a, s and b of [`BlockField::score_pullback`], that
+    /// with x with the offsets of the context, and become the cotangents of these. Gathers those of amplitudes, gains,
+    /// offsets and norms.
+    fn score_back(&mut self, t: f64, fields: &mut [Array2<T>; 4], laplacian_bar: &[f64]) {
+        let (field, rows) = (self.field, self.rows);
+        let (bias, gain) = (field.bias.as_ref().map(|bias| bias.at(t)), field.gain.as_ref().map(|gain| gain.at(t)));
+        let (v, norms, activation) = (field.amplitude.at(t), field.norms(), field.ridge.activation);
+        let l: Vec<T> = laplacian_bar.iter().map(|l| T::of(*l)).collect();
+        let mut slopes = vec![T::zero(); rows];
+        let [mut amplitude_bar, mut gain_bar, mut offset_bar] = [(); 3].map(|()| vec![T::zero(); v.len()]);
+        let [x, a, s, b] = fields.each_mut().map(|field| numbers_mut(field).chunks_exact_mut(rows));
+        for (j, (((x, a), s), b)) in x.zip(a).zip(s).zip(b).enumerate() {
+            let g = gain.as_ref().map_or(T::one(), |gain| gain[j]);
+            let offset = bias.as_ref().map_or(T::zero(), |bias| bias[j]);
+            slopes.iter_mut().zip(&*x).for_each(|(slope, x)| *slope = g * *x + offset);
+            T::slope(activation, &mut slopes);
+            let unit = Unit { amplitude: [v[j]; 2], gain: [g; 2], norm: [norms[j]; 2] };
+            let bars = T::score_back(&slopes, &l, unit, [x, a, s, b], activation);
+            amplitude_bar[j] = bars.amplitude[0] + bars.amplitude[1];
+            gain_bar[j] = bars.gain[0] + bars.gain[1];
+            offset_bar[j] = bars.offset[0] + bars.offset[1];
+            self.norms_bar[j] += bars.norm[0] + bars.norm[1];
+        }
+        self.amplitude_bar.add(t, &amplitude_bar);
+        if let Some(of_gain) = &mut self.gain_bar {
+            of_gain.add(t, &gain_bar);
+        }
+        if let Some(bias_bar) = &mut self.bias_bar {
+            bias_bar.add(t, &offset_bar);
+        }
+    }
+
     /// The gathered sums: of the products, of the weights beside them where it is given, of the norms, of the context
     /// where there is one, and of offsets, gains and amplitudes as far as there are any.
     fn sums(self, weight_bar: Option<Array2<T>>, context_bar: Option<Array2<T>>) -> Vec<Share<Cpu<T>>> {
@@ -242,6 +275,28 @@ impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
         if let Some(state_bar) = state_bar {
             field.rows.product(state_bar, None, &self.work.a_bar, |_, _| ());
         }
+    }
+
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, Cpu<T>>,
+        bar: ScoredCotangent<'_, Cpu<T>>,
+        out: ScoredPointBar<'_, Cpu<T>>,
+    ) {
+        let (field, offsets) = (self.work.field, self.offsets.as_ref().map(|offsets| &offsets.value));
+        let vectors = [at.x, bar.velocity, at.score, bar.change];
+        let mut fields = vectors.map(|_| self.work.matrix());
+        for ((of_vector, vector), offsets) in fields.iter_mut().zip(vectors).zip([offsets, None, None, None]) {
+            field.transposed.product(of_vector, offsets, vector, |_, _| ());
+        }
+        self.work.score_back(stage.t, &mut fields, bar.laplacian);
+        fields.iter().zip(vectors).for_each(|(bars, vector)| self.work.products.add(bars, vector));
+        if let Some(offsets) = &mut self.offsets {
+            offsets.add(&fields[0]);
+        }
+        field.rows.product(out.x, None, &fields[0], |_, _| ());
+        field.rows.product(out.score, None, &fields[2], |_, _| ());
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {

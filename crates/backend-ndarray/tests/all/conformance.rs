@@ -145,6 +145,15 @@ fn sum<T: Real>() -> Sum<Cpu<T>> {
     Sum::new(cpu(), terms).unwrap()
 }
 
+/// Several terms, all with the derivative that a loss of forces needs.
+fn sum_with_forces<T: Real>() -> Sum<Cpu<T>> {
+    let terms = vec![
+        ("narrow".into(), term(in_time(ridge(4, 6, Activation::Softplus, true)))),
+        ("quadratic".into(), term(quadratic(true))),
+    ];
+    Sum::new(cpu(), terms).unwrap()
+}
+
 /// A term that is pushed along by its context beside one that draws.
 fn sum_with_draws_and_context<T: Real>() -> Sum<Cpu<T>> {
     let terms = vec![
@@ -210,23 +219,33 @@ fn shaken<T: Real, P: Potential<Cpu<T>>>(mut of: P, size: f64) -> P {
 struct Concerns {
     evaluation: Coverage,
     smooth_in_time: bool,
+    forces: bool,
 }
 
-const PLAIN: Concerns =
-    Concerns { evaluation: Coverage { rows_with_times: false, draws: false, context: false }, smooth_in_time: true };
+const PLAIN: Concerns = Concerns {
+    evaluation: Coverage { rows_with_times: false, draws: false, context: false },
+    smooth_in_time: true,
+    forces: true,
+};
 const DRAWS: Concerns = Concerns { evaluation: Coverage { draws: true, ..PLAIN.evaluation }, ..PLAIN };
 const IN_CONTEXT: Concerns = Concerns { evaluation: Coverage { context: true, ..PLAIN.evaluation }, ..PLAIN };
 const DRAWS_IN_CONTEXT: Concerns = Concerns { evaluation: Coverage { draws: true, ..IN_CONTEXT.evaluation }, ..PLAIN };
+/// Without the derivative that a loss of forces needs.
+const NO_FORCES: Concerns = Concerns { forces: false, ..PLAIN };
+const NO_FORCES_IN_CONTEXT: Concerns = Concerns { forces: false, ..IN_CONTEXT };
+const NO_FORCES_BUT_DRAWS: Concerns = Concerns { forces: false, ..DRAWS };
+const NO_FORCES_BUT_DRAWS_IN_CONTEXT: Concerns = Concerns { forces: false, ..DRAWS_IN_CONTEXT };
 const RANDOM_IN_TIME: Concerns = Concerns { smooth_in_time: false, ..DRAWS };
 
 /// Runs the suite; checks that are silently left out fail here.
 fn conforms<T: Real>(mut of: impl Potential<Cpu<T>>, concerns: Concerns) {
-    let Concerns { evaluation, smooth_in_time } = concerns;
+    let Concerns { evaluation, smooth_in_time, forces } = concerns;
     assert_eq!(potential(&cpu(), &mut of), evaluation);
     let made = SolveCoverage {
         smooth_in_time,
         map_differenced: smooth_in_time && T::PRECISION == Precision::F64,
         latent_energy: !evaluation.context,
+        forces,
     };
     assert_eq!(solves(&cpu(), &mut of), made);
 }
@@ -262,36 +281,37 @@ conformance! {
     gains_and_wide: with_gains(ridge(3, 9, Activation::Softplus, false)), PLAIN;
     gains_over_an_orbit: with_gains(over_orbit()), PLAIN;
     gains_without_time: filled(ridge(3, 5, Activation::Softplus, true).with_gains()), PLAIN;
-    over_the_operations_of_a_space: generic(4, 6, Activation::Softplus, true), PLAIN;
-    over_the_operations_of_a_space_and_even: generic(3, 9, Activation::LnCosh, false), PLAIN;
+    over_the_operations_of_a_space: generic(4, 6, Activation::Softplus, true), NO_FORCES;
+    over_the_operations_of_a_space_and_even: generic(3, 9, Activation::LnCosh, false), NO_FORCES;
     diagonal_quadratic: quadratic(false), PLAIN;
     quadratic_and_linear: quadratic(true), PLAIN;
     full_quadratic: filled(FullQuadratic::new(cpu(), 3, basis(TimeFamily::Cosine)).unwrap()), PLAIN;
     separable_softplus: separable(5, Activation::Softplus, TimeFamily::Cosine), PLAIN;
     separable_ln_cosh: separable(21, Activation::LnCosh, TimeFamily::Polynomial), PLAIN;
-    two_layers: two_layer(3, [6, 5], Activation::Softplus, true, 0), PLAIN;
-    two_even_layers: two_layer(4, [3, 7], Activation::LnCosh, false, 0), PLAIN;
-    two_layers_of_one_number_with_probes: two_layer(1, [5, 4], Activation::Softplus, true, 3), DRAWS;
-    sum_of_terms: sum(), PLAIN;
+    two_layers: two_layer(3, [6, 5], Activation::Softplus, true, 0), NO_FORCES;
+    two_even_layers: two_layer(4, [3, 7], Activation::LnCosh, false, 0), NO_FORCES;
+    two_layers_of_one_number_with_probes: two_layer(1, [5, 4], Activation::Softplus, true, 3), NO_FORCES_BUT_DRAWS;
+    sum_of_terms: sum(), NO_FORCES;
+    sum_with_forces: sum_with_forces(), PLAIN;
     sum_with_draws_and_context: sum_with_draws_and_context(), DRAWS_IN_CONTEXT;
     lattice_kernels: lattice_ridge(3, Activation::Softplus, true, false), PLAIN;
     lattice_kernels_even: lattice_ridge(2, Activation::LnCosh, false, false), PLAIN;
     lattice_kernels_tied: lattice_ridge(1, Activation::LnCosh, true, true), PLAIN;
     lattice_fourier: lattice_quadratic(), PLAIN;
-    particles_in_pairs: particles((3, 2), 0, 0, Activation::Softplus), PLAIN;
-    particles_with_sums: particles((4, 1), 2, 0, Activation::LnCosh), PLAIN;
-    particles_with_vectors: particles((3, 2), 0, 2, Activation::Softplus), PLAIN;
-    particles_in_space: particles((3, 3), 2, 3, Activation::Softplus), PLAIN;
+    particles_in_pairs: particles((3, 2), 0, 0, Activation::Softplus), NO_FORCES;
+    particles_with_sums: particles((4, 1), 2, 0, Activation::LnCosh), NO_FORCES;
+    particles_with_vectors: particles((3, 2), 0, 2, Activation::Softplus), NO_FORCES;
+    particles_in_space: particles((3, 3), 2, 3, Activation::Softplus), NO_FORCES;
     ridge_in_context_narrow: ridge_in_context(4, 6, true), IN_CONTEXT;
     ridge_in_context_wide: ridge_in_context(3, 9, false), IN_CONTEXT;
     gains_in_context: with_gains(ridge_in_context(4, 6, true)), IN_CONTEXT;
-    two_layers_in_context: two_layer_in_context(true), IN_CONTEXT;
-    two_even_layers_in_context: two_layer_in_context(false), IN_CONTEXT;
-    quadratic_in_context: context_quadratic(3), IN_CONTEXT;
-    modulated_lattice_kernels: modulated(lattice_ridge(2, Activation::LnCosh, false, false)), IN_CONTEXT;
-    modulated_with_a_context_of_its_own: modulated(ridge_in_context(3, 9, true)), IN_CONTEXT;
-    modulated_draws: modulated(symmetrised(SymmetryDraw::PerSolve)), DRAWS_IN_CONTEXT;
-    sum_in_context: sum_in_context(), IN_CONTEXT;
+    two_layers_in_context: two_layer_in_context(true), NO_FORCES_IN_CONTEXT;
+    two_even_layers_in_context: two_layer_in_context(false), NO_FORCES_IN_CONTEXT;
+    quadratic_in_context: context_quadratic(3), NO_FORCES_IN_CONTEXT;
+    modulated_lattice_kernels: modulated(lattice_ridge(2, Activation::LnCosh, false, false)), NO_FORCES_IN_CONTEXT;
+    modulated_with_a_context_of_its_own: modulated(ridge_in_context(3, 9, true)), NO_FORCES_IN_CONTEXT;
+    modulated_draws: modulated(symmetrised(SymmetryDraw::PerSolve)), NO_FORCES_BUT_DRAWS_IN_CONTEXT;
+    sum_in_context: sum_in_context(), NO_FORCES_IN_CONTEXT;
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve), DRAWS;
     symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage), RANDOM_IN_TIME;
 }

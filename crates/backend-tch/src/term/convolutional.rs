@@ -194,6 +194,11 @@ impl Convolutional {
 }
 
 impl Formula for Convolutional {
+    /// Its Laplacian goes over a graph that is let go of.
+    fn is_differentiable_twice(&self) -> bool {
+        false
+    }
+
     fn value(&self, at: &At) -> Tensor {
         let pictures = self.pictures(at.x);
         let (u, _) = self.network(&self.layers(at), &pictures);

@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
-    Block, BlockField, Field, Parameter, Potential, Residuals, Share, Solve, Stage, TimeBasis, new_cache_key,
+    Block, BlockField, Field, Parameter, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share,
+    Solve, Stage, TimeBasis, new_cache_key,
 };
 use tch::{Kind, Tensor};
 
@@ -89,13 +90,18 @@ impl fmt::Debug for Term {
     }
 }
 
-/// What a term computes, in operations that libtorch can differentiate once.
+/// What a term computes, in operations that libtorch can differentiate once, or twice where it says so.
 trait Formula: Send + Sync {
     /// φ of every row, in 64 bits.
     fn value(&self, at: &At) -> Tensor;
 
     /// ∇φ, and ∇²φ of every row in 64 bits where asked for. It is asked for only where all rows have the same time.
     fn field(&self, at: &At, laplacian: bool) -> (Tensor, Option<Tensor>);
+
+    /// Whether ∇φ and ∇²φ can be differentiated twice, as the pullback of a score needs.
+    fn is_differentiable_twice(&self) -> bool {
+        true
+    }
 
     /// Whether a few rows fill the caches of a processor. It is then better not to evaluate all rows of a batch at
     /// once.
@@ -195,6 +201,10 @@ impl Potential<Tch> for Term {
         solve.key.rademacher(rows, self.draw_width(solve))
     }
 
+    fn has_score_pullback(&self) -> bool {
+        self.formula.is_differentiable_twice()
+    }
+
     fn cache_key(&self) -> Option<u64> {
         Some(self.cache_key)
     }
@@ -276,6 +286,18 @@ impl Rows<'_> {
     }
 }
 
+impl Rows<'_> {
+    /// Adds cotangents of the parameters to the share; returns those behind them.
+    fn add(&mut self, mut bars: Vec<Tensor>) -> Vec<Tensor> {
+        let of_points = bars.split_off(self.field.parameters.len());
+        match &mut self.share {
+            None => self.share = Some(bars),
+            Some(share) => share.iter_mut().zip(bars).for_each(|(sum, bar)| drop(sum.g_add_(&bar))),
+        }
+        of_points
+    }
+}
+
 impl BlockField<Tch> for Rows<'_> {
     fn evaluate(
         &mut self,
@@ -338,15 +360,35 @@ impl BlockField<Tch> for Rows<'_> {
                 gradients(&pairing, &to(&x), false)
             }),
         };
-        let mut bars = bars.into_iter();
-        let of_parameters: Vec<_> = bars.by_ref().take(self.field.parameters.len()).collect();
-        match &mut self.share {
-            None => self.share = Some(of_parameters),
-            Some(share) => share.iter_mut().zip(of_parameters).for_each(|(sum, bar)| drop(sum.g_add_(&bar))),
-        }
+        let of_points = self.add(bars);
         if let Some(state_bar) = state_bar {
-            state_bar.0.copy_(&bars.next().expect("one for x"));
+            state_bar.0.copy_(&of_points[0]);
         }
+    }
+
+    /// One more backward pass over the graph of the first.
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, Tch>,
+        bar: ScoredCotangent<'_, Tch>,
+        out: ScoredPointBar<'_, Tch>,
+    ) {
+        let bars = tch::with_grad(|| {
+            let [x, score] = [at.x, at.score].map(|of| of.0.detach().set_requires_grad(true));
+            let time = self.time(stage);
+            let (velocity, laplacian) = self.field.of.formula.field(&self.at(&time, &x, true), true);
+            let laplacian = laplacian.expect("it was asked for");
+            let moved = inner(&velocity, &score).to_kind(Kind::Double) + laplacian.sum(Kind::Double);
+            let change = gradients(&moved, &[&x], true).swap_remove(0);
+            let pairing = inner(&velocity, &bar.velocity.0) + inner(&change, &bar.change.0);
+            let pairing = pairing.to_kind(Kind::Double) + inner(&laplacian, &bar.laplacian.0);
+            let to: Vec<_> = self.field.parameters.iter().chain([&x, &score]).map(Tensor::shallow_clone).collect();
+            gradients(&pairing, &to, false)
+        });
+        let of_points = self.add(bars);
+        out.x.0.copy_(&of_points[0]);
+        out.score.0.copy_(&of_points[1]);
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array) -> (Array, Vec<Share<Tch>>) {

@@ -80,7 +80,7 @@ const READ: [(&str, &str); 3] = [
 
 const PURE: &str = "1";
 /// The unit of every number, by the end of its path; `1` is a pure number.
-const UNITS: [(&str, &str); 90] = [
+const UNITS: [(&str, &str); 91] = [
     ("target mnist.lambda", "1"),
     ("target mnist.split_seed", "1"),
     ("target ising.size", "sites"),
@@ -143,6 +143,7 @@ const UNITS: [(&str, &str); 90] = [
     ("train.blocks", "blocks"),
     ("train.average", "1"),
     ("train.transport_cost", "1"),
+    ("train.force_weight", "1"),
     ("train.times", "times"),
     ("train.focus", "part of T"),
     ("train.blur", "part of the mean cost"),

@@ -1,10 +1,11 @@
 //! Trainings in two phases: flow matching on sampled spins or fields, then fine-tuning by the free energy.
 
 use datasets::lattice::{Boundary, Phi4Samples, Phi4Target};
+use maflow::backend::Backend;
 use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
-use crate::lab::{FIELD, MATCHED, copy, on_every_backend, on_one_backend};
+use crate::lab::{FIELD, Lab, MATCHED, copy, on_every_backend, on_one_backend};
 
 #[test]
 fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
@@ -133,9 +134,43 @@ fn what_does_not_fit_flow_matching_is_refused() {
             (["train", "energy-2", "--set=train.objective=flow-matching"], "no sampler"),
             (["train", "ising-16", "--set=train.gradient=path"], "one of the free energy"),
             (["train", "two-moons", "--set=train.gradient=path"], "one of the free energy"),
+            (["train", "two-moons", "--set=train.force_weight=1"], "forces are those of an energy"),
+            (["train", "phi4-16", "--set=train.force_weight=-1"], "0 turns it off"),
             (["train", "--from", "nowhere"], "nowhere"),
         ] {
             lab.refuses(&words, 2, &[sentence]);
         }
     });
+}
+
+#[test]
+fn forces_are_trained_on_where_every_term_has_their_derivative() {
+    on_every_backend(|lab| {
+        for gradient in ["total", "path"] {
+            let gradient_set = format!("--set=fine_tune.gradient={gradient}");
+            let losses = |weight: &str| -> Vec<f64> {
+                let run = format!("{gradient}-{weight}");
+                lab.trains(MATCHED, &run, &[&gradient_set, &format!("--set=train.force_weight={weight}")]);
+                let rows = lab.metrics(&run).into_iter().skip(1);
+                rows.map(|row| row.split(',').nth(2).unwrap().parse().unwrap()).collect()
+            };
+            let [without, with] = ["0", "0.5"].map(losses);
+            // Forces belong to the fine-tuning. They only add to the loss of its first step, and then change the way.
+            assert_eq!(without[..8], with[..8]);
+            assert!(with[8] > without[8] + 1e-3, "{with:?} {without:?}");
+            let differences: Vec<f64> = with[8..].iter().zip(&without[8..]).map(|(a, b)| a - b).collect();
+            assert!(differences.iter().any(|difference| difference != &differences[0]), "{differences:?}");
+        }
+    });
+}
+
+#[test]
+fn a_term_without_the_derivative_of_forces_says_so_before_anything_is_written() {
+    let lab = Lab::on(Backend::Ndarray);
+    let potential = "--set=potential={kind=\"sum\", terms=[{kind=\"two-layer\", hidden=[4, 4]}]}";
+    let words = ["train", "energy-2", "--set=train.force_weight=0.1", potential, "--out", "run"];
+    lab.refuses(&words, 1, &["force_weight needs the pullback of the score", "on ndarray"]);
+    assert!(!lab.path("run").exists());
+    let cost = "--set=train.transport_cost=1";
+    lab.refuses(&["train", "phi4-16", "--set=train.force_weight=1", cost], 2, &["leave one of the two out"]);
 }

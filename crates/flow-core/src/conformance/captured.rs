@@ -74,7 +74,7 @@ fn figures<S: Space>(
     let free = evaluate(&NegativeLogLikelihood::default(), false);
     let density = flow.log_density(batch, key).expect("fixed steps do not fail");
     let energy = StandardNormal { dim: potential.dim() };
-    let path = evaluate(&FreeEnergy { energy, transport_cost: 0.0, gradient: Estimator::Path }, true);
+    let path = evaluate(&FreeEnergy { gradient: Estimator::Path, ..FreeEnergy::new(energy) }, true);
     let gradients = costly.gradient.into_iter().chain(path.gradient).flatten();
     ([costly.losses, free.losses, density, path.losses].concat(), gradients.collect())
 }

@@ -7,7 +7,9 @@ use crate::energy::standard_normal_log_density;
 use crate::flow::{Direction, Flow};
 use crate::integrate::Integrator;
 use crate::parameter::Parameter;
-use crate::potential::{Block, BlockField, Field, Potential, Residuals, Share, Solve, Stage};
+use crate::potential::{
+    Block, BlockField, Field, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Solve, Stage,
+};
 use crate::space::Space;
 
 /// `φ(x) = λ‖x‖²/2`, or `λ‖x‖²/2 + c·x` with a context c of as many numbers, with the one parameter λ: written with the
@@ -53,6 +55,10 @@ impl<S: Space> Potential<S> for Gaussian<S> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>> {
         vec![&mut self.rate]
+    }
+
+    fn has_score_pullback(&self) -> bool {
+        true
     }
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<S> + '_> {
@@ -127,6 +133,18 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         if let Some(state_bar) = state_bar {
             space.accumulate(state_bar, 0.0, &[(self.field.lambda, velocity_bar)]);
         }
+    }
+
+    fn score_pullback(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, S>,
+        bar: ScoredCotangent<'_, S>,
+        out: ScoredPointBar<'_, S>,
+    ) {
+        // A quadratic form of x, and the same of s.
+        self.pullback(stage, at.x, &[], bar.velocity, Some(bar.laplacian), Some(out.x));
+        self.pullback(stage, at.score, &[], bar.change, None, Some(out.score));
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {

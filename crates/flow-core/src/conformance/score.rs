@@ -1,11 +1,14 @@
 //! The score along the flow, the gradients made of it, and energies seen from the base density.
 
 use super::fixtures::{Quartic, ROWS, fixed, flow, whole};
-use super::{COORDINATES, Gaussian, assert_close, derivative, difference_tolerance, inner, key, points};
+use super::{
+    COORDINATES, Gaussian, STAGE, a_solve, assert_close, block, derivative, difference_tolerance, inner, key,
+    move_parameters, moved, parameter_directions, points,
+};
 use crate::energy::{Energy, PointEnergy, standard_normal_log_density};
 use crate::flow::{Direction, Flow};
 use crate::objective::{Estimator, FreeEnergy, Objective};
-use crate::potential::Potential;
+use crate::potential::{Coordinates, Potential, ScoredCotangent, ScoredPoint, ScoredPointBar};
 use crate::score::base_score;
 use crate::solve::Evaluation;
 use crate::space::Space;
@@ -37,6 +40,93 @@ pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &d
             let tolerance = 1e-7f64.max(10.0 * difference_tolerance(space));
             assert_close("score against differences of ln p", &score, &expected, tolerance, 1.0);
         }
+    }
+}
+
+/// ψ of [`BlockField::score_pullback`](crate::BlockField::score_pullback) at some points and scores, with fixed
+/// cotangents.
+struct ScorePairing {
+    velocity_bar: Vec<f64>,
+    laplacian_bar: Vec<f64>,
+    change_bar: Vec<f64>,
+}
+
+impl ScorePairing {
+    fn new(dim: usize) -> Self {
+        let [velocity_bar, laplacian_bar, change_bar] =
+            [(dim, 2), (1, 3), (dim, 4)].map(|(width, key)| points(ROWS, width, key));
+        Self { velocity_bar, laplacian_bar, change_bar }
+    }
+
+    /// ψ, and the magnitude of its terms, by what the potential does for every solve.
+    fn value<S: Space>(&self, space: &S, of: &dyn Potential<S>, x: &[f64], score: &[f64]) -> (f64, f64) {
+        let solve = a_solve(ROWS, Coordinates::X);
+        let frozen = of.freeze(&solve);
+        let (mut block, state) = frozen.enter(block(space, of, &solve, 0..ROWS, x));
+        let (mut velocity, mut change) = (space.empty_like(&state), space.empty_like(&state));
+        let (mut laplacian, mut residuals) = (space.column_zeros(ROWS), Vec::new());
+        block.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
+        let (score, ones) = (space.upload(ROWS, of.dim(), score), space.upload_column(&[1.0; ROWS]));
+        block.pullback(STAGE, &state, &residuals, &score, Some(&ones), Some(&mut change));
+        let found = [space.download(&velocity), space.download_column(&laplacian), space.download(&change)].concat();
+        let bars = [&*self.velocity_bar, &self.laplacian_bar, &self.change_bar].concat();
+        let terms: Vec<f64> = found.iter().zip(bars).map(|(found, bar)| found * bar).collect();
+        (terms.iter().sum(), terms.iter().map(|term| term.abs()).sum())
+    }
+
+    /// Its gradient by x, by s and by the parameters.
+    fn pullback<S: Space>(
+        &self,
+        space: &S,
+        of: &dyn Potential<S>,
+        x: &[f64],
+        score: &[f64],
+    ) -> ([Vec<f64>; 2], Vec<S::Array>) {
+        let (solve, dim) = (a_solve(ROWS, Coordinates::X), of.dim());
+        let frozen = of.freeze(&solve);
+        let (mut block, state) = frozen.enter(block(space, of, &solve, 0..ROWS, x));
+        let array = |values: &[f64]| space.upload(ROWS, dim, values);
+        let (score, velocity, change) = (array(score), array(&self.velocity_bar), array(&self.change_bar));
+        let laplacian = space.upload_column(&self.laplacian_bar);
+        let [mut x_bar, mut score_bar] = [(); 2].map(|()| array(&vec![f64::NAN; ROWS * dim]));
+        block.score_pullback(
+            STAGE,
+            ScoredPoint { x: &state, score: &score },
+            ScoredCotangent { velocity: &velocity, laplacian: &laplacian, change: &change },
+            ScoredPointBar { x: &mut x_bar, score: &mut score_bar },
+        );
+        let bars = [&x_bar, &score_bar].map(|bar| space.download(bar));
+        let (_, shares) = block.enter_pullback(x_bar);
+        (bars, frozen.gradient(shares))
+    }
+}
+
+/// Checks the pullback of what moves a point and its score against differences of what [`ScorePairing`] pairs.
+pub(super) fn score_pullback_is_the_difference<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
+    let (dim, norm) = (potential.dim(), |of: &[f64]| of.iter().map(|v| v * v).sum::<f64>().sqrt());
+    let (pairing, x, score) = (ScorePairing::new(dim), points(ROWS, dim, 1), points(ROWS, dim, 5));
+    let ([x_bar, score_bar], gradient) = pairing.pullback(space, potential, &x, &score);
+    let (tolerance, direction) = (difference_tolerance(space), points(ROWS, dim, 6));
+    // Differences have the round-off of the pairing itself, a few units of the last place of its terms.
+    let floor = 0.1 * pairing.value(space, potential, &x, &score).1;
+    let along = |bar: &[f64]| bar.iter().zip(&direction).map(|(a, b)| a * b).sum::<f64>();
+    let ahead = |of: &[f64], epsilon| moved(of, &direction, epsilon);
+    let expected = derivative(space, |epsilon| vec![pairing.value(space, potential, &ahead(&x, epsilon), &score).0]);
+    let scale = floor.max(norm(&x_bar) * norm(&direction));
+    assert_close("pullback of the score to x", &[along(&x_bar)], &expected, tolerance, scale);
+    let expected = derivative(space, |epsilon| vec![pairing.value(space, potential, &x, &ahead(&score, epsilon)).0]);
+    let scale = floor.max(norm(&score_bar) * norm(&direction));
+    assert_close("pullback of the score to the score", &[along(&score_bar)], &expected, tolerance, scale);
+    for (i, (name, direction)) in parameter_directions(space, potential).into_iter().enumerate() {
+        let expected = derivative(space, |epsilon| {
+            move_parameters(space, potential, &direction, epsilon);
+            let value = pairing.value(space, potential, &x, &score).0;
+            move_parameters(space, potential, &direction, -epsilon);
+            vec![value]
+        });
+        let got = inner(space, &gradient, &direction);
+        let own = space.dot(&gradient[i], &gradient[i]).sqrt() * inner(space, &direction, &direction).sqrt();
+        assert_close(&format!("pullback of the score to `{name}`"), &[got], &expected, tolerance, own.max(floor));
     }
 }
 
@@ -87,7 +177,7 @@ pub fn path_gradient_has_the_mean_of_the_total<S: Space>(space: &S, potential: &
     let step = 0.3;
     let nodes: Vec<f64> = (-20..=20).map(|k| step * f64::from(k)).collect();
     let gradient = |gradient: Estimator, z: f64| -> Vec<f64> {
-        let objective = FreeEnergy { energy: Quartic(1), transport_cost: 0.0, gradient };
+        let objective = FreeEnergy { gradient, ..FreeEnergy::new(Quartic(1)) };
         let outcome = objective
             .evaluate(&flow, &whole(potential, vec![z]), &Evaluation::new(key(8)).with_gradient())
             .expect("small solves stay finite");
@@ -112,8 +202,9 @@ pub fn path_gradient_has_the_mean_of_the_total<S: Space>(space: &S, potential: &
     assert!(apart.sqrt() > 1e-2 * scale, "the estimators differ by {:e} of {scale:e} only", apart.sqrt());
 }
 
-/// Checks that the gradient through the path vanishes for every sample where the model is the target, and that the
-/// total gradient does not: on the Gaussian of appendix A.
+/// Checks that the gradient through the path vanishes for every sample where the model is the target, with a loss of
+/// forces and without, that this loss is zero there, and that the total gradient does not vanish: on the Gaussian of
+/// appendix A.
 ///
 /// # Panics
 /// When either fails, with the numbers.
@@ -123,26 +214,29 @@ pub fn path_gradient_vanishes_at_the_target<S: Space>(space: &S) {
     let integrator = fixed(Method::Rk4, 40);
     let flow = flow(space, &potential, &integrator);
     let width = (rate * flow.duration).exp();
-    let roots = [Estimator::Total, Estimator::Path].map(|gradient| {
+    let cases = [(Estimator::Total, 0.0), (Estimator::Path, 0.0), (Estimator::Path, 2.0)];
+    let found = cases.map(|(gradient, force_weight)| {
         // A Gaussian of that width.
         let wide = PointEnergy::new(dim, |x, gradient| {
             gradient.iter_mut().zip(x).for_each(|(g, x)| *g = x / width.powi(2));
             Ok(0.5 * x.iter().map(|x| (x / width).powi(2)).sum::<f64>())
         });
-        let objective = FreeEnergy { gradient, ..FreeEnergy::new(wide) };
-        let squares = points(20, dim, 14)
-            .chunks_exact(dim)
-            .map(|z| {
-                let outcome = objective
-                    .evaluate(&flow, &whole(&potential, z.to_vec()), &Evaluation::new(key(9)).with_gradient())
-                    .expect("small solves stay finite");
-                let gradient = outcome.gradient.expect("asked for");
-                inner(space, &gradient, &gradient)
-            })
-            .sum::<f64>();
-        (squares / 20.0).sqrt()
+        let objective = FreeEnergy { gradient, force_weight, ..FreeEnergy::new(wide) };
+        let (mut squares, mut losses) = (0.0, Vec::new());
+        for z in points(20, dim, 14).chunks_exact(dim) {
+            let outcome = objective
+                .evaluate(&flow, &whole(&potential, z.to_vec()), &Evaluation::new(key(9)).with_gradient())
+                .expect("small solves stay finite");
+            let gradient = outcome.gradient.expect("asked for");
+            squares += inner(space, &gradient, &gradient);
+            losses.extend(outcome.losses);
+        }
+        ((squares / 20.0f64).sqrt(), losses)
     });
-    let [total, path] = roots;
-    assert!(path < 1e-7f64.max(1e2 * space.round_off()), "path gradient of the exact model: {path:e}");
+    let [(total, losses), (path, _), (with_forces, losses_with_forces)] = found;
+    let tolerance = 1e-7f64.max(1e2 * space.round_off());
+    assert!(path < tolerance, "path gradient of the exact model: {path:e}");
+    assert!(with_forces < tolerance, "path gradient of the exact model with forces: {with_forces:e}");
+    assert_close("losses of the exact model with forces", &losses_with_forces, &losses, tolerance, 1.0);
     assert!(total > 0.5, "total gradient of the exact model: {total:e}");
 }

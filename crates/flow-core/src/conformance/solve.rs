@@ -1,16 +1,19 @@
 //! Whole solves: order, reversal, the exact adjoint, coordinates, and ln p against the exact log-determinant.
 
 use super::fixtures::{Quartic, ROWS, fixed, flow, whole};
-use super::score::{latent_energy_is_differentiated, score_is_the_difference_of_ln_p};
+use super::score::{
+    latent_energy_is_differentiated, score_is_the_difference_of_ln_p, score_pullback_is_the_difference,
+};
 use super::{
     COORDINATES, assert_close, derivative, difference_tolerance, inner, key, move_parameters, parameter_directions,
     points,
 };
+use crate::error::Error;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{Integrator, Memory, Span};
 use crate::matching::{FlowMatching, Path};
 use crate::objective::{Estimator, FreeEnergy, NegativeLogLikelihood, Objective};
-use crate::potential::Potential;
+use crate::potential::{Coordinates, Potential};
 use crate::reversible::Reversible;
 use crate::runge_kutta::Adaptive;
 use crate::solve::{Evaluation, Outcome};
@@ -29,6 +32,8 @@ pub struct SolveCoverage {
     pub map_differenced: bool,
     /// The energy seen from the base density, which has no context.
     pub latent_energy: bool,
+    /// A loss of forces, which needs [`Potential::has_score_pullback`].
+    pub forces: bool,
 }
 
 /// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, and, where the field is
@@ -63,7 +68,14 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) -> SolveCov
         smooth_in_time,
         map_differenced: smooth_in_time && double,
         latent_energy: potential.context_dim() == 0,
+        forces: potential.has_score_pullback(),
     };
+    if made.forces {
+        score_pullback_is_the_difference(space, potential);
+        forces_are_differentiated(space, potential);
+    } else {
+        forces_are_refused(space, potential);
+    }
     if made.latent_energy {
         latent_energy_is_differentiated(space, potential);
     }
@@ -83,13 +95,56 @@ fn objectives<S: Space>(dim: usize) -> Vec<Box<dyn Objective<S>>> {
     [0.0, 0.7]
         .into_iter()
         .flat_map(|transport_cost| -> [Box<dyn Objective<S>>; 2] {
-            let gradient = Estimator::Total;
             [
                 Box::new(NegativeLogLikelihood { transport_cost, ..NegativeLogLikelihood::default() }),
-                Box::new(FreeEnergy { energy: Quartic(dim), transport_cost, gradient }),
+                Box::new(FreeEnergy { transport_cost, ..FreeEnergy::new(Quartic(dim)) }),
             ]
         })
         .collect()
+}
+
+/// A free energy with a loss of forces that is as large.
+fn forces(dim: usize) -> FreeEnergy<Quartic> {
+    FreeEnergy { force_weight: 0.6, ..FreeEnergy::new(Quartic(dim)) }
+}
+
+fn forces_are_differentiated<S: Space>(space: &S, potential: &mut dyn Potential<S>) {
+    let objective = forces(potential.dim());
+    let reversible = reversible(Method::Heun, 3);
+    let integrators: [&dyn Integrator<S>; 3] = [&fixed(Method::Rk4, 2), &fixed(Method::Midpoint, 3), &reversible];
+    for integrator in integrators {
+        adjoint_is_the_difference(space, potential, integrator, &objective);
+    }
+    let (integrator, host) = (fixed(Method::Rk4, 5), |outcome: Outcome<S>| -> (Vec<f64>, Vec<Vec<f64>>) {
+        let gradient = outcome.gradient.expect("asked for");
+        (outcome.losses, gradient.iter().map(|g| space.download(g)).collect())
+    });
+    let plain = flow(space, potential, &integrator);
+    let outcome = |memory, coordinates| host(evaluate(&Flow { memory, coordinates, ..plain }, &objective, true));
+    let stages = outcome(Memory::Stages, Coordinates::X);
+    for coordinates in COORDINATES {
+        assert_eq!(stages, outcome(Memory::Recompute, coordinates), "a score is carried in plain coordinates");
+    }
+    // The path gradient differs from the total one by what has the mean zero, and by nothing of the forces.
+    let of = |force_weight, gradient| {
+        let objective = FreeEnergy { force_weight, gradient, ..FreeEnergy::new(Quartic(potential.dim())) };
+        host(evaluate(&plain, &objective, true)).1.concat()
+    };
+    let [total, path] = [Estimator::Total, Estimator::Path].map(|gradient| {
+        let (with, without) = (of(0.6, gradient), of(0.0, gradient));
+        with.iter().zip(without).map(|(with, without)| with - without).collect::<Vec<_>>()
+    });
+    let scale = of(0.6, Estimator::Total).iter().fold(0.0f64, |most, g| most.max(g.abs()));
+    assert_close("the forces of either gradient", &path, &total, 2e3 * space.round_off(), scale);
+}
+
+/// A potential without the derivative that a loss of forces needs says so.
+fn forces_are_refused<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    let integrator = fixed(Method::Rk4, 2);
+    let batch = whole(potential, points(ROWS, potential.dim(), 7));
+    let flow = flow(space, potential, &integrator);
+    let found = forces(potential.dim()).evaluate(&flow, &batch, &Evaluation::new(key(2)).with_gradient());
+    assert!(matches!(found, Err(Error::NoScorePullback)), "a gradient of forces from nowhere");
 }
 
 fn evaluate<S: Space>(flow: &Flow<'_, S>, objective: &dyn Objective<S>, gradient: bool) -> Outcome<S> {

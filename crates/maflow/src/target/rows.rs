@@ -32,7 +32,7 @@ impl dyn Target + '_ {
     ) -> Result<Box<dyn Objective<S>>, Error> {
         let distance = match objective {
             recipe::Objective::Nll | recipe::Objective::FreeEnergy => {
-                return self.objective_by(train.transport_cost, gradient);
+                return self.objective_by(train.transport_cost, train.force_weight, gradient);
             }
             recipe::Objective::FlowMatching => {
                 let path = self.required_samples()?.path();
@@ -52,13 +52,18 @@ impl dyn Target + '_ {
     /// # Errors
     /// As [`Target::training_objective`](#method.training_objective).
     pub fn objective<S: Space>(&self) -> Result<Box<dyn Objective<S>>, Error> {
-        // The transport cost is a price of training, not part of any figure.
-        self.objective_by(0.0, Estimator::Total)
+        // The transport cost and the forces are matters of training, not part of any figure.
+        self.objective_by(0.0, 0.0, Estimator::Total)
     }
 
-    fn objective_by<S: Space>(&self, transport_cost: f64, gradient: Estimator) -> Result<Box<dyn Objective<S>>, Error> {
+    fn objective_by<S: Space>(
+        &self,
+        transport_cost: f64,
+        force_weight: f64,
+        gradient: Estimator,
+    ) -> Result<Box<dyn Objective<S>>, Error> {
         if let Some(energy) = self.energy() {
-            return Ok(Box::new(FreeEnergy { energy, transport_cost, gradient }));
+            return Ok(Box::new(FreeEnergy { energy, transport_cost, force_weight, gradient }));
         }
         self.required_samples()?;
         let log_jacobian = match self.bijection() {

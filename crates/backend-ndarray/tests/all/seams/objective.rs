@@ -125,7 +125,7 @@ impl BoundaryTerms for Miscounted {
         let zeros = |n| vec![0.0; n];
         let [losses, end] = [self.losses, self.end].map(zeros);
         let [log_density, cost] = [self.log_density, self.cost].map(zeros);
-        Ok(Losses { losses, end, log_density, cost })
+        Ok(Losses { losses, end, log_density, cost, ..Losses::default() })
     }
 
     fn couples_rows(&self) -> bool {
