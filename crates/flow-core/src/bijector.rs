@@ -132,7 +132,11 @@ impl<S: Space> dyn Bijector<S> + '_ {
             Ok((losses.losses, share))
         });
         let (losses, sums) = gather_shares(space, blocks, how.team)?;
-        Ok(Outcome { losses, gradient: sums.map(|sums| sums.into_iter().map(Share::into_sum).collect()) })
+        Ok(Outcome {
+            losses,
+            gradient: sums.map(|sums| sums.into_iter().map(Share::into_sum).collect()),
+            moments: Vec::new(),
+        })
     }
 
     /// Carries the rows of a whole batch, which the members of a team share.
@@ -185,5 +189,6 @@ impl<S: Space> dyn Bijector<S> + '_ {
 /// Where a block arrived, on the host.
 fn ends<S: Space>(space: &S, image: &Image<S>) -> End {
     let log_density = space.download_column(&image.log_density);
-    End { x: space.download(&image.x), score: Vec::new(), cost: vec![0.0; log_density.len()], log_density }
+    let cost = vec![0.0; log_density.len()];
+    End { x: space.download(&image.x), score: Vec::new(), cost, log_density, moments: Vec::new() }
 }

@@ -13,6 +13,7 @@ mod bijector_model;
 mod boundary;
 mod cache_key;
 mod centres;
+mod chain;
 mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -63,6 +64,7 @@ pub use bijector_model::BijectorModel;
 pub use boundary::{BoundaryTerms, Endpoints, Losses};
 pub use cache_key::CacheKey;
 pub use centres::Centres;
+pub use chain::{Chain, Moments, Normalisation};
 pub use checkpoint::{Checkpoint, CheckpointStore, NoStore, Occasion, Stored, Tensor, TrainState};
 pub use converged::{Converged, choose_level, converged, exact, fewer};
 pub use data::{ArrayRows, BaseSamples, Batches};

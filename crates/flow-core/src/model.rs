@@ -93,6 +93,9 @@ pub trait Model<S: Space> {
         Vec::new()
     }
 
+    /// Takes in what was found beside losses and gradient of a batch of the training, once its step is made.
+    fn observe(&mut self, _outcome: &Outcome<S>) {}
+
     /// Name of the loss.
     fn objective_name(&self) -> &'static str;
 
@@ -305,6 +308,18 @@ impl<S: Space> Model<S> for FlowModel<S> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>> {
         self.potential.parameters_mut()
+    }
+
+    fn buffers(&self) -> Vec<&Parameter<S>> {
+        self.potential.buffers()
+    }
+
+    fn buffers_mut(&mut self) -> Vec<&mut Parameter<S>> {
+        self.potential.buffers_mut()
+    }
+
+    fn observe(&mut self, outcome: &Outcome<S>) {
+        self.potential.observe(&outcome.moments);
     }
 
     fn objective_name(&self) -> &'static str {

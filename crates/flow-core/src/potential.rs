@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::chain::{Moments, Normalisation};
 use crate::parameter::Parameter;
 use crate::rng::RngKey;
 use crate::space::Space;
@@ -84,6 +85,20 @@ pub trait Potential<S: Space>: Send + Sync {
     /// The learnable arrays, in the same order.
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>>;
 
+    /// Arrays that belong to the potential but are not learned by gradients, such as running means; their names differ
+    /// from those of the parameters.
+    fn buffers(&self) -> Vec<&Parameter<S>> {
+        Vec::new()
+    }
+
+    /// The same arrays, in the same order.
+    fn buffers_mut(&mut self) -> Vec<&mut Parameter<S>> {
+        Vec::new()
+    }
+
+    /// Takes in what a batch of the training was like at the [layers](Field::layers), for the batches behind it.
+    fn observe(&mut self, _moments: &[Moments]) {}
+
     /// Fixes everything that stays the same while one batch is integrated: products of weights, tables.
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_>;
 
@@ -139,6 +154,18 @@ impl<S: Space, P: Potential<S> + ?Sized> Potential<S> for Box<P> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<S>> {
         (**self).parameters_mut()
+    }
+
+    fn buffers(&self) -> Vec<&Parameter<S>> {
+        (**self).buffers()
+    }
+
+    fn buffers_mut(&mut self) -> Vec<&mut Parameter<S>> {
+        (**self).buffers_mut()
+    }
+
+    fn observe(&mut self, moments: &[Moments]) {
+        (**self).observe(moments);
     }
 
     fn freeze(&self, solve: &Solve) -> Box<dyn Field<S> + '_> {
@@ -228,6 +255,17 @@ pub trait Field<S: Space>: Sync {
     /// Whether a block may say a time for each of its rows, [`Block::times`].
     fn rows_may_have_times(&self) -> bool {
         false
+    }
+
+    /// Times at which an integration has to stop, because another segment of the flow begins there: none, but of a
+    /// [`Chain`](crate::Chain).
+    fn boundaries(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// What is done to points at the boundaries, if anything is.
+    fn layers(&self) -> &[Normalisation<S>] {
+        &[]
     }
 
     /// `φ(x_r, t)` of the frozen potential for a block of rows: the judge of everything else.
@@ -369,6 +407,9 @@ pub trait RecomputeVelocity<S: Space> {
 /// The state has a row for each row of the block, and as many columns as the coordinates have. With plain coordinates
 /// it is `x`, its velocity is `∇φ`, and `leave` and `leave_pullback` are the identity, as their defaults are.
 pub trait BlockField<S: Space>: Send {
+    /// Told where a field has [boundaries](Field::boundaries): evaluations that follow are of this segment, 0 at first.
+    fn enter_segment(&mut self, _segment: usize) {}
+
     /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves in `residuals` what
     /// [`BlockField::pullback`] needs.
     fn evaluate(

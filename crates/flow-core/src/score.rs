@@ -137,6 +137,10 @@ impl<'a, S: Space> ScoredBlock<'a, S> {
 }
 
 impl<S: Space> BlockField<S> for ScoredBlock<'_, S> {
+    fn enter_segment(&mut self, segment: usize) {
+        std::iter::once(&mut self.forward).chain(&mut self.backward).for_each(|block| block.enter_segment(segment));
+    }
+
     fn evaluate(
         &mut self,
         stage: Stage,

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::batch::Batch;
 use crate::boundary::{BoundaryTerms, Endpoints, Losses};
 use crate::cache_key::CacheKey;
+use crate::chain::{Moments, Normalisation};
 use crate::error::Error;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{Backward, Memory, SolutionCotangent, SolveOptions, Span};
@@ -125,6 +126,8 @@ pub struct Outcome<S: Space> {
     pub losses: Vec<f64>,
     /// Gradient of the mean loss, one array per parameter, where it was asked for.
     pub gradient: Option<Vec<S::Array>>,
+    /// What the whole batch was like at every [layer](crate::Field::layers), where it went backward with a gradient.
+    pub moments: Vec<Moments>,
 }
 
 /// A batch on its way through a flow.
@@ -143,6 +146,7 @@ pub(crate) struct Solver<'a, 'f, S: Space> {
 }
 
 /// Where a block of rows arrived, on the host.
+#[derive(Default)]
 pub(crate) struct End {
     /// `rows × dim`.
     pub x: Vec<f64>,
@@ -152,6 +156,9 @@ pub(crate) struct End {
     pub log_density: Vec<f64>,
     /// Transport cost per row, zeros where it was not wanted.
     pub cost: Vec<f64>,
+    /// Weighted sums over the rows of every coordinate and then of their squares, for one [layer](Field::layers) after
+    /// the other, where points went backward with a way back.
+    pub moments: Vec<f64>,
 }
 
 /// Rows of two arrays of equally many numbers a row side by side.
@@ -168,7 +175,57 @@ fn halves(rows: &[f64], width: usize) -> [Vec<f64>; 2] {
 pub(crate) struct Carried<'b, S: Space> {
     block: Box<dyn BlockField<S> + 'b>,
     state: S::Array,
-    backward: Box<dyn Backward<S>>,
+    /// With the piece that each goes back over.
+    backward: Vec<(Piece, Box<dyn Backward<S>>)>,
+    layers: &'b [Normalisation<S>],
+}
+
+/// A part of the way within one segment of a flow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Piece {
+    /// Which segment; none of a flow that has one alone.
+    segment: Option<usize>,
+    span: Span,
+    /// The boundary that is crossed behind it, from 0.
+    crossed: Option<usize>,
+}
+
+/// A span cut at the boundaries of segments. A boundary belongs to the span that ends there when it leads forward, and to
+/// the one that starts there when it leads backward: spans that follow each other cross it once, and likewise back.
+fn pieces(boundaries: &[f64], span: Span) -> Vec<Piece> {
+    let forward = span.to >= span.from;
+    let [low, high] = if forward { [span.from, span.to] } else { [span.to, span.from] };
+    let crossed = || boundaries.iter().enumerate().filter(|(_, t)| low < **t && **t <= high);
+    let segment = boundaries.iter().filter(|t| **t <= low).count();
+    let ends = std::iter::once(low).chain(crossed().map(|(_, t)| *t)).chain([high]).collect::<Vec<_>>();
+    let mut pieces: Vec<Piece> = Vec::with_capacity(ends.len() - 1);
+    for (i, ends) in ends.windows(2).enumerate() {
+        let k = segment + i;
+        let (span, crossed) = match forward {
+            true => (Span { from: ends[0], to: ends[1] }, (k < segment + crossed().count()).then_some(k)),
+            false => (Span { from: ends[1], to: ends[0] }, (k > segment).then(|| k - 1)),
+        };
+        // Nothing is left to do behind a boundary where the span ends, but of a flow without any.
+        if span.from != span.to || crossed.is_some() || boundaries.is_empty() {
+            pieces.push(Piece { segment: (!boundaries.is_empty()).then_some(k), span, crossed });
+        }
+    }
+    if !forward {
+        pieces.reverse();
+    }
+    pieces
+}
+
+/// Points on their way through the pieces of a solve.
+struct Way<S: Space> {
+    state: S::Array,
+    /// Change of ln p and, where it is wanted, transport cost, summed over pieces.
+    figures: Vec<S::Column>,
+    backward: Vec<(Piece, Box<dyn Backward<S>>)>,
+    /// Change of ln p by the layers.
+    log_scale: f64,
+    /// As [`End::moments`].
+    moments: Vec<f64>,
 }
 
 pub(crate) const ONCE: &str = "a stage is done once a session";
@@ -267,35 +324,107 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         rows: &Range<usize>,
         options: SolveOptions,
     ) -> Result<(Option<Carried<'b, S>>, End), Error> {
-        let (space, integrator) = (self.flow.space, self.flow.integrator);
+        let space = self.flow.space;
         let (mut block, mut carried) = (Some(self.block(session, rows)), None);
-        let mut scores = self.scores(session, rows);
+        let (mut scores, mut log_scale, mut moments) = (self.scores(session, rows), 0.0, Vec::new());
         let end = session.stage(&mut || {
             let (field, block) = (field.expect(FROZEN), block.take().expect(ONCE));
+            if scores.is_some() && !field.layers().is_empty() {
+                return Err(Error::setting("score", "wanted", "left out where a flow has normalisation layers"));
+            }
             let (mut block, state) = match scores.take() {
                 None => field.enter(block),
                 Some(scores) => ScoredBlock::enter(space, field, block, scores, options.backward.is_some()),
             };
-            let solution = integrator.solve(space, &mut *block, state, self.span, options)?;
-            let columns = std::iter::once(solution.log_density).chain(solution.cost).collect();
-            let x = match solution.backward {
-                None => block.leave(solution.state),
-                Some(backward) => {
-                    let x = block.leave(solution.state.clone());
-                    carried = Some(Carried { block, state: solution.state, backward });
+            let mut way = Way { state, figures: Vec::new(), backward: Vec::new(), log_scale: 0.0, moments: Vec::new() };
+            for piece in pieces(&field.boundaries(), self.span) {
+                way = self.go(way, &mut *block, (piece, field.layers()), rows, options)?;
+            }
+            (log_scale, moments) = (way.log_scale, way.moments);
+            let x = match options.backward {
+                None => block.leave(way.state),
+                Some(_) => {
+                    let x = block.leave(way.state.clone());
+                    let layers = field.layers();
+                    carried = Some(Carried { block, state: way.state, backward: way.backward, layers });
                     x
                 }
             };
-            Ok(Outputs { arrays: vec![x], columns })
+            Ok(Outputs { arrays: vec![x], columns: way.figures })
         })?;
-        let log_density = space.download_column(&end.columns[0]);
+        let mut log_density = space.download_column(&end.columns[0]);
+        log_density.iter_mut().for_each(|change| *change += log_scale);
         let cost = end.columns.get(1).map_or_else(|| vec![0.0; log_density.len()], |cost| space.download_column(cost));
         let x = space.download(&end.arrays[0]);
         let [x, score] = match self.scores {
             None => [x, Vec::new()],
             Some(_) => halves(&x, self.flow.potential.dim()),
         };
-        Ok((carried, End { x, score, log_density, cost }))
+        Ok((carried, End { x, score, log_density, cost, moments }))
+    }
+
+    /// Whether the way leads from the base to the data, which a piece without length does not tell.
+    fn leads_forward(&self) -> bool {
+        self.span.to >= self.span.from
+    }
+
+    /// Goes over one piece of the way, and through the layer behind it.
+    fn go(
+        &self,
+        mut way: Way<S>,
+        block: &mut dyn BlockField<S>,
+        (piece, layers): (Piece, &[Normalisation<S>]),
+        rows: &Range<usize>,
+        options: SolveOptions,
+    ) -> Result<Way<S>, Error> {
+        let space = self.flow.space;
+        if let Some(segment) = piece.segment {
+            block.enter_segment(segment);
+        }
+        let solution = self.flow.integrator.solve(space, block, way.state, piece.span, options)?;
+        let figures: Vec<S::Column> = std::iter::once(solution.log_density).chain(solution.cost).collect();
+        if way.figures.is_empty() {
+            way.figures = figures;
+        } else {
+            way.figures.iter_mut().zip(&figures).for_each(|(sum, of)| space.column_accumulate(sum, 1.0, &[(1.0, of)]));
+        }
+        way.backward.extend(solution.backward.map(|backward| (piece, backward)));
+        way.state = solution.state;
+        let Some(layer) = piece.crossed.and_then(|k| layers.get(k)) else { return Ok(way) };
+        let forward = self.leads_forward();
+        if options.backward.is_some() && !forward {
+            // The layer that is met first is the last.
+            let found = self.moments(&space.download(&way.state), rows);
+            way.moments = [found, std::mem::take(&mut way.moments)].concat();
+        }
+        way.state = if forward { layer.to_data(space, &way.state) } else { layer.to_base(space, &way.state) };
+        way.log_scale += if forward { -layer.log_scale() } else { layer.log_scale() };
+        Ok(way)
+    }
+
+    /// Weighted sums over some rows of every coordinate, and then of their squares.
+    fn moments(&self, x: &[f64], rows: &Range<usize>) -> Vec<f64> {
+        let dim = self.flow.potential.dim();
+        let mut sums = vec![0.0; 2 * dim];
+        for (x, weight) in x.chunks_exact(dim).zip(self.batch.shares(rows)) {
+            for (i, x) in x.iter().enumerate() {
+                sums[i] += weight * x;
+                sums[dim + i] += weight * x * x;
+            }
+        }
+        sums
+    }
+
+    /// The moments of the whole batch at every layer, from those of this member's blocks in their order.
+    fn all_moments(&self, blocks: &[Vec<f64>]) -> Result<Vec<Moments>, Error> {
+        let Some(width) = blocks.first().map(Vec::len).filter(|width| *width > 0) else { return Ok(Vec::new()) };
+        let mut sums = vec![0.0; width];
+        for of_block in self.how.team.gather(&blocks.concat())?.chunks_exact(width) {
+            sums.iter_mut().zip(of_block).for_each(|(sum, of_block)| *sum += of_block);
+        }
+        let dim = self.flow.potential.dim();
+        let layer = |of: &[f64]| Moments { mean: of[..dim].to_vec(), square: of[dim..].to_vec() };
+        Ok(sums.chunks_exact(2 * dim).map(layer).collect())
     }
 
     /// Takes a block back from its end. `then` gets the cotangent of its points at the start, by way of everything but
@@ -316,10 +445,20 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         let cost = (!losses.cost.is_empty()).then(|| session.input_column(&losses.cost));
         let mut bars = Some((x_bar, log_density, cost));
         session.stage(&mut || {
-            let Carried { mut block, state, backward } = carried.take().expect(ONCE);
+            let (space, Carried { mut block, state, backward, layers }) =
+                (self.flow.space, carried.take().expect(ONCE));
             let (x_bar, log_density, cost) = bars.take().expect(ONCE);
-            let bar = SolutionCotangent { state: block.leave_pullback(&state, x_bar), log_density, cost };
-            let state_bar = backward.pull_back(self.flow.space, &mut *block, bar);
+            let mut state_bar = block.leave_pullback(&state, x_bar);
+            for (piece, backward) in backward.into_iter().rev() {
+                if let Some(layer) = piece.crossed.and_then(|k| layers.get(k)) {
+                    state_bar = layer.pull_back(space, &state_bar, self.leads_forward());
+                }
+                if let Some(segment) = piece.segment {
+                    block.enter_segment(segment);
+                }
+                let bar = SolutionCotangent { state: state_bar, log_density: log_density.clone(), cost: cost.clone() };
+                state_bar = backward.pull_back(space, &mut *block, bar);
+            }
             let (start_bar, share) = block.enter_pullback(state_bar);
             Ok(then(start_bar, share))
         })
@@ -335,7 +474,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         let blocks = self.flow.space.map_blocks(self.blocks.clone(), |rows| {
             Ok::<_, Error>(self.forward(&mut Direct(self.flow.space), Some(field), &rows, options)?.1)
         });
-        let mut all = End { x: Vec::new(), score: Vec::new(), log_density: Vec::new(), cost: Vec::new() };
+        let mut all = End::default();
         for end in blocks {
             let end = end?;
             all.x.extend(end.x);
@@ -387,7 +526,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         let field = self.flow.potential.freeze(&self.solve);
         let of_all = terms.couples_rows().then(|| self.losses_of_all(&*field, terms)).transpose()?;
         if let (Some(of_all), false) = (&of_all, gradient) {
-            return Ok(Outcome { losses: of_all.losses.clone(), gradient: None });
+            return Ok(Outcome { losses: of_all.losses.clone(), gradient: None, moments: Vec::new() });
         }
         let options = SolveOptions { backward: gradient.then_some(self.flow.memory), cost: terms.needs_cost() };
         let blocks = space.map_blocks(self.blocks.clone(), |rows| {
@@ -404,9 +543,12 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
                     Outputs::none()
                 })?;
             }
-            Ok((losses.losses, found))
+            Ok(((losses.losses, found), end.moments))
         });
-        gather(space, &*field, blocks, self.how.team)
+        let split = |block: Result<_, Error>| block.map_or_else(|error| (Err(error), Vec::new()), |(a, b)| (Ok(a), b));
+        let (blocks, moments): (Vec<BlockResult<S>>, Vec<_>) = blocks.into_iter().map(split).unzip();
+        let outcome = gather(space, &*field, blocks, self.how.team)?;
+        Ok(Outcome { moments: self.all_moments(&moments)?, ..outcome })
     }
 
     /// The same in a session of the device, where it has one.
@@ -435,7 +577,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
             gradient = Some(found.arrays.to_vec());
         }
         session.finish();
-        Ok(Some(Outcome { losses: losses.losses, gradient }))
+        Ok(Some(Outcome { losses: losses.losses, gradient, moments: Vec::new() }))
     }
 }
 
@@ -521,7 +663,7 @@ pub(crate) fn gather<S: Space>(
     team: &dyn Team,
 ) -> Result<Outcome<S>, Error> {
     let (losses, sums) = gather_shares(space, blocks, team)?;
-    Ok(Outcome { losses, gradient: sums.map(|sums| field.gradient(sums)) })
+    Ok(Outcome { losses, gradient: sums.map(|sums| field.gradient(sums)), moments: Vec::new() })
 }
 
 /// The losses of all rows in their order, and the sum of the blocks' shares where there are any.
@@ -658,4 +800,29 @@ impl<S: Space> Session<S> for Direct<'_, S> {
     }
 
     fn finish(self: Box<Self>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_that_follow_each_other_cross_every_boundary_once() {
+        let boundaries = [1.0, 2.0];
+        let crossed = |stops: &[f64]| -> Vec<(usize, usize)> {
+            let spans = stops.windows(2).map(|ends| Span { from: ends[0], to: ends[1] });
+            let of = |piece: Piece| Some((piece.segment?, piece.crossed?));
+            spans.flat_map(|span| pieces(&boundaries, span)).filter_map(of).collect()
+        };
+        for stops in [&[0.0, 3.0][..], &[0.0, 1.0, 2.0, 3.0], &[0.0, 0.5, 2.0, 2.5, 3.0]] {
+            assert_eq!(crossed(stops), [(0, 0), (1, 1)], "{stops:?}");
+            let back: Vec<f64> = stops.iter().rev().copied().collect();
+            assert_eq!(crossed(&back), [(2, 1), (1, 0)], "{back:?}");
+        }
+        let whole = pieces(&boundaries, Span { from: 3.0, to: 0.0 });
+        let spans: Vec<_> = whole.iter().map(|piece| (piece.span.from, piece.span.to)).collect();
+        assert_eq!(spans, [(3.0, 2.0), (2.0, 1.0), (1.0, 0.0)]);
+        let alone = Span { from: 0.0, to: 3.0 };
+        assert_eq!(pieces(&[], alone), [Piece { segment: None, span: alone, crossed: None }]);
+    }
 }

@@ -24,7 +24,7 @@ impl<S: Space> Sum<S> {
     /// A sum of terms, each with a name; the parameters of a term are called `name.parameter` from now on.
     ///
     /// # Errors
-    /// [`Error::Setting`] when there are no terms or two have the same name; [`Error::Shape`] when they take different
+    /// [`Error::Setting`] when there are no terms, two have the same name, or one has layers of its own; [`Error::Shape`] when they take different
     /// numbers of coordinates.
     pub fn new(space: S, terms: Vec<(String, Box<dyn Potential<S>>)>) -> Result<Self, Error> {
         let Some(dim) = terms.first().map(|(_, term)| term.dim()) else {
@@ -34,6 +34,13 @@ impl<S: Space> Sum<S> {
             if term.dim() != dim {
                 let what = format!("the term `{name}` of the potential");
                 return Err(Error::Shape { what, found: vec![term.dim()], expected: vec![dim] });
+            }
+            if !term.buffers().is_empty() {
+                return Err(Error::setting(
+                    "a term",
+                    name,
+                    "no chain with normalisation layers, which is a whole flow",
+                ));
             }
             if terms[..i].iter().any(|(other, _)| other == name) {
                 return Err(Error::setting("the name of a term", name, "another name for each term"));

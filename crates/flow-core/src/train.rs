@@ -471,9 +471,9 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         let key = RngKey::new(self.settings.seed, Purpose::Train, step);
         let how = Evaluation { blocks: self.settings.blocks, ..Evaluation::new(key).by(self.team) };
         let batch = agreed(self.team, self.batch(key, &how))?;
-        let outcome = self.model.evaluate(&batch, &how.with_gradient())?;
+        let mut outcome = self.model.evaluate(&batch, &how.with_gradient())?;
         let loss = Mean::of(&outcome.losses);
-        let mut gradient = outcome.gradient.expect("the gradient was asked for");
+        let mut gradient = outcome.gradient.take().expect("the gradient was asked for");
         let gradient_norm = global_norm(&self.space, &gradient);
         if !(loss.mean.is_finite() && gradient_norm.is_finite()) {
             return Ok(None);
@@ -501,6 +501,7 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         let schedule = settings.schedule.factor(step - settings.first, settings.steps - settings.first);
         let learning_rate = settings.learning_rate * schedule * self.state.learning_rate_scale;
         self.adam.step(&self.space, learning_rate, self.model.parameters_mut(), gradient);
+        self.model.observe(&outcome);
         self.state.step += 1;
         self.state.adam_steps = self.adam.steps;
         self.update_average();

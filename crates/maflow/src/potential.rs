@@ -3,8 +3,8 @@
 use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::potentials::{ContextQuadratic, Modulated};
 use flow_core::{
-    Centres, Engine, Group, LatticeRidgeSettings, NetworkSettings, ParticlesSettings, Potential, PotentialSettings,
-    RidgeSettings, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings,
+    Centres, Chain, Engine, Group, LatticeRidgeSettings, NetworkSettings, ParticlesSettings, Potential,
+    PotentialSettings, RidgeSettings, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings,
 };
 
 use crate::error::Error;
@@ -19,6 +19,28 @@ use crate::target::Layout;
 /// # Errors
 /// Sizes that are out of range.
 pub fn potential<E: Engine>(
+    space: &E,
+    recipe: &Recipe,
+    (potential, flow): (&recipe::Potential, &recipe::Flow),
+    context: usize,
+) -> Result<Box<dyn Potential<E>>, Error> {
+    let segments = flow.segments;
+    if segments == 1 {
+        return segment(space, recipe, (potential, flow), context);
+    }
+    let of_part = recipe::Flow { time: flow.time / segments as f64, ..flow.clone() };
+    let mut part = recipe.clone();
+    let of_segment = |k: usize| {
+        // No two segments start with the same numbers, nor do terms of theirs.
+        part.train.seed = recipe.train.seed.wrapping_add((k as u64) << 48);
+        segment(space, &part, (potential, &of_part), context)
+    };
+    let chained = (0..segments).map(of_segment).collect::<Result<_, _>>()?;
+    Ok(Box::new(Chain::new(space.clone(), chained, flow.time, flow.normalisation)?))
+}
+
+/// The potential of one segment of a flow.
+fn segment<E: Engine>(
     space: &E,
     recipe: &Recipe,
     (potential, flow): (&recipe::Potential, &recipe::Flow),

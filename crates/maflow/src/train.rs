@@ -355,6 +355,7 @@ impl Phase {
                 let newest = folder.newest(false)?;
                 let newest = newest.ok_or_else(|| Error::Failed("the first training left no checkpoint".into()))?;
                 newest.checkpoint.load_trained(space, model.parameters_mut())?;
+                newest.checkpoint.load_parameters(space, model.buffers_mut())?;
                 Ok(newest.checkpoint.state)
             };
             before = agreed(team, folder.map(load).transpose())?.flatten();

@@ -77,6 +77,22 @@ impl<S: Space> Learned<S> {
         }
     }
 
+    /// What is kept beside the parameters and not trained: averages of batches.
+    pub fn buffers(&self) -> Vec<&Parameter<S>> {
+        match self {
+            Self::Flow(flow) => flow.potential.buffers(),
+            Self::Map(_) => Vec::new(),
+        }
+    }
+
+    /// The same arrays.
+    pub fn buffers_mut(&mut self) -> Vec<&mut Parameter<S>> {
+        match self {
+            Self::Flow(flow) => flow.potential.buffers_mut(),
+            Self::Map(_) => Vec::new(),
+        }
+    }
+
     /// Whether a loss of forces can be trained on.
     ///
     /// # Errors
@@ -268,6 +284,7 @@ pub fn load<E: Engine>(space: &E, recipe: &Recipe, path: &Path, monitor: &dyn Mo
     let kept = Kept::read(path, recipe)?;
     let mut learned = Learned::first(space, recipe, kept.context_dim(recipe))?;
     checkpoint.load_trained(space, learned.parameters_mut())?;
+    checkpoint.load_parameters(space, learned.buffers_mut())?;
     if let (Learned::Flow(flow), Some(state)) = (&mut learned, checkpoint.state) {
         flow.steps = state.level as usize;
     }

@@ -56,9 +56,11 @@ impl Work for Monitored<'_> {
             return Err(Error::Argument(what.to_owned()));
         }
         let mut learned = Learned::first(space, &recipe, 0)?;
-        let wanted: Vec<_> = learned.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
+        let arrays = learned.parameters().into_iter().chain(learned.buffers());
+        let wanted: Vec<_> = arrays.map(|p| (p.name.clone(), p.shape.clone())).collect();
         let Weights { parameters, notes } = Weights::read(&file, &wanted, space.precision())?;
         parameters.load_parameters(space, learned.parameters_mut())?;
+        parameters.load_parameters(space, learned.buffers_mut())?;
         recipe.run = Some(compute.run_info());
         // What a training that starts from these parameters would save first: only a trainer knows.
         let mut model = learned.into_model(space)?;

@@ -110,8 +110,15 @@ pub struct RunInfo {
 pub struct Flow {
     /// Final time T.
     pub time: f64,
-    /// Steps of the method; the integration-error watch may raise them.
+    /// Steps of the method, in every segment; the integration-error watch may raise them.
     pub steps: usize,
+    /// Segments of equal length that the flow is a chain of, each with a potential of its own.
+    #[serde(default = "Flow::default_segments")]
+    pub segments: usize,
+    /// Normalisation layers between the segments: decay of the moving averages, e.g. 0.99, of means and deviations of the
+    /// batches before, by which points are centred and scaled; no layers when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<f64>,
     /// Explicit Runge-Kutta method of fixed step, as in `"rk4"`, or, of fifth order, in `"fixed-tsit5"`; or reversible
     /// steps made of a method, as in `"reversible-rk4"`: twice the evaluations a step, and memory that does not grow with
     /// the steps.
@@ -132,6 +139,10 @@ pub struct Flow {
 }
 
 impl Flow {
+    fn default_segments() -> usize {
+        1
+    }
+
     /// What a state of reversible steps keeps of itself, whether the recipe says so or not.
     pub fn coupling_or_default(&self) -> f64 {
         self.coupling.unwrap_or(Reversible::COUPLING)

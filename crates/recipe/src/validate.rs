@@ -29,6 +29,7 @@ impl Recipe {
                 flow.validate()?;
                 self.watch_fits(flow)?;
                 self.coupling_fits(flow)?;
+                self.segments_fit(potential, flow)?;
                 continuous_adjoint_fits(potential, flow)?;
             }
             Density::Model { model } => self.model_fits(model)?,
@@ -63,6 +64,35 @@ impl Recipe {
                 at_least("potential.terms", sum.terms.len(), 1)?;
                 sum.terms.iter().try_for_each(|term| self.term_fits(term))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Layers learn from data that come by, and know nothing of symmetries; a symmetry drawn per stage knows nothing of
+    /// segments.
+    fn segments_fit(&self, potential: &Potential, flow: &Flow) -> Result<(), RecipeError> {
+        let Flow { segments, normalisation, .. } = *flow;
+        let on_lattice = |term: &Term| matches!(term.kind, TermKind::LatticeQuadratic | TermKind::LatticeRidge(_));
+        let (symmetry, lattice) = match potential {
+            Potential::Ridge(ridge) => (ridge.symmetry.as_ref(), false),
+            Potential::Sum(sum) => (None, sum.terms.iter().any(on_lattice)),
+        };
+        if segments > 1 && symmetry.is_some_and(|symmetry| symmetry.draw == SymmetryDraw::PerStage) {
+            let remedy = "set potential.symmetry.draw = \"per-solve\"";
+            return Err(out_of_range("flow.segments", segments, "1 with a symmetry drawn per stage", remedy));
+        }
+        let Some(decay) = normalisation else { return Ok(()) };
+        let refused = |expected: &str, remedy: &str| Err(out_of_range("flow.normalisation", decay, expected, remedy));
+        if symmetry.is_some() || lattice {
+            let remedy = "means and deviations of every site apart would break its symmetry: leave it out";
+            return refused("no value for a symmetric potential", remedy);
+        }
+        if segments < 2 {
+            return refused("no value with flow.segments = 1", "layers are between segments: have more of them");
+        }
+        if self.train.objective != Objective::Nll {
+            let remedy = "layers learn from rows of data on their way to the base: leave it out";
+            return refused("no value but with train.objective = \"nll\"", remedy);
         }
         Ok(())
     }
@@ -678,6 +708,10 @@ impl Flow {
         positive("flow.time", self.time, "the paper uses 10 (MNIST) and 5 (Ising)")?;
         at_least("flow.steps", self.steps, 1)?;
         at_most("flow.steps", self.steps, MOST_STEPS)?;
+        at_least("flow.segments", self.segments, 1)?;
+        at_most("flow.segments", self.segments, 64)?;
+        let decay = self.normalisation;
+        decay.map_or(Ok(()), |decay| within("flow.normalisation", decay, 0.0, 0.999_999, "0.99 is usual"))?;
         if self.method.is_adaptive() {
             return Err(out_of_range(
                 "flow.method",

@@ -10,9 +10,9 @@ use flow_core::conformance::{
     reversible_methods_have_their_order, reversible_steps, same_field, solves, space,
 };
 use flow_core::{
-    Adaptive, Batch, Block, Centres, Coordinates, Direction, Evaluation, FixedStep, Flow, FlowMatching, Group, Mean,
-    Method, NegativeLogLikelihood, Objective, Outcome, ParticlesSettings, Path, Potential, Precision, Purpose, RngKey,
-    Solve, Space, Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
+    Adaptive, Batch, Block, Centres, Chain, Coordinates, Direction, Evaluation, FixedStep, Flow, FlowMatching, Group,
+    Mean, Method, NegativeLogLikelihood, Objective, Outcome, ParticlesSettings, Path, Potential, Precision, Purpose,
+    RngKey, Solve, Space, Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
 };
 
 fn cpu<T: Real>() -> Cpu<T> {
@@ -143,6 +143,12 @@ fn sum<T: Real>() -> Sum<Cpu<T>> {
         ("separable".into(), term(separable_of(4, 5, Activation::Softplus, TimeFamily::Cosine))),
     ];
     Sum::new(cpu(), terms).unwrap()
+}
+
+/// Two segments that differ in their make, of the duration of the suite's flows.
+fn chain<T: Real>() -> Chain<Cpu<T>> {
+    let segments = vec![term(ridge(5, 7, Activation::Softplus, true)), term(symmetrised(SymmetryDraw::PerSolve))];
+    Chain::new(cpu(), segments, 0.8, None).unwrap()
 }
 
 /// Several terms, all with the derivative that a loss of forces needs.
@@ -312,6 +318,7 @@ conformance! {
     modulated_with_a_context_of_its_own: modulated(ridge_in_context(3, 9, true)), NO_FORCES_IN_CONTEXT;
     modulated_draws: modulated(symmetrised(SymmetryDraw::PerSolve)), NO_FORCES_BUT_DRAWS_IN_CONTEXT;
     sum_in_context: sum_in_context(), NO_FORCES_IN_CONTEXT;
+    chain: chain(), DRAWS;
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve), DRAWS;
     symmetrised_per_stage: symmetrised(SymmetryDraw::PerStage), RANDOM_IN_TIME;
 }

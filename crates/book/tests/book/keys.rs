@@ -66,7 +66,8 @@ const MODELS: [(&str, &str); 4] = [
     ("neural-rg", "layers = 2, hidden = [8]"),
 ];
 /// What else must be said before a key may be there.
-const NEEDED: [(&str, &str); 3] = [
+const NEEDED: [(&str, &str); 4] = [
+    ("flow.normalisation", "flow.segments=2"),
     ("flow.coupling", "flow.method=reversible-rk4"),
     ("train.blur", "train.objective=sinkhorn"),
     ("train.projections", "train.objective=sliced-wasserstein"),
@@ -80,7 +81,7 @@ const READ: [(&str, &str); 3] = [
 
 const PURE: &str = "1";
 /// The unit of every number, by the end of its path; `1` is a pure number.
-const UNITS: [(&str, &str); 91] = [
+const UNITS: [(&str, &str); 93] = [
     ("target mnist.lambda", "1"),
     ("target mnist.split_seed", "1"),
     ("target ising.size", "sites"),
@@ -132,6 +133,8 @@ const UNITS: [(&str, &str); 91] = [
     ("model neural-rg.hidden", "units"),
     ("flow.time", "time"),
     ("flow.steps", "integration steps"),
+    ("flow.segments", "segments"),
+    ("flow.normalisation", "1"),
     ("flow.coupling", "1"),
     ("train.batch", "rows"),
     ("train.epochs", "epochs"),

@@ -174,3 +174,69 @@ fn a_term_without_the_derivative_of_forces_says_so_before_anything_is_written() 
     let cost = "--set=train.transport_cost=1";
     lab.refuses(&["train", "phi4-16", "--set=train.force_weight=1", cost], 2, &["leave one of the two out"]);
 }
+
+/// Half circles by likelihood, in two segments.
+const SEGMENTS: &[&str] = &[
+    "two-moons",
+    "--set=potential.terms.1.hidden=[6, 4]",
+    "--set=potential.terms.0.time_terms=2",
+    "--set=potential.terms.1.time_terms=2",
+    "--set=flow.segments=2",
+    "--set=flow.normalisation=0.9",
+    "--set=flow.steps=3",
+    "--set=train.objective=nll",
+    "--set=train.batch=64",
+    "--set=train.steps=6",
+    "--set=train.schedule.warmup=2",
+    "--set=train.checkpoint_every=3",
+    "--set=evaluate.samples=300",
+];
+
+#[test]
+fn a_flow_of_segments_with_normalisation_is_a_run_like_any_other() {
+    on_every_backend(|lab| {
+        lab.trains(SEGMENTS, "whole", &[]);
+        let newest = lab.checkpoints("whole").pop().unwrap();
+        let tensors = TensorFile::read(&newest).unwrap().tensors;
+        let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(find("normalisation-1.batches").values, [6.0]);
+        assert!(find("normalisation-1.variance").values.iter().all(|variance| *variance > 0.0 && *variance != 1.0));
+        assert_ne!(find("segment-1.two-layer.amplitude").values, find("segment-2.two-layer.amplitude").values);
+        copy(&lab.path("whole"), &lab.path("cut"));
+        std::fs::remove_file(lab.path("cut").join(newest.strip_prefix(lab.path("whole")).unwrap())).unwrap();
+        lab.does(&["train", "--resume", "--out", "cut"]);
+        assert_eq!(lab.final_bits("cut"), lab.final_bits("whole"));
+        // Samples go to the base and back, and have the density that is drawn by.
+        let figures = lab.figures("whole", &[]);
+        assert!(figures["nll_nats"].as_f64().unwrap().is_finite(), "{figures}");
+        lab.does(&["sample", "whole", "--count", "20", "--out", "samples.csv"]);
+        lab.does(&["transform", "whole", "samples.csv", "--out", "base.csv"]);
+        lab.does(&["transform", "whole", "base.csv", "--inverse", "--out", "back.csv"]);
+        let numbers = |file: &str| -> Vec<f64> {
+            let text = std::fs::read_to_string(lab.path(file)).unwrap();
+            text.lines()
+                .skip(1)
+                .flat_map(|line| line.split(',').map(|n| n.parse().unwrap()).collect::<Vec<_>>())
+                .collect()
+        };
+        let (samples, back) = (numbers("samples.csv"), numbers("back.csv"));
+        assert!(samples.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-3), "{samples:?} {back:?}");
+        lab.does(&["export", "whole", "--out", "weights.safetensors"]);
+        lab.does(&[&["import", "weights.safetensors", "--out", "theirs", "--recipe"], SEGMENTS].concat());
+        assert_eq!(lab.figures("theirs", &[])["nll_nats"], figures["nll_nats"]);
+    });
+}
+
+#[test]
+fn layers_that_do_not_fit_are_refused() {
+    let lab = Lab::on(Backend::Ndarray);
+    for (words, sentence) in [
+        (["train", "phi4-16", "--set=flow.segments=2", "--set=flow.normalisation=0.9"], "break its symmetry"),
+        (["train", "ising-16-paper", "--set=flow.segments=2", "--set=train.seed=1"], "drawn per stage"),
+        (["train", "mnist", "--set=flow.segments=1", "--set=flow.normalisation=0.9"], "between segments"),
+        (["train", "two-moons", "--set=flow.segments=2", "--set=flow.normalisation=0.9"], "rows of data"),
+        (["train", "two-moons", "--set=flow.segments=0", "--set=train.seed=1"], "at least 1"),
+    ] {
+        lab.refuses(&words, 2, &[sentence]);
+    }
+}

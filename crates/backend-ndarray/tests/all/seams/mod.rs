@@ -2,6 +2,7 @@
 //! it.
 
 mod bijector;
+mod chain;
 mod distance;
 mod energy;
 mod integrator;
