@@ -9,7 +9,7 @@ use crate::boundary::{EnergyTerms, Gradient};
 use crate::energy::{Energy, StandardNormal, check_widths, standard_normal_log_density};
 use crate::error::Error;
 use crate::flow::{Direction, Flow};
-use crate::score::base_score;
+use crate::scored::base_score;
 use crate::solve::{Evaluation, Outcome};
 use crate::space::Space;
 use crate::team::agreed;

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::chain::{Moments, Normalisation};
+use crate::normalisation::{Moments, Normalisation};
 use crate::parameter::Parameter;
 use crate::rng::RngKey;
 use crate::space::Space;

@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use crate::batch::Batch;
 use crate::boundary::{BoundaryTerms, Endpoints, Losses};
 use crate::cache_key::CacheKey;
-use crate::chain::{Moments, Normalisation};
 use crate::error::Error;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{Backward, Memory, SolutionCotangent, SolveOptions, Span};
+use crate::normalisation::{Moments, Normalisation};
 use crate::potential::{Block, BlockField, Coordinates, Field, Share, Solve};
 use crate::rng::RngKey;
-use crate::score::{ScoredBlock, base_score};
+use crate::scored::{ScoredBlock, base_score};
 use crate::space::{Outputs, Session, Space, cut};
 use crate::team::{Alone, Team, agreed};
 
@@ -398,7 +398,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
             way.moments = [found, std::mem::take(&mut way.moments)].concat();
         }
         way.state = if forward { layer.to_data(space, &way.state) } else { layer.to_base(space, &way.state) };
-        way.log_scale += if forward { -layer.log_scale() } else { layer.log_scale() };
+        way.log_scale += if forward { -layer.log_scale } else { layer.log_scale };
         Ok(way)
     }
 

@@ -9,7 +9,7 @@ use crate::energy::{Energy, PointEnergy, standard_normal_log_density};
 use crate::flow::{Direction, Flow};
 use crate::objective::{Estimator, FreeEnergy, Objective};
 use crate::potential::{Coordinates, Potential, ScoredCotangent, ScoredPoint, ScoredPointBar};
-use crate::score::base_score;
+use crate::scored::base_score;
 use crate::solve::Evaluation;
 use crate::space::Space;
 use crate::tableau::Method;
