@@ -25,7 +25,8 @@ impl<S: Space> Flow<'_, S> {
     /// Carries points (`rows × dim`, row by row) and the scores `s = ∇ ln p` of their density over a span of time.
     ///
     /// `ds/dt = −(∇∇φ) s − ∇(∇²φ)` is integrated together with the points, by the same method: its right-hand side is
-    /// minus what [`BlockField::pullback`] makes of the cotangents s of ∇φ and 1 of ∇²φ. The result nears the gradient
+    /// minus what [`BlockField::pullback`](crate::BlockField::pullback) makes of the cotangents s of ∇φ and 1 of ∇²φ. The
+    /// result nears the gradient
     /// of ln p with the order of the method. Always in plain coordinates.
     ///
     /// # Errors
