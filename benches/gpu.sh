@@ -60,7 +60,7 @@ if [ -n "$pack" ]; then
     cargo test --locked --release -p backend-tch --lib --test captured --test conformance --test equality --test product \
         --no-run --message-format json |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | while read -r program; do cp "$program" "$pack/tests/"; done
-    interface=$(dirname "$(sed -n "s/^interface = //p" "${XDG_CACHE_HOME:-$HOME/.cache}/maflow/libtorch.setup")")
+    interface=$(dirname "$(sed -n "s/^interface = //p" "${MAFLOW_LIBTORCH_SETUP:-${XDG_CACHE_HOME:-$HOME/.cache}/maflow/libtorch.setup}")")
     cp "$interface/libtch.so" "$interface/libtch_cuda.so" "$pack/"
     strip "$pack/maflow" "$pack/measure" "$pack"/tests/* || echo "not stripped"
     ls "$pack"/tests/* >/dev/null

@@ -177,7 +177,7 @@ fi
 set_up() {
     need_python
     python3 "$project/crates/python/python/maflow/_interface.py" --project "$project" --libtorch "$libtorch" --store "$store" \
-        --setup "$cache/libtorch.setup" --torch "$TORCH" --torch-sys "$TORCH_SYS" "$@"
+        --setup "${MAFLOW_LIBTORCH_SETUP:-$cache/libtorch.setup}" --torch "$TORCH" --torch-sys "$TORCH_SYS" "$@"
 }
 
 fetch_cuda_headers() {

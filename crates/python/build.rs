@@ -10,7 +10,7 @@ fn main() {
     println!("cargo::rerun-if-changed=../../Cargo.lock");
     let cargo = env::var("CARGO").expect("cargo runs build scripts");
     let target = env::var("TARGET").expect("cargo names the target");
-    // Of the target alone, so that no package is fetched which the build has no use for.
+    // Packages of other targets need not be there.
     let words = ["metadata", "--locked", "--format-version", "1", "--filter-platform", &target];
     let output = Command::new(cargo).args(words).output().expect("cargo runs");
     assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));

@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// Somebody else has loaded another libtorch into this process, which can hold no second one.
     #[error(
-        "this process has loaded libtorch {} from {path} before, {VERSION_NEEDED} is needed: install torch=={VERSION_NEEDED} there, or use `--backend ndarray`",
+        "this process has loaded libtorch {} from {path} before, and {VERSION_NEEDED} is needed: start it anew with torch=={VERSION_NEEDED} there, or use `--backend ndarray`",
         .found.as_deref().unwrap_or("of an unknown version")
     )]
     OtherLoaded {
@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// The system's loader refused a library.
     #[error(
-        "{path} cannot be loaded ({reason}): remove it and run `{}` again, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
+        "{path} cannot be loaded ({reason}): remove that libtorch, or install its PyTorch anew (`pip install --force-reinstall torch=={VERSION_NEEDED}`), and run `{}` again",
         command(*.cuda)
     )]
     CannotLoad {
@@ -90,7 +90,7 @@ pub enum Error {
     /// The system's loader refused the compiled C interface of libtorch.
     #[error(
         "the C interface of libtorch, {path}, cannot be loaded ({reason}): {}run `{}` again",
-        if *.by_user { "unset MAFLOW_LIBTCH, which names it, or " } else { "remove it if it is there, and " },
+        if *.by_user { "unset MAFLOW_LIBTCH, which names it, and " } else { "remove it if it is there, and " },
         command(*.cuda)
     )]
     NoInterface {

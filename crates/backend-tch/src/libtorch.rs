@@ -47,7 +47,9 @@ pub fn libtorch() -> Result<Libtorch, Error> {
     if let Some((path, replaced)) = loaded() {
         let found = Libtorch::of(path);
         let fits = !replaced && found.version.as_deref().is_some_and(fits);
-        return if fits { Ok(found) } else { Err(Error::OtherLoaded { path: found.path, found: found.version }) };
+        // What the folder tells is no longer what is loaded.
+        let told = if replaced { Some("of a file that was replaced since".to_owned()) } else { found.version.clone() };
+        return if fits { Ok(found) } else { Err(Error::OtherLoaded { path: found.path, found: told }) };
     }
     match env::var_os("LIBTORCH").filter(|path| !path.is_empty()) {
         Some(path) => look(path.into(), "LIBTORCH"),
@@ -67,7 +69,7 @@ fn loaded() -> Option<(PathBuf, bool)> {
     })
 }
 
-/// The same for a device, which decides how the set-up is to be done where it was not.
+/// As [`libtorch()`] for a device, which decides how the set-up is to be done where it was not.
 ///
 /// # Errors
 /// As [`libtorch()`].

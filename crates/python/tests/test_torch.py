@@ -22,7 +22,8 @@ NEEDED, TORCH_SYS, _sources, ADDED, _file = _native.interface()
 def python(program: str, setup: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """A program in a process of its own: one can hold one libtorch alone, and never lets go of it."""
     environment = {**os.environ, "MAFLOW_LIBTORCH_SETUP": str(setup), **variables}
-    environment.pop("LIBTORCH", None)
+    for name in ("LIBTORCH", "MAFLOW_LIBTCH"):
+        environment.pop(name, None)
     return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=600)
 
 

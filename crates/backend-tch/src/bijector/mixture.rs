@@ -118,10 +118,12 @@ impl Layer for Mixture {
 
     fn to_model(&self, parameters: &[Tensor], z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         let z = ordered(z, self.reversed);
+        let kind = z.kind();
         let mut log_jacobian = Tensor::zeros([z.size()[0]], (Kind::Double, z.device()));
         let x = self.network.rows(parameters, &z, context, |i, outputs| {
             let (conditionals, z) = (self.conditionals(outputs), z.narrow(1, i, 1).to_kind(Kind::Double));
-            let x = conditionals.at(&z);
+            // The log-Jacobian is that of the point that comes out, which working precision rounds.
+            let x = conditionals.at(&z).to_kind(kind).to_kind(Kind::Double);
             log_jacobian += (log_normal(&z) - conditionals.log_density(&x)).squeeze_dim(1);
             x
         });

@@ -703,7 +703,7 @@ class Flow:
         if self._figures is not None:
             checkpoint = run / "checkpoints" / Path(self._figures["checkpoint"]).name
             self._figures = {**self._figures, "checkpoint": str(checkpoint)}
-        self._run = _opened(str(run), [], energy, self._threads, state["backend"])
+        self._run = _opened(str(run), [], energy, self._threads, state.get("backend"))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Flow:
         """Copy the run directory; the energy is shared."""
