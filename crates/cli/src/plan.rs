@@ -340,6 +340,11 @@ fn require_same_recipe(before: &Recipe, recipe: &str, path: &Path) -> Result<Rec
     }
 }
 
+/// Whether normalisation layers stand between the segments of a flow.
+fn has_layers(recipe: &Recipe) -> bool {
+    recipe.flow().is_some_and(|flow| flow.normalisation.is_some())
+}
+
 /// A resumed run keeps everything that its checkpoints or its random numbers depend on.
 fn require_same_model(before: &Recipe, after: &Recipe, path: &Path) -> Result<(), CliError> {
     let (b, a) = (&before.train, &after.train);
@@ -348,6 +353,9 @@ fn require_same_model(before: &Recipe, after: &Recipe, path: &Path) -> Result<()
         ("potential", before.potential() != after.potential()),
         ("model", before.model() != after.model()),
         ("flow.time", before.flow().map(|flow| flow.time) != after.flow().map(|flow| flow.time)),
+        ("flow.segments", before.flow().map(|flow| flow.segments) != after.flow().map(|flow| flow.segments)),
+        // Layers are part of the checkpoints; how fast they forget is not.
+        ("flow.normalisation", has_layers(before) != has_layers(after)),
         ("train.objective", b.objective != a.objective),
         ("train.batch", b.batch != a.batch),
         ("fine_tune", before.fine_tune != after.fine_tune),

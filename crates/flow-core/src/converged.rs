@@ -92,11 +92,8 @@ const MANY: usize = 8;
 /// Five eighths and three quarters of so many steps, where half of these is a whole number too: a figure costs that much
 /// less with them.
 pub fn fewer(level: u64) -> impl Iterator<Item = u64> {
-    [5, 6]
-        .into_iter()
-        .map(move |eighths| eighths * level)
-        .filter(|eighths| eighths % 16 == 0)
-        .map(|eighths| eighths / 8)
+    let parts = [(16, level / 8 * 5), (8, level / 4 * 3)];
+    parts.into_iter().filter(move |(unit, _)| level.is_multiple_of(*unit)).map(|(_, fewer)| fewer)
 }
 
 /// Losses of a batch by an integrator.

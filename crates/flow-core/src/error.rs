@@ -91,7 +91,7 @@ pub enum Error {
     },
     /// A loss of forces needs a derivative that a potential does not bring.
     #[error(
-        "force_weight needs the pullback of the score, which this potential, or a term of it, lacks on this backend; set it to 0, or choose quadratic, separable, ridge and lattice terms on ndarray"
+        "force_weight needs the pullback of the score, which this potential, or a term of it, lacks on this backend; set it to 0, or choose quadratic, separable, ridge and lattice terms on ndarray, or terms of a sum but convolutional on libtorch"
     )]
     NoScorePullback,
     /// Training could not go on after repeated roll-backs.

@@ -191,8 +191,19 @@ struct Piece {
 }
 
 /// A span cut at the boundaries of segments. A boundary belongs to the span that ends there when it leads forward, and to
-/// the one that starts there when it leads backward: spans that follow each other cross it once, and likewise back.
+/// the one that starts there when it leads backward: spans that follow each other cross it once, and likewise back. Where
+/// nothing is passed nothing is crossed.
 fn pieces(boundaries: &[f64], span: Span) -> Vec<Piece> {
+    // A fraction of the whole time may miss a boundary by its rounding.
+    let snapped = |t: f64| {
+        let near = boundaries.iter().find(|boundary| (t - **boundary).abs() <= 8.0 * f64::EPSILON * boundary.abs());
+        near.copied().unwrap_or(t)
+    };
+    let span = Span { from: snapped(span.from), to: snapped(span.to) };
+    if span.from == span.to {
+        let segment = boundaries.iter().filter(|t| **t <= span.from).count();
+        return vec![Piece { segment: (!boundaries.is_empty()).then_some(segment), span, crossed: None }];
+    }
     let forward = span.to >= span.from;
     let [low, high] = if forward { [span.from, span.to] } else { [span.to, span.from] };
     let crossed = || boundaries.iter().enumerate().filter(|(_, t)| low < **t && **t <= high);
@@ -205,8 +216,8 @@ fn pieces(boundaries: &[f64], span: Span) -> Vec<Piece> {
             true => (Span { from: ends[0], to: ends[1] }, (k < segment + crossed().count()).then_some(k)),
             false => (Span { from: ends[1], to: ends[0] }, (k > segment).then(|| k - 1)),
         };
-        // Nothing is left to do behind a boundary where the span ends, but of a flow without any.
-        if span.from != span.to || crossed.is_some() || boundaries.is_empty() {
+        // Nothing is left to do behind a boundary where the span ends.
+        if span.from != span.to || crossed.is_some() {
             pieces.push(Piece { segment: (!boundaries.is_empty()).then_some(k), span, crossed });
         }
     }
@@ -824,5 +835,13 @@ mod tests {
         assert_eq!(spans, [(3.0, 2.0), (2.0, 1.0), (1.0, 0.0)]);
         let alone = Span { from: 0.0, to: 3.0 };
         assert_eq!(pieces(&[], alone), [Piece { segment: None, span: alone, crossed: None }]);
+        // A point that stays where it is crosses nothing, on a boundary or off it.
+        for (t, segment) in [(0.5, 0), (1.0, 1), (2.5, 2)] {
+            let still = Span { from: t, to: t };
+            assert_eq!(pieces(&boundaries, still), [Piece { segment: Some(segment), span: still, crossed: None }]);
+        }
+        // Ends that miss a boundary by round-off are at it.
+        let near = pieces(&boundaries, Span { from: 0.0, to: 1.0_f64.next_up() });
+        assert_eq!(near, [Piece { segment: Some(0), span: Span { from: 0.0, to: 1.0 }, crossed: Some(0) }]);
     }
 }

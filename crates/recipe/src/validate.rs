@@ -94,6 +94,12 @@ impl Recipe {
             let remedy = "layers learn from rows of data on their way to the base: leave it out";
             return refused("no value but with train.objective = \"nll\"", remedy);
         }
+        if self.train.transport_cost != 0.0 {
+            return refused(
+                "no value with train.transport_cost",
+                "layers move points at no cost: leave one of the two out",
+            );
+        }
         Ok(())
     }
 
@@ -153,6 +159,15 @@ impl Recipe {
         if self.train.transport_cost != 0.0 {
             let expected = "0 for a model in closed form, which moves along no path";
             return Err(out_of_range("train.transport_cost", self.train.transport_cost, expected, "leave it out"));
+        }
+        if self.train.force_weight != 0.0 {
+            let remedy = "the score is carried along flows: leave it out, or train a potential";
+            return Err(out_of_range(
+                "train.force_weight",
+                self.train.force_weight,
+                "0 for a model in closed form",
+                remedy,
+            ));
         }
         let tuned = self.fine_tune.as_ref().map(|tune| tune.gradient);
         for (key, gradient) in [("train.gradient", Some(self.train.gradient)), ("fine_tune.gradient", tuned)] {

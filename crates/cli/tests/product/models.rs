@@ -111,6 +111,8 @@ fn what_only_a_flow_has_is_refused_with_its_key() {
         for (setting, words) in [
             ("train.objective=flow-matching", "train.objective"),
             ("train.transport_cost=0.1", "train.transport_cost"),
+            ("train.force_weight=0.1", "train.force_weight"),
+            ("evaluate.refinements=1", "evaluate.refinements"),
             ("evaluate.method=rk4", "evaluate.method"),
             ("flow={time=1.0, steps=4}", "given beside flow"),
             ("potential=ridge", "given beside potential"),
