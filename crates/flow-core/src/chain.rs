@@ -260,6 +260,14 @@ struct Rows<'a, S: Space> {
     now: Option<usize>,
 }
 
+impl<'a, S: Space> Rows<'a, S> {
+    /// The segment of a stage, and the stage on its clock.
+    fn at(&mut self, stage: Stage) -> (&mut (dyn BlockField<S> + 'a), Stage) {
+        let k = self.now.unwrap_or_else(|| self.field.segment_at(stage.t));
+        (&mut *self.segments[k], self.field.on_clock(k, stage))
+    }
+}
+
 impl<S: Space> BlockField<S> for Rows<'_, S> {
     fn enter_segment(&mut self, k: usize) {
         self.now = Some(k);
@@ -273,8 +281,8 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         laplacian: Option<&mut S::Column>,
         residuals: Option<&mut Residuals<S>>,
     ) {
-        let k = self.now.unwrap_or_else(|| self.field.segment_at(stage.t));
-        self.segments[k].evaluate(self.field.on_clock(k, stage), state, velocity, laplacian, residuals);
+        let (segment, stage) = self.at(stage);
+        segment.evaluate(stage, state, velocity, laplacian, residuals);
     }
 
     fn pullback(
@@ -286,9 +294,8 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         laplacian_bar: Option<&S::Column>,
         state_bar: Option<&mut S::Array>,
     ) {
-        let k = self.now.unwrap_or_else(|| self.field.segment_at(stage.t));
-        let stage = self.field.on_clock(k, stage);
-        self.segments[k].pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar);
+        let (segment, stage) = self.at(stage);
+        segment.pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar);
     }
 
     fn score_pullback(
@@ -298,8 +305,8 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         bar: ScoredCotangent<'_, S>,
         out: ScoredPointBar<'_, S>,
     ) {
-        let k = self.now.unwrap_or_else(|| self.field.segment_at(stage.t));
-        self.segments[k].score_pullback(self.field.on_clock(k, stage), at, bar, out);
+        let (segment, stage) = self.at(stage);
+        segment.score_pullback(stage, at, bar, out);
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {
