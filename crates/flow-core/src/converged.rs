@@ -1,5 +1,7 @@
 //! Figures that are converged in the integration step, or say by how much they are not; and the choice of that step.
 
+use std::collections::BTreeMap;
+
 use crate::batch::Batch;
 use crate::bijector::Bijector;
 use crate::error::Error;
@@ -34,11 +36,12 @@ impl Converged {
 }
 
 /// The coarsest level, refined at least once and at most so many times from the flow's own, at which a figure of `rows`
-/// rows is converged as far as those of the pilot tell: the change of their mean from the next coarser level, and
-/// twice the standard error of that change, are below a tenth of the standard error of the figure.
+/// rows is converged as far as those of the pilot tell: the change of their mean from the next coarser level, and the
+/// standard error of that change, are below a tenth of the standard error of the figure.
 ///
-/// A row's change is nearly the same whatever its loss, so that a few hundred rows tell what all of them would. Where
-/// all are many times the pilot's, and steps are fixed, somewhat fewer are tried too: see [`fewer`].
+/// A row's change is nearly the same whatever its loss, so that a few hundred rows tell what all of them would. They
+/// decide on the work alone: whether a figure is converged is told by all of its rows. Where these are many times the
+/// pilot's, and steps are fixed, [`three_quarters`] of the steps are tried too.
 ///
 /// # Errors
 /// Those of the objective; [`Error::NonFinite`] when a loss is not finite.
@@ -50,50 +53,43 @@ pub fn choose_level<S: Space>(
     rows: usize,
     max_refinements: u32,
 ) -> Result<u64, Error> {
-    let mut integrator = flow.integrator.refined();
-    if max_refinements <= 1 {
-        return Ok(integrator.level());
-    }
-    let at = |integrator: &dyn Integrator<S>| losses(flow, objective, integrator, pilot, key);
-    // The change of the mean with its uncertainty, and what is allowed of it.
-    let change = |fine: &[f64], coarse: &[f64]| {
-        let changes: Vec<f64> = fine.iter().zip(coarse).map(|(fine, coarse)| fine - coarse).collect();
-        let (change, scatter) = (Mean::weighted(&changes, &pilot.weights), Mean::weighted(fine, &pilot.weights));
-        let standard_error = scatter.standard_error * (pilot.of as f64 / rows as f64).sqrt();
-        (change.mean.abs() + 2.0 * change.standard_error, 0.1 * standard_error)
-    };
+    let (own, step) = (flow.integrator.level(), flow.integrator.level_step());
+    let refined = |times: u32| own.saturating_mul(step.saturating_pow(times));
     let fixed = flow.integrator.evaluations().is_some();
-    let mut coarse = at(flow.integrator)?;
-    for refinement in 1..max_refinements {
-        let fine = at(&*integrator)?;
-        let (found, allowed) = change(&fine, &coarse);
-        // Steps that an error estimate chooses may be the same at two tolerances, which then say nothing.
-        if found <= allowed && (fixed || fine != coarse) {
-            let many = refinement > 1 && fixed && rows >= MANY * pilot.of;
-            for level in fewer(integrator.level()).filter(|_| many) {
-                let fine = integrator.at_level(level);
-                let coarse = fine.at_level(level / fine.level_step());
-                let (found, allowed) = change(&at(&*fine)?, &at(&*coarse)?);
-                if found <= allowed {
-                    return Ok(level);
-                }
-            }
-            break;
+    let many = fixed && rows >= MANY * pilot.of;
+    let last = refined(max_refinements.max(1));
+    let tried = (1..=max_refinements).flat_map(|times| {
+        let between = three_quarters(refined(times)).filter(|_| many && times > 1);
+        between.into_iter().chain([refined(times)])
+    });
+    let mut known = BTreeMap::new();
+    let mut at = |level: u64| -> Result<Vec<f64>, Error> {
+        if let Some(losses) = known.get(&level) {
+            return Ok(Vec::clone(losses));
         }
-        coarse = fine;
-        integrator = integrator.refined();
+        let losses = losses(flow, objective, &*flow.integrator.at_level(level), pilot, key)?;
+        Ok(known.entry(level).or_insert(losses).clone())
+    };
+    // The last level is taken whatever the pilot says.
+    for level in tried.take_while(|level| *level != last) {
+        let (coarse, fine) = (at(level / step)?, at(level)?);
+        let changes: Vec<f64> = fine.iter().zip(&coarse).map(|(fine, coarse)| fine - coarse).collect();
+        let (change, scatter) = (Mean::weighted(&changes, &pilot.weights), Mean::weighted(&fine, &pilot.weights));
+        let standard_error = scatter.standard_error * (pilot.of as f64 / rows as f64).sqrt();
+        // Steps that an error estimate chooses may be the same at two tolerances, which then say nothing.
+        if change.mean.abs() + change.standard_error <= 0.1 * standard_error && (fixed || fine != coarse) {
+            return Ok(level);
+        }
     }
-    Ok(integrator.level())
+    Ok(last)
 }
 
 /// How many times the pilot's rows all must be, so that a quarter of their work is more than finding out costs.
 const MANY: usize = 8;
 
-/// Five eighths and three quarters of so many steps, where half of these is a whole number too: a figure costs that much
-/// less with them.
-pub fn fewer(level: u64) -> impl Iterator<Item = u64> {
-    let parts = [(16, level / 8 * 5), (8, level / 4 * 3)];
-    parts.into_iter().filter(move |(unit, _)| level.is_multiple_of(*unit)).map(|(_, fewer)| fewer)
+/// Three quarters of so many steps, where half of these is a whole number too: a figure costs a quarter less with them.
+pub fn three_quarters(level: u64) -> Option<u64> {
+    level.is_multiple_of(8).then_some(level / 4 * 3)
 }
 
 /// Losses of a batch by an integrator.

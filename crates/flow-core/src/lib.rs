@@ -68,7 +68,7 @@ pub use cache_key::CacheKey;
 pub use centres::Centres;
 pub use chain::Chain;
 pub use checkpoint::{Checkpoint, CheckpointStore, NoStore, Occasion, Stored, Tensor, TrainState};
-pub use converged::{Converged, choose_level, converged, exact, fewer};
+pub use converged::{Converged, choose_level, converged, exact, three_quarters};
 pub use data::{ArrayRows, BaseSamples, Batches};
 pub use energy::{Energy, PointEnergy, StandardNormal, standard_normal_log_density};
 pub use engine::{BijectorSettings, Engine, NetworkSettings, PotentialSettings};

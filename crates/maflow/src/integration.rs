@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use flow_core::{
-    Batch, Direction, Flow, Integrator, NegativeLogLikelihood, Objective, Purpose, RngKey, Space, choose_level, fewer,
+    Batch, Direction, Flow, Integrator, NegativeLogLikelihood, Objective, Purpose, RngKey, Space, choose_level,
+    three_quarters,
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +112,7 @@ impl Choice {
         let mut reached = first.level();
         for made in 1..=most {
             reached = reached.saturating_mul(first.level_step());
-            if reached == level || (made > 1 && fewer(reached).any(|fewer| fewer == level)) {
+            if reached == level || (made > 1 && three_quarters(reached) == Some(level)) {
                 return Some(Self { level, refinements: most - made });
             }
         }

@@ -8,7 +8,7 @@ use flow_core::{
     AdamSettings, BaseSamples, Batch, Batches, CheckpointStore, CosineSchedule, Energy, Error, Evaluation, Finish,
     FixedStep, Flow, FlowModel, FreeEnergy, Memory, Method, Model, Objective, Observer, Occasion, Outcome, PointEnergy,
     Purpose, RngKey, Schedule, StepMetrics, Tableau, TrainSettings, TrainState, Trainer, Validation, choose_level,
-    converged, fewer,
+    converged, three_quarters,
 };
 
 use crate::kept::Kept;
@@ -158,7 +158,7 @@ fn free_energy_comes_down_to_the_exact_one() {
         converged(&flow.with_integrator(&coarser), &objective, 5, batches, 4, |pass, _| passes.push(pass)).unwrap();
     assert_eq!(passes, [[0; 5], [1; 5]].concat());
     assert_eq!(once_more.losses, figure.losses);
-    // The more rows, the finer; where there are many more than the pilot's, five eighths or three quarters of the steps may do.
+    // The more rows, the finer; where there are many more than the pilot's, three quarters of the steps may do.
     let coarse = FixedStep::new(Method::Rk4.tableau(), 2).unwrap();
     let chosen: Vec<u64> = (0..40)
         .map(|power| 800.0 * 1.3_f64.powi(power))
@@ -166,7 +166,7 @@ fn free_energy_comes_down_to_the_exact_one() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert!(chosen.is_sorted(), "{chosen:?}");
-    let fewer = |level: &u64| (8..=1024).any(|all| fewer(all).any(|fewer| fewer == *level));
+    let fewer = |level: &u64| (8..=1024).any(|all| three_quarters(all) == Some(*level));
     let doubled = |level: &u64| level.is_power_of_two();
     assert!(chosen.iter().any(fewer) && chosen.iter().any(doubled) && chosen.iter().all(|l| fewer(l) || doubled(l)));
     let gap = figure.mean.mean - exact();
