@@ -10,7 +10,8 @@ import sys
 
 import programs
 
-MODELS = ["mnist", "ising"]
+MODELS = ["mnist", "ising", "ising-32", "mnist-fast", "mnist-conv"]
+PEERS = pathlib.Path(__file__).parent / "peers"
 BACKENDS = ["ndarray", "tch-cpu"]
 ON_CUDA = ["tch-cuda"]
 QUESTIONS = ["training-step", "likelihood", "sampling"]
@@ -43,13 +44,13 @@ def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="""Every figure comes from a process of its own: median seconds after one repetition that does not count, and the peak
-        resident memory of the process. The products of a training step are counted in the coordinates that maflow takes; the fraction
+        resident memory of the process. `mnist` and `ising` are the paper's models, the others recipes; the scripts in benches/peers do the
+        same in PyTorch and JAX. The products of the paper's models are counted in the coordinates that maflow takes; the fraction
         is their count, divided by the seconds and by the rate of a product of two square matrices of 2048 rows, the better median
         of libtorch and the crate gemm, measured at the beginning and at the end of the same run. With --cuda, maflow's CUDA backend and the other
         programs on the first CUDA device, the large product of 8192 rows in 32 bits, and no memory, which each counts differently. Example:
-        benches/compare.py --peers ../peers --python ~/torch-and-jax/bin/python""",
+        benches/compare.py --python ~/torch-and-jax/bin/python""",
     )
-    parser.add_argument("--peers", type=pathlib.Path, metavar="DIR", help="folder with torch_eager.py and jax_scan.py")
     parser.add_argument("--python", default=sys.executable, help="a python with torch and jax (default: this one)")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions of every figure (default: 5)")
     parser.add_argument("--rounds", type=int, default=1, help="times that all is measured; medians are taken (default: 1)")
@@ -59,6 +60,7 @@ def arguments():
     parser.add_argument("--cuda", action="store_true", help="measure a CUDA device in place of the processor")
     parser.add_argument("--program", type=pathlib.Path, help="the measuring program, where it is built already")
     parser.add_argument("--training-only", action="store_true", help="leave out likelihood and sampling")
+    parser.add_argument("--ours-only", action="store_true", help="leave out the other programs")
     options = parser.parse_args()
     if options.cuda and options.backend:
         parser.error("--cuda has one backend, so that there is nothing to choose with --backend")
@@ -113,9 +115,8 @@ def measure(options, program):
         # JAX has no option for it: every program gets so many cores.
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: options.threads]))
     for_peers = dict(os.environ, OMP_NUM_THREADS=threads)
-    peers = {"torch_eager.py": ["--device", "cuda"] if options.cuda else ["--threads", threads], "jax_scan.py": []}
-    if options.peers is None:
-        print("left out: the other programs, as --peers names no folder", file=sys.stderr)
+    peers = {"in_pytorch": ["--device", "cuda"] if options.cuda else ["--threads", threads], "in_jax": []}
+    if options.ours_only:
         peers = {}
     for _ in range(options.rounds):
         large_product(measured, options, program)
@@ -124,9 +125,10 @@ def measure(options, program):
                 for backend in options.backend:
                     command = [program, backend, model, question, "--repeats", str(options.repeats), "--threads", threads]
                     measured.add((backend, model, question), ask(command))
-            for peer, more in peers.items():
-                command = [options.python, options.peers / peer, model, "--repeats", str(options.repeats), *more]
-                measured.add((peer, model, "training-step"), ask(command, for_peers))
+                for peer, more in peers.items():
+                    script = [options.python, PEERS / f"{peer}.py", model, question]
+                    command = [*script, "--repeats", str(options.repeats), *more]
+                    measured.add((peer, model, question), ask(command, for_peers))
         large_product(measured, options, program)
     return measured, list(peers)
 

@@ -55,7 +55,8 @@ if [ -n "$pack" ]; then
     cd "$here/.."
     scripts/setup-libtorch.sh --cuda-interface
     cargo build --locked --release -p cli -p benches --bins --example measure
-    cp "$target/release/maflow" "$target/release/examples/measure" benches/gpu.sh benches/compare.py "$pack/"
+    cp "$target/release/maflow" "$target/release/examples/measure" benches/gpu.sh benches/compare.py benches/programs.py "$pack/"
+    cp -r benches/peers "$pack/"
     # The others test the crate itself and want its sources and cargo.
     cargo test --locked --release -p backend-tch --lib --test captured --test conformance --test equality --test product \
         --no-run --message-format json |

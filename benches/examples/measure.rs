@@ -6,7 +6,15 @@ use std::time::Instant;
 
 use benches::{Configuration, ISING, MNIST, peak_mebibytes};
 use clap::{Parser, ValueEnum};
-use flow_core::{Adam, AdamSettings, Coordinates, Memory, Potential, Space, SymmetryDraw};
+use flow_core::{
+    Adam, AdamSettings, Batch, Coordinates, Direction, Engine, Evaluation, FlowMatching, Memory, NegativeLogLikelihood,
+    Objective, Path, Potential, Purpose, RngKey, Space, SymmetryDraw,
+};
+use maflow::Error;
+use maflow::backend::{self, Compute, Work};
+use maflow::recipe::{Arithmetic, Backend, Recipe};
+use maflow::recipes;
+use maflow::trained::Learned;
 
 /// As in the program itself.
 #[global_allocator]
@@ -14,13 +22,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures one question on one backend and prints one line: `BACKEND MODEL QUESTION step_s SECONDS cpu_s SECONDS
 /// peak_mib MEMORY gflop OPERATIONS` (median seconds, mean seconds of all threads together, which other programs on the
-/// machine disturb less, peak resident memory of the process, billions of operations in the matrix products).
+/// machine disturb less, peak resident memory of the process, and, of the paper's models, billions of operations in the
+/// matrix products).
 #[derive(Parser)]
 #[command(name = "measure")]
 struct Arguments {
     /// `ndarray`, `tch-cpu` or `tch-cuda`.
     backend: String,
-    /// The paper's model: `mnist` or `ising`.
+    /// The paper's model, `mnist` or `ising`, or a recipe that learns by flow matching, as `mnist-fast`: its potential with its
+    /// first parameters, its batches and its steps.
     model: String,
     /// What to measure.
     question: Question,
@@ -55,14 +65,14 @@ fn main() {
         unsafe { std::env::set_var(name, value) };
     }
     let arguments = Arguments::parse();
-    let configuration = match arguments.model.as_str() {
-        "mnist" => MNIST,
-        "ising" => ISING,
-        other => fail(&format!("there is no model {other}: mnist or ising")),
-    };
     if arguments.question == Question::Product {
         return product(&arguments);
     }
+    let configuration = match arguments.model.as_str() {
+        "mnist" => MNIST,
+        "ising" => ISING,
+        recipe => return of_recipe(&arguments, recipe).unwrap_or_else(|error| fail(&error.to_string())),
+    };
     match (arguments.backend.as_str(), arguments.precision.as_str()) {
         ("ndarray", "f32") => on_ndarray::<f32>(&arguments, &configuration),
         ("ndarray", _) => on_ndarray::<f64>(&arguments, &configuration),
@@ -90,6 +100,64 @@ fn on_libtorch(arguments: &Arguments, configuration: &Configuration) {
     measure(arguments, configuration, &tch, Box::new(ridge.expect("sizes are positive")));
 }
 
+/// The potential of a recipe on whichever backend.
+fn of_recipe(arguments: &Arguments, name: &str) -> Result<(), Error> {
+    let recipe = recipes::load(name, &[])?;
+    let backends = [Backend::Ndarray, Backend::TchCpu, Backend::TchCuda];
+    let Some(backend) = backends.into_iter().find(|backend| backend.name() == arguments.backend) else {
+        fail(&format!("there is no backend {}: ndarray, tch-cpu or tch-cuda", arguments.backend));
+    };
+    let mut compute = Compute { backend, ..Compute::default() };
+    compute.threads = arguments.threads.try_into().unwrap_or(compute.threads);
+    let precision = if arguments.precision == "f32" { Arithmetic::F32 } else { Arithmetic::F64 };
+    backend::require_parts(backend, &recipe)?;
+    backend::run(&compute, precision, RecipeWork { arguments, recipe: &recipe })
+}
+
+struct RecipeWork<'a> {
+    arguments: &'a Arguments,
+    recipe: &'a Recipe,
+}
+
+impl Work for RecipeWork<'_> {
+    type Output = ();
+
+    fn run<E: Engine>(self, space: &E) -> Result<(), Error> {
+        let Self { arguments, recipe } = self;
+        let Learned::Flow(mut learned) = Learned::first(space, recipe, 0)? else {
+            fail(&format!("{} is a map in closed form", recipe.name));
+        };
+        let (key, dim) = (RngKey::new(0, Purpose::Train, 0), recipe.dimension());
+        let batch = Batch::new(key.normals(0..recipe.train.batch, dim), dim)?;
+        let matching = FlowMatching { path: Path::Straight, times: recipe.train.times, focus: recipe.train.focus };
+        let mut adam = Adam::new(space, AdamSettings::default(), &learned.potential.parameters())?;
+        let integrator = learned.integrator(&recipe.evaluate)?;
+        let seconds = repeated(arguments.repeats, || {
+            let flow = learned.flow(space, &*integrator);
+            let solved = match arguments.question {
+                Question::TrainingStep => {
+                    let outcome = matching.evaluate(&flow, &batch, &Evaluation::new(key).with_gradient());
+                    let gradient = outcome.expect("the first parameters are finite").gradient.expect("it is asked for");
+                    adam.step(space, 1e-3, learned.potential.parameters_mut(), gradient);
+                    // Waits for the device.
+                    learned.potential.parameters().last().map(|last| space.download(&last.value)).unwrap_or_default()
+                }
+                Question::Sampling => {
+                    let sampled = flow.transport(&batch.x, flow.span(Direction::Forward), key);
+                    sampled.expect("the first parameters are finite").x
+                }
+                _ => {
+                    let outcome = NegativeLogLikelihood::default().evaluate(&flow, &batch, &Evaluation::new(key));
+                    outcome.expect("the first parameters are finite").losses
+                }
+            };
+            black_box(solved);
+        });
+        report(arguments, seconds, None);
+        Ok(())
+    }
+}
+
 fn fail(message: &str) -> ! {
     eprintln!("error: {message}");
     std::process::exit(1);
@@ -115,7 +183,7 @@ fn measure<S: Space>(arguments: &Arguments, configuration: &Configuration, space
         }
         black_box(outcome.losses);
     });
-    report(arguments, seconds, configuration.giga_operations(gradient));
+    report(arguments, seconds, Some(configuration.giga_operations(gradient)));
 }
 
 /// The general product of the crate `gemm` on all cores: with libtorch's, measured by the script, what "a large
@@ -151,7 +219,7 @@ fn product(arguments: &Arguments) {
         }
         black_box(&c);
     });
-    report(arguments, seconds, 2e-9 * (SIZE as f64).powi(3));
+    report(arguments, seconds, Some(2e-9 * (SIZE as f64).powi(3)));
 }
 
 /// Median seconds of the repetitions after the first, and their mean processor time.
@@ -169,10 +237,11 @@ fn repeated(repeats: usize, mut work: impl FnMut()) -> [f64; 2] {
     [seconds[seconds.len() / 2], processor]
 }
 
-fn report(arguments: &Arguments, [seconds, processor]: [f64; 2], giga_operations: f64) {
+fn report(arguments: &Arguments, [seconds, processor]: [f64; 2], giga_operations: Option<f64>) {
+    let counted = giga_operations.map_or(String::new(), |count| format!(" gflop {count:.2}"));
     let question = arguments.question.to_possible_value().expect("no question is hidden");
     println!(
-        "{} {} {} step_s {seconds:.5} cpu_s {processor:.5} peak_mib {:.0} gflop {giga_operations:.2}",
+        "{} {} {} step_s {seconds:.5} cpu_s {processor:.5} peak_mib {:.0}{counted}",
         arguments.backend,
         arguments.model,
         question.get_name(),
