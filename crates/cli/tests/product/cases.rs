@@ -7,7 +7,7 @@ use datasets::table::{Format, ReadOptions, Table};
 use flow_core::{Purpose, RngKey};
 use maflow::backend::Backend;
 
-use crate::lab::{Lab, on_every_backend};
+use crate::lab::{Lab, on_one_backend};
 
 const NAMES: [&str; 3] = ["height", "mass", "ratio"];
 
@@ -153,7 +153,7 @@ fn unusual_tables_are_fitted_with_a_word() {
 
 #[test]
 fn bytes_of_three_dimensions_are_pictures() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         let pixels: Vec<u8> = (0..60 * 16).map(|i| (i * i % 251) as u8).collect();
         fs::write(lab.path("pictures.npy"), npy("'|u1'", false, "(60, 4, 4)", &pixels)).unwrap();
         said(lab, &fit("pictures.npy", "run", &[]), &["60 pictures of 4 × 4", "logit"]);
