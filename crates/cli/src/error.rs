@@ -96,6 +96,7 @@ fn key_of(parameter: &'static str) -> &'static str {
         "batch" => "train.batch",
         "blocks" => "train.blocks",
         "clip_norm" => "train.clip_norm",
+        "clip_force" => "train.clip_force",
         "average" => "train.average",
         "patience" => "train.patience",
         "betas[0]" | "betas[1]" => "train.betas",

@@ -142,6 +142,15 @@ fn loss_curves(recipe: &Recipe, target: &dyn Target, run: &Path) -> Result<LossC
     if !first.is_empty() {
         curves.push(curve_apart(recipe, first, target.sites() as f64));
     }
+    // Neither has a divergence from the target, which is above ln Z.
+    let tuned = recipe.fine_tune.as_ref().and_then(|tune| tune.objective);
+    let (divergences, second) = match tuned.unwrap_or(objective) {
+        Objective::ForwardKl => (second, &rows[..0]),
+        _ => (&rows[..0], second),
+    };
+    if !divergences.is_empty() {
+        curves.push(divergence_curve(recipe, target, divergences));
+    }
     if !(second.is_empty() && validated.is_empty()) {
         curves.push(loss_curve(recipe, target, second, &validated));
     }
@@ -177,6 +186,21 @@ fn loss_curve(recipe: &Recipe, target: &dyn Target, rows: &[metrics::Row], valid
         training,
         validation: validation.collect(),
         references,
+    }
+}
+
+/// The divergence of the flow from the target, above ln Z where that is known.
+fn divergence_curve(recipe: &Recipe, target: &dyn Target, rows: &[metrics::Row]) -> LossCurve {
+    let training = bundled(rows, |step| step as f64);
+    let log_z = target.known().map(|known| ReferenceLine { label: "ln Z".to_owned(), value: -known.value() });
+    LossCurve {
+        title: format!("Forward KL divergence: {}", recipe.name),
+        x_label: "step".to_owned(),
+        y_label: "ln Z and the divergence, nats".to_owned(),
+        smoothing: (training.len() / 40).max(1),
+        training,
+        validation: Vec::new(),
+        references: log_z.into_iter().collect(),
     }
 }
 

@@ -17,7 +17,8 @@ pub struct Endpoints<'a> {
     pub end: &'a [f64],
     /// `∇ ln p` where they arrived, likewise; empty where [`BoundaryTerms::needs_score`] does not say that it is wanted.
     pub score: &'a [f64],
-    /// Change of ln p on the way, per row.
+    /// Change of ln p on the way, per row; it means nothing where [`BoundaryTerms::needs_log_density`] says that it is
+    /// not wanted.
     pub log_density: &'a [f64],
     /// Transport cost `∫ ½‖∇φ‖² |dt|`, per row; zeros where [`BoundaryTerms::needs_cost`] does not say that it is
     /// wanted.
@@ -37,7 +38,7 @@ pub struct Losses {
     pub end: Vec<f64>,
     /// Cotangent of `∇ ln p` there, likewise; empty where the score is not wanted.
     pub score: Vec<f64>,
-    /// Cotangent of every row's change of ln p.
+    /// Cotangent of every row's change of ln p; not heeded where that is not wanted.
     pub log_density: Vec<f64>,
     /// Cotangent of every row's transport cost; empty where the cost is not wanted.
     pub cost: Vec<f64>,
@@ -95,6 +96,11 @@ pub trait BoundaryTerms: Sync {
         false
     }
 
+    /// Whether the change of ln p is wanted.
+    fn needs_log_density(&self) -> bool {
+        true
+    }
+
     /// Whether the score `∇ ln p` at the ends is wanted, of points that go forward from the base density. It is carried
     /// along in plain coordinates, without the transport cost, and a gradient needs
     /// [`Potential::has_score_pullback`](crate::Potential::has_score_pullback).
@@ -117,6 +123,8 @@ pub(crate) struct EnergyTerms<'a> {
     pub transport_cost: f64,
     pub force_weight: f64,
     pub gradient: Gradient<'a>,
+    /// Of the gradient through the path: the longest `∇ ln p + ∇ energy` of a row.
+    pub clip_force: Option<f64>,
 }
 
 /// Which gradient of a free energy.
@@ -124,14 +132,24 @@ pub(crate) enum Gradient<'a> {
     /// That of the losses.
     Total,
     /// Through the path alone: `∇ ln p` at the end takes the place of what ln p depends on along the way. Either the
-    /// score that comes with the ends, or that of every row of this part of the batch.
-    Path(Option<(&'a Batch, &'a [f64])>),
+    /// score that comes with the ends, or what every row of this part of the batch has been carried to before.
+    Path(Option<CarriedBefore<'a>>),
+}
+
+/// What rows of a part of a batch have been carried to before.
+#[derive(Clone, Copy)]
+pub(crate) struct CarriedBefore<'a> {
+    pub batch: &'a Batch,
+    /// `∇ ln p` of every row.
+    pub score: &'a [f64],
+    /// Change of ln p of every row.
+    pub log_density: &'a [f64],
 }
 
 impl<'a> EnergyTerms<'a> {
     /// Without a transport cost and forces.
     pub fn new(start: &'a (dyn Fn(&[f64]) -> f64 + Sync), end: &'a dyn Energy) -> Self {
-        Self { start, end, transport_cost: 0.0, force_weight: 0.0, gradient: Gradient::Total }
+        Self { start, end, transport_cost: 0.0, force_weight: 0.0, gradient: Gradient::Total, clip_force: None }
     }
 
     /// Adds the forces of rows with their weights to losses and cotangents, from the gradients of the energy.
@@ -156,6 +174,14 @@ impl<'a> EnergyTerms<'a> {
     }
 }
 
+/// Scales a vector to a length where it is longer; what is not finite stays so, for a training to go back.
+fn shorten(of: &mut [f64], limit: f64) {
+    let length = of.iter().map(|v| v * v).sum::<f64>().sqrt();
+    if length > limit && length.is_finite() {
+        of.iter_mut().for_each(|v| *v *= limit / length);
+    }
+}
+
 impl BoundaryTerms for EnergyTerms<'_> {
     fn evaluate(&self, rows: &Endpoints<'_>) -> Result<Losses, Error> {
         let (dim, n) = (rows.dim, rows.log_density.len());
@@ -164,18 +190,25 @@ impl BoundaryTerms for EnergyTerms<'_> {
         // An energy without context may be fitted by a flow that has one.
         let context = if self.end.context_dim() == 0 { &[] } else { rows.context };
         self.end.energies_and_gradients(rows.end, context, &mut out.losses, &mut gradients)?;
+        let of_rows = rows.first..rows.first + n;
+        let log_density = match self.gradient {
+            Gradient::Path(Some(before)) => before.batch.numbers(before.log_density, &of_rows),
+            _ => rows.log_density,
+        };
         for (r, loss) in out.losses.iter_mut().enumerate() {
             let start = (self.start)(&rows.start[r * dim..(r + 1) * dim]);
-            *loss = start + rows.log_density[r] + *loss + self.transport_cost * rows.cost[r];
+            *loss = start + log_density[r] + *loss + self.transport_cost * rows.cost[r];
         }
         let weight_of = |i: usize| rows.weights[i / dim];
         out.end = gradients.iter().enumerate().map(|(i, gradient)| weight_of(i) * gradient).collect();
         out.log_density = rows.weights.to_vec();
         if let Gradient::Path(carried) = self.gradient {
-            let of_rows =
-                |(batch, all): (&Batch, &'_ [f64])| batch.numbers(all, &(rows.first..rows.first + n)).to_vec();
-            let scores = carried.map_or_else(|| rows.score.to_vec(), of_rows);
+            let scores = carried.map_or(rows.score, |before| before.batch.numbers(before.score, &of_rows));
             out.end.iter_mut().zip(scores).enumerate().for_each(|(i, (bar, score))| *bar += weight_of(i) * score);
+            if let Some(limit) = self.clip_force {
+                let of_rows = out.end.chunks_exact_mut(dim).zip(rows.weights);
+                of_rows.for_each(|(force, weight)| shorten(force, weight * limit));
+            }
             out.log_density.fill(0.0);
         }
         if self.needs_score() {
@@ -194,7 +227,49 @@ impl BoundaryTerms for EnergyTerms<'_> {
         self.force_weight != 0.0
     }
 
+    /// Carried before, it is known.
+    fn needs_log_density(&self) -> bool {
+        !matches!(self.gradient, Gradient::Path(Some(_)))
+    }
+
     fn concurrent(&self) -> bool {
         self.end.concurrent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::energy::PointEnergy;
+
+    #[test]
+    fn forces_are_cut_to_a_length_row_by_row() {
+        let energy = PointEnergy::new(2, |x, gradient| {
+            gradient.copy_from_slice(&[3.0 * x[0], 4.0 * x[0] + 1.0]);
+            Ok(0.0)
+        });
+        let cotangents = |clip_force| {
+            let start = |_: &[f64]| 0.0;
+            let terms = EnergyTerms { gradient: Gradient::Path(None), clip_force, ..EnergyTerms::new(&start, &energy) };
+            let end = [1.0, 0.0, 0.1, 0.0, f64::INFINITY, 0.0];
+            let rows = Endpoints {
+                dim: 2,
+                first: 0,
+                start: &[0.0; 6],
+                end: &end,
+                // One unit shorter than the gradient of the energy.
+                score: &[0.0, -1.0, 0.0, -1.0, 0.0, -1.0],
+                log_density: &[0.0; 3],
+                cost: &[0.0; 3],
+                weights: &[0.5, 0.5, 0.25],
+                context: &[],
+            };
+            terms.evaluate(&rows).unwrap().end
+        };
+        let near = |found: &[f64], expected: &[f64]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15);
+        let (whole, cut) = (cotangents(None), cotangents(Some(2.0)));
+        assert!(near(&whole[..4], &[1.5, 2.0, 0.15, 0.2]), "{whole:?}");
+        assert!(near(&cut[..4], &[0.6, 0.8, 0.15, 0.2]), "{cut:?}");
+        assert!(!cut[4].is_finite(), "a training goes back from what is not finite: {cut:?}");
     }
 }

@@ -51,6 +51,9 @@ pub struct SolveOptions {
     pub backward: Option<Memory>,
     /// The transport cost `∫ ½‖∇φ‖² |dt|`; only meaningful in plain coordinates.
     pub cost: bool,
+    /// The points are wanted alone: what a method finds of the change of ln p means nothing, and neither does its
+    /// cotangent. One that heeds this asks for no Laplacian.
+    pub points_only: bool,
 }
 
 /// The result of an integration for one block of rows.

@@ -81,13 +81,15 @@ pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
 pub use matching::{FlowMatching, Path};
 pub use model::{Estimate, FlowModel, Mapped, Model, Sampled, Trainable};
 pub use normalisation::{Moments, Normalisation};
-pub use objective::{Estimator, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective, RowFunction};
+pub use objective::{
+    Estimator, ForwardDivergence, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective, RowFunction,
+};
 pub use optimise::{Adam, AdamSettings, CosineSchedule, Schedule, clip, global_norm};
 pub use parameter::{Parameter, rows_and_cols};
 pub use particles::{ParticlesNetwork, ParticlesParameters, ParticlesSettings};
 pub use potential::{
     Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, ScoredCotangent,
-    ScoredPoint, ScoredPointBar, Share, Solve, Stage, new_cache_key,
+    ScoredMotion, ScoredPoint, ScoredPointBar, Share, Solve, Stage, new_cache_key,
 };
 pub use reversible::Reversible;
 pub use ridge::{RidgeParameters, RidgeSettings};

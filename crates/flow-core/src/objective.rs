@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::bijector::Bijector;
-use crate::boundary::{EnergyTerms, Gradient};
+use crate::boundary::{CarriedBefore, EnergyTerms, Gradient};
 use crate::energy::{Energy, StandardNormal, check_widths, standard_normal_log_density};
 use crate::error::Error;
 use crate::flow::{Direction, Flow};
+use crate::score::Scored;
 use crate::scored::base_score;
 use crate::solve::{Evaluation, Outcome};
 use crate::space::Space;
@@ -172,6 +173,10 @@ pub struct FreeEnergy<E> {
     pub force_weight: f64,
     /// Which gradient of the same loss; that of the forces is the total one with either.
     pub gradient: Estimator,
+    /// Of [`Estimator::Path`]: the longest force `∇ ln p + ∇E` that a sample gives to the gradient, longer ones are scaled
+    /// to it. Few samples far from the target, where energies are steep, would hide all others otherwise; near it forces
+    /// are short, and the gradient is what it was.
+    pub clip_force: Option<f64>,
 }
 
 /// An estimate of the gradient of the free energy from samples; both have the same mean.
@@ -191,7 +196,7 @@ pub enum Estimator {
 impl<E: Energy> FreeEnergy<E> {
     /// The free energy of a target, with the total gradient, no transport cost and no forces.
     pub fn new(energy: E) -> Self {
-        Self { energy, transport_cost: 0.0, force_weight: 0.0, gradient: Estimator::Total }
+        Self { energy, transport_cost: 0.0, force_weight: 0.0, gradient: Estimator::Total, clip_force: None }
     }
 }
 
@@ -202,6 +207,7 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
 
     fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
         check_widths(&self.energy, flow.potential.dim(), flow.potential.context_dim())?;
+        check_limit(self.clip_force)?;
         let by_path = self.gradient == Estimator::Path && how.gradient;
         // Forces bring the score with the ends.
         let scored = (by_path && self.force_weight == 0.0).then(|| {
@@ -209,15 +215,18 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
             agreed(how.team, scored)
         });
         let scored = scored.transpose()?;
+        let before =
+            scored.as_ref().map(|Scored { log_density, score, .. }| CarriedBefore { batch, score, log_density });
         let terms = EnergyTerms {
             start: &standard_normal_log_density,
             end: &self.energy,
             transport_cost: self.transport_cost,
             force_weight: self.force_weight,
             gradient: match by_path {
-                true => Gradient::Path(scored.as_ref().map(|scored| (batch, &*scored.score))),
+                true => Gradient::Path(before),
                 false => Gradient::Total,
             },
+            clip_force: self.clip_force,
         };
         flow.evaluate_terms(Direction::Forward, &terms, batch, how)
     }
@@ -234,5 +243,55 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
             ..EnergyTerms::new(&standard_normal_log_density, &self.energy)
         };
         map.evaluate_terms(Direction::Forward, &terms, batch, how)
+    }
+}
+
+/// The Kullback-Leibler divergence of the model from a target whose energy is known, `E[−E(x) − ln p(x, T)]`: batches are
+/// samples of the target, integrated from T to 0. The mean loss is at least `ln Z` of the energy.
+///
+/// Its gradient is through the path alone. Seen from the base, the divergence is that of the target's samples carried
+/// there from the base density: a free energy of the flow from T to 0, which begins with the score `−∇E`. So the gradient
+/// vanishes sample by sample where the model equals the target, and it has the energy's forces, which a likelihood has
+/// not (Vaitl, Nicoli, Nakajima and Kessel, arXiv:2207.08219). Samples are where the target is,
+/// whatever the model does: it is steadier than a free energy, and drops no part of the target.
+pub struct ForwardDivergence<E> {
+    /// The energy `E(x)` of the target `exp(−E)/Z`.
+    pub energy: E,
+    /// As [`FreeEnergy::clip_force`], of the forces at the base.
+    pub clip_force: Option<f64>,
+}
+
+impl<S: Space, E: Energy> Objective<S> for ForwardDivergence<E> {
+    fn name(&self) -> &'static str {
+        "forward-kl"
+    }
+
+    fn evaluate(&self, flow: &Flow<'_, S>, batch: &Batch, how: &Evaluation<'_>) -> Result<Outcome<S>, Error> {
+        let dim = flow.potential.dim();
+        check_widths(&self.energy, dim, flow.potential.context_dim())?;
+        check_limit(self.clip_force)?;
+        let (mut energies, mut score) = (vec![0.0; batch.rows.len()], vec![0.0; batch.x.len()]);
+        let context = if self.energy.context_dim() == 0 { &[][..] } else { &batch.context };
+        let known = self.energy.energies_and_gradients(&batch.x, context, &mut energies, &mut score);
+        agreed(how.team, known)?;
+        score.iter_mut().for_each(|gradient| *gradient = -*gradient);
+        let span = flow.span(Direction::Backward);
+        let Scored { mut log_density, score, .. } = agreed(how.team, flow.carry_score(batch, &score, span, how))?;
+        log_density.iter_mut().zip(energies).for_each(|(change, energy)| *change -= energy);
+        let before = CarriedBefore { batch, score: &score, log_density: &log_density };
+        let (start, end) = (|_: &[f64]| 0.0, StandardNormal { dim });
+        let gradient = Gradient::Path(Some(before));
+        let terms = EnergyTerms { gradient, clip_force: self.clip_force, ..EnergyTerms::new(&start, &end) };
+        flow.evaluate_terms(Direction::Backward, &terms, batch, how)
+    }
+}
+
+/// A length that forces are cut to.
+fn check_limit(limit: Option<f64>) -> Result<(), Error> {
+    match limit {
+        Some(limit) if !(limit > 0.0 && limit.is_finite()) => {
+            Err(Error::setting("clip_force", limit, "a positive number"))
+        }
+        _ => Ok(()),
     }
 }

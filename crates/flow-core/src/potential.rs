@@ -359,6 +359,17 @@ pub struct ScoredPoint<'a, S: Space> {
     pub score: &'a S::Array,
 }
 
+/// What moves points and their scores, see [`BlockField::evaluate_scored`].
+#[derive(Debug)]
+pub struct ScoredMotion<'a, S: Space> {
+    /// ∇φ, `rows × dim`.
+    pub velocity: &'a mut S::Array,
+    /// ∇²φ, per row, where it is wanted.
+    pub laplacian: Option<&'a mut S::Column>,
+    /// `(∇∇φ) s + ∇∇²φ`, `rows × dim`.
+    pub change: &'a mut S::Array,
+}
+
 /// Cotangents of what moves points and their scores.
 #[derive(Debug)]
 pub struct ScoredCotangent<'a, S: Space> {
@@ -473,6 +484,22 @@ pub trait BlockField<S: Space>: Send {
     ) {
         space.accumulate(scratch, 0.0, velocity_bar);
         self.pullback(stage, state, residuals, scratch, laplacian_bar, state_bar);
+    }
+
+    /// What moves a point and its score, in plain coordinates: [`BlockField::evaluate`], and [`BlockField::pullback`] of
+    /// the cotangents s and 1 (`ones`) to the point, for a block that makes both at once with less work. The block's share
+    /// means nothing afterwards, and `scratch` is room for residuals.
+    fn evaluate_scored(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, S>,
+        ones: &S::Column,
+        scratch: &mut Residuals<S>,
+        out: ScoredMotion<'_, S>,
+    ) {
+        scratch.clear();
+        self.evaluate(stage, at.x, out.velocity, out.laplacian, Some(&mut *scratch));
+        self.pullback(stage, at.x, scratch, at.score, Some(ones), Some(out.change));
     }
 
     /// Pulls cotangents of what moves a point and its score s back: of `∇φ`, `∇²φ` and `(∇∇φ) s + ∇∇²φ`. That is the

@@ -85,6 +85,7 @@ impl<S: Space> Integrator<S> for Reversible {
         span: Span,
         options: SolveOptions,
     ) -> Result<Solution<S>, Error> {
+        let options = SolveOptions { points_only: false, ..options };
         if options.backward.is_some() {
             let least = Self::least_coupling(self.steps, space.round_off());
             if self.coupling < least {
@@ -305,7 +306,7 @@ impl<'a, S: Space> WayBack<'a, S> {
     pub fn new(space: &'a S, integrator: &'a Reversible, span: Span, pair: Pair<S>, bar: SolutionCotangent<S>) -> Self {
         let SolutionCotangent { state: y_bar, log_density, cost } = bar;
         let (rows, cols) = space.shape(&y_bar);
-        let options = SolveOptions { backward: None, cost: cost.is_some() };
+        let options = SolveOptions { cost: cost.is_some(), ..SolveOptions::default() };
         let tableau = integrator.tableau();
         Self {
             space,
@@ -329,12 +330,13 @@ impl<'a, S: Space> WayBack<'a, S> {
         let (h, cost) = (halves.h, cost.as_ref());
         if n < *last {
             let records = halves.undo_z(n, pair, work, room, block);
-            let bar = IncrementCotangent { h, state: &*z_bar, share: 1.0 - *share, log_density, cost };
+            let bar =
+                IncrementCotangent { h, state: &*z_bar, share: 1.0 - *share, log_density: Some(&*log_density), cost };
             pullback.pull_back(block, halves.of_z(n), &pair.y, &records, bar);
             pullback.add_to(y_bar);
         }
         let records = halves.undo_y(n, pair, work, room, block);
-        let bar = IncrementCotangent { h, state: &*y_bar, share: *share, log_density, cost };
+        let bar = IncrementCotangent { h, state: &*y_bar, share: *share, log_density: Some(&*log_density), cost };
         pullback.pull_back(block, halves.of_y(n), &pair.z, &records, bar);
         pullback.add_to(z_bar);
         space.accumulate(z_bar, 1.0, &[(1.0 - halves.coupling, &*y_bar)]);

@@ -15,6 +15,8 @@ use crate::tableau::Tableau;
 struct Tape<S: Space> {
     tableau: Arc<Tableau>,
     steps: Vec<Step<S>>,
+    /// Whether the steps were made without Laplacians.
+    points_only: bool,
 }
 
 struct Step<S: Space> {
@@ -96,7 +98,9 @@ impl<S: Space> Integrator<S> for FixedStep {
                 let (state, steps) = (state.clone(), self.steps);
                 Some(Box::new(ContinuousAdjoint { tableau, state, span, steps }))
             }
-            Some(Memory::Stages | Memory::Recompute) => Some(Box::new(Tape { tableau, steps })),
+            Some(Memory::Stages | Memory::Recompute) => {
+                Some(Box::new(Tape { tableau, steps, points_only: options.points_only }))
+            }
         };
         let Figures { log_density, cost } = figures;
         Ok(Solution { state, log_density, cost, backward })
@@ -213,6 +217,8 @@ impl<S: Space> Integrator<S> for Adaptive {
         options: SolveOptions,
     ) -> Result<Solution<S>, Error> {
         let length = span.to - span.from;
+        // ln p has a part in the choice of steps.
+        let options = SolveOptions { points_only: false, ..options };
         let mut work = Work::new(space, &self.tableau, &start, options);
         let mut figures = Figures::zeros(space, space.shape(&start).0, options);
         let mut after = start.clone();
@@ -251,7 +257,7 @@ impl<S: Space> Integrator<S> for Adaptive {
                 (0.9 * error.powf(-1.0 / self.tableau.order() as f64)).clamp(0.2, 5.0)
             };
         }
-        let tape = Tape { tableau: self.tableau.clone(), steps };
+        let tape = Tape { tableau: self.tableau.clone(), steps, points_only: false };
         let backward = options.backward.map(|_| Box::new(tape) as Box<dyn Backward<S>>);
         let Figures { log_density, cost } = figures;
         Ok(Solution { state, log_density, cost, backward })
@@ -289,7 +295,7 @@ impl<S: Space> Integrator<S> for Adaptive {
 
 impl<S: Space> Backward<S> for Tape<S> {
     fn pull_back(self: Box<Self>, space: &S, block: &mut dyn BlockField<S>, bar: SolutionCotangent<S>) -> S::Array {
-        let Self { tableau, steps } = *self;
+        let Self { tableau, steps, points_only } = *self;
         let SolutionCotangent { state: mut state_bar, log_density, cost } = bar;
         let mut pullback = StepPullback::new(space, &tableau, &state_bar);
         let mut replay = None;
@@ -298,14 +304,15 @@ impl<S: Space> Backward<S> for Tape<S> {
             let (start, records) = match record {
                 StepRecord::Stages { start, records } => (start, records),
                 StepRecord::Start(start) => {
-                    let options = SolveOptions { backward: None, cost: cost.is_some() };
+                    let options = SolveOptions { backward: None, cost: cost.is_some(), points_only };
                     let work = replay.get_or_insert_with(|| Work::new(space, &tableau, &start, options));
                     let records = work.recorded(block, at, &start, None);
                     (start, records)
                 }
             };
             let (state, cost) = (&state_bar, cost.as_ref());
-            let bar = IncrementCotangent { h, state, share: 1.0, log_density: &log_density, cost };
+            let log_density = (!points_only).then_some(&log_density);
+            let bar = IncrementCotangent { h, state, share: 1.0, log_density, cost };
             pullback.pull_back(block, at, &start, &records, bar);
             pullback.add_to(&mut state_bar);
         }

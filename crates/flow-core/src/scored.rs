@@ -1,7 +1,7 @@
 //! A block of rows that carries scores beside its points, for any integrator.
 
 use crate::potential::{
-    Block, BlockField, Field, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Stage,
+    Block, BlockField, Field, Residuals, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar, Share, Stage,
 };
 use crate::space::Space;
 
@@ -14,7 +14,7 @@ pub(crate) fn base_score(z: &[f64]) -> Vec<f64> {
 /// cotangents of both back.
 pub(crate) struct ScoredBlock<'a, S: Space> {
     space: S,
-    /// Gives the right-hand sides. Its pullbacks move scores, and what they add to its share is no gradient.
+    /// Gives the right-hand sides; what they add to its share is no gradient.
     forward: Box<dyn BlockField<S> + 'a>,
     /// The same rows again, where cotangents go back: its share is the gradient's.
     backward: Option<Box<dyn BlockField<S> + 'a>>,
@@ -85,9 +85,8 @@ impl<S: Space> BlockField<S> for ScoredBlock<'_, S> {
     ) {
         self.split(state);
         let Self { space, forward, x, score, of_x, of_score, ones, residuals, .. } = self;
-        residuals.clear();
-        forward.evaluate(stage, x, of_x, laplacian, Some(&mut *residuals));
-        forward.pullback(stage, x, residuals, score, Some(&*ones), Some(&mut *of_score));
+        let out = ScoredMotion { velocity: of_x, laplacian, change: &mut *of_score };
+        forward.evaluate_scored(stage, ScoredPoint { x, score }, ones, residuals, out);
         space.accumulate(of_score, -1.0, &[]);
         self.join(velocity);
     }

@@ -498,7 +498,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
 
     /// The ends of all rows of this member, by a session of the device where it has one.
     pub fn arrive(&self, options: SolveOptions) -> Result<End, Error> {
-        let Some((mut session, field)) = self.session(kind_of_solve(None, options.cost))? else {
+        let Some((mut session, field)) = self.session(kind_of_solve(options))? else {
             return self.ends(&*self.flow.potential.freeze(&self.solve), options);
         };
         let (_, end) = self.forward(&mut *session, field.as_deref(), &self.blocks[0], options)?;
@@ -509,7 +509,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
     /// Losses and cotangents of all rows of the whole batch together.
     fn losses_of_all(&self, field: &dyn Field<S>, terms: &dyn BoundaryTerms) -> Result<Losses, Error> {
         let (team, batch) = (self.how.team, self.batch);
-        let options = SolveOptions { backward: None, cost: terms.needs_cost() };
+        let options = options_of(terms, None);
         let mine = agreed(team, self.ends(field, options))?;
         let [start, end, score] = [team.gather(&batch.x)?, team.gather(&mine.x)?, team.gather(&mine.score)?];
         let [log_density, cost] = [team.gather(&mine.log_density)?, team.gather(&mine.cost)?];
@@ -539,7 +539,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         if let (Some(of_all), false) = (&of_all, gradient) {
             return Ok(Outcome { losses: of_all.losses.clone(), gradient: None, moments: Vec::new() });
         }
-        let options = SolveOptions { backward: gradient.then_some(self.flow.memory), cost: terms.needs_cost() };
+        let options = options_of(terms, gradient.then_some(self.flow.memory));
         let blocks = space.map_blocks(self.blocks.clone(), |rows| {
             let session: &mut dyn Session<S> = &mut Direct(space);
             let (carried, end) = self.forward(session, Some(&*field), &rows, options)?;
@@ -567,11 +567,10 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         if terms.couples_rows() {
             return Ok(None);
         }
-        let cost = terms.needs_cost();
         let memory = self.how.gradient.then_some(self.flow.memory);
-        let kind = kind_of_solve(memory, cost);
-        let Some((mut session, field)) = self.session(kind)? else { return Ok(None) };
-        let (rows, options) = (&self.blocks[0], SolveOptions { backward: memory, cost });
+        let options = options_of(terms, memory);
+        let Some((mut session, field)) = self.session(kind_of_solve(options))? else { return Ok(None) };
+        let rows = &self.blocks[0];
         let (carried, end) = self.forward(&mut *session, field.as_deref(), rows, options)?;
         let losses = self.losses(terms, rows, &end)?;
         let mut gradient = None;
@@ -595,15 +594,20 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
 /// A session with the potential frozen in it, unless it is replayed.
 pub(crate) type SessionWithField<'f, S> = (Box<dyn Session<S> + 'f>, Option<Box<dyn Field<S> + 'f>>);
 
+/// What terms want of a solve.
+fn options_of(terms: &dyn BoundaryTerms, backward: Option<Memory>) -> SolveOptions {
+    SolveOptions { backward, cost: terms.needs_cost(), points_only: !terms.needs_log_density() }
+}
+
 /// The beginning of the key of a solve for points, ln p and what is asked for beside them.
-pub(crate) fn kind_of_solve(memory: Option<Memory>, cost: bool) -> CacheKey {
-    let keeps = match memory {
+pub(crate) fn kind_of_solve(options: SolveOptions) -> CacheKey {
+    let keeps = match options.backward {
         None => 0,
         Some(Memory::Stages) => 1,
         Some(Memory::Recompute) => 2,
         Some(Memory::Continuous) => 3,
     };
-    CacheKey::new().with(keeps).with(cost.into())
+    CacheKey::new().with(keeps).with(options.cost.into()).with(options.points_only.into())
 }
 
 /// Losses and cotangents of a block that arrived. Blocks take turns where one thread at a time may ask the terms.

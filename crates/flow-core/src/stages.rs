@@ -71,6 +71,8 @@ pub(crate) struct Work<'a, S: Space> {
     pub laplacian: Vec<S::Column>,
     /// Room for `‖velocity‖²`, where the cost is wanted.
     square: Option<S::Column>,
+    /// No Laplacian is wanted.
+    points_only: bool,
     pub first_is_valid: bool,
 }
 
@@ -84,6 +86,7 @@ impl<'a, S: Space> Work<'a, S> {
             velocity: (0..tableau.stages()).map(|_| space.zeros(rows, cols)).collect(),
             laplacian: (0..tableau.stages()).map(|_| space.column_zeros(rows)).collect(),
             square: options.cost.then(|| space.column_zeros(rows)),
+            points_only: options.points_only,
             first_is_valid: false,
         }
     }
@@ -121,7 +124,8 @@ impl<'a, S: Space> Work<'a, S> {
             let update = |out| FusedUpdate { space, out, base: start, terms: &terms, c: h * weights[i] };
             let update = if last { after.as_deref_mut() } else { next.as_mut() }.map(update);
             let mut residuals = record.is_some().then(Vec::new);
-            let (stage, laplacian) = (stage(tableau, i, at), Some(&mut self.laplacian[i]));
+            let laplacian = (!self.points_only).then_some(&mut self.laplacian[i]);
+            let stage = stage(tableau, i, at);
             let from = argument.as_ref().unwrap_or(start);
             block.evaluate_and_update(stage, from, &mut later[0], laplacian, residuals.as_mut(), update);
             let mut used = std::mem::replace(&mut argument, next);
@@ -210,8 +214,8 @@ pub(crate) struct IncrementCotangent<'a, S: Space> {
     pub state: &'a S::Array,
     /// The part of the figures' cotangents that this increment has; 0 to 1.
     pub share: f64,
-    /// Of the change of ln p, per row.
-    pub log_density: &'a S::Column,
+    /// Of the change of ln p, per row, where it was wanted.
+    pub log_density: Option<&'a S::Column>,
     /// Of the transport cost, per row, where it was wanted.
     pub cost: Option<&'a S::Column>,
 }
@@ -268,9 +272,9 @@ impl<'a, S: Space> StepPullback<'a, S> {
             ),
         };
         let weight = bar.h * bar.share;
-        if weight != *laplacian_weight {
+        if let Some(log_density) = bar.log_density.filter(|_| weight != *laplacian_weight) {
             for (b, laplacian_bar) in tableau.b().iter().zip(laplacian_bar.iter_mut()) {
-                space.column_accumulate(laplacian_bar, 0.0, &[(-weight * b, bar.log_density)]);
+                space.column_accumulate(laplacian_bar, 0.0, &[(-weight * b, log_density)]);
             }
             *laplacian_weight = weight;
         }
@@ -284,7 +288,7 @@ impl<'a, S: Space> StepPullback<'a, S> {
             let into: Vec<_> =
                 std::iter::once((bar.h * b, bar.state)).chain(later).filter(|(c, _)| *c != 0.0).collect();
             let (stage, argument, record) = (stage(tableau, i, at), arguments[i], &records[i]);
-            let (l_bar, out) = (Some(&laplacian_bar[i]), Some(&mut earlier[i]));
+            let (l_bar, out) = (bar.log_density.map(|_| &laplacian_bar[i]), Some(&mut earlier[i]));
             if let (Some(cost), Some(velocity)) = (bar.cost, &record.velocity) {
                 space.accumulate(velocity_bar, 0.0, &into);
                 space.accumulate_scaled_rows(velocity_bar, weight.abs() * b, cost, velocity);

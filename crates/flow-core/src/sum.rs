@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::potential::{
-    Block, BlockField, Coordinates, Field, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share,
-    Solve, Stage, new_cache_key,
+    Block, BlockField, Coordinates, Field, Potential, Residuals, ScoredCotangent, ScoredMotion, ScoredPoint,
+    ScoredPointBar, Share, Solve, Stage, new_cache_key,
 };
 use crate::space::Space;
 
@@ -238,6 +238,33 @@ impl<S: Space> BlockField<S> for SumBlock<'_, S> {
                 state_bar => {
                     term.pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar.as_deref_mut())
                 }
+            }
+        }
+    }
+
+    fn evaluate_scored(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, S>,
+        ones: &S::Column,
+        scratch: &mut Residuals<S>,
+        out: ScoredMotion<'_, S>,
+    ) {
+        let (space, ScoredMotion { velocity, mut laplacian, change }) = (self.field.space, out);
+        let mut own = (self.terms.len() > 1).then(|| space.empty_like(change));
+        for (k, term) in self.terms.iter_mut().enumerate() {
+            let Some(own) = own.as_mut().filter(|_| k > 0) else {
+                let laplacian = laplacian.as_deref_mut();
+                term.evaluate_scored(stage, at, ones, scratch, ScoredMotion { velocity, laplacian, change });
+                continue;
+            };
+            let column = laplacian.is_some().then_some(&mut self.column);
+            let out = ScoredMotion { velocity: &mut self.array, laplacian: column, change: own };
+            term.evaluate_scored(stage, at, ones, scratch, out);
+            space.accumulate(velocity, 1.0, &[(1.0, &self.array)]);
+            space.accumulate(change, 1.0, &[(1.0, own)]);
+            if let Some(laplacian) = &mut laplacian {
+                space.column_accumulate(laplacian, 1.0, &[(1.0, &self.column)]);
             }
         }
     }

@@ -64,7 +64,7 @@ impl<S: Space> Flow<'_, S> {
         if batch.of == 0 {
             return Ok(Moved { x: Vec::new(), cost: Vec::new() });
         }
-        let options = SolveOptions { backward: None, cost: true };
+        let options = SolveOptions { cost: true, ..SolveOptions::default() };
         let [x, cost] = self.by_members(batch, Evaluation::new(key), |batch, how| {
             let solver = Solver::new(self, batch, span, *how)?.in_x();
             let end = solver.ends(&*self.potential.freeze(&solver.solve), options)?;

@@ -23,6 +23,11 @@ pub struct Phase {
 /// A length in epochs for a target without a finite training set.
 pub fn phases(recipe: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error> {
     let first = of(recipe, target)?;
+    // A likelihood or a free energy is the target's own, whichever of the two was named.
+    let objective_of = |named: Option<Objective>| match named {
+        None | Some(Objective::Nll | Objective::FreeEnergy) => target.kind(),
+        Some(other) => other,
+    };
     let tuned = recipe.fine_tune.as_ref().filter(|tune| tune.steps > 0).map(|tune| {
         let settings = TrainSettings {
             first: first.steps,
@@ -37,13 +42,9 @@ pub fn phases(recipe: &Recipe, target: &dyn Target) -> Result<Vec<Phase>, Error>
             patience: None,
             ..first.clone()
         };
-        Phase { settings, objective: target.kind(), gradient: tune.gradient }
+        Phase { settings, objective: objective_of(tune.objective), gradient: tune.gradient }
     });
-    let gradient = recipe.train.gradient;
-    let objective = match recipe.train.objective {
-        Objective::Nll | Objective::FreeEnergy => target.kind(),
-        other => other,
-    };
+    let (gradient, objective) = (recipe.train.gradient, objective_of(Some(recipe.train.objective)));
     Ok(std::iter::once(Phase { settings: first, objective, gradient }).chain(tuned).collect())
 }
 

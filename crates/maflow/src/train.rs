@@ -261,7 +261,8 @@ fn train<E: Engine>(
     let comparable = phases[0].objective == target.kind() || phases.len() > 1 || recipe.train.validate_every > 0;
     let best = target.known().filter(|_| comparable).map(|known| (known.word(), known.value()));
     let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
-    if phases.iter().any(|phase| phase.objective == Objective::FlowMatching && unfinished(phase)) {
+    let of_samples = |phase: &Phase| matches!(phase.objective, Objective::FlowMatching | Objective::ForwardKl);
+    if phases.iter().any(|phase| of_samples(phase) && unfinished(phase)) {
         // Before the first step, with a display of their own.
         let prepared = target.samples().map_or(Ok(()), |samples| samples.prepare(team, monitor));
         if team.any(matches!(prepared, Err(Error::Cancelled)))? {

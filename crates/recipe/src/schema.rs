@@ -192,6 +192,10 @@ pub struct Train {
     /// target and two to three times the work.
     #[serde(default)]
     pub gradient: Estimator,
+    /// Gradient through the path: the longest force `∇ ln p(x,T) + ∇E(x)` of a sample, longer ones are scaled to it, so
+    /// that few samples far from the target do not hide all others; of `"forward-kl"` likewise at the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_force: Option<f64>,
     /// Weight of the transport cost `∫ ½‖∇φ‖² dt` in the loss.
     #[serde(default)]
     pub transport_cost: f64,
@@ -302,12 +306,16 @@ impl Train {
     }
 }
 
-/// A training that goes on from the first, by the target's own objective: likelihood of data, free energy of an energy.
+/// A training that goes on from the first, by the target's own objective where none is named: likelihood of data, free
+/// energy of an energy.
 /// Its learning rate rises for a tenth of the steps and falls to zero like half a cosine; what it doesn't name is as in
 /// `train`, without weight decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FineTune {
+    /// What is minimised: the target's own objective, which is also that when left out, or `"forward-kl"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
     /// Optimiser steps; 0 leaves it out.
     pub steps: usize,
     /// Rows of a batch.
@@ -336,6 +344,9 @@ pub enum Objective {
     FreeEnergy,
     /// Regression on the velocity of a path from the base to samples of the target, without integration.
     FlowMatching,
+    /// The Kullback-Leibler divergence of the flow from a target that is known by samples and by its energy: the gradient
+    /// is through the path of the samples to the base.
+    ForwardKl,
     /// The debiased Sinkhorn divergence between samples of the flow and data: optimal transport, blurred.
     Sinkhorn,
     /// The squared Wasserstein distance between them, averaged over projections to random directions.
@@ -349,6 +360,7 @@ impl Objective {
             Self::Nll => "nll",
             Self::FreeEnergy => "free-energy",
             Self::FlowMatching => "flow-matching",
+            Self::ForwardKl => "forward-kl",
             Self::Sinkhorn => "sinkhorn",
             Self::SlicedWasserstein => "sliced-wasserstein",
         }

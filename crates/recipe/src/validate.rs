@@ -419,6 +419,8 @@ impl Recipe {
             }
         } else if self.train.objective.is_distance() {
             self.distance_fits(what, fits)?;
+        } else if self.train.objective == Objective::ForwardKl {
+            self.divergence_fits("train.objective", fits)?;
         } else if self.train.objective != fits {
             return Err(out_of_range(
                 "train.objective",
@@ -427,8 +429,17 @@ impl Recipe {
                 format!("{what}; change train.objective or target"),
             ));
         }
+        match self.fine_tune.as_ref().and_then(|tune| tune.objective) {
+            Some(Objective::ForwardKl) => self.divergence_fits("fine_tune.objective", fits)?,
+            Some(objective) if objective != fits => {
+                let remedy = "leave it out for the target's own objective";
+                return Err(out_of_range("fine_tune.objective", word(objective), word(fits), remedy));
+            }
+            _ => {}
+        }
         self.distance_is_meant()?;
         self.gradient_fits(fits)?;
+        self.clipped_forces_fit()?;
         self.forces_fit(fits)?;
         let endless = match &self.target {
             TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_) => false,
@@ -465,6 +476,26 @@ impl Recipe {
         self.train.projections.map_or(Ok(()), |projections| rows("train.projections", projections, 1))
     }
 
+    /// A divergence from the target needs its samples, its energy and a flow.
+    fn divergence_fits(&self, key: &'static str, fits: Objective) -> Result<(), RecipeError> {
+        let known = match &self.target {
+            TargetKind::Particles(_) => true,
+            TargetKind::Energy(energy) => energy.samples.is_some(),
+            TargetKind::Own(own) => own.energy && own.samples,
+            _ => false,
+        };
+        if !known || !matches!(self.density, Density::Flow { .. }) {
+            let (found, expected) = ("\"forward-kl\"", format!("\"{}\"", fits.name()));
+            let remedy = "it is of a flow, from a target that is known by samples and by its energy";
+            return Err(out_of_range(key, found, expected, remedy));
+        }
+        if self.train.transport_cost != 0.0 {
+            let expected = "0 with \"forward-kl\"";
+            return Err(out_of_range("train.transport_cost", self.train.transport_cost, expected, "leave it out"));
+        }
+        Ok(())
+    }
+
     /// Settings of a distance are there where it is trained by.
     fn distance_is_meant(&self) -> Result<(), RecipeError> {
         let settings = [
@@ -482,7 +513,7 @@ impl Recipe {
 
     /// The gradient through the path is one of the free energy.
     fn gradient_fits(&self, target: Objective) -> Result<(), RecipeError> {
-        let tuned = self.fine_tune.as_ref().map(|tune| (tune.gradient, target));
+        let tuned = self.fine_tune.as_ref().map(|tune| (tune.gradient, tune.objective.unwrap_or(target)));
         let trainings =
             [("train.gradient", Some((self.train.gradient, self.train.objective))), ("fine_tune.gradient", tuned)];
         for (key, training) in trainings {
@@ -494,6 +525,20 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// Forces are clipped where a training goes by them.
+    fn clipped_forces_fit(&self) -> Result<(), RecipeError> {
+        let by_forces = |gradient, objective| gradient == Estimator::Path || objective == Some(Objective::ForwardKl);
+        let first = by_forces(self.train.gradient, Some(self.train.objective));
+        let tuned = self.fine_tune.as_ref().is_some_and(|tune| by_forces(tune.gradient, tune.objective));
+        match self.train.clip_force {
+            Some(limit) if !first && !tuned => {
+                let remedy = "leave it out, or train or fine-tune with gradient = \"path\" or by \"forward-kl\"";
+                Err(out_of_range("train.clip_force", limit, "no value but with the gradient through the path", remedy))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forces are those of an energy, in a training by its free energy.
@@ -788,6 +833,9 @@ impl Train {
         self.focus.map_or(Ok(()), |focus| within("train.focus", focus, 1e-6, 1e6, "leave it out for uniform times"))?;
         at_least("train.pool", self.pool, 1)?;
         at_most("train.pool", self.pool, 1 << 24)?;
+        if let Some(limit) = self.clip_force {
+            positive("train.clip_force", limit, "10 is a good start; leave it out to turn clipping off")?;
+        }
         within("train.transport_cost", self.transport_cost, 0.0, 1e12, "0 turns it off")?;
         within("train.force_weight", self.force_weight, 0.0, 1e12, "0 turns it off")?;
         fits_toml("train.seed", self.seed)?;

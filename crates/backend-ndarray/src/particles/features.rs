@@ -132,7 +132,8 @@ impl<T: Real> Configuration<'_, T> {
     #[inline(always)]
     fn functions(&self, p: usize, from: usize, to: usize) -> Functions<'_, T> {
         let width = self.shape.functions();
-        self.radial.map(|of| if of.is_empty() { of } else { &of[p * width + from..p * width + to] })
+        let of = |order: usize| self.radial[order].get(p * width + from..p * width + to).unwrap_or(&[]);
+        [of(0), of(1), of(2), of(3)]
     }
 
     #[inline(always)]
@@ -176,7 +177,7 @@ impl<T: Real> Configuration<'_, T> {
         Features { values, vectors: v, kappa: Vec::new(), moved: Vec::new(), matrices: Vec::new() }
     }
 
-    /// Applies an operator to the features.
+    /// Applies an operator to the features, on top of those that were applied before.
     #[inline(always)]
     pub(super) fn apply(&self, features: &mut Features<T>, operator: Operator<'_, T>) {
         let Shape { particles: n, space: d, sums, vectors } = self.shape;
@@ -235,7 +236,13 @@ impl<T: Real> Configuration<'_, T> {
                 kappa.iter_mut().zip(matrix).for_each(|(kappa, m)| *kappa += two * lambda * *m * *m);
             }
         }
-        (features.kappa, features.moved, features.matrices) = (kappa, moved, matrices);
+        if features.kappa.is_empty() {
+            (features.kappa, features.moved, features.matrices) = (kappa, moved, matrices);
+            return;
+        }
+        add(&mut features.kappa, T::one(), &kappa);
+        add(&mut features.moved, T::one(), &moved);
+        add(&mut features.matrices, T::one(), &matrices);
     }
 
     /// First derivatives of the features of every particle by all coordinates, particles × coordinates × features.
@@ -477,7 +484,7 @@ impl<'a, T: Real> VectorsBar<'a, T> {
         let vectors = self.of.shape.vectors;
         for (k, sign) in [(pair.i, T::one()), (pair.j, -T::one())] {
             // Seen from its own side a pair has the opposite e and ν.
-            let (e, nu) = (pair.e.map(|e| sign * e), pair.nu.map(|nu| sign * nu));
+            let [e, nu] = [times(&pair.e, sign), times(&pair.nu, sign)];
             if self.operator.lambda != T::zero() {
                 self.relative(k, pair, scratch);
             }
@@ -515,11 +522,13 @@ impl<'a, T: Real> VectorsBar<'a, T> {
         let along = |direction: &[T; SPACE], of: &[Lanes<T, W>; SPACE]| {
             of[0] * direction[0] + of[1] * direction[1] + of[2] * direction[2]
         };
-        let [v, v_bar, moved_bar] = [&self.features.vectors, &self.vectors, &self.moved].map(|of| at(of, k * d));
+        let (v, v_bar, moved_bar) =
+            (at(&self.features.vectors, k * d), at(&self.vectors, k * d), at(&self.moved, k * d));
         let kappa = Lanes::<T, W>::load(&self.bar.kappa[k * self.of.shape.features() + sums + c..]);
         let (mut eta_of, mut turned, mut inside) = ([none; SPACE], [none; SPACE], along(&nu, &moved_bar));
         if second {
-            eta_of = at(eta, 0).map(|eta| eta * sign);
+            eta_of = at(eta, 0);
+            eta_of.iter_mut().for_each(|eta| *eta = *eta * sign);
             let theta = kappa * (four * lambda);
             for a in 0..d {
                 let row = at(&self.features.matrices, (k * d + a) * d);
@@ -530,7 +539,7 @@ impl<'a, T: Real> VectorsBar<'a, T> {
         let (e_v, e_eta, e_moved) = (along(&e, &v), along(&e, &eta_of), along(&e, &moved_bar));
         let lengthwise = e_eta * e_v * two + e_moved * e_nu + along(&e, &turned);
         let norm = kappa * (two * lambda);
-        let [h0, h1] = [h[0], h[1]].map(|h| Lanes::<T, W>::load(&h[c..]));
+        let (h0, h1) = (Lanes::<T, W>::load(&h[0][c..]), Lanes::<T, W>::load(&h[1][c..]));
         let slope = T::of((4 * d + 8) as f64);
         let own0 = along(&e, &v_bar) + inside + norm * (h0 * (two * T::of(d as f64)) + h1 * (four * q));
         let own1 = lengthwise * two + norm * (h0 * (four * q) + h1 * (eight * q * q)) + e_moved * (lambda * slope);
@@ -605,6 +614,11 @@ fn dots<T: Real>(h: [&[T]; 2], a: &[T], b: &[T]) -> [T; 2] {
     }
     let rest = |h: &[T]| (whole..a.len()).fold(T::zero(), |sum, c| sum + h[c] * (a[c] - b[c]));
     [sums[0].sum() + rest(h[0]), sums[1].sum() + rest(h[1])]
+}
+
+#[inline(always)]
+fn times<T: Real>(of: &[T; SPACE], factor: T) -> [T; SPACE] {
+    [of[0] * factor, of[1] * factor, of[2] * factor]
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use flow_core::{
     Block, BlockField, Error, Field, Parameter, ParticlesNetwork, ParticlesParameters, ParticlesSettings, Potential,
-    Residuals, Share, Solve, Stage, TimeBasis,
+    Residuals, ScoredMotion, ScoredPoint, Share, Solve, Stage, TimeBasis,
 };
 use ndarray::Array2;
 
@@ -20,7 +20,7 @@ use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
 use features::{Configuration, Features, FeaturesBar, Operator, Shape};
 pub use kernels::ParticleKernels;
-use network::{Jet, Layers, Network, NetworkBar, gather, through};
+use network::{Jet, JetBar, Layers, Network, NetworkBar, Tangents, gather, through};
 use radial::{Gaussians, ORDERS};
 
 /// `φ = ½ q Σ_i |x_i − x̄|² + Σ_{i<j} P(r_ij) + Σ_i F(S_i)` of n particles in d dimensions, rows of n d numbers,
@@ -174,9 +174,7 @@ impl<T: Real> Frozen<'_, T> {
     /// Some rows, with functions of their distances up to so many derivatives.
     fn rows(&self, now: &Now<'_, T>, state: &Array2<T>, rows: Range<usize>, orders: usize) -> Rows<T> {
         let (n, pairs, k) = (self.shape.numbers(), self.shape.pairs(), self.gaussians.count());
-        let all = state.nrows();
-        let of_state = numbers(state);
-        let x: Vec<T> = rows.clone().flat_map(|r| (0..n).map(move |c| of_state[c * all + r])).collect();
+        let x = row_by_row(state, rows.clone());
         let mut gaussians: [Vec<T>; ORDERS] = Default::default();
         gaussians[..orders].fill(vec![T::zero(); rows.len() * pairs * k]);
         let of_rows = x.chunks_exact(n).flat_map(|x| {
@@ -221,7 +219,12 @@ fn from_centre<T: Real>(x: &[T], d: usize) -> Vec<T> {
 
 /// The values of all features, row after row.
 fn values<T: Real>(features: &[Features<T>]) -> Vec<T> {
-    features.iter().flat_map(|of| of.values.iter().copied()).collect()
+    features.iter().map(|of| &of.values[..]).collect::<Vec<_>>().concat()
+}
+
+/// What operators made of them, likewise.
+fn kappas<T: Real>(features: &[Features<T>]) -> Vec<T> {
+    features.iter().map(|of| &of.kappa[..]).collect::<Vec<_>>().concat()
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
@@ -294,6 +297,113 @@ fn put<T: Real>(state: &mut Array2<T>, row: usize, of: &[T]) {
     of.iter().enumerate().for_each(|(c, value)| to[c * rows + row] = *value);
 }
 
+/// Some rows, evaluated.
+struct Seen<'a, T: Real> {
+    shape: Shape,
+    now: &'a Now<'a, T>,
+    rows: Rows<T>,
+    features: Vec<Features<T>>,
+    network: Option<SeenNetwork<'a, T>>,
+}
+
+struct SeenNetwork<'a, T> {
+    of: &'a Network<'a, T>,
+    layers: Layers<T>,
+    /// `∂F/∂f(z₁)` and `∂F/∂S` of every particle.
+    of_first: Vec<T>,
+    slopes: Vec<T>,
+}
+
+/// First derivatives of the features by all coordinates, and what the layers make of them.
+type Curved<T> = (Vec<T>, Tangents<T>);
+
+impl<'a, T: Real> Seen<'a, T> {
+    fn new(shape: Shape, now: &'a Now<'a, T>, rows: Rows<T>) -> Self {
+        let features: Vec<_> = rows.each(shape).map(|row| T::features(&row)).collect();
+        let network = now.network.as_ref().map(|of| {
+            let layers = of.layers(&values(&features));
+            let (of_first, slopes) = of.slopes(&layers);
+            SeenNetwork { of, layers, of_first, slopes }
+        });
+        Self { shape, now, rows, features, network }
+    }
+
+    /// `∂F/∂S` of the particles of row r.
+    fn slopes(&self, r: usize) -> &[T] {
+        let width = self.shape.particles * self.shape.features();
+        self.network.as_ref().map_or(&[], |network| &network.slopes[r * width..(r + 1) * width])
+    }
+
+    /// Writes ∇φ into rows of a state, from `first` on.
+    fn write_velocities(&self, velocity: &mut Array2<T>, first: usize) {
+        for (r, (row, features)) in self.rows.each(self.shape).zip(&self.features).enumerate() {
+            let mut out = from_centre(row.x, self.shape.space);
+            out.iter_mut().for_each(|x| *x *= self.now.quadratic);
+            T::add_gradient(&row, features, self.slopes(r), &mut out);
+            put(velocity, first + r, &out);
+        }
+    }
+
+    /// `∇²φ` of every row; the features know its operator afterwards.
+    fn laplacians(&mut self) -> (Vec<f64>, Option<Curved<T>>) {
+        let (shape, numbers) = (self.shape, self.shape.numbers());
+        let trace = self.now.quadratic.wide() * ((shape.particles - 1) * shape.space) as f64;
+        let mut sums: Vec<f64> = self.rows.each(shape).map(|row| trace + row.pairs_laplacian().wide()).collect();
+        let Some(SeenNetwork { of, layers, of_first, .. }) = &self.network else { return (sums, None) };
+        let u = vec![T::zero(); numbers];
+        let mut y = Vec::with_capacity(self.features.len() * shape.particles * shape.features() * numbers);
+        for (row, features) in self.rows.each(shape).zip(&mut self.features) {
+            T::apply(&row, features, Operator { u: &u, lambda: T::one() });
+            y.extend(T::tangents(&row, features));
+        }
+        let tangents = of.tangents(layers, &y, numbers);
+        let curvatures = of.curvatures(layers, of_first, &tangents);
+        for (r, (sum, features)) in sums.iter_mut().zip(&self.features).enumerate() {
+            *sum += self.slopes(r).iter().zip(&features.kappa).map(|(s, k)| (*s * *k).wide()).sum::<f64>();
+            *sum += curvatures[r * shape.particles..(r + 1) * shape.particles].iter().map(|c| c.wide()).sum::<f64>();
+        }
+        (sums, Some((y, tangents)))
+    }
+
+    /// `(∇∇φ) s + ∇∇²φ` of every row for its score s; after [`Seen::laplacians`].
+    fn changes(&mut self, scores: &[T], curved: Option<Curved<T>>) -> Vec<T> {
+        let (shape, numbers, one) = (self.shape, self.shape.numbers(), T::one());
+        for ((row, features), u) in self.rows.each(shape).zip(&mut self.features).zip(scores.chunks_exact(numbers)) {
+            T::apply(&row, features, Operator { u, lambda: T::zero() });
+        }
+        let bars = self.network.as_ref().zip(curved).map(|(network, (y, tangents))| {
+            let kappa = kappas(&self.features);
+            let lambda = vec![one; self.features.len() * shape.particles];
+            let features = values(&self.features);
+            let jet = Jet { features: &features, kappa: &kappa, second: Some((&lambda, &y, tangents)) };
+            network.of.pullback(&network.layers, &jet, None)
+        });
+        let mut unused = [0; 3].map(|_| vec![T::zero(); shape.pairs() * shape.functions()]);
+        let mut out = vec![T::zero(); scores.len()];
+        let rows = self.rows.each(shape).zip(&self.features).zip(scores.chunks_exact(numbers));
+        for (r, (((row, features), u), out)) in rows.zip(out.chunks_exact_mut(numbers)).enumerate() {
+            let bar = FeaturesBar::of_row(bars.as_ref(), shape, r);
+            T::pullback(
+                &row,
+                features,
+                Operator { u, lambda: one },
+                bar,
+                unused.each_mut().map(|of| &mut of[..]),
+                Some(out),
+            );
+            let of_u = from_centre(u, shape.space);
+            out.iter_mut().zip(of_u).for_each(|(out, u)| *out += self.now.quadratic * u);
+        }
+        out
+    }
+}
+
+/// The rows of a state one after the other.
+fn row_by_row<T: Real>(state: &Array2<T>, rows: Range<usize>) -> Vec<T> {
+    let (all, of) = (state.nrows(), numbers(state));
+    rows.flat_map(|r| (0..state.ncols()).map(move |c| of[c * all + r])).collect()
+}
+
 impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
     fn evaluate(
         &mut self,
@@ -303,42 +413,38 @@ impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
         mut laplacian: Option<&mut Vec<f64>>,
         _residuals: Option<&mut Residuals<Cpu<T>>>,
     ) {
-        let (field, shape) = (self.field, self.field.shape);
-        let (now, second) = (field.at(stage.t), laplacian.is_some());
-        let trace = now.quadratic.wide() * ((shape.particles - 1) * shape.space) as f64;
+        let (field, second) = (self.field, laplacian.is_some());
+        let now = field.at(stage.t);
         for chunk in field.chunks(state.nrows(), second) {
             let rows = field.rows(&now, state, chunk.clone(), if second { 3 } else { 2 });
-            let mut features: Vec<_> = rows.each(shape).map(|row| T::features(&row)).collect();
-            let layers = now.network.as_ref().map(|network| network.layers(&values(&features)));
-            let with_layers = now.network.as_ref().zip(layers.as_ref());
-            let slopes = with_layers.map(|(network, layers)| network.slopes(layers));
-            let of_features = shape.particles * shape.features();
-            for (r, (row, features)) in rows.each(shape).zip(&features).enumerate() {
-                let mut out = from_centre(row.x, shape.space);
-                out.iter_mut().for_each(|x| *x *= now.quadratic);
-                let slopes = slopes.as_ref().map_or(&[][..], |(_, of)| &of[r * of_features..(r + 1) * of_features]);
-                T::add_gradient(&row, features, slopes, &mut out);
-                put(velocity, chunk.start + r, &out);
+            let mut seen = Seen::new(field.shape, &now, rows);
+            seen.write_velocities(velocity, chunk.start);
+            if let Some(laplacian) = &mut laplacian {
+                laplacian[chunk].copy_from_slice(&seen.laplacians().0);
             }
-            let Some(laplacian) = &mut laplacian else { continue };
-            let mut of_chunk: Vec<f64> = rows.each(shape).map(|row| trace + row.pairs_laplacian().wide()).collect();
-            if let (Some((network, layers)), Some((of_first, slopes))) = (with_layers, &slopes) {
-                let u = vec![T::zero(); shape.numbers()];
-                let mut tangents = Vec::with_capacity(chunk.len() * of_features * shape.numbers());
-                for (row, features) in rows.each(shape).zip(&mut features) {
-                    T::apply(&row, features, Operator { u: &u, lambda: T::one() });
-                    tangents.extend(T::tangents(&row, features));
-                }
-                let tangents = network.tangents(layers, &tangents, shape.numbers());
-                let curvatures = network.curvatures(layers, of_first, &tangents);
-                for (r, (sum, features)) in of_chunk.iter_mut().zip(&features).enumerate() {
-                    let slopes = &slopes[r * of_features..(r + 1) * of_features];
-                    *sum += slopes.iter().zip(&features.kappa).map(|(s, k)| (*s * *k).wide()).sum::<f64>();
-                    let particles = r * shape.particles..(r + 1) * shape.particles;
-                    *sum += curvatures[particles].iter().map(|c| c.wide()).sum::<f64>();
-                }
+        }
+    }
+
+    fn evaluate_scored(
+        &mut self,
+        stage: Stage,
+        at: ScoredPoint<'_, Cpu<T>>,
+        _ones: &Vec<f64>,
+        _scratch: &mut Residuals<Cpu<T>>,
+        out: ScoredMotion<'_, Cpu<T>>,
+    ) {
+        let (field, ScoredMotion { velocity, mut laplacian, change }) = (self.field, out);
+        let now = field.at(stage.t);
+        for chunk in field.chunks(at.x.nrows(), true) {
+            let mut seen = Seen::new(field.shape, &now, field.rows(&now, at.x, chunk.clone(), ORDERS));
+            seen.write_velocities(velocity, chunk.start);
+            let (laplacians, curved) = seen.laplacians();
+            let changes = seen.changes(&row_by_row(at.score, chunk.clone()), curved);
+            let of_rows = changes.chunks_exact(field.shape.numbers());
+            of_rows.zip(chunk.clone()).for_each(|(of, r)| put(change, r, of));
+            if let Some(laplacian) = &mut laplacian {
+                laplacian[chunk].copy_from_slice(&laplacians);
             }
-            laplacian[chunk].copy_from_slice(&of_chunk);
         }
     }
 
@@ -361,7 +467,7 @@ impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
         };
         for chunk in field.chunks(state.nrows(), second) {
             let rows = field.rows(&now, state, chunk.clone(), orders);
-            let u: Vec<T> = chunk.clone().flat_map(|r| velocity_bar.row(r).to_vec()).collect();
+            let u = row_by_row(velocity_bar, chunk.clone());
             let lambda: Vec<T> = match laplacian_bar {
                 Some(of) => chunk.clone().map(|r| T::of(of[r])).collect(),
                 None => vec![T::zero(); chunk.len()],
@@ -386,6 +492,17 @@ impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
             .flat_map(|of| [of.weight1, of.bias1.sum, of.weight2, of.bias2.sum, of.amplitude.sum]);
         let shares = [self.quadratic.sum, self.radial.sum].into_iter().chain(network).map(Share::of);
         (state_bar, shares.collect())
+    }
+}
+
+impl<'a, T> FeaturesBar<'a, T> {
+    /// Those of row r, of all particles of all rows.
+    fn of_row(bars: Option<&'a JetBar<T>>, shape: Shape, r: usize) -> Self {
+        let Some(bars) = bars else { return FeaturesBar { values: &[], kappa: &[], tangents: &[] } };
+        let of_features = shape.particles * shape.features();
+        let [values, tangents] = [of_features, of_features * shape.numbers()].map(|width| r * width..(r + 1) * width);
+        let tangents = if bars.tangents.is_empty() { &[] } else { &bars.tangents[tangents] };
+        FeaturesBar { values: &bars.features[values.clone()], kappa: &bars.kappa[values], tangents }
     }
 }
 
@@ -416,7 +533,7 @@ impl<T: Real> Bar<T> {
         }
         let bars = now.network.as_ref().zip(self.network.as_mut()).map(|(network, bar)| {
             let values = values(&features);
-            let kappa: Vec<T> = features.iter().flat_map(|of| of.kappa.iter().copied()).collect();
+            let kappa = kappas(&features);
             let layers: Layers<T> = network.layers(&values);
             let lambda: Vec<T> = lambda.iter().flat_map(|l| std::iter::repeat_n(*l, shape.particles)).collect();
             let y: Vec<T> = if second {
@@ -425,20 +542,13 @@ impl<T: Real> Bar<T> {
                 Vec::new()
             };
             let second = second.then(|| (&lambda[..], &y[..], network.tangents(&layers, &y, numbers)));
-            network.pullback(&layers, Jet { features: &values, kappa: &kappa, second }, bar)
+            network.pullback(&layers, &Jet { features: &values, kappa: &kappa, second }, Some(bar))
         });
         let of_row = shape.pairs() * shape.functions();
         let mut radial_bars = [0; 3].map(|_| vec![T::zero(); of_row * features.len()]);
         let mut x_bar = vec![T::zero(); if of_state { u.len() } else { 0 }];
-        let of_features = shape.particles * shape.features();
         for (r, ((row, features), operator)) in rows.each(shape).zip(&features).zip(operators()).enumerate() {
-            let [values, tangents] = [of_features, of_features * numbers].map(|width| r * width..(r + 1) * width);
-            let bar =
-                bars.as_ref().map_or(FeaturesBar { values: &[], kappa: &[], tangents: &[] }, |bars| FeaturesBar {
-                    values: &bars.features[values.clone()],
-                    kappa: &bars.kappa[values],
-                    tangents: if second { &bars.tangents[tangents] } else { &[] },
-                });
+            let bar = FeaturesBar::of_row(bars.as_ref(), shape, r);
             let radial_bars = radial_bars.each_mut().map(|of| &mut of[r * of_row..(r + 1) * of_row]);
             let own = if of_state { Some(&mut x_bar[r * numbers..(r + 1) * numbers]) } else { None };
             T::pullback(&row, features, operator, bar, radial_bars, own);

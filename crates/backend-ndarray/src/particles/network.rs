@@ -195,8 +195,13 @@ impl<T: Real> Network<'_, T> {
     }
 
     /// Pulls back `Σ (u·∇ + λ∇²) F` over all particles, cotangent 1: those of the jet are returned, those of the
-    /// parameters added.
-    pub(super) fn pullback(&self, layers: &Layers<T>, jet: Jet<'_, T>, bar: &mut NetworkBar<T>) -> JetBar<T> {
+    /// parameters added where they are wanted.
+    pub(super) fn pullback(
+        &self,
+        layers: &Layers<T>,
+        jet: &Jet<'_, T>,
+        mut bar: Option<&mut NetworkBar<T>>,
+    ) -> JetBar<T> {
         let ([h1, h2], f) = ([self.bias1.len(), self.bias2.len()], self.activation);
         let two = T::of(2.0);
         let kappa1 = through(jet.kappa, self.weight1.view(), None);
@@ -215,13 +220,17 @@ impl<T: Real> Network<'_, T> {
         let (mut z2_bar, mut kappa2_bar) = (kappa2.clone(), layers.slope2.clone());
         for (i, kappa) in kappa2.iter().enumerate() {
             let (s, v) = (layers.slope2[i], self.amplitude[i % h2]);
-            bar.amplitude[i % h2] += s * *kappa + f2(f, s) * bend2(i);
+            if let Some(bar) = &mut bar {
+                bar.amplitude[i % h2] += s * *kappa + f2(f, s) * bend2(i);
+            }
             z2_bar[i] = v * (f2(f, s) * *kappa + f3(f, s) * bend2(i));
             kappa2_bar[i] = v * s;
         }
-        add_rows(&mut bar.bias2, &z2_bar);
-        gather(&mut bar.weight2, &z2_bar, &layers.value1);
-        gather(&mut bar.weight2, &kappa2_bar, &kappa_bent);
+        if let Some(bar) = &mut bar {
+            add_rows(&mut bar.bias2, &z2_bar);
+            gather(&mut bar.weight2, &z2_bar, &layers.value1);
+            gather(&mut bar.weight2, &kappa2_bar, &kappa_bent);
+        }
         let value1_bar = through(&z2_bar, self.weight2.t(), None);
         let kappa_bent_bar = through(&kappa2_bar, self.weight2.t(), None);
 
@@ -241,7 +250,9 @@ impl<T: Real> Network<'_, T> {
                     }
                 }
             }
-            gather(&mut bar.weight2, &second_bar, &tangents.bent);
+            if let Some(bar) = &mut bar {
+                gather(&mut bar.weight2, &second_bar, &tangents.bent);
+            }
             let mut first_bar = through(&second_bar, self.weight2.t(), None);
             let of_particles = first_bar.chunks_exact_mut(tangents.directions * h1);
             for (i, (rows, first)) in
@@ -256,12 +267,16 @@ impl<T: Real> Network<'_, T> {
                     }
                 }
             }
-            gather(&mut bar.weight1, &first_bar, y);
+            if let Some(bar) = &mut bar {
+                gather(&mut bar.weight1, &first_bar, y);
+            }
             tangents_bar = through(&first_bar, self.weight1.t(), None);
         }
-        add_rows(&mut bar.bias1, &z1_bar);
-        gather(&mut bar.weight1, &z1_bar, jet.features);
-        gather(&mut bar.weight1, &kappa1_bar, jet.kappa);
+        if let Some(bar) = bar {
+            add_rows(&mut bar.bias1, &z1_bar);
+            gather(&mut bar.weight1, &z1_bar, jet.features);
+            gather(&mut bar.weight1, &kappa1_bar, jet.kappa);
+        }
         JetBar {
             features: through(&z1_bar, self.weight1.t(), None),
             kappa: through(&kappa1_bar, self.weight1.t(), None),

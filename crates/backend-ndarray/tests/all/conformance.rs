@@ -5,9 +5,10 @@ use backend_ndarray::{
     Ridge, Separable, TwoLayer, TwoLayerSettings,
 };
 use flow_core::conformance::{
-    Coverage, Gaussian, SolveCoverage, assert_close, gaussian_stays_gaussian, methods_have_their_order,
-    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential,
-    reversible_methods_have_their_order, reversible_steps, same_field, solves, space,
+    Coverage, Gaussian, SolveCoverage, assert_close, forward_path_gradient_has_the_mean_of_the_likelihood,
+    gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
+    path_gradient_vanishes_at_the_target, potential, reversible_methods_have_their_order, reversible_steps, same_field,
+    solves, space,
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Chain, Coordinates, Direction, Evaluation, FixedStep, Flow, FlowMatching, Group,
@@ -385,6 +386,8 @@ fn gradients_through_the_path() {
     path_gradient_has_the_mean_of_the_total(&cpu(), &in_time(ridge::<f64>(1, 1, Activation::LnCosh, true)));
     let separable = separable_of::<f64>(1, 5, Activation::Softplus, TimeFamily::Cosine);
     path_gradient_has_the_mean_of_the_total(&cpu(), &separable);
+    forward_path_gradient_has_the_mean_of_the_likelihood(&cpu(), &separable);
+    forward_path_gradient_has_the_mean_of_the_likelihood(&cpu(), &ridge::<f64>(1, 4, Activation::Softplus, true));
 }
 
 #[test]

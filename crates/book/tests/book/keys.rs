@@ -145,6 +145,7 @@ const UNITS: [(&str, &str); 93] = [
     ("train.clip_norm", "norm of the gradient"),
     ("train.blocks", "blocks"),
     ("train.average", "1"),
+    ("train.clip_force", "1 / flow's coordinate"),
     ("train.transport_cost", "1"),
     ("train.force_weight", "1"),
     ("train.times", "times"),

@@ -136,6 +136,12 @@ fn what_does_not_fit_flow_matching_is_refused() {
             (["train", "two-moons", "--set=train.gradient=path"], "one of the free energy"),
             (["train", "two-moons", "--set=train.force_weight=1"], "forces are those of an energy"),
             (["train", "phi4-16", "--set=train.force_weight=-1"], "0 turns it off"),
+            (["train", "two-moons", "--set=train.clip_force=1"], "or by \"forward-kl\""),
+            (["train", "ising-16", "--set=train.clip_force=-1"], "turn clipping off"),
+            (["train", "ising-16", "--set=train.objective=forward-kl"], "by samples and by its energy"),
+            (["train", "two-moons", "--set=train.objective=forward-kl"], "by samples and by its energy"),
+            (["train", "ising-16", "--set=fine_tune.objective=forward-kl"], "by samples and by its energy"),
+            (["train", "ising-16", "--set=fine_tune.objective=nll"], "the target's own objective"),
             (["train", "--from", "nowhere"], "nowhere"),
         ] {
             lab.refuses(&words, 2, &[sentence]);

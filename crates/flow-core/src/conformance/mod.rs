@@ -16,7 +16,10 @@ pub use captured::captured;
 pub use gaussian::{Gaussian, gaussian_stays_gaussian};
 pub use potential::{Coverage, potential, same_field};
 pub use reversible::reversible_steps;
-pub use score::{path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target};
+pub use score::{
+    forward_path_gradient_has_the_mean_of_the_likelihood, path_gradient_has_the_mean_of_the_total,
+    path_gradient_vanishes_at_the_target,
+};
 pub use solve::{SolveCoverage, methods_have_their_order, reversible_methods_have_their_order, solves};
 pub use space::space;
 

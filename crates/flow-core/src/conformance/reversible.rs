@@ -10,7 +10,7 @@ use crate::stages::Work;
 use crate::tableau::Method;
 
 /// What is accumulated beside the states.
-const OPTIONS: SolveOptions = SolveOptions { backward: None, cost: true };
+const OPTIONS: SolveOptions = SolveOptions { backward: None, cost: true, points_only: false };
 
 /// From the middle to the start, so that times are tried that fall.
 const SPAN: Span = Span { from: 0.8, to: 0.0 };

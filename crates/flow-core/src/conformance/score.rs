@@ -7,8 +7,9 @@ use super::{
 };
 use crate::energy::{Energy, PointEnergy, standard_normal_log_density};
 use crate::flow::{Direction, Flow};
-use crate::objective::{Estimator, FreeEnergy, Objective};
-use crate::potential::{Coordinates, Potential, ScoredCotangent, ScoredPoint, ScoredPointBar};
+use crate::integrate::Memory;
+use crate::objective::{Estimator, ForwardDivergence, FreeEnergy, NegativeLogLikelihood, Objective};
+use crate::potential::{Coordinates, Potential, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar};
 use crate::scored::base_score;
 use crate::solve::Evaluation;
 use crate::space::Space;
@@ -39,6 +40,59 @@ pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &d
             let score: Vec<f64> = got.score.iter().copied().skip(i).step_by(dim).collect();
             let tolerance = 1e-7f64.max(10.0 * difference_tolerance(space));
             assert_close("score against differences of ln p", &score, &expected, tolerance, 1.0);
+        }
+    }
+}
+
+/// Checks what moves points and their scores at once against an evaluation and a pullback.
+pub(super) fn scored_evaluation_is_evaluation_and_pullback<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    let (dim, solve) = (potential.dim(), a_solve(ROWS, Coordinates::X));
+    let (x, score) = (points(ROWS, dim, 1), space.upload(ROWS, dim, &points(ROWS, dim, 5)));
+    let (frozen, ones) = (potential.freeze(&solve), space.upload_column(&[1.0; ROWS]));
+    let found = |at_once: bool| {
+        let (mut block, state) = frozen.enter(block(space, potential, &solve, 0..ROWS, &x));
+        let array = || space.upload(ROWS, dim, &vec![f64::NAN; ROWS * dim]);
+        let (mut velocity, mut change, mut laplacian) = (array(), array(), space.upload_column(&[f64::NAN; ROWS]));
+        let mut residuals = Vec::new();
+        if at_once {
+            let (at, laplacian) = (ScoredPoint { x: &state, score: &score }, Some(&mut laplacian));
+            let out = ScoredMotion { velocity: &mut velocity, laplacian, change: &mut change };
+            block.evaluate_scored(STAGE, at, &ones, &mut residuals, out);
+        } else {
+            block.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
+            block.pullback(STAGE, &state, &residuals, &score, Some(&ones), Some(&mut change));
+        }
+        [space.download(&velocity), space.download_column(&laplacian), space.download(&change)]
+    };
+    for (what, (got, expected)) in ["velocity", "∇²φ", "change"].into_iter().zip(found(true).iter().zip(&found(false)))
+    {
+        let scale = expected.iter().fold(1.0f64, |scale, of| scale.max(of.abs()));
+        assert_close(&format!("{what} beside the score's"), got, expected, 256.0 * space.round_off(), scale);
+    }
+}
+
+/// Checks the losses that come with the gradient through the path against those of the total one, and that gradient
+/// against itself in other coordinates and from stages that were kept and not kept: its way back knows no Laplacian.
+pub(super) fn path_gradient_is_the_same_by_any_way<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    let (dim, integrator) = (potential.dim(), fixed(Method::Rk4, 3));
+    let batch = whole(potential, points(ROWS, dim, 9).iter().map(|z| 0.5 * z).collect());
+    let of = |gradient: Estimator, coordinates: Coordinates, memory: Memory| {
+        let flow = Flow { coordinates, memory, ..flow(space, potential, &integrator) };
+        let objective = FreeEnergy { gradient, ..FreeEnergy::new(Quartic(dim)) };
+        let how = Evaluation::new(key(8)).with_gradient();
+        let outcome = objective.evaluate(&flow, &batch, &how).expect("small solves stay finite");
+        let gradient: Vec<f64> = outcome.gradient.expect("asked for").iter().flat_map(|g| space.download(g)).collect();
+        (outcome.losses, gradient)
+    };
+    let (losses, _) = of(Estimator::Total, Coordinates::X, Memory::Stages);
+    let (_, expected) = of(Estimator::Path, Coordinates::X, Memory::Stages);
+    let scale = expected.iter().fold(1.0f64, |scale, of| scale.max(of.abs()));
+    let size = losses.iter().fold(1.0f64, |size, of| size.max(of.abs()));
+    for coordinates in COORDINATES {
+        for memory in [Memory::Stages, Memory::Recompute] {
+            let (found, gradient) = of(Estimator::Path, coordinates, memory);
+            assert_close("losses of the path gradient", &found, &losses, 256.0 * space.round_off(), size);
+            assert_close("the path gradient", &gradient, &expected, 1024.0 * space.round_off(), scale);
         }
     }
 }
@@ -202,6 +256,46 @@ pub fn path_gradient_has_the_mean_of_the_total<S: Space>(space: &S, potential: &
     assert!(apart.sqrt() > 1e-2 * scale, "the estimators differ by {:e} of {scale:e} only", apart.sqrt());
 }
 
+/// Checks the gradient of the divergence from a target, which goes through the path of the target's samples to the base,
+/// against that of their likelihood: the losses differ by the energy row by row, the gradients have the same mean over
+/// the target, by quadrature, and differ row by row, on a potential of one coordinate.
+///
+/// # Panics
+/// When they do not, with the numbers.
+pub fn forward_path_gradient_has_the_mean_of_the_likelihood<S: Space>(space: &S, potential: &dyn Potential<S>) {
+    assert_eq!(potential.dim(), 1, "a potential of one coordinate");
+    let integrator = fixed(Method::Rk4, 40);
+    let flow = flow(space, potential, &integrator);
+    let divergence = ForwardDivergence { energy: Quartic(1), clip_force: None };
+    let objectives: [&dyn Objective<S>; 2] = [&NegativeLogLikelihood::default(), &divergence];
+    let (mut means, mut total, mut apart) = ([Vec::new(), Vec::new()], 0.0, 0.0);
+    for x in (-36..=36).map(|k| 0.125 * f64::from(k)) {
+        let energy = Quartic(1).energy_and_gradient(&[x], &[], &mut [0.0]).expect("it never fails");
+        let of_row = objectives.map(|objective| {
+            let how = Evaluation::new(key(8)).with_gradient();
+            let outcome =
+                objective.evaluate(&flow, &whole(potential, vec![x]), &how).expect("small solves stay finite");
+            let gradient = outcome.gradient.expect("asked for");
+            (outcome.losses[0], gradient.iter().flat_map(|g| space.download(g)).collect::<Vec<_>>())
+        });
+        let [(likelihood, of_likelihood), (loss, path)] = &of_row;
+        let tolerance = 256.0 * space.round_off();
+        assert_close("loss of the divergence", &[*loss], &[likelihood - energy], tolerance, 1.0 + energy);
+        let weight = (-energy).exp();
+        total += weight;
+        apart += weight * of_likelihood.iter().zip(path).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        for (mean, (_, of_row)) in means.iter_mut().zip(&of_row) {
+            mean.resize(of_row.len(), 0.0);
+            mean.iter_mut().zip(of_row).for_each(|(mean, g)| *mean += weight * g);
+        }
+    }
+    let [of_likelihood, path] = means.map(|mean| mean.iter().map(|g| g / total).collect::<Vec<_>>());
+    let scale = of_likelihood.iter().map(|g| g * g).sum::<f64>().sqrt();
+    let tolerance = 2e-6f64.max(1e3 * space.round_off());
+    assert_close("mean of the gradient of the divergence", &path, &of_likelihood, tolerance, scale);
+    assert!((apart / total).sqrt() > 1e-2 * scale, "the gradients differ by {:e} of {scale:e} only", apart.sqrt());
+}
+
 /// Checks that the gradient through the path vanishes for every sample where the model is the target, with a loss of
 /// forces and without, that this loss is zero there, and that the total gradient does not vanish: on the Gaussian of
 /// appendix A.
@@ -233,9 +327,22 @@ pub fn path_gradient_vanishes_at_the_target<S: Space>(space: &S) {
         }
         ((squares / 20.0f64).sqrt(), losses)
     });
+    // The same of the target's samples on their way to the base.
+    let energy = PointEnergy::new(dim, |x, gradient| {
+        gradient.iter_mut().zip(x).for_each(|(g, x)| *g = x / width.powi(2));
+        Ok(0.5 * x.iter().map(|x| (x / width).powi(2)).sum::<f64>())
+    });
+    let x: Vec<f64> = points(20, dim, 14).iter().map(|z| width * z).collect();
+    let forward = ForwardDivergence { energy, clip_force: None }
+        .evaluate(&flow, &whole(&potential, x), &Evaluation::new(key(9)).with_gradient())
+        .expect("small solves stay finite")
+        .gradient
+        .expect("asked for");
     let [(total, losses), (path, _), (with_forces, losses_with_forces)] = found;
     let tolerance = 1e-7f64.max(1e2 * space.round_off());
     assert!(path < tolerance, "path gradient of the exact model: {path:e}");
+    let forward = inner(space, &forward, &forward).sqrt();
+    assert!(forward < tolerance, "forward path gradient of the exact model: {forward:e}");
     assert!(with_forces < tolerance, "path gradient of the exact model with forces: {with_forces:e}");
     assert_close("losses of the exact model with forces", &losses_with_forces, &losses, tolerance, 1.0);
     assert!(total > 0.5, "total gradient of the exact model: {total:e}");

@@ -2,7 +2,8 @@
 
 use super::fixtures::{Quartic, ROWS, fixed, flow, whole};
 use super::score::{
-    latent_energy_is_differentiated, score_is_the_difference_of_ln_p, score_pullback_is_the_difference,
+    latent_energy_is_differentiated, path_gradient_is_the_same_by_any_way, score_is_the_difference_of_ln_p,
+    score_pullback_is_the_difference, scored_evaluation_is_evaluation_and_pullback,
 };
 use super::{
     COORDINATES, assert_close, derivative, difference_tolerance, inner, key, move_parameters, parameter_directions,
@@ -63,6 +64,8 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) -> SolveCov
         );
     }
     coordinates_and_memory_do_not_matter(space, potential);
+    scored_evaluation_is_evaluation_and_pullback(space, potential);
+    path_gradient_is_the_same_by_any_way(space, potential);
     let smooth_in_time = !potential.random_in_time();
     let made = SolveCoverage {
         smooth_in_time,

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use flow_core::{
-    BaseSamples, Batch, Batches, Estimator, FlowMatching, FreeEnergy, LogJacobian, NegativeLogLikelihood, Objective,
-    Purpose, RngKey, Space, WassersteinDistance, cut,
+    BaseSamples, Batch, Batches, Estimator, FlowMatching, ForwardDivergence, FreeEnergy, LogJacobian,
+    NegativeLogLikelihood, Objective, Purpose, RngKey, Space, WassersteinDistance, cut,
 };
 
 use super::{Samples, Split, Target};
@@ -32,11 +32,16 @@ impl dyn Target + '_ {
     ) -> Result<Box<dyn Objective<S>>, Error> {
         let distance = match objective {
             recipe::Objective::Nll | recipe::Objective::FreeEnergy => {
-                return self.objective_by(train.transport_cost, train.force_weight, gradient);
+                return self.objective_by(gradient, train.transport_cost, train.force_weight, train.clip_force);
             }
             recipe::Objective::FlowMatching => {
                 let path = self.required_samples()?.path();
                 return Ok(Box::new(FlowMatching { path, times: train.times, focus: train.focus }));
+            }
+            recipe::Objective::ForwardKl => {
+                self.required_samples()?;
+                let energy = self.energy().ok_or_else(|| Error::Argument("this target has no energy".to_owned()))?;
+                return Ok(Box::new(ForwardDivergence { energy, clip_force: train.clip_force }));
             }
             recipe::Objective::Sinkhorn => WassersteinDistance::Sinkhorn { blur: train.blur_or_default() },
             recipe::Objective::SlicedWasserstein => {
@@ -53,17 +58,18 @@ impl dyn Target + '_ {
     /// As [`Target::training_objective`](#method.training_objective).
     pub fn objective<S: Space>(&self) -> Result<Box<dyn Objective<S>>, Error> {
         // The transport cost and the forces are matters of training, not part of any figure.
-        self.objective_by(0.0, 0.0, Estimator::Total)
+        self.objective_by(Estimator::Total, 0.0, 0.0, None)
     }
 
     fn objective_by<S: Space>(
         &self,
+        gradient: Estimator,
         transport_cost: f64,
         force_weight: f64,
-        gradient: Estimator,
+        clip_force: Option<f64>,
     ) -> Result<Box<dyn Objective<S>>, Error> {
         if let Some(energy) = self.energy() {
-            return Ok(Box::new(FreeEnergy { energy, transport_cost, force_weight, gradient }));
+            return Ok(Box::new(FreeEnergy { energy, transport_cost, force_weight, gradient, clip_force }));
         }
         self.required_samples()?;
         let log_jacobian = match self.bijection() {
