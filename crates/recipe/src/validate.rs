@@ -547,7 +547,8 @@ impl Recipe {
         if weight == 0.0 {
             return Ok(());
         }
-        let tuned = self.fine_tune.as_ref().is_some_and(|tune| tune.steps > 0);
+        let by_energy = |objective: Option<Objective>| objective.unwrap_or(target) == Objective::FreeEnergy;
+        let tuned = self.fine_tune.as_ref().is_some_and(|tune| tune.steps > 0 && by_energy(tune.objective));
         if target != Objective::FreeEnergy || (self.train.objective != Objective::FreeEnergy && !tuned) {
             return Err(out_of_range(
                 "train.force_weight",
