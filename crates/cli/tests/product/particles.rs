@@ -13,6 +13,7 @@ const CLUSTER: &[&str] = &[
     "--set=target.strength=0.7",
     "--set=potential.terms.0.centres=8",
     "--set=potential.terms.0.interval=[0.5, 5.0]",
+    "--set=potential.terms.0.core=0.5",
     "--set=potential.terms.0.sums=4",
     "--set=potential.terms.0.vectors=3",
     "--set=potential.terms.0.hidden=[12, 8]",
