@@ -125,28 +125,43 @@ impl ClusterChain {
 
 impl Replica {
     fn sweeps(&mut self, cluster: &Cluster, rng: &mut ChaCha8Rng) -> f64 {
-        let (n, d) = (cluster.particles(), cluster.space());
-        let mut accepted = 0;
-        for i in (0..SWEEPS).flat_map(|_| 0..n) {
-            let mut new = [0.0; 3];
-            for (a, new) in new[..d].iter_mut().enumerate() {
-                let noise: f64 = StandardNormal.sample(rng);
-                *new = self.x[i * d + a] + self.step * noise;
-            }
-            let old = &self.x[i * d..(i + 1) * d];
-            let mut change = 0.0;
-            for (j, other) in self.x.chunks_exact(d).enumerate().filter(|(j, _)| *j != i) {
-                debug_assert_ne!(i, j);
-                let square = |x: &[f64]| x.iter().zip(other).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-                change += cluster.of_pair(square(&new[..d])) - cluster.of_pair(square(old));
-            }
-            if change <= 0.0 || rng.random::<f64>() < (-self.inverse_temperature * change).exp() {
-                self.x[i * d..(i + 1) * d].copy_from_slice(&new[..d]);
-                accepted += 1;
-            }
-        }
+        let of_pair = |q| cluster.of_pair(q);
+        let accepted: usize = (0..SWEEPS)
+            .map(|_| sweep(&mut self.x, cluster.space(), self.step, self.inverse_temperature, rng, of_pair))
+            .sum();
         // Not by the changes: those of a start with overlapping particles would leave their round-off behind.
         self.energy = cluster.energy(&self.x);
-        f64::from(accepted) / (SWEEPS * n) as f64
+        accepted as f64 / (SWEEPS * cluster.particles()) as f64
     }
+}
+
+/// Tries to move every particle once, by normal numbers of the deviation `step` in each of d coordinates, under the
+/// energy `Σ of_pair(r²)` at an inverse temperature; how many moved.
+pub(super) fn sweep(
+    x: &mut [f64],
+    d: usize,
+    step: f64,
+    inverse_temperature: f64,
+    rng: &mut ChaCha8Rng,
+    of_pair: impl Fn(f64) -> f64,
+) -> usize {
+    let mut accepted = 0;
+    for i in 0..x.len() / d {
+        let mut new = [0.0; 3];
+        for (a, new) in new[..d].iter_mut().enumerate() {
+            let noise: f64 = StandardNormal.sample(rng);
+            *new = x[i * d + a] + step * noise;
+        }
+        let old = &x[i * d..(i + 1) * d];
+        let mut change = 0.0;
+        for (_, other) in x.chunks_exact(d).enumerate().filter(|(j, _)| *j != i) {
+            let square = |x: &[f64]| x.iter().zip(other).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
+            change += of_pair(square(&new[..d])) - of_pair(square(old));
+        }
+        if change <= 0.0 || rng.random::<f64>() < (-inverse_temperature * change).exp() {
+            x[i * d..(i + 1) * d].copy_from_slice(&new[..d]);
+            accepted += 1;
+        }
+    }
+    accepted
 }

@@ -58,6 +58,20 @@ impl PairEnergy {
         }
     }
 
+    /// V, with a core as soft as `softness` in [0, 1] says where that of V is hard: finite at q = 0 but for the softness
+    /// 0, which leaves V as it is.
+    #[inline]
+    fn softened(self, q: f64, softness: f64) -> f64 {
+        match self {
+            // Beutler et al., Chem. Phys. Lett. 222, 529 (1994).
+            Self::LennardJones { epsilon } => {
+                let s3 = (q.powi(3) + 0.5 * softness).recip();
+                epsilon * s3 * (s3 - 2.0)
+            }
+            Self::DoubleWell { .. } | Self::Harmonic { .. } => self.value(q),
+        }
+    }
+
     /// `dV/dq` and `d²V/dq²`.
     fn derivatives(self, q: f64) -> [f64; 2] {
         match self {
@@ -146,6 +160,14 @@ impl Cluster {
         self.pair.value(q) + 0.5 * self.pair.trap() * q / self.particles as f64
     }
 
+    /// The same on the way from a standard normal cluster, `½ Σ_i |x_i − x̄|²` at λ = 0, to U at λ = 1: the mean of both
+    /// that λ weighs, the core of U soft in between.
+    #[inline]
+    pub(super) fn of_pair_between(&self, q: f64, lambda: f64) -> f64 {
+        let normal = 0.5 * q / self.particles as f64;
+        (1.0 - lambda) * normal + lambda * (self.pair.softened(q, 1.0 - lambda) + self.pair.trap() * normal)
+    }
+
     fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let n = self.particles;
         (0..n).flat_map(move |i| (i + 1..n).map(move |j| (i, j)))
@@ -164,6 +186,12 @@ impl Cluster {
     pub fn energy(&self, x: &[f64]) -> f64 {
         assert_eq!(x.len(), self.dimension(), "the coordinates of all particles");
         self.pairs().map(|(i, j)| self.of_pair(Self::square(x, i, j, self.space))).sum()
+    }
+
+    /// The energy on the way from a standard normal cluster, as a sum over pairs: U at λ = 1, and otherwise with a core
+    /// that is soft.
+    pub(super) fn energy_between(&self, x: &[f64], lambda: f64) -> f64 {
+        self.pairs().map(|(i, j)| self.of_pair_between(Self::square(x, i, j, self.space), lambda)).sum()
     }
 
     /// E, with the centre in it, and its gradient.

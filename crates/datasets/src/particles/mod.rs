@@ -1,13 +1,15 @@
-//! Clusters of equal particles in open space: their energies, a sampler, and the alignment of one configuration with
-//! another.
+//! Clusters of equal particles in open space: their energies, a sampler, ln Z by annealing, and the alignment of one
+//! configuration with another.
 
 mod align;
+mod annealing;
 mod chain;
 mod cluster;
 mod pairs;
 mod samples;
 
 pub use align::{Alignment, assignment};
+pub use annealing::{AnnealedLogZ, Annealing};
 pub use chain::ClusterChain;
 pub use cluster::{Cluster, PairEnergy};
 pub use pairs::Pairs;
@@ -38,6 +40,14 @@ pub enum ClusterError {
         count: usize,
         /// Numbers of each.
         numbers: usize,
+    },
+    /// Too few chains for an error, or no path at all.
+    #[error("an annealing of {chains} chains with {places} places; there must be at least 2 and 1")]
+    Annealing {
+        /// Chains asked for.
+        chains: usize,
+        /// Places asked for.
+        places: usize,
     },
     /// Whoever hears of the progress wanted no more.
     #[error("stopped after {done} configurations, as it was told to")]
