@@ -39,6 +39,15 @@ fn weights(physics: &PhysicsReport) -> Vec<Vec<String>> {
         if let Some(exact) = exact {
             rows.push(row("ln Z, exact value", like_error(-exact * report.sites as f64, error.unwrap_or(0.1))));
         }
+        if let Some(annealed) = &physics.annealing {
+            rows.push(row(
+                "ln Z by annealing",
+                by_importance(annealed.log_z, annealed.standard_error, annealed.pareto_k),
+            ));
+        }
+        if let Some(bar) = &physics.log_z_bar {
+            rows.push(row("ln Z by Bennett's ratio", figure(bar)));
+        }
         rows.push(row("effective sample size", format!("{:.1} %, {worth:.0} samples{heavy}", 100.0 * ess)));
     }
     let mismatch = if report.sites > 1 { "|∇ ln p + ∇E|² per site" } else { "|∇ ln p + ∇E|²" };
@@ -56,11 +65,12 @@ fn weights(physics: &PhysicsReport) -> Vec<Vec<String>> {
 
 fn observables(report: &PhysicsReport) -> Vec<Vec<String>> {
     type Cell = fn(&Row) -> Option<String>;
-    let columns: [(&str, Cell); 7] = [
+    let columns: [(&str, Cell); 8] = [
         ("flow", |row| Some(figure(&row.flow))),
         ("weighted", |row| Some(figure(&row.weighted))),
         ("exact", |row| row.exact.map(|exact| like_error(exact, row.weighted.standard_error))),
         ("cluster Monte Carlo", |row| row.clusters.as_ref().map(figure)),
+        ("reference", |row| row.reference.as_ref().map(figure)),
         ("Metropolis", |row| row.metropolis.as_ref().map(figure)),
         ("hybrid in z", |row| row.latent_hybrid.as_ref().map(figure)),
         ("hybrid in x", |row| row.plain_hybrid.as_ref().map(figure)),

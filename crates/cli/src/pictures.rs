@@ -2,6 +2,7 @@
 //! weights.
 
 mod lattice;
+mod particles;
 mod samples;
 mod table;
 mod weights;
@@ -16,6 +17,7 @@ use maflow::recipe::{Objective, Recipe, TargetKind};
 use maflow::target::{Layout, Samples, Split, Target};
 use maflow::{Error, metrics, run_dir};
 
+pub use particles::beside_chains;
 pub use samples::tiles;
 
 use crate::plots::{

@@ -1,8 +1,8 @@
 //! Figures come out whole on a machine without fonts, as PNG and as SVG.
 
 use cli::plots::{
-    ColumnGroup, Content, Densities, Histogram, LossCurve, LossCurves, Palette, Panel, Point, ReferenceLine, Tiles,
-    png, save_both, svg,
+    ColumnGroup, Content, Densities, Histogram, Histograms, LossCurve, LossCurves, Palette, Panel, Point,
+    ReferenceLine, Series, Tiles, png, save_both, svg,
 };
 
 fn pixels(bytes: &[u8]) -> (usize, usize, Vec<u8>) {
@@ -75,9 +75,10 @@ fn figures_without_data_are_still_figures() {
     };
     png(&tiles).unwrap();
     let values = vec![f64::NAN, 1.0];
-    png(&Histogram { values, series: vec![(String::new(), vec![1.0, f64::INFINITY])], ..Histogram::default() })
-        .unwrap();
-    png(&Histogram::default()).unwrap();
+    let series = vec![Series { values, weights: vec![1.0, f64::INFINITY], ..Series::default() }];
+    png(&Histogram { series, ..Histogram::default() }).unwrap();
+    png(&Histograms(vec![Histogram::default(); 2])).unwrap();
+    png(&Histograms::default()).unwrap();
     let content = Content::LogDensity { side: 2, values: vec![f64::NEG_INFINITY; 4] };
     let panels = vec![
         Panel { title: String::new(), content },

@@ -6,7 +6,7 @@ use flow_core::{Converged, Weights};
 use maflow::recipe::Recipe;
 use maflow::target::Target;
 
-use crate::plots::Histogram;
+use crate::plots::{Histogram, Series};
 
 /// `ln w − ln Z` of samples of the flow, as the flow has them and as the target has them: 0 where the two densities are
 /// equal.
@@ -18,7 +18,11 @@ pub fn histogram(found: &Converged, recipe: &Recipe, target: &dyn Target) -> His
         None => (weights.log_z().mean, "by importance"),
     };
     let values: Vec<f64> = losses.iter().map(|loss| -loss - log_z).collect();
-    let relative = values.iter().map(|v| v.exp()).collect();
+    let weighted = Series {
+        name: "the same, weighted: the target".to_owned(),
+        weights: values.iter().map(|v| v.exp()).collect(),
+        values: values.clone(),
+    };
     Histogram {
         title: format!(
             "Importance weights of {}: effective sample size {:.1} % of {count} samples",
@@ -26,11 +30,8 @@ pub fn histogram(found: &Converged, recipe: &Recipe, target: &dyn Target) -> His
             100.0 * weights.ess()
         ),
         x_label: format!("ln w − ln Z, ln Z {by}; {}", found.integrator),
-        values,
-        series: vec![
-            ("samples of the flow".to_owned(), vec![1.0; count]),
-            ("the same, weighted: the target".to_owned(), relative),
-        ],
+        series: vec![Series::equal("samples of the flow", values), weighted],
         reference: Some(("flow = target".to_owned(), 0.0)),
+        range: None,
     }
 }

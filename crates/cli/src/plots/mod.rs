@@ -12,7 +12,7 @@ mod tiles;
 
 pub use corner::Corner;
 pub use density::{Content, Densities, Panel};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, Histograms, Series};
 pub use loss_curve::{LossCurve, LossCurves, Point, ReferenceLine};
 pub use tiles::{ColumnGroup, Palette, Tiles};
 

@@ -1,6 +1,8 @@
 //! The flow's use in physics: importance weights, observables, and Markov chains made of the flow.
 
+mod bennett;
 mod chains;
+mod reference;
 pub mod report;
 mod samples;
 mod subject;
@@ -18,7 +20,8 @@ use crate::target::{Observable, Target};
 use crate::together::Shared;
 use crate::trained::Trained;
 use chains::{Coordinates, Walked};
-use report::{Figure, PhysicsReport, Row};
+use reference::Reference;
+use report::{Annealed, Figure, PhysicsReport, Row};
 use subject::Subject;
 pub use weighted::{Weighted, weigh};
 
@@ -89,6 +92,8 @@ pub fn study<S: Space>(
     // At least 2¹⁰ configurations and at most 2¹⁴.
     let configurations = (CLUSTER_SITES / n).clamp(1 << 10, 1 << 14);
     let clusters = subject.model.map(|model| model.clusters(seed, configurations, team, monitor)).transpose()?;
+    let reference = Reference::of(&subject, &flow, target, seed, team, monitor)?;
+    let annealed = target.annealed(seed, team, monitor).transpose()?;
     let row = |(i, observable): (usize, Observable)| {
         let of =
             |walked: &Option<Walked>| walked.as_ref().map(|walked| Figure::plain(observable.of_chains(&walked.chains)));
@@ -97,6 +102,7 @@ pub fn study<S: Space>(
             weighted: drawn.weighted[i],
             exact: subject.model.and_then(|model| model.exact(&observable)),
             clusters: clusters.map(|clusters| Figure::plain(clusters[i])),
+            reference: reference.as_ref().map(|own| Figure::plain(observable.of_chains(&own.chains))),
             metropolis: of(&metropolis),
             latent_hybrid: of(&latent),
             plain_hybrid: of(&plain),
@@ -108,10 +114,13 @@ pub fn study<S: Space>(
         report: Report { converged: drawn.converged, ..report },
         target: subject.model.map_or("energy", |model| model.name()),
         log_z_integration_error: drawn.log_z_integration_error,
+        annealing: annealed.as_deref().map(Annealed::of),
+        log_z_bar: reference.as_ref().map(|own| Figure::plain(bennett::log_z(&drawn.found.losses, &own.losses))),
         force_mismatch_per_site: drawn.force,
         observables: subject.observables().into_iter().enumerate().map(row).collect(),
         metropolis: metropolis.map(|walked| walked.sampler),
         latent_hybrid: latent.map(|walked| walked.sampler),
         plain_hybrid: plain.map(|walked| walked.sampler),
+        particles: reference::particles(target, &drawn, reference.as_ref()),
     })
 }

@@ -1,6 +1,6 @@
 //! What a study of a target with an energy found, as one flat JSON object with fixed keys.
 
-use flow_core::Mean;
+use flow_core::{Mean, Pareto, Weights};
 use serde_json::{Map, Value};
 
 use crate::report::Report;
@@ -79,6 +79,8 @@ pub struct Row {
     pub exact: Option<f64>,
     /// By cluster Monte Carlo of a lattice model itself.
     pub clusters: Option<Figure>,
+    /// Over points that the target of no lattice has drawn itself, where it can.
+    pub reference: Option<Figure>,
     /// By independence Metropolis with the flow as proposal.
     pub metropolis: Option<Figure>,
     /// By hybrid Monte Carlo in the base density's coordinates z.
@@ -96,6 +98,10 @@ pub struct PhysicsReport {
     pub target: &'static str,
     /// Change of `ln Z` by importance weights from twice the step.
     pub log_z_integration_error: f64,
+    /// `ln Z` without the flow, where the target knows a way.
+    pub annealing: Option<Annealed>,
+    /// `ln Z` from samples of the flow and of the target together, where both can be drawn.
+    pub log_z_bar: Option<Figure>,
     /// `‖∇ ln p + ∇E‖²` per site (in all of a target that is no lattice), averaged over the flow: 0 where it is the
     /// target.
     pub force_mismatch_per_site: Figure,
@@ -108,6 +114,56 @@ pub struct PhysicsReport {
     pub latent_hybrid: Option<Sampler>,
     /// Hybrid Monte Carlo in x, likewise.
     pub plain_hybrid: Option<Sampler>,
+    /// What a picture of particles shows; not in the JSON object.
+    pub particles: Option<Particles>,
+}
+
+/// `ln Z` by annealing from a density whose ln Z is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Annealed {
+    /// The figure.
+    pub log_z: f64,
+    /// Its standard error; none where the weights have a heavy tail.
+    pub standard_error: Option<f64>,
+    /// Effective sample size of the weights, as a fraction.
+    pub ess: f64,
+    /// Pareto shape of their tail, where there are enough of them.
+    pub pareto_k: Option<f64>,
+}
+
+impl Annealed {
+    /// From the logarithms of the weights.
+    pub fn of(log_weights: &[f64]) -> Self {
+        let weights = Weights::new(&log_weights.iter().map(|w| -w).collect::<Vec<_>>());
+        let (found, pareto) = (weights.log_z(), weights.pareto());
+        let reliable = pareto.as_ref().is_some_and(Pareto::is_reliable);
+        Self {
+            log_z: found.mean,
+            standard_error: reliable.then_some(found.standard_error),
+            ess: weights.ess(),
+            pareto_k: pareto.map(|pareto| pareto.shape).filter(|shape| shape.is_finite()),
+        }
+    }
+}
+
+/// Particles of the flow beside those of the target's own chains.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Particles {
+    /// The energy of the cluster.
+    pub energies: Compared,
+    /// The distances of all pairs of particles in the first thousand samples.
+    pub distances: Compared,
+}
+
+/// A number over samples of the flow and over the target's own chains.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Compared {
+    /// Of samples of the flow.
+    pub flow: Vec<f64>,
+    /// What each of these counts under importance weights; the greatest weight is 1.
+    pub weights: Vec<f64>,
+    /// Of configurations of the chains; none where the target cannot be drawn.
+    pub reference: Vec<f64>,
 }
 
 impl PhysicsReport {
@@ -122,6 +178,14 @@ impl PhysicsReport {
         flat.put("target", self.target);
         flat.put("sites", self.report.sites);
         flat.put("log_z_integration_error", self.log_z_integration_error);
+        if let Some(annealed) = &self.annealing {
+            flat.put("log_z_annealing", annealed.log_z);
+            flat.put("log_z_annealing_error", annealed.standard_error);
+            flat.put("log_z_annealing_ess", annealed.ess);
+        }
+        if let Some(bar) = &self.log_z_bar {
+            flat.figure("log_z_bar", bar);
+        }
         flat.figure("force_mismatch_per_site", &self.force_mismatch_per_site);
         for row in &self.observables {
             let name = &row.observable.key;
@@ -150,6 +214,7 @@ impl Row {
         let always = [("flow", self.flow), ("weighted", self.weighted)];
         let others = [
             ("clusters", self.clusters),
+            ("reference", self.reference),
             ("metropolis", self.metropolis),
             ("latent_hybrid", self.latent_hybrid),
             ("plain_hybrid", self.plain_hybrid),

@@ -18,6 +18,8 @@ pub struct Drawn<S: Space> {
     pub found: Converged,
     /// What was measured of it.
     pub measured: Measured,
+    /// The first of the samples, in the flow's coordinates.
+    pub points: Vec<f64>,
     /// The finest integrator.
     pub integrator: Box<dyn Integrator<S>>,
     /// Whether no figure changed by more than a tenth of its standard error at the last halving of the step.
@@ -75,6 +77,7 @@ pub fn draw<S: Space>(
             level: integrator.level(),
         },
         measured: fine.measured,
+        points: fine.points,
         integrator,
         converged,
     })
@@ -84,6 +87,7 @@ pub fn draw<S: Space>(
 struct Samples {
     losses: Vec<f64>,
     measured: Measured,
+    points: Vec<f64>,
     log_z: Mean,
     flow: Vec<Mean>,
     weighted: Vec<Mean>,
@@ -112,6 +116,7 @@ fn at<S: Space>(
     let task = Task::start(monitor, "drawing samples", batches);
     let message = if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) };
     let (n, mut losses, mut measured) = (of.dim(), Vec::with_capacity(count), Measured::default());
+    let mut points = Vec::new();
     for i in 0..batches {
         if monitor.cancelled() {
             return Err(Error::Cancelled);
@@ -121,6 +126,9 @@ fn at<S: Space>(
         let (of_batch, energies) = of.losses(flow, &base, &end)?;
         losses.extend(of_batch);
         measured.extend(of.measure(flow, &end.x, Some(&energies), RngKey::new(seed, Purpose::Spins, i))?);
+        if i == 0 {
+            points = end.x;
+        }
         task.update(i + 1, &message);
     }
     let (weights, equal) = (Weights::new(&losses), Weights::equal(losses.len()));
@@ -128,7 +136,7 @@ fn at<S: Space>(
         of.observables().into_iter().map(|observable| observable.weighted(weights, &measured)).collect()
     };
     let (flow, weighted) = (figures(&equal), figures(&weights));
-    Ok(Samples { log_z: weights.log_z(), flow, weighted, losses, measured })
+    Ok(Samples { log_z: weights.log_z(), flow, weighted, losses, measured, points })
 }
 
 /// Batch `i` of the base density: the same rows that `maflow evaluate` takes.

@@ -26,7 +26,7 @@ pub use digits::Digits;
 pub use energy::{LibraryEnergy, OwnEnergy};
 pub use ising::Ising;
 pub use lattice_model::LatticeModel;
-pub use particles::Particles;
+pub use particles::{CLUSTER_ENERGY, Particles};
 pub use phi4::Phi4;
 pub use plane::{DensityInPlane, EnergyInPlane};
 pub use registry::{open, units};
@@ -111,6 +111,13 @@ pub trait Target: fmt::Debug + Send + Sync {
         _team: &dyn Team,
         _monitor: &dyn Monitor,
     ) -> Option<Result<Vec<f64>, Error>> {
+        None
+    }
+
+    /// The logarithms of independent weights whose mean is Z in expectation, found without a flow, as by annealing from a
+    /// density whose Z is known; `None` where nobody does that. A flow's own ln Z is judged by it. The members of a team
+    /// share the work as in [`Target::reference`].
+    fn annealed(&self, _seed: u64, _team: &dyn Team, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
         None
     }
 
