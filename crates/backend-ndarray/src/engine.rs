@@ -51,7 +51,7 @@ fn make<T: Real>(
         Of::LatticeQuadratic { shape } => Box::new(LatticeQuadratic::new(cpu, *shape, time)?),
         Of::LatticeRidge(settings) => Box::new(LatticeRidge::new(cpu, settings.clone())?),
         Of::Particles(settings) => {
-            let potential = Particles::new(own(), *settings, time, seed)?;
+            let potential = Particles::new(own(), settings.clone(), time, seed)?;
             if potential.dim() != dim {
                 let what = "the potential of particles".to_owned();
                 return Err(Error::Shape { what, found: vec![potential.dim()], expected: vec![dim] });

@@ -383,10 +383,16 @@ each. τ is the integrated autocorrelation time in states, 0.5 where they are in
 spins are drawn by p(s = 1 | x) = 1/(1 + exp(-2x)), fresh for every sample and every new state of a chain. Of a
 target that is no lattice, the observables are its energy and the variance of that.
 
+A target that can be drawn without the flow (a cluster of particles, an energy in the plane) has its own averages
+beside them, as reference, and ln Z from samples of both by Bennett's ratio; a cluster has ln Z by annealing too,
+from a standard normal one, and a picture in plots/particles.png: energies and distances of pairs of the flow, of
+the flow under weights, and of the reference chains.
+
 The JSON object is flat. It has the keys of `maflow evaluate --json`, target, sites, log_z_integration_error
 and force_mismatch_per_site; every observable by every way, as energy_per_site_weighted (flow, weighted,
-clusters, metropolis, latent_hybrid, plain_hybrid), with its standard error as energy_per_site_weighted_error
-and, where it depends on the step, energy_per_site_weighted_integration_error; exact_energy_per_site; and of
+clusters, reference, metropolis, latent_hybrid, plain_hybrid), with its standard error as energy_per_site_weighted_error
+and, where it depends on the step, energy_per_site_weighted_integration_error; exact_energy_per_site;
+log_z_bar and log_z_annealing, _error (null where the weights have a heavy tail), log_z_annealing_ess; and of
 the chains metropolis_acceptance, _chains, _length, _autocorrelation_energy, _autocorrelation_magnetisation,
 for hybrid Monte Carlo also _step_size and _leapfrog_steps.")]
 pub struct PhysicsArgs {

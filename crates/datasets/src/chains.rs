@@ -144,6 +144,12 @@ impl<T: Entry, const K: usize> Pool<T, K> {
         Ok(Self { width, per_chain, drawn, rows, figures })
     }
 
+    /// Rows that are there already, of so many entries.
+    pub fn given(width: usize, rows: Vec<T>) -> Self {
+        let count = rows.len() / width;
+        Self { width, per_chain: count.div_ceil(CHAINS), drawn: 0..count, rows, figures: vec![[0.0; K]; count] }
+    }
+
     /// Number of configurations of the whole pool.
     pub fn len(&self) -> usize {
         self.figures.len()

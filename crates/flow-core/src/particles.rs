@@ -14,12 +14,17 @@ use crate::time::TimeBasis;
 /// hidden layers, `F(S) = Σ_k v_k f(z_k)`, `z = W₂ f(W₁ S + b₁) + b₂`. The functions P, G and H are sums of Gaussians
 /// of `ξ = ½ ln(r² + core²)`, equally spaced in ξ, so that they are smooth where particles meet. A potential of this
 /// form is the same wherever the cluster is, however it is turned or reflected, and whichever particle is which.
-#[derive(Debug, Clone, Copy, PartialEq)]
+///
+/// Particles of several kinds have functions of their own for every two kinds; those of one kind may still change
+/// places.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ParticlesSettings {
     /// Particles n.
     pub particles: usize,
     /// Dimensions d of their space.
     pub space: usize,
+    /// The kind of each particle, told apart by any numbers; empty: all are equal.
+    pub kinds: Vec<usize>,
     /// Gaussians K of a function of the distance.
     pub centres: usize,
     /// The distances of the first and the last Gaussian.
@@ -53,6 +58,10 @@ impl ParticlesSettings {
         if !(1..=3).contains(&self.space) {
             return Err(Error::setting("the dimensions of space", self.space, "1, 2 or 3"));
         }
+        if !(self.kinds.is_empty() || self.kinds.len() == self.particles) {
+            let expected = format!("one for each of the {} particles, or none", self.particles);
+            return Err(Error::setting("the number of kinds", self.kinds.len(), &expected));
+        }
         if self.centres < 2 {
             return Err(Error::setting("centres", self.centres, "at least 2"));
         }
@@ -74,9 +83,26 @@ impl ParticlesSettings {
         self.sums + self.vectors
     }
 
-    /// Functions of the distance: P, then G, then H.
+    /// Functions of the distance of two particles: P, then G, then H.
     pub fn functions(&self) -> usize {
         1 + self.features()
+    }
+
+    /// The class of every pair i < j, row by row: pairs of the same two kinds are of one. Classes are numbered in the
+    /// order of their first pairs.
+    pub fn classes(&self) -> Vec<usize> {
+        let kind = |i: usize| self.kinds.get(i).copied().unwrap_or(0);
+        let mut known: Vec<[usize; 2]> = Vec::new();
+        let of_pair = |(i, j)| {
+            let mut both = [kind(i), kind(j)];
+            both.sort_unstable();
+            known.iter().position(|of| *of == both).unwrap_or_else(|| {
+                known.push(both);
+                known.len() - 1
+            })
+        };
+        let n = self.particles;
+        (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).map(of_pair).collect()
     }
 
     /// `ξ` of the first Gaussian, the spacing of the centres, and the width.
@@ -97,7 +123,7 @@ impl ParticlesSettings {
 pub struct ParticlesParameters<S: Space> {
     /// `quadratic`, q, M × 1.
     pub quadratic: Parameter<S>,
-    /// `radial`, the coefficients of the functions of the distance, M × (1 + features) × K.
+    /// `radial`, the coefficients of the functions of the distance, M × (classes (1 + features)) × K, class by class.
     pub radial: Parameter<S>,
     /// Those of F, where there are features.
     pub network: Option<ParticlesNetwork<S>>,
@@ -125,7 +151,8 @@ impl<S: Space> ParticlesParameters<S> {
     /// [`Error::Setting`] for what is out of range.
     pub fn new(space: &S, settings: &ParticlesSettings, basis: TimeBasis, seed: u64) -> Result<Self, Error> {
         settings.check()?;
-        let (k, functions) = (settings.centres, settings.functions());
+        let classes = settings.classes().iter().max().map_or(1, |last| last + 1);
+        let (k, functions) = (settings.centres, classes * settings.functions());
         let shape = [basis.terms(), functions, k];
         let (rows, cols) = rows_and_cols(&shape);
         let mut radial = RngKey::new(seed, Purpose::Initialise, 0).normals(0..1, functions * k);
@@ -134,7 +161,7 @@ impl<S: Space> ParticlesParameters<S> {
         let size = (3.0 * (settings.particles - 1) as f64).sqrt().recip();
         for (function, coefficients) in radial.chunks_exact_mut(k).enumerate() {
             for (i, coefficient) in coefficients.iter_mut().enumerate() {
-                *coefficient *= match function {
+                *coefficient *= match function % settings.functions() {
                     0 => 0.0,
                     c if c <= settings.sums => size,
                     // Vectors are as long as the distance.

@@ -1,5 +1,6 @@
 //! Whether an energy can be trained on: finite where a training begins, with the gradient that its differences have.
 
+use datasets::particles::Composition;
 use flow_core::{Energy, RngKey};
 use rand::RngExt;
 
@@ -34,6 +35,46 @@ pub(crate) fn check(energy: &dyn Energy, points: &[f64], key: RngKey) -> Result<
     let scales = &spread(points, n);
     for (row, (x, gradient)) in points.chunks_exact(n).zip(gradients.chunks_exact(n)).take(COMPARED).enumerate() {
         Comparison { energy, x, gradient, scales }.at(key.rows_from(row))?;
+    }
+    Ok(())
+}
+
+/// Checks that an energy of particles does not change when all of them are moved together, nor when two of one kind
+/// change places.
+///
+/// # Errors
+/// [`Error::Argument`] with both energies; those of the energy.
+pub(crate) fn require_symmetry(energy: &dyn Energy, points: &[f64], of: &Composition) -> Result<(), Error> {
+    let (n, d) = (of.dimension(), of.space());
+    let x = &points[..n];
+    let energy_of = |x: &[f64]| -> Result<f64, Error> {
+        let (mut found, mut gradient) = ([0.0], vec![0.0; n]);
+        energy.energies_and_gradients(x, &[], &mut found, &mut gradient)?;
+        Ok(found[0])
+    };
+    let here = energy_of(x)?;
+    let require = |other: &[f64], what: String, remedy: &str| -> Result<(), Error> {
+        let there = energy_of(other)?;
+        if (there - here).abs() <= RELATIVE * here.abs().max(1.0) {
+            return Ok(());
+        }
+        Err(Error::Argument(format!(
+            "the energy of particles at x = {} changes from {here:.6} to {there:.6} when {what}; {remedy}",
+            shown(x)
+        )))
+    };
+    for a in 0..d {
+        let moved: Vec<f64> = x.iter().enumerate().map(|(i, x)| if i % d == a { x + 1.0 } else { *x }).collect();
+        let remedy = "let it depend on differences alone, as by ½ Σ |x_i − x̄|² in place of ½ Σ |x_i|²";
+        require(&moved, format!("all are moved by 1 in direction {a}"), remedy)?;
+    }
+    for i in 0..of.particles() {
+        let same = |j: &usize| of.kinds()[*j] == of.kinds()[i];
+        let Some(j) = (i + 1..of.particles()).find(same) else { continue };
+        let mut swapped = x.to_vec();
+        (0..d).for_each(|a| swapped.swap(i * d + a, j * d + a));
+        let remedy = "give them different numbers in target.kinds";
+        require(&swapped, format!("particles {i} and {j} of one kind change places"), remedy)?;
     }
     Ok(())
 }

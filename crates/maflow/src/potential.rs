@@ -88,7 +88,7 @@ fn sum_of<E: Engine>(
         // Terms of a kind must not start with the same numbers.
         let seed = recipe.train.seed.wrapping_add((i as u64) << 32);
         let time = term.time.basis(duration)?;
-        let potential = match settings_of(&term.kind, sides, context, (time, seed))? {
+        let potential = match settings_of(&term.kind, (sides, recipe.target.kinds()), context, (time, seed))? {
             Some(settings) => space.potential(dim, &settings, time, seed)?,
             None => Box::new(ContextQuadratic::new(space.clone(), dim, context, time)?),
         };
@@ -138,7 +138,7 @@ fn lattice(target: &TargetKind) -> Result<Option<Lattice>, Error> {
 /// A term in the words of the backends; none for the one that needs no backend.
 fn settings_of(
     kind: &TermKind,
-    sides: Option<(usize, usize)>,
+    (sides, kinds): (Option<(usize, usize)>, &[usize]),
     context: usize,
     (time, seed): (TimeBasis, u64),
 ) -> Result<Option<PotentialSettings>, Error> {
@@ -169,6 +169,7 @@ fn settings_of(
             PotentialSettings::Particles(ParticlesSettings {
                 particles,
                 space,
+                kinds: kinds.to_vec(),
                 centres,
                 interval,
                 core,

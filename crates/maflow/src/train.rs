@@ -14,7 +14,7 @@ use crate::kept::Kept;
 use crate::listener::Listener;
 use crate::monitor::Monitor;
 use crate::phases::{self, Phase};
-use crate::recipe::{EnergyTarget, Objective, Recipe, RunInfo, TargetKind};
+use crate::recipe::{EnergyTarget, Objective, ParticlesTarget, Recipe, RunInfo, TargetKind};
 use crate::run_dir::RunDir;
 use crate::target::{self, FigureRows, Target, TrainingRows};
 use crate::together::{Shared, agreed, by_first, of_first, require_blocks, require_same_recipe};
@@ -188,7 +188,8 @@ impl Train {
             return Ok(());
         }
         match &self.recipe.target {
-            TargetKind::Energy(EnergyTarget { samples: Some(samples), .. }) => Err(Error::Argument(format!(
+            TargetKind::Energy(EnergyTarget { samples: Some(samples), .. })
+            | TargetKind::Particles(ParticlesTarget { samples: Some(samples), .. }) => Err(Error::Argument(format!(
                 "the samples in {} are not those that {} was begun with; put those back, or begin a new run from its \
                  weights",
                 samples.display(),

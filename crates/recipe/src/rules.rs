@@ -85,7 +85,8 @@ pub fn complete(table: &mut Table) {
     let mut rules: Table = if matching { FLOW_MATCHING } else { FREE_ENERGY }.parse().expect("the rules are TOML");
     let train = rules["train"].as_table_mut().expect("it is a section");
     pace(train, table.get("train").and_then(Value::as_table));
-    if samples && !own && !target.contains_key("scale") {
+    let of_particles = target.get("layout").and_then(Value::as_str) == Some("particles");
+    if samples && !own && !of_particles && !target.contains_key("scale") {
         let standardise = if dimension > MOST_PAIRED { "per-coordinate" } else { "gaussian" };
         rules.insert("target".to_owned(), Table::from_iter([entry("standardise", standardise)]).into());
     }

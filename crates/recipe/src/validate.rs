@@ -7,8 +7,8 @@ use flow_core::{Estimator, Memory, Reversible, Schedule, SymmetryDraw};
 
 use super::{
     ConvolutionalTerm, Density, EnergyTarget, Evaluate, FineTune, Flow, Generator, LatticeRidgeTerm, Layout, Model,
-    Objective, ParticlesTarget, ParticlesTerm, Potential, Recipe, RecipeError, SeparableTerm, Standardise, Symmetry,
-    TargetCoordinates, TargetKind, Term, TermKind, Train, readable,
+    Objective, ParticlesTarget, ParticlesTerm, PointLayout, Potential, Recipe, RecipeError, Scale, SeparableTerm,
+    Standardise, Symmetry, TargetCoordinates, TargetKind, Term, TermKind, Train, readable,
 };
 
 impl Recipe {
@@ -673,8 +673,21 @@ impl ParticlesTarget {
         at_most("target.particles", self.particles, 1 << 12)?;
         at_least("target.space", self.space, 1)?;
         at_most("target.space", self.space, 3)?;
+        kinds(&self.kinds, self.particles)?;
         positive("target.strength", self.strength, "1 is usual")
     }
+}
+
+fn kinds(found: &[usize], particles: usize) -> Result<(), RecipeError> {
+    if found.is_empty() || found.len() == particles {
+        return Ok(());
+    }
+    Err(out_of_range(
+        "target.kinds",
+        format!("{} numbers", found.len()),
+        &format!("one for each of the {particles} particles"),
+        "leave it out where all are equal",
+    ))
 }
 
 fn dimension(found: usize) -> Result<(), RecipeError> {
@@ -685,6 +698,7 @@ fn dimension(found: usize) -> Result<(), RecipeError> {
 impl EnergyTarget {
     fn validate(&self) -> Result<(), RecipeError> {
         dimension(self.dimension)?;
+        self.layout_fits()?;
         if let Some(scale) = &self.scale {
             let scales = scale.of_coordinates(self.dimension);
             let remedy = "it is the size of the base density in the units of x";
@@ -712,6 +726,46 @@ impl EnergyTarget {
                 if samples.is_some() { "leave target.scale out, or this" } else { "name a file as target.samples" },
             )),
         }
+    }
+}
+
+impl EnergyTarget {
+    /// Particles have a space, and coordinates that are all alike.
+    fn layout_fits(&self) -> Result<(), RecipeError> {
+        if self.layout == PointLayout::Vector {
+            let remedy = "give target.layout = \"particles\", or leave it out";
+            return match (self.space, self.kinds.is_empty()) {
+                (Some(space), _) => Err(out_of_range("target.space", space, "nothing without particles", remedy)),
+                (None, false) => Err(out_of_range("target.kinds", "a list", "nothing without particles", remedy)),
+                (None, true) => Ok(()),
+            };
+        }
+        let Some(space) = self.space else {
+            let remedy = "give the dimensions of the space that the particles are in";
+            return Err(out_of_range(
+                "target.space",
+                "nothing",
+                "1, 2 or 3 where target.layout is \"particles\"",
+                remedy,
+            ));
+        };
+        at_least("target.space", space, 1)?;
+        at_most("target.space", space, 3)?;
+        if !self.dimension.is_multiple_of(space) || self.dimension / space < 2 {
+            let expected = format!("a multiple of target.space ({space}), of at least 2 particles");
+            return Err(out_of_range("target.dimension", self.dimension, expected, "it is n d"));
+        }
+        kinds(&self.kinds, self.dimension / space)?;
+        let remedy = "all coordinates of particles are alike";
+        if let Some(Scale::Each(scales)) = &self.scale {
+            let found = format!("{} numbers", scales.len());
+            return Err(out_of_range("target.scale", found, "one number for particles", remedy));
+        }
+        if self.standardise != Standardise::None {
+            let found = format!("\"{}\"", self.standardise.name());
+            return Err(out_of_range("target.standardise", found, "\"none\" for particles", "give target.scale"));
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The potential of equal particles: functions of their distances, with the gradient, the Laplacian and their pullbacks
 //! in closed form.
 
+mod classes;
 mod features;
 mod kernels;
 mod lanes;
@@ -18,9 +19,10 @@ use ndarray::Array2;
 use crate::arrays::{numbers, numbers_mut, zeros};
 use crate::timed::{Timed, TimedBar, coefficients_bar};
 use crate::{Cpu, Real};
+use classes::Classes;
 use features::{Configuration, Features, FeaturesBar, Operator, Shape};
 pub use kernels::ParticleKernels;
-use network::{Jet, JetBar, Layers, Network, NetworkBar, Tangents, gather, through};
+use network::{Jet, JetBar, Layers, Network, NetworkBar, Tangents};
 use radial::{Gaussians, ORDERS};
 
 /// `φ = ½ q Σ_i |x_i − x̄|² + Σ_{i<j} P(r_ij) + Σ_i F(S_i)` of n particles in d dimensions, rows of n d numbers,
@@ -35,7 +37,7 @@ use radial::{Gaussians, ORDERS};
 /// The field is exactly that of a function of distances: it turns with the cluster, follows its permutations, and
 /// leaves the centre where it is, to round-off.
 ///
-/// Parameters: `quadratic` (M × 1), `radial` (M × (1 + sums + vectors) × K), and where there are features
+/// Parameters: `quadratic` (M × 1), `radial` (M × (1 + sums + vectors) × K, as many times as there are pairs of kinds), and where there are features
 /// `layer1.weight`, `layer1.bias`, `layer2.weight`, `layer2.bias` and `amplitude`.
 ///
 /// ```
@@ -44,6 +46,7 @@ use radial::{Gaussians, ORDERS};
 /// let settings = ParticlesSettings {
 ///     particles: 4,
 ///     space: 2,
+///     kinds: Vec::new(),
 ///     centres: 16,
 ///     interval: [0.3, 9.0],
 ///     core: 0.3,
@@ -106,6 +109,7 @@ impl<T: Real> Potential<Cpu<T>> for Particles<T> {
         Box::new(Frozen {
             of: self,
             shape: self.shape(),
+            classes: Classes::new(&self.settings),
             gaussians: Gaussians::new(&self.settings),
             quadratic: timed(&self.quadratic),
             radial: timed(&self.radial),
@@ -124,6 +128,7 @@ impl<T: Real> Potential<Cpu<T>> for Particles<T> {
 struct Frozen<'a, T: Real> {
     of: &'a Particles<T>,
     shape: Shape,
+    classes: Classes,
     gaussians: Gaussians<T>,
     quadratic: Timed<T>,
     radial: Timed<T>,
@@ -141,7 +146,7 @@ struct FrozenNetwork<'a, T> {
 /// The coefficients at one time.
 struct Now<'a, T> {
     quadratic: T,
-    /// Functions × K.
+    /// Functions of all classes of pairs × K.
     radial: Array2<T>,
     network: Option<Network<'a, T>>,
 }
@@ -151,7 +156,7 @@ const TANGENTS: usize = 1 << 17;
 
 impl<T: Real> Frozen<'_, T> {
     fn at(&self, t: f64) -> Now<'_, T> {
-        let shape = (self.shape.functions(), self.gaussians.count());
+        let shape = (self.classes.functions(), self.gaussians.count());
         let network = self.network.as_ref().map(|network| Network {
             activation: self.of.settings.activation,
             weight1: network.weight1,
@@ -183,7 +188,7 @@ impl<T: Real> Frozen<'_, T> {
         });
         let squares: Vec<T> = of_rows.collect();
         T::gaussians(&self.gaussians, &squares, gaussians.each_mut().map(|of| &mut of[..]));
-        let radial = gaussians.each_ref().map(|of| through(of, now.radial.view(), None));
+        let radial = gaussians.each_ref().map(|of| self.classes.through(of, &now.radial));
         Rows { x, gaussians, radial }
     }
 }
@@ -472,7 +477,7 @@ impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
                 Some(of) => chunk.clone().map(|r| T::of(of[r])).collect(),
                 None => vec![T::zero(); chunk.len()],
             };
-            let found = bar.add(field.shape, &now, &rows, (&u, &lambda), second, state_bar.is_some());
+            let found = bar.add(field, &now, &rows, (&u, &lambda), second, state_bar.is_some());
             if let Some(state_bar) = &mut state_bar {
                 let of_rows = found.chunks_exact(field.shape.numbers());
                 of_rows.zip(chunk).for_each(|(of, r)| put(state_bar, r, of));
@@ -518,14 +523,14 @@ impl<T: Real> Bar<T> {
     /// coordinates where they are wanted.
     fn add(
         &mut self,
-        shape: Shape,
+        Frozen { shape, classes, .. }: &Frozen<'_, T>,
         now: &Now<'_, T>,
         rows: &Rows<T>,
         (u, lambda): (&[T], &[T]),
         second: bool,
         of_state: bool,
     ) -> Vec<T> {
-        let numbers = shape.numbers();
+        let (shape, numbers) = (*shape, shape.numbers());
         let operators = || u.chunks_exact(numbers).zip(lambda).map(|(u, lambda)| Operator { u, lambda: *lambda });
         let mut features: Vec<_> = rows.each(shape).map(|row| T::features(&row)).collect();
         for ((row, features), operator) in rows.each(shape).zip(&mut features).zip(operators()) {
@@ -555,7 +560,7 @@ impl<T: Real> Bar<T> {
             self.add_quadratic(now, &row, operator, shape, x_bar.get_mut(r * numbers..(r + 1) * numbers));
         }
         for (bars, gaussians) in radial_bars.iter().zip(&rows.gaussians).filter(|(_, of)| !of.is_empty()) {
-            gather(&mut self.radial, bars, gaussians);
+            classes.gather(&mut self.radial, bars, gaussians);
         }
         x_bar
     }

@@ -77,6 +77,7 @@ mod tests {
         let settings = ParticlesSettings {
             particles: 2,
             space: 3,
+            kinds: Vec::new(),
             centres: 7,
             interval: [0.3, 6.0],
             core: 0.2,

@@ -8,7 +8,8 @@ use super::*;
 fn settings(particles: usize, space: usize, sums: usize, vectors: usize) -> ParticlesSettings {
     let (interval, core) = ([0.4, 5.0], 0.3);
     let (hidden, activation) = ([7, 5], Activation::Softplus);
-    ParticlesSettings { particles, space, centres: 6, interval, core, sums, vectors, hidden, activation }
+    let kinds = Vec::new();
+    ParticlesSettings { particles, space, kinds, centres: 6, interval, core, sums, vectors, hidden, activation }
 }
 
 /// With every coefficient away from zero.
@@ -71,6 +72,28 @@ fn ln_p_does_not_tell_how_a_cluster_is_numbered_or_turned_or_where_it_is() {
 }
 
 #[test]
+fn particles_of_one_kind_alone_may_change_places() {
+    let (n, d) = (5, 3);
+    let of = potential(ParticlesSettings { kinds: vec![7, 2, 7, 2, 2], ..settings(n, d, 3, 2) });
+    assert_eq!(of.parameters()[1].shape, [2, 3 * 6, 6]);
+    let x = RngKey::new(7, Purpose::Sample, 0).normals(0..1, n * d);
+    let ln_p = log_density(&of, &x)[0];
+    let swapped = |i: usize, j: usize| {
+        let mut x = x.clone();
+        (0..d).for_each(|a| x.swap(i * d + a, j * d + a));
+        (log_density(&of, &x)[0] - ln_p).abs()
+    };
+    for (i, j) in [(0, 2), (1, 3), (1, 4), (3, 4)] {
+        assert!(swapped(i, j) < 1e-11 * ln_p.abs(), "{i} {j}: {}", swapped(i, j));
+    }
+    for (i, j) in [(0, 1), (2, 3), (0, 4)] {
+        assert!(swapped(i, j) > 1e-3, "{i} {j}: {}", swapped(i, j));
+    }
+    let turned = log_density(&of, &turned(&x, d, 0.7))[0];
+    assert!((turned - ln_p).abs() < 1e-11 * ln_p.abs());
+}
+
+#[test]
 fn the_field_is_smooth_where_particles_meet() {
     for (sums, vectors) in [(0, 0), (3, 2)] {
         let of = potential(settings(4, 2, sums, vectors));
@@ -122,14 +145,15 @@ fn what_is_out_of_range_is_refused() {
     let new = |of| Particles::new(Cpu::<f64>::new(1), of, TimeBasis::constant(), 0);
     let good = settings(3, 2, 1, 1);
     for bad in [
-        ParticlesSettings { particles: 1, ..good },
-        ParticlesSettings { space: 4, ..good },
-        ParticlesSettings { centres: 1, ..good },
-        ParticlesSettings { interval: [2.0, 1.0], ..good },
-        ParticlesSettings { core: 0.0, ..good },
-        ParticlesSettings { hidden: [0, 3], ..good },
+        ParticlesSettings { particles: 1, ..good.clone() },
+        ParticlesSettings { space: 4, ..good.clone() },
+        ParticlesSettings { centres: 1, ..good.clone() },
+        ParticlesSettings { interval: [2.0, 1.0], ..good.clone() },
+        ParticlesSettings { core: 0.0, ..good.clone() },
+        ParticlesSettings { hidden: [0, 3], ..good.clone() },
+        ParticlesSettings { kinds: vec![0, 1], ..good.clone() },
     ] {
-        assert!(new(bad).is_err(), "{bad:?}");
+        assert!(new(bad.clone()).is_err(), "{bad:?}");
     }
     assert!(new(ParticlesSettings { sums: 0, vectors: 0, hidden: [0, 0], ..good }).is_ok());
 }

@@ -40,7 +40,7 @@ pub fn compile(lab: &Lab, name: &str, source: &str) {
 }
 
 /// A library whose function does this for each point x, with e and g to be written, after `before` the function.
-fn compile_points(lab: &Lab, name: &str, before: &str, point: &str) {
+pub fn compile_points(lab: &Lab, name: &str, before: &str, point: &str) {
     let source = format!(
         "#include \"maflow_energy.h\"\n{before}\n\
          int maflow_energy(size_t rows, size_t dim, const double *x, double *e, double *g, void *user) {{\n\

@@ -3,6 +3,7 @@
 use maflow::backend::Backend;
 use serde_json::Value;
 
+use crate::energies::compile_points;
 use crate::lab::Lab;
 
 /// Three particles in the plane, whose ln Z is known.
@@ -48,18 +49,8 @@ fn a_cluster_is_learned_and_ln_p_does_not_tell_its_particles_apart() {
     assert_eq!(x.shape(), [50, 3, 2]);
     lab.refuses(&["sample", "run", "--count", "50", "--out", "x.png"], 2, &["no picture", "6 numbers"]);
 
-    let table = |name: &str, order: [usize; 3], sign: f32| {
-        let row = |x: ndarray::ArrayView2<'_, f32>| {
-            let numbers = order.iter().flat_map(|i| [sign * x[[*i, 1]], x[[*i, 0]]]).map(|x| x.to_string());
-            numbers.collect::<Vec<_>>().join(",")
-        };
-        let rows: Vec<String> = x.outer_iter().map(row).collect();
-        std::fs::write(lab.path(name), format!("x0,x1,x2,x3,x4,x5\n{}\n", rows.join("\n"))).unwrap();
-        let scores = lab.does(&["score", "run", name]);
-        let ln_p = |line: &str| line.split(',').next().unwrap().parse::<f64>().unwrap();
-        scores.lines().skip(1).map(ln_p).collect::<Vec<_>>()
-    };
-    let (plain, other) = (table("plain.csv", [0, 1, 2], 1.0), table("other.csv", [2, 0, 1], -1.0));
+    let ln_p = |order, sign| scored(&lab, "run", &x, order, sign);
+    let (plain, other) = (ln_p([0, 1, 2], 1.0), ln_p([2, 0, 1], -1.0));
     assert_eq!(plain.len(), 50);
     for (a, b) in plain.iter().zip(&other) {
         assert!((a - b).abs() < 1e-4, "{a} {b}");
@@ -67,9 +58,122 @@ fn a_cluster_is_learned_and_ln_p_does_not_tell_its_particles_apart() {
 
     let studied = lab.does(&["physics", "run", "--samples", "2000", "--chain", "0", "--json"]);
     let studied: Value = serde_json::from_str(&studied).unwrap();
-    let (found, error) = (&studied["cluster_energy_weighted"], &studied["cluster_energy_weighted_error"]);
+    let near = |key: &str, exact: f64, most: f64| {
+        let (found, error) = (number(&studied[key]), number(&studied[format!("{key}_error")]));
+        assert!((found - exact).abs() < 4.0 * error && error < most, "{key}: {found} ± {error}, not {exact}");
+    };
     // Half a unit of energy for each of the (n − 1) d directions.
-    assert!((number(found) - 2.0).abs() < 4.0 * number(error) && number(error) < 0.1, "{studied}");
+    for way in ["weighted", "reference", "metropolis"] {
+        near(&format!("cluster_energy_{way}"), 2.0, 0.15);
+    }
+    near("log_z_annealing", exact, 0.02);
+    near("log_z_bar", exact, 0.02);
+    assert!(number(&studied["log_z_annealing_ess"]) > 0.8);
+    assert!(lab.path("run/plots/particles.png").exists());
+}
+
+/// ln p of rows of three particles in the plane, in another order and reflected across the diagonal.
+fn scored(lab: &Lab, run: &str, x: &ndarray::Array3<f32>, order: [usize; 3], sign: f32) -> Vec<f64> {
+    let row = |x: ndarray::ArrayView2<'_, f32>| {
+        let numbers = order.iter().flat_map(|i| [sign * x[[*i, 1]], x[[*i, 0]]]).map(|x| x.to_string());
+        numbers.collect::<Vec<_>>().join(",")
+    };
+    let rows: Vec<String> = x.outer_iter().map(row).collect();
+    std::fs::write(lab.path("rows.csv"), format!("x0,x1,x2,x3,x4,x5\n{}\n", rows.join("\n"))).unwrap();
+    let scores = lab.does(&["score", run, "rows.csv"]);
+    scores.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect()
+}
+
+/// Springs between three particles in the plane: the third is of another kind, with twice the stiffness.
+const SPRINGS: &str = "\
+    const double k[3] = {0.7, 1.4, 1.4}; const int of[3][2] = {{0, 1}, {0, 2}, {1, 2}};\n\
+    *e = 0; for (size_t i = 0; i < dim; i++) g[i] = 0;\n\
+    for (int p = 0; p < 3; p++) for (int a = 0; a < 2; a++) {\n\
+    int i = 2 * of[p][0] + a, j = 2 * of[p][1] + a; double r = x[i] - x[j];\n\
+    *e += 0.5 * k[p] * r * r; g[i] += k[p] * r; g[j] -= k[p] * r; }";
+
+#[test]
+fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
+    let lab = Lab::on(Backend::Ndarray);
+    compile_points(&lab, "springs", "", SPRINGS);
+    let recipe = |name: &str, target: &str, rest: &str| {
+        let term = "kind = \"particles\"\ncentres = 8\ninterval = [0.3, 5.0]\ncore = 0.3\nsums = 4\nvectors = 3\n\
+                    hidden = [12, 8]\ntime_terms = 2";
+        let text = format!(
+            "[target]\nkind = \"energy\"\ndimension = 6\nlibrary = \"springs.so\"\nlayout = \"particles\"\nspace = 2\n\
+             {target}\n[potential]\nkind = \"sum\"\n[[potential.terms]]\n{term}\n{rest}\n[evaluate]\nsamples = 2000\n"
+        );
+        std::fs::write(lab.path(name), text).unwrap();
+    };
+    recipe("springs.toml", "kinds = [6, 6, 8]\nscale = 0.8", "[train]\nbatch = 64\nsteps = 200");
+    lab.does(&["train", "springs.toml", "--out", "run"]);
+    let studied = lab.does(&["physics", "run", "--library", "springs.so", "--chain", "0", "--json"]);
+    let studied: Value = serde_json::from_str(&studied).unwrap();
+    let number = |key: &str| studied[key].as_f64().unwrap_or_else(|| panic!("no {key} in {studied}"));
+    // The other eigenvalues of the matrix of the springs have the product n Σ_trees Π k, in each direction.
+    let exact = 2.0 * std::f64::consts::TAU.ln() - (3.0f64 * (2.0 * 0.7 * 1.4 + 1.4 * 1.4)).ln();
+    let error = number("log_z_importance_error");
+    assert!((number("log_z_importance") - exact).abs() < 4.0 * error && error < 0.02, "{studied}");
+    assert!(number("ess") > 0.8, "{studied}");
+
+    lab.does(&["sample", "run", "--count", "400", "--out", "x.npy"]);
+    let x: ndarray::Array3<f32> = ndarray_npy::read_npy(lab.path("x.npy")).unwrap();
+    let ln_p = |order| scored(&lab, "run", &x, order, 1.0);
+    let differ = |order| ln_p([0, 1, 2]).iter().zip(ln_p(order)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(differ([1, 0, 2]) < 1e-4 && differ([2, 1, 0]) > 0.1, "{} {}", differ([1, 0, 2]), differ([2, 1, 0]));
+
+    // Its samples as frames are learned from in turn.
+    let frame = |x: ndarray::ArrayView2<'_, f32>| {
+        let line = |(i, x): (usize, ndarray::ArrayView1<'_, f32>)| {
+            format!("{} {} {} 0\n", ["C", "C", "O"][i], x[0], x[1])
+        };
+        format!("3\n\n{}", x.outer_iter().enumerate().map(line).collect::<String>())
+    };
+    std::fs::write(lab.path("x.xyz"), x.outer_iter().map(frame).collect::<String>()).unwrap();
+    let with_samples = "kinds = [6, 6, 8]\nscale = 0.8\nsamples = \"x.xyz\"";
+    recipe("again.toml", with_samples, "[train]\nbatch = 64\nsteps = 200\n[fine_tune]\nsteps = 50");
+    lab.does(&["train", "again.toml", "--out", "again"]);
+    let figures: Value =
+        serde_json::from_str(&lab.does(&["evaluate", "again", "--library", "springs.so", "--json"])).unwrap();
+    assert!(figures["ess"].as_f64().unwrap() > 0.8, "{figures}");
+
+    for (target, parts) in [
+        ("kinds = [6, 6]", &["target.kinds", "3 particles"][..]),
+        ("scale = [1, 2, 1, 2, 1, 2]", &["target.scale", "one number"]),
+        ("standardise = \"scale\"\nsamples = \"x.xyz\"", &["target.standardise", "target.scale"]),
+    ] {
+        recipe("bad.toml", target, "");
+        lab.refuses(&["train", "bad.toml", "--out", "bad"], 2, parts);
+    }
+    recipe("bad.toml", "", "");
+    lab.refuses(&["train", "bad.toml", "--out", "bad"], 1, &["particles 0 and 2 of one kind change places"]);
+    recipe("bad.toml", "samples = \"x.xyz\"", "");
+    lab.refuses(&["train", "bad.toml", "--out", "bad"], 1, &["x.xyz, line 5", "particle O", "different numbers"]);
+    compile_points(&lab, "springs", "", "*e = 0; for (size_t i = 0; i < dim; i++) *e += x[i] * x[i], g[i] = 2 * x[i];");
+    recipe("bad.toml", "kinds = [6, 6, 8]", "");
+    lab.refuses(&["train", "bad.toml", "--out", "bad"], 1, &["all are moved by 1", "differences alone"]);
+    assert!(!lab.path("bad").exists());
+}
+
+#[test]
+fn configurations_of_a_file_are_learned_from() {
+    let lab = Lab::on(Backend::Ndarray);
+    // Exact samples of the harmonic cluster: normal numbers, whose centres are moved away.
+    let deviation = (3.0f64 * 0.7).sqrt().recip();
+    let x = flow_core::RngKey::new(3, flow_core::Purpose::Sample, 0).normals(0..2000, 6);
+    let x = ndarray::Array3::from_shape_vec((2000, 3, 2), x.iter().map(|x| deviation * x).collect()).unwrap();
+    ndarray_npy::write_npy(lab.path("x.npy"), &x).unwrap();
+    lab.trains(CLUSTER, "run", &["--set=target.samples=x.npy", "--set=target.kinds=[0, 0, 1]"]);
+    let figures = lab.figures("run", &[]);
+    assert!(figures["ess"].as_f64().unwrap() > 0.8, "{figures}");
+    // Other data are no data to go on with, and what is no such file is named.
+    lab.refuses(
+        &[&["train", "--out", "bad"], CLUSTER, &["--set=target.samples=x.npy", "--set=target.particles=4"]].concat(),
+        1,
+        &["target.samples", "has 6 numbers", "4 particles in 2 dimensions have 8"],
+    );
+    ndarray_npy::write_npy(lab.path("x.npy"), &(2.0 * x)).unwrap();
+    lab.refuses(&["train", "--resume", "--out", "run"], 1, &["x.npy"]);
 }
 
 #[test]
@@ -96,6 +200,7 @@ fn what_is_no_cluster_is_refused_before_anything_is_written() {
     for (setting, parts) in [
         ("target.particles=1", ["target.particles", "at least 2"]),
         ("target.space=4", ["target.space", "at most 3"]),
+        ("target.kinds=[0, 1]", ["target.kinds", "each of the 4"]),
         ("target.strength=0", ["target.strength", "positive"]),
         ("target.pair=spring", ["target.pair", "spring"]),
         ("potential.terms.0.core=0", ["potential.terms.core", "positive"]),

@@ -4,19 +4,19 @@ use nalgebra::{Matrix2, Matrix3};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::ClusterError;
+use super::{ClusterError, Composition};
 
-/// The most particles whose permutations are tried one by one.
-const EXACT: usize = 4;
+/// The most permutations that are tried one by one: those of 4 equal particles.
+const EXACT: usize = 24;
 /// Random rotations that the search begins from, where there are too many permutations to try.
 const STARTS: usize = 8;
 /// The most times that a permutation and a rotation are found in turn.
 const TURNS: usize = 30;
 
-/// Brings configurations of equal particles near each other: `y_i ← R y_σ(i)` with the permutation σ and the orthogonal
-/// R that make `Σ_i |x_i − R y_σ(i)|²` least.
+/// Brings configurations near each other: `y_i ← R y_σ(i)` with the permutation σ of particles of one kind and the
+/// orthogonal R that make `Σ_i |x_i − R y_σ(i)|²` least.
 ///
-/// Of up to 4 particles it is the least of all. Of more, permutations by an optimal assignment and rotations by a
+/// Of up to 4 equal particles, and of more where no more than 24 permutations keep the kinds, it is the least of all. Of more, permutations by an optimal assignment and rotations by a
 /// singular value decomposition (Kabsch, Acta Cryst. A 32, 922 (1976)) take turns from some random rotations, and the
 /// best of what they end in is taken: near the least, and never above the first distance.
 ///
@@ -33,8 +33,7 @@ const TURNS: usize = 30;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Alignment {
-    particles: usize,
-    space: usize,
+    of: Composition,
     /// Every permutation, where they are few.
     permutations: Vec<Vec<usize>>,
 }
@@ -47,16 +46,17 @@ struct Overlap {
 }
 
 impl Alignment {
-    /// Of so many particles in so many dimensions.
+    /// Of so many equal particles in so many dimensions.
     ///
     /// # Errors
     /// [`ClusterError::Size`] for fewer than 2 particles or a space that has not 1, 2 or 3 dimensions.
     pub fn new(particles: usize, space: usize) -> Result<Self, ClusterError> {
-        if particles < 2 || !(1..=3).contains(&space) {
-            return Err(ClusterError::Size { particles, space });
-        }
-        let permutations = if particles <= EXACT { permutations(particles) } else { Vec::new() };
-        Ok(Self { particles, space, permutations })
+        Ok(Self::of(&Composition::new(particles, space)?))
+    }
+
+    /// Of these particles.
+    pub fn of(of: &Composition) -> Self {
+        Self { of: of.clone(), permutations: permutations_of(of.kinds()).unwrap_or_default() }
     }
 
     /// Whether the image found is the nearest of all.
@@ -71,7 +71,7 @@ impl Alignment {
     /// If they are not the coordinates of all particles.
     pub fn align(&self, x: &[f64], y: &mut [f64], rng: &mut impl Rng) -> f64 {
         let found = if self.is_exact() { self.of_all(x, y) } else { self.search(x, y, rng) };
-        let (d, old) = (self.space, y.to_vec());
+        let (d, old) = (self.of.space(), y.to_vec());
         for (i, from) in found.permutation.iter().enumerate() {
             turn(&found.rotation, &old[from * d..(from + 1) * d], &mut y[i * d..(i + 1) * d]);
         }
@@ -81,23 +81,24 @@ impl Alignment {
     /// The square of the distance to the nearest image of `y`, of an exact alignment.
     pub(super) fn least(&self, x: &[f64], y: &[f64]) -> f64 {
         let square = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
-        let best = self.permutations.iter().map(|p| overlap(&self.moments(x, y, p), self.space)).fold(0.0, f64::max);
+        let best =
+            self.permutations.iter().map(|p| overlap(&self.moments(x, y, p), self.of.space())).fold(0.0, f64::max);
         (square(x) + square(y) - 2.0 * best).max(0.0)
     }
 
     fn of_all(&self, x: &[f64], y: &[f64]) -> Overlap {
-        let of = |permutation: &Vec<usize>| overlap(&self.moments(x, y, permutation), self.space);
+        let of = |permutation: &Vec<usize>| overlap(&self.moments(x, y, permutation), self.of.space());
         let best = self.permutations.iter().max_by(|a, b| of(a).total_cmp(&of(b))).expect("there are permutations");
         self.with_rotation(x, y, best.clone())
     }
 
     fn search(&self, x: &[f64], y: &[f64], rng: &mut impl Rng) -> Overlap {
-        let mut best = self.with_rotation(x, y, (0..self.particles).collect());
+        let mut best = self.with_rotation(x, y, (0..self.of.particles()).collect());
         for _ in 0..STARTS {
             let mut gaussian = [0.0; 9];
-            gaussian[..self.space * self.space].fill_with(|| StandardNormal.sample(rng));
+            gaussian[..self.of.space() * self.of.space()].fill_with(|| StandardNormal.sample(rng));
             // Of a Gaussian matrix the orthogonal factor has no preferred direction.
-            let mut rotation = orthogonal_factor(&gaussian, self.space);
+            let mut rotation = orthogonal_factor(&gaussian, self.of.space());
             let mut value = f64::NEG_INFINITY;
             for _ in 0..TURNS {
                 let next = self.with_rotation(x, y, self.permuted(x, y, &rotation));
@@ -116,25 +117,31 @@ impl Alignment {
 
     /// The best permutation under a rotation.
     fn permuted(&self, x: &[f64], y: &[f64], rotation: &[f64; 9]) -> Vec<usize> {
-        let (n, d) = (self.particles, self.space);
+        let (n, d) = (self.of.particles(), self.of.space());
         let mut turned = vec![0.0; n * d];
         turned.chunks_exact_mut(d).zip(y.chunks_exact(d)).for_each(|(to, from)| turn(rotation, from, to));
         let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
-        let costs: Vec<f64> = x.chunks_exact(d).flat_map(|x| turned.chunks_exact(d).map(move |y| -dot(x, y))).collect();
+        let mut costs: Vec<f64> =
+            x.chunks_exact(d).flat_map(|x| turned.chunks_exact(d).map(move |y| -dot(x, y))).collect();
+        // Dearer than any permutation that keeps the kinds, and than what it can gain.
+        let forbidden = 1.0 + 2.0 * n as f64 * costs.iter().fold(0.0, |most: f64, cost| most.max(cost.abs()));
+        let kinds = self.of.kinds();
+        let unequal = |place: usize| kinds[place / n] != kinds[place % n];
+        costs.iter_mut().enumerate().filter(|(place, _)| unequal(*place)).for_each(|(_, cost)| *cost = forbidden);
         assignment(&costs, n)
     }
 
     /// The best rotation under a permutation.
     fn with_rotation(&self, x: &[f64], y: &[f64], permutation: Vec<usize>) -> Overlap {
         let moments = self.moments(x, y, &permutation);
-        let rotation = orthogonal_factor(&moments, self.space);
+        let rotation = orthogonal_factor(&moments, self.of.space());
         let value = moments.iter().zip(&rotation).map(|(m, r)| m * r).sum();
         Overlap { value, permutation, rotation }
     }
 
     /// `Σ_i x_i y_σ(i)ᵀ`, d × d row by row.
     fn moments(&self, x: &[f64], y: &[f64], permutation: &[usize]) -> [f64; 9] {
-        let (d, mut sum) = (self.space, [0.0; 9]);
+        let (d, mut sum) = (self.of.space(), [0.0; 9]);
         for (x, from) in x.chunks_exact(d).zip(permutation) {
             let y = &y[from * d..(from + 1) * d];
             for (a, x) in x.iter().enumerate() {
@@ -184,6 +191,28 @@ fn orthogonal_factor(moments: &[f64; 9], d: usize) -> [f64; 9] {
         }
     }
     out
+}
+
+/// All permutations that keep the kinds, where they are few.
+fn permutations_of(kinds: &[usize]) -> Option<Vec<Vec<usize>>> {
+    let groups: Vec<Vec<usize>> =
+        (0..=*kinds.iter().max()?).map(|kind| (0..kinds.len()).filter(|i| kinds[*i] == kind).collect()).collect();
+    let many = groups.iter().flat_map(|group| 1..=group.len()).try_fold(1, usize::checked_mul);
+    many.filter(|many| *many <= EXACT)?;
+    let mut all = vec![(0..kinds.len()).collect::<Vec<_>>()];
+    for group in groups {
+        let orders = permutations(group.len());
+        let within = |whole: Vec<usize>| {
+            let moved = |order: &Vec<usize>| {
+                let mut whole = whole.clone();
+                group.iter().zip(order).for_each(|(to, from)| whole[*to] = group[*from]);
+                whole
+            };
+            orders.iter().map(moved).collect::<Vec<_>>()
+        };
+        all = all.into_iter().flat_map(within).collect();
+    }
+    Some(all)
 }
 
 /// All orders of the numbers below n.
@@ -324,6 +353,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn particles_of_two_kinds_do_not_change_places() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        // Few permutations, and too many to try.
+        for (kinds, exact) in [(&[0, 1, 0, 1, 2][..], true), (&[3, 0, 3, 3, 0, 3, 3, 3][..], false)] {
+            let of = Composition::new(kinds.len(), 3).unwrap().with_kinds(kinds).unwrap();
+            let alignment = Alignment::of(&of);
+            assert_eq!(alignment.is_exact(), exact);
+            let x = centred(normals(of.dimension(), &mut rng), 3);
+            let y = centred(normals(of.dimension(), &mut rng), 3);
+            let mut image = y.clone();
+            let square = alignment.align(&x, &mut image, &mut rng);
+            // A particle is known by how far from the centre it is.
+            let radius = |x: &[f64], i: usize| x[3 * i..3 * i + 3].iter().map(|x| x * x).sum::<f64>();
+            for (i, kind) in kinds.iter().enumerate() {
+                let same = |j: &usize| (radius(&y, *j) - radius(&image, i)).abs() < 1e-9;
+                assert_eq!((0..kinds.len()).find(same).map(|j| kinds[j]), Some(*kind));
+            }
+            // One that may change all places is as near or nearer.
+            let mut free = y.clone();
+            let least = Alignment::new(kinds.len(), 3).unwrap().align(&x, &mut free, &mut rng);
+            assert!(!exact || least <= square + 1e-9, "{least} {square}");
+        }
+        let all = permutations_of(&[0, 1, 0, 2]).unwrap();
+        assert_eq!(all, [vec![2, 1, 0, 3], vec![0, 1, 2, 3]]);
+        assert_eq!(permutations_of(&[0; 4]).unwrap(), permutations(4));
     }
 
     #[test]

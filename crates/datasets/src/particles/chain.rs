@@ -67,7 +67,7 @@ impl ClusterChain {
             let x: Vec<f64> = StandardNormal.sample_iter(&mut rng).take(cluster.dimension()).collect();
             Replica { energy: cluster.energy(&x), x, inverse_temperature: ratio.powi(k as i32), step: 0.3 }
         };
-        Self { cluster: *cluster, replicas: (0..REPLICAS).map(replica).collect(), rng, rounds: 0 }
+        Self { cluster: cluster.clone(), replicas: (0..REPLICAS).map(replica).collect(), rng, rounds: 0 }
     }
 
     /// Tunes the steps, then forgets the start by as many rounds again with the steps held fixed, as they are from then

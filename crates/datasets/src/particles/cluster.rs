@@ -1,6 +1,6 @@
 //! A cluster of equal particles, its energy in all coordinates, and ln Z where that is known.
 
-use super::ClusterError;
+use super::{ClusterError, Composition};
 
 /// The energy of two particles at the distance r, in units of the temperature.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -110,10 +110,9 @@ impl PairEnergy {
 /// assert!((dw4.energy(&square) - 2.0 * (0.9 * 7.536 - 4.0 * 2.745)).abs() < 0.01);
 /// # Ok::<(), datasets::particles::ClusterError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
-    particles: usize,
-    space: usize,
+    of: Composition,
     pair: PairEnergy,
 }
 
@@ -124,24 +123,34 @@ impl Cluster {
     /// [`ClusterError::Size`] for fewer than 2 particles or a space that has not 1, 2 or 3 dimensions;
     /// [`ClusterError::Strength`] for a strength that is not positive.
     pub fn new(particles: usize, space: usize, pair: PairEnergy) -> Result<Self, ClusterError> {
-        if particles < 2 || !(1..=3).contains(&space) {
-            return Err(ClusterError::Size { particles, space });
-        }
+        Self::of(Composition::new(particles, space)?, pair)
+    }
+
+    /// Of particles that may be told apart; their energy does not, but what is made of the cluster does.
+    ///
+    /// # Errors
+    /// [`ClusterError::Strength`] for a strength that is not positive.
+    pub fn of(of: Composition, pair: PairEnergy) -> Result<Self, ClusterError> {
         let found = pair.strength();
         if !(found > 0.0 && found.is_finite()) {
             return Err(ClusterError::Strength { found });
         }
-        Ok(Self { particles, space, pair })
+        Ok(Self { of, pair })
+    }
+
+    /// Its particles.
+    pub fn composition(&self) -> &Composition {
+        &self.of
     }
 
     /// Particles n.
     pub fn particles(&self) -> usize {
-        self.particles
+        self.of.particles()
     }
 
     /// Dimensions d of the space that they are in.
     pub fn space(&self) -> usize {
-        self.space
+        self.of.space()
     }
 
     /// The energy of pairs.
@@ -151,25 +160,25 @@ impl Cluster {
 
     /// Numbers of a configuration, n d.
     pub fn dimension(&self) -> usize {
-        self.particles * self.space
+        self.of.dimension()
     }
 
     /// What a pair at `q = r²` has of U: its energy and its share of the trap, as `Σ_i |x_i − x̄|² = Σ_{i<j} r_ij² / n`.
     #[inline]
     pub(super) fn of_pair(&self, q: f64) -> f64 {
-        self.pair.value(q) + 0.5 * self.pair.trap() * q / self.particles as f64
+        self.pair.value(q) + 0.5 * self.pair.trap() * q / self.particles() as f64
     }
 
     /// The same on the way from a standard normal cluster, `½ Σ_i |x_i − x̄|²` at λ = 0, to U at λ = 1: the mean of both
     /// that λ weighs, the core of U soft in between.
     #[inline]
     pub(super) fn of_pair_between(&self, q: f64, lambda: f64) -> f64 {
-        let normal = 0.5 * q / self.particles as f64;
+        let normal = 0.5 * q / self.particles() as f64;
         (1.0 - lambda) * normal + lambda * (self.pair.softened(q, 1.0 - lambda) + self.pair.trap() * normal)
     }
 
     fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let n = self.particles;
+        let n = self.particles();
         (0..n).flat_map(move |i| (i + 1..n).map(move |j| (i, j)))
     }
 
@@ -185,13 +194,13 @@ impl Cluster {
     /// If `x` does not have n d numbers.
     pub fn energy(&self, x: &[f64]) -> f64 {
         assert_eq!(x.len(), self.dimension(), "the coordinates of all particles");
-        self.pairs().map(|(i, j)| self.of_pair(Self::square(x, i, j, self.space))).sum()
+        self.pairs().map(|(i, j)| self.of_pair(Self::square(x, i, j, self.space()))).sum()
     }
 
     /// The energy on the way from a standard normal cluster, as a sum over pairs: U at λ = 1, and otherwise with a core
     /// that is soft.
     pub(super) fn energy_between(&self, x: &[f64], lambda: f64) -> f64 {
-        self.pairs().map(|(i, j)| self.of_pair_between(Self::square(x, i, j, self.space), lambda)).sum()
+        self.pairs().map(|(i, j)| self.of_pair_between(Self::square(x, i, j, self.space()), lambda)).sum()
     }
 
     /// E, with the centre in it, and its gradient.
@@ -200,7 +209,7 @@ impl Cluster {
     /// If `x` or `gradient` does not have n d numbers.
     pub fn energy_and_gradient(&self, x: &[f64], gradient: &mut [f64]) -> f64 {
         assert_eq!((x.len(), gradient.len()), (self.dimension(), self.dimension()), "the coordinates of all particles");
-        let (n, d) = (self.particles, self.space);
+        let (n, d) = (self.particles(), self.space());
         gradient.fill(0.0);
         let mut energy = 0.5 * d as f64 * std::f64::consts::TAU.ln();
         for (i, j) in self.pairs() {
@@ -228,9 +237,9 @@ impl Cluster {
     /// If `x` does not have n d numbers.
     pub fn laplacian(&self, x: &[f64]) -> f64 {
         assert_eq!(x.len(), self.dimension(), "the coordinates of all particles");
-        let (n, d) = (self.particles as f64, self.space as f64);
+        let (n, d) = (self.particles() as f64, self.space() as f64);
         let of_pair = |(i, j)| {
-            let q = Self::square(x, i, j, self.space);
+            let q = Self::square(x, i, j, self.space());
             let [first, second] = self.pair.derivatives(q);
             2.0 * (4.0 * q * second + 2.0 * d * first)
         };
@@ -240,19 +249,19 @@ impl Cluster {
     /// `ln Z = ln ∫ exp(−U)` over the hyperplane, where it is known: of harmonic pairs, and of two particles by
     /// quadrature over their distance.
     pub fn log_z(&self) -> Option<f64> {
-        let (n, d) = (self.particles as f64, self.space as f64);
+        let (n, d) = (self.particles() as f64, self.space() as f64);
         let tau = std::f64::consts::TAU;
         match self.pair {
             // ½ k Σ r² = ½ k n |y|² of (n − 1) d orthonormal coordinates.
             PairEnergy::Harmonic { stiffness } => Some(0.5 * (n - 1.0) * d * (tau / (n * stiffness)).ln()),
-            _ if self.particles == 2 => {
+            _ if self.particles() == 2 => {
                 // y = (x₁ − x₂)/√2, so that r = √2 |y|; the midpoint rule, whose error is below h²/10.
                 let h = 1e-3;
                 let at = |k: u32| {
                     let rho = h * (f64::from(k) + 0.5);
-                    rho.powi(self.space as i32 - 1) * (-self.of_pair(2.0 * rho * rho)).exp()
+                    rho.powi(self.space() as i32 - 1) * (-self.of_pair(2.0 * rho * rho)).exp()
                 };
-                let sphere = [2.0, tau, 2.0 * tau][self.space - 1];
+                let sphere = [2.0, tau, 2.0 * tau][self.space() - 1];
                 Some((sphere * h * (0..20_000).map(at).sum::<f64>()).ln())
             }
             _ => None,
@@ -261,11 +270,7 @@ impl Cluster {
 
     /// Moves the centre to the origin.
     pub fn centre(&self, x: &mut [f64]) {
-        let (n, d) = (self.particles as f64, self.space);
-        for a in 0..d {
-            let mean = x.iter().skip(a).step_by(d).sum::<f64>() / n;
-            x.iter_mut().skip(a).step_by(d).for_each(|x| *x -= mean);
-        }
+        self.of.centre(x);
     }
 }
 

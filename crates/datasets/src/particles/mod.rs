@@ -5,14 +5,18 @@ mod align;
 mod annealing;
 mod chain;
 mod cluster;
+mod composition;
 mod pairs;
+mod positions;
 mod samples;
 
 pub use align::{Alignment, assignment};
 pub use annealing::{AnnealedLogZ, Annealing};
 pub use chain::ClusterChain;
 pub use cluster::{Cluster, PairEnergy};
+pub use composition::Composition;
 pub use pairs::Pairs;
+pub use positions::{PositionsError, read_positions};
 pub use samples::ClusterSamples;
 
 /// Why a cluster or its samples cannot be had.
@@ -26,6 +30,14 @@ pub enum ClusterError {
         particles: usize,
         /// Dimensions of space given.
         space: usize,
+    },
+    /// Not a kind for each particle.
+    #[error("{found} kinds are given for {particles} particles; give one for each particle, or none")]
+    Kinds {
+        /// Kinds given.
+        found: usize,
+        /// Particles there are.
+        particles: usize,
     },
     /// The strength of the energy is not positive and finite.
     #[error("the strength of the pair energy is {found}; it must be positive and finite")]

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use super::{Alignment, Cluster, ClusterError, ClusterSamples, assignment};
+use super::{Alignment, ClusterError, ClusterSamples, Composition, assignment};
 use crate::chains::{Heard, Part};
 
 /// Pairs that exchange their partners, where images are exact and quickly found.
@@ -37,12 +37,12 @@ impl Pairs {
     /// # Errors
     /// [`ClusterError::SampleCount`] for more than memory holds; [`ClusterError::Stopped`] where `progress` broke off.
     pub fn of(
-        cluster: &Cluster,
+        of: &Composition,
         samples: &ClusterSamples,
         seed: u64,
         progress: &Heard<'_>,
     ) -> Result<Self, ClusterError> {
-        Self::part(cluster, samples, seed, 0..Self::blocks(samples.len()), progress)
+        Self::part(of, samples, seed, 0..Self::blocks(samples.len()), progress)
     }
 
     /// How many blocks so many pairs come in, of which several processes find some each.
@@ -55,14 +55,14 @@ impl Pairs {
     /// # Errors
     /// As [`Pairs::of`].
     pub fn part(
-        cluster: &Cluster,
+        of: &Composition,
         samples: &ClusterSamples,
         seed: u64,
         chosen: Range<usize>,
         progress: &Heard<'_>,
     ) -> Result<Self, ClusterError> {
-        let (numbers, count) = (cluster.dimension(), samples.len());
-        let alignment = Alignment::new(cluster.particles(), cluster.space())?;
+        let (numbers, count) = (of.dimension(), samples.len());
+        let alignment = Alignment::of(of);
         let mut x = Vec::new();
         if x.try_reserve_exact(count * 2 * numbers).is_err() {
             return Err(ClusterError::SampleCount { count, numbers: 2 * numbers });
@@ -80,7 +80,7 @@ impl Pairs {
             let mut rng = ChaCha8Rng::from_seed(whole);
             let members = order.iter().skip(block * BLOCK).take(pairs.len() / (2 * numbers));
             let members: Vec<&[f64]> = members.map(|index| samples.configuration(*index)).collect();
-            fill(cluster, &alignment, &members, pairs, &mut rng);
+            fill(of, &alignment, &members, pairs, &mut rng);
             let done = done.fetch_add(members.len(), Ordering::Relaxed) + members.len();
             match progress(done) {
                 ControlFlow::Continue(()) => Ok(()),
@@ -131,11 +131,11 @@ impl Part for Pairs {
 }
 
 /// Draws a point of the base for every configuration of a block, and pairs them.
-fn fill(cluster: &Cluster, alignment: &Alignment, members: &[&[f64]], pairs: &mut [f64], rng: &mut ChaCha8Rng) {
-    let (numbers, d, n) = (cluster.dimension(), cluster.space(), members.len());
+fn fill(of: &Composition, alignment: &Alignment, members: &[&[f64]], pairs: &mut [f64], rng: &mut ChaCha8Rng) {
+    let (numbers, d, n) = (of.dimension(), of.space(), members.len());
     let base: Vec<f64> = StandardNormal.sample_iter(&mut *rng).take(n * numbers).collect();
     let mut centred = base.clone();
-    centred.chunks_exact_mut(numbers).for_each(|x| cluster.centre(x));
+    centred.chunks_exact_mut(numbers).for_each(|x| of.centre(x));
     let partners: Vec<usize> = if alignment.is_exact() {
         let of_base = centred.chunks_exact(numbers);
         let costs: Vec<f64> = of_base.flat_map(|x| members.iter().map(|y| alignment.least(x, y))).collect();
@@ -158,7 +158,7 @@ fn fill(cluster: &Cluster, alignment: &Alignment, members: &[&[f64]], pairs: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::particles::PairEnergy;
+    use crate::particles::{Cluster, PairEnergy};
 
     #[test]
     fn partners_are_near_and_are_what_they_were() {
@@ -166,9 +166,9 @@ mod tests {
         for (particles, space) in [(4, 2), (6, 3)] {
             let cluster = Cluster::new(particles, space, PairEnergy::DoubleWell { strength: 1.0 }).unwrap();
             let samples = ClusterSamples::generate(&cluster, 200, 1, &go_on).unwrap();
-            let pairs = Pairs::of(&cluster, &samples, 1, &go_on).unwrap();
+            let pairs = Pairs::of(cluster.composition(), &samples, 1, &go_on).unwrap();
             assert_eq!(pairs.len(), 200);
-            let part = |blocks| Pairs::part(&cluster, &samples, 1, blocks, &go_on).unwrap();
+            let part = |blocks| Pairs::part(cluster.composition(), &samples, 1, blocks, &go_on).unwrap();
             let (first, second) = (part(0..1), part(1..4));
             assert_eq!(second.completed(&[first.numbers(), part(1..4).numbers()].concat()).x, pairs.x);
             // Each configuration comes once: its energy tells it.
@@ -191,7 +191,7 @@ mod tests {
                 let (base, target) = pairs.pair(k);
                 assert!((0..space).all(|a| (centre(base, a) - centre(target, a)).abs() < 1e-12));
             }
-            let again = Pairs::of(&cluster, &samples, 1, &go_on).unwrap();
+            let again = Pairs::of(cluster.composition(), &samples, 1, &go_on).unwrap();
             assert_eq!(again.pair(33), pairs.pair(33));
         }
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
-use super::{Cluster, ClusterChain, ClusterError};
+use super::{Cluster, ClusterChain, ClusterError, Composition};
 use crate::chains::{CHAINS, Heard, Part, Pool, Unfilled};
 
 /// Rounds between successive configurations of a chain.
@@ -64,6 +64,23 @@ impl ClusterSamples {
             Unfilled::Chain(never) => match never {},
         };
         Ok(Self { pool: pool.map_err(why)? })
+    }
+
+    /// Configurations that somebody else has drawn, one after the other; their centres are moved to the origin.
+    ///
+    /// # Errors
+    /// [`ClusterError::SampleCount`] for none.
+    ///
+    /// # Panics
+    /// If they are not n d numbers each.
+    pub fn given(of: &Composition, mut rows: Vec<f64>) -> Result<Self, ClusterError> {
+        let numbers = of.dimension();
+        assert!(rows.len().is_multiple_of(numbers), "n d numbers for each configuration");
+        if rows.is_empty() {
+            return Err(ClusterError::SampleCount { count: 0, numbers });
+        }
+        rows.chunks_exact_mut(numbers).for_each(|x| of.centre(x));
+        Ok(Self { pool: Pool::given(numbers, rows) })
     }
 
     /// Number of configurations.

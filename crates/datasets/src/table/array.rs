@@ -15,6 +15,8 @@ pub(super) struct ArrayHeader {
     /// The first axis is the fastest.
     pub fortran: bool,
     pub shape: Vec<usize>,
+    /// Whether all axes after the first are columns.
+    pub flat: bool,
 }
 
 /// A shape as Python writes it.
@@ -51,6 +53,11 @@ impl ArrayHeader {
             (&[rows], _) => {
                 let note = Some(format!("{file}: an array of one dimension, read as one column of {rows} rows"));
                 Layout { rows, columns: 1, picture: None, note }
+            }
+            ([rows, sides @ ..], _) if self.flat && sides.len() > 1 => {
+                let columns = sides.iter().try_fold(1, |all: usize, side| all.checked_mul(*side));
+                let columns = columns.ok_or_else(|| refused("its size overflows"))?;
+                Layout { rows: *rows, columns, picture: None, note: None }
             }
             (&[_, height, width], Storage::Unsigned(1)) => picture(height, width, 1)?,
             (&[_, height, width, channels], Storage::Unsigned(1)) if channels <= 4 => picture(height, width, channels)?,

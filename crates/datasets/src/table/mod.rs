@@ -64,6 +64,8 @@ pub struct ReadOptions {
     pub header: Option<bool>,
     /// The array to read where a file has several.
     pub array: Option<String>,
+    /// Reads an array of more than two dimensions as a table with one row for each place of its first axis.
+    pub flatten: bool,
     /// The columns to read, by name, in this order; else all.
     pub columns: Option<Vec<String>>,
     /// Columns to read as categories, whatever they hold.

@@ -52,7 +52,7 @@ pub(super) fn npy_header(file: &str, reader: &mut impl Read) -> Result<ArrayHead
         _ => Err(nonsense()),
     };
     let shape = shape.iter().map(side).collect::<Result<_, _>>()?;
-    Ok(ArrayHeader { storage, big_endian, fortran: *fortran, shape })
+    Ok(ArrayHeader { storage, big_endian, fortran: *fortran, shape, flat: false })
 }
 
 /// How elements of this type are stored, and whether the most significant byte is the first.
@@ -85,8 +85,9 @@ fn element(file: &str, descriptor: &Value) -> Result<(Storage, bool), TableError
 }
 
 /// An array of NumPy, as its file holds it.
-pub(super) fn open_npy(file: &str, mut reader: Box<dyn Read + Send>) -> Result<Opened, TableError> {
-    let (source, layout) = npy_header(file, &mut reader)?.source(file, None, reader)?;
+pub(super) fn open_npy(file: &str, mut reader: Box<dyn Read + Send>, flat: bool) -> Result<Opened, TableError> {
+    let header = ArrayHeader { flat, ..npy_header(file, &mut reader)? };
+    let (source, layout) = header.source(file, None, reader)?;
     Ok(Opened { source, picture: layout.picture, notes: layout.note.into_iter().collect() })
 }
 
@@ -137,7 +138,7 @@ pub(super) fn open_npz(file: &str, bytes: Vec<u8>, options: &ReadOptions) -> Res
     let mut content = Vec::new();
     let mut entry = archive.by_index(index).map_err(malformed)?;
     entry.read_to_end(&mut content).map_err(|source| cannot_read(&inner, source))?;
-    open_npy(&inner, Box::new(Cursor::new(content)))
+    open_npy(&inner, Box::new(Cursor::new(content)), options.flatten)
 }
 
 type Archive = zip::ZipArchive<Cursor<Vec<u8>>>;
@@ -192,7 +193,7 @@ pub(super) fn open_idx(file: &str, mut reader: Box<dyn Read + Send>) -> Result<O
     };
     let shape =
         (0..axes).map(|_| word().map(|side| u32::from_be_bytes(side) as usize)).collect::<Result<Vec<_>, _>>()?;
-    let header = ArrayHeader { storage, big_endian: true, fortran: false, shape };
+    let header = ArrayHeader { storage, big_endian: true, fortran: false, shape, flat: false };
     let (source, layout) = header.source(file, None, reader)?;
     Ok(Opened { source, picture: layout.picture, notes: layout.note.into_iter().collect() })
 }

@@ -89,7 +89,7 @@ impl Reader {
         inapplicable(&file, format, options)?;
         let opened = match format {
             Format::Csv | Format::Tsv => delimited::open(input, format, options)?,
-            Format::Npy => npy::open_npy(&file, input.reader())?,
+            Format::Npy => npy::open_npy(&file, input.reader(), options.flatten)?,
             Format::Npz => npy::open_npz(&file, input.bytes()?, options)?,
             Format::Idx => npy::open_idx(&file, input.reader())?,
             Format::Safetensors => safetensors::open(&file, input.bytes()?, options)?,

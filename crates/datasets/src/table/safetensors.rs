@@ -58,7 +58,8 @@ pub(super) fn open(file: &str, bytes: Vec<u8>, options: &ReadOptions) -> Result<
         let count = named.keys().filter(|key| key.starts_with(COLUMN_KEY)).count();
         (0..count).map(|place| named.get(&format!("{COLUMN_KEY}{place}")).cloned()).collect()
     });
-    let header = ArrayHeader { storage, big_endian: false, fortran: false, shape: tensor.shape().to_vec() };
+    let header =
+        ArrayHeader { storage, big_endian: false, fortran: false, shape: tensor.shape().to_vec(), flat: false };
     let content = Box::new(Cursor::new(tensor.data().to_vec()));
     let (source, layout) = header.source(file, columns, content)?;
     Ok(Opened { source, picture: layout.picture, notes: layout.note.into_iter().collect() })

@@ -6,18 +6,21 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use datasets::particles::{ClusterSamples, Composition, Pairs};
 use datasets::table::{ReadOptions, Table as Rows};
 use datasets::yardstick::covariance;
 use datasets::{Bijection, Standardisation};
-use flow_core::{Energy, Purpose, RngKey};
+use flow_core::{Alone, Energy, Purpose, RngKey, Team};
 use sha2::{Digest, Sha256};
 
+use super::aligned::{self, Aligned};
 use super::epochs::Epochs;
-use super::{Observables, Samples, Target};
+use super::{Layout, Observables, Samples, Target};
 use crate::c_energy::{CFunction, CLibrary, CObservables};
 use crate::energy_check;
 use crate::error::Error;
 use crate::files::hex;
+use crate::monitor::Monitor;
 use crate::recipe::{EnergyTarget, MOST_PAIRED, OwnTarget, Recipe, Standardise, TargetKind};
 
 /// The target of `target.kind = "energy"`: the function `maflow_energy` of a shared library, which
@@ -52,12 +55,14 @@ pub struct LibraryEnergy {
     sha256: String,
     /// Whether the map was found from samples, so that a run keeps it.
     found: bool,
-    samples: Option<SampleRows>,
+    layout: Layout,
+    samples: Option<Box<dyn Samples>>,
 }
 
 impl LibraryEnergy {
     /// Loads the library for a training, with the samples where the recipe names any, and checks it: finite energies
-    /// where the training begins, and gradients that agree with differences. A map found from the samples is that which
+    /// where the training begins, and gradients that agree with differences; of particles, that it is the same wherever they
+    /// are and whichever of one kind is which. A map found from the samples is that which
     /// a run has `kept` or, for a new one, found now. Epochs are shuffled by `seed`.
     ///
     /// # Errors
@@ -71,14 +76,24 @@ impl LibraryEnergy {
     ) -> Result<Self, Error> {
         let (n, key) = (target.dimension, RngKey::new(seed, Purpose::Train, 0));
         let library = CLibrary::load(library, target)?;
-        let samples = target.samples.as_deref().map(|file| read(file, n)).transpose()?;
+        let of = composition(target)?;
+        let samples = target.samples.as_deref().map(|file| read(file, n, of.as_ref())).transpose()?;
         let map = match (kept, &samples) {
             (None, Some(samples)) if target.standardise != Standardise::None => found(target.standardise, samples)?,
             (kept, _) => map_of(target, &kept.unwrap_or_else(|| Standardisation::identity(n)))?,
         };
-        energy_check::check(&library.function, &first_points(&map, samples.as_ref(), key), key)?;
-        let samples = samples.map(|samples| SampleRows::new(samples, &map, seed));
-        Ok(Self { samples, ..Self::new(target, library, map) })
+        let points = first_points(&map, samples.as_ref(), key);
+        energy_check::check(&library.function, &points, key)?;
+        if let Some(of) = &of {
+            energy_check::require_symmetry(&library.function, &points, of)?;
+        }
+        let samples = samples.map(|samples| -> Result<Box<dyn Samples>, Error> {
+            Ok(match of {
+                Some(of) => Box::new(Positions::new(of, samples, &map, seed)?),
+                None => Box::new(SampleRows::new(samples, &map, seed)),
+            })
+        });
+        Ok(Self { samples: samples.transpose()?, ..Self::new(target, library, map) })
     }
 
     /// Loads the library for the figures of a run, with the map that it has kept.
@@ -93,7 +108,12 @@ impl LibraryEnergy {
     fn new(target: &EnergyTarget, library: CLibrary, map: Standardisation) -> Self {
         let CLibrary { function, observables, path: library, sha256 } = library;
         let found = target.standardise != Standardise::None;
-        Self { energy: InUnits::new(function, map), observables, library, sha256, found, samples: None }
+        let layout = TargetKind::Energy(target.clone()).layout();
+        let mut energy = InUnits::of(function, map);
+        if let Layout::Particles(_, space) = layout {
+            energy.centre = Some(space);
+        }
+        Self { energy: Arc::new(energy), observables, library, sha256, found, layout, samples: None }
     }
 
     /// The keys of the recipe with this library in them: its absolute path and its SHA-256.
@@ -145,12 +165,16 @@ impl Target for LibraryEnergy {
         self.energy.dim()
     }
 
+    fn layout(&self) -> Layout {
+        self.layout
+    }
+
     fn bijection(&self) -> Option<Arc<dyn Bijection>> {
         self.energy.bijection()
     }
 
     fn samples(&self) -> Option<&dyn Samples> {
-        self.samples.as_ref().map(|samples| samples as &dyn Samples)
+        self.samples.as_deref()
     }
 
     fn energy(&self) -> Option<Arc<dyn Energy>> {
@@ -339,13 +363,19 @@ fn first_points(map: &Standardisation, samples: Option<&Rows>, key: RngKey) -> V
 struct InUnits<E> {
     user: E,
     map: Standardisation,
+    /// Dimensions of the space of particles whose energy knows nothing of their centre: the base density's own is added.
+    centre: Option<usize>,
     /// The first point where it was not finite, in words.
     not_finite: OnceLock<String>,
 }
 
 impl<E> InUnits<E> {
     fn new(user: E, map: Standardisation) -> Arc<Self> {
-        Arc::new(Self { user, map, not_finite: OnceLock::new() })
+        Arc::new(Self::of(user, map))
+    }
+
+    fn of(user: E, map: Standardisation) -> Self {
+        Self { user, map, centre: None, not_finite: OnceLock::new() }
     }
 
     fn bijection(&self) -> Option<Arc<dyn Bijection>> {
@@ -383,6 +413,12 @@ impl<E: Energy> Energy for InUnits<E> {
         // exp(−E) of y is that of x times |∂x/∂y|.
         let log_jacobian = self.map.log_jacobian();
         energies.iter_mut().for_each(|energy| *energy += log_jacobian);
+        if let Some(space) = self.centre {
+            add_centre(x, space, self.dim(), energies, gradients);
+            // Its Z is 1 in the flow's coordinates, and what remains is that of the hyperplane.
+            let of_centre = log_jacobian * space as f64 / self.dim() as f64;
+            energies.iter_mut().for_each(|energy| *energy -= of_centre);
+        }
         Ok(())
     }
 
@@ -428,8 +464,72 @@ impl Samples for SampleRows {
     }
 }
 
-/// Samples of n numbers from a table.
-fn read(file: &Path, n: usize) -> Result<Rows, Error> {
+/// Adds `½ n |z̄|² + ½ d ln 2π` to energies of particles, and its gradient: the centre of a standard normal cluster.
+fn add_centre(z: &[f64], d: usize, dim: usize, energies: &mut [f64], gradients: &mut [f64]) {
+    let n = (dim / d) as f64;
+    for ((z, energy), gradient) in z.chunks_exact(dim).zip(energies).zip(gradients.chunks_exact_mut(dim)) {
+        *energy += 0.5 * d as f64 * std::f64::consts::TAU.ln();
+        for a in 0..d {
+            let centre = z.iter().skip(a).step_by(d).sum::<f64>() / n;
+            *energy += 0.5 * n * centre * centre;
+            gradient.iter_mut().skip(a).step_by(d).for_each(|g| *g += centre);
+        }
+    }
+}
+
+/// The particles that the numbers of a point are of, where they are of particles.
+fn composition(target: &EnergyTarget) -> Result<Option<Composition>, Error> {
+    match TargetKind::Energy(target.clone()).layout() {
+        Layout::Particles(particles, space) => Ok(Some(Composition::new(particles, space)?.with_kinds(&target.kinds)?)),
+        _ => Ok(None),
+    }
+}
+
+/// Positions of particles in the flow's coordinates, each turned and renumbered towards the point of the base density
+/// that it is paired with.
+#[derive(Debug)]
+struct Positions {
+    samples: ClusterSamples,
+    pairs: Aligned,
+    digest: String,
+}
+
+impl Positions {
+    fn new(of: Composition, samples: Rows, map: &Standardisation, seed: u64) -> Result<Self, Error> {
+        let SampleRows { rows, digest, .. } = SampleRows::new(samples, map, seed);
+        Ok(Self { samples: ClusterSamples::given(&of, rows)?, pairs: Aligned::new(of, seed), digest })
+    }
+
+    fn pairs(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<&Pairs, Error> {
+        self.pairs.get(team, monitor, || Ok(self.samples.clone()))
+    }
+}
+
+impl Samples for Positions {
+    fn prepare(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<(), Error> {
+        self.pairs(team, monitor).map(drop)
+    }
+
+    fn training(&self, key: RngKey, _seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
+        aligned::write(self.pairs(&Alone, &())?, key, rows, out);
+        Ok(())
+    }
+
+    fn paired(&self) -> bool {
+        true
+    }
+
+    fn digest(&self) -> Option<String> {
+        Some(self.digest.clone())
+    }
+}
+
+/// Samples of n numbers from a table, or of particles from any file of positions.
+fn read(file: &Path, n: usize, of: Option<&Composition>) -> Result<Rows, Error> {
+    if let Some(of) = of {
+        let names: Vec<String> = (0..n).map(|i| format!("x{i}")).collect();
+        return Ok(Rows::new(&names, aligned::read(file, of)?)?);
+    }
     let rows = Rows::read(file, &ReadOptions::default())?;
     rows.require_numbers()?;
     match rows.columns().len() {

@@ -1,5 +1,6 @@
 //! Densities to be fitted: the open trait [`Target`], and the targets that recipes name.
 
+mod aligned;
 mod digits;
 mod energy;
 mod epochs;

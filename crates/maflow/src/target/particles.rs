@@ -1,16 +1,19 @@
-//! A cluster of equal particles: its energy, and configurations paired with points of the base density.
+//! A cluster of particles: its energy, and configurations paired with points of the base density.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use datasets::chains::CHAINS;
-use datasets::particles::{AnnealedLogZ, Annealing, Cluster, ClusterSamples, PairEnergy, Pairs};
+use datasets::particles::{AnnealedLogZ, Annealing, Cluster, ClusterSamples, Composition, PairEnergy, Pairs};
 use flow_core::{Alone, Energy, PointEnergy, Purpose, RngKey, Team};
-use rand::RngExt;
+use sha2::{Digest, Sha256};
 
+use super::aligned::{self, Aligned};
 use super::pool::shared;
 use super::{Known, Layout, Observables, Samples, Target, reference_seed};
 use crate::error::Error;
+use crate::files::hex;
 use crate::monitor::Monitor;
 use crate::recipe::{PairKind, ParticlesTarget};
 
@@ -29,7 +32,9 @@ pub struct Particles {
     cluster: Cluster,
     pool: usize,
     seed: u64,
-    pairs: OnceLock<Pairs>,
+    /// Where configurations to learn from are, of which otherwise a pool is drawn.
+    file: Option<PathBuf>,
+    pairs: Aligned,
     observables: [String; 2],
 }
 
@@ -37,7 +42,15 @@ impl Particles {
     /// The target of a cluster, with `pool` configurations, drawn from `seed`, to learn from.
     pub fn new(cluster: Cluster, pool: usize, seed: u64) -> Self {
         let observables = [CLUSTER_ENERGY, "square_radius"].map(str::to_owned);
-        Self { cluster, pool, seed, pairs: OnceLock::new(), observables }
+        let pairs = Aligned::new(cluster.composition().clone(), seed);
+        Self { cluster, pool, seed, file: None, pairs, observables }
+    }
+
+    /// The same, learned from the configurations in a file ([`read_positions`]), which is read when they are first
+    /// needed.
+    #[must_use]
+    pub fn with_samples(self, file: PathBuf) -> Self {
+        Self { file: Some(file), ..self }
     }
 
     /// That of a recipe.
@@ -48,22 +61,28 @@ impl Particles {
             PairKind::LennardJones => PairEnergy::LennardJones { epsilon: strength },
             PairKind::Harmonic => PairEnergy::Harmonic { stiffness: strength },
         };
-        Ok(Self::new(Cluster::new(target.particles, target.space, pair)?, pool, seed))
+        let of = Composition::new(target.particles, target.space)?.with_kinds(&target.kinds)?;
+        let target_of = Self::new(Cluster::of(of, pair)?, pool, seed);
+        Ok(target.samples.iter().cloned().fold(target_of, Self::with_samples))
     }
 
     /// Configurations with their partners, drawn when they are first needed.
     fn pairs(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<&Pairs, Error> {
-        if let Some(pairs) = self.pairs.get() {
-            return Ok(pairs);
-        }
-        let (cluster, n, count) = (&self.cluster, self.cluster.particles(), self.pool);
-        monitor.note(&format!("sampling {count} clusters of {n} particles (replica exchange)"));
-        let samples = self.configurations(self.seed, count, team, monitor)?;
-        let blocks = Pairs::blocks(count);
-        let pairs = shared(team, monitor, "aligning", [blocks, count], |blocks, counter| {
-            Pairs::part(cluster, &samples, self.seed, blocks, counter)
-        })?;
-        Ok(self.pairs.get_or_init(|| pairs))
+        self.pairs.get(team, monitor, || {
+            let (of, pool) = (self.cluster.composition(), self.pool);
+            let Some(file) = &self.file else {
+                monitor.note(&format!("sampling {pool} clusters of {} particles (replica exchange)", of.particles()));
+                return self.configurations(self.seed, pool, team, monitor);
+            };
+            let samples = ClusterSamples::given(of, aligned::read(file, of)?)?;
+            monitor.note(&format!(
+                "{} configurations of {} particles in {}",
+                samples.len(),
+                of.particles(),
+                file.display()
+            ));
+            Ok(samples)
+        })
     }
 
     fn configurations(
@@ -93,9 +112,9 @@ impl Target for Particles {
     }
 
     fn energy(&self) -> Option<Arc<dyn Energy>> {
-        let cluster = self.cluster;
+        let (cluster, n) = (self.cluster.clone(), self.cluster.dimension());
         let energy = move |x: &[f64], gradient: &mut [f64]| Ok(cluster.energy_and_gradient(x, gradient));
-        Some(Arc::new(PointEnergy::new(cluster.dimension(), energy).concurrent()))
+        Some(Arc::new(PointEnergy::new(n, energy).concurrent()))
     }
 
     fn reference(
@@ -163,16 +182,15 @@ impl Samples for Particles {
     }
 
     fn training(&self, key: RngKey, _seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
-        let (pairs, n) = (self.pairs(&Alone, &())?, self.cluster.dimension());
-        for (row, point) in rows.zip(out.chunks_exact_mut(2 * n)) {
-            let (base, target) = pairs.pair(key.row(row as u64).random_range(0..pairs.len()));
-            point[..n].copy_from_slice(target);
-            point[n..].copy_from_slice(base);
-        }
+        aligned::write(self.pairs(&Alone, &())?, key, rows, out);
         Ok(())
     }
 
     fn paired(&self) -> bool {
         true
+    }
+
+    fn digest(&self) -> Option<String> {
+        self.file.as_ref().and_then(|file| Some(hex(&Sha256::digest(std::fs::read(file).ok()?))))
     }
 }

@@ -129,6 +129,16 @@ impl From<Whitening> for datasets::columns::Whitening {
 pub struct EnergyTarget {
     /// Numbers per point.
     pub dimension: usize,
+    /// What these numbers are.
+    #[serde(default, skip_serializing_if = "PointLayout::is_vector")]
+    pub layout: PointLayout,
+    /// Dimensions of the space that particles are in: 1, 2 or 3. For `layout = "particles"` alone, which needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<usize>,
+    /// The kind of each particle, told apart by any numbers: those of one kind may change places, others may not. All
+    /// are equal when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<usize>,
     /// The shared library; a path from the current folder on.
     pub library: PathBuf,
     /// SHA-256 of the library in hexadecimal digits; a run has that of the library that it was trained with. Another
@@ -139,7 +149,8 @@ pub struct EnergyTarget {
     /// one for each coordinate; 1 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
-    /// A table with samples of the target, one column for each coordinate, to learn from by flow matching.
+    /// A table with samples of the target, one column for each coordinate, to learn from by flow matching. Of particles
+    /// also an array (rows, n, d), or frames of `.xyz`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<PathBuf>,
     /// How coordinates are brought to zero mean and unit scale, by the moments of the samples; in place of `scale`.
@@ -149,6 +160,25 @@ pub struct EnergyTarget {
     /// averages them over the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observables: Vec<String>,
+}
+
+/// What the numbers of a point are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointLayout {
+    /// Coordinates side by side.
+    #[default]
+    Vector,
+    /// Positions of particles in open space, particle by particle. The energy is the same when all are moved together,
+    /// and its density that of the hyperplane where the centre is fixed, as of `kind = "particles"`.
+    Particles,
+}
+
+impl PointLayout {
+    /// Whether they are coordinates side by side.
+    fn is_vector(&self) -> bool {
+        *self == Self::Vector
+    }
 }
 
 /// What a recipe has to know of a target of the caller's own.
@@ -199,8 +229,20 @@ impl TargetKind {
             Self::Particles(of) => Layout::Particles(of.particles, of.space),
             Self::Table(TableTarget { picture: Some([height, width]), .. }) => Layout::Picture(*height, *width),
             Self::Table(table) => Layout::Vector(table.columns.len()),
+            Self::Energy(EnergyTarget { layout: PointLayout::Particles, space: Some(space), dimension, .. }) => {
+                Layout::Particles(dimension / space, *space)
+            }
             Self::Energy(energy) => Layout::Vector(energy.dimension),
             Self::Own(own) => Layout::Vector(own.dimension),
+        }
+    }
+
+    /// The kind of each particle of a cluster, told apart by numbers; empty where all are equal.
+    pub fn kinds(&self) -> &[usize] {
+        match self {
+            Self::Particles(of) => &of.kinds,
+            Self::Energy(of) => &of.kinds,
+            _ => &[],
         }
     }
 
@@ -462,8 +504,16 @@ pub struct ParticlesTarget {
     pub particles: usize,
     /// Dimensions of their space: 1, 2 or 3.
     pub space: usize,
+    /// The kind of each particle, told apart by any numbers: those of one kind may change places, others may not. All
+    /// are equal when left out. The energy is the same for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<usize>,
     /// The energy of two particles.
     pub pair: PairKind,
+    /// A file of configurations to learn from, in place of those that `train.pool` draws: an array (rows, n, d) or a table
+    /// of n d columns, or frames of `.xyz`. A path from the current folder on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<PathBuf>,
     /// Factor of the energy of pairs: ε of `lennard-jones`, the stiffness of `harmonic`. Two versions of LJ13
     /// circulate, with ε = 1 and ε = 2.
     #[serde(default = "ParticlesTarget::default_strength")]
