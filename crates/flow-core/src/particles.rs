@@ -31,6 +31,9 @@ pub struct ParticlesSettings {
     pub interval: [f64; 2],
     /// The distance below which functions no longer change.
     pub core: f64,
+    /// The distance from which all functions fall to zero, and that from which they are zero, where they are to: with
+    /// three continuous derivatives, as many as the pullback of the Laplacian takes.
+    pub cutoff: Option<[f64; 2]>,
     /// Sums D of each particle.
     pub sums: usize,
     /// Vectors V of each particle.
@@ -71,6 +74,12 @@ impl ParticlesSettings {
         }
         if !(self.core > 0.0 && self.core.is_finite()) {
             return Err(Error::setting("core", self.core, "a positive distance"));
+        }
+        if let Some([from, to]) = self.cutoff
+            && !(from >= 0.0 && to > from && to.is_finite())
+        {
+            let expected = "two distances, the lower first";
+            return Err(Error::setting("cutoff", format!("[{from}, {to}]"), expected));
         }
         if self.features() > 0 && self.hidden.contains(&0) {
             return Err(Error::setting("hidden", format!("{:?}", self.hidden), "at least 1 in each layer"));

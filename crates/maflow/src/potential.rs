@@ -165,7 +165,7 @@ fn settings_of(
         TermKind::LatticeRidge(term) => PotentialSettings::LatticeRidge(lattice_ridge(term, shape(), time, seed)?),
         TermKind::Particles(term) => {
             let (particles, space) = shape();
-            let ParticlesTerm { centres, interval, core, sums, vectors, hidden, activation } = *term;
+            let ParticlesTerm { centres, interval, core, cutoff, sums, vectors, hidden, activation } = *term;
             PotentialSettings::Particles(ParticlesSettings {
                 particles,
                 space,
@@ -173,6 +173,7 @@ fn settings_of(
                 centres,
                 interval,
                 core,
+                cutoff,
                 sums,
                 vectors,
                 hidden,

@@ -306,6 +306,16 @@ impl Recipe {
                 "choose those between which particles are found",
             ));
         }
+        if let Some([from, to]) = term.cutoff
+            && !(from >= 0.0 && to > from && to.is_finite())
+        {
+            return Err(out_of_range(
+                "potential.terms.cutoff",
+                format!("[{from}, {to}]"),
+                "two distances, the lower first",
+                "leave it out where all particles see each other",
+            ));
+        }
         positive("potential.terms.core", term.core, "a third of the least distance is usual")?;
         for (key, found) in [("potential.terms.sums", term.sums), ("potential.terms.vectors", term.vectors)] {
             at_most(key, found, 1 << 12)?;
@@ -320,7 +330,7 @@ impl Recipe {
                 "potential.terms.kind",
                 "\"particles\"",
                 "particles as the target",
-                "choose another term or target.kind = \"particles\"",
+                "choose another term, target.kind = \"particles\", or target.layout = \"particles\" of an energy",
             )),
         }
     }

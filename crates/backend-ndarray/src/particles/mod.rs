@@ -50,6 +50,7 @@ use radial::{Gaussians, ORDERS};
 ///     centres: 16,
 ///     interval: [0.3, 9.0],
 ///     core: 0.3,
+///     cutoff: None,
 ///     sums: 8,
 ///     vectors: 8,
 ///     hidden: [32, 32],

@@ -8,8 +8,8 @@ use super::*;
 fn settings(particles: usize, space: usize, sums: usize, vectors: usize) -> ParticlesSettings {
     let (interval, core) = ([0.4, 5.0], 0.3);
     let (hidden, activation) = ([7, 5], Activation::Softplus);
-    let kinds = Vec::new();
-    ParticlesSettings { particles, space, kinds, centres: 6, interval, core, sums, vectors, hidden, activation }
+    let (kinds, cutoff, centres) = (Vec::new(), None, 6);
+    ParticlesSettings { particles, space, kinds, centres, interval, core, cutoff, sums, vectors, hidden, activation }
 }
 
 /// With every coefficient away from zero.
@@ -94,6 +94,33 @@ fn particles_of_one_kind_alone_may_change_places() {
 }
 
 #[test]
+fn particles_beyond_the_cutoff_do_not_see_each_other() {
+    let of = potential(ParticlesSettings { cutoff: Some([1.0, 2.5]), ..settings(4, 2, 3, 2) });
+    let cpu = Cpu::<f64>::new(1);
+    let velocity_of = |x: &[f64; 8]| {
+        let frozen = of.freeze(&Solve {
+            rows: 1,
+            block_rows: 1,
+            key: RngKey::new(0, Purpose::Evaluate, 0),
+            coordinates: flow_core::Coordinates::X,
+            evaluations: None,
+            laplacians: false,
+        });
+        let (mut block, state) = frozen.enter(Block::new(0..1, cpu.upload(1, 8, x)));
+        let mut velocity = zeros(1, 8);
+        block.evaluate(Stage { t: 0.3, index: 0 }, &state, &mut velocity, None, None);
+        cpu.download(&velocity)
+    };
+    // Two pairs far apart: how far changes nothing but the quadratic part, which is the same in both of a pair.
+    let pairs = |gap: f64| [0.0, 0.0, 0.9, 0.3, gap, 0.0, gap + 0.7, -0.5];
+    let between = |v: Vec<f64>| [v[0] - v[2], v[1] - v[3], v[4] - v[6], v[5] - v[7]];
+    let (near, far) = (between(velocity_of(&pairs(5.0))), between(velocity_of(&pairs(9.0))));
+    assert!(near.iter().zip(&far).all(|(a, b)| (a - b).abs() < 1e-12), "{near:?} {far:?}");
+    let closer = between(velocity_of(&pairs(2.0)));
+    assert!(near.iter().zip(&closer).any(|(a, b)| (a - b).abs() > 1e-3), "{near:?} {closer:?}");
+}
+
+#[test]
 fn the_field_is_smooth_where_particles_meet() {
     for (sums, vectors) in [(0, 0), (3, 2)] {
         let of = potential(settings(4, 2, sums, vectors));
@@ -152,6 +179,7 @@ fn what_is_out_of_range_is_refused() {
         ParticlesSettings { core: 0.0, ..good.clone() },
         ParticlesSettings { hidden: [0, 3], ..good.clone() },
         ParticlesSettings { kinds: vec![0, 1], ..good.clone() },
+        ParticlesSettings { cutoff: Some([2.0, 2.0]), ..good.clone() },
     ] {
         assert!(new(bad.clone()).is_err(), "{bad:?}");
     }

@@ -200,19 +200,31 @@ fn lattice_quadratic<T: Real>() -> LatticeQuadratic<T> {
 /// Particles of so many sums and vectors, with every coefficient away from its first value. Squares of vectors bend so
 /// much under coefficients of order one that differences would not be good enough to judge by.
 fn particles<T: Real>((n, d): (usize, usize), sums: usize, vectors: usize, activation: Activation) -> Particles<T> {
-    of_kinds(&[], (n, d), [sums, vectors], activation)
+    of_kinds((&[], None), (n, d), [sums, vectors], activation)
 }
 
-/// The same of particles of several kinds.
+/// The same of particles of several kinds, or with a cutoff.
 fn of_kinds<T: Real>(
-    kinds: &[usize],
+    (kinds, cutoff): (&[usize], Option<[f64; 2]>),
     (particles, space): (usize, usize),
     [sums, vectors]: [usize; 2],
     activation: Activation,
 ) -> Particles<T> {
     let (interval, core, hidden, kinds) = ([0.5, 4.0], 1.2, [5, 4], kinds.to_vec());
-    let settings =
-        ParticlesSettings { particles, space, kinds, centres: 3, interval, core, sums, vectors, hidden, activation };
+    let centres = 3;
+    let settings = ParticlesSettings {
+        particles,
+        space,
+        kinds,
+        centres,
+        interval,
+        core,
+        cutoff,
+        sums,
+        vectors,
+        hidden,
+        activation,
+    };
     let mut of = filled(Particles::new(cpu(), settings, basis(TimeFamily::Cosine), 5).unwrap());
     for parameter in of.parameters_mut() {
         let factor = if parameter.name == "amplitude" { 1.0 } else { 0.25 };
@@ -319,7 +331,8 @@ conformance! {
     particles_with_sums: particles((4, 1), 2, 0, Activation::LnCosh), NO_FORCES;
     particles_with_vectors: particles((3, 2), 0, 2, Activation::Softplus), NO_FORCES;
     particles_in_space: particles((3, 3), 2, 3, Activation::Softplus), NO_FORCES;
-    particles_of_kinds: of_kinds(&[1, 0, 1], (3, 2), [1, 2], Activation::Softplus), NO_FORCES;
+    particles_of_kinds: of_kinds((&[1, 0, 1], None), (3, 2), [1, 2], Activation::Softplus), NO_FORCES;
+    particles_with_a_cutoff: of_kinds((&[], Some([0.5, 3.0])), (3, 2), [1, 2], Activation::Softplus), NO_FORCES;
     ridge_in_context_narrow: ridge_in_context(4, 6, true), IN_CONTEXT;
     ridge_in_context_wide: ridge_in_context(3, 9, false), IN_CONTEXT;
     gains_in_context: with_gains(ridge_in_context(4, 6, true)), IN_CONTEXT;

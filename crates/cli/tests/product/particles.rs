@@ -124,9 +124,8 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
 
     // Its samples as frames are learned from in turn.
     let frame = |x: ndarray::ArrayView2<'_, f32>| {
-        let line = |(i, x): (usize, ndarray::ArrayView1<'_, f32>)| {
-            format!("{} {} {} 0\n", ["C", "C", "O"][i], x[0], x[1])
-        };
+        let line =
+            |(i, x): (usize, ndarray::ArrayView1<'_, f32>)| format!("{} {} {} 0\n", ["C", "C", "O"][i], x[0], x[1]);
         format!("3\n\n{}", x.outer_iter().enumerate().map(line).collect::<String>())
     };
     std::fs::write(lab.path("x.xyz"), x.outer_iter().map(frame).collect::<String>()).unwrap();
@@ -204,6 +203,7 @@ fn what_is_no_cluster_is_refused_before_anything_is_written() {
         ("target.strength=0", ["target.strength", "positive"]),
         ("target.pair=spring", ["target.pair", "spring"]),
         ("potential.terms.0.core=0", ["potential.terms.core", "positive"]),
+        ("potential.terms.0.cutoff=[3.0, 1.0]", ["potential.terms.cutoff", "lower first"]),
         ("potential.terms.0.interval=[3.0, 1.0]", ["potential.terms.interval", "lower first"]),
         ("potential.terms.0.vectors=5000", ["potential.terms.vectors", "at most 4096"]),
         ("train.epochs=3", ["train.epochs", "train.steps instead"]),

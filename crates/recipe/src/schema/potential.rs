@@ -228,6 +228,10 @@ pub struct ParticlesTerm {
     pub interval: [f64; 2],
     /// The distance below which functions no longer change.
     pub core: f64,
+    /// The distance from which all functions fall to zero, and that from which they are zero, with three continuous
+    /// derivatives. Left out: they reach as far as their Gaussians.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutoff: Option<[f64; 2]>,
     /// Sums of each particle; 0 with no vectors: pairs alone.
     pub sums: usize,
     /// Vectors of each particle.
