@@ -453,7 +453,7 @@ impl Recipe {
         self.forces_fit(fits)?;
         let endless = match &self.target {
             TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_) => false,
-            TargetKind::Energy(energy) => energy.samples.is_none(),
+            TargetKind::Energy(energy) => energy.samples.is_none() || energy.layout == PointLayout::Particles,
             TargetKind::Ising(_) | TargetKind::Toy(_) | TargetKind::Phi4(_) | TargetKind::Particles(_) => true,
         };
         if self.train.epochs.is_some() && endless {
@@ -695,8 +695,8 @@ fn kinds(found: &[usize], particles: usize) -> Result<(), RecipeError> {
     Err(out_of_range(
         "target.kinds",
         format!("{} numbers", found.len()),
-        &format!("one for each of the {particles} particles"),
-        "leave it out where all are equal",
+        "one number for each particle",
+        format!("there are {particles}; leave it out where all are equal"),
     ))
 }
 

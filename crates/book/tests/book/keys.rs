@@ -42,7 +42,7 @@ const TARGETS: [(&str, &str, &str); 8] = [
     ("phi4", "{ kind = 'phi4', size = 4, kappa = 0.2, lambda = 0.02 }", "free-energy"),
     ("particles", "{ kind = 'particles', particles = 4, space = 2, pair = 'harmonic' }", "free-energy"),
     ("table", "{ kind = 'table', file = 'a.csv', columns = ['a', 'b'], transforms = ['none', 'none'] }", "nll"),
-    ("energy", "{ kind = 'energy', dimension = 2, library = 'e.so' }", "free-energy"),
+    ("energy", "{ kind = 'energy', dimension = 4, layout = 'particles', space = 2, library = 'e.so' }", "free-energy"),
     ("own", "{ kind = 'own', dimension = 2, energy = true, samples = true }", "free-energy"),
 ];
 /// Terms: the kind, its required keys, and the kind of target that it is for.
@@ -81,7 +81,7 @@ const READ: [(&str, &str); 3] = [
 
 const PURE: &str = "1";
 /// The unit of every number, by the end of its path; `1` is a pure number.
-const UNITS: [(&str, &str); 93] = [
+const UNITS: [(&str, &str); 97] = [
     ("target mnist.lambda", "1"),
     ("target mnist.split_seed", "1"),
     ("target ising.size", "sites"),
@@ -92,10 +92,13 @@ const UNITS: [(&str, &str); 93] = [
     ("target phi4.lambda", "1"),
     ("target particles.particles", "particles"),
     ("target particles.space", "dimensions"),
+    ("target particles.kinds", "1"),
     ("target particles.strength", "k_B T"),
     ("target table.picture", "pixels"),
     ("target table.split_seed", "1"),
     ("target energy.dimension", "numbers"),
+    ("target energy.space", "dimensions"),
+    ("target energy.kinds", "1"),
     ("target energy.scale", "user's unit"),
     ("target own.dimension", "numbers"),
     ("target own.context", "numbers"),
@@ -116,6 +119,7 @@ const UNITS: [(&str, &str); 93] = [
     ("term particles.centres", "centres"),
     ("term particles.interval", "distance"),
     ("term particles.core", "distance"),
+    ("term particles.cutoff", "distance"),
     ("term particles.sums", "sums"),
     ("term particles.vectors", "vectors"),
     ("term particles.hidden", "units"),

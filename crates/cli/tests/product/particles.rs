@@ -137,7 +137,7 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
     assert!(figures["ess"].as_f64().unwrap() > 0.8, "{figures}");
 
     for (target, parts) in [
-        ("kinds = [6, 6]", &["target.kinds", "3 particles"][..]),
+        ("kinds = [6, 6]", &["target.kinds", "there are 3"][..]),
         ("scale = [1, 2, 1, 2, 1, 2]", &["target.scale", "one number"]),
         ("standardise = \"scale\"\nsamples = \"x.xyz\"", &["target.standardise", "target.scale"]),
     ] {
@@ -199,7 +199,7 @@ fn what_is_no_cluster_is_refused_before_anything_is_written() {
     for (setting, parts) in [
         ("target.particles=1", ["target.particles", "at least 2"]),
         ("target.space=4", ["target.space", "at most 3"]),
-        ("target.kinds=[0, 1]", ["target.kinds", "each of the 4"]),
+        ("target.kinds=[0, 1]", ["target.kinds", "each particle; there are 4"]),
         ("target.strength=0", ["target.strength", "positive"]),
         ("target.pair=spring", ["target.pair", "spring"]),
         ("potential.terms.0.core=0", ["potential.terms.core", "positive"]),

@@ -108,7 +108,7 @@ impl LibraryEnergy {
     fn new(target: &EnergyTarget, library: CLibrary, map: Standardisation) -> Self {
         let CLibrary { function, observables, path: library, sha256 } = library;
         let found = target.standardise != Standardise::None;
-        let layout = TargetKind::Energy(target.clone()).layout();
+        let layout = target.row_layout();
         let mut energy = InUnits::of(function, map);
         if let Layout::Particles(_, space) = layout {
             energy.centre = Some(space);
@@ -479,7 +479,7 @@ fn add_centre(z: &[f64], d: usize, dim: usize, energies: &mut [f64], gradients: 
 
 /// The particles that the numbers of a point are of, where they are of particles.
 fn composition(target: &EnergyTarget) -> Result<Option<Composition>, Error> {
-    match TargetKind::Energy(target.clone()).layout() {
+    match target.row_layout() {
         Layout::Particles(particles, space) => Ok(Some(Composition::new(particles, space)?.with_kinds(&target.kinds)?)),
         _ => Ok(None),
     }

@@ -162,6 +162,16 @@ pub struct EnergyTarget {
     pub observables: Vec<String>,
 }
 
+impl EnergyTarget {
+    /// How the numbers of a point are laid out, with their sizes.
+    pub fn row_layout(&self) -> Layout {
+        match (self.layout, self.space) {
+            (PointLayout::Particles, Some(space)) => Layout::Particles(self.dimension / space, space),
+            _ => Layout::Vector(self.dimension),
+        }
+    }
+}
+
 /// What the numbers of a point are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -229,10 +239,7 @@ impl TargetKind {
             Self::Particles(of) => Layout::Particles(of.particles, of.space),
             Self::Table(TableTarget { picture: Some([height, width]), .. }) => Layout::Picture(*height, *width),
             Self::Table(table) => Layout::Vector(table.columns.len()),
-            Self::Energy(EnergyTarget { layout: PointLayout::Particles, space: Some(space), dimension, .. }) => {
-                Layout::Particles(dimension / space, *space)
-            }
-            Self::Energy(energy) => Layout::Vector(energy.dimension),
+            Self::Energy(energy) => energy.row_layout(),
             Self::Own(own) => Layout::Vector(own.dimension),
         }
     }
