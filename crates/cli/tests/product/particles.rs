@@ -105,7 +105,11 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
         );
         std::fs::write(lab.path(name), text).unwrap();
     };
-    recipe("springs.toml", "kinds = [6, 6, 8]\nscale = 0.8", "[train]\nbatch = 64\nsteps = 200");
+    recipe(
+        "springs.toml",
+        "kinds = [6, 6, 8]\nscale = 0.8",
+        "[train]\nbatch = 64\nsteps = 200\nvalidation_samples = 200",
+    );
     lab.does(&["train", "springs.toml", "--out", "run"]);
     let studied = lab.does(&["physics", "run", "--library", "springs.so", "--chain", "0", "--json"]);
     let studied: Value = serde_json::from_str(&studied).unwrap();
@@ -130,7 +134,11 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
     };
     std::fs::write(lab.path("x.xyz"), x.outer_iter().map(frame).collect::<String>()).unwrap();
     let with_samples = "kinds = [6, 6, 8]\nscale = 0.8\nsamples = \"x.xyz\"";
-    recipe("again.toml", with_samples, "[train]\nbatch = 64\nsteps = 200\n[fine_tune]\nsteps = 50");
+    recipe(
+        "again.toml",
+        with_samples,
+        "[train]\nbatch = 64\nsteps = 200\nvalidation_samples = 200\n[fine_tune]\nsteps = 50",
+    );
     lab.does(&["train", "again.toml", "--out", "again"]);
     let figures: Value =
         serde_json::from_str(&lab.does(&["evaluate", "again", "--library", "springs.so", "--json"])).unwrap();

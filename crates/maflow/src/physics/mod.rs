@@ -92,7 +92,7 @@ pub fn study<S: Space>(
     // At least 2¹⁰ configurations and at most 2¹⁴.
     let configurations = (CLUSTER_SITES / n).clamp(1 << 10, 1 << 14);
     let clusters = subject.model.map(|model| model.clusters(seed, configurations, team, monitor)).transpose()?;
-    let reference = Reference::of(&subject, &flow, target, seed, team, monitor)?;
+    let reference = Reference::of(&subject, &flow, target, (seed, amounts.samples), team, monitor)?;
     let annealed = target.annealed(seed, team, monitor).transpose()?;
     let row = |(i, observable): (usize, Observable)| {
         let of =

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::target::{CLUSTER_ENERGY, Layout, Measured, Target, reference_seed};
 
-/// Points of the target, as many of each chain.
-const POINTS: usize = 128 * CHAINS;
+/// The most points of a chain.
+const LONGEST: usize = 128;
 
 /// Points of a target that is no lattice, chain by chain.
 pub struct Reference {
@@ -23,7 +23,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Draws them; `None` of a lattice model, which has chains of its own, and where nobody can.
+    /// Draws them, about as many as there are samples of the flow, but not more than thousands; `None` of a lattice model, which has chains of its own, and where nobody can.
     ///
     /// # Errors
     /// Those of the sampler, the energy or the integration, or an end that the monitor asks for.
@@ -31,18 +31,19 @@ impl Reference {
         subject: &Subject<'_>,
         flow: &Flow<'_, S>,
         target: &dyn Target,
-        seed: u64,
+        (seed, samples): (u64, usize),
         team: &dyn Team,
         monitor: &dyn Monitor,
     ) -> Result<Option<Self>, Error> {
-        let drawn = if subject.model.is_some() { None } else { target.reference(seed, POINTS, team, monitor) };
+        let length = samples.div_ceil(CHAINS).min(LONGEST);
+        let drawn = if subject.model.is_some() { None } else { target.reference(seed, length * CHAINS, team, monitor) };
         let Some(points) = drawn.transpose()? else { return Ok(None) };
         let key = RngKey::new(reference_seed(seed), Purpose::Evaluate, u64::MAX);
         let energies = subject.energies(flow, &points)?.0;
         let ln_p = flow.log_density_of(&Batch::new(points.clone(), subject.dim())?, key)?;
         let losses = ln_p.iter().zip(&energies).map(|(ln_p, energy)| ln_p + energy).collect();
         let measured = subject.measure(flow, &points, Some(&energies), key)?;
-        let chain = |c: usize| measured.pick(&(c * POINTS / CHAINS..(c + 1) * POINTS / CHAINS).collect::<Vec<_>>());
+        let chain = |c: usize| measured.pick(&(c * length..(c + 1) * length).collect::<Vec<_>>());
         Ok(Some(Self { points, chains: (0..CHAINS).map(chain).collect(), losses }))
     }
 }
@@ -63,10 +64,10 @@ pub fn particles<S: Space>(target: &dyn Target, drawn: &Drawn<S>, reference: Opt
         x
     };
     let (pairs, rows) = (n * (n - 1) / 2, drawn.points.len() / (n * d));
-    let own = |rows: usize| reference.map_or(&[][..], |own| &own.points[..own.points.len().min(rows * n * d)]);
+    let own = reference.map_or(&[][..], |own| &own.points);
     // Points of every chain, not of the first ones alone.
-    let spread: Vec<f64> =
-        own(POINTS).chunks_exact(n * d).step_by(POINTS.div_ceil(rows.max(1))).flatten().copied().collect();
+    let apart = (own.len() / (n * d)).div_ceil(rows.max(1)).max(1);
+    let spread: Vec<f64> = own.chunks_exact(n * d).step_by(apart).flatten().copied().collect();
     Some(Particles {
         energies: Compared {
             flow: energies(&drawn.measured),
