@@ -153,7 +153,7 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
         lab.refuses(&["train", "bad.toml", "--out", "bad"], 2, parts);
     }
     recipe("bad.toml", "", "");
-    lab.refuses(&["train", "bad.toml", "--out", "bad"], 2, &["particles 0 and 2 of one kind change places"]);
+    lab.refuses(&["train", "bad.toml", "--out", "bad"], 2, &["particles 1 and 2 of one kind change places"]);
     recipe("bad.toml", "samples = \"x.xyz\"", "");
     lab.refuses(&["train", "bad.toml", "--out", "bad"], 2, &["x.xyz, line 5", "particle O", "different numbers"]);
     compile_points(&lab, "springs", "", "*e = 0; for (size_t i = 0; i < dim; i++) *e += x[i] * x[i], g[i] = 2 * x[i];");

@@ -46,7 +46,7 @@ impl Particles {
         Self { cluster, pool, seed, file: None, pairs, observables }
     }
 
-    /// The same, learned from the configurations in a file ([`read_positions`]), which is read when they are first
+    /// The same, learned from the configurations in a file ([`datasets::particles::read_positions`]), which is read when they are first
     /// needed.
     #[must_use]
     pub fn with_samples(self, file: PathBuf) -> Self {
