@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What the exact likelihood of particles costs: the closed-form Laplacian beside autograd's exact trace in PyTorch.
 
-Both are the term `particles` at the size of the recipe `lj13`, with the same random weights and at the same points, in 32
-bits, on as many threads. One evaluation is the velocity and its divergence for all rows, which a likelihood takes four
-of in every step of RK4. In PyTorch the velocity is the gradient of the potential by autograd, and the divergence the sum
-of n d more backward passes, all rows at a time. That both find the same numbers is checked first.
+Both are the term `particles` at the size of the recipe `lj13`, with the same random weights and at the same points, in
+32 bits, on as many threads. One evaluation is the velocity and its divergence for all rows, which a likelihood takes
+four of in every step of RK4. In PyTorch the velocity is the gradient of the potential by autograd, and the divergence
+the sum of n d more backward passes, all rows at a time. That both find the same numbers is checked first.
 
     benches/likelihood.py
     benches/likelihood.py --rows 1000 --threads 1 --repeats 5
@@ -118,7 +118,8 @@ def main() -> None:
             potential.velocity_and_divergence(x)
             theirs.append(time.perf_counter() - start)
     closed, autograd = statistics.median(ours), statistics.median(theirs)
-    print(f"velocity and divergence of {args.rows} configurations of LJ13, {args.threads} threads, medians of {args.repeats}:")
+    print(f"velocity and divergence of {args.rows} configurations of LJ13 on {args.threads} threads")
+    print(f"  medians of {args.repeats}")
     print(f"  maflow   {closed:8.4f} s  {args.rows / closed:9.0f} rows/s")
     print(f"  PyTorch  {autograd:8.4f} s  {args.rows / autograd:9.0f} rows/s  {autograd / closed:.1f} times as long")
 

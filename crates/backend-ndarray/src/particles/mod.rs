@@ -37,8 +37,9 @@ use radial::{Gaussians, ORDERS};
 /// The field is exactly that of a function of distances: it turns with the cluster, follows its permutations, and
 /// leaves the centre where it is, to round-off.
 ///
-/// Parameters: `quadratic` (M × 1), `radial` (M × (1 + sums + vectors) × K, as many times as there are pairs of kinds), and where there are features
-/// `layer1.weight`, `layer1.bias`, `layer2.weight`, `layer2.bias` and `amplitude`.
+/// Parameters: `quadratic` (M × 1), `radial` (M × (1 + sums + vectors) × K, as many functions again for every two kinds
+/// of particles), and where there are features `layer1.weight`, `layer1.bias`, `layer2.weight`, `layer2.bias` and
+/// `amplitude`.
 ///
 /// ```
 /// use backend_ndarray::{Activation, Cpu, Particles};

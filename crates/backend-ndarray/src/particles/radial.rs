@@ -66,8 +66,8 @@ impl<T: Real> Gaussians<T> {
         self.centres.len()
     }
 
-    /// Writes the Gaussians, times the cutoff where there is one, at each q, K numbers each, into `out[0]` and their derivatives by q into the others, as far
-    /// as there is room.
+    /// Writes the Gaussians, times the cutoff where there is one, at each q, K numbers each, into
+    /// `out[0]` and their derivatives by q into the others, as far as there is room.
     ///
     /// By the chain rule from those by ξ, with `w = 1/(q + core²) = 2 dξ/dq`: `w f'/2`, `w² (f'' − 2 f')/4`, `w³ (f'''
     /// − 6 f'' + 8 f')/8`.

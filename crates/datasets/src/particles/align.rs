@@ -16,9 +16,10 @@ const TURNS: usize = 30;
 /// Brings configurations near each other: `y_i ← R y_σ(i)` with the permutation σ of particles of one kind and the
 /// orthogonal R that make `Σ_i |x_i − R y_σ(i)|²` least.
 ///
-/// Of up to 4 equal particles, and of more where no more than 24 permutations keep the kinds, it is the least of all. Of more, permutations by an optimal assignment and rotations by a
-/// singular value decomposition (Kabsch, Acta Cryst. A 32, 922 (1976)) take turns from some random rotations, and the
-/// best of what they end in is taken: near the least, and never above the first distance.
+/// Of up to 4 equal particles, and of more where no more than 24 permutations keep the kinds, it is
+/// the least of all. Of others, permutations by an optimal assignment and rotations by a singular value decomposition
+/// (Kabsch, Acta Cryst. A 32, 922 (1976)) take turns from some random rotations, and the best of what they end in is
+/// taken: near the least, and never above the first distance.
 ///
 /// ```
 /// use datasets::particles::Alignment;

@@ -61,9 +61,9 @@ pub struct LibraryEnergy {
 
 impl LibraryEnergy {
     /// Loads the library for a training, with the samples where the recipe names any, and checks it: finite energies
-    /// where the training begins, and gradients that agree with differences; of particles, that it is the same wherever they
-    /// are and whichever of one kind is which. A map found from the samples is that which
-    /// a run has `kept` or, for a new one, found now. Epochs are shuffled by `seed`.
+    /// where the training begins, and gradients that agree with differences; of particles, that it is the same wherever
+    /// they are and whichever of one kind is which. A map found from the samples is that which a run has `kept` or, for
+    /// a new one, found now. Epochs are shuffled by `seed`.
     ///
     /// # Errors
     /// [`Error::Library`], [`Error::OtherLibrary`], [`Error::EnergyNotFinite`], [`Error::WrongGradient`]; samples that
