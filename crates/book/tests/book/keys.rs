@@ -81,7 +81,7 @@ const READ: [(&str, &str); 3] = [
 
 const PURE: &str = "1";
 /// The unit of every number, by the end of its path; `1` is a pure number.
-const UNITS: [(&str, &str); 97] = [
+const UNITS: [(&str, &str); 98] = [
     ("target mnist.lambda", "1"),
     ("target mnist.split_seed", "1"),
     ("target ising.size", "sites"),
