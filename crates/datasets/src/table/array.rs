@@ -1,6 +1,6 @@
 //! Arrays of numbers in bytes: how elements are stored, which shapes are tables, and rows of either order.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use super::TableError;
 use super::format::cannot_read;
@@ -77,8 +77,9 @@ impl ArrayHeader {
                 ));
             }
         };
-        match layout.columns {
-            0 => Err(refused("it has no columns")),
+        match (layout.rows, layout.columns) {
+            (_, 0) => Err(refused("it has no columns")),
+            (0, _) => Err(refused("it has no rows, and one at least is needed")),
             _ => Ok(layout),
         }
     }
@@ -93,23 +94,25 @@ impl ArrayHeader {
         mut reader: Box<dyn Read + Send>,
     ) -> Result<(Box<dyn Source>, Layout), TableError> {
         let layout = self.layout(file)?;
+        let memory = |numbers: u64| TableError::Memory { file: file.to_owned(), numbers };
+        let numbers = layout.rows.checked_mul(layout.columns).ok_or_else(|| memory(u64::MAX))?;
+        let expected = numbers.checked_mul(self.storage.size()).ok_or_else(|| memory(u64::MAX))?;
+        let in_order = !self.fortran || layout.columns == 1;
+        // A header may claim anything: nothing is made for columns before a row of them is there.
+        let needed = if in_order { layout.columns * self.storage.size() } else { expected };
+        let mut raw = Vec::new();
+        reader.by_ref().take(needed as u64).read_to_end(&mut raw).map_err(|source| cannot_read(file, source))?;
+        if raw.len() < needed {
+            return Err(truncated(file, expected, raw.len(), 0));
+        }
         let names = names
             .filter(|names| names.len() == layout.columns)
             .unwrap_or_else(|| (0..layout.columns).map(|place| format!("x{place}")).collect());
-        let bytes =
-            layout.rows.checked_mul(layout.columns).and_then(|numbers| numbers.checked_mul(self.storage.size()));
-        let memory = |numbers: u64| TableError::Memory { file: file.to_owned(), numbers };
-        let expected = bytes.ok_or_else(|| memory(u64::MAX))?;
-        if !self.fortran || layout.columns == 1 {
-            let row = vec![0; layout.columns * self.storage.size()];
-            let file = file.to_owned();
+        if in_order {
+            let (file, row) = (file.to_owned(), vec![0; needed]);
+            let reader = Box::new(Cursor::new(raw).chain(reader));
             let rows = InOrder { file, header: self, names, reader, row, rows: layout.rows, done: 0, expected };
             return Ok((Box::new(rows), layout));
-        }
-        let mut raw = Vec::new();
-        reader.by_ref().take(expected as u64).read_to_end(&mut raw).map_err(|source| cannot_read(file, source))?;
-        if raw.len() < expected {
-            return Err(truncated(file, expected, raw.len(), 0));
         }
         let values = self.first_axis_fastest(raw, &layout);
         Ok((Box::new(Whole::new(names, vec![self.storage; layout.columns], values)), layout))

@@ -14,6 +14,22 @@ use super::{ReadOptions, TableError};
 /// The longest header that is believed; those of NumPy are of a few hundred bytes.
 const LONGEST_HEADER: u64 = 1 << 20;
 
+/// Most brackets that are open at a time in a header: every one is a call of its parser within another.
+const DEEPEST_HEADER: usize = 32;
+
+/// Most brackets that are open at a time, or more.
+fn depth(text: &[u8]) -> usize {
+    let depths = text.iter().scan(0, |depth: &mut usize, byte| {
+        match byte {
+            b'(' | b'[' | b'{' => *depth += 1,
+            b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    });
+    depths.max().unwrap_or(0)
+}
+
 /// Reads the header of an array of NumPy, and leaves the reader at its first element.
 pub(super) fn npy_header(file: &str, reader: &mut impl Read) -> Result<ArrayHeader, TableError> {
     let malformed = |found: String| TableError::Malformed { file: file.to_owned(), format: "npy", found };
@@ -37,6 +53,9 @@ pub(super) fn npy_header(file: &str, reader: &mut impl Read) -> Result<ArrayHead
         return Err(ended());
     }
     let nonsense = || malformed("its header describes no array".to_owned());
+    if depth(&text) > DEEPEST_HEADER {
+        return Err(nonsense());
+    }
     let header: Value = String::from_utf8_lossy(&text).trim().parse().map_err(|_| nonsense())?;
     let Value::Dict(entries) = header else { return Err(nonsense()) };
     let entry =
@@ -157,8 +176,8 @@ fn columns(file: &str, mut archive: Archive, arrays: Vec<Entry>) -> Result<Opene
         npy_header(&inner, &mut entry)?;
         let (storage, mut content) = (header.storage, Vec::new());
         entry.read_to_end(&mut content).map_err(|source| cannot_read(&inner, source))?;
-        let (mut source, layout) = header.source(&inner, None, Box::new(Cursor::new(content)))?;
-        let mut column = Vec::with_capacity(layout.rows);
+        let (mut source, _) = header.source(&inner, None, Box::new(Cursor::new(content)))?;
+        let mut column = Vec::new();
         let mut value = [0.0];
         while source.next(&[0], &mut value)? {
             column.push(value[0]);
