@@ -51,6 +51,10 @@ fn remedy(report: &Report) -> String {
         (false, false) if report.standard_error.is_nan() => {
             "  one row has no standard error to compare it with: give more test rows".to_owned()
         }
+        (false, false) if report.integration_error.abs() > report.standard_error => format!(
+            "  more than the standard error, so that these are no figures: {}, or take a smaller flow.time",
+            finer(report.steps.is_none())
+        ),
         (false, false) => {
             format!("  not below a tenth of the standard error: {}", finer(report.steps.is_none()))
         }
@@ -138,7 +142,7 @@ pub fn by_importance(log_z: f64, error: Option<f64>, shape: Option<f64>) -> Stri
         (None, Some(shape)) => {
             format!("{log_z:.1}, without an error: the weights' tail has the Pareto shape {shape:.2}")
         }
-        (None, None) => format!("{log_z:.1}, without an error: too few samples"),
+        (None, None) => format!("{log_z:.1}, without an error: too few samples carry the weight"),
     }
 }
 
@@ -226,7 +230,9 @@ mod tests {
             "{told}"
         );
         let told = text(&Report { converged: false, ..report() });
-        assert!(told.contains("give more --steps"), "{told}");
+        assert!(told.contains("not below a tenth of the standard error: give more --steps"), "{told}");
+        let told = text(&Report { converged: false, integration_error: 0.0013, ..report() });
+        assert!(told.contains("these are no figures: give more --steps, or take a smaller flow.time"), "{told}");
         let mut heavy = report();
         let Figures::FreeEnergy { log_z_importance_error, pareto_k, forward, .. } = &mut heavy.figures else {
             panic!("another objective")

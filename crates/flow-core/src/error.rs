@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// A loss, gradient or state that is not finite.
     #[error(
-        "{what} is not finite{place}; lower the learning rate, raise the number of integration steps, or check the data for NaN"
+        "{what} is not finite{place}; lower the learning rate, take more integration steps or a shorter time of the flow, or check the data for NaN"
     )]
     NonFinite {
         /// What was found not to be finite.

@@ -112,11 +112,7 @@ fn idx_file(kind: u8, shape: &[u32], data: &[u8]) -> Vec<u8> {
 }
 
 pub fn idx_seeds() -> Vec<Vec<u8>> {
-    vec![
-        idx_file(8, &[2, 3, 2], &[5; 12]),
-        idx_file(0x0d, &[3, 2], &[0x3f; 24]),
-        idx_file(0x0b, &[4], &[1; 8]),
-    ]
+    vec![idx_file(8, &[2, 3, 2], &[5; 12]), idx_file(0x0d, &[3, 2], &[0x3f; 24]), idx_file(0x0b, &[4], &[1; 8])]
 }
 
 #[cfg(feature = "parquet")]
@@ -136,7 +132,8 @@ pub fn parquet_seeds() -> Vec<Vec<u8>> {
     let schema = "message rows { required double x; required int64 n; required binary kind (UTF8); }";
     let schema = Arc::new(parse_message_type(schema).expect("a schema"));
     let mut bytes = Vec::new();
-    let mut file = SerializedFileWriter::new(&mut bytes, schema, Arc::new(WriterProperties::default())).expect("a file");
+    let mut file =
+        SerializedFileWriter::new(&mut bytes, schema, Arc::new(WriterProperties::default())).expect("a file");
     let mut group = file.next_row_group().expect("a group");
     let mut place = 0;
     while let Some(mut column) = group.next_column().expect("a column") {
@@ -185,7 +182,8 @@ fn read(name: &str, input: &[u8], folder: &Path) -> Result<(), String> {
         let dropped = dropped.as_ref().expect("nothing is to be dropped");
         assert_eq!(whole.values(), dropped.values());
     }
-    let taken = if matches!(whole, Err(TableError::Missing { .. } | TableError::Infinite { .. })) { dropped } else { whole };
+    let taken =
+        if matches!(whole, Err(TableError::Missing { .. } | TableError::Infinite { .. })) { dropped } else { whole };
     taken.map(drop).map_err(|error| error.to_string())
 }
 

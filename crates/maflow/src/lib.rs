@@ -72,6 +72,7 @@ pub mod flow;
 mod integration;
 pub mod kept;
 mod listener;
+pub mod memory;
 pub mod metrics;
 pub mod monitor;
 pub mod numbers;

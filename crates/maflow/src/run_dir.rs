@@ -120,10 +120,12 @@ impl RunDir {
         write_whole(&config_file(&self.path), text.as_bytes())
     }
 
-    /// Adds a line, with the time, to `log.txt`.
+    /// Adds a line, with the time of the system's clock, to `log.txt`. Nothing else knows of that clock, which may be set
+    /// back.
     ///
     /// # Errors
     /// When it cannot be written.
+    #[expect(clippy::disallowed_methods, reason = "a line of a log is found again by the time of day")]
     pub fn log(&self, line: &str) -> Result<(), Error> {
         let path = self.path.join("log.txt");
         let now = humantime::format_rfc3339_seconds(SystemTime::now());

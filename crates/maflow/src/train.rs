@@ -12,6 +12,7 @@ use crate::checkpoint::CheckpointFolder;
 use crate::error::Error;
 use crate::kept::Kept;
 use crate::listener::Listener;
+use crate::memory::{Available, Estimate};
 use crate::monitor::Monitor;
 use crate::phases::{self, Phase};
 use crate::recipe::{EnergyTarget, Objective, ParticlesTarget, Recipe, RunInfo, TargetKind};
@@ -116,6 +117,8 @@ impl Work for Monitored<'_> {
     fn run<E: Engine>(self, space: &E) -> Result<Self::Output, Error> {
         let Self { train: mut plan, team, monitor } = self;
         require_same_recipe(team, &plan.recipe)?;
+        let needed = Estimate::of(&plan.recipe, &plan.compute, space, team.size());
+        agreed(team, needed.require(Available::now()))?;
         let Prepared { target, mut phases, model } = agreed(team, plan.prepare(space, monitor))?;
         require_blocks(team, space, &mut phases, monitor)?;
         let run = by_first(team, || {

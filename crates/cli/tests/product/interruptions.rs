@@ -59,21 +59,14 @@ fn too_little_memory_is_a_sentence() {
     let lab = Lab::on(Backend::Ndarray);
     let (mut sentences, mut done) = (0, false);
     // From what is too little to start to what is enough, in KiB of addresses.
-    for limit in (1..).map(|power| 20_000 * (1 << power)).take(12) {
+    for limit in (1..).map(|power| 20_000 * (1u64 << power)).take(12) {
         let out = format!("run-{limit}");
-        let output = Process::new("sh")
-            .args(["-c", "ulimit -v $0; exec \"$@\"", &limit.to_string()])
-            .arg(assert_cmd::cargo::cargo_bin("maflow"))
-            .args(["train", "ising-16", "--out", &out, "--threads", "2", "--set=train.schedule.warmup=1"])
-            .args([
-                "--set=train.steps=2",
-                "--set=train.pool=5000",
-                "--set=fine_tune.steps=2",
-                "--set=evaluate.samples=100",
-            ])
-            .current_dir(lab.path(""))
-            .output()
-            .unwrap();
+        let words = [
+            &["train", "ising-16", "--out", &out, "--threads", "2"][..],
+            &["--set=train.schedule.warmup=1", "--set=train.steps=2", "--set=train.pool=5000"],
+            &["--set=fine_tune.steps=2", "--set=evaluate.samples=100"],
+        ];
+        let output = limited(&lab, limit, &words.concat());
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(matches!(output.status.code(), Some(0..=2)) && !stderr.contains("panicked"), "{limit} KiB: {stderr}");
         done = output.status.success();
@@ -84,6 +77,58 @@ fn too_little_memory_is_a_sentence() {
         sentences += 1;
     }
     assert!(done && sentences > 0, "{sentences} failed");
+}
+
+/// The words with addresses limited to so many KiB.
+#[cfg(target_os = "linux")]
+fn limited(lab: &Lab, limit: u64, words: &[&str]) -> std::process::Output {
+    Process::new("sh")
+        .args(["-c", "ulimit -v $0; exec \"$@\"", &limit.to_string()])
+        .arg(assert_cmd::cargo::cargo_bin("maflow"))
+        .args(words)
+        .current_dir(lab.path(""))
+        .output()
+        .unwrap()
+}
+
+/// The most MiB that a training held when it had made these steps.
+#[cfg(target_os = "linux")]
+fn held_at(lab: &Lab, run: &str, step: usize, words: &[&str]) -> f64 {
+    let mut child = lab.starts(words);
+    lab.waits_for_step(run, step, &mut child);
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_training_needs_is_known_before_it_begins() {
+    let lab = Lab::on(Backend::Ndarray);
+    let common = ["--set=train.steps=3", "--set=train.schedule=constant", "--set=train.checkpoint_every=1"];
+    let small = held_at(&lab, "small", 2, &[&["train"], TOY, &["--out", "small"], &common].concat());
+    for (run, part, settings) in [
+        ("parameters", "the parameters", &["--set=potential.hidden=8192", "--set=flow.steps=2"][..]),
+        ("stages", "the integration steps", &["--set=flow.steps=300", "--set=train.batch=512"]),
+        (
+            "gradients",
+            "the gradients",
+            &["--set=potential.hidden=2048", "--set=flow.steps=1", "--set=train.batch=8192"],
+        ),
+    ] {
+        let words = [&["train", "ising-16-paper", "--out", run], &common[..], settings].concat();
+        let told =
+            String::from_utf8(limited(&lab, 200_000, &[&["--threads", "2"], &words[..]].concat()).stderr).unwrap();
+        assert!(told.contains("left by ulimit -v") && told.contains(part) && !lab.path(run).exists(), "{told}");
+        let needed = told.split("needs at least ").nth(1).and_then(|rest| rest.split(" MiB of memory").next());
+        let needed: f64 = needed.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{told}"));
+        let held = held_at(&lab, run, 2, &words) - small;
+        let factor = maflow::memory::Estimate::FACTOR as f64;
+        assert!(held >= 0.9 * needed && held <= factor * needed, "{run}: {needed} MiB needed, {held} MiB held");
+        println!("{run}: {needed} MiB needed, {held:.0} MiB held");
+    }
 }
 
 #[test]

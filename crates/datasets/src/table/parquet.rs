@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
@@ -30,7 +31,13 @@ pub(super) fn open(path: &Path, options: &ReadOptions) -> Result<Opened, TableEr
     if bytes.metadata().is_ok_and(|about| about.len() == 0) {
         return Err(TableError::Empty { file });
     }
+    let length = bytes.metadata().map_or(u64::MAX, |about| about.len());
     let reader = SerializedFileReader::new(bytes).map_err(malformed)?;
+    let mut columns = reader.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns);
+    if columns.any(|column| !lies_within(column, length)) {
+        let found = "a column lies outside of it".to_owned();
+        return Err(TableError::Malformed { file: file.clone(), format: "parquet", found });
+    }
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
     let wanted = |name: &String| options.columns.as_ref().is_none_or(|chosen| chosen.contains(name));
@@ -55,6 +62,13 @@ pub(super) fn open(path: &Path, options: &ReadOptions) -> Result<Opened, TableEr
     let mut source = Whole::new(names, storages, values);
     source.categories = columns.into_iter().map(|column| column.text.then_some(column.known)).collect();
     Ok(Opened { source: Box::new(source), picture: None, notes: vec![] })
+}
+
+/// Whether the bytes of a column are within so many: the crate takes that for granted.
+fn lies_within(column: &ColumnChunkMetaData, length: u64) -> bool {
+    let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+    let (Ok(start), Ok(size)) = (u64::try_from(start), u64::try_from(column.compressed_size())) else { return false };
+    start.checked_add(size).is_some_and(|end| end <= length)
 }
 
 impl Reading {

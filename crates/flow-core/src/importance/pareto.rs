@@ -31,7 +31,7 @@ impl Pareto {
 
 impl Weights {
     /// Fits a generalised Pareto distribution to the largest weights, `min(n/5, 3√n)` of them; `None` where those are
-    /// fewer than five (arXiv:1507.02646).
+    /// fewer than five (arXiv:1507.02646), or where fewer than five carry more than all others.
     ///
     /// ```
     /// use flow_core::Weights;
@@ -52,6 +52,10 @@ impl Weights {
         let largest = &order[n - tail..];
         let above: Vec<f64> = largest.iter().map(|i| self.weights[*i] - cutoff).filter(|above| *above > 0.0).collect();
         if above.len() < FEWEST {
+            // A few that outweigh all others are no tail: the next sample may outweigh them.
+            if above.iter().sum::<f64>() > 0.5 * self.sum {
+                return None;
+            }
             return Some(Pareto { shape: f64::NEG_INFINITY, smoothed: self.clone() });
         }
         let (shape, scale) = fit(&above);
@@ -148,5 +152,8 @@ mod tests {
         let equal = Weights::equal(1000).pareto().unwrap();
         assert!(equal.is_reliable() && equal.shape == f64::NEG_INFINITY);
         assert_eq!(equal.smoothed.log_z().mean, 0.0);
+        // One that carries everything, where all others vanish in 64 bits.
+        let losses: Vec<f64> = (0..200).map(|i| 1e9 * f64::from(i)).collect();
+        assert!(Weights::new(&losses).pareto().is_none());
     }
 }

@@ -57,3 +57,19 @@ fn flat_columns_are_read() {
     let error = Table::read(&path, &ReadOptions::default()).unwrap_err().to_string();
     assert!(error.contains("not a whole parquet file"), "{error}");
 }
+
+#[test]
+fn every_changed_bit_leaves_a_table_or_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.parquet");
+    write(&path, Compression::SNAPPY, false);
+    let whole = std::fs::read(&path).unwrap();
+    for bit in 0..8 * whole.len() {
+        let mut changed = whole.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, changed).unwrap();
+        if let Err(error) = Table::read(&path, &ReadOptions::default()) {
+            assert!(!error.to_string().is_empty(), "bit {bit}");
+        }
+    }
+}
