@@ -7,7 +7,7 @@ use datasets::lattice::LatticeError;
 use datasets::mnist::MnistError;
 use datasets::particles::ClusterError;
 
-use crate::memory::{Available, Estimate, in_units};
+use crate::memory::TooLittle;
 use crate::recipe::{Backend, RecipeError};
 
 /// Errors of this crate. Their sentences name parameters and files, never words of a command line.
@@ -42,18 +42,8 @@ pub enum Error {
     #[error("{0}")]
     Failed(String),
     /// A training that needs more memory than there is.
-    #[error(
-        "this training needs at least {} of memory, and {} are {}: {needed}",
-        in_units(.needed.total()),
-        in_units(.available.bytes),
-        .available.by
-    )]
-    Memory {
-        /// What it needs.
-        needed: Estimate,
-        /// What there is.
-        available: Available,
-    },
+    #[error(transparent)]
+    Memory(#[from] TooLittle),
     /// The monitor asked for an end. What there was to save is saved.
     #[error("cancelled")]
     Cancelled,

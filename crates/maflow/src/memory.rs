@@ -4,9 +4,9 @@ use std::fmt;
 
 use flow_core::{Memory, Space};
 
-use crate::backend::{Backend, Compute};
-use crate::error::Error;
-use crate::recipe::{Arithmetic, Density, FlowMethod, Model, Objective, Potential, Recipe, TargetKind, Term, TermKind};
+use crate::recipe::{
+    Arithmetic, Backend, Density, FlowMethod, Model, Objective, Potential, Recipe, TargetKind, Term, TermKind,
+};
 
 /// Bytes that a training holds at its peak at least, by what they are for. Small arrays and what libraries hold are left
 /// out, so that the peak is up to [`Estimate::FACTOR`] times as much.
@@ -55,10 +55,11 @@ impl Estimate {
     /// What the peak is at most, in estimates, beside what the program holds anyway.
     pub const FACTOR: u64 = 4;
 
-    /// What the training of a recipe needs of one of so many processes. On a GPU that is the memory of the host.
-    pub fn of<S: Space>(recipe: &Recipe, compute: &Compute, space: &S, members: usize) -> Self {
+    /// What the training of a recipe needs of one of so many processes, by so many threads of a backend. On a GPU that is
+    /// the memory of the host.
+    pub fn of<S: Space>(recipe: &Recipe, space: &S, (backend, threads): (Backend, usize), members: usize) -> Self {
         let train = &recipe.train;
-        let on_gpu = compute.backend == Backend::TchCuda;
+        let on_gpu = backend == Backend::TchCuda;
         let number = if train.precision == Arithmetic::F64 { 8 } else { 4 };
         let parameters = parameters(recipe);
         let average = u64::from(train.average.is_some());
@@ -78,7 +79,7 @@ impl Estimate {
             let blocks = train.blocks.map_or_else(|| space.blocks(rows), |blocks| blocks.div_ceil(members)).max(1);
             let shares = product([blocks]).saturating_mul(parameters);
             let units = product([rows]).saturating_mul(widths(recipe));
-            let at_once = product([blocks.min(compute.threads.get()), rows / blocks]);
+            let at_once = product([blocks.min(threads), rows / blocks]);
             let stages = if integrates { stages(recipe) } else { 0 };
             let stages = stages.saturating_mul(at_once).saturating_mul(widths(recipe)).saturating_mul(number);
             Step { gradients: shares.saturating_add(units).saturating_mul(number), stages, batch }
@@ -100,10 +101,10 @@ impl Estimate {
     /// Refuses what is more than there is.
     ///
     /// # Errors
-    /// [`Error::Memory`].
-    pub fn require(self, available: Option<Available>) -> Result<(), Error> {
+    /// Both numbers, with a remedy.
+    pub fn require(self, available: Option<Available>) -> Result<(), TooLittle> {
         match available {
-            Some(available) if self.total() > available.bytes => Err(Error::Memory { needed: self, available }),
+            Some(available) if self.total() > available.bytes => Err(TooLittle { needed: self, available }),
             _ => Ok(()),
         }
     }
@@ -123,7 +124,22 @@ impl Estimate {
     }
 }
 
-/// The sentence of [`Error::Memory`], after the numbers.
+/// A training that needs more memory than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this training needs at least {} of memory, and {} are {}: {needed}",
+    in_units(.needed.total()),
+    in_units(.available.bytes),
+    .available.by
+)]
+pub struct TooLittle {
+    /// What it needs.
+    pub needed: Estimate,
+    /// What there is.
+    pub available: Available,
+}
+
+/// The largest part, and what makes it smaller.
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bytes, what, remedy) = self.largest();
@@ -276,8 +292,6 @@ fn data(recipe: &Recipe) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-
     use backend_ndarray::Cpu;
 
     use super::*;
@@ -285,8 +299,7 @@ mod tests {
 
     fn estimate(name: &str, settings: &[&str]) -> Estimate {
         let settings: Vec<_> = settings.iter().map(|setting| setting.parse().unwrap()).collect();
-        let compute = Compute { threads: NonZeroUsize::new(2).unwrap(), ..Compute::default() };
-        Estimate::of(&recipes::load(name, &settings).unwrap(), &compute, &Cpu::<f32>::new(1), 1)
+        Estimate::of(&recipes::load(name, &settings).unwrap(), &Cpu::<f32>::new(1), (Backend::Ndarray, 2), 1)
     }
 
     #[test]

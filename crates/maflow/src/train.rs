@@ -117,8 +117,9 @@ impl Work for Monitored<'_> {
     fn run<E: Engine>(self, space: &E) -> Result<Self::Output, Error> {
         let Self { train: mut plan, team, monitor } = self;
         require_same_recipe(team, &plan.recipe)?;
-        let needed = Estimate::of(&plan.recipe, &plan.compute, space, team.size());
-        agreed(team, needed.require(Available::now()))?;
+        let by = (plan.compute.backend, plan.compute.threads.get());
+        let needed = Estimate::of(&plan.recipe, space, by, team.size());
+        agreed(team, needed.require(Available::now()).map_err(Error::from))?;
         let Prepared { target, mut phases, model } = agreed(team, plan.prepare(space, monitor))?;
         require_blocks(team, space, &mut phases, monitor)?;
         let run = by_first(team, || {
