@@ -14,8 +14,8 @@ use super::{ReadOptions, TableError};
 /// The longest header that is believed; those of NumPy are of a few hundred bytes.
 const LONGEST_HEADER: u64 = 1 << 20;
 
-/// Most brackets that are open at a time in a header: those of NumPy have three, and thousands keep its parser for
-/// minutes.
+/// Most brackets that are open at a time in a header: those of NumPy have three, and thousands keep its parser
+/// for longer than a user waits.
 const DEEPEST_HEADER: usize = 32;
 
 /// Most brackets that are open at a time, or more.

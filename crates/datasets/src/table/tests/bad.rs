@@ -83,7 +83,7 @@ fn files_that_are_damaged() {
     sentence("h.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{}".to_vec(), &["its header claims 2147483647 bytes"]);
     sentence("h.npy", npy("__import__('os')", false, "(1,)", &[]), &["header describes no array"]);
     sentence("huge.npy", npy("'<f8'", false, "(9000000000000000000, 3)", &[]), &["more than memory holds"]);
-    // Nothing is allocated for what a header claims alone, and none keeps its parser for minutes with brackets in brackets.
+    // Nothing is allocated for what a header claims alone, and none keeps its parser busy with brackets in brackets.
     sentence(
         "wide.npy",
         npy("'<f8'", false, "(1, 1000000000000000)", &[]),
