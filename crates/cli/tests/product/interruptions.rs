@@ -105,13 +105,14 @@ fn held_at(lab: &Lab, run: &str, step: usize, words: &[&str]) -> f64 {
 
 #[test]
 #[cfg(target_os = "linux")]
+#[ignore = "long: scripts/full"]
 fn what_a_training_needs_is_known_before_it_begins() {
     let lab = Lab::on(Backend::Ndarray);
     let common = ["--set=train.steps=3", "--set=train.schedule=constant", "--set=train.checkpoint_every=1"];
     let small = held_at(&lab, "small", 2, &[&["train"], TOY, &["--out", "small"], &common].concat());
     for (run, part, settings) in [
         ("parameters", "the parameters", &["--set=potential.hidden=8192", "--set=flow.steps=2"][..]),
-        ("stages", "the integration steps", &["--set=flow.steps=300", "--set=train.batch=512"]),
+        ("stages", "the integration steps", &["--set=flow.steps=300", "--set=train.batch=64"]),
         (
             "gradients",
             "the gradients",
