@@ -303,10 +303,10 @@ mod tests {
     }
 
     #[test]
-    fn every_recipe_of_the_program_fits_into_a_gigabyte() {
+    fn every_recipe_of_the_program_fits_into_two_gigabytes() {
         for recipe in recipes::BUILT_IN {
             let found = estimate(recipe.name, &[]);
-            assert!(found.total() < 1 << 30 && found.total() > 0, "{}: {found:?}", recipe.name);
+            assert!(found.total() < 2 << 30 && found.total() > 0, "{}: {found:?}", recipe.name);
         }
     }
 
@@ -324,7 +324,7 @@ mod tests {
             assert!(all.iter().all(|words| told.contains(words)), "{told}");
             assert!(needed.require(None).is_ok());
         }
-        let pool = estimate("phi4-16", &["target.size=1024", "train.pool=16777216"]);
+        let pool = estimate("ising-16", &["target.size=1024", "train.pool=16777216"]);
         assert!(pool.to_string().contains("lower train.pool"), "{pool}");
     }
 
