@@ -57,6 +57,8 @@ fn main() {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
         std::fs::write(Path::new(folder).join(format!("{name}.f32")), bytes).expect("a folder to write to");
     };
-    [("x", &x), ("velocity", &velocity), ("divergence", &divergence)].map(|(name, numbers)| write(name, numbers));
+    [("x", &x), ("velocity", &velocity), ("divergence", &divergence)]
+        .iter()
+        .for_each(|(name, numbers)| write(name, numbers));
     potential.parameters().into_iter().for_each(|of| write(&of.name, &cpu.download(&of.value)));
 }
