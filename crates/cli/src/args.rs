@@ -333,7 +333,6 @@ pub struct TrainArgs {
 Examples:
   maflow evaluate runs/ising-16
   maflow evaluate runs/ising-16 --samples 100000 --steps 100
-  maflow evaluate runs/ising-16-paper --set potential.symmetry.draw=per-solve
   maflow evaluate runs/mnist --data ~/mnist --json | jq .nll_nats
   maflow evaluate runs/energy --library ./energy.so
 

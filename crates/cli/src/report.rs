@@ -47,7 +47,9 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
 fn remedy(report: &Report) -> String {
     match (report.converged, report.random_in_time) {
         (true, _) => String::new(),
-        (false, true) => "  of the draws at every stage: --set potential.symmetry.draw=per-solve is exact".to_owned(),
+        (false, true) => {
+            "  of the draws at every stage: a flow trained with potential.symmetry.draw=per-solve has none".to_owned()
+        }
         (false, false) if report.standard_error.is_nan() => {
             "  one row has no standard error to compare it with: give more test rows".to_owned()
         }

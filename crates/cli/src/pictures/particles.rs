@@ -61,11 +61,14 @@ mod tests {
         let flow = vec![500.0, 1e42, f64::INFINITY, 600.0];
         let of = Compared { flow: flow.clone(), weights: vec![1.0, 0.0, 0.0, 0.5], reference };
         let drawn = histogram(&of, String::new(), "");
-        assert_eq!(drawn.range, Some((1.0 - 399.2, 999.0 + 399.2)));
+        let near = |range: Option<(f64, f64)>, low: f64, high: f64| {
+            range.is_some_and(|found| (found.0 - low).abs() < 1e-9 && (found.1 - high).abs() < 1e-9)
+        };
+        assert!(near(drawn.range, 1.0 - 399.2, 999.0 + 399.2), "{:?}", drawn.range);
         assert!(drawn.series[0].name.contains("50.0 %") && drawn.series.len() == 3);
         // Without chains it is that of the weighted samples.
         let alone = histogram(&Compared { reference: Vec::new(), ..of }, String::new(), "");
-        assert_eq!((alone.range, alone.series.len()), (Some((460.0, 640.0)), 2));
+        assert!(near(alone.range, 460.0, 640.0) && alone.series.len() == 2, "{:?}", alone.range);
         assert!(
             beside_chains(&Particles { energies: Compared::default(), distances: Compared::default() }, "").0[1]
                 .range
