@@ -98,7 +98,7 @@ pub use runge_kutta::{Adaptive, FixedStep};
 pub use score::Scored;
 pub use solve::{Evaluation, Outcome};
 pub use space::{Factor, GraphCache, Outputs, Precision, Session, Space, cut, map_by};
-pub use statistics::Mean;
+pub use statistics::{Mean, jackknife};
 pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};
 pub use tableau::{Method, Tableau};

@@ -30,9 +30,25 @@ impl Mean {
     }
 }
 
+/// Standard error of a figure from what it is without each of some groups of equal size: the jackknife (Tukey, Ann. Math.
+/// Stat. 29, 614 (1958)).
+pub fn jackknife(without: &[f64]) -> f64 {
+    let groups = without.len() as f64;
+    let mean = without.iter().sum::<f64>() / groups;
+    ((groups - 1.0) / groups * without.iter().map(|figure| (figure - mean).powi(2)).sum::<f64>()).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_left_out_in_turn_gives_the_error_of_a_mean() {
+        // Means without each of three numbers: the jackknife of a mean is its standard error.
+        let x = [1.0, 2.0, 6.0];
+        let without = [0, 1, 2].map(|i| (9.0 - x[i]) / 2.0);
+        assert!((jackknife(&without) - Mean::of(&x).standard_error).abs() < 1e-15);
+    }
 
     #[test]
     fn equal_weights_are_none_and_a_double_one_is_two_figures() {

@@ -1,7 +1,7 @@
 //! How far a trained flow carries the base, beside the least that any map to the same place costs.
 
 use datasets::gelbrich;
-use flow_core::{Batch, Direction, Flow, Purpose, RngKey, Space};
+use flow_core::{Batch, Direction, Flow, Purpose, RngKey, Space, jackknife};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -78,13 +78,6 @@ impl Ways {
     }
 }
 
-/// Standard error of a figure from what it is without each group.
-fn jackknife(without: &[f64]) -> f64 {
-    let groups = without.len() as f64;
-    let mean = without.iter().sum::<f64>() / groups;
-    ((groups - 1.0) / groups * without.iter().map(|figure| (figure - mean).powi(2)).sum::<f64>()).sqrt()
-}
-
 impl Transport {
     /// Of a flow at the step of its figures, with a flow of twice the step beside it; `None` for a density given something,
     /// for more coordinates than [`MOST_COORDINATES`], and for a flow that does not move.
@@ -124,15 +117,6 @@ impl Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_group_left_out_in_turn_gives_the_error_of_a_mean() {
-        // Means without each of three numbers: the jackknife of a mean is its standard error.
-        let x = [1.0, 2.0, 6.0];
-        let without = [0, 1, 2].map(|i| (9.0 - x[i]) / 2.0);
-        let mean = flow_core::Mean::of(&x);
-        assert!((jackknife(&without) - mean.standard_error).abs() < 1e-15);
-    }
 
     #[test]
     fn the_ratio_is_one_where_points_go_straight() {

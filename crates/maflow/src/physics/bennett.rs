@@ -1,6 +1,6 @@
 //! ln Z from samples of a flow and samples of its target together: the acceptance ratio of Bennett.
 
-use flow_core::Mean;
+use flow_core::{Mean, jackknife};
 
 /// Blocks that are left out in turn to find the error.
 const BLOCKS: usize = 32;
@@ -20,10 +20,7 @@ pub fn log_z(flow: &[f64], target: &[f64]) -> Mean {
         solve(&rest(flow), &rest(target))
     };
     let left_out: Vec<f64> = (0..BLOCKS).map(without).collect();
-    let n = BLOCKS as f64;
-    let mean = left_out.iter().sum::<f64>() / n;
-    let variance = left_out.iter().map(|of| (of - mean).powi(2)).sum::<f64>() * (n - 1.0) / n;
-    Mean { mean: solve(flow, target), standard_error: variance.sqrt() }
+    Mean { mean: solve(flow, target), standard_error: jackknife(&left_out) }
 }
 
 /// The root of `Σ_flow σ(−loss − c − m) = Σ_target σ(loss + c + m)` in c = −m − … by bisection: the difference falls
