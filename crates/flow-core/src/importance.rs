@@ -41,6 +41,11 @@ impl Weights {
         Self { least: 0.0, weights: vec![1.0; samples], sum: samples as f64 }
     }
 
+    /// All of them in units of the largest, sample by sample.
+    pub fn relative(&self) -> &[f64] {
+        &self.weights
+    }
+
     /// `ln Z` with its standard error.
     pub fn log_z(&self) -> Mean {
         let Mean { mean, standard_error } = Mean::of(&self.weights);

@@ -1,7 +1,7 @@
 //! Points that a target has drawn itself, to compare the flow with.
 
 use datasets::chains::CHAINS;
-use flow_core::{Batch, Flow, Purpose, RngKey, Space, Team};
+use flow_core::{Batch, Flow, Purpose, RngKey, Space, Team, Weights};
 
 use super::report::{Compared, Particles};
 use super::samples::Drawn;
@@ -55,8 +55,8 @@ pub fn particles<S: Space>(target: &dyn Target, drawn: &Drawn<S>, reference: Opt
     let named = target.named_observables().and_then(|of| of.names().iter().position(|name| name == CLUSTER_ENERGY));
     // Without the noise of the centre, where the target knows how.
     let energies = |of: &Measured| named.map_or(&of.energy, |place| &of.named[place]).clone();
-    let least = drawn.found.losses.iter().copied().fold(f64::INFINITY, f64::min);
-    let weights: Vec<f64> = drawn.found.losses.iter().map(|loss| (least - loss).exp()).collect();
+    let weights = Weights::new(&drawn.found.losses);
+    let weights = weights.relative();
     let user = |points: &[f64]| {
         let (mut x, mut rows) = (points.to_vec(), vec![0.0; points.len() / (n * d)]);
         if let Some(map) = target.bijection() {
@@ -72,7 +72,7 @@ pub fn particles<S: Space>(target: &dyn Target, drawn: &Drawn<S>, reference: Opt
     Some(Particles {
         energies: Compared {
             flow: energies(&drawn.measured),
-            weights: weights.clone(),
+            weights: weights.to_vec(),
             reference: reference.map(|own| own.chains.iter().flat_map(energies).collect()).unwrap_or_default(),
         },
         distances: Compared {
