@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 use datasets::table::{Format, Table};
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::error::Error;
@@ -211,6 +212,11 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of a file, in hexadecimal digits, where it can be read.
+pub(crate) fn sha256_of(path: &Path) -> Option<String> {
+    Some(hex(&Sha256::digest(fs::read(path).ok()?)))
 }
 
 /// Makes the renaming last through a loss of power.

@@ -7,11 +7,10 @@ use flow_core::{
     FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Objective, Parameter, Potential, Reversible, RngKey,
     Space, Team, Trainable, Transported, converged, exact,
 };
-use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{self, CheckpointFolder};
 use crate::error::Error;
-use crate::files::hex;
+use crate::files::sha256_of;
 use crate::kept::Kept;
 use crate::monitor::Monitor;
 use crate::potential::potential;
@@ -213,7 +212,7 @@ pub struct Trained<S: Space> {
 impl<S: Space> Trained<S> {
     /// SHA-256 of the file that the parameters come from, where it can still be read.
     pub fn checksum(&self) -> Option<String> {
-        Some(hex(&Sha256::digest(std::fs::read(&self.file).ok()?)))
+        sha256_of(&self.file)
     }
 
     /// The flow that it is.

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use datasets::chains::CHAINS;
 use datasets::particles::{AnnealedLogZ, Annealing, Cluster, ClusterSamples, Composition, PairEnergy, Pairs};
 use flow_core::{Alone, Energy, PointEnergy, Purpose, RngKey, Team};
-use sha2::{Digest, Sha256};
 
 use super::aligned::{self, Aligned};
 use super::pool::shared;
 use super::{Known, Layout, Observables, Samples, Target, reference_seed};
 use crate::error::Error;
-use crate::files::hex;
+use crate::files::sha256_of;
 use crate::monitor::Monitor;
 use crate::recipe::{PairKind, ParticlesTarget};
 
@@ -191,6 +190,6 @@ impl Samples for Particles {
     }
 
     fn digest(&self) -> Option<String> {
-        self.file.as_ref().and_then(|file| Some(hex(&Sha256::digest(std::fs::read(file).ok()?))))
+        self.file.as_deref().and_then(sha256_of)
     }
 }
