@@ -310,9 +310,12 @@ conformance! {
     in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true), TimeFamily::Polynomial) => |_| PLAIN;
     separable: |on| separable_term(on, Activation::Softplus, TimeFamily::Cosine) => |_| TIMES.with_forces();
     two_layer_softplus: |on| two_layer(on, 4, [6, 5], Activation::Softplus, (true, 0)) => |_| TIMES.with_forces();
+    #[ignore = "long: scripts/full"]
     ridge_in_context: |on| ridge_in_context(on, true) => |_| TIMES_IN_CONTEXT.with_forces();
+    #[ignore = "long: scripts/full"]
     modulated: modulated => |_| CONTEXT;
     lattice_kernels_tied: |on| kernels(on, Activation::LnCosh, true, Some(&point_reflection())) => times_on_a_device;
+    #[ignore = "long: scripts/full"]
     dense_module: |on| dense(on, 2, Laplacian::Exact) => |_| PLAIN;
     #[ignore = "long: scripts/full"]
     gaussian: |on| Gaussian::new(on, 3, 0.3) => |_| PLAIN.with_forces();
@@ -362,12 +365,17 @@ conformance! {
     separable_module_with_probes: separable_module => |_| DRAWS;
 }
 
-/// One potential of each make: over the operations of a space, a solve in feature space, and a term.
+// One potential of each make: a solve in feature space, and then over the operations of a space and a term.
 #[test]
-fn three_potentials_solved_in_double_precision() {
+fn a_ridge_solved_in_double_precision() {
+    solved(&spaces(Precision::F64), |on| ridge(on, 4, 6, Activation::Softplus, true), |_| TIMES);
+}
+
+#[test]
+#[ignore = "long: scripts/full"]
+fn two_more_potentials_solved_in_double_precision() {
     let on = &spaces(Precision::F64)[..];
     solved(on, |on| Gaussian::new(on, 3, 0.3), |_| PLAIN.with_forces());
-    solved(on, |on| ridge(on, 4, 6, Activation::Softplus, true), |_| TIMES);
     solved(on, |on| gained(on, 6, Activation::Softplus, true), |_| TIMES.with_forces());
 }
 
@@ -410,6 +418,7 @@ fn convolutions_evaluated_in_single_precision() {
 }
 
 #[test]
+#[ignore = "long: scripts/full"]
 fn a_convolution_solved() {
     solved(&devices(Precision::F32), shallow, |_| PLAIN);
 }
@@ -485,6 +494,14 @@ fn orders() {
 
 #[test]
 fn reversible_steps_are_undone() {
+    for on in devices(Precision::F64) {
+        reversible_steps(&on, &symmetrised(on, SymmetryDraw::PerStage));
+    }
+}
+
+#[test]
+#[ignore = "long: scripts/full"]
+fn reversible_steps_are_undone_in_every_space() {
     for on in [Precision::F32, Precision::F64].into_iter().flat_map(spaces) {
         reversible_steps(&on, &ridge(on, 3, 9, Activation::Softplus, true));
         reversible_steps(&on, &symmetrised(on, SymmetryDraw::PerStage));

@@ -19,6 +19,7 @@ fn manifest(crates: &Path, profiles: &str) -> String {
 }
 
 #[test]
+#[ignore = "long, since it builds: .ci/run"]
 fn a_program_of_another_workspace_trains() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
     let of_ours = |file: &str| fs::read_to_string(root.join(file)).unwrap();

@@ -202,10 +202,10 @@ fn lattice(size: [usize; 2], boundary: Boundary, (jx, jy): (f64, f64)) -> Lattic
     Lattice::new(size[0], size[1]).unwrap().couplings(jx, jy).unwrap().boundary(boundary)
 }
 
-#[test]
-fn every_lattice_up_to_20_spins_agrees_with_enumeration() {
+/// Every lattice of at most so many spins against enumeration; the number of cases.
+fn lattices_agree_with_enumeration(spins: usize) -> usize {
     let cases = sweep("enumeration", |boundary, record| {
-        for (m, n) in (1..=20).flat_map(|m| (1..=20 / m).map(move |n| (m, n))) {
+        for (m, n) in (1..=spins).flat_map(|m| (1..=spins / m).map(move |n| (m, n))) {
             let levels = enumerate([m, n], boundary);
             for (jx, jy) in SIGNS.into_iter().flat_map(|(x, y)| [(x, y), (x, 0.6 * y)]) {
                 // Every other temperature of unequal couplings.
@@ -217,16 +217,29 @@ fn every_lattice_up_to_20_spins_agrees_with_enumeration() {
         }
     });
     println!("{cases} cases");
-    assert!(cases > 20_000, "{cases}");
+    cases
 }
 
 #[test]
-fn strips_up_to_width_12_agree_with_transfer_matrices() {
+fn every_lattice_up_to_16_spins_agrees_with_enumeration() {
+    let cases = lattices_agree_with_enumeration(16);
+    assert!(cases > 15_000, "{cases}");
+}
+
+#[test]
+#[ignore = "long: scripts/full"]
+fn every_lattice_up_to_20_spins_agrees_with_enumeration() {
+    let cases = lattices_agree_with_enumeration(20);
+    assert!(cases > 20_000, "{cases}");
+}
+
+/// Strips of at most such a width against transfer matrices; the number of cases.
+fn strips_agree_with_transfer_matrices(widest: usize) -> usize {
     let cases = sweep("transfer matrix", |boundary, record| {
         let open = [[3, 40], [5, 24], [6, 31], [7, 20], [9, 14], [11, 9], [12, 8]];
         let closed = [[3, 24], [4, 15], [5, 11], [6, 9]];
         let sizes: &[[usize; 2]] = if boundary.y == Edge::Open { &open } else { &closed };
-        for &[m, n] in sizes {
+        for &[m, n] in sizes.iter().filter(|[m, _]| *m <= widest) {
             for signs in SIGNS {
                 let levels = transfer([m, n], boundary, signs);
                 for temperature in TEMPERATURES {
@@ -239,5 +252,18 @@ fn strips_up_to_width_12_agree_with_transfer_matrices() {
         }
     });
     println!("{cases} cases");
+    cases
+}
+
+#[test]
+fn strips_up_to_width_9_agree_with_transfer_matrices() {
+    let cases = strips_agree_with_transfer_matrices(9);
+    assert!(cases > 2000, "{cases}");
+}
+
+#[test]
+#[ignore = "long: scripts/full"]
+fn strips_up_to_width_12_agree_with_transfer_matrices() {
+    let cases = strips_agree_with_transfer_matrices(12);
     assert!(cases > 2500, "{cases}");
 }

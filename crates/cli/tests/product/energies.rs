@@ -118,6 +118,7 @@ fn three_lines_and_a_c_function_are_a_run_with_every_figure() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn that_a_run_names_a_library_is_no_reason_to_run_its_code() {
     let lab = Lab::on(Backend::Ndarray);
     let ran = "#include <stdio.h>\n\
@@ -275,6 +276,7 @@ fn scales_and_samples_are_in_the_users_units() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn a_library_is_called_from_several_threads_only_where_it_says_that_it_may_be() {
     let lab = Lab::on(Backend::Ndarray);
     // Waits a while for another call while it is inside, and writes down that one came. The first calls, which check

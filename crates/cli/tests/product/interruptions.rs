@@ -48,12 +48,6 @@ fn a_run_killed_at_any_moment_ends_like_an_uninterrupted_one() {
 }
 
 #[test]
-#[ignore = "long: scripts/full"]
-fn a_run_killed_at_many_moments_ends_like_an_uninterrupted_one() {
-    killed_and_resumed(&[(1, 0), (19, 1), (20, 0), (37, 3), (60, 0), (100, 2), (131, 1), (219, 0)]);
-}
-
-#[test]
 #[cfg(target_os = "linux")]
 fn too_little_memory_is_a_sentence() {
     let lab = Lab::on(Backend::Ndarray);
@@ -104,35 +98,6 @@ fn held_at(lab: &Lab, run: &str, step: usize, words: &[&str]) -> f64 {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
-#[ignore = "long: scripts/full"]
-fn what_a_training_needs_is_known_before_it_begins() {
-    let lab = Lab::on(Backend::Ndarray);
-    let common = ["--set=train.steps=3", "--set=train.schedule=constant", "--set=train.checkpoint_every=1"];
-    let small = held_at(&lab, "small", 2, &[&["train"], TOY, &["--out", "small"], &common].concat());
-    for (run, part, settings) in [
-        ("parameters", "the parameters", &["--set=potential.hidden=8192", "--set=flow.steps=2"][..]),
-        ("stages", "the integration steps", &["--set=flow.steps=300", "--set=train.batch=64"]),
-        (
-            "gradients",
-            "the gradients",
-            &["--set=potential.hidden=2048", "--set=flow.steps=1", "--set=train.batch=8192"],
-        ),
-    ] {
-        let words = [&["train", "ising-16-paper", "--out", run], &common[..], settings].concat();
-        let told =
-            String::from_utf8(limited(&lab, 200_000, &[&["--threads", "2"], &words[..]].concat()).stderr).unwrap();
-        assert!(told.contains("left by ulimit -v") && told.contains(part) && !lab.path(run).exists(), "{told}");
-        let needed = told.split("needs at least ").nth(1).and_then(|rest| rest.split(" MiB of memory").next());
-        let needed: f64 = needed.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{told}"));
-        let held = held_at(&lab, run, 2, &words) - small;
-        let factor = maflow::memory::Estimate::FACTOR as f64;
-        assert!(held >= 0.9 * needed && held <= factor * needed, "{run}: {needed} MiB needed, {held} MiB held");
-        println!("{run}: {needed} MiB needed, {held:.0} MiB held");
-    }
-}
-
-#[test]
 #[cfg(unix)]
 fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
     on_one_backend(|lab| {
@@ -162,7 +127,7 @@ fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
 #[test]
 #[cfg(unix)]
 fn ctrl_c_saves_the_state_and_says_how_to_go_on() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(TOY, "whole", LONG);
         let mut words = [&["train"], TOY, &["--out", "stopped"], LONG].concat();
         for step in [3, 70, 180] {
@@ -186,10 +151,11 @@ fn ctrl_c_saves_the_state_and_says_how_to_go_on() {
 
 // By the path gradient, whose score is carried along by the same steps.
 #[test]
+#[ignore = "seconds: .ci/run"]
 #[cfg(unix)]
 fn a_run_with_reversible_steps_goes_on_to_the_same_bits() {
     let reversible = ["--set=flow.method=reversible-heun", "--set=flow.coupling=0.995", "--set=train.gradient=path"];
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         let told = lab.trains(ISING, "whole", &[LONG, &reversible].concat());
         assert!(told.contains("steps of reversible-heun"), "{told}");
         let mut child = lab.starts(&[&["train"], ISING, &["--out", "stopped"], LONG, &reversible].concat());
@@ -229,6 +195,7 @@ fn ctrl_c_ends_the_drawing_of_samples_too() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 #[cfg(unix)]
 fn ctrl_c_leaves_nothing_of_samples_that_were_not_all_drawn() {
     let lab = Lab::on(Backend::Ndarray);
@@ -377,4 +344,44 @@ fn the_blocks_of_a_batch_are_kept_in_the_run() {
     lab.trains(TOY, "one", &[LONG, &["--set=train.blocks=1"]].concat());
     assert_ne!(lab.final_bits("one"), whole);
     lab.refuses(&[&["train"], TOY, &["--set=train.blocks=0"]].concat(), 2, &["train.blocks", "at least 1"]);
+}
+
+// Minutes each.
+mod long {
+    use super::*;
+
+    #[test]
+    #[ignore = "long: scripts/full"]
+    fn a_run_killed_at_many_moments_ends_like_an_uninterrupted_one() {
+        killed_and_resumed(&[(1, 0), (19, 1), (20, 0), (37, 3), (60, 0), (100, 2), (131, 1), (219, 0)]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    #[ignore = "long: scripts/full"]
+    fn what_a_training_needs_is_known_before_it_begins() {
+        let lab = Lab::on(Backend::Ndarray);
+        let common = ["--set=train.steps=3", "--set=train.schedule=constant", "--set=train.checkpoint_every=1"];
+        let small = held_at(&lab, "small", 2, &[&["train"], TOY, &["--out", "small"], &common].concat());
+        for (run, part, settings) in [
+            ("parameters", "the parameters", &["--set=potential.hidden=8192", "--set=flow.steps=2"][..]),
+            ("stages", "the integration steps", &["--set=flow.steps=300", "--set=train.batch=64"]),
+            (
+                "gradients",
+                "the gradients",
+                &["--set=potential.hidden=2048", "--set=flow.steps=1", "--set=train.batch=8192"],
+            ),
+        ] {
+            let words = [&["train", "ising-16-paper", "--out", run], &common[..], settings].concat();
+            let told =
+                String::from_utf8(limited(&lab, 200_000, &[&["--threads", "2"], &words[..]].concat()).stderr).unwrap();
+            assert!(told.contains("left by ulimit -v") && told.contains(part) && !lab.path(run).exists(), "{told}");
+            let needed = told.split("needs at least ").nth(1).and_then(|rest| rest.split(" MiB of memory").next());
+            let needed: f64 = needed.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{told}"));
+            let held = held_at(&lab, run, 2, &words) - small;
+            let factor = maflow::memory::Estimate::FACTOR as f64;
+            assert!(held >= 0.9 * needed && held <= factor * needed, "{run}: {needed} MiB needed, {held} MiB held");
+            println!("{run}: {needed} MiB needed, {held:.0} MiB held");
+        }
+    }
 }

@@ -96,12 +96,18 @@ pub fn on_every_backend(work: impl Fn(&Lab)) {
     }
 }
 
-/// Does the work on one backend, for what is the same on all of them: files, words, and what is kept in a run. With the
-/// variable `MAFLOW_TEST_EVERY_BACKEND` on all, as `scripts/full` does.
+/// Whether everything is wanted that these tests can do, as `.ci/run` and `scripts/full` say by `MAFLOW_TEST_ALL`: each of
+/// several kinds, sizes and backends that `cargo test` alone has one of.
+pub fn wants_all() -> bool {
+    std::env::var_os("MAFLOW_TEST_ALL").is_some()
+}
+
+/// Does the work on one backend, for what is the same on all of them: files, words, and what is kept in a run. On all
+/// where everything is wanted.
 pub fn on_one_backend(work: impl Fn(&Lab)) {
-    match std::env::var_os("MAFLOW_TEST_EVERY_BACKEND") {
-        Some(_) => on_every_backend(work),
-        None => work(&Lab::on(Backend::Ndarray)),
+    match wants_all() {
+        true => on_every_backend(work),
+        false => work(&Lab::on(Backend::Ndarray)),
     }
 }
 

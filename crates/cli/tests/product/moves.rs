@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-use crate::lab::{Lab, TOY, content, on_every_backend};
+use crate::lab::{Lab, TOY, content, on_every_backend, on_one_backend};
 use crate::runs::{import, write_digits};
 
 /// Asserts that two reports say the same, numbers to a tolerance relative to the greater of them and 1.
@@ -217,9 +217,10 @@ mod between_backends {
     }
 
     #[test]
+    #[ignore = "seconds: .ci/run"]
     fn a_run_goes_on_elsewhere() {
         for model in [TOY, ISING, MATCHED] {
-            on_every_backend(|lab| {
+            on_one_backend(|lab| {
                 lab.trains(model, "whole", &["--precision", "f64"]);
                 let (expected, figures) = (numbers(lab, "whole"), lab.figures("whole", &[]));
                 lab.does(&["sample", "whole", "--count", "3", "--out", "here.npy"]);

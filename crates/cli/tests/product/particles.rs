@@ -93,6 +93,7 @@ const SPRINGS: &str = "\
     *e += 0.5 * k[p] * r * r; g[i] += k[p] * r; g[j] -= k[p] * r; }";
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
     let lab = Lab::on(Backend::Ndarray);
     compile_points(&lab, "springs", "", SPRINGS);
@@ -108,7 +109,7 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
     recipe(
         "springs.toml",
         "kinds = [6, 6, 8]\nscale = 0.8",
-        "[train]\nbatch = 64\nsteps = 200\nvalidation_samples = 200",
+        "[flow]\ntime = 1\nsteps = 4\n[train]\nbatch = 64\nsteps = 80\nvalidation_samples = 200",
     );
     lab.does(&["train", "springs.toml", "--out", "run"]);
     let studied = lab.does(&["physics", "run", "--library", "springs.so", "--chain", "0", "--json"]);
@@ -137,7 +138,9 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
     recipe(
         "again.toml",
         with_samples,
-        "[train]\nbatch = 64\nsteps = 200\nvalidation_samples = 200\n[fine_tune]\nsteps = 50",
+        "[flow]\ntime = 1\nsteps = 4\n\
+         [train]\nbatch = 128\nsteps = 150\naverage = 0.95\nvalidate_every = 50\nvalidation_samples = 200\n\
+         [fine_tune]\nsteps = 30\nbatch = 64\naverage = 0.9\nlearning_rate = 0.003",
     );
     lab.does(&["train", "again.toml", "--out", "again"]);
     let figures: Value =
@@ -163,6 +166,7 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn configurations_of_a_file_are_learned_from() {
     let lab = Lab::on(Backend::Ndarray);
     // Exact samples of the harmonic cluster: normal numbers, whose centres are moved away.
@@ -184,6 +188,7 @@ fn configurations_of_a_file_are_learned_from() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn a_training_on_aligned_samples_resumes_bit_for_bit() {
     let lab = Lab::on(Backend::Ndarray);
     // Over the end of the first training, into that by the divergence from the target.

@@ -5,11 +5,11 @@ use maflow::backend::Backend;
 use maflow::tensor_file::TensorFile;
 use serde_json::Value;
 
-use crate::lab::{FIELD, Lab, MATCHED, copy, on_every_backend, on_one_backend};
+use crate::lab::{FIELD, Lab, MATCHED, copy, on_one_backend};
 
 #[test]
 fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         let validated = ["--set=train.validate_every=4", "--set=train.validation_samples=16"];
         lab.trains(MATCHED, "whole", &validated);
         let best = |run: &str| TensorFile::read(&lab.path(run).join("checkpoints/best.safetensors")).unwrap().tensors;
@@ -34,7 +34,7 @@ fn a_training_of_two_phases_resumes_in_either_bit_for_bit() {
 
 #[test]
 fn a_field_theory_learns_from_samples_and_has_the_figures_of_its_own_coordinates() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(FIELD, "run", &[]);
         // Both trainings are in the picture, by losses of their own.
         let curve = std::fs::read_to_string(lab.path("run/plots/loss.svg")).unwrap();
@@ -123,7 +123,7 @@ fn the_best_of_the_first_phase_stays_where_the_second_finds_no_better() {
 
 #[test]
 fn what_does_not_fit_flow_matching_is_refused() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         for (words, sentence) in [
             (["train", "ising-16", "--set=target.coordinates=x"], "whitened"),
             (["train", "ising-16", "--set=target={kind=\"phi4\", size=16, kappa=0.2, lambda=0.1}"], "whitened"),
@@ -151,7 +151,7 @@ fn what_does_not_fit_flow_matching_is_refused() {
 
 #[test]
 fn forces_are_trained_on_where_every_term_has_their_derivative() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         for gradient in ["total", "path"] {
             let gradient_set = format!("--set=fine_tune.gradient={gradient}");
             let losses = |weight: &str| -> Vec<f64> {
@@ -200,7 +200,7 @@ const SEGMENTS: &[&str] = &[
 
 #[test]
 fn a_flow_of_segments_with_normalisation_is_a_run_like_any_other() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         lab.trains(SEGMENTS, "whole", &[]);
         let newest = lab.checkpoints("whole").pop().unwrap();
         let tensors = TensorFile::read(&newest).unwrap().tensors;

@@ -105,7 +105,7 @@ fn figures_hold_with_other_methods_and_finer_steps() {
 
 #[test]
 fn an_ising_model_is_compared_with_its_exact_value() {
-    on_every_backend(|lab| {
+    on_one_backend(|lab| {
         for (out, boundary, more) in [
             ("torus", ising_exact::Boundary::PERIODIC, &[][..]),
             (
@@ -420,6 +420,7 @@ const CONVOLUTIONAL: &[&str] = &[
 ];
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn a_convolutional_potential_is_trained_on_libtorch_and_its_probes_are_told() {
     on_every_backend(|lab| {
         // Fewer test pictures than a figure has room for.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use flow_core::{Purpose, RngKey};
 use maflow::backend::Backend;
 
-use crate::lab::{FIELD, ISING, Lab, MATCHED, TOY, content};
+use crate::lab::{FIELD, ISING, Lab, MATCHED, TOY, content, wants_all};
 
 /// A likelihood with everything that is decided together: the watch, validations, averages.
 const LIKELIHOOD: &[&str] = &[
@@ -53,11 +53,16 @@ fn sentences(output: &Output) -> Vec<String> {
     stderr.lines().filter(|line| line.starts_with("maflow")).map(ToOwned::to_owned).collect()
 }
 
+/// The last of these numbers of processes, or all of them.
+fn some(sizes: &[usize]) -> impl Iterator<Item = usize> {
+    sizes.iter().copied().skip(if wants_all() { 0 } else { sizes.len() - 1 })
+}
+
 /// Trains a model by one process, and by several with the same bits.
 fn same_at_every_number(name: &str, model: &[&str], more: &[&str], sizes: &[usize]) {
     let lab = Lab::on(Backend::Ndarray);
     let figures = lab.trains(model, "1", more);
-    for size in sizes.iter().copied() {
+    for size in some(sizes) {
         let out = size.to_string();
         let words = [&["train"], model, more, &["--out", &out]].concat();
         let Some(output) = does(&lab, size, &words) else { return };
@@ -100,7 +105,7 @@ fn a_likelihood_has_the_same_bits_at_any_number_of_processes() {
 fn a_free_energy_has_the_same_bits_at_any_number_of_processes() {
     // In the plane, with the settings of the density there.
     let energy = [&["energy-1"], &TOY[1..]].concat();
-    same_at_every_number("total gradient", &energy, &[], &[2, 3]);
+    same_at_every_number("total gradient", &energy, &[], &[3, 2]);
     same_at_every_number("path gradient", &energy, PATH, &[2, 3]);
 }
 
@@ -127,28 +132,9 @@ fn goes_on(name: &str, model: &[&str], more: &[&str], parts: &[(usize, u64)]) {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn a_run_goes_on_at_another_number_of_processes() {
     goes_on("likelihood", TOY, LIKELIHOOD, &[(3, 7), (2, 9), (1, 10), (3, 12)]);
-}
-
-#[test]
-#[ignore = "long: scripts/full"]
-fn two_hundred_steps_of_every_objective_have_the_same_bits_at_one_to_four_processes() {
-    let energy = [&["energy-1"], &TOY[1..]].concat();
-    // Without the fine-tuning, after which no length can be changed.
-    let matched: Vec<&str> = FIELD.iter().copied().filter(|word| !word.contains("fine_tune")).collect();
-    let often = ["--set=train.steps=200", "--set=train.checkpoint_every=50"];
-    for (name, model, more) in [
-        ("likelihood", TOY, LIKELIHOOD),
-        ("total gradient", &energy[..], &[][..]),
-        ("path gradient", &energy, PATH),
-        ("flow matching", &matched, &[]),
-    ] {
-        let more = [more, &often].concat();
-        same_at_every_number(name, model, &more, &[2, 3, 4]);
-        goes_on(name, model, &more, &[(3, 70), (4, 130), (1, 150), (2, 200)]);
-    }
-    same_at_every_number("two trainings", MATCHED, &[TUNED, &often].concat(), &[2, 3, 4]);
 }
 
 /// The words by one process and by several: the files that they write have the same bytes, and one process speaks.
@@ -158,7 +144,7 @@ fn writes_the_same(lab: &Lab, words: &[&str], ending: &str, sizes: &[usize]) {
     let by_one = lab.does(&[words, &["--out", &out(1)]].concat());
     let expected = fs::read(lab.path(&out(1))).unwrap();
     assert!(expected.len() > 100, "{words:?}");
-    for size in sizes.iter().copied() {
+    for size in some(sizes) {
         let Some(told) = does(lab, size, &[words, &["--out", &out(size)]].concat()) else { return };
         assert!(fs::read(lab.path(&out(size))).unwrap() == expected, "{words:?} by {size} processes");
         assert_eq!(String::from_utf8(told.stdout).unwrap(), by_one.replace(&out(1), &out(size)));
@@ -166,6 +152,7 @@ fn writes_the_same(lab: &Lab, words: &[&str], ending: &str, sizes: &[usize]) {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn densities_maps_and_samples_have_the_same_bytes_at_any_number_of_processes() {
     let lab = Lab::on(Backend::Ndarray);
     // More rows than are read at a time, with a category.
@@ -204,6 +191,7 @@ fn densities_maps_and_samples_have_the_same_bytes_at_any_number_of_processes() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn physics_has_the_same_figures_at_any_number_of_processes() {
     let lab = Lab::on(Backend::Ndarray);
     lab.trains(ISING, "ising", &[]);
@@ -211,7 +199,7 @@ fn physics_has_the_same_figures_at_any_number_of_processes() {
     for (run, more) in [("ising", &[][..]), ("plane", &["--set=evaluate.method=tsit5"])] {
         let words = [&["physics", run, "--json", "--samples=1300", "--chain=6", "--leapfrog=2"], more].concat();
         let expected = lab.does(&words);
-        for size in [2, 3] {
+        for size in some(&[2, 3]) {
             let Some(told) = does(&lab, size, &words) else { return };
             assert_eq!(String::from_utf8(told.stdout).unwrap(), expected, "{run} by {size} processes");
         }
@@ -240,13 +228,15 @@ fn refuses(
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn what_several_processes_cannot_do_is_one_sentence() {
     let lab = Lab::on(Backend::Ndarray);
     lab.trains(TOY, "run", &[]);
     let refuses = |size, words: &[&str], code, parts: &[&str], variables: &[_]| {
         refuses(&lab, size, words, code, parts, variables)
     };
-    for words in [&["plot", "run"][..], &["export", "run", "--out", "a.safetensors"]] {
+    let alone = [&["plot", "run"][..], &["export", "run", "--out", "a.safetensors"]];
+    for words in alone.into_iter().skip(usize::from(!wants_all())) {
         refuses(2, words, 2, &[words[0], "works in one process", "started 2"], &[]);
     }
     refuses(2, &["fit", "data.csv"], 2, &["maflow train --resume"], &[]);
@@ -354,19 +344,14 @@ fn killed_and_resumed(kills: u64, size: usize) {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 #[cfg(target_os = "linux")]
 fn a_killed_process_ends_all_and_the_run_goes_on() {
     killed_and_resumed(3, 3);
 }
 
 #[test]
-#[cfg(target_os = "linux")]
-#[ignore = "long: scripts/full"]
-fn fifty_killed_processes_lose_nothing() {
-    killed_and_resumed(50, 4);
-}
-
-#[test]
+#[ignore = "seconds: .ci/run"]
 #[cfg(target_os = "linux")]
 fn a_wish_to_stop_that_one_process_hears_stops_all_after_a_checkpoint() {
     let lab = Lab::on(Backend::Ndarray);
@@ -387,6 +372,7 @@ fn a_wish_to_stop_that_one_process_hears_stops_all_after_a_checkpoint() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 #[cfg(target_os = "linux")]
 fn a_process_that_fails_alone_says_why_and_ends_all() {
     let lab = Lab::on(Backend::Ndarray);
@@ -416,4 +402,36 @@ fn a_process_that_fails_alone_says_why_and_ends_all() {
     let said = sentences(&output);
     assert!(said.len() == 1 && said[0].contains("returned 77"), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
+}
+
+// Minutes each.
+mod long {
+    use super::*;
+
+    #[test]
+    #[ignore = "long: scripts/full"]
+    fn two_hundred_steps_of_every_objective_have_the_same_bits_at_one_to_four_processes() {
+        let energy = [&["energy-1"], &TOY[1..]].concat();
+        // Without the fine-tuning, after which no length can be changed.
+        let matched: Vec<&str> = FIELD.iter().copied().filter(|word| !word.contains("fine_tune")).collect();
+        let often = ["--set=train.steps=200", "--set=train.checkpoint_every=50"];
+        for (name, model, more) in [
+            ("likelihood", TOY, LIKELIHOOD),
+            ("total gradient", &energy[..], &[][..]),
+            ("path gradient", &energy, PATH),
+            ("flow matching", &matched, &[]),
+        ] {
+            let more = [more, &often].concat();
+            same_at_every_number(name, model, &more, &[2, 3, 4]);
+            goes_on(name, model, &more, &[(3, 70), (4, 130), (1, 150), (2, 200)]);
+        }
+        same_at_every_number("two trainings", MATCHED, &[TUNED, &often].concat(), &[2, 3, 4]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    #[ignore = "long: scripts/full"]
+    fn fifty_killed_processes_lose_nothing() {
+        killed_and_resumed(50, 4);
+    }
 }

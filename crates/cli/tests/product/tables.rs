@@ -96,6 +96,7 @@ fn the_recipe_in_a_run_of_a_table_trains_to_the_same_bits() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn rows_count_as_often_as_they_weigh() {
     let lab = Lab::on(Backend::Ndarray);
     let (rows, entropy) = normal(1500);
