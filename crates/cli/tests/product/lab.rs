@@ -96,8 +96,8 @@ pub fn on_every_backend(work: impl Fn(&Lab)) {
     }
 }
 
-/// Whether everything is wanted that these tests can do, as `.ci/run` and `scripts/full` say by `MAFLOW_TEST_ALL`: each of
-/// several kinds, sizes and backends that `cargo test` alone has one of.
+/// Whether everything is wanted that these tests can do, as `scripts/full` says by `MAFLOW_TEST_ALL`: each of several kinds,
+/// sizes and backends that `cargo test` alone has one of.
 pub fn wants_all() -> bool {
     std::env::var_os("MAFLOW_TEST_ALL").is_some()
 }
