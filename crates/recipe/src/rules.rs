@@ -83,6 +83,11 @@ pub fn complete(table: &mut Table) {
         None => samples && !table.contains_key("model"),
     };
     let mut rules: Table = if matching { FLOW_MATCHING } else { FREE_ENERGY }.parse().expect("the rules are TOML");
+    // Another objective of the fine-tuning has no gradient through the path.
+    let tuned = table.get("fine_tune").and_then(|tune| tune.get("objective")).and_then(Value::as_str);
+    if let (Some(rule), Some("forward-kl")) = (rules.get_mut("fine_tune").and_then(Value::as_table_mut), tuned) {
+        rule.remove("gradient");
+    }
     let train = rules["train"].as_table_mut().expect("it is a section");
     pace(train, table.get("train").and_then(Value::as_table));
     let of_particles = target.get("layout").and_then(Value::as_str) == Some("particles");
@@ -205,6 +210,8 @@ mod tests {
         assert_eq!(table["target"]["standardise"].as_str(), Some("gaussian"));
         let scaled = completed(&format!("{with_samples}scale = 3\n"));
         assert!(scaled["target"].get("standardise").is_none());
+        let forward = completed(&format!("{with_samples}[fine_tune]\nobjective = 'forward-kl'\n"));
+        assert!(forward["fine_tune"].get("gradient").is_none() && forward["fine_tune"].get("batch").is_some());
         let alone = completed(&format!("{with_samples}[train]\nobjective = 'free-energy'\n"));
         assert!(alone.get("fine_tune").is_none() && alone["train"]["gradient"].as_str() == Some("path"));
     }
