@@ -46,6 +46,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "mnist-maf",
     "two-moons",
     "two-moons-sinkhorn",
+    "mnist-sinkhorn",
     "eight-gaussians",
     "rings",
     "pinwheel",
