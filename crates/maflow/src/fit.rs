@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datasets::columns::{MapKind, Transform, plan};
+use datasets::columns::{MapKind, Regression, Transform, plan};
 use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
 use toml::Value;
 
@@ -17,7 +17,7 @@ use crate::recipe::{
 };
 use crate::run::Run;
 use crate::run_dir;
-use crate::target::{Parts, Split, Table, TableMap, Target, as_they_weigh};
+use crate::target::{Given, Parts, Split, Table, TableMap, Target, as_they_weigh};
 
 /// What is fitted to a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -84,6 +84,8 @@ pub struct Fit {
     pub weights: Option<String>,
     /// Transformations of columns by name, where the rules are not to choose them.
     pub transforms: Vec<(String, Transform)>,
+    /// What of the columns depends on those given, where the rules are not to choose it.
+    pub regression: Option<Regression>,
     /// What is fitted to the rows.
     pub model: FitModel,
     /// How files are read.
@@ -220,6 +222,9 @@ impl Fit {
     ///
     /// Of given columns, text and up to 16 different whole numbers are categories, and everything else is brought to
     /// zero mean and unit scale. The potential then has a quadratic form besides whose coefficients are linear in them.
+    /// Of the other columns nothing, the location, or location and scale depend on them in the flow's coordinates (see
+    /// [`datasets::columns::Conditional`]): whichever describes the validation rows best before any training, when the
+    /// flow is a normal distribution.
     ///
     /// # Errors
     /// Files that cannot be read, and columns that no density can be fitted to.
@@ -269,16 +274,18 @@ impl Fit {
         let (started, mut notes) = (Instant::now(), Vec::new());
         let stated: Vec<(&str, Transform)> =
             self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
-        let points = self.points(&parts.training)?;
-        let columns = plan(&points, &stated)?;
-        let points = as_they_weigh(points, &parts.training, self.weights.as_deref(), self.seed)?;
+        self.require_context(&parts.training)?;
+        let columns = plan(&self.points(&parts.training)?, &stated)?;
         notes.extend(columns.notes);
         let transforms = columns.transforms;
         let (categories, note) = self.categories(&parts.training)?;
         notes.extend(note);
         let context = Context::fit(&parts.training, &self.given, &categories)?;
-        let normal = self.mapped_to_normal(parts, &points, &context, &transforms)?;
-        let data = Data { parts, points: &points, context: &context, categories: &categories };
+        let rows = as_they_weigh(&parts.training, self.weights.as_deref(), self.seed)?;
+        let (points, encoded) = (self.points(&rows)?, context.encode(&rows)?);
+        drop(rows);
+        let data = Data { parts, points: &points, context: &context, encoded: &encoded, categories: &categories };
+        let normal = self.mapped_to_normal(&data, &transforms)?;
         let mut chosen = self.candidate(&data, &transforms, compute)?;
         if chosen.convolutional && self.model == FitModel::Flow && !compute.backend.is_libtorch() {
             notes.push(
@@ -300,7 +307,8 @@ impl Fit {
             chosen = better;
             notes.push(note);
         }
-        let Candidate { mut recipe, table, .. } = chosen;
+        let Candidate { mut recipe, table, note, .. } = chosen;
+        notes.extend(note);
         let (steps, validations) = match (self.steps, costs) {
             (None, Some(costs)) => costs.in_seconds(seconds - started.elapsed().as_secs_f64()),
             (stated, _) => (stated.unwrap_or_default(), VALIDATIONS[1] as usize),
@@ -314,7 +322,8 @@ impl Fit {
 
     /// The recipe and the target with these transformations.
     fn candidate(&self, data: &Data<'_>, transforms: &[Transform], compute: &Compute) -> Result<Candidate, Error> {
-        let Data { parts, points, context, categories } = *data;
+        let Data { parts, points, categories, .. } = *data;
+        let (regression, table, note) = self.regressed(data, transforms)?;
         let target = TableTarget {
             file: self.file.clone(),
             validation: self.validation.clone(),
@@ -325,6 +334,7 @@ impl Fit {
             categories: categories.to_vec(),
             weights: self.weights.clone(),
             picture: picture(points),
+            regression,
             whitening: whitening(points),
             split_seed: self.seed,
             drop_missing: self.read.drop_missing,
@@ -333,11 +343,66 @@ impl Fit {
             header: self.read.header,
             array: self.read.array.clone(),
         };
-        let map = TableMap::fit(points, transforms, target.whitening, self.seed)?.given(context.clone());
-        let table = Table::new(map, parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
+        let table = table.of_pictures(target.picture);
         let convolutional = table.layout().suits_convolutions();
         let recipe = self.recipe(target, parts, convolutional && compute.backend.is_libtorch())?;
-        Ok(Candidate { recipe, table: Arc::new(table), convolutional })
+        Ok(Candidate { recipe, table: Arc::new(table), convolutional, note })
+    }
+
+    /// The target with these transformations, and what of them depends on the given columns: as stated, or whichever
+    /// describes validation rows best before any training. With a sentence on that.
+    fn regressed(
+        &self,
+        data: &Data<'_>,
+        transforms: &[Transform],
+    ) -> Result<(Regression, Table, Option<String>), Error> {
+        let table = |regression| {
+            let map = TableMap::fit_given(
+                data.points,
+                transforms,
+                data.given(regression),
+                whitening(data.points),
+                self.seed,
+            )?;
+            Table::new(map, data.parts, self.weights.as_deref(), self.seed)
+        };
+        if let Some(stated) = self.regression.or(self.given.is_empty().then_some(Regression::None)) {
+            return Ok((stated, table(stated)?, None));
+        }
+        let plain = table(Regression::None)?;
+        let before = plain.untrained(Split::Validation);
+        let (mut chosen, mut best, mut least) = (Regression::None, plain, before);
+        for regression in [Regression::Location, Regression::LocationScale] {
+            let other = table(regression)?;
+            let found = other.untrained(Split::Validation);
+            if found < least {
+                (chosen, best, least) = (regression, other, found);
+            }
+        }
+        let what = match chosen {
+            Regression::None => return Ok((chosen, best, None)),
+            Regression::Location => "the location of columns depends",
+            Regression::LocationScale => "location and scale of columns depend",
+        };
+        let note = format!(
+            "{what} on what is given, by regression: before any training validation rows have {least:.2} nats with that, \
+             and {before:.2} without"
+        );
+        Ok((chosen, best, Some(note)))
+    }
+
+    /// Nothing can depend on a context that is not there.
+    fn require_context(&self, rows: &Rows) -> Result<(), Error> {
+        match self.regression {
+            Some(Regression::Location | Regression::LocationScale) if self.given.is_empty() => {
+                Err(Error::Argument(format!(
+                    "{}: no column can depend on others by regression where none are given; name some with `given`, or leave \
+                     `regression` out",
+                    rows.file()
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Columns that are no part of a point.
@@ -415,14 +480,9 @@ impl Fit {
 
     /// Transformations that map every column to a normal one, so that the flow has the dependences alone to learn:
     /// worth a try where independent columns describe the validation rows better than a Gaussian does.
-    fn mapped_to_normal(
-        &self,
-        parts: &Parts,
-        points: &Rows,
-        context: &Context,
-        transforms: &[Transform],
-    ) -> Result<Option<Vec<Transform>>, Error> {
-        let map = TableMap::fit(points, transforms, Whitening::None, self.seed)?.given(context.clone());
+    fn mapped_to_normal(&self, data: &Data<'_>, transforms: &[Transform]) -> Result<Option<Vec<Transform>>, Error> {
+        let Data { parts, points, .. } = *data;
+        let map = TableMap::fit_given(points, transforms, data.given(Regression::None), Whitening::None, self.seed)?;
         let [gaussian, independent] = Table::new(map, parts, self.weights.as_deref(), self.seed)?
             .yardsticks(Split::Validation, parts.validation.rows())?;
         let (Some(gaussian), Some(independent)) = (gaussian, independent) else { return Ok(None) };
@@ -592,7 +652,15 @@ struct Data<'a> {
     parts: &'a Parts,
     points: &'a Rows,
     context: &'a Context,
+    /// The context of every point.
+    encoded: &'a [f64],
     categories: &'a [String],
+}
+
+impl Data<'_> {
+    fn given(&self, regression: Regression) -> Given<'_> {
+        Given { context: self.context, encoded: self.encoded, regression }
+    }
 }
 
 /// A recipe before its steps are known, with its target.
@@ -601,6 +669,8 @@ struct Candidate {
     table: Arc<Table>,
     /// Whether the rows are pictures that a convolutional potential takes.
     convolutional: bool,
+    /// What a user should know of it.
+    note: Option<String>,
 }
 
 impl Candidate {
