@@ -145,7 +145,7 @@ impl Sample {
             },
             None => Table::new(&rows::numbered("x", self.run.recipe().dimension()), samples)?,
         };
-        let what = table.names().join(", ");
+        let what = output::listed(&table.names());
         let table = match given {
             Some(given) => given.table.beside(&table)?,
             None => table,
