@@ -63,8 +63,8 @@ impl LocationScale {
 ///
 /// m and ln s are linear in c, found by maximum likelihood of normal columns that are independent of each other: a
 /// heteroscedastic regression (Harvey, Econometrica 44, 461 (1976)), by turns of weighted least squares and a step of
-/// Fisher scoring. With columns at unit deviation the squares of all slopes, halved, are taken off the log-likelihood,
-/// so that a category of few rows stays near all others.
+/// Fisher scoring. With columns at unit deviation the squares of all slopes, halved, are taken off the log-likelihood, and
+/// scales see ten more rows for each number of c, so that a category of few rows stays near all others.
 ///
 /// ```
 /// use datasets::Bijection;
@@ -122,7 +122,7 @@ impl Conditional {
             return Ok(None);
         }
         let scales = regression == Regression::LocationScale;
-        let design = Design { context, width: context.len() / count };
+        let design = Design::new(context, context.len() / count);
         let column = |column: usize| {
             let mut values: Vec<f64> = rows.iter().skip(column).step_by(n).copied().collect();
             let (mean, deviation) = moments(values.iter().copied());
@@ -195,57 +195,54 @@ fn in_units(mut of: LocationScale, mean: f64, deviation: f64) -> LocationScale {
     of
 }
 
-/// A part of the mean square that every square is raised by, so that a category whose values are equal keeps a scale.
-const LEAST_SQUARE: f64 = 1e-6;
-/// What is left of a column that the context determines is at most so many deviations.
-const EXACT: f64 = 1e-7;
-/// The part of the number of rows that takes the place of [`SLOPES`] when that is looked for: categories follow from each
-/// other.
-const HARDLY: f64 = 1e-8;
-/// What is taken off for the square of every slope, twice.
+/// Rows that every number of a context has in the fit of scales beside those of the data: on its own at one, with the mean
+/// square of all. Without them a category of few equal values would get a scale under which any other value is impossible.
+const ROWS_BESIDE: f64 = 10.0;
+/// What is taken off for the square of every slope, twice: categories follow from each other.
 const SLOPES: f64 = 1.0;
-/// The mean of `ln χ²` of one degree of freedom.
+/// The part of the number of rows that takes its place when a column is looked for that the context determines, and how
+/// many deviations of such a column are left at most.
+const HARDLY: f64 = 1e-8;
+const EXACT: f64 = 1e-7;
+/// The mean of `ln χ²` of one degree of freedom, and the part of the mean square below which no logarithm is taken.
 const MEAN_LOG_SQUARE: f64 = -1.270_362_845_461_478_2;
+const LEAST_SQUARE: f64 = 1e-6;
 /// Turns at most, and the gain of the log-likelihood per row that ends them.
-const TURNS: usize = 200;
-const GAIN: f64 = 1e-10;
+const TURNS: usize = 100;
+const GAIN: f64 = 1e-8;
 /// How often a step that makes things worse is halved.
 const HALVINGS: usize = 30;
 
 /// Coefficients for values at zero mean and unit deviation; `None` where the context determines these.
-fn fit_column(design: &Design<'_>, values: &[f64], scales: bool) -> Option<LocationScale> {
-    let (ones, rows) = (vec![1.0; values.len()], values.len() as f64);
+fn fit_column(design: &Design, values: &[f64], scales: bool) -> Option<LocationScale> {
+    let (ones, rows) = (design.weights(|_| 1.0, 0.0), values.len() as f64);
     let free = design.least_squares(values, &ones, HARDLY * rows)?;
-    let mean_square = design.squares(values, &free).iter().sum::<f64>() / rows;
-    if mean_square.is_nan() || mean_square.sqrt() <= EXACT {
+    let mean_square = |location: &[f64]| design.squares(values, location, 0.0).iter().sum::<f64>() / rows;
+    if mean_square(&free).is_nan() || mean_square(&free).sqrt() <= EXACT {
         return None;
     }
     let mut location = design.least_squares(values, &ones, SLOPES)?;
     if !scales {
         return Some(LocationScale { location, log_scale: Vec::new(), bounds: None });
     }
-    let information = design.gram(&vec![2.0; values.len()], SLOPES)?;
-    let floor = LEAST_SQUARE * mean_square;
-    let raised = |location: &[f64]| -> Vec<f64> {
-        design.squares(values, location).into_iter().map(|square| square + floor).collect()
-    };
-    let mut squares = raised(&location);
-    let logarithms: Vec<f64> = squares.iter().map(|square| square.ln() - MEAN_LOG_SQUARE).collect();
-    // Half of what a regression of ln x² finds: twice the information on both sides.
-    let mut log_scale: Vec<f64> = information.solve(&design.moments(&logarithms)).as_slice().to_vec();
+    let beside = mean_square(&location);
+    let likelihood = Likelihood { design, weights: design.weights(|_| 1.0, ROWS_BESIDE) };
+    let information = design.gram(&design.weights(|_| 2.0, 2.0 * ROWS_BESIDE), SLOPES)?;
+    let mut squares = design.squares(values, &location, beside);
+    let mut log_scale = likelihood.first_scale(&information, &squares, LEAST_SQUARE * beside);
     let mut before = f64::NEG_INFINITY;
     for _ in 0..TURNS {
-        log_scale = design.scoring_step(&information, &squares, log_scale);
-        let weights: Vec<f64> = design.linear(&log_scale).into_iter().map(|log| (-2.0 * log).exp()).collect();
-        location = design.least_squares(values, &weights, SLOPES)?;
-        squares = raised(&location);
-        let now = design.log_likelihood(&squares, &log_scale) - penalty(&location);
+        log_scale = likelihood.scoring_step(&information, &squares, log_scale);
+        let logs = design.linear(&log_scale);
+        location = design.least_squares(values, &design.weights(|row| (-2.0 * logs[row]).exp(), 0.0), SLOPES)?;
+        squares = design.squares(values, &location, beside);
+        let now = likelihood.of(&squares, &log_scale) - penalty(&location);
         if now - before < GAIN * rows {
             break;
         }
         before = now;
     }
-    let found = design.linear(&log_scale);
+    let found = &design.linear(&log_scale)[..values.len()];
     let bounds = found.iter().fold([f64::MAX, f64::MIN], |[least, largest], log| [least.min(*log), largest.max(*log)]);
     Some(LocationScale { location, log_scale, bounds: Some(bounds) })
 }
@@ -255,13 +252,19 @@ fn penalty(coefficients: &[f64]) -> f64 {
     0.5 * SLOPES * coefficients[1..].iter().map(|slope| slope * slope).sum::<f64>()
 }
 
-/// Rows of a regression: a one and the numbers of a context.
-struct Design<'a> {
-    context: &'a [f64],
+/// The contexts of a regression: those of the rows, and behind them every number on its own at one.
+struct Design {
+    context: Vec<f64>,
     width: usize,
+    rows: usize,
 }
 
-impl Design<'_> {
+impl Design {
+    fn new(context: &[f64], width: usize) -> Self {
+        let alone = (0..width * width).map(|place| f64::from(u8::from(place % (width + 1) == 0)));
+        Self { context: context.iter().copied().chain(alone).collect(), width, rows: context.len() / width }
+    }
+
     fn each(&self, mut row: impl FnMut(usize, &Terms)) {
         let mut nonzero = Terms::new();
         for (place, context) in self.context.chunks_exact(self.width).enumerate() {
@@ -271,29 +274,39 @@ impl Design<'_> {
         }
     }
 
-    /// A linear function of every row's context.
+    /// A weight for every row, and one for each of those behind them.
+    fn weights(&self, of_row: impl Fn(usize) -> f64, beside: f64) -> Vec<f64> {
+        (0..self.rows).map(of_row).chain(std::iter::repeat_n(beside, self.width)).collect()
+    }
+
+    /// A linear function of every context.
     fn linear(&self, coefficients: &[f64]) -> Vec<f64> {
-        let mut out = Vec::with_capacity(self.context.len() / self.width);
+        let mut out = Vec::with_capacity(self.rows + self.width);
         self.each(|_, terms| out.push(linear(coefficients, terms)));
         out
     }
 
-    /// Squares of what a location leaves.
-    fn squares(&self, values: &[f64], location: &[f64]) -> Vec<f64> {
-        self.linear(location).into_iter().zip(values).map(|(location, value)| (value - location).powi(2)).collect()
+    /// Squares of what a location leaves of values, and a square for each of the rows behind them.
+    fn squares(&self, values: &[f64], location: &[f64], beside: f64) -> Vec<f64> {
+        let mut squares = self.linear(location);
+        squares.iter_mut().zip(values).for_each(|(location, value)| *location = (value - *location).powi(2));
+        squares[self.rows..].fill(beside);
+        squares
     }
 
-    /// The sum over rows of a value times the numbers of the row.
+    /// The sum over rows of a value times the numbers g of the row, a one and its context.
     fn moments(&self, values: &[f64]) -> DVector<f64> {
         let mut out = DVector::zeros(1 + self.width);
         self.each(|row, terms| {
-            out[0] += values[row];
-            terms.iter().for_each(|(place, number)| out[1 + place] += values[row] * number);
+            // There may be fewer values than rows: the others count nothing.
+            let value = values.get(row).copied().unwrap_or_default();
+            out[0] += value;
+            terms.iter().for_each(|(place, number)| out[1 + place] += value * number);
         });
         out
     }
 
-    /// The factor of `Σ weight · g gᵀ` of the numbers g of rows, with so much more for the square of every slope.
+    /// The factor of `Σ weight · g gᵀ`, with so much more for the square of every slope.
     fn gram(&self, weights: &[f64], slopes: f64) -> Option<Cholesky<f64, Dyn>> {
         let mut out = DMatrix::zeros(1 + self.width, 1 + self.width);
         self.each(|row, terms| {
@@ -314,23 +327,41 @@ impl Design<'_> {
         let weighted: Vec<f64> = values.iter().zip(weights).map(|(value, weight)| value * weight).collect();
         Some(self.gram(weights, slopes)?.solve(&self.moments(&weighted)).as_slice().to_vec())
     }
+}
 
-    /// The log-likelihood of squares under scales, less what is taken off for their slopes.
-    fn log_likelihood(&self, squares: &[f64], log_scale: &[f64]) -> f64 {
-        let of_row = |(log, square): (f64, &f64)| -log - 0.5 * square * (-2.0 * log).exp();
-        self.linear(log_scale).into_iter().zip(squares).map(of_row).sum::<f64>() - penalty(log_scale)
+/// The likelihood of squares under scales, with what counts beside the data.
+struct Likelihood<'a> {
+    design: &'a Design,
+    weights: Vec<f64>,
+}
+
+impl Likelihood<'_> {
+    /// Its logarithm, less what is taken off for slopes.
+    fn of(&self, squares: &[f64], log_scale: &[f64]) -> f64 {
+        let logs = self.design.linear(log_scale).into_iter().zip(squares);
+        let terms = logs.zip(&self.weights).map(|((log, x), weight)| weight * (-log - 0.5 * x * (-2.0 * log).exp()));
+        terms.sum::<f64>() - penalty(log_scale)
+    }
+
+    /// Where to begin: a regression of the logarithms of squares.
+    fn first_scale(&self, information: &Cholesky<f64, Dyn>, squares: &[f64], least: f64) -> Vec<f64> {
+        // A square of the data is that of a normal number, and its logarithm lower than that of its mean.
+        let bias = |row: usize| if row < self.design.rows { MEAN_LOG_SQUARE } else { 0.0 };
+        let logs = squares.iter().enumerate().map(|(row, x)| self.weights[row] * (x.max(least).ln() - bias(row)));
+        information.solve(&self.design.moments(&logs.collect::<Vec<_>>())).as_slice().to_vec()
     }
 
     /// A step of Fisher scoring of the scale, halved until it makes nothing worse.
     fn scoring_step(&self, information: &Cholesky<f64, Dyn>, squares: &[f64], log_scale: Vec<f64>) -> Vec<f64> {
-        let excess = self.linear(&log_scale).into_iter().zip(squares).map(|(log, x)| x * (-2.0 * log).exp() - 1.0);
-        let mut gradient = self.moments(&excess.collect::<Vec<_>>());
+        let logs = self.design.linear(&log_scale).into_iter().zip(squares);
+        let excess = logs.zip(&self.weights).map(|((log, x), weight)| weight * (x * (-2.0 * log).exp() - 1.0));
+        let mut gradient = self.design.moments(&excess.collect::<Vec<_>>());
         gradient.iter_mut().zip(&log_scale).skip(1).for_each(|(by, slope)| *by -= SLOPES * slope);
         let mut step = information.solve(&gradient);
-        let before = self.log_likelihood(squares, &log_scale);
+        let before = self.of(squares, &log_scale);
         for _ in 0..HALVINGS {
             let there: Vec<f64> = log_scale.iter().zip(&step).map(|(from, step)| from + step).collect();
-            if self.log_likelihood(squares, &there) >= before {
+            if self.of(squares, &there) >= before {
                 return there;
             }
             step *= 0.5;
