@@ -231,7 +231,7 @@ pub enum Error {
     #[error(transparent)]
     Cluster(ClusterError),
     /// The files of MNIST.
-    #[error("{0}{}", own_pictures(.0))]
+    #[error("{0}{remedy}", remedy = own_pictures(.0))]
     Mnist(#[from] MnistError),
     /// libtorch.
     #[cfg(feature = "libtorch")]
