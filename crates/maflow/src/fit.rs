@@ -385,8 +385,8 @@ impl Fit {
             Regression::LocationScale => "location and scale of columns depend",
         };
         let note = format!(
-            "{what} on what is given, by regression: before any training validation rows have {least:.2} nats with that, \
-             and {before:.2} without"
+            "{what} on what is given, by regression: before any training validation rows have {least:.2} nats with \
+             that, and {before:.2} without"
         );
         Ok((chosen, best, Some(note)))
     }
@@ -396,8 +396,8 @@ impl Fit {
         match self.regression {
             Some(Regression::Location | Regression::LocationScale) if self.given.is_empty() => {
                 Err(Error::Argument(format!(
-                    "{}: no column can depend on others by regression where none are given; name some with `given`, or leave \
-                     `regression` out",
+                    "{}: no column can depend on others by regression where none are given; name some with `given`, or \
+                     leave `regression` out",
                     rows.file()
                 )))
             }

@@ -207,7 +207,7 @@ fn rows_in_memory_are_kept_by_the_run() {
     }
 }
 
-/// Rows of a normal column whose mean and ln of its deviation are linear in a number and by a category, with their ln p.
+/// Rows of a normal column whose mean and ln of its deviation are linear in a number and a category, with their ln p.
 fn conditional_gaussian(rows: Range<usize>) -> (Rows, Vec<f64>) {
     let (mut numbers, mut densities) = (Vec::new(), Vec::new());
     for (z, row) in RngKey::new(5, flow_core::Purpose::Train, 0).normals(rows.clone(), 2).chunks_exact(2).zip(rows) {

@@ -63,8 +63,8 @@ impl LocationScale {
 ///
 /// m and ln s are linear in c, found by maximum likelihood of normal columns that are independent of each other: a
 /// heteroscedastic regression (Harvey, Econometrica 44, 461 (1976)), by turns of weighted least squares and a step of
-/// Fisher scoring. With columns at unit deviation the squares of all slopes, halved, are taken off the log-likelihood, and
-/// scales see ten more rows for each number of c, so that a category of few rows stays near all others.
+/// Fisher scoring. With columns at unit deviation the squares of all slopes, halved, are taken off the log-likelihood,
+/// and scales see ten more rows for each number of c, so that a category of few rows stays near all others.
 ///
 /// ```
 /// use datasets::Bijection;
@@ -195,8 +195,9 @@ fn in_units(mut of: LocationScale, mean: f64, deviation: f64) -> LocationScale {
     of
 }
 
-/// Rows that every number of a context has in the fit of scales beside those of the data: on its own at one, with the mean
-/// square of all. Without them a category of few equal values would get a scale under which any other value is impossible.
+/// Rows that every number of a context has in the fit of scales beside those of the data: on its own at one, with the
+/// mean square of all. Without them a category of few equal values gets a scale under which another value costs hundreds
+/// of nats.
 const ROWS_BESIDE: f64 = 10.0;
 /// What is taken off for the square of every slope, twice: categories follow from each other.
 const SLOPES: f64 = 1.0;

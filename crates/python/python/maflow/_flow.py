@@ -142,8 +142,8 @@ class Flow:
         test : array_like or frame, optional
             Rows for final figures, likewise.
         regression : {"none", "location", "location-scale"}, optional
-            What of the columns depends on ``given`` in the flow's coordinates, by regression: nothing, their location, or
-            their location and scale. If left out, whichever describes the validation rows best before any training.
+            What of the columns depends on ``given`` by a linear regression, whose residuals the flow learns: nothing,
+            their location, or their location and scale. If left out, whichever describes the validation rows best before any training.
         recipe : mapping, optional
             Changes to the recipe that the rules write, as ``{"train.precision": "f64"}``.
         minutes : float, optional

@@ -63,8 +63,8 @@ pub struct TableTarget {
     /// Height and width of the picture in grey that a row is, row by row; none for a table like any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<[usize; 2]>,
-    /// What of the transformed columns depends on those given, by a linear regression on them: their location, the mean,
-    /// or also the logarithm of their scale.
+    /// What of the transformed columns depends on those given, by a linear regression on them: their location (the
+    /// mean), or also the logarithm of their scale.
     #[serde(default, skip_serializing_if = "is_default")]
     pub regression: Regression,
     /// What follows.
