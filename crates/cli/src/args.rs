@@ -208,9 +208,8 @@ pub struct FitArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub given: Vec<String>,
     /// What of the columns is taken to depend on those given by a linear regression, whose residuals the flow learns
-    /// [default: what describes validation rows best before any training]
-    #[arg(long, value_name = "WHAT", value_parser = words::<Regression>(REGRESSIONS))]
-    pub regression: Option<Regression>,
+    #[arg(long, value_name = "WHAT", default_value = "none", value_parser = words::<Regression>(REGRESSIONS))]
+    pub regression: Regression,
     /// The column that says what each row counts
     #[arg(long, value_name = "NAME")]
     pub weights: Option<String>,

@@ -84,8 +84,8 @@ pub struct Fit {
     pub weights: Option<String>,
     /// Transformations of columns by name, where the rules are not to choose them.
     pub transforms: Vec<(String, Transform)>,
-    /// What of the columns depends on those given, where the rules are not to choose it.
-    pub regression: Option<Regression>,
+    /// What of the columns depends on those given before the flow.
+    pub regression: Regression,
     /// What is fitted to the rows.
     pub model: FitModel,
     /// How files are read.
@@ -222,9 +222,8 @@ impl Fit {
     ///
     /// Of given columns, text and up to 16 different whole numbers are categories, and everything else is brought to
     /// zero mean and unit scale. The potential then has a quadratic form besides whose coefficients are linear in them.
-    /// Of the other columns nothing, the location, or location and scale depend on them in the flow's coordinates (see
-    /// [`datasets::columns::Conditional`]): whichever describes the validation rows best before any training, when the
-    /// flow is a normal distribution.
+    /// Location and scale of the other columns depend on them before the flow where [`Fit::regression`] says so (see
+    /// [`datasets::columns::Conditional`]).
     ///
     /// # Errors
     /// Files that cannot be read, and columns that no density can be fitted to.
@@ -307,8 +306,7 @@ impl Fit {
             chosen = better;
             notes.push(note);
         }
-        let Candidate { mut recipe, table, note, .. } = chosen;
-        notes.extend(note);
+        let Candidate { mut recipe, table, .. } = chosen;
         let (steps, validations) = match (self.steps, costs) {
             (None, Some(costs)) => costs.in_seconds(seconds - started.elapsed().as_secs_f64()),
             (stated, _) => (stated.unwrap_or_default(), VALIDATIONS[1] as usize),
@@ -323,7 +321,6 @@ impl Fit {
     /// The recipe and the target with these transformations.
     fn candidate(&self, data: &Data<'_>, transforms: &[Transform], compute: &Compute) -> Result<Candidate, Error> {
         let Data { parts, points, categories, .. } = *data;
-        let (regression, table, note) = self.regressed(data, transforms)?;
         let target = TableTarget {
             file: self.file.clone(),
             validation: self.validation.clone(),
@@ -334,7 +331,7 @@ impl Fit {
             categories: categories.to_vec(),
             weights: self.weights.clone(),
             picture: picture(points),
-            regression,
+            regression: self.regression,
             whitening: whitening(points),
             split_seed: self.seed,
             drop_missing: self.read.drop_missing,
@@ -343,66 +340,24 @@ impl Fit {
             header: self.read.header,
             array: self.read.array.clone(),
         };
-        let table = table.of_pictures(target.picture);
+        let given = data.given(self.regression);
+        let map = TableMap::fit_given(points, transforms, given, target.whitening, self.seed)?;
+        let table = Table::new(map, parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
         let convolutional = table.layout().suits_convolutions();
         let recipe = self.recipe(target, parts, convolutional && compute.backend.is_libtorch())?;
-        Ok(Candidate { recipe, table: Arc::new(table), convolutional, note })
-    }
-
-    /// The target with these transformations, and what of them depends on the given columns: as stated, or whichever
-    /// describes validation rows best before any training. With a sentence on that.
-    fn regressed(
-        &self,
-        data: &Data<'_>,
-        transforms: &[Transform],
-    ) -> Result<(Regression, Table, Option<String>), Error> {
-        let table = |regression| {
-            let map = TableMap::fit_given(
-                data.points,
-                transforms,
-                data.given(regression),
-                whitening(data.points),
-                self.seed,
-            )?;
-            Table::new(map, data.parts, self.weights.as_deref(), self.seed)
-        };
-        if let Some(stated) = self.regression.or(self.given.is_empty().then_some(Regression::None)) {
-            return Ok((stated, table(stated)?, None));
-        }
-        let plain = table(Regression::None)?;
-        let before = plain.untrained(Split::Validation);
-        let (mut chosen, mut best, mut least) = (Regression::None, plain, before);
-        for regression in [Regression::Location, Regression::LocationScale] {
-            let other = table(regression)?;
-            let found = other.untrained(Split::Validation);
-            if found < least {
-                (chosen, best, least) = (regression, other, found);
-            }
-        }
-        let what = match chosen {
-            Regression::None => return Ok((chosen, best, None)),
-            Regression::Location => "the location of columns depends",
-            Regression::LocationScale => "location and scale of columns depend",
-        };
-        let note = format!(
-            "{what} on what is given, by regression: before any training validation rows have {least:.2} nats with \
-             that, and {before:.2} without"
-        );
-        Ok((chosen, best, Some(note)))
+        Ok(Candidate { recipe, table: Arc::new(table), convolutional })
     }
 
     /// Nothing can depend on a context that is not there.
     fn require_context(&self, rows: &Rows) -> Result<(), Error> {
-        match self.regression {
-            Some(Regression::Location | Regression::LocationScale) if self.given.is_empty() => {
-                Err(Error::Argument(format!(
-                    "{}: no column can depend on others by regression where none are given; name some with `given`, or \
-                     leave `regression` out",
-                    rows.file()
-                )))
-            }
-            _ => Ok(()),
+        if self.regression == Regression::None || !self.given.is_empty() {
+            return Ok(());
         }
+        Err(Error::Argument(format!(
+            "{}: no column can depend on others by regression where none are given; name some with `given`, or leave \
+             `regression` out",
+            rows.file()
+        )))
     }
 
     /// Columns that are no part of a point.
@@ -669,8 +624,6 @@ struct Candidate {
     table: Arc<Table>,
     /// Whether the rows are pictures that a convolutional potential takes.
     convolutional: bool,
-    /// What a user should know of it.
-    note: Option<String>,
 }
 
 impl Candidate {

@@ -101,7 +101,7 @@ struct Data<'py> {
     test: Option<Columns<'py>>,
     given: Vec<String>,
     weights: Option<String>,
-    regression: Option<String>,
+    regression: String,
     minutes: Option<f64>,
     steps: Option<usize>,
     seed: u64,
@@ -132,16 +132,15 @@ impl Data<'_> {
         })
     }
 
-    fn regression(&self) -> PyResult<Option<Regression>> {
-        let word = |word: &String| match word.as_str() {
+    fn regression(&self) -> PyResult<Regression> {
+        match self.regression.as_str() {
             "none" => Ok(Regression::None),
             "location" => Ok(Regression::Location),
             "location-scale" => Ok(Regression::LocationScale),
             other => Err(PyValueError::new_err(format!(
-                "regression is {other:?}, but must be \"none\", \"location\" or \"location-scale\", or be left out"
+                "regression is {other:?}, but must be \"none\", \"location\" or \"location-scale\""
             ))),
-        };
-        self.regression.as_ref().map(word).transpose()
+        }
     }
 }
 

@@ -49,7 +49,7 @@ class _Data:
     test: Columns | None
     given: list[str]
     weights: str | None
-    regression: str | None
+    regression: str
     minutes: float | None
     steps: int | None
     seed: int
@@ -111,7 +111,7 @@ class Flow:
         weights: Any = None,
         validation: Any = TENTH,
         test: Any = None,
-        regression: Literal["none", "location", "location-scale"] | None = None,
+        regression: Literal["none", "location", "location-scale"] = "none",
         recipe: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
@@ -141,9 +141,9 @@ class Flow:
             of ``x`` and, where there are any, ``given`` and ``weights``.
         test : array_like or frame, optional
             Rows for final figures, likewise.
-        regression : {"none", "location", "location-scale"}, optional
+        regression : {"none", "location", "location-scale"}
             What of the columns depends on ``given`` by a linear regression, whose residuals the flow learns: nothing,
-            their location, or their location and scale. If left out, whichever describes the validation rows best before any training.
+            their location, or their location and scale.
         recipe : mapping, optional
             Changes to the recipe that the rules write, as ``{"train.precision": "f64"}``.
         minutes : float, optional

@@ -12,7 +12,7 @@ use datasets::columns::{ColumnError, Dequantisation, Transform};
 use datasets::split::split;
 use datasets::table::{Context, Format, ReadOptions, Table as Rows};
 use datasets::yardstick::{Gaussian, Independent};
-use flow_core::{RngKey, standard_normal_log_density};
+use flow_core::RngKey;
 use sha2::{Digest, Sha256};
 
 pub use map::{Given, TableMap};
@@ -267,21 +267,6 @@ impl Table {
         };
         let independent = Independent::fit(&training, n, before)?.mean_log_density(&points, here);
         Ok([gaussian, Some(-independent)])
-    }
-
-    /// The negative log-likelihood, in nats per row and the user's units, of all rows of a split under the normal
-    /// distribution in the flow's coordinates: that of a flow that has learned nothing yet.
-    pub fn untrained(&self, split: Split) -> f64 {
-        let part = self.part(split);
-        let mut points = self.noisy(&part.points);
-        let mut losses = vec![0.0; points.len() / self.dimension()];
-        self.map.preparation().bijection.forward(&mut points, &part.context, &mut losses);
-        let densities = points.chunks_exact(self.dimension()).map(standard_normal_log_density);
-        losses.iter_mut().zip(densities).for_each(|(loss, density)| *loss = -(*loss + density));
-        match part.weights() {
-            Some(weights) => losses.iter().zip(weights).map(|(l, w)| l * w).sum::<f64>() / weights.iter().sum::<f64>(),
-            None => losses.iter().sum::<f64>() / losses.len() as f64,
-        }
     }
 
     fn part(&self, split: Split) -> &Part {
