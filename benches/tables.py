@@ -3,10 +3,11 @@
 
     benches/tables.py real DIR          one row for each set in DIR, a folder with train, validation and test (.csv.gz)
     benches/tables.py exact             a Gaussian, a mixture and a rotated banana in 2, 10 and 50 dimensions
-    benches/tables.py given             eight Gaussians, each given its number
+    benches/tables.py given [DIR]       a Gaussian and eight of them given a context, by every regression on it; with the folder of the
+                                        real sets letter too, given four of its columns
     benches/tables.py formats           the same numbers as csv, npy and parquet; other units; another order of columns
 
-No flag of `maflow fit` is given but the files. The yardsticks are a Gaussian of full covariance, the best mixture of 5, 15
+No flag of `maflow fit` is given but the files, and with `given` the columns and the regression. The yardsticks are a Gaussian of full covariance, the best mixture of 5, 15
 or 40 Gaussians and a kernel density of 4000 rows, on standardised columns, chosen on the validation rows and fitted to the
 training rows. Needs numpy and, for `real`, scikit-learn; for `formats` pyarrow and a program built with the feature parquet.
 Figures are negative log-likelihoods in nats per row, in the units of the files.
@@ -215,25 +216,53 @@ def exact(program, dimensions):
 # Given something
 
 
-def given(program):
-    random = np.random.default_rng(2)
+def gaussian_given(random, count):
+    """Two correlated columns, their means and ln of their deviations linear in a number and by one of three arms; with -ln p."""
+    c, arm, z = random.normal(size=count), random.integers(3, size=count), random.normal(size=(count, 2))
+    mean = np.stack([5 + 2 * c - 3 * arm, -100 + 40 * c + 10 * arm**2], axis=1)
+    log_scale = np.stack([0.5 * c - 0.4 * arm, 2 - 0.8 * c + 0.3 * arm], axis=1)
+    x = mean + np.exp(log_scale) * (z @ np.linalg.cholesky([[1, 0.6], [0.6, 1]]).T)
+    known = 0.5 * (z**2).sum(1) + np.log(2 * np.pi) + log_scale.sum(1) + 0.5 * np.log(1 - 0.6**2)
+    return np.column_stack([x, c, arm]), known
 
-    def rows(count):
-        which = random.integers(8, size=count)
-        angle = which * np.pi / 4
-        x = 4 * np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.3 * random.normal(size=(count, 2))
-        return np.column_stack([x, which])
 
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        files = [write(folder / f"{part}.csv", rows(count), ["x", "y", "which"]) for part, count in (("train", 10000), ("test", 5000))]
-        run = folder / "run"
-        _, seconds, _ = maflow(program, "fit", files[0], "--test", files[1], "--given", "which", "--out", run)
-        figures = json.loads(maflow(program, "evaluate", run, "--json")[0])
-    known = 1 + np.log(2 * np.pi * 0.3**2)
-    line("density", "maflow fit", "exact", "seconds")
-    line(*["---"] * 4)
-    line("eight Gaussians, given which", with_error(figures), f"{known:.3f}", f"{seconds:.0f}")
+def eight_gaussians_given(random, count):
+    which, z = random.integers(8, size=count), random.normal(size=(count, 2))
+    angle = which * np.pi / 4
+    x = 4 * np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.3 * z
+    return np.column_stack([x, which]), 0.5 * (z**2).sum(1) + np.log(2 * np.pi * 0.3**2)
+
+
+def by_regression(program, name, known, words, minutes):
+    """A row for each regression that may be asked for."""
+    for regression in ("none", "location", "location-scale"):
+        with tempfile.TemporaryDirectory() as folder:
+            run = pathlib.Path(folder) / "run"
+            length = [] if minutes is None else ["--minutes", minutes]
+            _, seconds, _ = maflow(program, "fit", *words, "--regression", regression, *length, "--out", run)
+            figures = json.loads(maflow(program, "evaluate", run, "--json")[0])
+        line(name, regression, with_error(figures), known, f"{figures['gaussian_nll_nats']:.3f}", f"{seconds:.0f}")
+
+
+def given(program, sets, minutes):
+    line("density", "regression", "maflow fit", "exact, same rows", "Gaussian", "seconds")
+    line(*["---"] * 6)
+    for name, law, columns in (
+        ("Gaussian, given a number and an arm", gaussian_given, "c,arm"),
+        ("eight Gaussians, given which", eight_gaussians_given, "which"),
+    ):
+        random = np.random.default_rng(2)
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            (train, _), (test, known) = law(random, 10000), law(random, 5000)
+            names = ["x", "y", *columns.split(",")]
+            files = [write(folder / "train.csv", train, names), "--test", write(folder / "test.csv", test, names)]
+            by_regression(program, name, f"{known.mean():.3f}", [*files, "--given", columns], minutes)
+    if sets is not None:
+        place = pathlib.Path(sets) / "letter"
+        train, validation, test = (place / f"{part}.csv.gz" for part in ("train", "validation", "test"))
+        files = [train, "--validation", validation, "--test", test]
+        by_regression(program, "letter, given its box", "", [*files, "--given", "x.box,y.box,width,high"], minutes)
 
 
 # Formats
@@ -275,6 +304,7 @@ def main():
     parser.add_argument("folder", nargs="?", help="of the real sets")
     parser.add_argument("--program", default=ROOT / "target/release/maflow", help="default: the release build here")
     parser.add_argument("--sets", nargs="+", help="only these of the real sets")
+    parser.add_argument("--minutes", type=float, help="of each training given something; default: the program's")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 10, 50], help="of the exact densities")
     words = parser.parse_args()
     if words.what == "real":
@@ -283,8 +313,10 @@ def main():
         real(words.program, words.folder, words.sets)
     elif words.what == "exact":
         exact(words.program, words.dimensions)
+    elif words.what == "given":
+        given(words.program, words.folder, words.minutes)
     else:
-        {"given": given, "formats": formats}[words.what](words.program)
+        formats(words.program)
 
 
 if __name__ == "__main__":

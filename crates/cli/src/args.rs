@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use datasets::columns::Regression;
 use maflow::backend::Backend;
 use maflow::fit::FitModel;
 use maflow::recipe::{Arithmetic, FlowMethod, Setting};
@@ -74,6 +75,12 @@ const BACKENDS: &[(&str, &str)] = &[
     ("ndarray", "Pure Rust on the CPU"),
     ("tch-cpu", "libtorch on the CPU"),
     ("tch-cuda", "libtorch on an NVIDIA GPU"),
+];
+
+const REGRESSIONS: &[(&str, &str)] = &[
+    ("none", "Nothing"),
+    ("location", "Their location, the mean"),
+    ("location-scale", "Their location, and the logarithm of their scale"),
 ];
 
 const MODELS: &[(&str, &str)] = &[
@@ -200,6 +207,9 @@ pub struct FitArgs {
     /// The columns that the density is conditional on, by name: numbers, or text as categories
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub given: Vec<String>,
+    /// What of the columns is taken to depend on those given by a linear regression, whose residuals the flow learns
+    #[arg(long, value_name = "WHAT", default_value = "none", value_parser = words::<Regression>(REGRESSIONS))]
+    pub regression: Regression,
     /// The column that says what each row counts
     #[arg(long, value_name = "NAME")]
     pub weights: Option<String>,

@@ -212,11 +212,22 @@ impl From<maflow::Error> for CliError {
 
 /// A sentence of the library's with the names of parameters as flags of the command line.
 pub fn in_flags(sentence: &str) -> String {
-    ["columns", "given", "weights", "transform", "drop_missing", "delimiter", "decimal", "header", "array"]
-        .iter()
-        .fold(sentence.to_owned(), |text, name| {
-            text.replace(&format!("`{name}`"), &format!("--{}", name.replace('_', "-")))
-        })
+    [
+        "columns",
+        "given",
+        "weights",
+        "regression",
+        "transform",
+        "drop_missing",
+        "delimiter",
+        "decimal",
+        "header",
+        "array",
+    ]
+    .iter()
+    .fold(sentence.to_owned(), |text, name| {
+        text.replace(&format!("`{name}`"), &format!("--{}", name.replace('_', "-")))
+    })
 }
 
 fn other_data(run: &Path, data: Option<&Path>) -> String {

@@ -31,6 +31,16 @@ pub fn note(text: &str) {
     }
 }
 
+/// Names in a sentence: the first few, and how many more.
+pub fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    const SHOWN: usize = 20;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// Prints to standard error what has to be known, whichever of several processes says it.
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

@@ -122,7 +122,7 @@ fn draw_samples(
     folder: &Path,
 ) -> Result<(), Error> {
     let mut samples = flow.samples(count, &[])?;
-    units.to_user(&mut samples);
+    units.to_user(&mut samples, &[]);
     match tiles(recipe, &samples, columns) {
         Some(tiles) => save_png(&tiles, folder, "samples"),
         None => Ok(()),
@@ -254,7 +254,7 @@ fn journey(
     let base = key.normals(0..rows, n);
     let mut inference = flow.journey(&data, Direction::Backward, STOPS, key)?;
     let mut generation = flow.journey(&base, Direction::Forward, STOPS, key)?;
-    inference.iter_mut().chain(&mut generation).for_each(|x| units.to_user(x));
+    inference.iter_mut().chain(&mut generation).for_each(|x| units.to_user(x, &[]));
     let mut pictures = Vec::new();
     for place in (0..rows).map(|row| row * n..(row + 1) * n) {
         pictures

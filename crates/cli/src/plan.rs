@@ -206,6 +206,7 @@ fn fit(args: FitArgs, global: &GlobalArgs) -> Result<Plan, CliError> {
         test: args.test,
         given: args.given,
         weights: args.weights,
+        regression: args.regression,
         model: args.model,
         read: ReadOptions { columns: args.columns, ..read_options(args.read) },
         minutes: args.minutes,

@@ -78,7 +78,7 @@ fn figure_rows(report: &Report) -> Vec<(&'static str, String)> {
         } => {
             rows.push(("negative log-likelihood", format!("{} nats", with_error(*nll_nats, report.standard_error))));
             if let (Some(bits), Some(error)) = (bits_per_dim, bits_per_dim_error) {
-                rows.push(("bits per pixel", with_error(*bits, *error)));
+                rows.push(("bits per dimension", with_error(*bits, *error)));
             }
             let yardsticks =
                 [("the same of a Gaussian", gaussian_nll_nats), ("of independent columns", independent_nll_nats)];

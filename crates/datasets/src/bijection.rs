@@ -5,15 +5,16 @@ use std::fmt;
 use crate::lattice::{WhitenedIsing, WhitenedPhi4};
 use crate::standardise::Standardisation;
 
-/// An invertible map of rows of N numbers from a user's coordinates x to a flow's coordinates y.
+/// An invertible map of rows of N numbers from a user's coordinates x to a flow's coordinates y. It may depend on a
+/// context c of every row, as that of a density p(x | c) may.
 ///
 /// ```
 /// use datasets::{Bijection, Standardisation};
 /// let map = Standardisation::per_coordinate(vec![1.0, -2.0], vec![4.0, 0.25])?;
 /// let (mut row, mut log_jacobian) = ([3.0, -1.0], [0.0]);
-/// map.forward(&mut row, &mut log_jacobian);
+/// map.forward(&mut row, &[], &mut log_jacobian);
 /// assert_eq!((row, log_jacobian), ([1.0, 2.0], [0.0]));
-/// map.inverse(&mut row, &mut log_jacobian);
+/// map.inverse(&mut row, &[], &mut log_jacobian);
 /// assert_eq!(row, [3.0, -1.0]);
 /// # Ok::<(), datasets::StandardisationError>(())
 /// ```
@@ -21,19 +22,26 @@ pub trait Bijection: fmt::Debug + Send + Sync {
     /// Numbers per row, N.
     fn dimension(&self) -> usize;
 
-    /// From x to y, in place. Adds `ln |∂y/∂x|` of each row to its place in `log_jacobians`.
+    /// Numbers per row of the context that it depends on; 0 where it depends on none, and heeds none that it is given.
+    fn context_dim(&self) -> usize {
+        0
+    }
+
+    /// From x to y, in place, with the context of every row, row by row. Adds `ln |∂y/∂x|` of each row to its place in
+    /// `log_jacobians`.
     ///
     /// # Panics
-    /// If `rows` does not have N numbers for every log-Jacobian.
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]);
+    /// If `rows` does not have N numbers for every log-Jacobian, or `context` not as many as the map depends on.
+    fn forward(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]);
 
-    /// From y to x, in place. Adds `ln |∂x/∂y|` of each row to its place in `log_jacobians`.
+    /// From y to x, in place, with the context of every row, row by row. Adds `ln |∂x/∂y|` of each row to its place in
+    /// `log_jacobians`.
     ///
     /// # Panics
-    /// If `rows` does not have N numbers for every log-Jacobian.
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]);
+    /// As [`Bijection::forward`].
+    fn inverse(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]);
 
-    /// `ln |∂y/∂x|` where it is the same at every point; `None` where it is not.
+    /// `ln |∂y/∂x|` where it is the same at every point in every context; `None` where it is not.
     fn constant_log_jacobian(&self) -> Option<f64> {
         None
     }
@@ -63,13 +71,13 @@ impl Bijection for Standardisation {
         self.dimension()
     }
 
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+    fn forward(&self, rows: &mut [f64], _context: &[f64], log_jacobians: &mut [f64]) {
         check(self.dimension(), rows, log_jacobians);
         self.apply(rows);
         add(self.log_jacobian(), log_jacobians);
     }
 
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+    fn inverse(&self, rows: &mut [f64], _context: &[f64], log_jacobians: &mut [f64]) {
         check(self.dimension(), rows, log_jacobians);
         self.invert(rows);
         add(-self.log_jacobian(), log_jacobians);
@@ -86,13 +94,13 @@ impl Bijection for WhitenedIsing {
         self.sites()
     }
 
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+    fn forward(&self, rows: &mut [f64], _context: &[f64], log_jacobians: &mut [f64]) {
         check(self.sites(), rows, log_jacobians);
         map_rows(rows, self.sites(), |x, y| self.to_whitened(x, y));
         add(-0.5 * self.physical().log_det_k(), log_jacobians);
     }
 
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+    fn inverse(&self, rows: &mut [f64], _context: &[f64], log_jacobians: &mut [f64]) {
         check(self.sites(), rows, log_jacobians);
         map_rows(rows, self.sites(), |y, x| self.to_physical(y, x));
         add(0.5 * self.physical().log_det_k(), log_jacobians);
@@ -109,13 +117,13 @@ impl Bijection for WhitenedPhi4 {
         self.sites()
     }
 
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+    fn forward(&self, rows: &mut [f64], _context: &[f64], log_jacobians: &mut [f64]) {
         check(self.sites(), rows, log_jacobians);
         map_rows(rows, self.sites(), |field, y| self.to_whitened(field, y));
         add(-0.5 * self.log_det_k(), log_jacobians);
     }
 
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+    fn inverse(&self, rows: &mut [f64], _context: &[f64], log_jacobians: &mut [f64]) {
         check(self.sites(), rows, log_jacobians);
         map_rows(rows, self.sites(), |y, field| self.to_physical(y, field));
         add(0.5 * self.log_det_k(), log_jacobians);
@@ -158,14 +166,14 @@ mod tests {
             let n = map.dimension();
             let start: Vec<f64> = (0..2 * n).map(|i| (1.7 * i as f64).sin()).collect();
             let (mut rows, mut there) = (start.clone(), [0.0; 2]);
-            map.forward(&mut rows, &mut there);
+            map.forward(&mut rows, &[], &mut there);
             let mut back = [0.0; 2];
-            map.inverse(&mut rows, &mut back);
+            map.inverse(&mut rows, &[], &mut back);
             assert!(rows.iter().zip(&start).all(|(a, b)| (a - b).abs() < 1e-12), "{map:?}");
             // The maps are affine: differences of any size are exact.
             let at = |x: &[f64]| {
                 let (mut y, mut unused) = (x.to_vec(), [0.0]);
-                map.forward(&mut y, &mut unused);
+                map.forward(&mut y, &[], &mut unused);
                 y
             };
             let origin = at(&vec![0.0; n]);

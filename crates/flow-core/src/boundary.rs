@@ -115,10 +115,13 @@ pub trait BoundaryTerms: Sync {
     }
 }
 
-/// `loss = start(x at the start) + change of ln p + energy(x at the end) + weight · transport cost`: likelihoods and
-/// free energies. With a weight of the forces `weight · ‖∇ ln p + ∇ energy‖²/N` at the end is added.
+/// A part of the loss that depends on where a row starts and on its context.
+pub(crate) type StartTerm<'a> = &'a (dyn Fn(&[f64], &[f64]) -> f64 + Sync);
+
+/// `loss = start(x at the start, its context) + change of ln p + energy(x at the end) + weight · transport cost`:
+/// likelihoods and free energies. With a weight of the forces `weight · ‖∇ ln p + ∇ energy‖²/N` at the end is added.
 pub(crate) struct EnergyTerms<'a> {
-    pub start: &'a (dyn Fn(&[f64]) -> f64 + Sync),
+    pub start: StartTerm<'a>,
     pub end: &'a dyn Energy,
     pub transport_cost: f64,
     pub force_weight: f64,
@@ -148,7 +151,7 @@ pub(crate) struct CarriedBefore<'a> {
 
 impl<'a> EnergyTerms<'a> {
     /// Without a transport cost and forces.
-    pub fn new(start: &'a (dyn Fn(&[f64]) -> f64 + Sync), end: &'a dyn Energy) -> Self {
+    pub fn new(start: StartTerm<'a>, end: &'a dyn Energy) -> Self {
         Self { start, end, transport_cost: 0.0, force_weight: 0.0, gradient: Gradient::Total, clip_force: None }
     }
 
@@ -195,8 +198,9 @@ impl BoundaryTerms for EnergyTerms<'_> {
             Gradient::Path(Some(before)) => before.batch.numbers(before.log_density, &of_rows),
             _ => rows.log_density,
         };
+        let width = rows.context.len() / n.max(1);
         for (r, loss) in out.losses.iter_mut().enumerate() {
-            let start = (self.start)(&rows.start[r * dim..(r + 1) * dim]);
+            let start = (self.start)(&rows.start[r * dim..][..dim], &rows.context[r * width..][..width]);
             *loss = start + log_density[r] + *loss + self.transport_cost * rows.cost[r];
         }
         let weight_of = |i: usize| rows.weights[i / dim];
@@ -249,7 +253,7 @@ mod tests {
             Ok(0.0)
         });
         let cotangents = |clip_force| {
-            let start = |_: &[f64]| 0.0;
+            let start = |_: &[f64], _: &[f64]| 0.0;
             let terms = EnergyTerms { gradient: Gradient::Path(None), clip_force, ..EnergyTerms::new(&start, &energy) };
             let end = [1.0, 0.0, 0.1, 0.0, f64::INFINITY, 0.0];
             let rows = Endpoints {

@@ -30,7 +30,7 @@ impl<S: Space> Flow<'_, S> {
         }
         // Cotangents of the sum over rows, not of the mean.
         let batch = Batch { total_weight: 1.0, ..batch };
-        let terms = EnergyTerms::new(&|_| 0.0, energy);
+        let terms = EnergyTerms::new(&|_, _| 0.0, energy);
         let options = SolveOptions { backward: Some(self.memory.exact()), ..SolveOptions::default() };
         let [energies, gradient] = self.by_members(&batch, Evaluation::new(key), |batch, how| {
             let solver = Solver::new(self, batch, self.span(Direction::Forward), *how)?;

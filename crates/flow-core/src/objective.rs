@@ -90,15 +90,15 @@ pub struct NegativeLogLikelihood {
     pub log_jacobian: LogJacobian,
 }
 
-/// A function of one row.
-pub type RowFunction = dyn Fn(&[f64]) -> f64 + Send + Sync;
+/// A function of one row and its context.
+pub type RowFunction = dyn Fn(&[f64], &[f64]) -> f64 + Send + Sync;
 
 /// `ln |∂y/∂x|` of a map from data x to the rows y of batches.
 #[derive(Clone)]
 pub enum LogJacobian {
     /// The same everywhere.
     Constant(f64),
-    /// A function of y.
+    /// A function of y and, of a density that is conditional, of its context.
     Of(Arc<RowFunction>),
 }
 
@@ -125,11 +125,11 @@ impl fmt::Debug for LogJacobian {
 }
 
 impl LogJacobian {
-    /// At a row y.
-    pub fn at(&self, y: &[f64]) -> f64 {
+    /// At a row y in its context.
+    pub fn at(&self, y: &[f64], context: &[f64]) -> f64 {
         match self {
             Self::Constant(value) => *value,
-            Self::Of(function) => function(y),
+            Self::Of(function) => function(y, context),
         }
     }
 }
@@ -138,7 +138,7 @@ impl NegativeLogLikelihood {
     /// −ln p(x,T) = −ln N(z) + (ln p(z,0) − ln p(x,T)): nothing of the model's at the start, the base's energy at the
     /// end.
     fn by<T>(&self, dim: usize, evaluate: impl FnOnce(&EnergyTerms<'_>) -> T) -> T {
-        let (start, end) = (|y: &[f64]| -self.log_jacobian.at(y), StandardNormal { dim });
+        let (start, end) = (|y: &[f64], context: &[f64]| -self.log_jacobian.at(y, context), StandardNormal { dim });
         evaluate(&EnergyTerms { transport_cost: self.transport_cost, ..EnergyTerms::new(&start, &end) })
     }
 }
@@ -218,7 +218,7 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
         let before =
             scored.as_ref().map(|Scored { log_density, score, .. }| CarriedBefore { batch, score, log_density });
         let terms = EnergyTerms {
-            start: &standard_normal_log_density,
+            start: &base_log_density,
             end: &self.energy,
             transport_cost: self.transport_cost,
             force_weight: self.force_weight,
@@ -240,7 +240,7 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
         let terms = EnergyTerms {
             transport_cost: self.transport_cost,
             force_weight: self.force_weight,
-            ..EnergyTerms::new(&standard_normal_log_density, &self.energy)
+            ..EnergyTerms::new(&base_log_density, &self.energy)
         };
         map.evaluate_terms(Direction::Forward, &terms, batch, how)
     }
@@ -279,11 +279,16 @@ impl<S: Space, E: Energy> Objective<S> for ForwardDivergence<E> {
         let Scored { mut log_density, score, .. } = agreed(how.team, flow.carry_score(batch, &score, span, how))?;
         log_density.iter_mut().zip(energies).for_each(|(change, energy)| *change -= energy);
         let before = CarriedBefore { batch, score: &score, log_density: &log_density };
-        let (start, end) = (|_: &[f64]| 0.0, StandardNormal { dim });
+        let (start, end) = (|_: &[f64], _: &[f64]| 0.0, StandardNormal { dim });
         let gradient = Gradient::Path(Some(before));
         let terms = EnergyTerms { gradient, clip_force: self.clip_force, ..EnergyTerms::new(&start, &end) };
         flow.evaluate_terms(Direction::Backward, &terms, batch, how)
     }
+}
+
+/// ln p of a point of the base density, whatever its context.
+fn base_log_density(z: &[f64], _context: &[f64]) -> f64 {
+    standard_normal_log_density(z)
 }
 
 /// A length that forces are cut to.

@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use backend_ndarray::Cpu;
-use datasets::table::Table;
+use datasets::columns::{MapKind, Regression, Transform};
+use datasets::table::{Context, Table};
 use flow_core::{Precision, Tensor, TrainState};
 use maflow::backend::Compute;
 use maflow::recipe::{Recipe, Setting, Whitening};
 use maflow::run::Run;
-use maflow::target::TableMap;
+use maflow::target::{Given, TableMap};
 use maflow::tensor_file::TensorFile;
 use maflow::transfer::Import;
 use maflow::{metrics, recipes, run_dir, trained};
@@ -141,8 +142,9 @@ pub fn columns(input: &[u8], folder: &Path) -> Result<(), String> {
     write(&folder.join("columns.toml"), input);
     let map = TableMap::read(folder).map_err(|error| error.to_string())?;
     let (bijection, mut row) = (map.bijection(), vec![0.5; map.dimension()]);
-    bijection.forward(&mut row, &mut [0.0]);
-    bijection.inverse(&mut row, &mut [0.0]);
+    let context = vec![0.5; bijection.context_dim()];
+    bijection.forward(&mut row, &context, &mut [0.0]);
+    bijection.inverse(&mut row, &context, &mut [0.0]);
     // Rows in the user's units are numbers or a sentence.
     let _ = map.table(row);
     Ok(())
@@ -151,19 +153,30 @@ pub fn columns(input: &[u8], folder: &Path) -> Result<(), String> {
 pub fn columns_seeds() -> Vec<Vec<u8>> {
     let values = (0..60).flat_map(|i| [f64::from(i), 0.5 + 0.1 * f64::from(i * i % 7)]).collect();
     let rows = Table::new(&["n", "x"], values).expect("rows of two numbers");
-    let kept = |words: [&str; 2], whitening: Whitening| {
-        let transforms = words.map(|word| word.parse().expect("a transformation"));
+    let kept = |map: TableMap| {
         let folder = tempfile::tempdir().expect("there is a folder for files");
-        let map = TableMap::fit(&rows, &transforms, whitening, 1).expect("they can be fitted");
         map.write(folder.path()).expect("the folder can be written");
         fs::read(folder.path().join("columns.toml")).expect("it was written")
     };
-    vec![
-        kept(["dequantise(1) standardise", "log"], Whitening::None),
-        kept(["quantile", "tail"], Whitening::None),
-        kept(["standardise", "standardise"], Whitening::None),
-        kept(["dequantise(1) standardise", "logit(0, 2)"], Whitening::None),
-    ]
+    let words = [
+        ["dequantise(1) standardise", "log"],
+        ["quantile", "tail"],
+        ["standardise", "standardise"],
+        ["dequantise(1) standardise", "logit(0, 2)"],
+    ];
+    let transforms = words.map(|words| words.map(|word| word.parse().expect("a transformation")));
+    let plain =
+        |transforms: &[Transform; 2]| TableMap::fit(&rows, transforms, Whitening::None, 1).expect("they can be fitted");
+    transforms.iter().map(plain).chain([conditional(&rows)]).map(kept).collect()
+}
+
+/// The map of the second column given the first.
+fn conditional(rows: &Table) -> TableMap {
+    let points = rows.select(&["x"]).expect("the column is there");
+    let context = Context::fit(rows, &["n"], &[] as &[&str]).expect("the column is there");
+    let encoded = context.encode(rows).expect("the rows that it was fitted to");
+    let given = Given { context: &context, encoded: &encoded, regression: Regression::LocationScale };
+    TableMap::fit_given(&points, &[Transform::of(MapKind::Log)], given, Whitening::Full, 1).expect("it can be fitted")
 }
 
 /// A checkpoint of a run, with the checksum that belongs to what it holds: whoever makes a file can make that too.

@@ -231,7 +231,7 @@ pub enum Error {
     #[error(transparent)]
     Cluster(ClusterError),
     /// The files of MNIST.
-    #[error(transparent)]
+    #[error("{0}{remedy}", remedy = own_pictures(.0))]
     Mnist(#[from] MnistError),
     /// libtorch.
     #[cfg(feature = "libtorch")]
@@ -252,6 +252,16 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+}
+
+/// The remedy where files are good, but not those that were published.
+fn own_pictures(error: &MnistError) -> &'static str {
+    match error {
+        MnistError::Count { .. } | MnistError::Hash { .. } => {
+            "; for pictures of your own in files of these names give target.content=any"
+        }
+        _ => "",
     }
 }
 

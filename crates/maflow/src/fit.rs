@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datasets::columns::{MapKind, Transform, plan};
+use datasets::columns::{MapKind, Regression, Transform, plan};
 use datasets::table::{Context, Kind, ReadOptions, Table as Rows};
 use toml::Value;
 
@@ -17,7 +17,7 @@ use crate::recipe::{
 };
 use crate::run::Run;
 use crate::run_dir;
-use crate::target::{Parts, Split, Table, TableMap, Target, as_they_weigh};
+use crate::target::{Given, Parts, Split, Table, TableMap, Target, as_they_weigh};
 
 /// What is fitted to a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -84,6 +84,8 @@ pub struct Fit {
     pub weights: Option<String>,
     /// Transformations of columns by name, where the rules are not to choose them.
     pub transforms: Vec<(String, Transform)>,
+    /// What of the columns depends on those given before the flow.
+    pub regression: Regression,
     /// What is fitted to the rows.
     pub model: FitModel,
     /// How files are read.
@@ -220,6 +222,8 @@ impl Fit {
     ///
     /// Of given columns, text and up to 16 different whole numbers are categories, and everything else is brought to
     /// zero mean and unit scale. The potential then has a quadratic form besides whose coefficients are linear in them.
+    /// Location and scale of the other columns depend on them before the flow where [`Fit::regression`] says so (see
+    /// [`datasets::columns::Conditional`]).
     ///
     /// # Errors
     /// Files that cannot be read, and columns that no density can be fitted to.
@@ -269,16 +273,18 @@ impl Fit {
         let (started, mut notes) = (Instant::now(), Vec::new());
         let stated: Vec<(&str, Transform)> =
             self.transforms.iter().map(|(name, transform)| (name.as_str(), *transform)).collect();
-        let points = self.points(&parts.training)?;
-        let columns = plan(&points, &stated)?;
-        let points = as_they_weigh(points, &parts.training, self.weights.as_deref(), self.seed)?;
+        self.require_context(&parts.training)?;
+        let columns = plan(&self.points(&parts.training)?, &stated)?;
         notes.extend(columns.notes);
         let transforms = columns.transforms;
         let (categories, note) = self.categories(&parts.training)?;
         notes.extend(note);
         let context = Context::fit(&parts.training, &self.given, &categories)?;
-        let normal = self.mapped_to_normal(parts, &points, &context, &transforms)?;
-        let data = Data { parts, points: &points, context: &context, categories: &categories };
+        let rows = as_they_weigh(&parts.training, self.weights.as_deref(), self.seed)?;
+        let (points, encoded) = (self.points(&rows)?, context.encode(&rows)?);
+        drop(rows);
+        let data = Data { parts, points: &points, context: &context, encoded: &encoded, categories: &categories };
+        let normal = self.mapped_to_normal(&data, &transforms)?;
         let mut chosen = self.candidate(&data, &transforms, compute)?;
         if chosen.convolutional && self.model == FitModel::Flow && !compute.backend.is_libtorch() {
             notes.push(
@@ -314,7 +320,7 @@ impl Fit {
 
     /// The recipe and the target with these transformations.
     fn candidate(&self, data: &Data<'_>, transforms: &[Transform], compute: &Compute) -> Result<Candidate, Error> {
-        let Data { parts, points, context, categories } = *data;
+        let Data { parts, points, categories, .. } = *data;
         let target = TableTarget {
             file: self.file.clone(),
             validation: self.validation.clone(),
@@ -325,6 +331,7 @@ impl Fit {
             categories: categories.to_vec(),
             weights: self.weights.clone(),
             picture: picture(points),
+            regression: self.regression,
             whitening: whitening(points),
             split_seed: self.seed,
             drop_missing: self.read.drop_missing,
@@ -333,11 +340,24 @@ impl Fit {
             header: self.read.header,
             array: self.read.array.clone(),
         };
-        let map = TableMap::fit(points, transforms, target.whitening, self.seed)?.given(context.clone());
+        let given = data.given(self.regression);
+        let map = TableMap::fit_given(points, transforms, given, target.whitening, self.seed)?;
         let table = Table::new(map, parts, self.weights.as_deref(), self.seed)?.of_pictures(target.picture);
         let convolutional = table.layout().suits_convolutions();
         let recipe = self.recipe(target, parts, convolutional && compute.backend.is_libtorch())?;
         Ok(Candidate { recipe, table: Arc::new(table), convolutional })
+    }
+
+    /// Nothing can depend on a context that is not there.
+    fn require_context(&self, rows: &Rows) -> Result<(), Error> {
+        if self.regression == Regression::None || !self.given.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Argument(format!(
+            "{}: no column can depend on others by regression where none are given; name some with `given`, or leave \
+             `regression` out",
+            rows.file()
+        )))
     }
 
     /// Columns that are no part of a point.
@@ -415,14 +435,9 @@ impl Fit {
 
     /// Transformations that map every column to a normal one, so that the flow has the dependences alone to learn:
     /// worth a try where independent columns describe the validation rows better than a Gaussian does.
-    fn mapped_to_normal(
-        &self,
-        parts: &Parts,
-        points: &Rows,
-        context: &Context,
-        transforms: &[Transform],
-    ) -> Result<Option<Vec<Transform>>, Error> {
-        let map = TableMap::fit(points, transforms, Whitening::None, self.seed)?.given(context.clone());
+    fn mapped_to_normal(&self, data: &Data<'_>, transforms: &[Transform]) -> Result<Option<Vec<Transform>>, Error> {
+        let Data { parts, points, .. } = *data;
+        let map = TableMap::fit_given(points, transforms, data.given(Regression::None), Whitening::None, self.seed)?;
         let [gaussian, independent] = Table::new(map, parts, self.weights.as_deref(), self.seed)?
             .yardsticks(Split::Validation, parts.validation.rows())?;
         let (Some(gaussian), Some(independent)) = (gaussian, independent) else { return Ok(None) };
@@ -592,7 +607,15 @@ struct Data<'a> {
     parts: &'a Parts,
     points: &'a Rows,
     context: &'a Context,
+    /// The context of every point.
+    encoded: &'a [f64],
     categories: &'a [String],
+}
+
+impl Data<'_> {
+    fn given(&self, regression: Regression) -> Given<'_> {
+        Given { context: self.context, encoded: self.encoded, regression }
+    }
 }
 
 /// A recipe before its steps are known, with its target.

@@ -86,22 +86,23 @@ impl Units {
         Self { noise: target.table().map(Table::noise).cloned(), map: target.bijection() }
     }
 
-    /// From a user's rows of n numbers to a flow's, in place; with `ln |∂y/∂x|` of each.
-    pub fn to_flow(&self, rows: &mut [f64], n: usize) -> Vec<f64> {
+    /// From a user's rows of n numbers to a flow's, in place, with the context of each where a density is conditional;
+    /// with `ln |∂y/∂x|` of each.
+    pub fn to_flow(&self, rows: &mut [f64], context: &[f64], n: usize) -> Vec<f64> {
         let mut log_jacobians = vec![0.0; rows.len() / n];
         if let Some(noise) = &self.noise {
             noise.keyed(rows);
         }
         if let Some(map) = &self.map {
-            map.forward(rows, &mut log_jacobians);
+            map.forward(rows, context, &mut log_jacobians);
         }
         log_jacobians
     }
 
-    /// From a flow's rows to a user's, in place.
-    pub fn to_user(&self, rows: &mut [f64]) {
+    /// From a flow's rows to a user's, in place, with the context of each where a density is conditional.
+    pub fn to_user(&self, rows: &mut [f64], context: &[f64]) {
         if let Some(map) = &self.map {
-            map.inverse(rows, &mut vec![0.0; rows.len() / map.dimension()]);
+            map.inverse(rows, context, &mut vec![0.0; rows.len() / map.dimension()]);
         }
         if let Some(noise) = &self.noise {
             noise.quantise(rows);

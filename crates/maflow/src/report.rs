@@ -54,7 +54,7 @@ pub enum Figures {
     Nll {
         /// Negative log-likelihood in nats (MNIST: in logit space).
         nll_nats: f64,
-        /// Mean over pictures of the bits per pixel.
+        /// Mean over rows of the bits per number, of pixels and other integers.
         #[serde(skip_serializing_if = "Option::is_none")]
         bits_per_dim: Option<f64>,
         /// Their standard error.

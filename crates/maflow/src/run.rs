@@ -305,7 +305,7 @@ impl Run {
     /// Samples in the user's coordinates.
     fn samples(&self, flow: &dyn TrainedFlow, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
         let mut samples = flow.samples(count, context)?;
-        self.units(flow.kept().clone())?.to_user(&mut samples);
+        self.units(flow.kept().clone())?.to_user(&mut samples, context);
         Ok(samples)
     }
 
@@ -512,19 +512,19 @@ impl Work for Stream<'_, '_> {
             let Rows { points: mut rows, context } = rows;
             let found = match self.wanted {
                 Wanted::LogProb => {
-                    let log_jacobians = units.to_flow(&mut rows, n);
+                    let log_jacobians = units.to_flow(&mut rows, &context, n);
                     let mut found = log_prob(&*model, (&rows, &context), seed, probes)?;
                     found.values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
                     found
                 }
                 Wanted::Base => {
-                    units.to_flow(&mut rows, n);
+                    units.to_flow(&mut rows, &context, n);
                     let base = model.to_base(&rows, &context, key)?;
                     Found { values: base.x, integration_errors: base.integration_errors, ..Found::default() }
                 }
                 Wanted::FromBase => {
                     let mut x = model.from_base(&rows, &context, key)?;
-                    units.to_user(&mut x.x);
+                    units.to_user(&mut x.x, &context);
                     Found { values: x.x, integration_errors: x.integration_errors, ..Found::default() }
                 }
             };

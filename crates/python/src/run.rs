@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use datasets::columns::Regression;
 use datasets::table::Table;
 use flow_core::{IndependenceMetropolis, Purpose, RngKey};
 use maflow::backend::{self, Backend, Compute};
@@ -100,6 +101,7 @@ struct Data<'py> {
     test: Option<Columns<'py>>,
     given: Vec<String>,
     weights: Option<String>,
+    regression: String,
     minutes: Option<f64>,
     steps: Option<usize>,
     seed: u64,
@@ -112,20 +114,32 @@ impl Data<'_> {
         Ok([Some(self.rows.table("x", &[])?), part(&self.validation, "validation")?, part(&self.test, "test")?])
     }
 
-    fn fit(&self) -> Fit {
-        Fit {
+    fn fit(&self) -> PyResult<Fit> {
+        Ok(Fit {
             file: "data".into(),
             validation: None,
             test: None,
             given: self.given.clone(),
             weights: self.weights.clone(),
             transforms: Vec::new(),
+            regression: self.regression()?,
             model: Default::default(),
             read: Default::default(),
             minutes: self.minutes,
             steps: self.steps,
             precision: Default::default(),
             seed: self.seed,
+        })
+    }
+
+    fn regression(&self) -> PyResult<Regression> {
+        match self.regression.as_str() {
+            "none" => Ok(Regression::None),
+            "location" => Ok(Regression::Location),
+            "location-scale" => Ok(Regression::LocationScale),
+            other => Err(PyValueError::new_err(format!(
+                "regression is {other:?}, but must be \"none\", \"location\" or \"location-scale\""
+            ))),
         }
     }
 }
@@ -135,7 +149,7 @@ impl Run {
     /// Fits a density to a table.
     #[staticmethod]
     fn fit(py: Python<'_>, data: Data<'_>, how: How, listener: Listener) -> PyResult<Self> {
-        let ([all, validation, test], fit, compute) = (data.tables()?, data.fit(), how.compute()?);
+        let ([all, validation, test], fit, compute) = (data.tables()?, data.fit()?, how.compute()?);
         let raised = Arc::new(Raised::default());
         let planned = watched(py, &listener, &raised, |monitor| {
             let all = all.expect("the first is always there");
@@ -324,7 +338,7 @@ impl Run {
                 }
                 samples.extend(flow.sample_batch(i, count, &context)?);
             }
-            run.units(self.kept.clone())?.to_user(&mut samples);
+            run.units(self.kept.clone())?.to_user(&mut samples, &context);
             Ok(samples)
         })?;
         matrix(py, samples, self.dimension())

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use datasets::columns::Regression;
 use datasets::lattice::Boundary;
 use flow_core::{Estimator, Memory, Reversible, Schedule, SymmetryDraw};
 
@@ -661,6 +662,14 @@ impl TargetKind {
                         format!("{height} × {width}"),
                         format!("the {} columns as pixels", table.columns.len()),
                         "leave it out for a table like any other",
+                    ));
+                }
+                if table.given.is_empty() && table.regression != Regression::None {
+                    return Err(out_of_range(
+                        "target.regression",
+                        "a regression",
+                        "\"none\" where no columns are given",
+                        "name some in target.given, or leave it out",
                     ));
                 }
                 fits_toml("target.split_seed", table.split_seed)

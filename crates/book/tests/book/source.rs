@@ -7,7 +7,7 @@ use std::path::Path;
 use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArguments, Type};
 
 /// Where the types of recipes are; a name is that of the first file that has it.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "recipe/src/schema.rs",
     "recipe/src/schema/target.rs",
     "recipe/src/schema/model.rs",
@@ -22,6 +22,7 @@ const FILES: [&str; 15] = [
     "flow-core/src/symmetry.rs",
     "flow-core/src/activation.rs",
     "flow-core/src/time.rs",
+    "datasets/src/columns/regression.rs",
     "datasets/src/lattice/geometry.rs",
 ];
 

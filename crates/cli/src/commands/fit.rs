@@ -11,19 +11,24 @@ use crate::place::Place;
 use crate::plan::FitPlan;
 use crate::terminal::Terminal;
 
+/// Neighbouring columns with the same transformation, in words: one by one, or all together where they are many.
+fn transformed(columns: &[(&String, &String)]) -> Vec<String> {
+    const APART: usize = 8;
+    match columns {
+        [(first, transform), .., (last, _)] if columns.len() > APART => vec![format!("{first} to {last}: {transform}")],
+        _ => columns.iter().map(|(column, transform)| format!("{column}: {transform}")).collect(),
+    }
+}
+
 /// Fits as planned.
 pub fn run(plan: FitPlan) -> Result<(), CliError> {
     let FitPlan { fit, out, compute } = plan;
     let planned = fit.plan(&compute, &Terminal::default())?;
     planned.notes.iter().for_each(|note| output::note(&in_flags(note)));
     if let TargetKind::Table(table) = &planned.recipe.target {
-        let columns: Vec<String> = table
-            .columns
-            .iter()
-            .zip(&table.transforms)
-            .map(|(column, transform)| format!("{column}: {transform}"))
-            .collect();
-        output::note(&format!("columns and their transformations: {}", columns.join(", ")));
+        let columns: Vec<(&String, &String)> = table.columns.iter().zip(&table.transforms).collect();
+        let runs: Vec<String> = columns.chunk_by(|a, b| a.1 == b.1).flat_map(transformed).collect();
+        output::note(&format!("columns and their transformations: {}", output::listed(&runs)));
     }
     let start = match out {
         Some(out) => Start::New(out),

@@ -52,7 +52,7 @@ pub fn run(plan: RowsPlan, place: &Place) -> Result<(), CliError> {
     place.by_first(|| file.map_or(Ok(()), WholeFile::finish))?;
     source.rows.notes().iter().for_each(|note| output::note(note));
     match &plan.out {
-        Some((path, _)) => output::line(&format!("{}: {count} rows of {}", path.display(), names.join(", "))),
+        Some((path, _)) => output::line(&format!("{}: {count} rows of {}", path.display(), output::listed(&names))),
         None => Ok(()),
     }
 }

@@ -105,7 +105,7 @@ impl Sample {
                 return Err(maflow::Error::Cancelled);
             }
             let mut samples = flow.sample_batch(i, self.count, &[])?;
-            units.to_user(&mut samples);
+            units.to_user(&mut samples, &[]);
             place.by_first(|| file.as_mut().map_or(Ok(()), |file| file.push(&samples)))?;
             monitor.task(&TaskProgress { name: "sampling", done: i + 1, parts, detail: "" });
         }
@@ -145,7 +145,7 @@ impl Sample {
             },
             None => Table::new(&rows::numbered("x", self.run.recipe().dimension()), samples)?,
         };
-        let what = table.names().join(", ");
+        let what = output::listed(&table.names());
         let table = match given {
             Some(given) => given.table.beside(&table)?,
             None => table,
@@ -159,7 +159,7 @@ impl Sample {
         let count = given.map_or(self.count, |given| given.table.rows());
         let context = given.map_or(&[][..], |given| &given.context);
         let mut samples = flow.samples(count, context)?;
-        units.to_user(&mut samples);
+        units.to_user(&mut samples, context);
         Ok(samples)
     }
 

@@ -23,7 +23,7 @@ pub fn path(flow: &dyn TrainedFlow, recipe: &Recipe, units: &Units) -> Result<Ti
     let base = key.normals(0..ROWS, sites);
     let mut stops = flow.journey(&base, Direction::Forward, STOPS, key)?;
     for x in &mut stops {
-        units.to_user(x);
+        units.to_user(x, &[]);
     }
     let mut groups = vec![ColumnGroup { label: String::new(), columns: times(flow) }];
     let mut pictures = Vec::new();
@@ -65,7 +65,7 @@ pub fn beside_clusters(
     let [height, width] = recipe.target.layout().shape()[..] else { unreachable!("a lattice has two sides") };
     let sites = height * width;
     let mut samples = flow.samples(SIDE * SIDE, &[])?;
-    units.to_user(&mut samples);
+    units.to_user(&mut samples, &[]);
     let clusters = model.configurations(seed, SIDE * SIDE, &())?;
     let reach = samples.iter().chain(&clusters).fold(f64::MIN_POSITIVE, |reach, x| reach.max(x.abs()));
     let fields = |x: &[f64]| x.chunks_exact(sites).map(|x| shades(x, reach)).collect();

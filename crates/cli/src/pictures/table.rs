@@ -28,7 +28,7 @@ pub fn corner(flow: &dyn TrainedFlow, recipe: &Recipe, table: &Table, units: &Un
     }
     let shown = n.min(MOST_COLUMNS);
     let first = |mut rows: Vec<f64>| -> Vec<f64> {
-        units.to_user(&mut rows);
+        units.to_user(&mut rows, &contexts);
         rows.chunks_exact(n).flat_map(|row| &row[..shown]).copied().collect()
     };
     let samples = flow.samples(rows, &contexts)?;

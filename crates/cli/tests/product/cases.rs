@@ -155,7 +155,7 @@ fn bytes_of_three_dimensions_are_pictures() {
     on_one_backend(|lab| {
         let pixels: Vec<u8> = (0..60 * 16).map(|i| (i * i % 251) as u8).collect();
         fs::write(lab.path("pictures.npy"), npy("'|u1'", false, "(60, 4, 4)", &pixels)).unwrap();
-        said(lab, &fit("pictures.npy", "run", &[]), &["60 pictures of 4 × 4", "logit"]);
+        said(lab, &fit("pictures.npy", "run", &[]), &["60 pictures of 4 × 4", "x0 to x15: dequantise(1) logit"]);
         let figures = lab.figures("run", &[]);
         assert!(figures["bits_per_dim"].as_f64().is_some_and(|bits| bits > 4.0 && bits < 12.0), "{figures}");
         // On libtorch by convolutions, with an estimate of the Laplacian whose scatter is told.

@@ -120,6 +120,36 @@ fn a_gaussian_with_a_mean_and_a_width_by_what_is_given() {
     refused(&lab, &given);
 }
 
+#[test]
+fn a_regression_on_what_is_given_is_asked_for_or_refused() {
+    let lab = Lab::on(Backend::Ndarray);
+    let rows = rows(400);
+    fs::write(lab.path("trial.csv"), csv(&rows)).unwrap();
+    let fit = ["fit", "trial.csv", "--given", "dose,arm", "--minutes=0.001"];
+    lab.does(&[&fit[..], &["--regression", "location", "--out", "run"]].concat());
+    let text = |path: &str| fs::read_to_string(lab.path(path)).unwrap();
+    assert!(text("run/config.toml").contains("regression = \"location\""), "{}", text("run/config.toml"));
+    assert!(text("run/columns.toml").contains("[[regression]]"), "{}", text("run/columns.toml"));
+    lab.does(&["transform", "run", "trial.csv", "--out", "base.csv"]);
+    lab.does(&["transform", "run", "base.csv", "--inverse", "--given", "trial.csv", "--out", "back.csv"]);
+    assert!(numbers(&text("back.csv")).iter().zip(&rows).all(|(back, row)| (back[0] - row.x).abs() < 1e-3));
+    // Coefficients of another context, or none that are numbers.
+    let kept = text("run/columns.toml");
+    for (from, to, said) in
+        [("location = [", "location = [0.5, ", "4 numbers"), ("location = [", "location = [nan, ", "finite")]
+    {
+        fs::write(lab.path("run/columns.toml"), kept.replacen(from, to, 1)).unwrap();
+        lab.refuses(&["score", "run", "trial.csv"], 1, &["columns.toml", said]);
+    }
+    lab.refuses(&["fit", "trial.csv", "--regression", "location"], 2, &["trial.csv", "--given", "--regression"]);
+    let mut twice = "dose,arm,x,y\n".to_owned();
+    for Row { dose, arm, x } in &rows {
+        writeln!(twice, "{dose:?},{arm},{x:?},{:?}", 3.0 * dose + if *arm == "drug" { 1.0 } else { 0.0 }).unwrap();
+    }
+    fs::write(lab.path("twice.csv"), twice).unwrap();
+    lab.refuses(&["fit", "twice.csv", "--given", "dose,arm"], 1, &["\"y\"", "linear function", "--columns", "--given"]);
+}
+
 /// What is wrong with what is given is one sentence with a remedy.
 fn refused(lab: &Lab, given: &str) {
     lab.refuses(&["sample", "run", "--count", "4", "--out", "s.csv"], 2, &["conditional on dose, arm", "--given"]);

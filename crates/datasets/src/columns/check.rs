@@ -100,11 +100,10 @@ pub(super) fn repetition(table: &Table, column: usize) -> Result<Repetition, Col
     let most = |places: &mut dyn Iterator<Item = usize>| places.max_by_key(|place| counts[*place].1);
     let step = || decimal_step(counts.iter().map(|(value, _)| *value));
     let refused = |place: usize, step: Option<f64>| {
+        let aside = "let the density be conditional on it with `given`, or leave the column out with `columns`";
         let remedy = match step {
-            Some(step) => format!(
-                "spread the values by the transformation dequantise({step}), or leave the column out with `columns`"
-            ),
-            None => "leave the column out with `columns`".to_owned(),
+            Some(step) => format!("spread the values by the transformation dequantise({step}), {aside}"),
+            None => aside.to_owned(),
         };
         let (value, count) = counts[place];
         let (file, column) = (table.file().to_owned(), table.names()[column].to_owned());

@@ -73,6 +73,21 @@ pub enum ColumnError {
         /// Rows.
         rows: usize,
     },
+    /// A column that the context determines.
+    #[error(
+        "the column {column:?} is a linear function of what is given in all training rows, so that it has no density \
+            given that; leave it out with `columns`, or leave what determines it out of `given`"
+    )]
+    Determined {
+        /// The column.
+        column: String,
+    },
+    /// Coefficients of a regression that are no numbers.
+    #[error("location and scale of column {column} (from 0) have coefficients that are not finite")]
+    Coefficients {
+        /// Its number.
+        column: usize,
+    },
     /// The same few rows again and again.
     #[error("{file}: only {distinct} of {rows} rows are distinct, too few for a density; give each row once")]
     Duplicates {

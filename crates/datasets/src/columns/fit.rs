@@ -1,7 +1,10 @@
 //! Transforms fitted to training rows: noise, one map per column, and whitening.
 
 use super::plan::check_values;
-use super::{ColumnError, ColumnMap, Columns, Composed, Dequantisation, MapKind, Quantile, Transform, median, moments};
+use super::{
+    ColumnError, ColumnMap, Columns, Composed, Conditional, Dequantisation, MapKind, Quantile, Regression, Transform,
+    median, moments,
+};
 use crate::bijection::Bijection;
 use crate::standardise::Standardisation;
 use crate::table::Table;
@@ -25,9 +28,11 @@ pub struct Preparation {
     pub dequantisation: Dequantisation,
     /// The map of each column.
     pub columns: Columns,
+    /// Location and scale that depend on a context, where any do.
+    pub conditional: Option<Conditional>,
     /// What follows: nothing, one, or two standardisations.
     pub whitening: Vec<Standardisation>,
-    /// The maps and the whitening, as one.
+    /// All of these maps as one.
     pub bijection: Composed,
     transforms: Vec<Transform>,
 }
@@ -38,6 +43,21 @@ impl Preparation {
     /// # Errors
     /// [`ColumnError::Shape`], [`ColumnError::Outside`], [`ColumnError::NoSpread`] and [`ColumnError::Whitening`].
     pub fn fit(table: &Table, transforms: &[Transform], whitening: Whitening, seed: u64) -> Result<Self, ColumnError> {
+        Self::fit_given(table, transforms, (Regression::None, &[]), whitening, seed)
+    }
+
+    /// The same of columns whose location and scale may depend on the context of every row, given row by row: after the
+    /// transforms, before the whitening.
+    ///
+    /// # Errors
+    /// As [`Preparation::fit`]; [`ColumnError::Determined`].
+    pub fn fit_given(
+        table: &Table,
+        transforms: &[Transform],
+        (regression, context): (Regression, &[f64]),
+        whitening: Whitening,
+        seed: u64,
+    ) -> Result<Self, ColumnError> {
         let n = table.columns().len();
         if transforms.len() != n {
             return Err(ColumnError::Shape { what: "transforms", expected: n, found: transforms.len() });
@@ -58,9 +78,13 @@ impl Preparation {
         };
         let columns = Columns::new(transforms.iter().enumerate().map(map).collect::<Result<_, _>>()?);
         let mut unused = vec![0.0; table.rows()];
-        columns.forward(&mut rows, &mut unused);
+        columns.forward(&mut rows, &[], &mut unused);
+        let conditional = Conditional::fit(regression, &rows, &table.names(), context)?;
+        if let Some(conditional) = &conditional {
+            conditional.forward(&mut rows, context, &mut unused);
+        }
         let whitening = whiten(&mut rows, n, whitening)?;
-        Ok(Self::from_parts(dequantisation, columns, whitening, transforms.to_vec()))
+        Ok(Self::from_parts(dequantisation, columns, conditional, whitening, transforms.to_vec()))
     }
 
     /// From parts that were fitted before.
@@ -70,14 +94,16 @@ impl Preparation {
     pub fn from_parts(
         dequantisation: Dequantisation,
         columns: Columns,
+        conditional: Option<Conditional>,
         whitening: Vec<Standardisation>,
         transforms: Vec<Transform>,
     ) -> Self {
         assert_eq!(dequantisation.steps().len(), columns.dimension(), "a step or none for each column");
         assert_eq!(transforms.len(), columns.dimension(), "a transform for each column");
         let mut maps: Vec<Box<dyn Bijection>> = vec![Box::new(columns.clone())];
+        maps.extend(conditional.iter().map(|map| Box::new(map.clone()) as Box<dyn Bijection>));
         maps.extend(whitening.iter().map(|map| Box::new(map.clone()) as Box<dyn Bijection>));
-        Self { dequantisation, columns, whitening, bijection: Composed::new(maps), transforms }
+        Self { dequantisation, columns, conditional, whitening, bijection: Composed::new(maps), transforms }
     }
 
     /// The transforms that were fitted.

@@ -105,7 +105,7 @@ fn log_cosh(y: f64) -> f64 {
 /// use datasets::Bijection;
 /// let maps = Columns::new(vec![ColumnMap::Log, ColumnMap::Logit { low: 0.0, high: 1.0 }]);
 /// let (mut row, mut log_jacobian) = ([1.0, 0.5], [0.0]);
-/// maps.forward(&mut row, &mut log_jacobian);
+/// maps.forward(&mut row, &[], &mut log_jacobian);
 /// assert_eq!(row, [0.0, 0.0]);
 /// assert!((log_jacobian[0] - 4f64.ln()).abs() < 1e-15);
 /// ```
@@ -148,11 +148,11 @@ impl Bijection for Columns {
         self.maps.len()
     }
 
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+    fn forward(&self, rows: &mut [f64], _context: &[f64], log_jacobians: &mut [f64]) {
         self.each(rows, log_jacobians, ColumnMap::apply);
     }
 
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
+    fn inverse(&self, rows: &mut [f64], _context: &[f64], log_jacobians: &mut [f64]) {
         self.each(rows, log_jacobians, ColumnMap::invert);
     }
 
@@ -171,12 +171,12 @@ impl Bijection for ColumnMap {
         1
     }
 
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
-        Columns::new(vec![self.clone()]).forward(rows, log_jacobians);
+    fn forward(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]) {
+        Columns::new(vec![self.clone()]).forward(rows, context, log_jacobians);
     }
 
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
-        Columns::new(vec![self.clone()]).inverse(rows, log_jacobians);
+    fn inverse(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]) {
+        Columns::new(vec![self.clone()]).inverse(rows, context, log_jacobians);
     }
 
     fn constant_log_jacobian(&self) -> Option<f64> {
@@ -191,7 +191,7 @@ pub struct Composed {
 }
 
 impl Composed {
-    /// From maps of one dimension.
+    /// From maps of one dimension, all with the same context where they depend on one.
     ///
     /// # Panics
     /// If there is none, or their dimensions differ.
@@ -213,12 +213,16 @@ impl Bijection for Composed {
         self.maps[0].dimension()
     }
 
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
-        self.maps.iter().for_each(|map| map.forward(rows, log_jacobians));
+    fn context_dim(&self) -> usize {
+        self.maps.iter().map(|map| map.context_dim()).max().unwrap_or_default()
     }
 
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
-        self.maps.iter().rev().for_each(|map| map.inverse(rows, log_jacobians));
+    fn forward(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]) {
+        self.maps.iter().for_each(|map| map.forward(rows, context, log_jacobians));
+    }
+
+    fn inverse(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]) {
+        self.maps.iter().rev().for_each(|map| map.inverse(rows, context, log_jacobians));
     }
 
     fn constant_log_jacobian(&self) -> Option<f64> {

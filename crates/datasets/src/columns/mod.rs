@@ -2,8 +2,9 @@
 //!
 //! - [`Transform`]: what a column asks for, as text such as `logit(0, 1)` or `dequantise(1) tail`.
 //! - [`plan`]: checks a table and chooses a transform for every column by stated rules.
-//! - [`Preparation`]: the transforms fitted to training rows: noise, one map per column, and whitening.
-//! - [`ColumnMap`], [`Columns`], [`Composed`]: the maps, each a [`Bijection`](crate::Bijection).
+//! - [`Preparation`]: the transforms fitted to training rows: noise, one map per column, and whitening; of columns given
+//!   others, location and scale that depend on these.
+//! - [`ColumnMap`], [`Columns`], [`Conditional`], [`Composed`]: the maps, each a [`Bijection`](crate::Bijection).
 //!
 //! ```
 //! use datasets::columns::{Preparation, Whitening, plan};
@@ -18,8 +19,8 @@
 //! fitted.dequantisation.keyed(&mut noisy);
 //! let mut y = noisy.clone();
 //! let mut log_jacobians = vec![0.0; table.rows()];
-//! fitted.bijection.forward(&mut y, &mut log_jacobians); // ln p(x) = ln p(y) + log_jacobian
-//! fitted.bijection.inverse(&mut y, &mut log_jacobians);
+//! fitted.bijection.forward(&mut y, &[], &mut log_jacobians); // ln p(x) = ln p(y) + log_jacobian
+//! fitted.bijection.inverse(&mut y, &[], &mut log_jacobians);
 //! assert!(y.iter().zip(&noisy).all(|(y, x)| (y - x).abs() < 1e-12));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -32,6 +33,7 @@ mod fit;
 mod map;
 mod plan;
 mod quantile;
+mod regression;
 mod transform;
 
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub use fit::{Preparation, Whitening};
 pub use map::{ColumnMap, Columns, Composed};
 pub use plan::{KURTOSIS_LIMIT, Plan, plan};
 pub use quantile::Quantile;
+pub use regression::{Conditional, LocationScale, Regression};
 pub use transform::{InvalidTransform, MapKind, Transform};
 
 use crate::moments::moments;

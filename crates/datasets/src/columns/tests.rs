@@ -2,6 +2,7 @@
 
 mod checks;
 mod maps;
+mod regression;
 
 use super::*;
 use crate::table::Table;

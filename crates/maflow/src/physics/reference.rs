@@ -60,7 +60,7 @@ pub fn particles<S: Space>(target: &dyn Target, drawn: &Drawn<S>, reference: Opt
     let user = |points: &[f64]| {
         let (mut x, mut rows) = (points.to_vec(), vec![0.0; points.len() / (n * d)]);
         if let Some(map) = target.bijection() {
-            map.inverse(&mut x, &mut rows);
+            map.inverse(&mut x, &[], &mut rows);
         }
         x
     };

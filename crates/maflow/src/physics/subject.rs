@@ -72,7 +72,7 @@ impl<'a> Subject<'a> {
         // The flow's energy has the log-Jacobian in it, that of the user's coordinates has not.
         let mut x = points.to_vec();
         if let Some(map) = &self.map {
-            map.inverse(&mut x, &mut energy);
+            map.inverse(&mut x, &[], &mut energy);
         }
         let named = self.named.map(|named| measure(named, &x, energy.len())).transpose()?.unwrap_or_default();
         Ok(Measured { energy, magnetisation: Vec::new(), named })

@@ -50,7 +50,7 @@ pub fn weigh<S: Space>(
         weighted.integration_errors.extend(losses.iter().zip(beside).map(|(a, b)| (a - b).abs()));
         weighted.log_weights.extend(losses.iter().map(|loss| -loss));
         let mut x = own.x;
-        units.to_user(&mut x);
+        units.to_user(&mut x, &[]);
         weighted.points.extend(x);
         task.update(i + 1, "");
     }

@@ -267,7 +267,7 @@ mod tests {
             let digits = digits(kind);
             let mut rows = held_out(&digits);
             assert!(rows.iter().all(|y| y.abs() < 20.0) && rows != logits);
-            digits.bijection().unwrap().inverse(&mut rows, &mut [0.0; 7]);
+            digits.bijection().unwrap().inverse(&mut rows, &[], &mut [0.0; 7]);
             assert!(rows.iter().zip(&logits).all(|(back, x)| (back - x).abs() < 1e-12), "{kind:?}");
         }
     }

@@ -32,7 +32,7 @@ pub use phi4::Phi4;
 pub use plane::{DensityInPlane, EnergyInPlane};
 pub use registry::{open, units};
 pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
-pub use table::{Parts, Table, TableMap, as_they_weigh};
+pub use table::{Given, Parts, Table, TableMap, as_they_weigh};
 
 use crate::error::Error;
 use crate::monitor::Monitor;

@@ -76,9 +76,9 @@ impl dyn Target + '_ {
             None => LogJacobian::default(),
             Some(map) => match map.constant_log_jacobian() {
                 Some(constant) => constant.into(),
-                None => LogJacobian::Of(Arc::new(move |y| {
+                None => LogJacobian::Of(Arc::new(move |y, context| {
                     let (mut x, mut backward) = (y.to_vec(), [0.0]);
-                    map.inverse(&mut x, &mut backward);
+                    map.inverse(&mut x, context, &mut backward);
                     -backward[0]
                 })),
             },

@@ -49,6 +49,7 @@ class _Data:
     test: Columns | None
     given: list[str]
     weights: str | None
+    regression: str
     minutes: float | None
     steps: int | None
     seed: int
@@ -110,6 +111,7 @@ class Flow:
         weights: Any = None,
         validation: Any = TENTH,
         test: Any = None,
+        regression: Literal["none", "location", "location-scale"] = "none",
         recipe: Mapping[str, Any] | None = None,
         minutes: float | None = None,
         steps: int | None = None,
@@ -139,6 +141,9 @@ class Flow:
             of ``x`` and, where there are any, ``given`` and ``weights``.
         test : array_like or frame, optional
             Rows for final figures, likewise.
+        regression : {"none", "location", "location-scale"}
+            What of the columns depends on ``given`` by a linear regression, whose residuals the flow learns: nothing,
+            their location, or their location and scale.
         recipe : mapping, optional
             Changes to the recipe that the rules write, as ``{"train.precision": "f64"}``.
         minutes : float, optional
@@ -188,6 +193,7 @@ class Flow:
             _part(test, "test"),
             given_names,
             weight_name,
+            regression,
             None if minutes is None else _positive("minutes", minutes),
             None if steps is None else int(_positive("steps", steps)),
             seed,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use datasets::columns::Regression;
 use datasets::lattice::Boundary;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -62,7 +63,11 @@ pub struct TableTarget {
     /// Height and width of the picture in grey that a row is, row by row; none for a table like any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<[usize; 2]>,
-    /// What follows the transforms.
+    /// What of the transformed columns depends on those given, by a linear regression on them: their location (the
+    /// mean), or also the logarithm of their scale.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub regression: Regression,
+    /// What follows.
     #[serde(default)]
     pub whitening: Whitening,
     /// Seed of the split where rows are split off.
@@ -87,6 +92,10 @@ pub struct TableTarget {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_default(regression: &Regression) -> bool {
+    *regression == Regression::default()
 }
 
 /// What follows the transforms of the columns of a table.

@@ -127,7 +127,7 @@ fn heavy_tails_get_a_map_and_a_word() {
     let fitted = Preparation::fit(&table, &plan(&table, &[]).unwrap().transforms, Whitening::Full, 1).unwrap();
     let (mut rows, mut log_jacobians) = (table.values().to_vec(), vec![0.0; 500]);
     fitted.dequantisation.keyed(&mut rows);
-    fitted.bijection.forward(&mut rows, &mut log_jacobians);
+    fitted.bijection.forward(&mut rows, &[], &mut log_jacobians);
     assert!(rows.iter().all(|y| y.abs() < 8.0));
 }
 
@@ -177,7 +177,7 @@ fn pictures_get_the_logit_of_mnist() {
     let (mut rows, mut log_jacobians) = (table.values().to_vec(), vec![0.0; 10]);
     fitted.dequantisation.keyed(&mut rows);
     let noisy = rows.clone();
-    fitted.bijection.forward(&mut rows, &mut log_jacobians);
+    fitted.bijection.forward(&mut rows, &[], &mut log_jacobians);
     let lambda = crate::mnist::LogitTransform::MNIST.lambda();
     let y = lambda + (1.0 - 2.0 * lambda) * noisy[5] / 256.0;
     assert!((rows[5] - (y / (1.0 - y)).ln()).abs() < 1e-9);
@@ -195,9 +195,9 @@ fn scales_of_any_size_are_whitened() {
         let transforms = plan(table, &[]).unwrap().transforms;
         let fitted = Preparation::fit(table, &transforms, Whitening::Full, 1).unwrap();
         let (mut rows, mut log_jacobians) = (table.values().to_vec(), vec![0.0; 500]);
-        fitted.bijection.forward(&mut rows, &mut log_jacobians);
+        fitted.bijection.forward(&mut rows, &[], &mut log_jacobians);
         let white = rows.clone();
-        fitted.bijection.inverse(&mut rows, &mut log_jacobians);
+        fitted.bijection.inverse(&mut rows, &[], &mut log_jacobians);
         for column in 0..3 {
             let scale = table.column(column).fold(0.0f64, |a, x| a.max(x.abs()));
             let back = rows.iter().skip(column).step_by(3);

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datasets::columns::{ColumnMap, Columns, Dequantisation, Preparation, Transform};
+use datasets::columns::{
+    ColumnMap, Columns, Conditional, Dequantisation, LocationScale, Preparation, Regression, Transform,
+};
 use datasets::table::{Column, Context, Kind, Storage, Table as Rows};
 use datasets::{Bijection, Standardisation};
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,17 @@ pub struct TableMap {
     columns: Vec<KeptColumn>,
     preparation: Arc<Preparation>,
     context: Context,
+}
+
+/// What a density is conditional on, of the rows that a map is fitted to.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// How its columns become numbers.
+    pub context: &'a Context,
+    /// These numbers, row by row.
+    pub encoded: &'a [f64],
+    /// What of the map depends on them.
+    pub regression: Regression,
 }
 
 /// A column, as a run keeps it.
@@ -38,6 +51,9 @@ struct Kept {
     columns: Vec<KeptColumn>,
     #[serde(default, skip_serializing_if = "no_context")]
     given: Context,
+    /// Location and scale of every column in a context; empty where none depends on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    regression: Vec<LocationScale>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     whitening: Vec<Standardisation>,
 }
@@ -55,12 +71,16 @@ impl Bijection for Whole {
         self.0.bijection.dimension()
     }
 
-    fn forward(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
-        self.0.bijection.forward(rows, log_jacobians);
+    fn context_dim(&self) -> usize {
+        self.0.bijection.context_dim()
     }
 
-    fn inverse(&self, rows: &mut [f64], log_jacobians: &mut [f64]) {
-        self.0.bijection.inverse(rows, log_jacobians);
+    fn forward(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]) {
+        self.0.bijection.forward(rows, context, log_jacobians);
+    }
+
+    fn inverse(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]) {
+        self.0.bijection.inverse(rows, context, log_jacobians);
     }
 
     fn constant_log_jacobian(&self) -> Option<f64> {
@@ -75,7 +95,22 @@ impl TableMap {
     /// # Errors
     /// Columns that a transform cannot be fitted to.
     pub fn fit(rows: &Rows, transforms: &[Transform], whitening: Whitening, seed: u64) -> Result<Self, Error> {
-        let preparation = Preparation::fit(rows, transforms, whitening.into(), seed)?;
+        let nothing = Given { context: &Context::default(), encoded: &[], regression: Regression::None };
+        Self::fit_given(rows, transforms, nothing, whitening, seed)
+    }
+
+    /// The same for a density that is conditional on other columns of the rows.
+    ///
+    /// # Errors
+    /// As [`TableMap::fit`]; columns that the others determine.
+    pub fn fit_given(
+        rows: &Rows,
+        transforms: &[Transform],
+        Given { context, encoded, regression }: Given<'_>,
+        whitening: Whitening,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let preparation = Preparation::fit_given(rows, transforms, (regression, encoded), whitening.into(), seed)?;
         let kept = |((column, transform), map): ((&Column, &Transform), &ColumnMap)| KeptColumn {
             name: column.name.clone(),
             integer: column.kind == Kind::Integer,
@@ -83,13 +118,7 @@ impl TableMap {
             map: map.clone(),
         };
         let columns = rows.columns().iter().zip(transforms).zip(preparation.columns.maps()).map(kept).collect();
-        Ok(Self { columns, preparation: Arc::new(preparation), context: Context::default() })
-    }
-
-    /// The same for a density that is conditional on other columns.
-    #[must_use]
-    pub fn given(self, context: Context) -> Self {
-        Self { context, ..self }
+        Ok(Self { columns, preparation: Arc::new(preparation), context: context.clone() })
     }
 
     /// How the columns that the density is conditional on become numbers; of none where there are none.
@@ -174,11 +203,12 @@ impl TableMap {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, run: &Path) -> Result<(), Error> {
-        let Preparation { dequantisation, whitening, .. } = &*self.preparation;
+        let Preparation { dequantisation, conditional, whitening, .. } = &*self.preparation;
         let kept = Kept {
             seed: dequantisation.seed(),
             columns: self.columns.clone(),
             given: self.context.clone(),
+            regression: conditional.as_ref().map(|map| map.columns().to_vec()).unwrap_or_default(),
             whitening: whitening.clone(),
         };
         let text =
@@ -201,9 +231,21 @@ impl TableMap {
         if let Some(other) = kept.whitening.iter().find(|map| map.dimension() != kept.columns.len()) {
             return Err(bad(format!("it whitens {} columns, but has {}", other.dimension(), kept.columns.len())));
         }
+        let conditional = match kept.regression.is_empty() {
+            true => None,
+            false => Some(Conditional::new(kept.regression).map_err(|error| bad(error.to_string()))?),
+        };
+        let found = conditional.as_ref().map(|map| (map.dimension(), map.context_dim()));
+        let expected = (kept.columns.len(), kept.given.width());
+        if let Some((columns, numbers)) = found.filter(|found| *found != expected) {
+            return Err(bad(format!(
+                "its regression is of {columns} columns on {numbers} numbers, but it has {} columns and {} numbers",
+                expected.0, expected.1
+            )));
+        }
         let maps = Columns::new(kept.columns.iter().map(|column| column.map.clone()).collect());
         let noise = Dequantisation::new(steps, kept.seed);
-        let preparation = Preparation::from_parts(noise, maps, kept.whitening, transforms);
+        let preparation = Preparation::from_parts(noise, maps, conditional, kept.whitening, transforms);
         Ok(Self { columns: kept.columns, preparation: Arc::new(preparation), context: kept.given })
     }
 }

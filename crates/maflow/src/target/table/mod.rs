@@ -2,6 +2,7 @@
 
 mod map;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use datasets::yardstick::{Gaussian, Independent};
 use flow_core::RngKey;
 use sha2::{Digest, Sha256};
 
-pub use map::TableMap;
+pub use map::{Given, TableMap};
 
 use super::epochs::Epochs;
 use super::{Layout, Samples, Split, Target};
@@ -151,10 +152,11 @@ impl Table {
         let map = match kept {
             Some(kept) => kept,
             None => {
-                let points = parts.training.select(&target.columns)?;
-                let points = as_they_weigh(points, &parts.training, target.weights.as_deref(), seed)?;
                 let context = Context::fit(&parts.training, &target.given, &target.categories)?;
-                TableMap::fit(&points, &transforms(target)?, target.whitening, seed)?.given(context)
+                let rows = as_they_weigh(&parts.training, target.weights.as_deref(), seed)?;
+                let (points, encoded) = (rows.select(&target.columns)?, context.encode(&rows)?);
+                let given = Given { context: &context, encoded: &encoded, regression: target.regression };
+                TableMap::fit_given(&points, &transforms(target)?, given, target.whitening, seed)?
             }
         };
         Ok(Self::new(map, &parts, target.weights.as_deref(), seed)?.of_pictures(target.picture))
@@ -290,7 +292,8 @@ impl Table {
             out[n..].copy_from_slice(&part.context[row * k..][..k]);
         }
         points.chunks_exact_mut(n).enumerate().for_each(|(place, point)| noise(place, point));
-        self.map.preparation().bijection.forward(&mut points, &mut vec![0.0; count]);
+        let context: Vec<f64> = out.chunks_exact(n + k).flat_map(|row| &row[n..]).copied().collect();
+        self.map.preparation().bijection.forward(&mut points, &context, &mut vec![0.0; count]);
         out.chunks_exact_mut(n + k)
             .zip(points.chunks_exact(n))
             .for_each(|(out, point)| out[..n].copy_from_slice(point));
@@ -318,16 +321,16 @@ impl Part {
     }
 }
 
-/// Points of rows as often as they weigh, where a column of the rows says so: what maps are fitted to.
+/// Rows as often as they weigh, where a column of them says so: what maps are fitted to.
 ///
 /// # Errors
 /// Weights that are negative, or all zero.
-pub fn as_they_weigh(points: Rows, rows: &Rows, weights: Option<&str>, seed: u64) -> Result<Rows, Error> {
-    let Some(name) = weights else { return Ok(points) };
+pub fn as_they_weigh<'a>(rows: &'a Rows, weights: Option<&str>, seed: u64) -> Result<Cow<'a, Rows>, Error> {
+    let Some(name) = weights else { return Ok(Cow::Borrowed(rows)) };
     let epochs = Epochs::new(rows.rows(), seed).weighted(&weights_of(rows, name)?);
     let mut places: Vec<usize> = epochs.rows(0..rows.rows() as u64).into_iter().map(|row| row as usize).collect();
     places.sort_unstable();
-    Ok(points.take(&places))
+    Ok(Cow::Owned(rows.take(&places)))
 }
 
 /// The weights of rows in a column.
