@@ -4,10 +4,11 @@ use crate::batch::Batch;
 use crate::boundary::EnergyTerms;
 use crate::energy::{Energy, check_widths};
 use crate::error::Error;
+use crate::evaluation::Evaluation;
 use crate::flow::{Direction, Flow};
 use crate::integrate::SolveOptions;
 use crate::rng::RngKey;
-use crate::solve::{Direct, Evaluation, Solver};
+use crate::solve::{Direct, Solver};
 use crate::space::{Outputs, Session, Space};
 
 impl<S: Space> Flow<'_, S> {

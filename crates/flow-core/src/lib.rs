@@ -20,9 +20,11 @@ pub mod conformance;
 mod continuous;
 mod converged;
 mod data;
+mod ends;
 mod energy;
 mod engine;
 mod error;
+mod evaluation;
 mod flow;
 mod hmc;
 mod importance;
@@ -45,6 +47,8 @@ mod rng;
 mod runge_kutta;
 mod score;
 mod scored;
+mod segments;
+mod shares;
 mod solve;
 mod space;
 mod stages;
@@ -59,7 +63,7 @@ mod transport;
 mod two_layer;
 mod wasserstein;
 
-pub use activation::Activation;
+pub use activation::{Activation, Scalar};
 pub use batch::Batch;
 pub use bijector::{Bijector, BijectorPullback, Image};
 pub use bijector_model::BijectorModel;
@@ -73,6 +77,7 @@ pub use data::{ArrayRows, BaseSamples, Batches};
 pub use energy::{Energy, PointEnergy, StandardNormal, standard_normal_log_density};
 pub use engine::{BijectorSettings, Engine, NetworkSettings, PotentialSettings};
 pub use error::Error;
+pub use evaluation::{Evaluation, Outcome};
 pub use flow::{Direction, Flow};
 pub use hmc::{Energies, Hmc, HmcReport};
 pub use importance::{IndependenceMetropolis, Pareto, Weights};
@@ -88,16 +93,15 @@ pub use optimise::{Adam, AdamSettings, CosineSchedule, Schedule, clip, global_no
 pub use parameter::{Parameter, rows_and_cols};
 pub use particles::{ParticlesNetwork, ParticlesParameters, ParticlesSettings};
 pub use potential::{
-    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, ScoredCotangent,
-    ScoredMotion, ScoredPoint, ScoredPointBar, Share, Solve, Stage, new_cache_key,
+    Block, BlockField, Coordinates, CotangentSum, Field, FusedUpdate, Motion, Potential, Pullback, RecomputeVelocity,
+    Residuals, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar, Share, Solve, Stage, new_cache_key,
 };
 pub use reversible::Reversible;
 pub use ridge::{RidgeParameters, RidgeSettings};
 pub use rng::{Purpose, RngKey};
 pub use runge_kutta::{Adaptive, FixedStep};
 pub use score::Scored;
-pub use solve::{Evaluation, Outcome};
-pub use space::{Factor, GraphCache, Outputs, Precision, Session, Space, cut, map_by};
+pub use space::{Factor, GraphCache, Outputs, Precision, Quotient, Session, Space, cut, map_by};
 pub use statistics::{Mean, jackknife};
 pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};
