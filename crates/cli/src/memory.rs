@@ -58,8 +58,8 @@ pub fn say_on_abort() {
 
 #[cfg(unix)]
 extern "C" fn aborted(_: libc::c_int) {
-    const SENTENCE: &str = "maflow: there is not enough memory; try a smaller batch or potential, fewer --threads, or let \
-                            training keep less with --set flow.memory=recompute\n";
+    const SENTENCE: &str = "maflow: there is not enough memory; try a smaller batch or potential, fewer --threads, or \
+                            let training keep less with --set flow.memory=recompute\n";
     if REFUSED.load(Ordering::Relaxed) {
         // SAFETY: both calls are safe in a handler, and the bytes are there for ever.
         unsafe {

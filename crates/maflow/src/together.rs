@@ -20,7 +20,7 @@ pub fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, Error> {
     Ok(flow_core::agreed(team, found.map_err(flow_core::Error::from))?)
 }
 
-/// Work for the first member alone, while the others wait.
+/// BackendJob for the first member alone, while the others wait.
 ///
 /// # Errors
 /// As [`agreed`].
@@ -112,8 +112,8 @@ pub(crate) fn require_blocks<S: Space>(
             settings.blocks = of_first(team, own)?.map(|blocks| blocks as usize);
             let blocks = settings.blocks.unwrap_or(members);
             monitor.note(&format!(
-                "{key} = {batch} is cut into {blocks} blocks for {members} processes: other cuts differ by round-off, and \
-                 train.blocks = {blocks} makes this one that of every number of processes"
+                "{key} = {batch} is cut into {blocks} blocks for {members} processes: other cuts differ by round-off, \
+                 and train.blocks = {blocks} makes this one that of every number of processes"
             ));
         }
         let blocks = cut(batch, settings.blocks.unwrap_or_else(|| space.blocks(batch))).len();

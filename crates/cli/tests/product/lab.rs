@@ -79,8 +79,8 @@ pub const FIELD: &[&str] = &[
     "--set=evaluate.samples=1000",
 ];
 
-/// The backends that this machine can use: those of libtorch once it is set up, and that for GPUs where there is a driver
-/// with a device.
+/// The backends that this machine can use: those of libtorch once it is set up, and that for GPUs where there is a
+/// driver with a device.
 fn backends() -> Vec<&'static str> {
     let found = backend_tch::libtorch();
     let cpu = cfg!(feature = "libtorch") && found.is_ok();
