@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""What `maflow fit` reaches on tables, beside what others reach: real sets in a folder, or densities whose entropy is known.
+"""What `maflow fit` reaches on tables, beside what others reach: real sets in a folder, or densities whose entropy is
+known.
 
     benches/tables.py real DIR          one row for each set in DIR, a folder with train, validation and test (.csv.gz)
     benches/tables.py exact             a Gaussian, a mixture and a rotated banana in 2, 10 and 50 dimensions
     benches/tables.py given             eight Gaussians, each given its number
     benches/tables.py formats           the same numbers as csv, npy and parquet; other units; another order of columns
 
-No flag of `maflow fit` is given but the files. The yardsticks are a Gaussian of full covariance, the best mixture of 5, 15
-or 40 Gaussians and a kernel density of 4000 rows, on standardised columns, chosen on the validation rows and fitted to the
-training rows. Needs numpy and, for `real`, scikit-learn; for `formats` pyarrow and a program built with the feature parquet.
-Figures are negative log-likelihoods in nats per row, in the units of the files.
+No flag of `maflow fit` is given but the files. The yardsticks are a Gaussian of full covariance, the best mixture of 5,
+15 or 40 Gaussians and a kernel density of 4000 rows, on standardised columns, chosen on the validation rows and fitted
+to the training rows. Needs numpy and, for `real`, scikit-learn; for `formats` pyarrow and a program built with the
+feature parquet. Figures are negative log-likelihoods in nats per row, in the units of the files.
 """
 
 import argparse

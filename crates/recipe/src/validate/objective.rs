@@ -9,7 +9,26 @@ use crate::schema::{Density, Objective, PointLayout, Recipe, TargetKind};
 impl Recipe {
     /// Data are fitted by likelihood, energies by free energy, and whatever can be sampled by flow matching.
     pub(super) fn objective_fits(&self) -> Result<(), RecipeError> {
-        let (what, fits) = match &self.target {
+        let (what, fits) = self.own_objective();
+        self.first_training_fits(what, fits)?;
+        match self.fine_tune.as_ref().and_then(|tune| tune.objective) {
+            Some(Objective::ForwardKl) => self.divergence_fits("fine_tune.objective", fits)?,
+            Some(objective) if objective != fits => {
+                let remedy = "leave it out for the target's own objective";
+                return Err(out_of_range("fine_tune.objective", quoted(objective), quoted(fits), remedy));
+            }
+            _ => {}
+        }
+        self.distance_is_meant()?;
+        self.gradient_fits(fits)?;
+        self.clipped_forces_fit()?;
+        self.forces_fit(fits)?;
+        self.epochs_fit()
+    }
+
+    /// What the target is known by, in words, and the objective of its figures.
+    fn own_objective(&self) -> (&'static str, Objective) {
+        match &self.target {
             TargetKind::Mnist(_) => ("mnist is given by data", Objective::Nll),
             TargetKind::Table(_) => ("a table is given by its rows", Objective::Nll),
             TargetKind::Ising(_) | TargetKind::Phi4(_) => {
@@ -23,73 +42,65 @@ impl Recipe {
             }
             TargetKind::Own(own) if own.energy => ("this target is given by its energy", Objective::FreeEnergy),
             TargetKind::Toy(_) | TargetKind::Own(_) => ("this target is given by samples", Objective::Nll),
-        };
-        let word = |objective: Objective| format!("\"{}\"", objective.name());
-        if self.train.objective == Objective::FlowMatching {
-            let remedy = match &self.target {
-                TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Particles(_) => None,
-                TargetKind::Toy(toy) if !toy.name.is_energy() => None,
-                TargetKind::Ising(_) | TargetKind::Phi4(_) if self.target.whitened() => None,
-                TargetKind::Ising(_) => {
-                    Some("set target.coordinates = \"whitened\", where samples are spins and noise")
-                }
-                TargetKind::Phi4(_) => Some("set target.coordinates = \"whitened\", where samples are nearly normal"),
-                TargetKind::Energy(energy) if energy.samples.is_some() => None,
-                TargetKind::Energy(_) => Some("flow matching needs samples: name a file of them as target.samples"),
-                TargetKind::Own(own) if own.samples => None,
-                TargetKind::Toy(_) | TargetKind::Own(_) => {
-                    Some("flow matching needs samples, and this target has no sampler")
-                }
-            };
-            if let Some(remedy) = remedy {
-                return Err(out_of_range("train.objective", word(self.train.objective), word(fits), remedy));
-            }
-            if self.train.transport_cost != 0.0 {
-                return Err(out_of_range(
-                    "train.transport_cost",
-                    self.train.transport_cost,
-                    "0 for flow matching, which integrates nothing",
-                    "leave it out",
-                ));
-            }
-        } else if self.train.objective.is_distance() {
-            self.distance_fits(what, fits)?;
-        } else if self.train.objective == Objective::ForwardKl {
-            self.divergence_fits("train.objective", fits)?;
-        } else if self.train.objective != fits {
-            return Err(out_of_range(
+        }
+    }
+
+    /// The objective of the first training, for a target whose own is `fits`.
+    fn first_training_fits(&self, what: &str, fits: Objective) -> Result<(), RecipeError> {
+        let objective = self.train.objective;
+        match objective {
+            Objective::FlowMatching => self.matching_fits(fits),
+            Objective::ForwardKl => self.divergence_fits("train.objective", fits),
+            _ if objective.is_distance() => self.distance_fits(what, fits),
+            _ if objective == fits => Ok(()),
+            _ => Err(out_of_range(
                 "train.objective",
-                word(self.train.objective),
-                word(fits),
+                quoted(objective),
+                quoted(fits),
                 format!("{what}; change train.objective or target"),
-            ));
+            )),
         }
-        match self.fine_tune.as_ref().and_then(|tune| tune.objective) {
-            Some(Objective::ForwardKl) => self.divergence_fits("fine_tune.objective", fits)?,
-            Some(objective) if objective != fits => {
-                let remedy = "leave it out for the target's own objective";
-                return Err(out_of_range("fine_tune.objective", word(objective), word(fits), remedy));
+    }
+
+    /// Flow matching needs samples, and moves along no path.
+    fn matching_fits(&self, fits: Objective) -> Result<(), RecipeError> {
+        let remedy = match &self.target {
+            TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Particles(_) => None,
+            TargetKind::Toy(toy) if !toy.name.is_energy() => None,
+            TargetKind::Ising(_) | TargetKind::Phi4(_) if self.target.whitened() => None,
+            TargetKind::Ising(_) => Some("set target.coordinates = \"whitened\", where samples are spins and noise"),
+            TargetKind::Phi4(_) => Some("set target.coordinates = \"whitened\", where samples are nearly normal"),
+            TargetKind::Energy(energy) if energy.samples.is_some() => None,
+            TargetKind::Energy(_) => Some("flow matching needs samples: name a file of them as target.samples"),
+            TargetKind::Own(own) if own.samples => None,
+            TargetKind::Toy(_) | TargetKind::Own(_) => {
+                Some("flow matching needs samples, and this target has no sampler")
             }
-            _ => {}
+        };
+        if let Some(remedy) = remedy {
+            return Err(out_of_range("train.objective", quoted(self.train.objective), quoted(fits), remedy));
         }
-        self.distance_is_meant()?;
-        self.gradient_fits(fits)?;
-        self.clipped_forces_fit()?;
-        self.forces_fit(fits)?;
+        if self.train.transport_cost != 0.0 {
+            let expected = "0 for flow matching, which integrates nothing";
+            return Err(out_of_range("train.transport_cost", self.train.transport_cost, expected, "leave it out"));
+        }
+        Ok(())
+    }
+
+    /// Epochs are times through a finite set of rows.
+    fn epochs_fit(&self) -> Result<(), RecipeError> {
         let endless = match &self.target {
             TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_) => false,
             TargetKind::Energy(energy) => energy.samples.is_none() || energy.layout == PointLayout::Particles,
             TargetKind::Ising(_) | TargetKind::Toy(_) | TargetKind::Phi4(_) | TargetKind::Particles(_) => true,
         };
-        if self.train.epochs.is_some() && endless {
-            return Err(out_of_range(
-                "train.epochs",
-                self.train.epochs.unwrap_or_default(),
-                "no value for a target without a finite data set",
-                "give train.steps instead",
-            ));
+        match self.train.epochs.filter(|_| endless) {
+            Some(epochs) => {
+                let expected = "no value for a target without a finite data set";
+                Err(out_of_range("train.epochs", epochs, expected, "give train.steps instead"))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Distances are taken between samples and rows of data.
@@ -202,4 +213,9 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// The name of an objective as a recipe has it.
+fn quoted(objective: Objective) -> String {
+    format!("\"{}\"", objective.name())
 }
