@@ -40,7 +40,7 @@ impl<S: Space> Flow<'_, S> {
                 let session: &mut dyn Session<S> = &mut Direct(space);
                 let (carried, end) = solver.forward(session, Some(&*field), &rows, options)?;
                 let losses = solver.losses(&terms, &rows, &end)?;
-                let start_bar = solver.back(session, carried, &losses, &mut |start_bar, _| Outputs {
+                let start_bar = solver.pull_back(session, carried, &losses, &mut |start_bar, _| Outputs {
                     arrays: vec![start_bar],
                     columns: Vec::new(),
                 })?;

@@ -5,6 +5,24 @@
 //! [`Space`] and potentials ([`Potential`]); an [`Integrator`] carries points; an [`Objective`] turns a batch into a
 //! loss with its exact gradient; [`Trainer`] trains whatever is a [`Model`]. No files, no terminals, no device: those
 //! are of the crates above and beside.
+//!
+//! # A first training
+//!
+//! A flow on the rows of an array, `x` row by row, on any backend: `Cpu::<f32>::new(0)` of the crate `backend-ndarray`
+//! is a [`Space`], and its `Ridge` a [`Potential`]. The crate `maflow` has targets, recipes and runs above this.
+//!
+//! ```
+//! use flow_core::{
+//!     ArrayRows, Error, FixedStep, FlowModel, Method, NegativeLogLikelihood, Potential, Space, TrainSettings, Trainer,
+//! };
+//! fn train<S: Space>(space: S, potential: Box<dyn Potential<S>>, x: Vec<f64>) -> Result<FlowModel<S>, Error> {
+//!     let rows = ArrayRows::new(x, potential.dim())?;
+//!     let integrator = Box::new(FixedStep::new(Method::Rk4.tableau(), 8)?);
+//!     let mut model = FlowModel::new(space, potential, integrator, Box::new(NegativeLogLikelihood::default()));
+//!     Trainer::new(&mut model, TrainSettings { steps: 500, ..Default::default() }, &rows)?.run(&mut ())?;
+//!     Ok(model)
+//! }
+//! ```
 
 mod activation;
 mod batch;

@@ -65,7 +65,7 @@ impl<S: Space> Flow<'_, S> {
         how: &Evaluation<'_>,
     ) -> Result<Scored, Error> {
         let solver = Solver::new(self, batch, span, *how)?.with_scores(score);
-        let end = solver.arrive(SolveOptions::default())?;
+        let end = solver.endpoints(SolveOptions::default())?;
         Ok(Scored { x: end.x, log_density: end.log_density, score: end.score })
     }
 }

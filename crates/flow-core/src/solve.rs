@@ -43,8 +43,8 @@ pub(crate) struct Carried<'b, S: Space> {
     layers: &'b [Normalisation<S>],
 }
 
-/// Points on their way through the pieces of a solve.
-struct Way<S: Space> {
+/// A solve up to some piece of its way.
+struct PartialSolution<S: Space> {
     state: S::Array,
     /// Change of ln p and, where it is wanted, transport cost, summed over pieces.
     figures: Vec<S::Column>,
@@ -163,21 +163,27 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
                 None => field.enter(block),
                 Some(scores) => ScoredBlock::enter(space, field, block, scores, options.backward.is_some()),
             };
-            let mut way = Way { state, figures: Vec::new(), backward: Vec::new(), log_scale: 0.0, moments: Vec::new() };
+            let mut part = PartialSolution {
+                state,
+                figures: Vec::new(),
+                backward: Vec::new(),
+                log_scale: 0.0,
+                moments: Vec::new(),
+            };
             for piece in pieces(&field.boundaries(), self.span) {
-                way = self.go(way, &mut *block, (piece, field.layers()), rows, options)?;
+                part = self.solve_piece(part, &mut *block, (piece, field.layers()), rows, options)?;
             }
-            (log_scale, moments) = (way.log_scale, way.moments);
+            (log_scale, moments) = (part.log_scale, part.moments);
             let x = match options.backward {
-                None => block.leave(way.state),
+                None => block.leave(part.state),
                 Some(_) => {
-                    let x = block.leave(way.state.clone());
+                    let x = block.leave(part.state.clone());
                     let layers = field.layers();
-                    carried = Some(Carried { block, state: way.state, backward: way.backward, layers });
+                    carried = Some(Carried { block, state: part.state, backward: part.backward, layers });
                     x
                 }
             };
-            Ok(Outputs { arrays: vec![x], columns: way.figures })
+            Ok(Outputs { arrays: vec![x], columns: part.figures })
         })?;
         let mut log_density = space.download_column(&end.columns[0]);
         log_density.iter_mut().for_each(|change| *change += log_scale);
@@ -195,38 +201,38 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         self.span.to >= self.span.from
     }
 
-    /// Goes over one piece of the way, and through the layer behind it.
-    fn go(
+    /// Solves the next piece of the way, and goes through the layer behind it.
+    fn solve_piece(
         &self,
-        mut way: Way<S>,
+        mut part: PartialSolution<S>,
         block: &mut dyn BlockField<S>,
         (piece, layers): (Piece, &[Normalisation<S>]),
         rows: &Range<usize>,
         options: SolveOptions,
-    ) -> Result<Way<S>, Error> {
+    ) -> Result<PartialSolution<S>, Error> {
         let space = self.flow.space;
         if let Some(segment) = piece.segment {
             block.enter_segment(segment);
         }
-        let solution = self.flow.integrator.solve(space, block, way.state, piece.span, options)?;
+        let solution = self.flow.integrator.solve(space, block, part.state, piece.span, options)?;
         let figures: Vec<S::Column> = std::iter::once(solution.log_density).chain(solution.cost).collect();
-        if way.figures.is_empty() {
-            way.figures = figures;
+        if part.figures.is_empty() {
+            part.figures = figures;
         } else {
-            way.figures.iter_mut().zip(&figures).for_each(|(sum, of)| space.column_accumulate(sum, 1.0, &[(1.0, of)]));
+            part.figures.iter_mut().zip(&figures).for_each(|(sum, of)| space.column_accumulate(sum, 1.0, &[(1.0, of)]));
         }
-        way.backward.extend(solution.backward.map(|backward| (piece, backward)));
-        way.state = solution.state;
-        let Some(layer) = piece.crossed.and_then(|k| layers.get(k)) else { return Ok(way) };
+        part.backward.extend(solution.backward.map(|backward| (piece, backward)));
+        part.state = solution.state;
+        let Some(layer) = piece.crossed.and_then(|k| layers.get(k)) else { return Ok(part) };
         let forward = self.leads_forward();
         if options.backward.is_some() && !forward {
             // The layer that is met first is the last.
-            let found = self.moments(&space.download(&way.state), rows);
-            way.moments = [found, std::mem::take(&mut way.moments)].concat();
+            let found = self.moments(&space.download(&part.state), rows);
+            part.moments = [found, std::mem::take(&mut part.moments)].concat();
         }
-        way.state = if forward { layer.to_data(space, &way.state) } else { layer.to_base(space, &way.state) };
-        way.log_scale += if forward { -layer.log_scale } else { layer.log_scale };
-        Ok(way)
+        part.state = if forward { layer.to_data(space, &part.state) } else { layer.to_base(space, &part.state) };
+        part.log_scale += if forward { -layer.log_scale } else { layer.log_scale };
+        Ok(part)
     }
 
     /// Weighted sums over some rows of every coordinate, and then of their squares.
@@ -256,7 +262,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
 
     /// Takes a block back from its end. `then` gets the cotangent of its points at the start, by way of everything but
     /// their own term in the loss, and the block's share of the gradient; it says what of them are outputs.
-    pub fn back(
+    pub fn pull_back(
         &self,
         session: &mut dyn Session<S>,
         mut carried: Option<Carried<'_, S>>,
@@ -313,8 +319,8 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
     }
 
     /// The ends of all rows of this member, by a session of the device where it has one.
-    pub fn arrive(&self, options: SolveOptions) -> Result<End, Error> {
-        let Some((mut session, field)) = self.session(kind_of_solve(options))? else {
+    pub fn endpoints(&self, options: SolveOptions) -> Result<End, Error> {
+        let Some((mut session, field)) = self.session(options_key(options))? else {
             return self.ends(&*self.flow.potential.freeze(&self.solve), options);
         };
         let (_, end) = self.forward(&mut *session, field.as_deref(), &self.blocks[0], options)?;
@@ -365,7 +371,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
             };
             let mut found = None;
             if carried.is_some() {
-                self.back(session, carried, &losses, &mut |_, share| {
+                self.pull_back(session, carried, &losses, &mut |_, share| {
                     found = Some(share);
                     Outputs::none()
                 })?;
@@ -385,13 +391,13 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         }
         let memory = self.how.gradient.then_some(self.flow.memory);
         let options = options_of(terms, memory);
-        let Some((mut session, field)) = self.session(kind_of_solve(options))? else { return Ok(None) };
+        let Some((mut session, field)) = self.session(options_key(options))? else { return Ok(None) };
         let rows = &self.blocks[0];
         let (carried, end) = self.forward(&mut *session, field.as_deref(), rows, options)?;
         let losses = self.losses(terms, rows, &end)?;
         let mut gradient = None;
         if memory.is_some() {
-            let shares = self.back(&mut *session, carried, &losses, &mut |_, shares| Outputs {
+            let shares = self.pull_back(&mut *session, carried, &losses, &mut |_, shares| Outputs {
                 arrays: shares.into_iter().map(Share::into_sum).collect(),
                 columns: Vec::new(),
             })?;
@@ -416,7 +422,7 @@ fn options_of(terms: &dyn BoundaryTerms, backward: Option<Memory>) -> SolveOptio
 }
 
 /// The beginning of the key of a solve for points, ln p and what is asked for beside them.
-pub(crate) fn kind_of_solve(options: SolveOptions) -> CacheKey {
+pub(crate) fn options_key(options: SolveOptions) -> CacheKey {
     let keeps = match options.backward {
         None => 0,
         Some(Memory::Stages) => 1,

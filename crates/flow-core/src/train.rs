@@ -31,23 +31,7 @@ pub type Validator<'a, M> = dyn FnMut(&M) -> Result<Validation, Error> + 'a;
 /// Stands between the gradient and the optimiser, once a step: may change the gradient, one array per parameter.
 pub type GradientHook<'a, S> = dyn FnMut(&S, &mut [<S as Space>::Array]) -> Result<(), Error> + 'a;
 
-/// A training under way.
-///
-/// A flow trained on the rows of an array, in ten lines:
-///
-/// ```
-/// use flow_core::{
-///     ArrayRows, FixedStep, FlowModel, Method, NegativeLogLikelihood, Potential, Space, TrainSettings, Trainer,
-/// };
-/// # use flow_core::Error;
-/// fn train<S: Space>(space: S, potential: Box<dyn Potential<S>>, x: Vec<f64>) -> Result<FlowModel<S>, Error> {
-///     let rows = ArrayRows::new(x, potential.dim())?;
-///     let integrator = Box::new(FixedStep::new(Method::Rk4.tableau(), 8)?);
-///     let mut model = FlowModel::new(space, potential, integrator, Box::new(NegativeLogLikelihood::default()));
-///     Trainer::new(&mut model, TrainSettings { steps: 500, ..Default::default() }, &rows)?.run(&mut ())?;
-///     Ok(model)
-/// }
-/// ```
+/// A training under way; the [page of the crate](crate) has one whole.
 pub struct Trainer<'a, S: Space, M: ?Sized> {
     space: S,
     settings: TrainSettings,

@@ -49,7 +49,7 @@ impl<S: Space> Flow<'_, S> {
         }
         [out.x, out.log_density] = self.by_members(batch, Evaluation::new(key), |batch, how| {
             let solver = Solver::new(self, batch, span, *how)?.without_calls();
-            let end = solver.arrive(SolveOptions::default())?;
+            let end = solver.endpoints(SolveOptions::default())?;
             all_finite(end.x.iter().chain(&end.log_density))?;
             Ok([end.x, end.log_density])
         })?;
