@@ -79,8 +79,6 @@ impl Way {
 }
 
 fn main() {
-    // SAFETY: nothing has started a thread yet.
-    unsafe { cli::memory::keep() };
     let arguments = Arguments::parse();
     let configuration = match arguments.model.as_str() {
         "mnist" => MNIST,

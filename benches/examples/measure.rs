@@ -58,8 +58,6 @@ enum Question {
 }
 
 fn main() {
-    // SAFETY: nothing has started a thread yet.
-    unsafe { cli::memory::keep() };
     if let Some((name, value)) = backend_tch::wait_policy() {
         // SAFETY: as above.
         unsafe { std::env::set_var(name, value) };

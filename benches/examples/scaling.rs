@@ -169,8 +169,6 @@ fn plot(path: &PathBuf, all: &[Measured]) -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // SAFETY: nothing has started a thread yet.
-    unsafe { cli::memory::keep() };
     let arguments = Arguments::parse();
     let mut all = Vec::new();
     println!("{:30} {:>8} {:>18}  seconds at size", "size", "expected", "fitted");

@@ -8,6 +8,9 @@
 
 mod accumulator;
 mod arrays;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod context;
 mod cpu;
 mod engine;
