@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
-"""What several processes gain: seconds per step at processes and threads, and a model of the time on 1 to 1024 processes.
+"""What several processes gain: seconds per step at processes and threads, and the time on 1 to 1024 processes by a
+model.
 
-    benches/cluster.py ranks [--data DIR]       ising-32, mnist and mnist-fast by 1 process of 1 thread, 1 of 2, and 2 of 1
-    benches/cluster.py model [--data DIR]       latency and bandwidth of the program's own exchanges, the model's seconds
-                                                beside measured ones at 1, 2 and 4 processes, and for up to 1024
+    benches/cluster.py ranks [--data DIR]
+        ising-32, mnist and mnist-fast by 1 process of 1 thread, 1 of 2, and 2 of 1
+    benches/cluster.py model [--data DIR]
+        latency and bandwidth of the program's own exchanges, the model's seconds beside measured ones at 1, 2 and 4
+        processes, and for up to 1024
 
 Needs mpirun and scripts/setup-mpi.sh. MNIST is left out without --data. Every figure is the median over the steps of
-a training by the program itself, from metrics.csv; the configurations take turns. Measure on a machine that does nothing else.
+a training by the program itself, from metrics.csv; the configurations take turns. Measure on a machine that does
+nothing else.
 
 The model, for P processes of one thread and a batch of b rows in P blocks:
 
-    seconds(P, b) = serial + row * b / P + CALLS * latency * log2 P + bytes(P) / bandwidth,    bytes(P) = 2 (P - 1) / P * bytes
+    seconds(P, b) = serial + row * b / P + CALLS * latency * log2 P + bytes(P) / bandwidth
+    bytes(P) = 2 (P - 1) / P * bytes
 
-with `bytes` those of the gradient. `serial` and `row` come from two batches at one process, `bytes` from a training by two, the
-latency from the exchange of one number and the bandwidth from the sum of a million, both by two processes. For another
-network give --latency and --bandwidth of that: its time is added to that of this machine's memory, where the numbers come from.
+with `bytes` those of the gradient. `serial` and `row` come from two batches at one process, `bytes` from a training by
+two, the latency from the exchange of one number and the bandwidth from the sum of a million, both by two processes. For
+another network give --latency and --bandwidth of that: its time is added to that of this machine's memory, where the
+numbers come from.
 """
 
 import argparse
@@ -83,8 +89,8 @@ def failed(words, told):
 
 
 def train(options, recipe, settings, ranks=1, threads=1):
-    """Median seconds of a step, and of the exchanges in it, and the bytes that came to the first process. The training is
-    stopped after its steps, before any figure."""
+    """Median seconds of a step, and of the exchanges in it, and the bytes that came to the first process. The training
+    is stopped after its steps, before any figure."""
     longer = ["train.steps=1000000", "train.schedule=constant", "train.checkpoint_every=1000000"]
     data = ["--data", options.data.resolve()] if recipe.startswith("mnist") else []
     with tempfile.TemporaryDirectory() as folder:

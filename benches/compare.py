@@ -43,12 +43,13 @@ print("device step_s", statistics.median(seconds[1:]))
 def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="""Every figure comes from a process of its own: median seconds after one repetition that does not count, and the peak
-        resident memory of the process. `mnist` and `ising` are the paper's models, the others recipes; the scripts in benches/peers do the
-        same in PyTorch and JAX. The products of the paper's models are counted in the coordinates that maflow takes; the fraction
-        is their count, divided by the seconds and by the rate of a product of two square matrices of 2048 rows, the better median
-        of libtorch and the crate gemm, measured at the beginning and at the end of the same run. With --cuda, maflow's CUDA backend and the other
-        programs on the first CUDA device, the large product of 8192 rows in 32 bits, and no memory, which each counts differently. Example:
+        epilog="""Every figure comes from a process of its own: median seconds after one repetition that does not count,
+        and the peak resident memory of the process. `mnist` and `ising` are the paper's models, the others recipes; the
+        scripts in benches/peers do the same in PyTorch and JAX. The products of the paper's models are counted in the
+        coordinates that maflow takes; the fraction is their count, divided by the seconds and by the rate of a product
+        of two square matrices of 2048 rows, the better median of libtorch and the crate gemm, measured at the beginning
+        and at the end of the same run. With --cuda, maflow's CUDA backend and the other programs on the first CUDA
+        device, the large product of 8192 rows in 32 bits, and no memory, which each counts differently. Example:
         benches/compare.py --python ~/torch-and-jax/bin/python""",
     )
     parser.add_argument("--python", default=sys.executable, help="a python with torch and jax (default: this one)")
@@ -69,7 +70,8 @@ def arguments():
 
 
 def ask(command, environment=None):
-    """The numbers of the line that a measuring program prints, by name; None, with the reason on stderr, where it fails."""
+    """The numbers of the line that a measuring program prints, by name; None, with the reason on stderr, where it
+    fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
     except OSError as error:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Measures a GPU: the conformance suite on it, seconds per training step, memory, and what TF32 does to figures. See --help.
+# Measures a GPU: the conformance suite on it, seconds per training step, memory, and what TF32 does to figures. See
+# --help.
 set -eu
 
 usage() {

@@ -65,7 +65,8 @@ def arguments():
 
 
 class Rows:
-    """Rows for training, validation and test; those of pictures get fresh noise and their logit whenever they are asked for."""
+    """Rows for training, validation and test; those of pictures get fresh noise and their logit whenever they are asked
+    for."""
 
     def __init__(self, parts, pictures=False):
         self.parts, self.pictures = parts, pictures
@@ -133,7 +134,8 @@ def mnist(options):
 
 
 class FlowMatching(torch.nn.Module):
-    """A velocity by a plain network of three hidden layers, learned on straight paths; ln p by fixed steps of Runge-Kutta."""
+    """A velocity by a plain network of three hidden layers, learned on straight paths; ln p by fixed steps of
+    Runge-Kutta."""
 
     def __init__(self, dim, hidden):
         super().__init__()
@@ -202,7 +204,8 @@ def log_likelihoods(model, x, **how):
 
 
 def train(model, rows, rate, seconds, validations, validation, told):
-    """Trains for so many seconds, with so many validations. Returns the best, at which the model is left, and its seconds."""
+    """Trains for so many seconds, with so many validations. Returns the best, at which the model is left, and its
+    seconds."""
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     generator, batch = np.random.default_rng(2), min(256, len(rows.parts["train"]))
     best, state, reached = math.inf, copy.deepcopy(model.state_dict()), 0.0

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a run survives: kills, interrupts, damaged checkpoints, full disks, little memory. Prints a table of what was lost."""
+"""What a run survives: kills, interrupts, damaged checkpoints, full disks, little memory. Prints a table of what was
+lost."""
 import argparse
 import concurrent.futures
 import json
@@ -112,7 +113,8 @@ class Faults:
 
 
 def content(path):
-    """Metadata and tensors of a safetensors file, without the seconds of the training, and the checksum that they are in."""
+    """Metadata and tensors of a safetensors file, without the seconds of the training, and the checksum that they are
+    in."""
     said, tensors = run_files.checkpoint(path)
     said.pop("checksum", None)
     if state := said.get("train_state"):
@@ -225,7 +227,8 @@ def damaged(faults):
 
 
 def fallback(faults, count):
-    """A run whose newest checkpoint is damaged goes on from the one before, with a warning, and ends with the same bits."""
+    """A run whose newest checkpoint is damaged goes on from the one before, with a warning, and ends with the same
+    bits."""
     losses = []
     for _ in range(count):
         run = faults.folder / "fallback"

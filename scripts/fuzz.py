@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Readers given input that nobody has made on purpose, by libFuzzer, on stable Rust. Prints a table of inputs and findings."""
+"""Readers given input that nobody has made on purpose, by libFuzzer, on stable Rust. Prints a table of inputs and
+findings."""
 import argparse
 import os
 import pathlib

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sets up libtorch for the backends tch-cpu and tch-cuda: fetches it, compiles its C interface, writes down where. See --help.
+# Sets up libtorch for the backends tch-cpu and tch-cuda: fetches it, compiles its C interface, writes down where. See
+# --help.
 set -eu
 
 TORCH=2.11.0     # the version the pinned `tch` was written for
@@ -125,8 +126,8 @@ EOF
     "$python" - "$work" "$2" <<'EOF' || fail "libtorch could not be unpacked into $store: see the line above"
 import glob, os, re, sys, zipfile
 work, cuda = sys.argv[1], sys.argv[2] == "yes"
-# Of torch its libraries (those of Python and, without CUDA, of CUDA left out), headers, version and licence. Of the NVIDIA
-# packages their libraries, and for CUDA the headers that its part of the C interface is compiled with.
+# Of torch its libraries (those of Python and, without CUDA, of CUDA left out), headers, version and licence. Of the
+# NVIDIA packages their libraries, and for CUDA the headers that its part of the C interface is compiled with.
 nvidia = "nvidia/.*/(lib|include)/.*" if cuda else "nvidia/.*/lib/.*"
 wanted = re.compile(r"torch/(include/.*|version\.py|lib/[^/]*\.so[^/]*)|[^/]*\.dist-info/.*(LICENSE|NOTICE|License).*|" + nvidia)
 unwanted = re.compile(r"torch/lib/lib(torch_python|shm)\..*" + ("" if cuda else r"|torch/lib/.*(cuda|nvrtc|nvshmem).*"))

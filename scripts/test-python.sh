@@ -13,12 +13,14 @@ pip() {
 }
 pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas
 if [ "${1-}" = slow ]; then
-    # What the examples and more kinds of energies are written with, and the PyTorch that a set-up is made with (2.5 GB).
+    # What the examples and more kinds of energies are written with, and the PyTorch that a set-up is made with (2.5
+    # GB).
     pip install arviz jax matplotlib numba openmm tensorboardX torch==2.11.0
 fi
 
 # In the profile of `cargo test`, and with the features that it gives to what both are made of where it leaves out the
-# benchmarks (as .ci/run does), so that nothing but the extension itself is built anew. A release is built without these words.
+# benchmarks (as .ci/run does), so that nothing but the extension itself is built anew. A release is built without these
+# words.
 "$work/venv/bin/maturin" build --quiet --locked --profile dev --features flow-core/conformance,backend-tch/emulation \
     --manifest-path crates/python/Cargo.toml --out "$work/wheels"
 pip install "$work"/wheels/maflow-*.whl

@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use backend_ndarray::{Cpu, Real};
-use benches::{Configuration, ISING, MNIST, a_solve, block};
+use benches::{Configuration, How, ISING, MNIST, a_solve, block};
 use criterion::{BenchmarkId, Criterion};
-use flow_core::{Batch, Coordinates, Memory, Potential, Precision, Space, Stage, SymmetryDraw, cut};
+use flow_core::{Batch, Coordinates, Memory, Motion, Potential, Precision, Pullback, Space, Stage, SymmetryDraw, cut};
 
 /// Evaluations or pullbacks per measurement, so that entering the field does not count.
 const STAGES: u64 = 20;
@@ -28,12 +28,29 @@ fn stages<S: Space>(space: &S, potential: &dyn Potential<S>, batch: &Batch, pull
         let (mut block, state) = field.enter(block(space, potential, &solve, range, batch));
         let (mut velocity, mut state_bar) = (state.clone(), state.clone());
         let mut residuals = Vec::new();
-        block.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
+        block.evaluate(
+            stage,
+            &state,
+            Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals) },
+        );
         for _ in 0..STAGES {
             if pullback {
-                block.pullback(stage, &state, &residuals, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
+                block.pullback(
+                    stage,
+                    &state,
+                    Pullback {
+                        residuals: &residuals,
+                        velocity_bar: &velocity,
+                        laplacian_bar: Some(&laplacian_bar),
+                        state_bar: Some(&mut state_bar),
+                    },
+                );
             } else {
-                block.evaluate(stage, &state, &mut velocity, Some(&mut laplacian), None);
+                block.evaluate(
+                    stage,
+                    &state,
+                    Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: None },
+                );
             }
         }
         // Waits for the device.
@@ -75,8 +92,8 @@ fn measure<S: Space>(
         ask("pullback-20-stages", &|| stages(space, &*potential, &batch, true));
         for (question, gradient) in [("likelihood", false), ("training-step", true)] {
             ask(question, &|| {
-                let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
-                let outcome = configuration.evaluate(space, &*potential, &batch, coordinates, memory, gradient);
+                let how = How { coordinates: Coordinates::Auto, memory: Memory::Stages, gradient };
+                let outcome = configuration.evaluate(space, &*potential, &batch, how);
                 let outcome = outcome.expect("the solve stays finite");
                 // Waits for the device.
                 outcome.gradient.iter().flatten().for_each(|g| {

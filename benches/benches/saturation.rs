@@ -10,7 +10,7 @@ use std::time::Duration;
 use backend_ndarray::{Cpu, Ridge};
 use benches::{MNIST, a_solve, block};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use flow_core::{Coordinates, Potential, Space, Stage, cut};
+use flow_core::{Coordinates, Motion, Potential, Pullback, Space, Stage, cut};
 
 /// Pullbacks per measurement.
 const STAGES: u64 = 10;
@@ -41,10 +41,23 @@ fn pullbacks(cpu: &Cpu<f32>, potential: &Ridge<f32>, keep: bool) {
         let (mut block, state) = field.enter(block(cpu, potential, &solve, range, &batch));
         let (mut velocity, mut state_bar) = (state.clone(), state.clone());
         let mut residuals = Vec::new();
-        block.evaluate(stage, &state, &mut velocity, None, Some(&mut residuals));
+        block.evaluate(
+            stage,
+            &state,
+            Motion { velocity: &mut velocity, laplacian: None, residuals: Some(&mut residuals) },
+        );
         cpu.accumulate(&mut velocity, 1e-2, &[]);
         for _ in 0..STAGES {
-            block.pullback(stage, &state, &residuals, &velocity, Some(&laplacian_bar), Some(&mut state_bar));
+            block.pullback(
+                stage,
+                &state,
+                Pullback {
+                    residuals: &residuals,
+                    velocity_bar: &velocity,
+                    laplacian_bar: Some(&laplacian_bar),
+                    state_bar: Some(&mut state_bar),
+                },
+            );
         }
         keep_denormals(false);
         cpu.dot(&state_bar, &state_bar)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backend_ndarray::{Cpu, Ridge};
-use benches::{Configuration, ISING, MNIST};
+use benches::{Configuration, How, ISING, MNIST};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use flow_core::{Coordinates, Memory};
 
@@ -23,8 +23,8 @@ fn solve(criterion: &mut Criterion) {
                 let id = BenchmarkId::new(format!("{}/ndarray-cpu-f32", configuration.name), way);
                 group.bench_function(id, |bencher| {
                     bencher.iter(|| {
-                        let memory = Memory::Stages;
-                        let outcome = configuration.evaluate(&cpu, &ridge, &batch, coordinates, memory, gradient);
+                        let how = How { coordinates, memory: Memory::Stages, gradient };
+                        let outcome = configuration.evaluate(&cpu, &ridge, &batch, how);
                         outcome.expect("the solve stays finite")
                     });
                 });

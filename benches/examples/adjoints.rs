@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use backend_ndarray::{Cpu, Real, Ridge};
-use benches::{Configuration, ISING, MNIST, peak_mebibytes};
+use benches::{Configuration, How, ISING, MNIST, peak_mebibytes};
 use clap::{Parser, ValueEnum};
 use flow_core::{
     Adam, AdamSettings, Coordinates, FixedStep, Integrator, Memory, Method, Potential, Reversible, Space, SymmetryDraw,
@@ -14,10 +14,10 @@ use flow_core::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures the gradient of one batch of a model of the paper by one way back, on ndarray in 32 bits, and prints one line:
-/// `MODEL WAY STEPS step_s SECONDS peak_mib MEMORY`. The symmetry of the Ising model is drawn per solve. With
-/// `--errors N` it makes N steps of Adam first, and prints by every way how far the gradient is from the exact one of the
-/// same map, which is computed in 64 bits: `MODEL WAY STEPS gradient_error PART`.
+/// Measures the gradient of one batch of a model of the paper by one way back, on ndarray in 32 bits, and prints one
+/// line: `MODEL WAY STEPS step_s SECONDS peak_mib MEMORY`. The symmetry of the Ising model is drawn per solve. With
+/// `--errors N` it makes N steps of Adam first, and prints by every way how far the gradient is from the exact one of
+/// the same map, which is computed in 64 bits: `MODEL WAY STEPS gradient_error PART`.
 #[derive(Parser)]
 #[command(name = "adjoints")]
 struct Arguments {
@@ -79,8 +79,6 @@ impl Way {
 }
 
 fn main() {
-    // SAFETY: nothing has started a thread yet.
-    unsafe { cli::memory::keep() };
     let arguments = Arguments::parse();
     let configuration = match arguments.model.as_str() {
         "mnist" => MNIST,
@@ -111,7 +109,8 @@ fn gradient<S: Space>(
     memory: Memory,
 ) -> Vec<S::Array> {
     let batch = configuration.batch();
-    let outcome = configuration.evaluate_by(space, potential, &batch, integrator, (Coordinates::Auto, memory), true);
+    let how = How { coordinates: Coordinates::Auto, memory, gradient: true };
+    let outcome = configuration.evaluate_by(space, potential, &batch, integrator, how);
     outcome.expect("the solve stays finite").gradient.expect("asked for")
 }
 

@@ -4,14 +4,14 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use benches::{Configuration, ISING, MNIST, peak_mebibytes};
+use benches::{Configuration, How, ISING, MNIST, peak_mebibytes};
 use clap::{Parser, ValueEnum};
 use flow_core::{
     Adam, AdamSettings, Batch, Coordinates, Direction, Engine, Evaluation, FlowMatching, Memory, NegativeLogLikelihood,
     Objective, Path, Potential, Purpose, RngKey, Space, SymmetryDraw,
 };
 use maflow::Error;
-use maflow::backend::{self, Compute, Work};
+use maflow::backend::{self, BackendJob, Compute};
 use maflow::recipe::{Arithmetic, Backend, Recipe};
 use maflow::recipes;
 use maflow::trained::Learned;
@@ -29,8 +29,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     /// `ndarray`, `tch-cpu` or `tch-cuda`.
     backend: String,
-    /// The paper's model, `mnist` or `ising`, or a recipe that learns by flow matching, as `mnist-fast`: its potential with its
-    /// first parameters, its batches and its steps.
+    /// The paper's model, `mnist` or `ising`, or a recipe that learns by flow matching, as `mnist-fast`: its potential
+    /// with its first parameters, its batches and its steps.
     model: String,
     /// What to measure.
     question: Question,
@@ -58,8 +58,6 @@ enum Question {
 }
 
 fn main() {
-    // SAFETY: nothing has started a thread yet.
-    unsafe { cli::memory::keep() };
     if let Some((name, value)) = backend_tch::wait_policy() {
         // SAFETY: as above.
         unsafe { std::env::set_var(name, value) };
@@ -92,7 +90,8 @@ fn on_libtorch(arguments: &Arguments, configuration: &Configuration) {
     use backend_tch::{Device, Options, Ridge, Tch};
     use flow_core::Precision;
     let options = Options { threads: arguments.threads, allow_tf32: false };
-    let device: Device = arguments.backend.parse().unwrap_or_else(|error: backend_tch::Error| fail(&error.to_string()));
+    let device = Device::ALL.into_iter().find(|device| device.name() == arguments.backend);
+    let device = device.unwrap_or_else(|| fail("the backend is ndarray, tch-cpu or tch-cuda"));
     let precision = if arguments.precision == "f32" { Precision::F32 } else { Precision::F64 };
     let tch = Tch::new(device, precision, options).unwrap_or_else(|error| fail(&error.to_string()));
     let (activation, bias) = configuration.activation();
@@ -111,15 +110,15 @@ fn of_recipe(arguments: &Arguments, name: &str) -> Result<(), Error> {
     compute.threads = arguments.threads.try_into().unwrap_or(compute.threads);
     let precision = if arguments.precision == "f32" { Arithmetic::F32 } else { Arithmetic::F64 };
     backend::require_parts(backend, &recipe)?;
-    backend::run(&compute, precision, RecipeWork { arguments, recipe: &recipe })
+    backend::run(&compute, precision, RecipeJob { arguments, recipe: &recipe })
 }
 
-struct RecipeWork<'a> {
+struct RecipeJob<'a> {
     arguments: &'a Arguments,
     recipe: &'a Recipe,
 }
 
-impl Work for RecipeWork<'_> {
+impl BackendJob for RecipeJob<'_> {
     type Output = ();
 
     fn run<E: Engine>(self, space: &E) -> Result<(), Error> {
@@ -174,7 +173,8 @@ fn measure<S: Space>(arguments: &Arguments, configuration: &Configuration, space
             black_box(configuration.sample(space, &*potential).expect("the solve stays finite"));
             return;
         }
-        let outcome = configuration.evaluate(space, &*potential, &batch, Coordinates::Auto, Memory::Stages, gradient);
+        let how = How { coordinates: Coordinates::Auto, memory: Memory::Stages, gradient };
+        let outcome = configuration.evaluate(space, &*potential, &batch, how);
         let outcome = outcome.expect("the solve stays finite");
         if let Some(gradient) = outcome.gradient {
             adam.step(space, 1e-3, potential.parameters_mut(), gradient);

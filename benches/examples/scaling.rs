@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use backend_ndarray::{Cpu, Ridge};
-use benches::{Configuration, MNIST};
+use benches::{Configuration, How, MNIST};
 use clap::Parser;
 use flow_core::{Coordinates, Memory};
 use plotters::prelude::*;
@@ -107,7 +107,8 @@ fn measure(series: Series, repeats: usize) -> Measured {
         let (ridge, batch) = (ridge.expect("sizes are positive"), configuration.batch());
         let time = |_| {
             let start = Instant::now();
-            let outcome = configuration.evaluate(&cpu, &ridge, &batch, series.coordinates, Memory::Stages, true);
+            let how = How { coordinates: series.coordinates, memory: Memory::Stages, gradient: true };
+            let outcome = configuration.evaluate(&cpu, &ridge, &batch, how);
             std::hint::black_box(outcome.expect("the solve stays finite"));
             start.elapsed().as_secs_f64()
         };
@@ -168,8 +169,6 @@ fn plot(path: &PathBuf, all: &[Measured]) -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // SAFETY: nothing has started a thread yet.
-    unsafe { cli::memory::keep() };
     let arguments = Arguments::parse();
     let mut all = Vec::new();
     println!("{:30} {:>8} {:>18}  seconds at size", "size", "expected", "fitted");

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A training step, the likelihood or the samples of one model in JAX, compiled whole, written as a careful user would."""
+"""A training step, the likelihood or the samples of one model in JAX, compiled whole, written as a careful user
+would."""
 import math
 import os
 import sys
@@ -85,7 +86,8 @@ class Ridge:
 
 
 class Lattice:
-    """φ = ½ xᵀC(t)x + Σ v(t) Σ ln cosh(g(t) (w ⋆ x)), C circulant, by Fourier transforms; kernels fall off with distance."""
+    """φ = ½ xᵀC(t)x + Σ v(t) Σ ln cosh(g(t) (w ⋆ x)), C circulant, by Fourier transforms; kernels fall off with
+    distance."""
 
     probes = False
 
@@ -209,7 +211,8 @@ def up(x, weight, stride):
 
 
 class Convolutional(Digits):
-    """With φ = ⟨x, U(x)⟩ of a U-shaped network; its gradient and the product with a probe are differentiated automatically."""
+    """With φ = ⟨x, U(x)⟩ of a U-shaped network; its gradient and the product with a probe are differentiated
+    automatically."""
 
     def __init__(self, size, keys):
         super().__init__(size, keys)
@@ -290,7 +293,8 @@ def integrated_loss(model, p, x, key):
 
 
 def matching_loss(model, p, x, key):
-    """The mean square of the velocity's error on straight ways from the base; a few times in every batch, stratified."""
+    """The mean square of the velocity's error on straight ways from the base; a few times in every batch,
+    stratified."""
     rows, times, focus = len(x), model.size["times"], sizes.FOCUS
     k1, k2 = jax.random.split(key)
     u = (jnp.arange(times) + jax.random.uniform(k1, (times,))) / times

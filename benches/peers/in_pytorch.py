@@ -72,7 +72,8 @@ class WithTime:
 
 
 class Lattice(WithTime):
-    """φ = ½ xᵀC(t)x + Σ v(t) Σ ln cosh(g(t) (w ⋆ x)), C circulant, by Fourier transforms; kernels fall off with distance."""
+    """φ = ½ xᵀC(t)x + Σ v(t) Σ ln cosh(g(t) (w ⋆ x)), C circulant, by Fourier transforms; kernels fall off with
+    distance."""
 
     probes = False
 
@@ -187,7 +188,8 @@ class TwoLayer(Digits):
 
 
 class Convolutional(Digits):
-    """With φ = ⟨x, U(x)⟩ of a U-shaped network; its gradient and the product with a probe are differentiated automatically."""
+    """With φ = ⟨x, U(x)⟩ of a U-shaped network; its gradient and the product with a probe are differentiated
+    automatically."""
 
     def __init__(self, size, where):
         super().__init__(size, where)
@@ -235,7 +237,8 @@ KINDS = {"mnist": Ridge, "ising": Ridge, "ising-32": Lattice, "mnist-fast": TwoL
 
 
 def integrate(model, p, x, log_density, forward, laplacian=True):
-    """By the classical Runge-Kutta method; with ln p beside the points, by one probe per row where the model has them."""
+    """By the classical Runge-Kutta method; with ln p beside the points, by one probe per row where the model has
+    them."""
     size = model.size
     h = (1 if forward else -1) * size["duration"] / size["steps"]
     probe = torch.randint(2, x.shape, device=x.device).to(x.dtype) * 2 - 1 if model.probes and laplacian else None
@@ -268,7 +271,8 @@ def integrated_loss(model, p, x):
 
 
 def matching_loss(model, p, x):
-    """The mean square of the velocity's error on straight ways from the base; a few times in every batch, stratified."""
+    """The mean square of the velocity's error on straight ways from the base; a few times in every batch,
+    stratified."""
     rows, times, focus = len(x), model.size["times"], sizes.FOCUS
     u = (torch.arange(times, device=x.device) + torch.rand(times, device=x.device)) / times
     tau = (1 + focus - (1 + focus) * (focus / (1 + focus)) ** u).repeat_interleave(rows // times)

@@ -4,8 +4,8 @@ import resource
 import statistics
 import time
 
-# Numbers of a row, of rows in a batch, of integration steps, and the duration of the flow; `terms` functions of time, where there
-# are any, and `times` of a batch of flow matching.
+# Numbers of a row, of rows in a batch, of integration steps, and the duration of the flow; `terms` functions of time,
+# where there are any, and `times` of a batch of flow matching.
 MODELS = {
     "mnist": dict(dim=784, batch=100, steps=100, duration=10.0, hidden=1024, loss="likelihood"),
     "ising": dict(dim=256, batch=64, steps=50, duration=5.0, hidden=512, side=16, loss="free energy"),

@@ -86,14 +86,25 @@ pub fn block<S: Space>(
     Block { draws, ..Block::new(rows, x) }
 }
 
+/// How a loss is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// The coordinates that the solve may use.
+    pub coordinates: Coordinates,
+    /// What the gradient keeps.
+    pub memory: Memory,
+    /// Whether the gradient is wanted.
+    pub gradient: bool,
+}
+
 impl Configuration {
     /// The activation of the ridge functions, and whether they have a bias.
     pub fn activation(&self) -> (Activation, bool) {
         if self.name == "mnist" { (Activation::Softplus, true) } else { (Activation::LnCosh, false) }
     }
 
-    /// The model of the paper from its ridge potential; the symmetry of the Ising model is drawn as said, by the paper per
-    /// stage.
+    /// The model of the paper from its ridge potential; the symmetry of the Ising model is drawn as said, by the paper
+    /// per stage.
     ///
     /// # Panics
     /// When the Ising model's dimension is no square.
@@ -160,12 +171,10 @@ impl Configuration {
         space: &S,
         potential: &dyn Potential<S>,
         batch: &Batch,
-        coordinates: Coordinates,
-        memory: Memory,
-        gradient: bool,
+        how: How,
     ) -> Result<Outcome<S>, Error> {
         let integrator = FixedStep::new(Method::Rk4.tableau(), self.steps)?;
-        self.evaluate_by(space, potential, batch, &integrator, (coordinates, memory), gradient)
+        self.evaluate_by(space, potential, batch, &integrator, how)
     }
 
     /// The same by another integrator.
@@ -178,8 +187,7 @@ impl Configuration {
         potential: &dyn Potential<S>,
         batch: &Batch,
         integrator: &dyn Integrator<S>,
-        (coordinates, memory): (Coordinates, Memory),
-        gradient: bool,
+        How { coordinates, memory, gradient }: How,
     ) -> Result<Outcome<S>, Error> {
         let flow = Flow { space, potential, integrator, duration: self.duration, coordinates, memory, team: &Alone };
         let objective: Box<dyn Objective<S>> = match self.name {

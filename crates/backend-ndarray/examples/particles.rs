@@ -9,8 +9,8 @@ use flow_core::{
     Batch, Direction, FixedStep, Flow, Method, ParticlesSettings, Potential, Purpose, RngKey, Space, TimeBasis,
 };
 
-/// Usage: `particles ROWS THREADS REPEATS FOLDER`. Prints the seconds of each repetition, and writes into the folder, as
-/// 32-bit numbers one after the other, the points, their velocities and divergences, and each parameter by its name.
+/// Usage: `particles ROWS THREADS REPEATS FOLDER`. Prints the seconds of each repetition, and writes into the folder,
+/// as 32-bit numbers one after the other, the points, their velocities and divergences, and each parameter by its name.
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [rows, threads, repeats, folder] = &words[..] else {

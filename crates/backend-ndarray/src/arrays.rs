@@ -2,15 +2,15 @@
 
 use ndarray::{Array2, ArrayView1, ArrayView2, ShapeBuilder};
 
-use crate::Real;
+use crate::number::Number;
 
 /// A matrix of zeros.
-pub(crate) fn zeros<T: Real>(rows: usize, cols: usize) -> Array2<T> {
+pub(crate) fn zeros<T: Number>(rows: usize, cols: usize) -> Array2<T> {
     Array2::zeros((rows, cols).f())
 }
 
 /// A matrix of one row.
-pub(crate) fn row_of<T: Real>(numbers: Vec<T>) -> Array2<T> {
+pub(crate) fn row_of<T: Number>(numbers: Vec<T>) -> Array2<T> {
     Array2::from_shape_vec((1, numbers.len()).f(), numbers).expect("one row of this length")
 }
 
@@ -27,19 +27,19 @@ pub(crate) fn numbers_mut<T>(matrix: &mut Array2<T>) -> &mut [T] {
 }
 
 /// A copy in column-major order.
-pub(crate) fn column_major<T: Real>(of: ArrayView2<'_, T>) -> Array2<T> {
+pub(crate) fn column_major<T: Number>(of: ArrayView2<'_, T>) -> Array2<T> {
     let mut out = zeros(of.nrows(), of.ncols());
     out.assign(&of);
     out
 }
 
 /// The sum of every column.
-pub(crate) fn column_sums<T: Real>(of: &Array2<T>) -> Vec<T> {
+pub(crate) fn column_sums<T: Number>(of: &Array2<T>) -> Vec<T> {
     of.columns().into_iter().map(|column| column.sum()).collect()
 }
 
 /// The inner product of every column of one matrix with that of another.
-pub(crate) fn column_dots<T: Real>(a: &Array2<T>, b: &Array2<T>) -> Vec<T> {
+pub(crate) fn column_dots<T: Number>(a: &Array2<T>, b: &Array2<T>) -> Vec<T> {
     a.columns().into_iter().zip(b.columns()).map(|(a, b)| a.dot(&b)).collect()
 }
 
@@ -50,18 +50,18 @@ pub(crate) fn column<T>(matrix: &Array2<T>, j: usize) -> &[T] {
 }
 
 /// A copy with every column times its own factor.
-pub(crate) fn scaled<T: Real>(of: &Array2<T>, factors: &[T]) -> Array2<T> {
+pub(crate) fn scaled<T: Number>(of: &Array2<T>, factors: &[T]) -> Array2<T> {
     let mut out = of.clone();
     out *= &ArrayView1::from(factors);
     out
 }
 
 /// The inner product of two lists.
-pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(crate) fn dot<T: Number>(a: &[T], b: &[T]) -> T {
     ArrayView1::from(a).dot(&ArrayView1::from(b))
 }
 
 /// Element-wise product of two lists.
-pub(crate) fn times<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
+pub(crate) fn times<T: Number>(a: &[T], b: &[T]) -> Vec<T> {
     a.iter().zip(b).map(|(a, b)| *a * *b).collect()
 }

@@ -4,8 +4,9 @@ use flow_core::Parameter;
 use ndarray::Array2;
 
 use crate::arrays::zeros;
-use crate::real::product;
-use crate::{Cpu, Real};
+use crate::cpu::Cpu;
+use crate::gemm::product;
+use crate::real::Real;
 
 /// `Uc` of every row, n × h, where a potential has offsets U (h × k) by its context c (n × k).
 pub(crate) fn offsets<T: Real>(weight: Option<&Parameter<Cpu<T>>>, context: Option<&Array2<T>>) -> Option<Array2<T>> {

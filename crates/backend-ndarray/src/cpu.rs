@@ -4,13 +4,13 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use flow_core::{Activation, Factor, Precision, Space, map_by};
+use flow_core::{Activation, Factor, Precision, Quotient, Space, map_by};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip, s};
 use rayon::prelude::*;
 
-use crate::Real;
 use crate::arrays::{column, numbers, numbers_mut, zeros};
-use crate::real::product;
+use crate::gemm::product;
+use crate::real::Real;
 
 /// The least and the greatest number of rows of a block of a large batch. Each block reads the potential's matrices
 /// once per stage, so high blocks need less of the memory; low ones give work to more threads.
@@ -142,13 +142,21 @@ impl<T: Real> Cpu<T> {
     }
 }
 
-/// Makes this thread's arithmetic treat denormal numbers as zero. Saturated sigmoids produce them by the million,
-/// and each costs a hundred cycles or more.
+/// Has this thread treat denormal numbers as zero as long as it lives: only threads of a pool that do nothing but the
+/// work of a [`Cpu`]. Saturated sigmoids make such numbers by the million, and each costs a hundred cycles or more on
+/// many processors. Other threads keep them, so an operation may differ by a denormal number from one to the other;
+/// which operations go to the pool depends on sizes alone, never on the number of threads.
+///
+/// The standard library (`_mm_setcsr`) calls it undefined behaviour to change these bits around Rust code: the compiler
+/// assumes their default, and may fold or move operations by it. Inline assembly does not change that. Here it can only
+/// come to a denormal number where there was to be a zero, or a zero for it: nothing asks whether a number is denormal,
+/// and rounding and exceptions stay as they were. What the library allows instead is one block of assembly for each
+/// kernel.
 #[cfg(target_arch = "x86_64")]
 fn flush_denormals() {
     let mut control = 0u32;
     // Bits 15 and 6 of MXCSR: flush results to zero, take operands as zero. SAFETY: reads and writes this thread's own
-    // control register through a valid pointer; rounding mode and exception masks stay.
+    // control register through a valid pointer; what the compiler assumes of it, see above.
     unsafe {
         std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
         control |= 0x8040;
@@ -255,15 +263,8 @@ impl<T: Real> Space for Cpu<T> {
         });
     }
 
-    fn accumulate_quotient(
-        &self,
-        out: &mut Array2<T>,
-        c: f64,
-        numerator: &Array2<T>,
-        square: &Array2<T>,
-        scale: f64,
-        epsilon: f64,
-    ) {
+    fn accumulate_quotient(&self, out: &mut Array2<T>, c: f64, of: Quotient<'_, Array2<T>>) {
+        let Quotient { numerator, square, scale, epsilon } = of;
         let (c, scale, epsilon) = (T::of(c), T::of(scale), T::of(epsilon));
         self.pieces(out, [numerator, square], |out, [n, s]| {
             let quotients = n.iter().zip(s).map(|(n, s)| c * *n / ((scale * *s).sqrt() + epsilon));
@@ -463,7 +464,8 @@ mod tests {
             cpu.accumulate_product(&mut out, 0.0, 3.0, &a, &b);
             assert_eq!(out, &a * 3.0 * &b);
             out.assign(&start);
-            cpu.accumulate_quotient(&mut out, 2.0, &b, &squares, 4.0, 1.0);
+            let of = Quotient { numerator: &b, square: &squares, scale: 4.0, epsilon: 1.0 };
+            cpu.accumulate_quotient(&mut out, 2.0, of);
             let quotients = ndarray::Zip::from(&b).and(&squares).map_collect(|b, s| 2.0 * b / ((4.0 * s).sqrt() + 1.0));
             assert_eq!(out, &start + &quotients);
             // Multiples of a quarter: exact in any order.

@@ -2,9 +2,15 @@
 
 use flow_core::{Engine, Error, Potential, PotentialSettings, RidgeSettings, TimeBasis};
 
-use crate::{
-    Cpu, FullQuadratic, LatticeQuadratic, LatticeRidge, Particles, Quadratic, Real, Ridge, Separable, TwoLayer,
-};
+use crate::cpu::Cpu;
+use crate::lattice_quadratic::LatticeQuadratic;
+use crate::lattice_ridge::LatticeRidge;
+use crate::particles::Particles;
+use crate::quadratic::{FullQuadratic, Quadratic};
+use crate::real::Real;
+use crate::ridge::Ridge;
+use crate::separable::Separable;
+use crate::two_layer::TwoLayer;
 
 macro_rules! engine {
     ($($real:ty)*) => {$(

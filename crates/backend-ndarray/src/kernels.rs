@@ -2,9 +2,10 @@
 
 use std::array::{from_mut, from_ref};
 
+use flow_core::Activation;
 use multiversion::multiversion;
 
-use crate::{Activation, Real};
+use crate::number::{Number, exp_f32};
 
 /// Element-wise kernels of a ridge potential in a working precision, over blocks of rows.
 ///
@@ -12,9 +13,6 @@ use crate::{Activation, Real};
 /// activations are functions of the first one, `s = f'(a)`:
 /// softplus has `f'' = s(1−s)`, `f''' = f''(1−2s)`; ln cosh has `f'' = 1−s²`, `f''' = −2s f''`.
 pub trait Kernels: Sized {
-    /// `exp(z)`, in 32 bits for `z ≤ 87` alone, and at `exp(−87)` from −87 down.
-    fn exponential(z: Self) -> Self;
-
     /// `a ← f'(a)`: the logistic function for softplus, tanh for ln cosh.
     fn slope(activation: Activation, a: &mut [Self]);
 
@@ -75,23 +73,22 @@ pub struct Sums<'a, T> {
     pub n: &'a mut [T],
 }
 
-/// `f''` from `s = f'`.
+/// f, of kernels that are compiled for each.
 #[inline(always)]
-pub(crate) fn curvature<T: Real, const LN_COSH: bool>(s: T) -> T {
-    if LN_COSH { (T::one() - s) * (T::one() + s) } else { s * (T::one() - s) }
+pub(crate) const fn activation<const LN_COSH: bool>() -> Activation {
+    if LN_COSH { Activation::LnCosh } else { Activation::Softplus }
 }
 
 /// The cotangent `v (f'' u + bent f''')` of an argument of f, from `s = f'`; u is the cotangent of `v s`, `bent` that
 /// of `v f''`.
 #[inline(always)]
-pub(crate) fn argument_bar<T: Real, const LN_COSH: bool>(s: T, u: T, bent: T, v: T) -> T {
-    let (f2, two) = (curvature::<T, LN_COSH>(s), T::of(2.0));
-    let f3 = if LN_COSH { -two * s * f2 } else { f2 * (T::one() - two * s) };
-    v * (f2 * u + bent * f3)
+pub(crate) fn argument_bar<T: Number, const LN_COSH: bool>(s: T, u: T, bent: T, v: T) -> T {
+    let f = activation::<LN_COSH>();
+    v * (f.curvature(s) * u + bent * f.third(s))
 }
 
 #[inline(always)]
-fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
+fn forward<T: Number, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
     let ForwardBlock { s, v, vn, out, rows, laplacian } = block;
     for ((s, out), v) in s.chunks_exact(rows).zip(out.chunks_exact_mut(rows)).zip(v) {
         for (out, s) in out.iter_mut().zip(s) {
@@ -111,11 +108,11 @@ fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
                 // A loop of known length is unrolled into registers; the rest of a batch takes the other one.
                 if let Ok(s) = <&[T; LANES]>::try_from(s) {
                     for l in 0..LANES {
-                        lanes[l] += curvature::<T, LN_COSH>(s[l]) * *vn;
+                        lanes[l] += activation::<LN_COSH>().curvature(s[l]) * *vn;
                     }
                 } else {
                     for (lane, s) in lanes.iter_mut().zip(s) {
-                        *lane += curvature::<T, LN_COSH>(*s) * *vn;
+                        *lane += activation::<LN_COSH>().curvature(*s) * *vn;
                     }
                 }
             }
@@ -130,7 +127,7 @@ fn forward<T: Real, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
 const LANES: usize = 8;
 
 #[inline(always)]
-fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
+fn backward<T: Number, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
     let BackwardBlock { s, v, n, u, rows, l_bar, a_bar, sums } = block;
     for (j, (v, n)) in v.iter().zip(n).enumerate() {
         let column = j * rows..(j + 1) * rows;
@@ -156,7 +153,7 @@ fn backward<T: Real, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
 
 /// Some rows of one hidden unit. Every loop fills one array, which is what the compiler makes vectors of.
 #[inline(always)]
-fn rows_backward<T: Real, const LN_COSH: bool, const ROWS: usize>(
+fn rows_backward<T: Number, const LN_COSH: bool, const ROWS: usize>(
     s: &[T; ROWS],
     u: &[T; ROWS],
     l_bar: &[T; ROWS],
@@ -176,18 +173,18 @@ fn rows_backward<T: Real, const LN_COSH: bool, const ROWS: usize>(
         sums[1][r] += s[r] * u[r];
     }
     for r in 0..ROWS {
-        sums[2][r] += l_bar[r] * curvature::<T, LN_COSH>(s[r]);
+        sums[2][r] += l_bar[r] * activation::<LN_COSH>().curvature(s[r]);
     }
 }
 
 #[inline(always)]
-fn total<T: Real>(l: [T; LANES]) -> T {
+fn total<T: Number>(l: [T; LANES]) -> T {
     ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
 }
 
 /// One set of kernels per precision, compiled for each generation of vector instructions.
 macro_rules! kernels {
-    ($t:ty, $module:ident, $slope:path, $value_and_slope:path, $exponential:path) => {
+    ($t:ty, $module:ident, $slope:path, $value_and_slope:path) => {
         mod $module {
             use super::{BackwardBlock, ForwardBlock, multiversion};
 
@@ -217,11 +214,6 @@ macro_rules! kernels {
         }
 
         impl Kernels for $t {
-            #[inline(always)]
-            fn exponential(z: Self) -> Self {
-                $exponential(z)
-            }
-
             fn slope(activation: Activation, a: &mut [Self]) {
                 match activation {
                     Activation::Softplus => $module::slope::<false>(a),
@@ -253,8 +245,8 @@ macro_rules! kernels {
     };
 }
 
-kernels!(f32, single, super::slope_f32, super::value_and_slope_f32, exp_f32);
-kernels!(f64, double, super::slope_f64, super::value_and_slope_f64, f64::exp);
+kernels!(f32, single, super::slope_f32, super::value_and_slope_f32);
+kernels!(f64, double, super::slope_f64, super::value_and_slope_f64);
 
 #[inline(always)]
 fn slope_f64(a: f64, ln_cosh: bool) -> f64 {
@@ -311,32 +303,6 @@ fn value_and_slope_f32(a: f32, ln_cosh: bool) -> (f32, f32) {
         a + logarithm
     };
     (value, slope_f32(a, ln_cosh))
-}
-
-/// `exp(z)` for `z ≤ 87`, without branches so that it vectorises: `2^n · e^r`, `|r| ≤ ln 2 / 2`,
-/// with the Taylor polynomial of degree 7 (truncation below 2e-8 relative) and ln 2 split in two for the reduction.
-/// Below −87, where the result would leave the normal numbers, it stays at `exp(−87)`.
-#[inline(always)]
-fn exp_f32(z: f32) -> f32 {
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and subtracting 1.5 · 2^23 rounds to an integer.
-    const ROUND: f32 = 12_582_912.0;
-    // `max` would drop NaN; the comparison keeps it.
-    let z = if z < -87.0 { -87.0 } else { z };
-    let shifted = z * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = (z - n * LN2_HIGH) - n * LN2_LOW;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r * r + r + 1.0;
-    // The low bits of `shifted` hold n; moved to the exponent they make 2^n.
-    let power = f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23);
-    p * power
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Element-wise kernels of the lattice potentials, compiled for several generations of vector instructions.
 
+use flow_core::Activation;
 use fourier::Complex;
 use multiversion::multiversion;
 
-use crate::kernels::{argument_bar, curvature};
-use crate::{Activation, Real};
+use crate::kernels::{activation, argument_bar};
+use crate::number::Number;
 
 /// Coefficients of two kernels that share a complex field: of its real and of its imaginary part.
 pub type Pair<T> = [T; 2];
@@ -68,7 +69,7 @@ pub trait LatticeKernels: Sized {
 }
 
 #[inline(always)]
-fn weigh<T: Real, const LN_COSH: bool>(s: &[Pair<T>], c: Coefficients<T>, out: &mut [Pair<T>], curved: bool) -> T {
+fn weigh<T: Number, const LN_COSH: bool>(s: &[Pair<T>], c: Coefficients<T>, out: &mut [Pair<T>], curved: bool) -> T {
     for (out, s) in out.iter_mut().zip(s) {
         *out = [c.v[0] * s[0], c.v[1] * s[1]];
     }
@@ -83,13 +84,13 @@ fn weigh<T: Real, const LN_COSH: bool>(s: &[Pair<T>], c: Coefficients<T>, out: &
     for s in chunks {
         for l in 0..LANES {
             for i in 0..2 {
-                lanes[l][i] += curvature::<T, LN_COSH>(s[l][i]);
+                lanes[l][i] += activation::<LN_COSH>().curvature(s[l][i]);
             }
         }
     }
     for s in rest {
         for i in 0..2 {
-            lanes[0][i] += curvature::<T, LN_COSH>(s[i]);
+            lanes[0][i] += activation::<LN_COSH>().curvature(s[i]);
         }
     }
     let sum = |i: usize| lanes.iter().fold(T::zero(), |sum, lane| sum + lane[i]);
@@ -97,7 +98,7 @@ fn weigh<T: Real, const LN_COSH: bool>(s: &[Pair<T>], c: Coefficients<T>, out: &
 }
 
 #[inline(always)]
-fn weigh_back<T: Real, const LN_COSH: bool>(
+fn weigh_back<T: Number, const LN_COSH: bool>(
     s: &[Pair<T>],
     a0: Option<&[Pair<T>]>,
     c: Coefficients<T>,
@@ -139,7 +140,7 @@ fn weigh_back<T: Real, const LN_COSH: bool>(
 /// Some sites of [`weigh_back`]; the sums are of `s u`, `f''`, ā and `ā a₀`. Every loop fills one array, which is what
 /// the compiler makes vectors of.
 #[inline(always)]
-fn sites_back<T: Real, const LN_COSH: bool, const LANES: usize>(
+fn sites_back<T: Number, const LN_COSH: bool, const LANES: usize>(
     s: &[T; LANES],
     a0: Option<&[T; LANES]>,
     (v, bent): (&[T; LANES], &[T; LANES]),
@@ -154,7 +155,7 @@ fn sites_back<T: Real, const LN_COSH: bool, const LANES: usize>(
         sums[0][l] += s[l] * u[l];
     }
     for l in 0..LANES {
-        sums[1][l] += curvature::<T, LN_COSH>(s[l]);
+        sums[1][l] += activation::<LN_COSH>().curvature(s[l]);
     }
     for l in 0..LANES {
         sums[2][l] += a[l];

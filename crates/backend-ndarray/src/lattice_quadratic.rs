@@ -1,14 +1,15 @@
 //! Quadratic potentials of a periodic lattice, diagonal in Fourier space: `φ(x, t) = ½ xᵀ C(t) x` with C circulant.
 
 use flow_core::{
-    Block, BlockField, Error, Field, Parameter, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar,
-    Share, Solve, Space, Stage, TimeBasis,
+    Block, BlockField, Error, Field, Motion, Parameter, Potential, Pullback, ScoredCotangent, ScoredPoint,
+    ScoredPointBar, Share, Solve, Space, Stage, TimeBasis,
 };
 use fourier::Complex;
 use ndarray::{Array2, ShapeBuilder};
 
+use crate::cpu::Cpu;
+use crate::real::Real;
 use crate::torus::Torus;
-use crate::{Cpu, Real};
 
 /// `φ(x, t) = ½ xᵀ C(t) x`, C symmetric and the same at every site of a periodic lattice: `C = F† diag(c_k(t)) F` with
 /// real `c_k = c_−k`. `∇φ = C x`, `∇²φ = Σ_k c_k`. Carries Gaussian fields into Gaussian fields.
@@ -147,14 +148,7 @@ fn pack<T: Real>(x: &Array2<T>, r: usize, out: &mut [Complex<T>]) {
 }
 
 impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &Array2<T>,
-        velocity: &mut Array2<T>,
-        laplacian: Option<&mut Vec<f64>>,
-        _memo: Option<&mut Residuals<Cpu<T>>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &Array2<T>, Motion { velocity, laplacian, .. }: Motion<'_, Cpu<T>>) {
         self.multiply(stage.t, state, velocity);
         if let Some(laplacian) = laplacian {
             let classes = self.of.classes(stage.t);
@@ -166,10 +160,7 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        _memo: &[Array2<T>],
-        velocity_bar: &Array2<T>,
-        laplacian_bar: Option<&Vec<f64>>,
-        state_bar: Option<&mut Array2<T>>,
+        Pullback { velocity_bar, laplacian_bar, state_bar, .. }: Pullback<'_, Cpu<T>>,
     ) {
         // c̄_k = Re(conj(X_k) V̄_k)/N, summed over rows and the wave numbers of a class. Rows are packed in pairs:
         // Σ_k of a class is Re of the packed product too, because mixed terms of k and −k cancel.
@@ -200,8 +191,21 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         bar: ScoredCotangent<'_, Cpu<T>>,
         out: ScoredPointBar<'_, Cpu<T>>,
     ) {
-        self.pullback(stage, at.x, &[], bar.velocity, Some(bar.laplacian), Some(out.x));
-        self.pullback(stage, at.score, &[], bar.change, None, Some(out.score));
+        self.pullback(
+            stage,
+            at.x,
+            Pullback {
+                residuals: &[],
+                velocity_bar: bar.velocity,
+                laplacian_bar: Some(bar.laplacian),
+                state_bar: Some(out.x),
+            },
+        );
+        self.pullback(
+            stage,
+            at.score,
+            Pullback { residuals: &[], velocity_bar: bar.change, laplacian_bar: None, state_bar: Some(out.score) },
+        );
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {

@@ -2,17 +2,18 @@
 //! b_c(t))`.
 
 use flow_core::{
-    Block, BlockField, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Parameter, Potential, Residuals,
-    ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Solve, Stage,
+    Block, BlockField, Error, Field, LatticeRidgeParameters, LatticeRidgeSettings, Motion, Parameter, Potential,
+    Pullback, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Solve, Stage,
 };
 use fourier::Complex;
 use ndarray::{Array1, Array2, ShapeBuilder};
 
 use crate::arrays::zeros;
+use crate::cpu::Cpu;
 use crate::lattice_kernels::{CoefficientSums, Coefficients, Pair};
+use crate::real::Real;
 use crate::score_kernels::{Unit, UnitBars};
 use crate::torus::Torus;
-use crate::{Cpu, Real};
 
 /// `φ(x, t) = Σ_c v_c(t) Σ_s f(a_cs)`, `a_cs = g_c(t) u_cs + b_c(t)`, `u_cs = (w_c ⋆ x)_s = Σ_i w_ci x_{s+i}`: every
 /// kernel covers the whole periodic lattice and is moved to every site, so φ is exactly symmetric under translations,
@@ -142,7 +143,7 @@ struct Frozen<'a, T: Real> {
 }
 
 /// The coefficients of all pairs at one time.
-struct Moment<T> {
+struct TimeSlice<T> {
     amplitude: Vec<Pair<T>>,
     gain: Vec<Pair<T>>,
     offset: Vec<Pair<T>>,
@@ -150,7 +151,7 @@ struct Moment<T> {
 }
 
 impl<T: Real> Frozen<'_, T> {
-    fn moment(&self, t: f64) -> Moment<T> {
+    fn at(&self, t: f64) -> TimeSlice<T> {
         let of = self.of;
         let (amplitude, gain, offset) =
             (of.at(Some(&of.amplitude), t), of.at(Some(&of.gain), t), of.at(of.bias.as_ref(), t));
@@ -159,7 +160,7 @@ impl<T: Real> Frozen<'_, T> {
             Coefficients { v: [v[0] * g[0], v[1] * g[1]], n: [g[0] * n[0], g[1] * n[1]] }
         };
         let products = (0..of.pairs()).map(product).collect();
-        Moment { amplitude, gain, offset, products }
+        TimeSlice { amplitude, gain, offset, products }
     }
 
     /// `w ⋆ x` for all kernels: from the spectrum of a real field to `u₁ + i u₂`.
@@ -205,14 +206,14 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
 
     fn value(&self, stage: Stage, block: Block<Cpu<T>>) -> Vec<f64> {
         let x = &block.x;
-        let (sites, moment) = (self.of.torus.sites(), self.moment(stage.t));
+        let (sites, now) = (self.of.torus.sites(), self.at(stage.t));
         let mut work = self.of.torus.work();
         let (mut site, mut fields) = (vec![zero(); sites], vec![zero(); self.of.pairs() * sites]);
         let row = |r: usize| {
             self.spectrum(x, r, &mut site, &mut work);
             self.correlate(&site, &mut fields, &mut work);
             let of_pair = |(p, field): (usize, &[Complex<T>])| -> f64 {
-                let (v, g, b) = (moment.amplitude[p], moment.gain[p], moment.offset[p]);
+                let (v, g, b) = (now.amplitude[p], now.gain[p], now.offset[p]);
                 let value = |i: usize, u: T| v[i].wide() * self.of.settings.activation.value((g[i] * u + b[i]).wide());
                 field.iter().map(|u| value(0, u.re) + value(1, u.im)).sum()
             };
@@ -262,9 +263,9 @@ struct Rows<'a, T: Real> {
 
 impl<T: Real> Rows<'_, T> {
     /// From the cotangents of `v g` and `g n` to those of v, g and n, added up.
-    fn add(&mut self, p: usize, bases: &[f64], moment: &Moment<T>, sums: &CoefficientSums<T>) {
+    fn add(&mut self, p: usize, bases: &[f64], now: &TimeSlice<T>, sums: &CoefficientSums<T>) {
         for i in 0..2 {
-            let (v, g, n) = (moment.amplitude[p][i].wide(), moment.gain[p][i].wide(), self.field.norms[p][i].wide());
+            let (v, g, n) = (now.amplitude[p][i].wide(), now.gain[p][i].wide(), self.field.norms[p][i].wide());
             let (product_bar, curve_bar) = (sums.v[i].wide(), sums.n[i].wide());
             self.norms_bar[p][i] += g * curve_bar;
             for (basis, bar) in bases.iter().zip(&mut self.coefficients_bar) {
@@ -299,13 +300,11 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        velocity: &mut Array2<T>,
-        mut laplacian: Option<&mut Vec<f64>>,
-        residuals: Option<&mut Residuals<Cpu<T>>>,
+        Motion { velocity, mut laplacian, residuals }: Motion<'_, Cpu<T>>,
     ) {
         let Self { field, site, fields, others, work, .. } = self;
         let (activation, sites) = (field.of.settings.activation, site.len());
-        let moment = field.moment(stage.t);
+        let now = field.at(stage.t);
         // Slopes f'(a) of every row and, for the gains, what they multiply.
         let room = state.nrows() * 2 * fields.len();
         let mut kept = residuals.is_some().then(|| (Vec::with_capacity(room), Vec::with_capacity(room)));
@@ -317,10 +316,10 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
             }
             let mut sum = 0.0;
             for (p, (s, out)) in fields.chunks_exact_mut(sites).zip(others.chunks_exact_mut(sites)).enumerate() {
-                T::scale_shift(parts_mut(s), moment.gain[p], moment.offset[p]);
+                T::scale_shift(parts_mut(s), now.gain[p], now.offset[p]);
                 T::slope(activation, parts_mut(s).as_flattened_mut());
                 let curved = laplacian.is_some();
-                sum += T::weigh(parts(s), moment.products[p], parts_mut(out), curved, activation).wide();
+                sum += T::weigh(parts(s), now.products[p], parts_mut(out), curved, activation).wide();
             }
             if let Some(laplacian) = &mut laplacian {
                 laplacian[r] = sum;
@@ -343,13 +342,10 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        residuals: &[Array2<T>],
-        velocity_bar: &Array2<T>,
-        laplacian_bar: Option<&Vec<f64>>,
-        mut state_bar: Option<&mut Array2<T>>,
+        Pullback { residuals, velocity_bar, laplacian_bar, mut state_bar }: Pullback<'_, Cpu<T>>,
     ) {
         let (field, sites) = (self.field, self.site.len());
-        let (moment, activation) = (field.moment(stage.t), field.of.settings.activation);
+        let (now, activation) = (field.at(stage.t), field.of.settings.activation);
         let bases: Vec<f64> = field.of.settings.time.at(stage.t).collect();
         self.kernels_bar.resize(self.fields.len(), zero());
         for r in 0..state.nrows() {
@@ -365,10 +361,10 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
                 let range = p * sites..(p + 1) * sites;
                 let (s, a0) = (&slopes[range.clone()], &arguments[range.clone()]);
                 let u = parts_mut(&mut self.fields[range.clone()]);
-                let sums = T::weigh_back(s, Some(a0), moment.products[p], u, l_bar, activation);
-                T::scale_shift(u, moment.gain[p], [T::zero(); 2]);
-                T::weigh(s, moment.products[p], parts_mut(&mut self.others[range]), false, activation);
-                self.add(p, &bases, &moment, &sums);
+                let sums = T::weigh_back(s, Some(a0), now.products[p], u, l_bar, activation);
+                T::scale_shift(u, now.gain[p], [T::zero(); 2]);
+                T::weigh(s, now.products[p], parts_mut(&mut self.others[range]), false, activation);
+                self.add(p, &bases, &now, &sums);
             }
             field.of.torus.transform(&mut self.fields, &mut self.work);
             field.of.torus.transform(&mut self.others, &mut self.work);
@@ -394,7 +390,7 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         out: ScoredPointBar<'_, Cpu<T>>,
     ) {
         let (field, sites) = (self.field, self.site.len());
-        let (moment, settings) = (field.moment(stage.t), &field.of.settings);
+        let (now, settings) = (field.at(stage.t), &field.of.settings);
         let bases: Vec<f64> = settings.time.at(stage.t).collect();
         let vectors = [at.x, bar.velocity, at.score, bar.change];
         // Of every vector its spectrum, and its products with the kernels at all sites.
@@ -411,9 +407,9 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
             for p in 0..field.of.pairs() {
                 let of_pair = fields.each_mut().map(|of| parts_mut(&mut of[p * sites..(p + 1) * sites]));
                 slopes.copy_from_slice(&*of_pair[0]);
-                T::scale_shift(&mut slopes, moment.gain[p], moment.offset[p]);
+                T::scale_shift(&mut slopes, now.gain[p], now.offset[p]);
                 T::slope(settings.activation, slopes.as_flattened_mut());
-                let unit = Unit { amplitude: moment.amplitude[p], gain: moment.gain[p], norm: field.norms[p] };
+                let unit = Unit { amplitude: now.amplitude[p], gain: now.gain[p], norm: field.norms[p] };
                 let of_pair = of_pair.map(|of| of.as_flattened_mut());
                 let bars = T::score_back(slopes.as_flattened(), &l, unit, of_pair, settings.activation);
                 self.add_bars(p, &bases, &bars);

@@ -6,15 +6,20 @@
 //! threads from the start of a solve to its end; the cut depends on the batch alone, so results are the same at any
 //! number of threads.
 
+mod accumulator;
 mod arrays;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod context;
 mod cpu;
 mod engine;
-mod gathered;
+mod gemm;
 mod kernels;
 mod lattice_kernels;
 mod lattice_quadratic;
 mod lattice_ridge;
+mod number;
 mod packed;
 mod particles;
 mod quadratic;
@@ -24,6 +29,7 @@ mod score_kernels;
 mod separable;
 mod separable_kernels;
 mod tangents;
+mod tiles;
 mod timed;
 mod torus;
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +40,7 @@ pub use cpu::Cpu;
 pub use flow_core::{Activation, LatticeRidgeSettings, TwoLayerSettings};
 pub use lattice_quadratic::LatticeQuadratic;
 pub use lattice_ridge::LatticeRidge;
+pub use number::Number;
 pub use particles::Particles;
 pub use quadratic::{FullQuadratic, Quadratic};
 pub use real::Real;

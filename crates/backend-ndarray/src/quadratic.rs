@@ -1,16 +1,17 @@
 //! Quadratic potentials: diagonal with a linear part, and full symmetric. Gaussians stay Gaussians under them.
 
 use flow_core::{
-    Block, BlockField, Error, Field, Parameter, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar,
-    Share, Solve, Stage, TimeBasis,
+    Block, BlockField, Error, Field, Motion, Parameter, Potential, Pullback, ScoredCotangent, ScoredPoint,
+    ScoredPointBar, Share, Solve, Stage, TimeBasis,
 };
 use ndarray::Array2;
 
+use crate::accumulator::{GradientAccumulator, whole_sum};
 use crate::arrays::{column_dots, column_sums, numbers, numbers_mut, row_of, zeros};
-use crate::gathered::{Gathered, whole_sum};
-use crate::real::product;
+use crate::cpu::Cpu;
+use crate::gemm::product;
+use crate::real::Real;
 use crate::timed::{Timed, TimedBar, coefficients_bar};
-use crate::{Cpu, Real};
 
 /// `φ(x, t) = ½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`, `∇φ = q ⊙ x + l`, `∇²φ = Σ_i q_i`.
 ///
@@ -119,14 +120,7 @@ impl<T: Real> Rows<'_, T> {
 }
 
 impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &Array2<T>,
-        velocity: &mut Array2<T>,
-        laplacian: Option<&mut Vec<f64>>,
-        _memo: Option<&mut Residuals<Cpu<T>>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &Array2<T>, Motion { velocity, laplacian, .. }: Motion<'_, Cpu<T>>) {
         let quadratic = self.field.quadratic.at(stage.t);
         let linear = self.field.linear.as_ref().map(|linear| linear.at(stage.t));
         let rows = state.nrows();
@@ -144,10 +138,7 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        _memo: &[Array2<T>],
-        velocity_bar: &Array2<T>,
-        laplacian_bar: Option<&Vec<f64>>,
-        state_bar: Option<&mut Array2<T>>,
+        Pullback { velocity_bar, laplacian_bar, state_bar, .. }: Pullback<'_, Cpu<T>>,
     ) {
         let mut bar = column_dots(velocity_bar, state);
         if let Some(laplacian_bar) = laplacian_bar {
@@ -171,7 +162,16 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         bar: ScoredCotangent<'_, Cpu<T>>,
         out: ScoredPointBar<'_, Cpu<T>>,
     ) {
-        self.pullback(stage, at.x, &[], bar.velocity, Some(bar.laplacian), Some(out.x));
+        self.pullback(
+            stage,
+            at.x,
+            Pullback {
+                residuals: &[],
+                velocity_bar: bar.velocity,
+                laplacian_bar: Some(bar.laplacian),
+                state_bar: Some(out.x),
+            },
+        );
         self.quadratic_bar.add(stage.t, &column_dots(bar.change, at.score));
         self.multiply(stage.t, bar.change, out.score);
     }
@@ -251,7 +251,8 @@ impl<T: Real> FullFrozen<'_, T> {
 impl<T: Real> Field<Cpu<T>> for FullFrozen<'_, T> {
     fn enter(&self, block: Block<Cpu<T>>) -> (Box<dyn BlockField<Cpu<T>> + '_>, Array2<T>) {
         let (n, m) = (self.of.dim(), self.of.basis.terms());
-        let rows = FullRows { field: self, products: Gathered::new(m * n, n), trace_bar: vec![T::zero(); m] };
+        let rows =
+            FullRows { field: self, products: GradientAccumulator::new(m * n, n), trace_bar: vec![T::zero(); m] };
         (Box::new(rows), block.x)
     }
 
@@ -284,20 +285,13 @@ impl<T: Real> Field<Cpu<T>> for FullFrozen<'_, T> {
 struct FullRows<'a, T: Real> {
     field: &'a FullFrozen<'a, T>,
     /// `Σ b_m velocity_barᵀ · x`, for all m one below the other.
-    products: Gathered<T>,
+    products: GradientAccumulator<T>,
     /// `Σ b_m laplacian_bar`.
     trace_bar: Vec<T>,
 }
 
 impl<T: Real> BlockField<Cpu<T>> for FullRows<'_, T> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &Array2<T>,
-        velocity: &mut Array2<T>,
-        laplacian: Option<&mut Vec<f64>>,
-        _memo: Option<&mut Residuals<Cpu<T>>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &Array2<T>, Motion { velocity, laplacian, .. }: Motion<'_, Cpu<T>>) {
         let matrix = self.field.matrix(stage.t);
         product(velocity.view_mut(), 0.0, state.view(), matrix.view());
         if let Some(laplacian) = laplacian {
@@ -309,10 +303,7 @@ impl<T: Real> BlockField<Cpu<T>> for FullRows<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        _memo: &[Array2<T>],
-        velocity_bar: &Array2<T>,
-        laplacian_bar: Option<&Vec<f64>>,
-        state_bar: Option<&mut Array2<T>>,
+        Pullback { velocity_bar, laplacian_bar, state_bar, .. }: Pullback<'_, Cpu<T>>,
     ) {
         let n = state.ncols();
         let basis: Vec<T> = self.field.of.basis.at(stage.t).map(T::of).collect();
@@ -338,8 +329,21 @@ impl<T: Real> BlockField<Cpu<T>> for FullRows<'_, T> {
         bar: ScoredCotangent<'_, Cpu<T>>,
         out: ScoredPointBar<'_, Cpu<T>>,
     ) {
-        self.pullback(stage, at.x, &[], bar.velocity, Some(bar.laplacian), Some(out.x));
-        self.pullback(stage, at.score, &[], bar.change, None, Some(out.score));
+        self.pullback(
+            stage,
+            at.x,
+            Pullback {
+                residuals: &[],
+                velocity_bar: bar.velocity,
+                laplacian_bar: Some(bar.laplacian),
+                state_bar: Some(out.x),
+            },
+        );
+        self.pullback(
+            stage,
+            at.score,
+            Pullback { residuals: &[], velocity_bar: bar.change, laplacian_bar: None, state_bar: Some(out.score) },
+        );
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {

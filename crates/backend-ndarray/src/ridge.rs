@@ -13,12 +13,13 @@ use flow_core::{
 };
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 
+use crate::accumulator::whole_sum;
 use crate::arrays::{times, zeros};
 use crate::context::offsets;
-use crate::gathered::whole_sum;
+use crate::cpu::Cpu;
 use crate::packed::Packed;
+use crate::real::Real;
 use crate::timed::{Timed, coefficients_bar};
-use crate::{Cpu, Real};
 
 /// `φ(x, t) = Σ_j v_j f(a_j)`, `a = g ⊙ Wx + b`, `∇φ = Wᵀ(v ⊙ g ⊙ f'(a))`, `∇²φ = Σ_j v_j g_j² f''(a_j) ‖w_j‖²`.
 /// As it comes it is the paper's potential (section 3 of arXiv:1809.10188), with `g = 1` and nothing dependent on time.
@@ -63,7 +64,6 @@ pub struct Ridge<T: Real> {
     orbit: Option<Group>,
     feature_stages: AtomicU64,
     tiled_stages: AtomicU64,
-    unit_stages: AtomicU64,
 }
 
 impl<T: Real> Ridge<T> {
@@ -81,7 +81,7 @@ impl<T: Real> Ridge<T> {
     ) -> Result<Self, Error> {
         let RidgeParameters { weight, bias, amplitude } = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
         let basis = TimeBasis::constant();
-        let [feature_stages, tiled_stages, unit_stages] = [0; 3].map(AtomicU64::new);
+        let [feature_stages, tiled_stages] = [0; 2].map(AtomicU64::new);
         let (context, gain, orbit) = (None, None, None);
         Ok(Self {
             space,
@@ -95,7 +95,6 @@ impl<T: Real> Ridge<T> {
             orbit,
             feature_stages,
             tiled_stages,
-            unit_stages,
         })
     }
 
@@ -161,12 +160,6 @@ impl<T: Real> Ridge<T> {
     /// AVX2).
     pub fn tiled_stages(&self) -> u64 {
         self.tiled_stages.load(Ordering::Relaxed)
-    }
-
-    /// Those of the [tiled stages](Ridge::tiled_stages) whose products were [matrix units'](matrix_units); sums
-    /// gathered for the gradient may be theirs where there are none.
-    pub fn unit_stages(&self) -> u64 {
-        self.unit_stages.load(Ordering::Relaxed)
     }
 
     /// Ridge functions that a solve works with, whole orbits counted.
@@ -259,7 +252,7 @@ impl<T: Real> Potential<Cpu<T>> for Ridge<T> {
             Coordinates::X => false,
             Coordinates::Feature => true,
         };
-        let packed = |right: ArrayView2<'_, T>| Packed::new(&self.space, right, solve.block_rows);
+        let packed = |right: ArrayView2<'_, T>| Packed::new(&self.space, right);
         let gram = feature_space.then(|| {
             let mut gram = zeros(weight.nrows(), weight.nrows());
             self.space.product(gram.view_mut(), 0.0, weight.view(), weight.t());

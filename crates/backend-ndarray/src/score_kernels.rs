@@ -1,10 +1,11 @@
 //! Element-wise kernels of the pullback of a score, compiled for several generations of vector instructions.
 
+use flow_core::Activation;
 use multiversion::multiversion;
 
-use crate::kernels::curvature;
+use crate::kernels::activation;
 use crate::lattice_kernels::Pair;
-use crate::{Activation, Real};
+use crate::number::Number;
 
 /// A ridge function `v f(g u + b)` of `u = w·x`, or two of them, whose numbers come in turn.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +35,8 @@ pub struct UnitBars<T> {
 pub trait ScoreKernels: Sized {
     /// The gradient of `ψ = a·∇φ + l ∇²φ + b·((∇∇φ) s + ∇∇²φ)` at points x of a unit φ, summed over points.
     ///
-    /// `fields` are the products of w with x, a, s and b, and become the cotangents of these products. `s` are the slopes
-    /// f' at the points, `l` the number l of each.
+    /// `fields` are the products of w with x, a, s and b, and become the cotangents of these products. `s` are the
+    /// slopes f' at the points, `l` the number l of each.
     fn score_back(
         s: &[Self],
         l: &[Self],
@@ -52,7 +53,7 @@ const LANES: usize = 8;
 type Lanes<T, const N: usize> = [[T; N]; 4];
 
 #[inline(always)]
-fn score_back<T: Real, const LN_COSH: bool>(s: &[T], l: &[T], unit: Unit<T>, fields: [&mut [T]; 4]) -> UnitBars<T> {
+fn score_back<T: Number, const LN_COSH: bool>(s: &[T], l: &[T], unit: Unit<T>, fields: [&mut [T]; 4]) -> UnitBars<T> {
     assert!(l.len() == s.len() && fields.iter().all(|field| field.len() == s.len()), "fields of one size");
     let (s, s_rest) = s.as_chunks::<LANES>();
     let (l, l_rest) = l.as_chunks::<LANES>();
@@ -94,7 +95,7 @@ fn score_back<T: Real, const LN_COSH: bool>(s: &[T], l: &[T], unit: Unit<T>, fie
 ///
 /// Every loop fills one array, which is what the compiler makes vectors of.
 #[inline(always)]
-fn points_back<T: Real, const LN_COSH: bool, const N: usize>(
+fn points_back<T: Number, const LN_COSH: bool, const N: usize>(
     s: &[T; N],
     l: &[T; N],
     [v, g, norm]: &[[T; N]; 3],
@@ -106,7 +107,7 @@ fn points_back<T: Real, const LN_COSH: bool, const N: usize>(
     let [u, p, q, r] = fields;
     // ln cosh: f'''' = f''(4 − 6f''); softplus: f''(1 − 6f'').
     let (slope, last) = if LN_COSH { (T::zero(), four) } else { (T::one(), T::one()) };
-    let f2 = each(&|i| curvature::<T, LN_COSH>(s[i]));
+    let f2 = each(&|i| activation::<LN_COSH>().curvature(s[i]));
     let f3 = each(&|i| f2[i] * (slope - two * s[i]));
     let f4 = each(&|i| f2[i] * (last - six * f2[i]));
     let n = each(&|i| g[i] * g[i] * norm[i]);

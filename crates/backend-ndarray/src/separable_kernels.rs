@@ -5,9 +5,10 @@
 //! exponential times constants, `y_k = e^{−λg(x − c)} · e^{λg(c_k − c)}`, c the middle of the centres and λ = 1 or 2: a
 //! division per centre is all that is left.
 
+use flow_core::Activation;
 use multiversion::multiversion;
 
-use crate::{Activation, Real};
+use crate::number::Number;
 
 /// Centres that share an exponential: so many that the constants stay in range in 32 bits.
 pub const GROUP: usize = 16;
@@ -66,7 +67,7 @@ pub trait SeparableKernels: Sized {
     );
 }
 
-impl<T: Real> Points<'_, T> {
+impl<T: Number> Points<'_, T> {
     /// Numbers of centres.
     #[inline(always)]
     fn centres(&self) -> usize {
@@ -87,7 +88,7 @@ impl<T: Real> Points<'_, T> {
 
 /// Some rows of a column; lanes beyond the last row hold zeros.
 #[inline(always)]
-fn lanes<T: Real>(of: &[T]) -> [T; LANES] {
+fn lanes<T: Number>(of: &[T]) -> [T; LANES] {
     let mut out = [T::zero(); LANES];
     match <&[T; LANES]>::try_from(of) {
         Ok(of) => out = *of,
@@ -98,7 +99,7 @@ fn lanes<T: Real>(of: &[T]) -> [T; LANES] {
 
 /// The derivative of f of an order from 1 to 3, from `y`.
 #[inline(always)]
-fn derivative<T: Real, const LN_COSH: bool, const ORDER: usize>(y: T) -> T {
+fn derivative<T: Number, const LN_COSH: bool, const ORDER: usize>(y: T) -> T {
     let u = T::one() / (T::one() + y);
     let slope = if LN_COSH { (T::one() - y) * u } else { u };
     // In this order nothing overflows.
@@ -113,7 +114,7 @@ fn derivative<T: Real, const LN_COSH: bool, const ORDER: usize>(y: T) -> T {
 
 /// Adds `Σ_k α_k f^{(ORDER)}(z_k)` of a group to every lane.
 #[inline(always)]
-fn add<T: Real, const LN_COSH: bool, const ORDER: usize>(
+fn add<T: Number, const LN_COSH: bool, const ORDER: usize>(
     sum: &mut [T; LANES],
     e: &[T; LANES],
     factors: &[T],
@@ -131,7 +132,7 @@ fn add<T: Real, const LN_COSH: bool, const ORDER: usize>(
 }
 
 #[inline(always)]
-fn slopes<T: Real, const LN_COSH: bool>(of: Points<'_, T>, first: &mut [T], mut second: Option<&mut [f64]>) {
+fn slopes<T: Number, const LN_COSH: bool>(of: Points<'_, T>, first: &mut [T], mut second: Option<&mut [f64]>) {
     let k = of.centres();
     let columns = of.x.chunks_exact(of.rows).zip(first.chunks_exact_mut(of.rows)).zip(of.alpha.chunks_exact(k));
     for ((x, first), alpha) in columns {
@@ -154,7 +155,7 @@ fn slopes<T: Real, const LN_COSH: bool>(of: Points<'_, T>, first: &mut [T], mut 
 }
 
 #[inline(always)]
-fn bends<T: Real, const LN_COSH: bool>(of: Points<'_, T>, first_bar: &[T], second_bar: Option<&[T]>, out: &mut [T]) {
+fn bends<T: Number, const LN_COSH: bool>(of: Points<'_, T>, first_bar: &[T], second_bar: Option<&[T]>, out: &mut [T]) {
     let k = of.centres();
     let columns = of.x.chunks_exact(of.rows).zip(first_bar.chunks_exact(of.rows));
     for (((x, first_bar), out), alpha) in columns.zip(out.chunks_exact_mut(of.rows)).zip(of.alpha.chunks_exact(k)) {
@@ -179,7 +180,7 @@ fn bends<T: Real, const LN_COSH: bool>(of: Points<'_, T>, first_bar: &[T], secon
 }
 
 #[inline(always)]
-fn shares<T: Real, const LN_COSH: bool>(of: Points<'_, T>, first_bar: &[T], second_bar: Option<&[T]>, out: &mut [T]) {
+fn shares<T: Number, const LN_COSH: bool>(of: Points<'_, T>, first_bar: &[T], second_bar: Option<&[T]>, out: &mut [T]) {
     let k = of.centres();
     let columns = of.x.chunks_exact(of.rows).zip(first_bar.chunks_exact(of.rows));
     for ((x, first_bar), out) in columns.zip(out.chunks_exact_mut(k)) {

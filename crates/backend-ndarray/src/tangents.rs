@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use ndarray::Array2;
 
-use crate::Real;
 use crate::arrays::{column, dot, numbers_mut, zeros};
-use crate::real::product;
+use crate::gemm::product;
+use crate::real::Real;
 
 /// Directions in x that the Jacobian is applied to: the P unit vectors of x for `‖J_k‖²`, or P vectors of random signs
 /// ε for every row, with `E (J_k ε)² = ‖J_k‖²` (Hutchinson 1990).

@@ -3,8 +3,8 @@
 use flow_core::TimeBasis;
 use ndarray::Array2;
 
-use crate::Real;
 use crate::arrays::{column_major, zeros};
+use crate::number::Number;
 
 /// `c(t) = Σ_m c_m b_m(t)` of a frozen potential, n numbers.
 pub(crate) struct Timed<T> {
@@ -13,7 +13,7 @@ pub(crate) struct Timed<T> {
     terms: Vec<Vec<T>>,
 }
 
-impl<T: Real> Timed<T> {
+impl<T: Number> Timed<T> {
     /// From the M × n matrix of a parameter.
     pub(crate) fn new(basis: TimeBasis, coefficients: &Array2<T>) -> Self {
         Self::repeated(basis, coefficients, 1)
@@ -48,7 +48,7 @@ pub(crate) struct TimedBar<T> {
     pub(crate) sum: Array2<T>,
 }
 
-impl<T: Real> TimedBar<T> {
+impl<T: Number> TimedBar<T> {
     /// Adds the cotangent of `c(t)`.
     pub(crate) fn add(&mut self, t: f64, bar: &[T]) {
         for (basis, mut sum) in self.basis.at(t).zip(self.sum.columns_mut()) {
@@ -59,7 +59,7 @@ impl<T: Real> TimedBar<T> {
 }
 
 /// The cotangent of the parameter (M × n) from the sum of the shares (n × M).
-pub(crate) fn coefficients_bar<T: Real>(sum: &Array2<T>) -> Array2<T> {
+pub(crate) fn coefficients_bar<T: Number>(sum: &Array2<T>) -> Array2<T> {
     column_major(sum.t())
 }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use fourier::{Complex, Fft};
 
-use crate::Real;
+use crate::number::Number;
 
 /// Transforms of complex fields on a torus of `rows × cols` sites.
 ///
 /// Fields lie one after the other, site (i, j) at `i · cols + j`; spectra are transposed, wave number (k, l) at `l ·
 /// rows + k`, which saves half of the transpositions. Neither direction divides by the number of sites.
 #[derive(Clone)]
-pub(crate) struct Torus<T: Real> {
+pub(crate) struct Torus<T: Number> {
     rows: usize,
     cols: usize,
     /// Along a row (first) and along a column, forwards and backwards.
@@ -19,7 +19,7 @@ pub(crate) struct Torus<T: Real> {
     inverse: [Arc<dyn Fft<T>>; 2],
 }
 
-impl<T: Real> Torus<T> {
+impl<T: Number> Torus<T> {
     pub(crate) fn new(rows: usize, cols: usize) -> Self {
         let [along_row, along_column] = T::complex([cols, rows]);
         Self { rows, cols, forward: [along_row.0, along_column.0], inverse: [along_row.1, along_column.1] }
@@ -59,7 +59,7 @@ impl<T: Real> Torus<T> {
 }
 
 /// `out[j · rows + i] ← of[i · cols + j]`, in tiles that stay in registers.
-fn transpose<T: Real>(of: &[Complex<T>], out: &mut [Complex<T>], rows: usize, cols: usize) {
+fn transpose<T: Number>(of: &[Complex<T>], out: &mut [Complex<T>], rows: usize, cols: usize) {
     #[cfg(target_arch = "x86_64")]
     if crate::transpose::complex(of, out, rows, cols) {
         return;

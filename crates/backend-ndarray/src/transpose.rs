@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use fourier::Complex;
 
-use crate::Real;
+use crate::number::Number;
 
 /// Square blocks by `$block`, what is left over one by one.
 macro_rules! transpose {
@@ -88,7 +88,7 @@ unsafe fn block_f64(from: *const f64, from_stride: usize, to: *mut f64, to_strid
 }
 
 /// `to[j · rows + i] ← from[i · cols + j]` of complex numbers of two 32-bit ones; says whether it could.
-pub(crate) fn complex<T: Real>(from: &[Complex<T>], to: &mut [Complex<T>], rows: usize, cols: usize) -> bool {
+pub(crate) fn complex<T: Number>(from: &[Complex<T>], to: &mut [Complex<T>], rows: usize, cols: usize) -> bool {
     if size_of::<Complex<T>>() != size_of::<f64>() || !is_x86_feature_detected!("avx") {
         return false;
     }
@@ -102,7 +102,7 @@ pub(crate) fn complex<T: Real>(from: &[Complex<T>], to: &mut [Complex<T>], rows:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packed::Transpose;
+    use crate::tiles::Transpose;
     use proptest::prelude::*;
 
     fn every_number_is_where_it_belongs<T: Copy + PartialEq + std::fmt::Debug>(

@@ -4,18 +4,19 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use flow_core::{
-    Activation, Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Space, Stage,
+    Activation, Block, BlockField, Error, Field, Motion, Parameter, Potential, Pullback, Share, Solve, Space, Stage,
     TimeBasis, TwoLayerParameters, TwoLayerSettings,
 };
 use ndarray::{Array2, ArrayView1};
 
+use crate::accumulator::{GradientAccumulator, whole_sum};
 use crate::arrays::{column, column_sums, numbers, numbers_mut, row_of, scaled, times, zeros};
 use crate::context::{Offsets, offsets};
-use crate::gathered::{Gathered, whole_sum};
-use crate::real::product;
+use crate::cpu::Cpu;
+use crate::gemm::product;
+use crate::real::Real;
 use crate::tangents::{Tangents, TangentsBar};
 use crate::timed::{Timed, TimedBar, coefficients_bar};
-use crate::{Cpu, Real};
 
 /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ (W₁x + Uc) + b₁` with a context c where there is one.
 ///
@@ -30,13 +31,15 @@ use crate::{Cpu, Real};
 /// h₁)` for probes.
 ///
 /// Parameters: `layer1.weight` (h₁ × N), `layer1.context` (U, h₁ × k, where there is a context), `layer2.weight` (h₂ ×
-/// h₁), and as coefficients of M functions of time (M × h, h for M = 1) `layer1.bias` (optional), `layer1.gain`, `layer2.bias` and `amplitude`. Weights, biases and amplitudes
-/// start as those of PyTorch's linear layers, gains at one, and all that depends on time at zero.
+/// h₁), and as coefficients of M functions of time (M × h, h for M = 1) `layer1.bias` (optional), `layer1.gain`,
+/// `layer2.bias` and `amplitude`. Weights, biases and amplitudes start as those of PyTorch's linear layers, gains at
+/// one, and all that depends on time at zero.
 ///
 /// ```
 /// use backend_ndarray::{Activation, Cpu, TwoLayer, TwoLayerSettings};
 /// use flow_core::{Potential, TimeBasis};
-/// let settings = TwoLayerSettings { hidden: [32, 16], activation: Activation::Softplus, bias: true, probes: 0, context: 0 };
+/// let (hidden, activation) = ([32, 16], Activation::Softplus);
+/// let settings = TwoLayerSettings { hidden, activation, bias: true, probes: 0, context: 0 };
 /// let potential = TwoLayer::new(Cpu::<f32>::new(1), 2, settings, TimeBasis::constant(), 0)?;
 /// assert_eq!(potential.parameters().len(), 6);
 /// # Ok::<(), flow_core::Error>(())
@@ -176,28 +179,8 @@ impl<T: Real> Frozen<'_, T> {
     /// `v ⊙ f''(z)`, from `s₂ = f'(z)`.
     fn curvature2(&self, t: f64, s2: &Array2<T>) -> Array2<T> {
         let f = self.of.activation;
-        scaled(&s2.mapv(|s| f2(f, s)), &self.amplitude.at(t))
+        scaled(&s2.mapv(|s| f.curvature(s)), &self.amplitude.at(t))
     }
-}
-
-/// `f''` from `s = f'`.
-#[inline(always)]
-pub(crate) fn f2<T: Real>(f: Activation, s: T) -> T {
-    match f {
-        Activation::Softplus => s * (T::one() - s),
-        Activation::LnCosh => (T::one() - s) * (T::one() + s),
-    }
-}
-
-/// `f'''` from `s = f'`.
-#[inline(always)]
-pub(crate) fn f3<T: Real>(f: Activation, s: T) -> T {
-    let two = T::of(2.0);
-    f2(f, s)
-        * match f {
-            Activation::Softplus => T::one() - two * s,
-            Activation::LnCosh => -two * s,
-        }
 }
 
 impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
@@ -210,8 +193,8 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
             offsets: Offsets::new(self.of.context.as_ref(), block.context),
             tangents: None,
             tangents_bar: None,
-            products1: Gathered::new(h1, self.of.dim()),
-            products2: Gathered::new(h2, h1),
+            products1: GradientAccumulator::new(h1, self.of.dim()),
+            products2: GradientAccumulator::new(h2, h1),
             norms_bar: vec![T::zero(); h1],
             bias1_bar: self.bias1.as_ref().map(Timed::bar),
             gain_bar: self.gain.bar(),
@@ -264,8 +247,8 @@ struct Rows<'a, T: Real> {
     tangents: Option<Tangents<'a, T>>,
     /// Once a Laplacian has a cotangent.
     tangents_bar: Option<TangentsBar<T>>,
-    products1: Gathered<T>,
-    products2: Gathered<T>,
+    products1: GradientAccumulator<T>,
+    products2: GradientAccumulator<T>,
     norms_bar: Vec<T>,
     bias1_bar: Option<TimedBar<T>>,
     gain_bar: TimedBar<T>,
@@ -316,7 +299,7 @@ impl<T: Real> Rows<'_, T> {
         };
         terms.columns().into_iter().for_each(&mut add);
         let second = times(&times(&gain, &gain), field.norms());
-        let curved = scaled(&s1.mapv(|s| f2(f, s)), &second) * q;
+        let curved = scaled(&s1.mapv(|s| f.curvature(s)), &second) * q;
         curved.columns().into_iter().for_each(add);
     }
 
@@ -342,7 +325,7 @@ impl<T: Real> Rows<'_, T> {
             let columns = numbers_mut(&mut out).chunks_exact_mut(rows).zip(numbers(residuals.s1).chunks_exact(rows));
             for (j, (out, s)) in columns.enumerate() {
                 let weight = gain[j] * gain[j] * trace.norms[j];
-                (0..rows).for_each(|r| out[r] += trace.l_bar[r] * weight * f2(f, s[r]));
+                (0..rows).for_each(|r| out[r] += trace.l_bar[r] * weight * f.curvature(s[r]));
             }
         }
         out
@@ -355,12 +338,12 @@ impl<T: Real> Rows<'_, T> {
         let columns =
             numbers_mut(&mut z_bar).chunks_exact_mut(rows).zip(numbers_mut(&mut v_bar).chunks_exact_mut(rows));
         for (k, ((z_bar, v_bar), s)) in columns.zip(numbers(s2).chunks_exact(rows)).enumerate() {
-            (0..rows).for_each(|r| z_bar[r] *= v[k] * f2(f, s[r]));
+            (0..rows).for_each(|r| z_bar[r] *= v[k] * f.curvature(s[r]));
             if let Some(trace) = trace {
                 for r in 0..rows {
                     let bar = trace.l_bar[r] * trace.squares[[r, k]];
-                    z_bar[r] += bar * v[k] * f3(f, s[r]);
-                    v_bar[r] += bar * f2(f, s[r]);
+                    z_bar[r] += bar * v[k] * f.third(s[r]);
+                    v_bar[r] += bar * f.curvature(s[r]);
                 }
             }
         }
@@ -391,12 +374,12 @@ impl<T: Real> Rows<'_, T> {
                 if let Some(trace) = trace {
                     d_bar += trace.d_bar[[r, j]];
                     curved = trace.l_bar[r] * q[r];
-                    let bent = curved * f2(f, s[r]) * g;
+                    let bent = curved * f.curvature(s[r]) * g;
                     gain_bar[j] += two * bent * trace.norms[j];
                     self.norms_bar[j] += bent * g;
                     curved *= g * g * trace.norms[j];
                 }
-                let a_bar = bar[r] * s[r] + g * d_bar * f2(f, s[r]) + curved * f3(f, s[r]);
+                let a_bar = bar[r] * s[r] + g * d_bar * f.curvature(s[r]) + curved * f.third(s[r]);
                 bias_bar[j] += a_bar;
                 gain_bar[j] += a_bar * u[r] + d_bar * s[r];
                 bar[r] = g * a_bar;
@@ -435,9 +418,7 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        velocity: &mut Array2<T>,
-        laplacian: Option<&mut Vec<f64>>,
-        residuals: Option<&mut Residuals<Cpu<T>>>,
+        Motion { velocity, laplacian, residuals }: Motion<'_, Cpu<T>>,
     ) {
         let (t, field, of) = (stage.t, self.field, self.field.of);
         let (u, mut s1) = field.first_arguments(t, state, self.offsets.as_ref().map(|offsets| &offsets.value));
@@ -462,10 +443,7 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        residuals: &[Array2<T>],
-        velocity_bar: &Array2<T>,
-        laplacian_bar: Option<&Vec<f64>>,
-        state_bar: Option<&mut Array2<T>>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, Cpu<T>>,
     ) {
         let (t, field, residuals, [h1, h2]) = (stage.t, self.field, Memory::of(residuals), self.field.of.hidden());
         let (weight1, weight2, rows) = (&field.of.weight1.value, &field.of.weight2.value, self.rows);

@@ -30,8 +30,10 @@ pub(crate) fn same_bits_again() {
     maflow_same_bits_again();
 }
 
-/// Makes this thread, and the threads of libtorch that it starts, treat denormal numbers as zero: saturated sigmoids
-/// produce them by the million, and each costs a hundred cycles or more.
+/// Has this thread, and the threads of libtorch that it starts, treat denormal numbers as zero: saturated sigmoids make
+/// them by the million, and each costs a hundred cycles or more. It is libtorch's own setting, whose work these threads
+/// do. Rust code that runs on them afterwards may see zeros for denormal numbers, though the compiler assumes
+/// otherwise.
 pub(crate) fn flush_denormals() {
     maflow_flush_denormals();
 }

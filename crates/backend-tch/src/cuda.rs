@@ -4,7 +4,8 @@ use std::ffi::c_int;
 
 use libloading::Library;
 
-use crate::{Error, error::loader_reason, libtorch::CUDA_NEEDED};
+use crate::error::{Error, loader_reason};
+use crate::versions::CUDA_NEEDED;
 
 /// A driver that can serve libtorch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

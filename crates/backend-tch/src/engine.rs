@@ -2,7 +2,10 @@
 
 use flow_core::{Bijector, BijectorSettings, Engine, Error, Potential, PotentialSettings, RidgeSettings, TimeBasis};
 
-use crate::{Layers, Ridge, Tch, Term};
+use crate::bijector::Layers;
+use crate::ridge::Ridge;
+use crate::tensors::Tch;
+use crate::term::Term;
 
 impl Engine for Tch {
     fn potential(

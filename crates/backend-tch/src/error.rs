@@ -2,19 +2,14 @@
 
 use std::path::PathBuf;
 
-use crate::libtorch::{CUDA_NEEDED, VERSION_NEEDED};
-use crate::set_up::command;
+use crate::command::command;
+use crate::device::Device;
+use crate::versions::{CUDA_NEEDED, VERSION_NEEDED};
 
 /// Why libtorch, or a device of it, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name of a device is neither of the two.
-    #[error("there is no device `{found}` of libtorch: choose `tch-cpu` or `tch-cuda`")]
-    UnknownDevice {
-        /// What was asked for.
-        found: String,
-    },
     /// The set-up was not done.
     #[error(
         "libtorch is not set up: run `{}` once, then the same again, or use `--backend ndarray`",
@@ -39,12 +34,14 @@ pub enum Error {
     #[error("{device} is for Linux on x86-64 and arm64: use `--backend ndarray`")]
     NoLoader {
         /// The device asked for.
-        device: crate::Device,
+        device: Device,
     },
     /// The folder that should hold libtorch does not.
     #[error(
-        "there is no libtorch in {path} (named by {named_by}): {}, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
-        if *.named_by == "LIBTORCH" { format!("unset LIBTORCH and run `{}`", command(false)) } else { format!("run `{}`", command(false)) }
+        "there is no libtorch in {path} (named by {named_by}): {}run `{}`, or set LIBTORCH to a libtorch \
+         {VERSION_NEEDED}",
+        if *.named_by == "LIBTORCH" { "unset LIBTORCH and " } else { "" },
+        command(false)
     )]
     NotFound {
         /// The folder looked into.
@@ -54,7 +51,8 @@ pub enum Error {
     },
     /// libtorch is of another version than the one the program was written for.
     #[error(
-        "libtorch in {path} is {found}, {VERSION_NEEDED} is needed: unset LIBTORCH and run `{}`, or set LIBTORCH to a libtorch {VERSION_NEEDED}",
+        "libtorch in {path} is {found}, {VERSION_NEEDED} is needed: unset LIBTORCH and run `{}`, or set LIBTORCH to a \
+         libtorch {VERSION_NEEDED}",
         command(false)
     )]
     WrongVersion {
@@ -65,7 +63,8 @@ pub enum Error {
     },
     /// Somebody else has loaded another libtorch into this process, which can hold no second one.
     #[error(
-        "this process has loaded libtorch {} from {path} before, and {VERSION_NEEDED} is needed: start it anew with torch=={VERSION_NEEDED} there, or use `--backend ndarray`",
+        "this process has loaded libtorch {} from {path} before, and {VERSION_NEEDED} is needed: start it anew with \
+         torch=={VERSION_NEEDED} there, or use `--backend ndarray`",
         .found.as_deref().unwrap_or("of an unknown version")
     )]
     OtherLoaded {
@@ -76,7 +75,8 @@ pub enum Error {
     },
     /// The system's loader refused a library.
     #[error(
-        "{path} cannot be loaded ({reason}): remove that libtorch, or install its PyTorch anew (`pip install --force-reinstall torch=={VERSION_NEEDED}`), and run `{}` again",
+        "{path} cannot be loaded ({reason}): remove that libtorch, or install its PyTorch anew (`pip install \
+         --force-reinstall torch=={VERSION_NEEDED}`), and run `{}` again",
         command(*.cuda)
     )]
     CannotLoad {
@@ -113,7 +113,10 @@ pub enum Error {
     #[error("libtorch was loaded without CUDA before: load it for tch-cuda first, in a new process")]
     LoadedWithoutCuda,
     /// There is no NVIDIA driver.
-    #[error("there is no NVIDIA driver ({reason}): install one for CUDA {}.{} or newer, or use `--backend tch-cpu`", CUDA_NEEDED.0, CUDA_NEEDED.1)]
+    #[error(
+        "there is no NVIDIA driver ({reason}): install one for CUDA {}.{} or newer, or use `--backend tch-cpu`",
+        CUDA_NEEDED.0, CUDA_NEEDED.1
+    )]
     NoDriver {
         /// The loader's or the driver's own words.
         reason: String,
@@ -129,7 +132,8 @@ pub enum Error {
     },
     /// The driver is there, but no device it could use.
     #[error(
-        "the NVIDIA driver sees no CUDA device ({reason}): check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use `--backend tch-cpu`"
+        "the NVIDIA driver sees no CUDA device ({reason}): check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use \
+         `--backend tch-cpu`"
     )]
     NoDevice {
         /// The driver's answer.
@@ -148,9 +152,9 @@ pub enum Error {
 
 impl Error {
     /// The same with the remedy for a device, which decides how the set-up is to be done where it was not.
-    pub(crate) fn on(mut self, device: crate::Device) -> Self {
+    pub(crate) fn on(mut self, device: Device) -> Self {
         if let Self::NotSetUp { cuda } | Self::OldSetUp { cuda, .. } = &mut self {
-            *cuda = device == crate::Device::Cuda;
+            *cuda = device == Device::Cuda;
         }
         self
     }

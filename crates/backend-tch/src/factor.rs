@@ -1,70 +1,43 @@
-//! The right factor of many products of short matrices, laid out once for the processor's matrix units or where
-//! libtorch brings MKL.
+//! The right factor of many products of short matrices, laid out once where libtorch brings MKL.
 
-use std::cell::Cell;
 use std::ffi::c_int;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use libloading::os::unix::Library;
-use matrix_units::{Left, Order, Right, Start, Units, WORTH_FROM};
 use tch::{Kind, Tensor};
 
-use crate::Tch;
-use crate::space::{slice, slice_mut};
+use crate::tensors::Tch;
 
 /// A `k × n` matrix that many matrices of the same few rows are multiplied by from the left.
 ///
 /// MKL lays a factor out anew in every product, which for short matrices takes a third of the time; in 32 bits it can
-/// be told to do so once. libtorch exports these functions of MKL, but no operation that calls them. What is large
-/// enough for the processor's matrix units, where it has any, is laid out for them.
+/// be told to do so once. libtorch exports these functions of MKL, but no operation that calls them.
 pub(crate) struct Factor {
     plain: Tensor,
-    laid_out: Option<LaidOut>,
+    packed: Option<Packed>,
 }
-
-enum LaidOut {
-    ByMkl(Packed),
-    InPieces(Arc<Pieces>),
-}
-
-/// What blocks of rows share of the same factor: its layout for matrix units, once one of them wants it.
-pub(crate) type Shared = OnceLock<Option<Arc<Pieces>>>;
 
 impl Factor {
     /// For left factors of `rows` rows.
-    pub(crate) fn new(space: &Tch, of: &Tensor, rows: i64, shared: &Shared) -> Self {
-        // A thread whose operations use others too is better served by libtorch.
-        let alone = rows >= ROWS_FROM && tch::get_num_threads() == 1;
-        let in_pieces = || shared.get_or_init(|| Pieces::new(of).map(Arc::new)).clone().map(LaidOut::InPieces);
-        let by_mkl = || Packed::new(of, rows).map(LaidOut::ByMkl);
-        let laid_out = match space.kernels {
-            None if alone => in_pieces().or_else(by_mkl),
-            None => by_mkl(),
-            Some(_) => None,
-        };
-        Self { plain: of.shallow_clone(), laid_out }
+    pub(crate) fn new(space: &Tch, of: &Tensor, rows: i64) -> Self {
+        let packed = if space.kernels.is_none() { Packed::new(of, rows) } else { None };
+        Self { plain: of.shallow_clone(), packed }
     }
 
     /// For a product or two, which laying out would not pay for.
     pub(crate) fn plain(of: Tensor) -> Self {
-        Self { plain: of, laid_out: None }
+        Self { plain: of, packed: None }
     }
 
     /// Whether the factor is laid out.
     pub(crate) fn is_packed(&self) -> bool {
-        self.laid_out.is_some()
-    }
-
-    /// Whether it is for matrix units.
-    pub(crate) fn is_in_pieces(&self) -> bool {
-        matches!(self.laid_out, Some(LaidOut::InPieces(_)))
+        self.packed.is_some()
     }
 
     /// `out ← left · self`.
     pub(crate) fn product(&self, out: &mut Tensor, left: &Tensor) {
-        match &self.laid_out {
-            Some(LaidOut::ByMkl(packed)) => packed.product(out, 0.0, left),
-            Some(LaidOut::InPieces(pieces)) => pieces.product(out, Start::Zeros, left),
+        match &self.packed {
+            Some(packed) => packed.product(out, 0.0, left),
             None => drop(left.mm_out(out, &self.plain)),
         }
     }
@@ -78,13 +51,10 @@ impl Factor {
 
     /// `base + left · self`; a base of one row is the same for all.
     pub(crate) fn product_plus(&self, base: &Tensor, left: &Tensor) -> Tensor {
-        let Some(laid_out) = &self.laid_out else { return base.addmm(left, &self.plain) };
+        let Some(packed) = &self.packed else { return base.addmm(left, &self.plain) };
         let mut out = self.empty_like(left);
         out.copy_(base);
-        match laid_out {
-            LaidOut::ByMkl(packed) => packed.product(&mut out, 1.0, left),
-            LaidOut::InPieces(pieces) => pieces.product(&mut out, Start::There, left),
-        }
+        packed.product(&mut out, 1.0, left);
         out
     }
 
@@ -100,52 +70,6 @@ fn row_stride(of: &Tensor, rows: i64, columns: i64) -> i64 {
     let fits = apart >= columns && (next == 1 || columns == 1);
     assert!(of.size() == [rows, columns] && fits && of.kind() == Kind::Float, "{of:?}");
     apart
-}
-
-/// A factor for matrix units.
-pub(crate) struct Pieces {
-    units: Units,
-    right: Right,
-    inner: i64,
-    columns: i64,
-}
-
-/// Least rows for matrix units, which read half as many bytes again as MKL.
-const ROWS_FROM: i64 = 16;
-
-thread_local! {
-    /// Room for the changing factor of this thread's products.
-    static LEFT: Cell<Left> = Cell::default();
-}
-
-impl Pieces {
-    /// `None` where there are no units for it.
-    fn new(of: &Tensor) -> Option<Self> {
-        let (inner, columns) = of.size2().expect("factors are matrices");
-        if of.kind() != Kind::Float || inner.min(columns) < WORTH_FROM as i64 {
-            return None;
-        }
-        let (units, of, mut right) = (Units::of_this_processor()?, of.contiguous(), Right::default());
-        right.lay_out(slice(&of), columns as usize, (inner as usize, columns as usize));
-        Some(Self { units, right, inner, columns })
-    }
-
-    /// `out ← start + left · self`.
-    fn product(&self, out: &mut Tensor, start: Start<'_>, left: &Tensor) {
-        let rows = left.size()[0];
-        assert!(rows > 0 && out.size() == [rows, self.columns], "a product of {left:?} in {out:?}");
-        let apart = row_stride(left, rows, self.inner);
-        // SAFETY: so many numbers of 32 bits lie from the first to the last of a matrix whose rows are so far apart, as
-        // just checked.
-        let from = unsafe {
-            std::slice::from_raw_parts(left.data_ptr().cast::<f32>(), ((rows - 1) * apart + self.inner) as usize)
-        };
-        let mut pieces = LEFT.take();
-        pieces.lay_out(from, apart as usize, (rows as usize, self.inner as usize));
-        let (left, right) = ((&pieces, 0..pieces.groups()), (&self.right, 0..self.right.panels()));
-        self.units.multiply(left, right, Order::ByPanel, start, (slice_mut(out), self.columns as usize));
-        LEFT.set(pieces);
-    }
 }
 
 /// MKL's enumerations (`mkl_cblas.h`).
@@ -247,7 +171,8 @@ mod tests {
     use flow_core::Precision;
 
     use super::*;
-    use crate::{Device, Options};
+    use crate::device::Device;
+    use crate::tensors::Options;
 
     /// Numbers that differ and have both signs.
     fn wave(rows: i64, columns: i64, kind: Kind) -> Tensor {
@@ -258,30 +183,15 @@ mod tests {
     #[test]
     fn products_with_a_packed_factor_are_those_of_libtorch() {
         // Other tests of this program want CUDA, which has to come first where it can be used.
-        let _ = crate::load(Device::Cuda);
+        let _ = crate::loading::load(Device::Cuda);
         for (precision, tolerance) in [(Precision::F32, 2e-6), (Precision::F64, 1e-14)] {
             let tch = Tch::new(Device::Cpu, precision, Options { threads: 1, allow_tf32: false }).unwrap();
             let kind = tch.kind();
-            let sizes = [
-                (1, 1, 1),
-                (3, 1, 5),
-                (1, 4, 1),
-                (4, 5, 1),
-                (3, 17, 5),
-                (25, 40, 130),
-                (50, 300, 64),
-                (50, 520, 515),
-                (10, 520, 515),
-            ];
+            let sizes = [(1, 1, 1), (3, 1, 5), (1, 4, 1), (4, 5, 1), (3, 17, 5), (25, 40, 130), (50, 300, 64)];
             for (rows, inner, columns) in sizes {
                 for of in [wave(inner, columns, kind), wave(columns, inner, kind).tr()] {
-                    let factor = Factor::new(&tch, &of, rows, &Shared::new());
-                    let for_units = Units::of_this_processor().is_some()
-                        && inner.min(columns) >= WORTH_FROM as i64
-                        && rows >= ROWS_FROM;
-                    assert_eq!(factor.is_in_pieces(), precision == Precision::F32 && for_units);
-                    let expected_packed = for_units || tch::utils::has_mkl();
-                    assert_eq!(factor.is_packed(), precision == Precision::F32 && expected_packed);
+                    let factor = Factor::new(&tch, &of, rows);
+                    assert_eq!(factor.is_packed(), precision == Precision::F32 && tch::utils::has_mkl());
                     // A view of wider rows, as gathered products have.
                     let left = wave(rows, inner + 3, kind).narrow(1, 2, inner);
                     let expected = left.to_kind(Kind::Double).mm(&of.to_kind(Kind::Double));
@@ -299,10 +209,10 @@ mod tests {
 
     #[test]
     fn a_matrix_whose_numbers_lie_apart_both_ways_is_left_to_libtorch() {
-        let _ = crate::load(Device::Cuda);
+        let _ = crate::loading::load(Device::Cuda);
         let tch = Tch::new(Device::Cpu, Precision::F32, Options { threads: 1, allow_tf32: false }).unwrap();
         let of = wave(8, 6, Kind::Float).as_strided([4, 3], [12, 2], None);
-        let factor = Factor::new(&tch, &of, 2, &Shared::new());
+        let factor = Factor::new(&tch, &of, 2);
         assert!(!factor.is_packed());
         let left = wave(2, 4, Kind::Float);
         assert_eq!(factor.product_of(&left), left.mm(&of));

@@ -1,6 +1,11 @@
 //! What a health check has to say about libtorch.
 
-use crate::{Device, Driver, Error, Libtorch, driver, libtorch, load};
+use crate::cuda::{Driver, driver};
+use crate::device::Device;
+use crate::error::Error;
+
+use crate::libtorch::{Libtorch, libtorch};
+use crate::loading::load;
 
 /// Everything that decides whether libtorch can be used; every error's text is one sentence with its remedy.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use flow_core::{CacheKey, Error, GraphCache, Outputs, Session, Space};
 use tch::Tensor;
 
 use self::cuda::Cuda;
-use crate::{Array, Column, Tch};
+use crate::tensors::{Array, Column, Tch};
 
 /// A device that captures work and replays it.
 trait Capture: Send + Sync {
@@ -39,8 +39,8 @@ type Work<'a> = dyn FnMut() -> Result<Outputs<Tch>, Error> + 'a;
 ///
 /// # Errors
 /// [`NoInterface`](crate::Error::NoInterface) when the part of the C interface that is for CUDA cannot be used.
-pub(crate) fn on_cuda() -> Result<&'static dyn GraphCache<Tch>, crate::Error> {
-    static CACHE: OnceLock<Result<Cache<Cuda>, crate::Error>> = OnceLock::new();
+pub(crate) fn on_cuda() -> Result<&'static dyn GraphCache<Tch>, crate::error::Error> {
+    static CACHE: OnceLock<Result<Cache<Cuda>, crate::error::Error>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| Ok(Cache::new(Cuda::new()?)));
     cache.as_ref().map(|cache| cache as _).map_err(Clone::clone)
 }

@@ -17,12 +17,13 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use flow_core::Activation;
 use libloading::os::unix::Library;
 use tch::{Kind, Tensor};
 
 use self::nvrtc::Nvrtc;
-use crate::pointwise::{PullbackOf, SlopesOf};
-use crate::{Error, error::loader_reason};
+use crate::error::{Error, loader_reason};
+use crate::ops::{PullbackOf, SlopesOf};
 
 /// The source.
 const SOURCE: &str = include_str!("kernels/kernels.cu");
@@ -34,7 +35,8 @@ const MOST_TERMS: usize = 8;
 /// `cuLaunchKernel(function, blocks along x, y, z, threads along x, y, z, shared memory, stream, parameters, extra)`.
 #[rustfmt::skip]
 type Launch = unsafe extern "C" fn(
-    *mut c_void, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, *mut c_void, *mut *mut c_void, *mut *mut c_void,
+    *mut c_void, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, *mut c_void, *mut *mut c_void,
+    *mut *mut c_void,
 ) -> c_int;
 /// `cuCtxSetCurrent(context)`.
 type SetCurrent = unsafe extern "C" fn(*mut c_void) -> c_int;
@@ -316,7 +318,7 @@ impl Kernels {
                 .map_or(null_mut(), |laplacian| self.of_kind(laplacian, Kind::Double, rows)),
             columns: int(columns),
             base_rows: int(base_rows),
-            softplus: wanted.softplus.into(),
+            softplus: (wanted.activation == Activation::Softplus).into(),
             out_wide: update.map_or(0, |update| is_wide(update.out)),
             start_wide: update.map_or(0, |update| is_wide(update.base)),
             out: update.map_or(null_mut(), |update| update.out.data_ptr()),
@@ -365,7 +367,7 @@ impl Kernels {
                 copy: of.copy.as_ref().map_or(null_mut(), |(_, to)| factor(to)),
                 columns: int(columns),
                 functions: int(functions),
-                softplus: of.softplus.into(),
+                softplus: (of.activation == Activation::Softplus).into(),
                 b: [0.0; MOST_TERMS],
                 amplitude: room(of.amplitudes),
                 curvature: room(of.curvatures),

@@ -17,6 +17,7 @@
 mod activation;
 #[cfg(loader)]
 mod bijector;
+mod command;
 #[cfg(loader)]
 mod context;
 mod cuda;
@@ -34,9 +35,14 @@ mod kernels;
 mod libtorch;
 #[cfg(loader)]
 mod loading;
+#[cfg(not(loader))]
+#[path = "loading/none.rs"]
+mod loading;
 #[cfg(loader)]
 mod module;
 mod openmp;
+#[cfg(loader)]
+mod ops;
 #[cfg(loader)]
 mod orbit;
 #[cfg(loader)]
@@ -47,7 +53,10 @@ pub mod set_up;
 #[cfg(loader)]
 mod space;
 #[cfg(loader)]
+mod tensors;
+#[cfg(loader)]
 mod term;
+mod versions;
 #[cfg(loader)]
 mod workers;
 
@@ -55,25 +64,18 @@ pub use cuda::{Driver, driver};
 pub use device::Device;
 pub use error::Error;
 pub use findings::Findings;
-pub use libtorch::{CUDA_NEEDED, Libtorch, VERSION_NEEDED, libtorch, libtorch_for};
+pub use libtorch::{Libtorch, libtorch, libtorch_for};
+pub use loading::load;
 pub use openmp::wait_policy;
+pub use versions::{CUDA_NEEDED, VERSION_NEEDED};
 #[cfg(loader)]
 pub use {
     bijector::Layers,
     flow_core::{Activation, BijectorSettings, LatticeRidgeSettings, NetworkSettings},
-    loading::load,
     module::{Laplacian, ModulePotential},
     ridge::Ridge,
-    space::{Array, Column, Options, Permutations, Tch},
+    space::Permutations,
     tch,
+    tensors::{Array, Column, Options, Tch},
     term::Term,
 };
-
-/// Makes libtorch ready for `device`; there is no loader of it for this system.
-///
-/// # Errors
-/// Always [`Error::NoLoader`].
-#[cfg(not(loader))]
-pub fn load(device: Device) -> Result<(), Error> {
-    Err(Error::NoLoader { device })
-}

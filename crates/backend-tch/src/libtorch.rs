@@ -6,14 +6,10 @@ use std::{
     sync::OnceLock,
 };
 
+use crate::device::Device;
+use crate::error::Error;
 use crate::set_up::SetUp;
-use crate::{Device, Error};
-
-/// The version of libtorch that the pinned `tch` was written for.
-pub const VERSION_NEEDED: &str = "2.11.0";
-
-/// The CUDA version, major and minor, that the libtorch of the set-up was built with.
-pub const CUDA_NEEDED: (u32, u32) = (13, 0);
+use crate::versions::VERSION_NEEDED;
 
 /// A libtorch of the needed version.
 #[derive(Clone, Debug, PartialEq, Eq)]

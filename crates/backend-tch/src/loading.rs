@@ -19,9 +19,11 @@ use std::{
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Kind, Tensor};
 
+use crate::cuda::driver;
+use crate::device::Device;
+use crate::error::{Error, loader_reason};
 use crate::libtorch::{libtorch, libtorch_for, take};
 use crate::set_up::SetUp;
-use crate::{Device, Error, driver, error::loader_reason};
 
 /// Makes libtorch ready for `device`. It is loaded once per process: later calls are cheap. One that is there already,
 /// as where Python has imported torch, is used.

@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use flow_core::{Block, BlockField, Error, Field, Parameter, Potential, Residuals, Share, Solve, Stage};
+use flow_core::{Block, BlockField, Error, Field, Motion, Parameter, Potential, Pullback, Share, Solve, Stage};
 use tch::{Kind, Tensor, nn};
 
-use crate::{Array, Column, Device, Tch};
+use crate::device::Device;
+use crate::tensors::{Array, Column, Tch};
 
 /// How `∇²φ` is computed from products of the Hessian H with vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -296,14 +297,7 @@ fn slope(phi: &Phi, x: &Tensor, t: f64) -> Tensor {
 }
 
 impl BlockField<Tch> for Rows<'_> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &Array,
-        velocity: &mut Array,
-        laplacian: Option<&mut Column>,
-        residuals: Option<&mut Residuals<Tch>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &Array, Motion { velocity, laplacian, residuals }: Motion<'_, Tch>) {
         let (module, rows) = (self.of.module(), state.0.size()[0]);
         tch::with_grad(|| {
             let Some(laplacian) = laplacian else {
@@ -335,10 +329,7 @@ impl BlockField<Tch> for Rows<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        residuals: &[Array],
-        velocity_bar: &Array,
-        laplacian_bar: Option<&Column>,
-        mut state_bar: Option<&mut Array>,
+        Pullback { residuals, velocity_bar, laplacian_bar, mut state_bar }: Pullback<'_, Tch>,
     ) {
         let (module, rows) = (self.of.module(), state.0.size()[0]);
         if let Some(state_bar) = &mut state_bar {

@@ -3,7 +3,7 @@
 use flow_core::Group;
 use tch::Tensor;
 
-use crate::Tch;
+use crate::tensors::Tch;
 
 /// A group of signed permutations as index tensors: element g sends x to `y_i = sign_g · x[source_g[i]]`.
 #[derive(Debug)]

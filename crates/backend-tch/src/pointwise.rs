@@ -8,56 +8,8 @@ mod cpu;
 pub(crate) use cpu::sum;
 use tch::Tensor;
 
-use crate::Tch;
-
-/// What follows a product on the way there, rows × columns.
-pub(crate) struct SlopesOf<'a> {
-    /// Softplus, or else ln cosh.
-    pub softplus: bool,
-    /// Offsets of the arguments: one row, or one for every row.
-    pub base: Option<&'a Tensor>,
-    /// One more row of them.
-    pub moving: Option<&'a Tensor>,
-    /// v, one row, and where `v ⊙ s` goes.
-    pub v: &'a Tensor,
-    pub velocity: Option<&'a mut Tensor>,
-    /// `v_j ‖w_j‖²`, and where `Σ_j v_j ‖w_j‖² f''_j` goes, one number per row.
-    pub curved: &'a Tensor,
-    pub laplacian: Option<&'a mut Tensor>,
-    /// The update of a state by the velocity; only with a velocity.
-    pub update: Option<Update<'a>>,
-}
-
-/// `out ← base + Σ cᵢ · termᵢ + c · velocity`.
-pub(crate) struct Update<'a> {
-    pub out: &'a mut Tensor,
-    pub base: &'a Tensor,
-    pub terms: &'a [(f64, &'a Tensor)],
-    pub c: f64,
-}
-
-/// What is between the products on the way back, rows × columns.
-pub(crate) struct PullbackOf<'a> {
-    /// Softplus, or else ln cosh.
-    pub softplus: bool,
-    /// The cotangents of `v ⊙ s`, or of s where there is no v: a sum.
-    pub u: &'a [(f64, &'a Tensor)],
-    pub v: Option<&'a Tensor>,
-    /// `v_j ‖w_j‖²`.
-    pub curved: &'a Tensor,
-    /// The cotangents of the Laplacians.
-    pub laplacian_bar: Option<&'a Tensor>,
-    /// `ā = f'' s̄ + l̄ v ‖w‖² f'''`, overwritten.
-    pub a_bar: &'a mut Tensor,
-    /// What is copied on the way, and to where.
-    pub copy: Option<(&'a Tensor, &'a mut Tensor)>,
-    /// The functions of time now, and what they are the factors of in these sums, where there is room for them: `s ⊙
-    /// u`, `l̄ f''` and ā. The first two are summed over the rows too where they have but one.
-    pub b: &'a [f64],
-    pub amplitudes: &'a mut [Tensor],
-    pub curvatures: &'a mut [Tensor],
-    pub arguments: &'a mut [Tensor],
-}
+use crate::ops::{PullbackOf, SlopesOf};
+use crate::tensors::Tch;
 
 impl Tch {
     /// From arguments to slopes `s = f'`, with velocities and Laplacians where they are wanted; the arguments' memory
@@ -94,10 +46,12 @@ impl Tch {
 
 #[cfg(all(test, set_up))]
 mod tests {
-    use flow_core::{Precision, Space};
+    use flow_core::{Activation, Precision, Space};
 
     use super::*;
-    use crate::{Array, Device, Options};
+    use crate::device::Device;
+    use crate::ops::Update;
+    use crate::tensors::{Array, Options};
 
     /// On CUDA, where it can be used, on the CPU, and there as on CUDA devices.
     fn spaces(precision: Precision) -> Vec<Tch> {
@@ -131,19 +85,13 @@ mod tests {
         }
     }
 
-    fn slope(softplus: bool, a: f64) -> [f64; 3] {
-        let s = if softplus { 1.0 / (1.0 + (-a).exp()) } else { a.tanh() };
-        let second = if softplus { s * (1.0 - s) } else { 1.0 - s * s };
-        [s, second, if softplus { second * (1.0 - 2.0 * s) } else { -2.0 * s * second }]
-    }
-
     const SIZES: [(usize, usize); 5] = [(1, 1), (3, 17), (2, 300), (4, 257), (5, 512)];
 
     #[test]
     fn slopes_and_updates_are_those_of_the_formulas() {
         for space in [Precision::F32, Precision::F64].into_iter().flat_map(spaces) {
             for (rows, columns) in SIZES {
-                for softplus in [false, true] {
+                for activation in [Activation::LnCosh, Activation::Softplus] {
                     for base_rows in [0, 1, rows] {
                         let matrix = |key| wave(&space, rows, columns, key);
                         let row = |key| wave(&space, 1, columns, key);
@@ -159,7 +107,7 @@ mod tests {
                         let s = space.slopes(
                             a.0,
                             SlopesOf {
-                                softplus,
+                                activation,
                                 base: (base_rows > 0).then_some(&base.0),
                                 moving: Some(&moving.0),
                                 v: &v.0,
@@ -173,7 +121,7 @@ mod tests {
                             let base = if base_rows == 0 { 0.0 } else { base_values[i % base_values.len()] };
                             a_values[i] + base + moving_values[i % columns]
                         };
-                        let slope = |i: usize| slope(softplus, argument(i));
+                        let slope = |i: usize| [1, 2, 3].map(|k| activation.derivative(k, argument(i)));
                         let expected_velocity = |i: usize| v_values[i % columns] * slope(i)[0];
                         close(&space, "slope", &s, |i| slope(i)[0]);
                         close(&space, "velocity", &velocity.0, expected_velocity);
@@ -199,9 +147,11 @@ mod tests {
     fn pullbacks_are_those_of_the_formulas() {
         for space in [Precision::F32, Precision::F64].into_iter().flat_map(spaces) {
             for (rows, columns) in SIZES {
-                for (softplus, of_velocity, with_laplacian) in
-                    [(true, true, true), (false, false, true), (true, true, false)]
-                {
+                for (activation, of_velocity, with_laplacian) in [
+                    (Activation::Softplus, true, true),
+                    (Activation::LnCosh, false, true),
+                    (Activation::Softplus, true, false),
+                ] {
                     let matrix = |key| wave(&space, rows, columns, key);
                     let row = |key| wave(&space, 1, columns, key);
                     let ((s, s_values), (from, from_values)) = (matrix(0), matrix(1));
@@ -218,7 +168,7 @@ mod tests {
                     // Twice, as sums are added to.
                     for _ in 0..2 {
                         let of = PullbackOf {
-                            softplus,
+                            activation,
                             u: &u,
                             v: of_velocity.then_some(&v.0),
                             curved: &curved.0,
@@ -234,11 +184,10 @@ mod tests {
                     }
                     let u = |i: usize| terms.iter().map(|(_, values)| 0.5 * values[i]).sum::<f64>();
                     let l = |i: usize| if with_laplacian { l_values[i / columns] } else { 0.0 };
-                    let second = |s: f64| if softplus { s * (1.0 - s) } else { 1.0 - s * s };
-                    let third = |s: f64| second(s) * if softplus { 1.0 - 2.0 * s } else { -2.0 * s };
                     let bar = |i: usize| {
                         let s_bar = u(i) * if of_velocity { v_values[i % columns] } else { 1.0 };
-                        second(s_values[i]) * s_bar + l(i) * curved_values[i % columns] * third(s_values[i])
+                        let s = s_values[i];
+                        activation.curvature(s) * s_bar + l(i) * curved_values[i % columns] * activation.third(s)
                     };
                     close(&space, "cotangent", &a_bar.0, bar);
                     close(&space, "copy", &copy.0, |i| from_values[i]);
@@ -250,7 +199,7 @@ mod tests {
                             let product = |i: usize| s_values[i] * u(i);
                             close(&space, "amplitude", &column(&amplitudes[m]), |j| 2.0 * b * over_rows(&product, j));
                         }
-                        let bent = |i: usize| l(i) * second(s_values[i]);
+                        let bent = |i: usize| l(i) * activation.curvature(s_values[i]);
                         close(&space, "curvature", &column(&curvatures[m]), |j| 2.0 * b * over_rows(&bent, j));
                         close(&space, "argument", &arguments[m], |i| 2.0 * b * bar(i));
                     }

@@ -10,9 +10,10 @@ use flow_core::{
 };
 use tch::{Kind, Tensor};
 
-use crate::factor::{Factor, Shared};
+use crate::activation;
+use crate::factor::Factor;
 use crate::orbit::Orbit;
-use crate::{Array, Column, Tch, activation};
+use crate::tensors::{Array, Column, Tch};
 
 /// `φ(x) = Σ_j v_j f(w_j·x + b_j)`, `∇φ = Wᵀ(v ⊙ f'(a))`, `∇²φ = Σ_j v_j f''(a_j) ‖w_j‖²`, `a = Wx + b`
 /// (section 3 of arXiv:1809.10188). Parameters: `weight` (h × N), `bias` (h, optional), `amplitude` (h);
@@ -45,7 +46,6 @@ pub struct Ridge {
     cache_key: u64,
     feature_stages: AtomicU64,
     packed_stages: AtomicU64,
-    unit_stages: AtomicU64,
 }
 
 impl Ridge {
@@ -62,11 +62,11 @@ impl Ridge {
         seed: u64,
     ) -> Result<Self, Error> {
         let parameters = RidgeParameters::new(&space, dim, hidden, bias, seed)?;
-        let [feature_stages, packed_stages, unit_stages] = [0; 3].map(AtomicU64::new);
+        let [feature_stages, packed_stages] = [0; 2].map(AtomicU64::new);
         let basis = TimeBasis::constant();
         let cache_key = new_cache_key();
         let orbit = None;
-        Ok(Self { space, activation, parameters, orbit, basis, cache_key, feature_stages, packed_stages, unit_stages })
+        Ok(Self { space, activation, parameters, orbit, basis, cache_key, feature_stages, packed_stages })
     }
 
     /// Sums the potential over a group, `φ(x) = Σ_g Σ_c v_c f(w_c·gx + b_c)`: exactly symmetric under it, with the same
@@ -111,24 +111,15 @@ impl Ridge {
         self.feature_stages.load(Ordering::Relaxed)
     }
 
-    /// Evaluations that blocks of rows made with factors laid out once: by MKL in 32 bits on the CPU, or for matrix
-    /// units.
+    /// Evaluations that blocks of rows made with factors that MKL laid out once: in 32 bits on the CPU.
     pub fn packed_stages(&self) -> u64 {
         self.packed_stages.load(Ordering::Relaxed)
-    }
-
-    /// Those of the [packed stages](Ridge::packed_stages) whose products were [matrix units'](matrix_units).
-    pub fn unit_stages(&self) -> u64 {
-        self.unit_stages.load(Ordering::Relaxed)
     }
 
     /// Counts an evaluation with a factor.
     fn count(&self, factor: &Factor) {
         if factor.is_packed() {
             self.packed_stages.fetch_add(1, Ordering::Relaxed);
-        }
-        if factor.is_in_pieces() {
-            self.unit_stages.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -195,8 +186,7 @@ impl Potential<Tch> for Ridge {
         });
         let in_x = constant.as_ref().filter(|_| !feature_space);
         let scaled = in_x.map(|Amplitude { v, .. }| weight.multiply(&v.tr()));
-        let laid_out = Default::default();
-        Box::new(Frozen { ridge: self, weight, scaled, biases, amplitudes, norms, constant, gram, laid_out })
+        Box::new(Frozen { ridge: self, weight, scaled, biases, amplitudes, norms, constant, gram })
     }
 }
 
@@ -217,8 +207,6 @@ struct Frozen<'a> {
     constant: Option<Amplitude>,
     /// `WWᵀ` where the solve runs in feature space.
     gram: Option<Tensor>,
-    /// What blocks share of the factors that are made of these matrices.
-    laid_out: [Shared; 4],
 }
 
 // SAFETY: as for `Array`: the tensors are private and only read.
@@ -250,11 +238,6 @@ impl Frozen<'_> {
             Some(biases) => transposed.product_plus(&self.ridge.at(t, biases), x),
             None => transposed.product_of(x),
         }
-    }
-
-    /// Whether the activation is softplus, or else ln cosh.
-    fn softplus(&self) -> bool {
-        self.ridge.activation == Activation::Softplus
     }
 
     /// The amplitudes at time t.

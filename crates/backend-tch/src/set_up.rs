@@ -1,19 +1,13 @@
 //! The set-up of libtorch: what it compiles, what it writes down, and how a user is told to do it.
 
-use std::{
-    env, fs,
-    path::PathBuf,
-    sync::{PoisonError, RwLock},
-};
+use std::{env, fs, path::PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+pub use crate::command::{Command, SCRIPT, command, is_done_by};
+use crate::error::Error;
 
 include!("setup_file.rs");
-
-/// The command that sets libtorch up, from the root of the project.
-pub const SCRIPT: &str = "scripts/setup-libtorch.sh";
 
 /// The torch-sys whose C interface this program calls.
 pub const TORCH_SYS: &str = "0.24.0";
@@ -26,28 +20,6 @@ pub const SOURCES: [(&str, &str); 2] =
 /// The file in which the set-up writes down what it has made; none where there is no cache folder.
 pub fn file() -> Option<PathBuf> {
     setup_file()
-}
-
-/// What a user types to have libtorch set up, as sentences name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// For the processor.
-    pub cpu: &'static str,
-    /// For CUDA too.
-    pub cuda: &'static str,
-}
-
-static COMMAND: RwLock<Command> = RwLock::new(Command { cpu: SCRIPT, cuda: "scripts/setup-libtorch.sh --cuda" });
-
-/// Has every sentence of this process name another command than [`SCRIPT`], for a program that comes without it.
-pub fn is_done_by(command: Command) {
-    *COMMAND.write().unwrap_or_else(PoisonError::into_inner) = command;
-}
-
-/// The command, for CUDA too or for the processor alone.
-pub fn command(cuda: bool) -> &'static str {
-    let command = *COMMAND.read().unwrap_or_else(PoisonError::into_inner);
-    if cuda { command.cuda } else { command.cpu }
 }
 
 /// The SHA-256 of [`SOURCES`], one after the other.
@@ -105,10 +77,5 @@ mod tests {
         for other in others.iter().map(String::as_str).chain([before, ""]) {
             assert_eq!(SetUp::parse(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn the_command_for_cuda_is_one_of_its_own() {
-        assert_eq!([false, true].map(command), [SCRIPT, "scripts/setup-libtorch.sh --cuda"]);
     }
 }

@@ -2,24 +2,20 @@
 
 use std::ops::Range;
 
-use flow_core::{Activation, Factor, GraphCache, Precision, Space, map_by};
+use flow_core::{Activation, Factor, GraphCache, Precision, Quotient, Space, map_by};
 use tch::kind::Element;
 use tch::{Kind, Tensor};
 
+use crate::activation;
+use crate::context;
+use crate::device::Device;
+use crate::error::Error;
+use crate::graph;
 use crate::kernels::{self, Kernels};
-use crate::workers::{self, Workers};
-use crate::{Device, Error, activation, context, graph, load, pointwise};
-
-/// A `rows × cols` tensor. Only residuals of an evaluation take part in automatic differentiation.
-///
-/// Its numbers are in working precision, but for states and cotangents of feature space: on devices whose products are
-/// better in 64 bits they have these, and sums take both kinds together.
-#[derive(Debug)]
-pub struct Array(pub(crate) Tensor);
-
-/// One 64-bit figure per row, on the device.
-#[derive(Debug)]
-pub struct Column(pub(crate) Tensor);
+use crate::loading::load;
+use crate::pointwise;
+use crate::tensors::{Array, Column, Options, Tch, kind, slice, slice_mut};
+use crate::workers;
 
 /// Signed permutations of the columns, see [`Space::permutations`].
 #[derive(Debug)]
@@ -30,76 +26,8 @@ pub struct Permutations {
     sign: Tensor,
 }
 
-// SAFETY: constant operations of libtorch on one tensor are safe from several threads. The tensors are private to this
-// crate, and nothing that writes to one (in place, as an out-parameter, by a kernel, or to its gradient) is called here
-// but by who has the array alone. The inputs and outputs of a session share their numbers with the captured solve,
-// which writes to them in the next session of its key: by then, the trait of sessions says, they are no longer read.
-unsafe impl Sync for Array {}
-// SAFETY: as for `Array`.
-unsafe impl Sync for Column {}
 // SAFETY: as for `Array`.
 unsafe impl Sync for Permutations {}
-
-impl Clone for Array {
-    fn clone(&self) -> Self {
-        Self(self.0.detach_copy())
-    }
-}
-
-impl Clone for Column {
-    fn clone(&self) -> Self {
-        Self(self.0.detach_copy())
-    }
-}
-
-/// What a user may choose about libtorch. TF32 is allowed or not in the whole process, as the last [`Tch::new`] has it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Threads on the CPU; 0 leaves libtorch its own choice.
-    pub threads: usize,
-    /// Lets CUDA devices round the factors of 32-bit matrix products and convolutions to the 10-bit mantissas of TF32:
-    /// several times faster, and wrong in the fourth digit.
-    pub allow_tf32: bool,
-}
-
-/// libtorch as a [`Space`].
-///
-/// On a CUDA device a batch is one block. On the CPU there is one for each thread, of eight rows at least, so that
-/// results depend on the number of threads by their rounding. A thread works on its rows from the start of a solve to
-/// its end: threads that share every operation lose more time waiting for each other than short matrices take.
-///
-/// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
-/// Sums and permutations are one launch each there, of kernels of this crate. Most solves are captured as CUDA graphs
-/// the second time they come, and replayed afterwards: the last eight of them, of which at most two have a gradient.
-///
-/// ```
-/// use backend_tch::{Device, Options, Tch};
-/// use flow_core::{Precision, Space};
-/// # if backend_tch::load(Device::Cpu).is_err() { return Ok(()) }
-/// let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?;
-/// let a = tch.upload(1, 2, &[3.0, 4.0]);
-/// assert_eq!(tch.dot(&a, &a), 25.0);
-/// # Ok::<(), backend_tch::Error>(())
-/// ```
-#[derive(Clone, Copy)]
-pub struct Tch {
-    device: Device,
-    precision: Precision,
-    /// Where blocks of rows are worked on at once.
-    workers: Option<Workers>,
-    /// On a CUDA device.
-    pub(crate) kernels: Option<&'static Kernels>,
-    graphs: Option<&'static dyn GraphCache<Self>>,
-    /// What long chains of products of short matrices are best in.
-    product_kind: Kind,
-}
-
-impl std::fmt::Debug for Tch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { device, precision, .. } = self;
-        f.debug_struct("Tch").field("device", device).field("precision", precision).finish_non_exhaustive()
-    }
-}
 
 impl Tch {
     /// Loads libtorch for a device, unless it is loaded.
@@ -183,17 +111,6 @@ impl Tch {
         self.kernels.map(Kernels::launches)
     }
 
-    /// The working precision, in libtorch's words.
-    pub(crate) fn kind(&self) -> Kind {
-        kind(self.precision)
-    }
-
-    /// The kind of numbers in which a solve best makes its products. On some CUDA devices it is 64 bits in 32-bit
-    /// working precision too.
-    pub(crate) fn product_kind(&self) -> Kind {
-        self.product_kind
-    }
-
     /// `out ← keep · out + base + Σ cᵢ · termᵢ` in one pass or one launch, where there is one for these tensors; says
     /// whether.
     fn sum_at_once(&self, out: &mut Tensor, base: Option<&Tensor>, keep: f64, terms: &[(f64, &Tensor)]) -> bool {
@@ -233,13 +150,6 @@ impl Tch {
     }
 }
 
-fn kind(precision: Precision) -> Kind {
-    match precision {
-        Precision::F32 => Kind::Float,
-        Precision::F64 => Kind::Double,
-    }
-}
-
 /// The numbers of a tensor on the host.
 fn fetch(of: &Tensor) -> Vec<f64> {
     Vec::try_from(of.to_device(tch::Device::Cpu).to_kind(Kind::Double).reshape([-1])).expect("a row of 64-bit numbers")
@@ -260,26 +170,6 @@ fn add(out: &mut Tensor, terms: &[(f64, &Tensor)]) {
     for (c, term) in terms {
         let _ = if *c == 1.0 { out.g_add_(term) } else { out.addcmul_(term, &number(*c, term)) };
     }
-}
-
-/// A tensor of adjacent numbers on the CPU, as its numbers.
-pub(crate) fn slice<T: Element>(of: &Tensor) -> &[T] {
-    // SAFETY: so many numbers of this kind lie there, and nothing writes to a tensor that is borrowed but through
-    // `slice_mut`.
-    unsafe { std::slice::from_raw_parts(first::<T>(of), of.numel()) }
-}
-
-/// The same, to write to; views of the same numbers are not in use meanwhile.
-pub(crate) fn slice_mut<T: Element>(of: &mut Tensor) -> &mut [T] {
-    // SAFETY: as above.
-    unsafe { std::slice::from_raw_parts_mut(first(of), of.numel()) }
-}
-
-/// Where the numbers of such a tensor lie; without any, somewhere that a slice may begin.
-fn first<T: Element>(of: &Tensor) -> *mut T {
-    assert!(of.is_contiguous() && of.device() == tch::Device::Cpu && of.kind() == T::KIND, "{of:?}");
-    let first = of.data_ptr().cast();
-    if of.numel() == 0 { std::ptr::dangling_mut() } else { first }
 }
 
 /// [`Space::permute`] on the CPU: for libtorch this is six operations, each longer than the work itself.
@@ -375,15 +265,8 @@ impl Space for Tch {
         }
     }
 
-    fn accumulate_quotient(
-        &self,
-        out: &mut Array,
-        c: f64,
-        numerator: &Array,
-        square: &Array,
-        scale: f64,
-        epsilon: f64,
-    ) {
+    fn accumulate_quotient(&self, out: &mut Array, c: f64, of: Quotient<'_, Array>) {
+        let Quotient { numerator, square, scale, epsilon } = of;
         let constants = (scale, epsilon);
         if self.kernels.is_some_and(|kernels| kernels.quotient(&out.0, c, &numerator.0, &square.0, constants)) {
             return;

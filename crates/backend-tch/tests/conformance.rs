@@ -12,9 +12,9 @@ use flow_core::conformance::{
     same_field, solves, space,
 };
 use flow_core::{
-    Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, Group, Method, NegativeLogLikelihood,
-    Objective, Potential, Precision, Purpose, RidgeSettings, RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw,
-    TimeBasis, TimeFamily, TwoLayerSettings, potentials,
+    Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, Group, Method, Motion,
+    NegativeLogLikelihood, Objective, Potential, Precision, Pullback, Purpose, RidgeSettings, RngKey, Solve, Space,
+    Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings, potentials,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -278,8 +278,8 @@ fn other_spaces() -> Vec<Tch> {
 }
 
 // A solve asks libtorch for thousands of operations, each of which takes it microseconds. So `cargo test` makes whole
-// solves on one space, in single precision, where one method stands for all, and of one potential of each make: what else
-// there is differs from these in its evaluations, which are checked of all.
+// solves on one space, in single precision, where one method stands for all, and of one potential of each make: what
+// else there is differs from these in its evaluations, which are checked of all.
 macro_rules! conformance {
     ($($(#[$long:meta])? $name:ident: $potential:expr => $concerns:expr;)*) => {
         $(mod $name {
@@ -334,9 +334,11 @@ conformance! {
     #[ignore = "long: scripts/full"]
     quadratic: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Polynomial), false)) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
-    quadratic_and_linear: |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Cosine), true)) => |_| TIMES.with_forces();
+    quadratic_and_linear:
+        |on| filled(on, Term::quadratic(on, 4, basis(TimeFamily::Cosine), true)) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
-    full_quadratic: |on| filled(on, Term::full_quadratic(on, 3, basis(TimeFamily::Polynomial))) => |_| TIMES.with_forces();
+    full_quadratic:
+        |on| filled(on, Term::full_quadratic(on, 3, basis(TimeFamily::Polynomial))) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
     separable_even: |on| separable_term(on, Activation::LnCosh, TimeFamily::Polynomial) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
@@ -356,7 +358,8 @@ conformance! {
     #[ignore = "long: scripts/full"]
     quadratic_in_context: context_quadratic => |_| CONTEXT;
     #[ignore = "long: scripts/full"]
-    lattice_quadratic: |on| filled(on, Term::lattice_quadratic(on, (2, 3), basis(TimeFamily::Cosine))) => |_| TIMES.with_forces();
+    lattice_quadratic:
+        |on| filled(on, Term::lattice_quadratic(on, (2, 3), basis(TimeFamily::Cosine))) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]
     lattice_kernels: |on| kernels(on, Activation::Softplus, true, None) => times_on_a_device;
     #[ignore = "long: scripts/full"]
@@ -549,7 +552,11 @@ fn feature_space_is_taken_where_it_pays() {
             let field = ridge.freeze(&Solve { coordinates: Coordinates::Auto, ..solve });
             let (mut block, state) = field.enter(block(&on, &ridge, &solve, &vec![0.0; dim]));
             let mut velocity = state.clone();
-            block.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
+            block.evaluate(
+                Stage { t: 0.0, index: 0 },
+                &state,
+                Motion { velocity: &mut velocity, laplacian: None, residuals: None },
+            );
             assert_eq!(ridge.feature_stages(), u64::from(pays));
         }
     }
@@ -562,7 +569,11 @@ fn laplacian(on: &Tch, of: &dyn Potential<Tch>, rows: usize, step: u64) -> Vec<f
     let field = of.freeze(&solve);
     let (mut block, state) = field.enter(block(on, of, &solve, &x));
     let (mut velocity, mut laplacian) = (on.zeros(rows, of.dim()), on.column_zeros(rows));
-    block.evaluate(Stage { t: 0.2, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
+    block.evaluate(
+        Stage { t: 0.2, index: 0 },
+        &state,
+        Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: None },
+    );
     on.download_column(&laplacian)
 }
 
@@ -602,11 +613,24 @@ fn matching_pullback(on: &Tch, of: &dyn Potential<Tch>, remembers: bool) -> Vec<
     let field = of.freeze(&solve);
     let (mut block, state) = field.enter(block(on, of, &solve, &key.normals(0..rows, dim)));
     let (mut velocity, stage, mut residuals) = (on.zeros(rows, dim), Stage { t: 0.2, index: 0 }, Vec::new());
-    block.evaluate(stage, &state, &mut velocity, None, remembers.then_some(&mut residuals));
+    block.evaluate(
+        stage,
+        &state,
+        Motion { velocity: &mut velocity, laplacian: None, residuals: remembers.then_some(&mut residuals) },
+    );
     let (bar, mut state_bar) = (on.upload(rows, dim, &key.noise(0..rows, dim)), on.zeros(rows, dim));
     // Twice: residuals stay good, and shares add up.
     for _ in 0..2 {
-        block.pullback(stage, &state, &residuals, &bar, None, Some(&mut state_bar));
+        block.pullback(
+            stage,
+            &state,
+            Pullback {
+                residuals: &residuals,
+                velocity_bar: &bar,
+                laplacian_bar: None,
+                state_bar: Some(&mut state_bar),
+            },
+        );
     }
     let (x_bar, share) = block.enter_pullback(state_bar);
     [x_bar].into_iter().chain(field.gradient(share)).map(|bar| on.download(&bar)).collect()

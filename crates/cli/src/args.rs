@@ -239,9 +239,9 @@ Examples:
   maflow score runs/data new.npy --given context.csv
 
 Columns: log_density, in nats and the units of the data, integration_error, and where the Laplacian is estimated
-probe_error, a standard error. Columns of the file are found by name. The
-integration step is that of the run's figures, so that ln p of a row does not depend on other rows. Integers get their noise
-from the row's content. Files are gone through in blocks.")]
+probe_error, a standard error. Columns of the file are found by name. The integration step is that of the run's figures,
+so that ln p of a row does not depend on other rows. Integers get their noise from the row's content. Files are gone
+through in blocks.")]
 pub struct ScoreArgs {
     /// A run directory
     pub run: PathBuf,

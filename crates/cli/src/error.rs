@@ -128,6 +128,7 @@ fn key_of(parameter: &'static str) -> &'static str {
 
 /// The library's error with the remedy in the words of the command line.
 impl From<maflow::Error> for CliError {
+    #[allow(clippy::too_many_lines, reason = "a table: one sentence for each error")]
     fn from(error: maflow::Error) -> Self {
         use maflow::Error as E;
         match error {

@@ -32,8 +32,8 @@ fn heard() {
     output::note("stopping; Ctrl-C again stops at once, with nothing saved");
 }
 
-/// Has a write beyond the limit of a file's size (`ulimit -f`) fail with an error, which is told and leaves files whole,
-/// instead of ending the process by a signal.
+/// Has a write beyond the limit of a file's size (`ulimit -f`) fail with an error, which is told and leaves files
+/// whole, instead of ending the process by a signal.
 pub fn refuse_files_beyond_limits() {
     #[cfg(unix)]
     ignored::ignore(&[libc::SIGXFSZ]);

@@ -6,10 +6,8 @@ use std::process::ExitCode;
 static ALLOCATOR: cli::memory::Allocator = cli::memory::Allocator;
 
 fn main() -> ExitCode {
-    // SAFETY: nothing has started a thread yet.
-    unsafe { cli::memory::keep() };
     #[cfg(feature = "libtorch")]
-    // SAFETY: as above.
+    // SAFETY: nothing has started a thread yet.
     unsafe {
         cli::openmp::let_threads_sleep();
     }

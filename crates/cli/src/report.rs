@@ -63,75 +63,91 @@ fn remedy(report: &Report) -> String {
     }
 }
 
-fn figure_rows(report: &Report) -> Vec<(&'static str, String)> {
-    let nats_error = report.sites as f64 * report.standard_error;
-    let mut rows = Vec::new();
+/// Names and values of a report's figures.
+type FigureRows = Vec<(&'static str, String)>;
+
+fn figure_rows(report: &Report) -> FigureRows {
     match &report.figures {
-        Figures::Nll {
-            nll_nats,
-            bits_per_dim,
-            bits_per_dim_error,
-            gaussian_nll_nats,
-            independent_nll_nats,
-            entropy_nats,
-            kl_nats,
-        } => {
-            rows.push(("negative log-likelihood", format!("{} nats", with_error(*nll_nats, report.standard_error))));
-            if let (Some(bits), Some(error)) = (bits_per_dim, bits_per_dim_error) {
-                rows.push(("bits per dimension", with_error(*bits, *error)));
-            }
-            let yardsticks =
-                [("the same of a Gaussian", gaussian_nll_nats), ("of independent columns", independent_nll_nats)];
-            for (name, nll) in yardsticks {
-                if let Some(nll) = nll {
-                    rows.push((name, format!("{} nats", like_error(*nll, report.standard_error))));
-                }
-            }
-            if let Some(entropy) = entropy_nats {
-                rows.push(("entropy of the data", format!("{} nats", like_error(*entropy, report.standard_error))));
-            }
-            if let Some(kl) = kl_nats {
-                rows.push(("gap (KL divergence)", format!("{} nats", with_error(*kl, nats_error))));
-            }
+        Figures::Nll { .. } => likelihood_rows(report),
+        Figures::FreeEnergy { .. } => free_energy_rows(report),
+    }
+}
+
+/// `gap (KL divergence)`, where it is known.
+fn gap_row(report: &Report, kl: Option<f64>) -> Option<(&'static str, String)> {
+    let error = report.sites as f64 * report.standard_error;
+    kl.map(|kl| ("gap (KL divergence)", format!("{} nats", with_error(kl, error))))
+}
+
+fn likelihood_rows(report: &Report) -> FigureRows {
+    let Figures::Nll {
+        nll_nats,
+        bits_per_dim,
+        bits_per_dim_error,
+        gaussian_nll_nats,
+        independent_nll_nats,
+        entropy_nats,
+        kl_nats,
+    } = &report.figures
+    else {
+        return Vec::new();
+    };
+    let mut rows = vec![("negative log-likelihood", format!("{} nats", with_error(*nll_nats, report.standard_error)))];
+    if let (Some(bits), Some(error)) = (bits_per_dim, bits_per_dim_error) {
+        rows.push(("bits per dimension", with_error(*bits, *error)));
+    }
+    let beside = [
+        ("the same of a Gaussian", gaussian_nll_nats),
+        ("of independent columns", independent_nll_nats),
+        ("entropy of the data", entropy_nats),
+    ];
+    for (name, nats) in beside {
+        if let Some(nats) = nats {
+            rows.push((name, format!("{} nats", like_error(*nats, report.standard_error))));
         }
-        Figures::FreeEnergy {
-            free_energy_per_site,
-            exact_free_energy_per_site,
-            kl_nats,
-            ess,
-            log_z_importance,
-            log_z_importance_error,
-            log_z_psis,
-            pareto_k,
-            forward,
-        } => {
-            let name = if report.sites > 1 { "free energy per site" } else { "free energy" };
-            rows.push((name, with_error(*free_energy_per_site, report.standard_error)));
-            if let Some(exact) = exact_free_energy_per_site {
-                rows.push(("exact value", like_error(*exact, report.standard_error)));
-            }
-            if let Some(kl) = kl_nats {
-                rows.push(("gap (KL divergence)", format!("{} nats", with_error(*kl, nats_error))));
-            }
-            let (Some(ess), Some(log_z)) = (ess, log_z_importance) else { return rows };
-            rows.push(("effective sample size", format!("{:.1} %", 100.0 * ess)));
-            rows.push(("ln Z by importance", by_importance(*log_z, *log_z_importance_error, *pareto_k)));
-            if let (Some(smoothed), None) = (log_z_psis, log_z_importance_error) {
-                rows.push(("ln Z, Pareto-smoothed", format!("{smoothed:.1}")));
-            }
-            if let Some(exact) = exact_free_energy_per_site {
-                let like = log_z_importance_error.unwrap_or(0.1);
-                rows.push(("ln Z, exact value", like_error(-exact * report.sites as f64, like)));
-            }
-            match forward {
-                None => rows.push(("", "no reference: modes never visited cannot be seen".to_owned())),
-                Some(forward) => {
-                    let kl = with_error(forward.forward_kl_nats, forward.forward_kl_error);
-                    rows.push(("forward KL divergence", format!("{kl} nats")));
-                    let (ess, samples) = (100.0 * forward.forward_ess, forward.forward_samples);
-                    rows.push(("forward sample size", format!("{ess:.1} %, by {samples} samples of the target")));
-                }
-            }
+    }
+    rows.extend(gap_row(report, *kl_nats));
+    rows
+}
+
+fn free_energy_rows(report: &Report) -> FigureRows {
+    let Figures::FreeEnergy {
+        free_energy_per_site,
+        exact_free_energy_per_site,
+        kl_nats,
+        ess,
+        log_z_importance,
+        log_z_importance_error,
+        log_z_psis,
+        pareto_k,
+        forward,
+    } = &report.figures
+    else {
+        return Vec::new();
+    };
+    let name = if report.sites > 1 { "free energy per site" } else { "free energy" };
+    let mut rows = vec![(name, with_error(*free_energy_per_site, report.standard_error))];
+    if let Some(exact) = exact_free_energy_per_site {
+        rows.push(("exact value", like_error(*exact, report.standard_error)));
+    }
+    rows.extend(gap_row(report, *kl_nats));
+    let (Some(ess), Some(log_z)) = (ess, log_z_importance) else { return rows };
+    rows.push(("effective sample size", format!("{:.1} %", 100.0 * ess)));
+    rows.push(("ln Z by importance", by_importance(*log_z, *log_z_importance_error, *pareto_k)));
+    if let (Some(smoothed), None) = (log_z_psis, log_z_importance_error) {
+        rows.push(("ln Z, Pareto-smoothed", format!("{smoothed:.1}")));
+    }
+    if let Some(exact) = exact_free_energy_per_site {
+        let like = log_z_importance_error.unwrap_or(0.1);
+        rows.push(("ln Z, exact value", like_error(-exact * report.sites as f64, like)));
+    }
+    match forward {
+        None => rows.push(("", "no reference: modes never visited cannot be seen".to_owned())),
+        Some(forward) => {
+            let kl = with_error(forward.forward_kl_nats, forward.forward_kl_error);
+            rows.push(("forward KL divergence", format!("{kl} nats")));
+            let (ess, samples) = (100.0 * forward.forward_ess, forward.forward_samples);
+            rows.push(("forward sample size", format!("{ess:.1} %, by {samples} samples of the target")));
         }
     }
     rows

@@ -5,7 +5,8 @@ use nalgebra::DMatrix;
 use crate::yardstick::covariance;
 
 /// Gelbrich's bound of the squared Wasserstein distance of two samples, from their means and covariances:
-/// `‖m₀ − m₁‖² + tr(Σ₀ + Σ₁ − 2 (Σ₀^½ Σ₁ Σ₀^½)^½) ≤ W₂²` (Gelbrich 1990). Two normal densities are exactly as far apart.
+/// `‖m₀ − m₁‖² + tr(Σ₀ + Σ₁ − 2 (Σ₀^½ Σ₁ Σ₀^½)^½) ≤ W₂²` (Gelbrich 1990). Two normal densities are exactly as far
+/// apart.
 ///
 /// Rows of `n` numbers, row by row; each of the two has rows of its own. Holds of the samples themselves, however few.
 ///

@@ -72,6 +72,7 @@ pub mod particles;
 pub mod plane;
 pub mod split;
 pub mod table;
+pub mod whole_file;
 pub mod yardstick;
 
 mod bijection;

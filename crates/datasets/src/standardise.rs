@@ -8,7 +8,8 @@ use nalgebra::{DMatrix, DVector, SymmetricEigen};
 pub enum StandardisationError {
     /// A mean that is not finite, or a variance that is not finite and positive.
     #[error(
-        "the data have a {what} of {value:e} in direction {direction}; standardisation needs finite means and positive variances"
+        "the data have a {what} of {value:e} in direction {direction}; standardisation needs finite means and \
+         positive variances"
     )]
     Moment {
         /// Mean, variance or deviation.

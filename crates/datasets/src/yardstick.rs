@@ -3,6 +3,7 @@
 use nalgebra::{DMatrix, DVector};
 
 use crate::columns::{ColumnError, Quantile};
+use crate::standardise::Standardisation;
 
 /// Mean and covariance (n × n, divided by the sum of weights) of rows of n numbers, with a weight for each row or none.
 ///
@@ -90,7 +91,7 @@ impl Gaussian {
         let means = covariance_diagonal(rows, columns, weights);
         let (mean, deviations): (Vec<f64>, Vec<f64>) = means.into_iter().unzip();
         // Scales first, so that columns of very different units keep their digits.
-        let map = crate::Standardisation::from_parts(mean.clone(), deviations.clone(), None)?;
+        let map = Standardisation::from_parts(mean.clone(), deviations.clone(), None)?;
         let mut scaled = rows.to_vec();
         map.apply(&mut scaled);
         let (_, covariance) = covariance(&scaled, columns, weights);

@@ -1,5 +1,16 @@
 //! The function f of ridge potentials with its derivatives: the one place for their formulas on the host.
 
+use std::ops::{Add, Mul, Neg, Sub};
+
+/// What the formulas are computed in: `f32` and `f64`.
+pub trait Scalar:
+    Copy + From<f32> + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Neg<Output = Self>
+{
+}
+
+impl Scalar for f32 {}
+impl Scalar for f64 {}
+
 /// The function `f` of a ridge potential `φ(x) = Σ_j v_j f(w_j·x + b_j)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -38,13 +49,7 @@ impl Activation {
             0 => self.value(a),
             1 => self.slope(a),
             2 => self.curvature(self.slope(a)),
-            3 => {
-                let s = self.slope(a);
-                match self {
-                    Self::Softplus => self.curvature(s) * (1.0 - 2.0 * s),
-                    Self::LnCosh => self.curvature(s) * -2.0 * s,
-                }
-            }
+            3 => self.third(self.slope(a)),
             _ => panic!("derivatives go up to the third, and this is number {k}"),
         }
     }
@@ -57,11 +62,29 @@ impl Activation {
     }
 
     /// `f''` from `s = f'`.
-    fn curvature(self, s: f64) -> f64 {
+    #[inline(always)]
+    pub fn curvature<T: Scalar>(self, s: T) -> T {
+        let one = T::from(1.0);
         match self {
-            Self::Softplus => s * (1.0 - s),
-            Self::LnCosh => 1.0 - s * s,
+            Self::Softplus => s * (one - s),
+            // Near |s| = 1 the product keeps the digits that 1 − s² loses.
+            Self::LnCosh => (one - s) * (one + s),
         }
+    }
+
+    /// `f'''/f''` from `s = f'`.
+    #[inline(always)]
+    pub fn third_by_second<T: Scalar>(self, s: T) -> T {
+        match self {
+            Self::Softplus => T::from(1.0) - (s + s),
+            Self::LnCosh => -(s + s),
+        }
+    }
+
+    /// `f'''` from `s = f'`.
+    #[inline(always)]
+    pub fn third<T: Scalar>(self, s: T) -> T {
+        self.curvature(s) * self.third_by_second(s)
     }
 
     /// λ: the derivatives of f are functions of `e^{−λa}`.

@@ -5,13 +5,15 @@ use std::sync::Mutex;
 
 use crate::batch::Batch;
 use crate::boundary::BoundaryTerms;
+use crate::ends::End;
 use crate::error::Error;
+use crate::evaluation::{Evaluation, Outcome};
 use crate::flow::Direction;
 use crate::members::by_members;
 use crate::parameter::Parameter;
 use crate::potential::Share;
 use crate::rng::RngKey;
-use crate::solve::{End, Evaluation, Outcome, gather_shares, losses_of};
+use crate::shares::gather_shares;
 use crate::space::Space;
 use crate::team::Team;
 use crate::transport::{Transported, all_finite};
@@ -124,7 +126,7 @@ impl<S: Space> dyn Bijector<S> + '_ {
         let blocks = space.map_blocks(how.blocks_of(space, batch)?, |rows| {
             let image = self.carry_block(direction, batch, &rows, how.gradient)?;
             let end = ends(space, &image);
-            let losses = losses_of(terms, batch, self.dim(), &rows, &end, &turn)?;
+            let losses = end.losses(terms, batch, self.dim(), &rows, &turn)?;
             let share = image.pullback.map(|pullback| {
                 let x_bar = space.upload(rows.len(), self.dim(), &losses.end);
                 pullback(x_bar, space.upload_column(&losses.log_density)).into_iter().map(Share::of).collect()

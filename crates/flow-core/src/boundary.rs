@@ -15,7 +15,8 @@ pub struct Endpoints<'a> {
     pub start: &'a [f64],
     /// Where they arrived, likewise.
     pub end: &'a [f64],
-    /// `∇ ln p` where they arrived, likewise; empty where [`BoundaryTerms::needs_score`] does not say that it is wanted.
+    /// `∇ ln p` where they arrived, likewise; empty where [`BoundaryTerms::needs_score`] does not say that it is
+    /// wanted.
     pub score: &'a [f64],
     /// Change of ln p on the way, per row; it means nothing where [`BoundaryTerms::needs_log_density`] says that it is
     /// not wanted.

@@ -7,22 +7,22 @@ use crate::error::Error;
 use crate::normalisation::{Moments, Normalisation};
 use crate::parameter::Parameter;
 use crate::potential::{
-    Block, BlockField, Coordinates, Field, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share,
-    Solve, Stage,
+    Block, BlockField, Coordinates, Field, Motion, Potential, Pullback, ScoredCotangent, ScoredPoint, ScoredPointBar,
+    Share, Solve, Stage,
 };
 use crate::space::Space;
 
 /// A flow of segments: the k-th of K potentials rules from time kT/K to (k + 1)T/K, with its own clock from 0 to T/K.
 ///
-/// With normalisation layers, points are centred and scaled between two segments on their way from the data to the base:
-/// `x ← (x − m) / s`, coordinate by coordinate, and `x ← m + s x` on the way back; ln p changes by `±Σ ln s`. The means m
-/// and deviations s are moving averages over the batches of data that came by *before*, so that rows, blocks and members
-/// of a team stay uncoupled, and no gradient goes through them. A layer is the identity until its first batch, learns
-/// where [`Objective::evaluate`](crate::Objective::evaluate) carries batches backward with a gradient, and stands still
-/// everywhere else. Its numbers are [`Potential::buffers`].
+/// With normalisation layers, points are centred and scaled between two segments on their way from the data to the
+/// base: `x ← (x − m) / s`, coordinate by coordinate, and `x ← m + s x` on the way back; ln p changes by `±Σ ln s`. The
+/// means m and deviations s are moving averages over the batches of data that came by *before*, so that rows, blocks
+/// and members of a team stay uncoupled, and no gradient goes through them. A layer is the identity until its first
+/// batch, learns where [`Objective::evaluate`](crate::Objective::evaluate) carries batches backward with a gradient,
+/// and stands still everywhere else. Its numbers are [`Potential::buffers`].
 ///
-/// Solves are in plain coordinates, with the integrator's steps in every segment. A chain is a whole potential, and not a
-/// term of one; a score is not carried through its layers.
+/// Solves are in plain coordinates, with the integrator's steps in every segment. A chain is a whole potential, and not
+/// a term of one; a score is not carried through its layers.
 pub struct Chain<S: Space> {
     space: S,
     segments: Vec<Box<dyn Potential<S>>>,
@@ -43,9 +43,9 @@ struct Layer<S: Space> {
 const LEAST_VARIANCE: f64 = 1e-5;
 
 impl<S: Space> Chain<S> {
-    /// A flow of duration `duration` through these potentials, from the base to the data. With a `decay` from 0 to below 1
-    /// there are normalisation layers between them, whose averages forget a batch by it. The parameters of the k-th are
-    /// called `segment-k.…` from now on, the first being 1.
+    /// A flow of duration `duration` through these potentials, from the base to the data. With a `decay` from 0 to
+    /// below 1 there are normalisation layers between them, whose averages forget a batch by it. The parameters of the
+    /// k-th are called `segment-k.…` from now on, the first being 1.
     ///
     /// # Errors
     /// [`Error::Setting`] for no segments, for a decay out of range, and for segments that are random in time;
@@ -273,29 +273,14 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         self.now = Some(k);
     }
 
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        residuals: Option<&mut Residuals<S>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &S::Array, out: Motion<'_, S>) {
         let (segment, stage) = self.at(stage);
-        segment.evaluate(stage, state, velocity, laplacian, residuals);
+        segment.evaluate(stage, state, out);
     }
 
-    fn pullback(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
-    ) {
+    fn pullback(&mut self, stage: Stage, state: &S::Array, of: Pullback<'_, S>) {
         let (segment, stage) = self.at(stage);
-        segment.pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar);
+        segment.pullback(stage, state, of);
     }
 
     fn score_pullback(

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::integrate::{Backward, SolutionCotangent, Span};
-use crate::potential::{BlockField, Stage};
+use crate::potential::{BlockField, Motion, Pullback, Stage};
 use crate::space::Space;
 use crate::stages::terms;
 use crate::tableau::Tableau;
@@ -18,10 +18,10 @@ pub(crate) struct ContinuousAdjoint<S: Space> {
 }
 
 impl<S: Space> Backward<S> for ContinuousAdjoint<S> {
-    /// `dx/dt = v`, `da/dt = −P(x, a)` and `dθ̄/dt = −P_θ(x, a)` from the end to the start, by as many steps of the same
-    /// method. P and P_θ are what the field's pullback makes of the cotangent a of the velocity, with those of ln p and
-    /// the cost. The pullback adds to the gradient by itself, so that stage i gets cotangents times its weight b_i; what
-    /// it returns has that factor.
+    /// `dx/dt = v`, `da/dt = −P(x, a)` and `dθ̄/dt = −P_θ(x, a)` from the end to the start, by as many steps of the
+    /// same method. P and P_θ are what the field's pullback makes of the cotangent a of the velocity, with those of ln
+    /// p and the cost. The pullback adds to the gradient by itself, so that stage i gets cotangents times its weight
+    /// b_i; what it returns has that factor.
     fn pull_back(self: Box<Self>, space: &S, block: &mut dyn BlockField<S>, bar: SolutionCotangent<S>) -> S::Array {
         let Self { tableau, state: mut x, span, steps } = *self;
         let SolutionCotangent { state: mut x_bar, log_density, cost } = bar;
@@ -45,18 +45,24 @@ impl<S: Space> Backward<S> for ContinuousAdjoint<S> {
                 let weights: Vec<f64> = a.iter().zip(&scales).map(|(a, scale)| a / scale).collect();
                 space.combine(&mut argument_bar, &x_bar, &terms(1.0, &weights, &pulled));
                 let mut residuals = Vec::new();
-                block.evaluate(stage, &argument, &mut velocities[i], Some(&mut laplacian), Some(&mut residuals));
+                let velocity = &mut velocities[i];
+                let motion = Motion { velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals) };
+                block.evaluate(stage, &argument, motion);
                 space.accumulate(&mut velocity_bar, 0.0, &[(h * scale, &argument_bar)]);
                 space.column_accumulate(&mut laplacian_bar, 0.0, &[(-h * scale, &log_density)]);
                 if let Some(cost) = &cost {
                     space.accumulate_scaled_rows(&mut velocity_bar, h.abs() * scale, cost, &velocities[i]);
                 }
-                let out = Some(&mut pulled[i]);
-                block.pullback(stage, &argument, &residuals, &velocity_bar, Some(&laplacian_bar), out);
+                let (residuals, state_bar) = (&residuals[..], Some(&mut pulled[i]));
+                let bars = (&velocity_bar, Some(&laplacian_bar));
+                let of = Pullback { residuals, velocity_bar: bars.0, laplacian_bar: bars.1, state_bar };
+                block.pullback(stage, &argument, of);
                 if tableau.b()[i] == 0.0 {
                     space.accumulate(&mut velocity_bar, -1.0, &[]);
                     space.column_accumulate(&mut laplacian_bar, -1.0, &[]);
-                    block.pullback(stage, &argument, &residuals, &velocity_bar, Some(&laplacian_bar), None);
+                    let (velocity_bar, laplacian_bar) = (&velocity_bar, Some(&laplacian_bar));
+                    let of = Pullback { residuals, velocity_bar, laplacian_bar, state_bar: None };
+                    block.pullback(stage, &argument, of);
                 }
             }
             space.accumulate(&mut x, 1.0, &terms(-h, tableau.b(), &velocities));

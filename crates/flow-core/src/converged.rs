@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use crate::batch::Batch;
 use crate::bijector::Bijector;
 use crate::error::Error;
+use crate::evaluation::Evaluation;
 use crate::flow::Flow;
 use crate::integrate::Integrator;
 use crate::objective::Objective;
 use crate::rng::RngKey;
-use crate::solve::Evaluation;
 use crate::space::Space;
 use crate::statistics::Mean;
 

@@ -57,11 +57,11 @@ pub trait Energy: Send + Sync {
         gradients: &mut [f64],
     ) -> Result<(), Error>;
 
-    /// Products of the second derivatives of the energies with one vector per row, laid out like the points; `products` is
-    /// overwritten. A loss of forces is differentiated by them.
+    /// Products of the second derivatives of the energies with one vector per row, laid out like the points; `products`
+    /// is overwritten. A loss of forces is differentiated by them.
     ///
-    /// By central differences of the gradients, two calls with a point on either side of each row: as good as about 1e-10
-    /// of the gradients where these have 64 bits. An energy that knows better implements it.
+    /// By central differences of the gradients, two calls with a point on either side of each row: as good as about
+    /// 1e-10 of the gradients where these have 64 bits. An energy that knows better implements it.
     ///
     /// # Errors
     /// Those of [`Energy::energies_and_gradients`].

@@ -46,7 +46,8 @@ pub enum Error {
     },
     /// A loss, gradient or state that is not finite.
     #[error(
-        "{what} is not finite{place}; lower the learning rate, take more integration steps or a shorter time of the flow, or check the data for NaN"
+        "{what} is not finite{place}; lower the learning rate, take more integration steps or a shorter time of the \
+         flow, or check the data for NaN"
     )]
     NonFinite {
         /// What was found not to be finite.
@@ -56,7 +57,8 @@ pub enum Error {
     },
     /// The adaptive step fell below what the precision resolves, or the steps ran out.
     #[error(
-        "the adaptive integrator stopped at t = {time:?} after {steps} steps ({reason}); loosen the tolerances (now {relative:e} relative, {absolute:e} absolute) or use a fixed step"
+        "the adaptive integrator stopped at t = {time:?} after {steps} steps ({reason}); loosen the tolerances (now \
+         {relative:e} relative, {absolute:e} absolute) or use a fixed step"
     )]
     Adaptive {
         /// Time reached.
@@ -72,13 +74,15 @@ pub enum Error {
     },
     /// A symmetry drawn per stage makes the field random in time, which no error control can handle.
     #[error(
-        "a symmetry drawn per stage cannot be integrated with an adaptive step; use a fixed-step method or draw it per solve"
+        "a symmetry drawn per stage cannot be integrated with an adaptive step; use a fixed-step method or draw it \
+         per solve"
     )]
     AdaptivePerStage,
     /// A symmetry drawn per stage makes the field random in time, and the way back of the continuous adjoint has other
     /// stages.
     #[error(
-        "a symmetry drawn per stage has no continuous adjoint; draw it per solve or let gradients keep stages or starts of steps"
+        "a symmetry drawn per stage has no continuous adjoint; draw it per solve or let gradients keep stages or \
+         starts of steps"
     )]
     ContinuousPerStage,
     /// Something of flows that are integrated, asked of a model in closed form.
@@ -91,12 +95,15 @@ pub enum Error {
     },
     /// A loss of forces needs a derivative that a potential does not bring.
     #[error(
-        "force_weight needs the pullback of the score, which this potential, or a term of it, lacks on this backend; set it to 0, or choose quadratic, separable, ridge and lattice terms on ndarray, or terms of a sum but convolutional on libtorch"
+        "force_weight needs the pullback of the score, which this potential, or a term of it, lacks on this backend; \
+         set it to 0, or choose quadratic, separable, ridge and lattice terms on ndarray, or terms of a sum but \
+         convolutional on libtorch"
     )]
     NoScorePullback,
     /// Training could not go on after repeated roll-backs.
     #[error(
-        "training met non-finite numbers {tries} times, the last time at step {step}, although the learning rate was lowered to {learning_rate:e}; start with a lower learning rate or more integration steps"
+        "training met non-finite numbers {tries} times, the last time at step {step}, although the learning rate was \
+         lowered to {learning_rate:e}; start with a lower learning rate or more integration steps"
     )]
     TooManyRollbacks {
         /// Roll-backs made.

@@ -28,8 +28,8 @@ pub enum Memory {
     Recompute,
     /// Only the end. States and cotangents are integrated back by an equation of their own (Chen et al.,
     /// arXiv:1806.07366): memory does not grow with the steps, and the gradient is *not* that of the map that was
-    /// applied, but nears it with the order of the method. A choice of fixed Runge-Kutta steps alone; methods without it
-    /// give the exact gradient all the same. [`Model::gradient_error`](crate::Model::gradient_error) measures it.
+    /// applied, but nears it with the order of the method. A choice of fixed Runge-Kutta steps alone; methods without
+    /// it give the exact gradient all the same. [`Model::gradient_error`](crate::Model::gradient_error) measures it.
     Continuous,
 }
 
@@ -84,8 +84,8 @@ pub trait Backward<S: Space>: Send {
     /// Pulls cotangents of the solution back to the state at the start, which is returned. Those of the parameters are
     /// added to the share of the block, which is the one that was integrated.
     ///
-    /// This is the exact derivative of the discrete map that the integration applied, for any number of steps; only that
-    /// of [`Memory::Continuous`] is not.
+    /// This is the exact derivative of the discrete map that the integration applied, for any number of steps; only
+    /// that of [`Memory::Continuous`] is not.
     fn pull_back(self: Box<Self>, space: &S, block: &mut dyn BlockField<S>, bar: SolutionCotangent<S>) -> S::Array;
 }
 
@@ -96,7 +96,8 @@ pub trait Backward<S: Space>: Send {
 ///
 /// ```
 /// use flow_core::{
-///     Backward, BlockField, Error, Integrator, Solution, SolutionCotangent, SolveOptions, Space, Span, Stage,
+///     Backward, BlockField, Error, Integrator, Motion, Pullback, Solution, SolutionCotangent, SolveOptions, Space,
+///     Span, Stage,
 /// };
 ///
 /// /// One long step `x + T ∇φ(x)`, taken from where the flow starts.
@@ -112,11 +113,15 @@ pub trait Backward<S: Space>: Send {
 ///         let (h, stage, rows) = (span.to - span.from, Stage { t: span.from, index: 0 }, space.shape(&start).0);
 ///         let (mut velocity, mut laplacian) = (space.empty_like(&start), space.column_zeros(rows));
 ///         let mut residuals = Vec::new();
-///         block.evaluate(stage, &start, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
+///         let motion = Motion {
+///             velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals),
+///         };
+///         block.evaluate(stage, &start, motion);
 ///         let (mut state, mut log_density) = (start.clone(), space.column_zeros(rows));
 ///         space.accumulate(&mut state, 1.0, &[(h, &velocity)]);
 ///         space.column_accumulate(&mut log_density, 0.0, &[(-h, &laplacian)]);
-///         let backward = options.backward.map(|_| Box::new(Tape { start, residuals, h, stage }) as Box<dyn Backward<S>>);
+///         let tape = || Box::new(Tape { start, residuals, h, stage });
+///         let backward = options.backward.map(|_| tape() as Box<dyn Backward<S>>);
 ///         Ok(Solution { state, log_density, cost: None, backward })
 ///     }
 ///     fn evaluations(&self) -> Option<usize> { Some(1) }
@@ -133,7 +138,11 @@ pub trait Backward<S: Space>: Send {
 ///         space.accumulate(&mut velocity_bar, 0.0, &[(h, &bar.state)]);
 ///         let mut laplacian_bar = bar.log_density.clone();
 ///         space.column_accumulate(&mut laplacian_bar, -h, &[]);
-///         block.pullback(stage, &start, &residuals, &velocity_bar, Some(&laplacian_bar), Some(&mut through));
+///         let of = Pullback {
+///             residuals: &residuals, velocity_bar: &velocity_bar, laplacian_bar: Some(&laplacian_bar),
+///             state_bar: Some(&mut through),
+///         };
+///         block.pullback(stage, &start, of);
 ///         let mut start_bar = bar.state;
 ///         space.accumulate(&mut start_bar, 1.0, &[(1.0, &through)]);
 ///         start_bar

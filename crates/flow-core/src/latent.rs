@@ -4,10 +4,11 @@ use crate::batch::Batch;
 use crate::boundary::EnergyTerms;
 use crate::energy::{Energy, check_widths};
 use crate::error::Error;
+use crate::evaluation::Evaluation;
 use crate::flow::{Direction, Flow};
 use crate::integrate::SolveOptions;
 use crate::rng::RngKey;
-use crate::solve::{Direct, Evaluation, Solver};
+use crate::solve::{Direct, Solver};
 use crate::space::{Outputs, Session, Space};
 
 impl<S: Space> Flow<'_, S> {
@@ -39,7 +40,7 @@ impl<S: Space> Flow<'_, S> {
                 let session: &mut dyn Session<S> = &mut Direct(space);
                 let (carried, end) = solver.forward(session, Some(&*field), &rows, options)?;
                 let losses = solver.losses(&terms, &rows, &end)?;
-                let start_bar = solver.back(session, carried, &losses, &mut |start_bar, _| Outputs {
+                let start_bar = solver.pull_back(session, carried, &losses, &mut |start_bar, _| Outputs {
                     arrays: vec![start_bar],
                     columns: Vec::new(),
                 })?;

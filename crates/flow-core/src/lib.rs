@@ -5,6 +5,24 @@
 //! [`Space`] and potentials ([`Potential`]); an [`Integrator`] carries points; an [`Objective`] turns a batch into a
 //! loss with its exact gradient; [`Trainer`] trains whatever is a [`Model`]. No files, no terminals, no device: those
 //! are of the crates above and beside.
+//!
+//! # A first training
+//!
+//! A flow on the rows of an array, `x` row by row, on any backend: `Cpu::<f32>::new(0)` of the crate `backend-ndarray`
+//! is a [`Space`], and its `Ridge` a [`Potential`]. The crate `maflow` has targets, recipes and runs above this.
+//!
+//! ```
+//! use flow_core::{
+//!     ArrayRows, Error, FixedStep, FlowModel, Method, NegativeLogLikelihood, Potential, Space, TrainSettings, Trainer,
+//! };
+//! fn train<S: Space>(space: S, potential: Box<dyn Potential<S>>, x: Vec<f64>) -> Result<FlowModel<S>, Error> {
+//!     let rows = ArrayRows::new(x, potential.dim())?;
+//!     let integrator = Box::new(FixedStep::new(Method::Rk4.tableau(), 8)?);
+//!     let mut model = FlowModel::new(space, potential, integrator, Box::new(NegativeLogLikelihood::default()));
+//!     Trainer::new(&mut model, TrainSettings { steps: 500, ..Default::default() }, &rows)?.run(&mut ())?;
+//!     Ok(model)
+//! }
+//! ```
 
 mod activation;
 mod batch;
@@ -20,9 +38,11 @@ pub mod conformance;
 mod continuous;
 mod converged;
 mod data;
+mod ends;
 mod energy;
 mod engine;
 mod error;
+mod evaluation;
 mod flow;
 mod hmc;
 mod importance;
@@ -45,6 +65,8 @@ mod rng;
 mod runge_kutta;
 mod score;
 mod scored;
+mod segments;
+mod shares;
 mod solve;
 mod space;
 mod stages;
@@ -59,7 +81,7 @@ mod transport;
 mod two_layer;
 mod wasserstein;
 
-pub use activation::Activation;
+pub use activation::{Activation, Scalar};
 pub use batch::Batch;
 pub use bijector::{Bijector, BijectorPullback, Image};
 pub use bijector_model::BijectorModel;
@@ -73,6 +95,7 @@ pub use data::{ArrayRows, BaseSamples, Batches};
 pub use energy::{Energy, PointEnergy, StandardNormal, standard_normal_log_density};
 pub use engine::{BijectorSettings, Engine, NetworkSettings, PotentialSettings};
 pub use error::Error;
+pub use evaluation::{Evaluation, Outcome};
 pub use flow::{Direction, Flow};
 pub use hmc::{Energies, Hmc, HmcReport};
 pub use importance::{IndependenceMetropolis, Pareto, Weights};
@@ -88,16 +111,15 @@ pub use optimise::{Adam, AdamSettings, CosineSchedule, Schedule, clip, global_no
 pub use parameter::{Parameter, rows_and_cols};
 pub use particles::{ParticlesNetwork, ParticlesParameters, ParticlesSettings};
 pub use potential::{
-    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, ScoredCotangent,
-    ScoredMotion, ScoredPoint, ScoredPointBar, Share, Solve, Stage, new_cache_key,
+    Block, BlockField, Coordinates, CotangentSum, Field, FusedUpdate, Motion, Potential, Pullback, RecomputeVelocity,
+    Residuals, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar, Share, Solve, Stage, new_cache_key,
 };
 pub use reversible::Reversible;
 pub use ridge::{RidgeParameters, RidgeSettings};
 pub use rng::{Purpose, RngKey};
 pub use runge_kutta::{Adaptive, FixedStep};
 pub use score::Scored;
-pub use solve::{Evaluation, Outcome};
-pub use space::{Factor, GraphCache, Outputs, Precision, Session, Space, cut, map_by};
+pub use space::{Factor, GraphCache, Outputs, Precision, Quotient, Session, Space, cut, map_by};
 pub use statistics::{Mean, jackknife};
 pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};

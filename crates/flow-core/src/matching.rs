@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use crate::batch::Batch;
 use crate::error::Error;
+use crate::evaluation::{Evaluation, Outcome};
 use crate::flow::Flow;
 use crate::objective::Objective;
-use crate::potential::{Block, Coordinates, Field, Share, Solve, Stage};
-use crate::solve::{Evaluation, Outcome, gather};
+use crate::potential::{Block, Coordinates, Field, Motion, Pullback, Share, Solve, Stage};
+use crate::shares::gather;
 use crate::space::Space;
 
 /// How a point of the base, ξ ~ N(0, I), is joined to a point x₁ of the target, at `τ = t/T` from 0 to 1.
@@ -179,7 +180,11 @@ impl<S: Space> Regression<'_, '_, S> {
         });
         let stage = Stage { t, index: 0 };
         let (mut off, mut residuals) = (space.zeros(n, dim), Vec::new());
-        block.evaluate(stage, &state, &mut off, None, self.gradient.then_some(&mut residuals));
+        block.evaluate(
+            stage,
+            &state,
+            Motion { velocity: &mut off, laplacian: None, residuals: self.gradient.then_some(&mut residuals) },
+        );
         space.accumulate(&mut off, 1.0, &[(-1.0, &space.upload(n, dim, &points.velocity))]);
         let mut squares = space.column_zeros(n);
         space.row_dot(&mut squares, &off, &off);
@@ -193,7 +198,11 @@ impl<S: Space> Regression<'_, '_, S> {
         } else {
             space.accumulate_scaled_rows(&mut velocity_bar, 2.0, &space.upload_column(&self.batch.shares(&rows)), &off);
         }
-        block.pullback(stage, &state, &residuals, &velocity_bar, None, None);
+        block.pullback(
+            stage,
+            &state,
+            Pullback { residuals: &residuals, velocity_bar: &velocity_bar, laplacian_bar: None, state_bar: None },
+        );
         (losses, Some(block.enter_pullback(space.zeros(n, dim)).1))
     }
 }

@@ -2,18 +2,18 @@
 
 use crate::batch::Batch;
 use crate::error::Error;
+use crate::evaluation::Evaluation;
 use crate::flow::Flow;
-use crate::solve::Evaluation;
 use crate::space::Space;
 use crate::team::{Alone, Team};
 
 impl<S: Space> Flow<'_, S> {
-    /// Numbers that come of the rows of a whole batch, on every member of the flow's [team](Flow::team). `of_part` finds
-    /// them for a part of the batch: rows one after the other, of each as many numbers as of any other. Each member has
-    /// some blocks; a batch of fewer blocks than members is done by all.
+    /// Numbers that come of the rows of a whole batch, on every member of the flow's [team](Flow::team). `of_part`
+    /// finds them for a part of the batch: rows one after the other, of each as many numbers as of any other. Each
+    /// member has some blocks; a batch of fewer blocks than members is done by all.
     ///
-    /// Where a member fails at its part, every one does the whole batch: all fail as one process would, so that whatever
-    /// comes next is the same on every member.
+    /// Where a member fails at its part, every one does the whole batch: all fail as one process would, so that
+    /// whatever comes next is the same on every member.
     ///
     /// # Errors
     /// Those of `of_part`, and of [`Team::gather`](crate::Team::gather).

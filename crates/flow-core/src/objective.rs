@@ -8,10 +8,10 @@ use crate::bijector::Bijector;
 use crate::boundary::{CarriedBefore, EnergyTerms, Gradient};
 use crate::energy::{Energy, StandardNormal, check_widths, standard_normal_log_density};
 use crate::error::Error;
+use crate::evaluation::{Evaluation, Outcome};
 use crate::flow::{Direction, Flow};
 use crate::score::Scored;
 use crate::scored::base_score;
-use crate::solve::{Evaluation, Outcome};
 use crate::space::Space;
 use crate::team::agreed;
 
@@ -164,18 +164,18 @@ pub struct FreeEnergy<E> {
     pub energy: E,
     /// Weight of the transport cost `∫½‖∇φ‖² dt` in the loss.
     pub transport_cost: f64,
-    /// Weight of the difference of forces `‖∇ ln p(x, T) + ∇E(x)‖²/N` in the loss (section 4.2 of arXiv:1809.10188), for
-    /// points of N numbers: zero where the model is the target. It needs [`Potential::has_score_pullback`] and
-    /// [`Energy::hessian_products`], and goes with no transport cost. The score is that of [`Flow::transport_score`], so
-    /// that the term has an integration error of its own.
+    /// Weight of the difference of forces `‖∇ ln p(x, T) + ∇E(x)‖²/N` in the loss (section 4.2 of arXiv:1809.10188),
+    /// for points of N numbers: zero where the model is the target. It needs [`Potential::has_score_pullback`] and
+    /// [`Energy::hessian_products`], and goes with no transport cost. The score is that of [`Flow::transport_score`],
+    /// so that the term has an integration error of its own.
     ///
     /// [`Potential::has_score_pullback`]: crate::Potential::has_score_pullback
     pub force_weight: f64,
     /// Which gradient of the same loss; that of the forces is the total one with either.
     pub gradient: Estimator,
-    /// Of [`Estimator::Path`]: the longest force `∇ ln p + ∇E` that a sample gives to the gradient, longer ones are scaled
-    /// to it. Few samples far from the target, where energies are steep, would hide all others otherwise; near it forces
-    /// are short, and the gradient is what it was.
+    /// Of [`Estimator::Path`]: the longest force `∇ ln p + ∇E` that a sample gives to the gradient, longer ones are
+    /// scaled to it. Few samples far from the target, where energies are steep, would hide all others otherwise; near
+    /// it forces are short, and the gradient is what it was.
     pub clip_force: Option<f64>,
 }
 
@@ -246,14 +246,14 @@ impl<S: Space, E: Energy> Objective<S> for FreeEnergy<E> {
     }
 }
 
-/// The Kullback-Leibler divergence of the model from a target whose energy is known, `E[−E(x) − ln p(x, T)]`: batches are
-/// samples of the target, integrated from T to 0. The mean loss is at least `ln Z` of the energy.
+/// The Kullback-Leibler divergence of the model from a target whose energy is known, `E[−E(x) − ln p(x, T)]`: batches
+/// are samples of the target, integrated from T to 0. The mean loss is at least `ln Z` of the energy.
 ///
 /// Its gradient is through the path alone. Seen from the base, the divergence is that of the target's samples carried
-/// there from the base density: a free energy of the flow from T to 0, which begins with the score `−∇E`. So the gradient
-/// vanishes sample by sample where the model equals the target, and it has the energy's forces, which a likelihood has
-/// not (Vaitl, Nicoli, Nakajima and Kessel, arXiv:2207.08219). Samples are where the target is,
-/// whatever the model does: it is steadier than a free energy, and drops no part of the target.
+/// there from the base density: a free energy of the flow from T to 0, which begins with the score `−∇E`. So the
+/// gradient vanishes sample by sample where the model equals the target, and it has the energy's forces, which a
+/// likelihood has not (Vaitl, Nicoli, Nakajima and Kessel, arXiv:2207.08219). Samples are where the target is, whatever
+/// the model does: it is steadier than a free energy, and drops no part of the target.
 pub struct ForwardDivergence<E> {
     /// The energy `E(x)` of the target `exp(−E)/Z`.
     pub energy: E,

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::parameter::Parameter;
-use crate::space::Space;
+use crate::space::{Quotient, Space};
 
 /// Settings of Adam (Kingma and Ba, arXiv:1412.6980) and AdamW (Loshchilov and Hutter, arXiv:1711.05101).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +75,8 @@ impl<S: Space> Adam<S> {
             space.accumulate(first, beta1, &[(1.0 - beta1, &g)]);
             space.accumulate_product(second, beta2, 1.0 - beta2, &g, &g);
             let rate = -learning_rate / correction(beta1);
-            space.accumulate_quotient(value, rate, first, second, 1.0 / correction(beta2), epsilon);
+            let scale = 1.0 / correction(beta2);
+            space.accumulate_quotient(value, rate, Quotient { numerator: first, square: second, scale, epsilon });
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::space::Space;
 /// operations of a [`Space`]. A potential with nothing to learn, whole:
 ///
 /// ```
-/// use flow_core::{Block, BlockField, Field, Parameter, Potential, Residuals, Share, Solve, Space, Stage};
+/// use flow_core::{Block, BlockField, Field, Motion, Parameter, Potential, Pullback, Share, Solve, Space, Stage};
 ///
 /// /// `φ = ‖x‖²/2`: points run away from the origin.
 /// struct Away<S> { space: S, dim: usize }
@@ -34,7 +34,9 @@ use crate::space::Space;
 /// struct Frozen<'a, S>(&'a Away<S>);
 ///
 /// impl<S: Space> Field<S> for Frozen<'_, S> {
-///     fn enter(&self, block: Block<S>) -> (Box<dyn BlockField<S> + '_>, S::Array) { (Box::new(Rows(self.0)), block.x) }
+///     fn enter(&self, block: Block<S>) -> (Box<dyn BlockField<S> + '_>, S::Array) {
+///         (Box::new(Rows(self.0)), block.x)
+///     }
 ///     fn value(&self, _stage: Stage, block: Block<S>) -> S::Column {
 ///         let (space, rows) = (&self.0.space, block.rows.len());
 ///         let (mut square, mut value) = (space.column_zeros(rows), space.column_zeros(rows));
@@ -48,23 +50,17 @@ use crate::space::Space;
 /// struct Rows<'a, S>(&'a Away<S>);
 ///
 /// impl<S: Space> BlockField<S> for Rows<'_, S> {
-///     fn evaluate(
-///         &mut self, _stage: Stage, x: &S::Array, velocity: &mut S::Array, laplacian: Option<&mut S::Column>,
-///         _residuals: Option<&mut Residuals<S>>,
-///     ) {
+///     fn evaluate(&mut self, _stage: Stage, x: &S::Array, out: Motion<'_, S>) {
 ///         let Away { space, dim } = self.0;
-///         space.accumulate(velocity, 0.0, &[(1.0, x)]);
-///         if let Some(laplacian) = laplacian {
+///         space.accumulate(out.velocity, 0.0, &[(1.0, x)]);
+///         if let Some(laplacian) = out.laplacian {
 ///             *laplacian = space.upload_column(&vec![*dim as f64; space.shape(x).0]);
 ///         }
 ///     }
-///     fn pullback(
-///         &mut self, _stage: Stage, _x: &S::Array, _residuals: &[S::Array], velocity_bar: &S::Array,
-///         _laplacian_bar: Option<&S::Column>, x_bar: Option<&mut S::Array>,
-///     ) {
+///     fn pullback(&mut self, _stage: Stage, _x: &S::Array, of: Pullback<'_, S>) {
 ///         // The matrix of second derivatives is the unit matrix, and the Laplacian depends on nothing.
-///         if let Some(x_bar) = x_bar {
-///             self.0.space.accumulate(x_bar, 0.0, &[(1.0, velocity_bar)]);
+///         if let Some(x_bar) = of.state_bar {
+///             self.0.space.accumulate(x_bar, 0.0, &[(1.0, of.velocity_bar)]);
 ///         }
 ///     }
 ///     fn enter_pullback(self: Box<Self>, x_bar: S::Array) -> (S::Array, Vec<Share<S>>) { (x_bar, Vec::new()) }
@@ -325,6 +321,42 @@ pub struct Stage {
     pub index: u64,
 }
 
+/// What an evaluation of a field gives: arrays that it overwrites, and residuals that it leaves.
+#[derive(Debug)]
+pub struct Motion<'a, S: Space> {
+    /// The velocity of the state, in its shape.
+    pub velocity: &'a mut S::Array,
+    /// `∇²φ` of every row, where it is wanted.
+    pub laplacian: Option<&'a mut S::Column>,
+    /// What [`BlockField::pullback`] needs is put here, where one follows; empty before.
+    pub residuals: Option<&'a mut Residuals<S>>,
+}
+
+/// What a pullback of an evaluation is given, and where it puts the cotangent of the state. `V` says how the cotangent
+/// of the velocity comes.
+#[derive(Debug)]
+pub struct Pullback<'a, S: Space, V = &'a <S as Space>::Array> {
+    /// What the evaluation left.
+    pub residuals: &'a [S::Array],
+    /// Cotangent of the velocity, in the shape of the state.
+    pub velocity_bar: V,
+    /// Cotangent of `∇²φ` of every row; none where it is zero.
+    pub laplacian_bar: Option<&'a S::Column>,
+    /// Overwritten with the cotangent of the state, where it is wanted.
+    pub state_bar: Option<&'a mut S::Array>,
+}
+
+/// The cotangent `Σ cᵢ · termᵢ` of a velocity, not yet added up.
+#[derive(Debug)]
+pub struct CotangentSum<'a, S: Space> {
+    /// The backend.
+    pub space: &'a S,
+    /// The terms with their factors, each in the shape of the state.
+    pub terms: &'a [(f64, &'a S::Array)],
+    /// An array like the velocity, for a kernel that cannot add up.
+    pub scratch: &'a mut S::Array,
+}
+
 /// What an integrator makes of a velocity: `out ← base + Σ cᵢ · termᵢ + c · velocity`. A backend may do it in the
 /// kernel of the velocity.
 #[derive(Debug)]
@@ -421,16 +453,8 @@ pub trait BlockField<S: Space>: Send {
     /// Told where a field has [boundaries](Field::boundaries): evaluations that follow are of this segment, 0 at first.
     fn enter_segment(&mut self, _segment: usize) {}
 
-    /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves in `residuals` what
-    /// [`BlockField::pullback`] needs.
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        residuals: Option<&mut Residuals<S>>,
-    );
+    /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves what [`BlockField::pullback`] needs.
+    fn evaluate(&mut self, stage: Stage, state: &S::Array, out: Motion<'_, S>);
 
     /// [`BlockField::evaluate`] with the update that follows, where that is wanted: for a block whose kernel can make
     /// both.
@@ -438,12 +462,11 @@ pub trait BlockField<S: Space>: Send {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        residuals: Option<&mut Residuals<S>>,
+        out: Motion<'_, S>,
         update: Option<FusedUpdate<'_, S>>,
     ) {
-        self.evaluate(stage, state, velocity, laplacian, residuals);
+        let Motion { velocity, laplacian, residuals } = out;
+        self.evaluate(stage, state, Motion { velocity: &mut *velocity, laplacian, residuals });
         if let Some(update) = update {
             update.apply(velocity);
         }
@@ -456,39 +479,20 @@ pub trait BlockField<S: Space>: Send {
         None
     }
 
-    /// Pulls cotangents of (velocity, ∇²φ) back: `state_bar` is overwritten with the cotangent of the state where it is
-    /// wanted; those of the parameters are added to the block's share.
-    fn pullback(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
-    );
+    /// Pulls cotangents of (velocity, ∇²φ) back to the state, where that is wanted; those of the parameters are added
+    /// to the block's share.
+    fn pullback(&mut self, stage: Stage, state: &S::Array, of: Pullback<'_, S>);
 
-    /// [`BlockField::pullback`] of the cotangent `Σ cᵢ · termᵢ` of the velocity, for a block whose kernel can add up;
-    /// `scratch` is an array like the velocity, for one whose kernel cannot.
-    #[allow(clippy::too_many_arguments, reason = "a pullback has this many, and a sum two more")]
-    fn pullback_of_sum(
-        &mut self,
-        space: &S,
-        stage: Stage,
-        state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &[(f64, &S::Array)],
-        scratch: &mut S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
-    ) {
-        space.accumulate(scratch, 0.0, velocity_bar);
-        self.pullback(stage, state, residuals, scratch, laplacian_bar, state_bar);
+    /// [`BlockField::pullback`] of a cotangent that is a sum, for a block whose kernel can add up.
+    fn pullback_of_sum(&mut self, stage: Stage, state: &S::Array, of: Pullback<'_, S, CotangentSum<'_, S>>) {
+        let Pullback { residuals, velocity_bar: CotangentSum { space, terms, scratch }, laplacian_bar, state_bar } = of;
+        space.accumulate(scratch, 0.0, terms);
+        self.pullback(stage, state, Pullback { residuals, velocity_bar: scratch, laplacian_bar, state_bar });
     }
 
-    /// What moves a point and its score, in plain coordinates: [`BlockField::evaluate`], and [`BlockField::pullback`] of
-    /// the cotangents s and 1 (`ones`) to the point, for a block that makes both at once with less work. The block's share
-    /// means nothing afterwards, and `scratch` is room for residuals.
+    /// What moves a point and its score, in plain coordinates: [`BlockField::evaluate`], and [`BlockField::pullback`]
+    /// of the cotangents s and 1 (`ones`) to the point, for a block that makes both at once with less work. The block's
+    /// share means nothing afterwards, and `scratch` is room for residuals.
     fn evaluate_scored(
         &mut self,
         stage: Stage,
@@ -498,8 +502,11 @@ pub trait BlockField<S: Space>: Send {
         out: ScoredMotion<'_, S>,
     ) {
         scratch.clear();
-        self.evaluate(stage, at.x, out.velocity, out.laplacian, Some(&mut *scratch));
-        self.pullback(stage, at.x, scratch, at.score, Some(ones), Some(out.change));
+        let ScoredMotion { velocity, laplacian, change } = out;
+        self.evaluate(stage, at.x, Motion { velocity, laplacian, residuals: Some(&mut *scratch) });
+        let of =
+            Pullback { residuals: scratch, velocity_bar: at.score, laplacian_bar: Some(ones), state_bar: Some(change) };
+        self.pullback(stage, at.x, of);
     }
 
     /// Pulls cotangents of what moves a point and its score s back: of `∇φ`, `∇²φ` and `(∇∇φ) s + ∇∇²φ`. That is the
@@ -509,9 +516,10 @@ pub trait BlockField<S: Space>: Send {
     /// ψ = a·∇φ + l ∇²φ + b·((∇∇φ) s + ∇∇²φ)
     /// ```
     ///
-    /// with these cotangents a, l and b held fixed: nothing but derivatives along fixed vectors, so that a ridge function
-    /// `f(w·x)` needs the products of w with x, s, a and b, and the derivatives of f up to the fourth. Both parts of `out`
-    /// are overwritten; the cotangents of the parameters are added to the block's share. It needs no evaluation before it.
+    /// with these cotangents a, l and b held fixed: nothing but derivatives along fixed vectors, so that a ridge
+    /// function `f(w·x)` needs the products of w with x, s, a and b, and the derivatives of f up to the fourth. Both
+    /// parts of `out` are overwritten; the cotangents of the parameters are added to the block's share. It needs no
+    /// evaluation before it.
     ///
     /// Asked for in plain coordinates, and only where [`Potential::has_score_pullback`] says that it is there.
     fn score_pullback(

@@ -8,14 +8,14 @@ use crate::error::Error;
 use crate::integrate::{Backward, Integrator, Solution, SolutionCotangent, SolveOptions, Span};
 use crate::potential::BlockField;
 use crate::space::Space;
-use crate::stages::{Figures, IncrementCotangent, StageRecord, StepAt, StepPullback, Work, terms};
+use crate::stages::{Figures, IncrementCotangent, StageRecord, StepAt, StepOutputs, StepPullback, Work, terms};
 use crate::tableau::Tableau;
 
 /// A given number of equal reversible steps, made of any explicit Runge-Kutta method (McCallum and Foster,
 /// arXiv:2410.11648).
 ///
-/// A second state z goes beside the state y, from the same start. With `Ψ_h(t, x)` for what a step of the method adds to
-/// x, one step is
+/// A second state z goes beside the state y, from the same start. With `Ψ_h(t, x)` for what a step of the method adds
+/// to x, one step is
 ///
 /// ```text
 /// y ← λ y + (1 − λ) z + Ψ_h(t, z),    z ← z − Ψ_{−h}(t + h, y),
@@ -25,8 +25,8 @@ use crate::tableau::Tableau;
 /// grow with the number of steps, and the gradient is the exact one of the discrete map, as of every integrator here.
 /// ln p and the transport cost are part of both states. The order is that of the method, at twice its evaluations.
 ///
-/// The pair is reversible, and not the map from start to end: a solve back begins with z = y again, so that points carried
-/// there and back return up to the integration error, as with any method.
+/// The pair is reversible, and not the map from start to end: a solve back begins with z = y again, so that points
+/// carried there and back return up to the integration error, as with any method.
 ///
 /// Undoing a step multiplies the round-off in `y − z` by 1/λ. A solve that is asked for its way back is refused where
 /// λ^(−steps) times the unit round-off passes 1e-3, see [`Reversible::least_coupling`].
@@ -196,7 +196,7 @@ impl Halves<'_> {
         block: &mut dyn BlockField<S>,
     ) {
         let (space, coupling) = (work.space, self.coupling);
-        work.stages(block, self.of_y(n), &pair.z, false, Some(&mut room.state), None);
+        work.stages(block, self.of_y(n), &pair.z, false, StepOutputs::after(&mut room.state));
         space.accumulate(&mut pair.y, coupling, &[(-coupling, &pair.z), (1.0, &room.state)]);
         self.increment(self.h, work, room);
         for ((y, z), increment) in pair.of_y.pairs(&pair.of_z).zip(room.figures.columns()) {
@@ -213,7 +213,7 @@ impl Halves<'_> {
         room: &mut Room<S>,
         block: &mut dyn BlockField<S>,
     ) {
-        work.stages(block, self.of_z(n), &pair.y, false, None, None);
+        work.stages(block, self.of_z(n), &pair.y, false, StepOutputs { after: None, record: None });
         self.move_z(1.0, pair, work, room);
     }
 

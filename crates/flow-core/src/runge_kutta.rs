@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::integrate::{Backward, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span};
 use crate::potential::BlockField;
 use crate::space::Space;
-use crate::stages::{Figures, IncrementCotangent, StageRecord, StepPullback, Work, terms};
+use crate::stages::{Figures, IncrementCotangent, StageRecord, StepOutputs, StepPullback, Work, terms};
 use crate::tableau::Tableau;
 
 /// The steps of an integration, from which cotangents are pulled back.
@@ -78,7 +78,8 @@ impl<S: Space> Integrator<S> for FixedStep {
             let first_index = (n * self.tableau.stages()) as u64;
             let mut record = (options.backward == Some(Memory::Stages)).then(Vec::new);
             let mut after = spare.take().unwrap_or_else(|| space.empty_like(&state));
-            work.stages(block, (t, h, first_index), &state, false, Some(&mut after), record.as_mut());
+            let out = StepOutputs { after: Some(&mut after), record: record.as_mut() };
+            work.stages(block, (t, h, first_index), &state, false, out);
             work.add_figures(h, &mut figures);
             let start = std::mem::replace(&mut state, after);
             if keeps {
@@ -143,8 +144,8 @@ pub struct Adaptive {
     relative: f64,
     max_steps: usize,
     level: u64,
-    /// Level, absolute and relative tolerance that it was built with: those of another level are made of these alone, so that the way to
-    /// a level does not matter.
+    /// Level, absolute and relative tolerance that it was built with: those of another level are made of these alone,
+    /// so that the way to a level does not matter.
     built: (u64, f64, f64),
 }
 
@@ -237,7 +238,7 @@ impl<S: Space> Integrator<S> for Adaptive {
                 h = span.to - t;
             }
             let first_index = (tried * self.tableau.stages()) as u64;
-            work.stages(block, (t, h, first_index), &state, reuse, Some(&mut after), None);
+            work.stages(block, (t, h, first_index), &state, reuse, StepOutputs::after(&mut after));
             tried += 1;
             let error = self.error_norm(&mut work, h, [&state, &after], &figures.log_density);
             if error <= 1.0 {

@@ -2,11 +2,12 @@
 
 use crate::batch::{Batch, rows_of};
 use crate::error::Error;
+use crate::evaluation::Evaluation;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{SolveOptions, Span};
 use crate::rng::RngKey;
 use crate::scored::base_score;
-use crate::solve::{Evaluation, Solver};
+use crate::solve::Solver;
 use crate::space::Space;
 use crate::transport::all_finite;
 
@@ -25,9 +26,8 @@ impl<S: Space> Flow<'_, S> {
     /// Carries points (`rows × dim`, row by row) and the scores `s = ∇ ln p` of their density over a span of time.
     ///
     /// `ds/dt = −(∇∇φ) s − ∇(∇²φ)` is integrated together with the points, by the same method: its right-hand side is
-    /// minus what [`BlockField::pullback`](crate::BlockField::pullback) makes of the cotangents s of ∇φ and 1 of ∇²φ. The
-    /// result nears the gradient
-    /// of ln p with the order of the method. Always in plain coordinates.
+    /// minus what [`BlockField::pullback`](crate::BlockField::pullback) makes of the cotangents s of ∇φ and 1 of ∇²φ.
+    /// The result nears the gradient of ln p with the order of the method. Always in plain coordinates.
     ///
     /// # Errors
     /// As [`Flow::transport`].
@@ -65,7 +65,7 @@ impl<S: Space> Flow<'_, S> {
         how: &Evaluation<'_>,
     ) -> Result<Scored, Error> {
         let solver = Solver::new(self, batch, span, *how)?.with_scores(score);
-        let end = solver.arrive(SolveOptions::default())?;
+        let end = solver.endpoints(SolveOptions::default())?;
         Ok(Scored { x: end.x, log_density: end.log_density, score: end.score })
     }
 }

@@ -1,7 +1,8 @@
 //! A block of rows that carries scores beside its points, for any integrator.
 
 use crate::potential::{
-    Block, BlockField, Field, Residuals, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar, Share, Stage,
+    Block, BlockField, Field, Motion, Pullback, Residuals, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar,
+    Share, Stage,
 };
 use crate::space::Space;
 
@@ -30,8 +31,8 @@ pub(crate) struct ScoredBlock<'a, S: Space> {
 }
 
 impl<'a, S: Space> ScoredBlock<'a, S> {
-    /// Rows that enter a field in plain coordinates with their scores, and the state at the start; `ones` is a column of
-    /// as many ones.
+    /// Rows that enter a field in plain coordinates with their scores, and the state at the start; `ones` is a column
+    /// of as many ones.
     pub fn enter(
         space: &S,
         field: &'a dyn Field<S>,
@@ -75,14 +76,7 @@ impl<S: Space> BlockField<S> for ScoredBlock<'_, S> {
         std::iter::once(&mut self.forward).chain(&mut self.backward).for_each(|block| block.enter_segment(segment));
     }
 
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        _residuals: Option<&mut Residuals<S>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &S::Array, Motion { velocity, laplacian, .. }: Motion<'_, S>) {
         self.split(state);
         let Self { space, forward, x, score, of_x, of_score, ones, residuals, .. } = self;
         let out = ScoredMotion { velocity: of_x, laplacian, change: &mut *of_score };
@@ -95,10 +89,7 @@ impl<S: Space> BlockField<S> for ScoredBlock<'_, S> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        _residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
+        Pullback { velocity_bar, laplacian_bar, state_bar, .. }: Pullback<'_, S>,
     ) {
         self.split(state);
         let Self { space, backward, dim, x, score, of_x, of_score, .. } = self;

@@ -1,134 +1,23 @@
 //! The one solve: a batch carried through a flow block by block, and back; captured and replayed where a device can.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::batch::Batch;
 use crate::boundary::{BoundaryTerms, Endpoints, Losses};
 use crate::cache_key::CacheKey;
+use crate::ends::{End, checked, halves, side_by_side};
 use crate::error::Error;
+use crate::evaluation::{Evaluation, Outcome};
 use crate::flow::{Direction, Flow};
 use crate::integrate::{Backward, Memory, SolutionCotangent, SolveOptions, Span};
 use crate::normalisation::{Moments, Normalisation};
 use crate::potential::{Block, BlockField, Coordinates, Field, Share, Solve};
-use crate::rng::RngKey;
 use crate::scored::{ScoredBlock, base_score};
-use crate::space::{Outputs, Session, Space, cut};
-use crate::team::{Alone, Team, agreed};
-
-/// How an objective is evaluated.
-#[derive(Clone, Copy)]
-pub struct Evaluation<'a> {
-    /// The key of whatever the potential draws for this solve.
-    pub key: RngKey,
-    /// Whether the gradient is wanted.
-    pub gradient: bool,
-    /// Who shares the work.
-    pub team: &'a dyn Team,
-    /// Blocks that the whole batch is cut into; `None` leaves it to the space. On a space that computes the same at any
-    /// number of threads, results depend on this number alone.
-    pub blocks: Option<usize>,
-    /// Whether the model is to integrate one level finer than it does, to measure the integration error. Models heed
-    /// it, objectives do not.
-    pub refined: bool,
-}
-
-impl Evaluation<'static> {
-    /// The losses alone, by this process alone.
-    pub fn new(key: RngKey) -> Self {
-        Self { key, gradient: false, team: &Alone, blocks: None, refined: false }
-    }
-}
-
-impl<'a> Evaluation<'a> {
-    /// The same with the gradient.
-    #[must_use]
-    pub fn with_gradient(self) -> Self {
-        Self { gradient: true, ..self }
-    }
-
-    /// The same with the work shared.
-    #[must_use]
-    pub fn by<'b>(self, team: &'b dyn Team) -> Evaluation<'b>
-    where
-        'a: 'b,
-    {
-        Evaluation { team, ..self }
-    }
-
-    /// The same with the rows of a batch of `of` rows shared, where there is a block for every member: fewer are done by
-    /// all.
-    #[must_use]
-    pub fn shared<'b, S: Space>(self, team: &'b dyn Team, space: &S, of: usize) -> Evaluation<'b>
-    where
-        'a: 'b,
-    {
-        // Members may have different numbers of threads.
-        let by_threads = team.size() > 1 && space.cuts_by_threads();
-        let how = Self { blocks: self.blocks.or(by_threads.then(|| team.size())), ..self };
-        if how.all_blocks(space, of).len() < team.size() { how.by(&Alone) } else { how.by(team) }
-    }
-
-    /// The blocks of a batch of `of` rows that are this member's.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when there are fewer blocks than members.
-    pub fn my_blocks<S: Space>(&self, space: &S, of: usize) -> Result<Vec<Range<usize>>, Error> {
-        let blocks = self.all_blocks(space, of);
-        if blocks.len() < self.team.size() {
-            let expected = format!(
-                "at least the {} members of the team; make the batch larger or the team smaller",
-                self.team.size()
-            );
-            return Err(Error::setting("blocks", blocks.len(), expected));
-        }
-        Ok(blocks[self.team.share(blocks.len())].to_vec())
-    }
-
-    /// The rows of a whole batch that are this member's, as part of it.
-    ///
-    /// # Errors
-    /// As [`Evaluation::my_blocks`].
-    pub fn my_part<S: Space>(&self, space: &S, whole: &Batch) -> Result<Batch, Error> {
-        let blocks = self.my_blocks(space, whole.of)?;
-        Ok(whole.member(blocks[0].start..blocks[blocks.len() - 1].end))
-    }
-
-    /// The blocks of a batch of `of` rows, those of all members.
-    fn all_blocks<S: Space>(&self, space: &S, of: usize) -> Vec<Range<usize>> {
-        cut(of, self.blocks.unwrap_or_else(|| space.blocks(of)))
-    }
-
-    /// The most rows of a block of the whole batch, whoever has it: what a field prepares for is the same on every member.
-    pub(crate) fn block_rows<S: Space>(&self, space: &S, of: usize) -> usize {
-        self.all_blocks(space, of).iter().map(Range::len).max().unwrap_or(0)
-    }
-
-    /// The blocks of a batch that are here: all of this member's.
-    ///
-    /// # Errors
-    /// As [`Evaluation::my_blocks`]; [`Error::Shape`] when other rows are here than this member's.
-    pub(crate) fn blocks_of<S: Space>(&self, space: &S, batch: &Batch) -> Result<Vec<Range<usize>>, Error> {
-        let blocks = self.my_blocks(space, batch.of)?;
-        let mine = blocks[0].start..blocks[blocks.len() - 1].end;
-        if mine == batch.rows {
-            return Ok(blocks);
-        }
-        let [found, expected] = [&batch.rows, &mine].map(|rows| vec![rows.start, rows.end]);
-        Err(Error::Shape { what: "the part of the batch that this member has".into(), found, expected })
-    }
-}
-
-/// What an objective returns.
-#[derive(Debug)]
-pub struct Outcome<S: Space> {
-    /// Loss of every row of the whole batch, in nats.
-    pub losses: Vec<f64>,
-    /// Gradient of the mean loss, one array per parameter, where it was asked for.
-    pub gradient: Option<Vec<S::Array>>,
-    /// What the whole batch was like at every [layer](crate::Field::layers), where it went backward with a gradient.
-    pub moments: Vec<Moments>,
-}
+use crate::segments::{Piece, pieces};
+use crate::shares::{BlockResult, gather};
+use crate::space::{Outputs, Session, Space};
+use crate::team::{Alone, agreed};
 
 /// A batch on its way through a flow.
 pub(crate) struct Solver<'a, 'f, S: Space> {
@@ -145,32 +34,6 @@ pub(crate) struct Solver<'a, 'f, S: Space> {
     turn: Mutex<()>,
 }
 
-/// Where a block of rows arrived, on the host.
-#[derive(Default)]
-pub(crate) struct End {
-    /// `rows × dim`.
-    pub x: Vec<f64>,
-    /// `∇ ln p`, likewise; empty where it was not carried along.
-    pub score: Vec<f64>,
-    /// Change of ln p, per row.
-    pub log_density: Vec<f64>,
-    /// Transport cost per row, zeros where it was not wanted.
-    pub cost: Vec<f64>,
-    /// Weighted sums over the rows of every coordinate and then of their squares, for one [layer](Field::layers) after
-    /// the other, where points went backward with a way back.
-    pub moments: Vec<f64>,
-}
-
-/// Rows of two arrays of equally many numbers a row side by side.
-fn side_by_side(left: &[f64], right: &[f64], width: usize) -> Vec<f64> {
-    left.chunks_exact(width).zip(right.chunks_exact(width)).flat_map(|(left, right)| [left, right].concat()).collect()
-}
-
-/// The left and the right half of every row of `2 · width` numbers.
-fn halves(rows: &[f64], width: usize) -> [Vec<f64>; 2] {
-    [0, width].map(|first| rows.chunks_exact(2 * width).flat_map(|row| &row[first..first + width]).copied().collect())
-}
-
 /// A block at the end of its way, from where it can go back.
 pub(crate) struct Carried<'b, S: Space> {
     block: Box<dyn BlockField<S> + 'b>,
@@ -180,55 +43,8 @@ pub(crate) struct Carried<'b, S: Space> {
     layers: &'b [Normalisation<S>],
 }
 
-/// A part of the way within one segment of a flow.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Piece {
-    /// Which segment; none of a flow that has one alone.
-    segment: Option<usize>,
-    span: Span,
-    /// The boundary that is crossed behind it, from 0.
-    crossed: Option<usize>,
-}
-
-/// A span cut at the boundaries of segments. A boundary belongs to the span that ends there when it leads forward, and to
-/// the one that starts there when it leads backward: spans that follow each other cross it once, and likewise back. Where
-/// nothing is passed nothing is crossed.
-fn pieces(boundaries: &[f64], span: Span) -> Vec<Piece> {
-    // A fraction of the whole time may miss a boundary by its rounding.
-    let snapped = |t: f64| {
-        let near = boundaries.iter().find(|boundary| (t - **boundary).abs() <= 8.0 * f64::EPSILON * boundary.abs());
-        near.copied().unwrap_or(t)
-    };
-    let span = Span { from: snapped(span.from), to: snapped(span.to) };
-    if span.from == span.to {
-        let segment = boundaries.iter().filter(|t| **t <= span.from).count();
-        return vec![Piece { segment: (!boundaries.is_empty()).then_some(segment), span, crossed: None }];
-    }
-    let forward = span.to >= span.from;
-    let [low, high] = if forward { [span.from, span.to] } else { [span.to, span.from] };
-    let crossed = || boundaries.iter().enumerate().filter(|(_, t)| low < **t && **t <= high);
-    let segment = boundaries.iter().filter(|t| **t <= low).count();
-    let ends = std::iter::once(low).chain(crossed().map(|(_, t)| *t)).chain([high]).collect::<Vec<_>>();
-    let mut pieces: Vec<Piece> = Vec::with_capacity(ends.len() - 1);
-    for (i, ends) in ends.windows(2).enumerate() {
-        let k = segment + i;
-        let (span, crossed) = match forward {
-            true => (Span { from: ends[0], to: ends[1] }, (k < segment + crossed().count()).then_some(k)),
-            false => (Span { from: ends[1], to: ends[0] }, (k > segment).then(|| k - 1)),
-        };
-        // Nothing is left to do behind a boundary where the span ends.
-        if span.from != span.to || crossed.is_some() {
-            pieces.push(Piece { segment: (!boundaries.is_empty()).then_some(k), span, crossed });
-        }
-    }
-    if !forward {
-        pieces.reverse();
-    }
-    pieces
-}
-
-/// Points on their way through the pieces of a solve.
-struct Way<S: Space> {
+/// A solve up to some piece of its way.
+struct PartialSolution<S: Space> {
     state: S::Array,
     /// Change of ln p and, where it is wanted, transport cost, summed over pieces.
     figures: Vec<S::Column>,
@@ -347,21 +163,27 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
                 None => field.enter(block),
                 Some(scores) => ScoredBlock::enter(space, field, block, scores, options.backward.is_some()),
             };
-            let mut way = Way { state, figures: Vec::new(), backward: Vec::new(), log_scale: 0.0, moments: Vec::new() };
+            let mut part = PartialSolution {
+                state,
+                figures: Vec::new(),
+                backward: Vec::new(),
+                log_scale: 0.0,
+                moments: Vec::new(),
+            };
             for piece in pieces(&field.boundaries(), self.span) {
-                way = self.go(way, &mut *block, (piece, field.layers()), rows, options)?;
+                part = self.solve_piece(part, &mut *block, (piece, field.layers()), rows, options)?;
             }
-            (log_scale, moments) = (way.log_scale, way.moments);
+            (log_scale, moments) = (part.log_scale, part.moments);
             let x = match options.backward {
-                None => block.leave(way.state),
+                None => block.leave(part.state),
                 Some(_) => {
-                    let x = block.leave(way.state.clone());
+                    let x = block.leave(part.state.clone());
                     let layers = field.layers();
-                    carried = Some(Carried { block, state: way.state, backward: way.backward, layers });
+                    carried = Some(Carried { block, state: part.state, backward: part.backward, layers });
                     x
                 }
             };
-            Ok(Outputs { arrays: vec![x], columns: way.figures })
+            Ok(Outputs { arrays: vec![x], columns: part.figures })
         })?;
         let mut log_density = space.download_column(&end.columns[0]);
         log_density.iter_mut().for_each(|change| *change += log_scale);
@@ -379,38 +201,38 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         self.span.to >= self.span.from
     }
 
-    /// Goes over one piece of the way, and through the layer behind it.
-    fn go(
+    /// Solves the next piece of the way, and goes through the layer behind it.
+    fn solve_piece(
         &self,
-        mut way: Way<S>,
+        mut part: PartialSolution<S>,
         block: &mut dyn BlockField<S>,
         (piece, layers): (Piece, &[Normalisation<S>]),
         rows: &Range<usize>,
         options: SolveOptions,
-    ) -> Result<Way<S>, Error> {
+    ) -> Result<PartialSolution<S>, Error> {
         let space = self.flow.space;
         if let Some(segment) = piece.segment {
             block.enter_segment(segment);
         }
-        let solution = self.flow.integrator.solve(space, block, way.state, piece.span, options)?;
+        let solution = self.flow.integrator.solve(space, block, part.state, piece.span, options)?;
         let figures: Vec<S::Column> = std::iter::once(solution.log_density).chain(solution.cost).collect();
-        if way.figures.is_empty() {
-            way.figures = figures;
+        if part.figures.is_empty() {
+            part.figures = figures;
         } else {
-            way.figures.iter_mut().zip(&figures).for_each(|(sum, of)| space.column_accumulate(sum, 1.0, &[(1.0, of)]));
+            part.figures.iter_mut().zip(&figures).for_each(|(sum, of)| space.column_accumulate(sum, 1.0, &[(1.0, of)]));
         }
-        way.backward.extend(solution.backward.map(|backward| (piece, backward)));
-        way.state = solution.state;
-        let Some(layer) = piece.crossed.and_then(|k| layers.get(k)) else { return Ok(way) };
+        part.backward.extend(solution.backward.map(|backward| (piece, backward)));
+        part.state = solution.state;
+        let Some(layer) = piece.crossed.and_then(|k| layers.get(k)) else { return Ok(part) };
         let forward = self.leads_forward();
         if options.backward.is_some() && !forward {
             // The layer that is met first is the last.
-            let found = self.moments(&space.download(&way.state), rows);
-            way.moments = [found, std::mem::take(&mut way.moments)].concat();
+            let found = self.moments(&space.download(&part.state), rows);
+            part.moments = [found, std::mem::take(&mut part.moments)].concat();
         }
-        way.state = if forward { layer.to_data(space, &way.state) } else { layer.to_base(space, &way.state) };
-        way.log_scale += if forward { -layer.log_scale } else { layer.log_scale };
-        Ok(way)
+        part.state = if forward { layer.to_data(space, &part.state) } else { layer.to_base(space, &part.state) };
+        part.log_scale += if forward { -layer.log_scale } else { layer.log_scale };
+        Ok(part)
     }
 
     /// Weighted sums over some rows of every coordinate, and then of their squares.
@@ -440,7 +262,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
 
     /// Takes a block back from its end. `then` gets the cotangent of its points at the start, by way of everything but
     /// their own term in the loss, and the block's share of the gradient; it says what of them are outputs.
-    pub fn back(
+    pub fn pull_back(
         &self,
         session: &mut dyn Session<S>,
         mut carried: Option<Carried<'_, S>>,
@@ -477,7 +299,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
 
     /// Losses and cotangents of a block that arrived.
     pub fn losses(&self, terms: &dyn BoundaryTerms, rows: &Range<usize>, end: &End) -> Result<Losses, Error> {
-        losses_of(terms, self.batch, self.flow.potential.dim(), rows, end, &self.turn)
+        end.losses(terms, self.batch, self.flow.potential.dim(), rows, &self.turn)
     }
 
     /// The ends of all rows of this member, which go forward block by block without a way back.
@@ -497,8 +319,8 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
     }
 
     /// The ends of all rows of this member, by a session of the device where it has one.
-    pub fn arrive(&self, options: SolveOptions) -> Result<End, Error> {
-        let Some((mut session, field)) = self.session(kind_of_solve(options))? else {
+    pub fn endpoints(&self, options: SolveOptions) -> Result<End, Error> {
+        let Some((mut session, field)) = self.session(options_key(options))? else {
             return self.ends(&*self.flow.potential.freeze(&self.solve), options);
         };
         let (_, end) = self.forward(&mut *session, field.as_deref(), &self.blocks[0], options)?;
@@ -549,7 +371,7 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
             };
             let mut found = None;
             if carried.is_some() {
-                self.back(session, carried, &losses, &mut |_, share| {
+                self.pull_back(session, carried, &losses, &mut |_, share| {
                     found = Some(share);
                     Outputs::none()
                 })?;
@@ -569,13 +391,13 @@ impl<'a, 'f, S: Space> Solver<'a, 'f, S> {
         }
         let memory = self.how.gradient.then_some(self.flow.memory);
         let options = options_of(terms, memory);
-        let Some((mut session, field)) = self.session(kind_of_solve(options))? else { return Ok(None) };
+        let Some((mut session, field)) = self.session(options_key(options))? else { return Ok(None) };
         let rows = &self.blocks[0];
         let (carried, end) = self.forward(&mut *session, field.as_deref(), rows, options)?;
         let losses = self.losses(terms, rows, &end)?;
         let mut gradient = None;
         if memory.is_some() {
-            let shares = self.back(&mut *session, carried, &losses, &mut |_, shares| Outputs {
+            let shares = self.pull_back(&mut *session, carried, &losses, &mut |_, shares| Outputs {
                 arrays: shares.into_iter().map(Share::into_sum).collect(),
                 columns: Vec::new(),
             })?;
@@ -600,7 +422,7 @@ fn options_of(terms: &dyn BoundaryTerms, backward: Option<Memory>) -> SolveOptio
 }
 
 /// The beginning of the key of a solve for points, ln p and what is asked for beside them.
-pub(crate) fn kind_of_solve(options: SolveOptions) -> CacheKey {
+pub(crate) fn options_key(options: SolveOptions) -> CacheKey {
     let keeps = match options.backward {
         None => 0,
         Some(Memory::Stages) => 1,
@@ -608,153 +430,6 @@ pub(crate) fn kind_of_solve(options: SolveOptions) -> CacheKey {
         Some(Memory::Continuous) => 3,
     };
     CacheKey::new().with(keeps).with(options.cost.into()).with(options.points_only.into())
-}
-
-/// Losses and cotangents of a block that arrived. Blocks take turns where one thread at a time may ask the terms.
-pub(crate) fn losses_of(
-    terms: &dyn BoundaryTerms,
-    batch: &Batch,
-    dim: usize,
-    rows: &Range<usize>,
-    end: &End,
-    turn: &Mutex<()>,
-) -> Result<Losses, Error> {
-    let weights = batch.shares(rows);
-    let endpoints = Endpoints {
-        dim,
-        first: rows.start,
-        start: batch.numbers(&batch.x, rows),
-        end: &end.x,
-        score: &end.score,
-        log_density: &end.log_density,
-        cost: &end.cost,
-        weights: &weights,
-        context: batch.numbers(&batch.context, rows),
-    };
-    let _turn = (!terms.concurrent()).then(|| turn.lock().unwrap_or_else(PoisonError::into_inner));
-    checked(terms, &endpoints)
-}
-
-/// The terms' losses and cotangents, if there are as many as there should be.
-fn checked(terms: &dyn BoundaryTerms, rows: &Endpoints<'_>) -> Result<Losses, Error> {
-    let losses = terms.evaluate(rows)?;
-    let n = rows.log_density.len();
-    let found =
-        vec![losses.losses.len(), losses.end.len(), losses.score.len(), losses.log_density.len(), losses.cost.len()];
-    let wanted = |yes: bool, numbers: usize| if yes { numbers } else { 0 };
-    let scores = wanted(terms.needs_score(), n * rows.dim);
-    let expected = vec![n, n * rows.dim, scores, n, wanted(terms.needs_cost(), n)];
-    if found == expected {
-        return Ok(losses);
-    }
-    Err(Error::Shape { what: "the losses of the boundary terms".into(), found, expected })
-}
-
-impl Losses {
-    /// Those of some rows.
-    fn of_rows(&self, rows: &Range<usize>, dim: usize) -> Self {
-        Self {
-            losses: self.losses[rows.clone()].to_vec(),
-            end: self.end[rows.start * dim..rows.end * dim].to_vec(),
-            score: if self.score.is_empty() {
-                Vec::new()
-            } else {
-                self.score[rows.start * dim..rows.end * dim].to_vec()
-            },
-            log_density: self.log_density[rows.clone()].to_vec(),
-            cost: if self.cost.is_empty() { Vec::new() } else { self.cost[rows.clone()].to_vec() },
-        }
-    }
-}
-
-/// Losses of rows, of a block or of all, and, where asked for, their share of the gradient.
-pub(crate) type BlockResult<S> = Result<(Vec<f64>, Option<Vec<Share<S>>>), Error>;
-
-/// The losses of all rows in their order, and the gradient from the sum of the blocks' shares.
-pub(crate) fn gather<S: Space>(
-    space: &S,
-    field: &dyn Field<S>,
-    blocks: Vec<BlockResult<S>>,
-    team: &dyn Team,
-) -> Result<Outcome<S>, Error> {
-    let (losses, sums) = gather_shares(space, blocks, team)?;
-    Ok(Outcome { losses, gradient: sums.map(|sums| field.gradient(sums)), moments: Vec::new() })
-}
-
-/// The losses of all rows in their order, and the sum of the blocks' shares where there are any.
-pub(crate) fn gather_shares<S: Space>(space: &S, blocks: Vec<BlockResult<S>>, team: &dyn Team) -> BlockResult<S> {
-    let (mut losses, mut shares) = (Vec::new(), Vec::new());
-    for (of_block, share) in agreed(team, blocks.into_iter().collect::<Result<Vec<_>, _>>())? {
-        losses.extend(of_block);
-        shares.extend(share);
-    }
-    let losses = team.gather(&losses)?;
-    if shares.is_empty() {
-        return Ok((losses, None));
-    }
-    let sums = if team.size() == 1 { sum(space, shares) } else { sum_of_team(space, shares, team)? };
-    Ok((losses, Some(sums)))
-}
-
-/// The sum of blocks' shares, in the order of the blocks.
-fn sum<S: Space>(space: &S, shares: Vec<Vec<Share<S>>>) -> Vec<Share<S>> {
-    let add = |mut sums: Vec<Share<S>>, later: Vec<Share<S>>| {
-        sums.iter_mut().zip(later).for_each(|(sum, later)| sum.add(space, later));
-        sums
-    };
-    shares.into_iter().reduce(add).unwrap_or_default()
-}
-
-/// The same over the blocks of all members: numbers go by way of the host. One exchange has all sums and another all
-/// factors, because an exchange takes long however little goes.
-fn sum_of_team<S: Space>(space: &S, shares: Vec<Vec<Share<S>>>, team: &dyn Team) -> Result<Vec<Share<S>>, Error> {
-    // Of every block the same places have sums: that is a matter of the field.
-    let sums_of =
-        |share: &Vec<Share<S>>| share.iter().flat_map(|share| &share.sum).flat_map(|sum| space.download(sum)).collect();
-    let sums = team.sum(&shares.iter().map(sums_of).collect::<Vec<_>>(), space.precision())?;
-    let mut factors = factors_of_team(space, &shares, team)?.into_iter();
-    let mut rest = &sums[..];
-    let places = shares.into_iter().next().unwrap_or_default();
-    let share = |share: Share<S>| {
-        let sum = share.sum.map(|sum| {
-            let (rows, cols) = space.shape(&sum);
-            let (numbers, behind) = rest.split_at(rows * cols);
-            rest = behind;
-            space.upload(rows, cols, numbers)
-        });
-        Share { sum, factors: factors.next().unwrap_or_default() }
-    };
-    Ok(places.into_iter().map(share).collect())
-}
-
-/// Left and right factors.
-type Factors<S> = Vec<(<S as Space>::Array, <S as Space>::Array)>;
-
-/// The factors of the blocks of all members, in the order of the blocks, for every place of a share.
-fn factors_of_team<S: Space>(space: &S, shares: &[Vec<Share<S>>], team: &dyn Team) -> Result<Vec<Factors<S>>, Error> {
-    let mut mine = Vec::new();
-    for (place, share) in shares.iter().flat_map(|of_block| of_block.iter().enumerate()) {
-        for factor in share.factors.iter().flat_map(|(left, right)| [left, right]) {
-            let (rows, cols) = space.shape(factor);
-            mine.extend([place, rows, cols].map(|number| number as f64));
-            mine.extend(space.download(factor));
-        }
-    }
-    let all = team.gather(&mine)?;
-    let mut found: Vec<Vec<S::Array>> =
-        shares.first().map_or_else(Vec::new, |share| share.iter().map(|_| Vec::new()).collect());
-    let mut rest = &all[..];
-    while let [place, rows, cols, numbers @ ..] = rest {
-        let (place, rows, cols) = (*place as usize, *rows as usize, *cols as usize);
-        let (of_factor, behind) = numbers.split_at(rows * cols);
-        found[place].push(space.upload(rows, cols, of_factor));
-        rest = behind;
-    }
-    let pairs = |factors: Vec<S::Array>| {
-        let mut factors = factors.into_iter();
-        std::iter::from_fn(|| Some((factors.next()?, factors.next()?))).collect()
-    };
-    Ok(found.into_iter().map(pairs).collect())
 }
 
 impl<S: Space> Flow<'_, S> {
@@ -766,8 +441,8 @@ impl<S: Space> Flow<'_, S> {
     ///
     /// # Errors
     /// Those of the integrator and of the terms; [`Error::Shape`] when the batch does not fit; for terms of the score
-    /// [`Error::NoScorePullback`], and [`Error::Setting`] where they are asked for beside the transport cost or of points
-    /// that go backward. Non-finite losses are returned, not refused.
+    /// [`Error::NoScorePullback`], and [`Error::Setting`] where they are asked for beside the transport cost or of
+    /// points that go backward. Non-finite losses are returned, not refused.
     pub fn evaluate_terms(
         &self,
         direction: Direction,
@@ -815,37 +490,4 @@ impl<S: Space> Session<S> for Direct<'_, S> {
     }
 
     fn finish(self: Box<Self>) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_that_follow_each_other_cross_every_boundary_once() {
-        let boundaries = [1.0, 2.0];
-        let crossed = |stops: &[f64]| -> Vec<(usize, usize)> {
-            let spans = stops.windows(2).map(|ends| Span { from: ends[0], to: ends[1] });
-            let of = |piece: Piece| Some((piece.segment?, piece.crossed?));
-            spans.flat_map(|span| pieces(&boundaries, span)).filter_map(of).collect()
-        };
-        for stops in [&[0.0, 3.0][..], &[0.0, 1.0, 2.0, 3.0], &[0.0, 0.5, 2.0, 2.5, 3.0]] {
-            assert_eq!(crossed(stops), [(0, 0), (1, 1)], "{stops:?}");
-            let back: Vec<f64> = stops.iter().rev().copied().collect();
-            assert_eq!(crossed(&back), [(2, 1), (1, 0)], "{back:?}");
-        }
-        let whole = pieces(&boundaries, Span { from: 3.0, to: 0.0 });
-        let spans: Vec<_> = whole.iter().map(|piece| (piece.span.from, piece.span.to)).collect();
-        assert_eq!(spans, [(3.0, 2.0), (2.0, 1.0), (1.0, 0.0)]);
-        let alone = Span { from: 0.0, to: 3.0 };
-        assert_eq!(pieces(&[], alone), [Piece { segment: None, span: alone, crossed: None }]);
-        // A point that stays where it is crosses nothing, on a boundary or off it.
-        for (t, segment) in [(0.5, 0), (1.0, 1), (2.5, 2)] {
-            let still = Span { from: t, to: t };
-            assert_eq!(pieces(&boundaries, still), [Piece { segment: Some(segment), span: still, crossed: None }]);
-        }
-        // Ends that miss a boundary by round-off are at it.
-        let near = pieces(&boundaries, Span { from: 0.0, to: 1.0_f64.next_up() });
-        assert_eq!(near, [Piece { segment: Some(0), span: Span { from: 0.0, to: 1.0 }, crossed: Some(0) }]);
-    }
 }

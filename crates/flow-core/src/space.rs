@@ -41,6 +41,19 @@ impl Precision {
     }
 }
 
+/// `numerator / (√(scale · square) + ε)`, element by element; all arrays have one shape.
+#[derive(Debug, Clone, Copy)]
+pub struct Quotient<'a, A> {
+    /// The numerator.
+    pub numerator: &'a A,
+    /// What the root is taken of, after it is scaled.
+    pub square: &'a A,
+    /// Factor of it.
+    pub scale: f64,
+    /// ε, which keeps the denominator from zero.
+    pub epsilon: f64,
+}
+
 /// Where arrays live and how they are combined: one implementation per backend and precision.
 ///
 /// Two kinds of arrays occur. An [`Array`](Space::Array) is a matrix of `rows × cols` numbers in working precision,
@@ -107,15 +120,7 @@ pub trait Space: Clone + Send + Sync + 'static {
     fn accumulate_product(&self, out: &mut Self::Array, keep: f64, c: f64, a: &Self::Array, b: &Self::Array);
 
     /// `out ← out + c · numerator / (√(scale · square) + ε)`, element by element: the step of Adam.
-    fn accumulate_quotient(
-        &self,
-        out: &mut Self::Array,
-        c: f64,
-        numerator: &Self::Array,
-        square: &Self::Array,
-        scale: f64,
-        epsilon: f64,
-    );
+    fn accumulate_quotient(&self, out: &mut Self::Array, c: f64, of: Quotient<'_, Self::Array>);
 
     /// `out ← out + c · diag(scale) · a`: every row times its own figure.
     fn accumulate_scaled_rows(&self, out: &mut Self::Array, c: f64, scale: &Self::Column, a: &Self::Array);
@@ -222,8 +227,9 @@ pub fn cut(rows: usize, blocks: usize) -> Vec<Range<usize>> {
     (0..blocks).map(range).filter(|range| !range.is_empty()).collect()
 }
 
-/// The results of work on blocks, in their order, where `run(n, task)` does the tasks 0 to n − 1 in whichever order and on
-/// whichever threads: [`Space::map_blocks`] for a backend whose threads know nothing of types, and are compiled once.
+/// The results of work on blocks, in their order, where `run(n, task)` does the tasks 0 to n − 1 in whichever order and
+/// on whichever threads: [`Space::map_blocks`] for a backend whose threads know nothing of types, and are compiled
+/// once.
 ///
 /// ```
 /// let one_by_one = |count, task: &(dyn Fn(usize) + Sync)| (0..count).for_each(task);

@@ -2,7 +2,7 @@
 //! such steps have in common.
 
 use crate::integrate::SolveOptions;
-use crate::potential::{BlockField, FusedUpdate, RecomputeVelocity, Residuals, Stage};
+use crate::potential::{BlockField, CotangentSum, FusedUpdate, Motion, Pullback, RecomputeVelocity, Residuals, Stage};
 use crate::space::Space;
 use crate::tableau::Tableau;
 
@@ -61,6 +61,21 @@ pub(crate) fn stage(tableau: &Tableau, i: usize, (t, h, first_index): StepAt) ->
     Stage { t: t + tableau.c()[i] * h, index: first_index + i as u64 }
 }
 
+/// What is wanted of the stages of a step beside their velocities.
+pub(crate) struct StepOutputs<'a, S: Space> {
+    /// The state after the step, overwritten.
+    pub after: Option<&'a mut S::Array>,
+    /// What the stages leave for their pullback.
+    pub record: Option<&'a mut Vec<StageRecord<S>>>,
+}
+
+impl<'a, S: Space> StepOutputs<'a, S> {
+    /// The state after the step alone.
+    pub fn after(state: &'a mut S::Array) -> Self {
+        Self { after: Some(state), record: None }
+    }
+}
+
 /// Velocities, Laplacians and scratch of one block of rows.
 pub(crate) struct Work<'a, S: Space> {
     pub space: &'a S,
@@ -91,17 +106,16 @@ impl<'a, S: Space> Work<'a, S> {
         }
     }
 
-    /// Evaluates the stages of one step, and the state `after` it where that is wanted; with `reuse` the first velocity
-    /// is already there.
+    /// Evaluates the stages of one step; with `reuse` the first velocity is already there.
     pub fn stages(
         &mut self,
         block: &mut dyn BlockField<S>,
         at: StepAt,
         start: &S::Array,
         reuse: bool,
-        mut after: Option<&mut S::Array>,
-        mut record: Option<&mut Vec<StageRecord<S>>>,
+        out: StepOutputs<'_, S>,
     ) {
+        let StepOutputs { mut after, mut record } = out;
         let (space, tableau, h) = (self.space, self.tableau, at.1);
         let keep = record.is_some() && block.recompute_velocity().is_none();
         let mut argument = None;
@@ -127,7 +141,12 @@ impl<'a, S: Space> Work<'a, S> {
             let laplacian = (!self.points_only).then_some(&mut self.laplacian[i]);
             let stage = stage(tableau, i, at);
             let from = argument.as_ref().unwrap_or(start);
-            block.evaluate_and_update(stage, from, &mut later[0], laplacian, residuals.as_mut(), update);
+            block.evaluate_and_update(
+                stage,
+                from,
+                Motion { velocity: &mut later[0], laplacian, residuals: residuals.as_mut() },
+                update,
+            );
             let mut used = std::mem::replace(&mut argument, next);
             if let (Some(record), Some(residuals)) = (record.as_deref_mut(), residuals) {
                 let velocity = self.square.is_some().then(|| later[0].clone());
@@ -147,7 +166,7 @@ impl<'a, S: Space> Work<'a, S> {
         after: Option<&mut S::Array>,
     ) -> Vec<StageRecord<S>> {
         let mut records = Vec::with_capacity(self.tableau.stages());
-        self.stages(block, at, start, false, after, Some(&mut records));
+        self.stages(block, at, start, false, StepOutputs { after, record: Some(&mut records) });
         records
     }
 
@@ -281,20 +300,22 @@ impl<'a, S: Space> StepPullback<'a, S> {
         let stages = tableau.stages();
         for i in (0..stages).rev() {
             let b = tableau.b()[i];
-            // Velocity i enters the increment with weight h·b_i, and the argument of every later stage j with a_ji times
-            // the length of the step.
+            // Velocity i enters the increment with weight h·b_i, and the argument of every later stage j with a_ji
+            // times the length of the step.
             let (earlier, later) = argument_bar.split_at_mut(i + 1);
             let later = (i + 1..stages).map(|j| at.1 * tableau.a(j)[i]).zip(&*later);
             let into: Vec<_> =
                 std::iter::once((bar.h * b, bar.state)).chain(later).filter(|(c, _)| *c != 0.0).collect();
             let (stage, argument, record) = (stage(tableau, i, at), arguments[i], &records[i]);
-            let (l_bar, out) = (bar.log_density.map(|_| &laplacian_bar[i]), Some(&mut earlier[i]));
+            let (residuals, state_bar) = (&record.residuals[..], Some(&mut earlier[i]));
+            let laplacian_bar = bar.log_density.map(|_| &laplacian_bar[i]);
             if let (Some(cost), Some(velocity)) = (bar.cost, &record.velocity) {
                 space.accumulate(velocity_bar, 0.0, &into);
                 space.accumulate_scaled_rows(velocity_bar, weight.abs() * b, cost, velocity);
-                block.pullback(stage, argument, &record.residuals, velocity_bar, l_bar, out);
+                block.pullback(stage, argument, Pullback { residuals, velocity_bar, laplacian_bar, state_bar });
             } else {
-                block.pullback_of_sum(space, stage, argument, &record.residuals, &into, velocity_bar, l_bar, out);
+                let velocity_bar = CotangentSum { space, terms: &into, scratch: velocity_bar };
+                block.pullback_of_sum(stage, argument, Pullback { residuals, velocity_bar, laplacian_bar, state_bar });
             }
         }
     }

@@ -30,8 +30,8 @@ impl Mean {
     }
 }
 
-/// Standard error of a figure from what it is without each of some groups of equal size: the jackknife (Tukey, Ann. Math.
-/// Stat. 29, 614 (1958)).
+/// Standard error of a figure from what it is without each of some groups of equal size: the jackknife (Tukey, Ann.
+/// Math. Stat. 29, 614 (1958)).
 pub fn jackknife(without: &[f64]) -> f64 {
     let groups = without.len() as f64;
     let mean = without.iter().sum::<f64>() / groups;

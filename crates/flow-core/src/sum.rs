@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::potential::{
-    Block, BlockField, Coordinates, Field, Potential, Residuals, ScoredCotangent, ScoredMotion, ScoredPoint,
-    ScoredPointBar, Share, Solve, Stage, new_cache_key,
+    Block, BlockField, Coordinates, Field, Motion, Potential, Pullback, Residuals, ScoredCotangent, ScoredMotion,
+    ScoredPoint, ScoredPointBar, Share, Solve, Stage, new_cache_key,
 };
 use crate::space::Space;
 
@@ -24,8 +24,8 @@ impl<S: Space> Sum<S> {
     /// A sum of terms, each with a name; the parameters of a term are called `name.parameter` from now on.
     ///
     /// # Errors
-    /// [`Error::Setting`] when there are no terms, two have the same name, or one has layers of its own; [`Error::Shape`] when they take different
-    /// numbers of coordinates.
+    /// [`Error::Setting`] when there are no terms, two have the same name, or one has layers of its own;
+    /// [`Error::Shape`] when they take different numbers of coordinates.
     pub fn new(space: S, terms: Vec<(String, Box<dyn Potential<S>>)>) -> Result<Self, Error> {
         let Some(dim) = terms.first().map(|(_, term)| term.dim()) else {
             return Err(Error::setting("the number of terms", 0, "at least 1"));
@@ -193,9 +193,7 @@ impl<S: Space> BlockField<S> for SumBlock<'_, S> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        velocity: &mut S::Array,
-        mut laplacian: Option<&mut S::Column>,
-        mut residuals: Option<&mut Residuals<S>>,
+        Motion { velocity, mut laplacian, mut residuals }: Motion<'_, S>,
     ) {
         let space = self.field.space;
         let start = residuals.as_ref().map_or(0, |residuals| residuals.len());
@@ -204,10 +202,18 @@ impl<S: Space> BlockField<S> for SumBlock<'_, S> {
         }
         for (k, term) in self.terms.iter_mut().enumerate() {
             if k == 0 {
-                term.evaluate(stage, state, velocity, laplacian.as_deref_mut(), residuals.as_deref_mut());
+                term.evaluate(
+                    stage,
+                    state,
+                    Motion { velocity, laplacian: laplacian.as_deref_mut(), residuals: residuals.as_deref_mut() },
+                );
             } else {
                 let column = laplacian.is_some().then_some(&mut self.column);
-                term.evaluate(stage, state, &mut self.array, column, residuals.as_deref_mut());
+                term.evaluate(
+                    stage,
+                    state,
+                    Motion { velocity: &mut self.array, laplacian: column, residuals: residuals.as_deref_mut() },
+                );
                 space.accumulate(velocity, 1.0, &[(1.0, &self.array)]);
                 if let Some(laplacian) = &mut laplacian {
                     space.column_accumulate(laplacian, 1.0, &[(1.0, &self.column)]);
@@ -221,10 +227,7 @@ impl<S: Space> BlockField<S> for SumBlock<'_, S> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        mut state_bar: Option<&mut S::Array>,
+        Pullback { residuals, velocity_bar, laplacian_bar, mut state_bar }: Pullback<'_, S>,
     ) {
         let mut first = 0;
         for (k, term) in self.terms.iter_mut().enumerate() {
@@ -232,12 +235,18 @@ impl<S: Space> BlockField<S> for SumBlock<'_, S> {
             first = self.residual_ends[k];
             match &mut state_bar {
                 Some(state_bar) if k > 0 => {
-                    term.pullback(stage, state, residuals, velocity_bar, laplacian_bar, Some(&mut self.array));
+                    term.pullback(
+                        stage,
+                        state,
+                        Pullback { residuals, velocity_bar, laplacian_bar, state_bar: Some(&mut self.array) },
+                    );
                     self.field.space.accumulate(state_bar, 1.0, &[(1.0, &self.array)]);
                 }
-                state_bar => {
-                    term.pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar.as_deref_mut())
-                }
+                state_bar => term.pullback(
+                    stage,
+                    state,
+                    Pullback { residuals, velocity_bar, laplacian_bar, state_bar: state_bar.as_deref_mut() },
+                ),
             }
         }
     }

@@ -8,8 +8,8 @@ use rand::RngExt;
 use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::potential::{
-    Block, BlockField, Coordinates, Field, FusedUpdate, Potential, RecomputeVelocity, Residuals, ScoredCotangent,
-    ScoredPoint, ScoredPointBar, Share, Solve, Stage,
+    Block, BlockField, Coordinates, CotangentSum, Field, FusedUpdate, Motion, Potential, Pullback, RecomputeVelocity,
+    ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Solve, Stage,
 };
 use crate::space::Space;
 
@@ -284,57 +284,30 @@ struct TransformedOnce<'a, S: Space> {
 }
 
 impl<S: Space> BlockField<S> for TransformedOnce<'_, S> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        residuals: Option<&mut Residuals<S>>,
-    ) {
-        self.inner.evaluate(stage, state, velocity, laplacian, residuals);
+    fn evaluate(&mut self, stage: Stage, state: &S::Array, out: Motion<'_, S>) {
+        self.inner.evaluate(stage, state, out);
     }
 
     fn evaluate_and_update(
         &mut self,
         stage: Stage,
         state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        residuals: Option<&mut Residuals<S>>,
+        out: Motion<'_, S>,
         update: Option<FusedUpdate<'_, S>>,
     ) {
-        self.inner.evaluate_and_update(stage, state, velocity, laplacian, residuals, update);
+        self.inner.evaluate_and_update(stage, state, out, update);
     }
 
     fn recompute_velocity(&self) -> Option<&dyn RecomputeVelocity<S>> {
         self.inner.recompute_velocity()
     }
 
-    fn pullback(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
-    ) {
-        self.inner.pullback(stage, state, residuals, velocity_bar, laplacian_bar, state_bar);
+    fn pullback(&mut self, stage: Stage, state: &S::Array, of: Pullback<'_, S>) {
+        self.inner.pullback(stage, state, of);
     }
 
-    fn pullback_of_sum(
-        &mut self,
-        space: &S,
-        stage: Stage,
-        state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &[(f64, &S::Array)],
-        room: &mut S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
-    ) {
-        self.inner.pullback_of_sum(space, stage, state, residuals, velocity_bar, room, laplacian_bar, state_bar);
+    fn pullback_of_sum(&mut self, stage: Stage, state: &S::Array, of: Pullback<'_, S, CotangentSum<'_, S>>) {
+        self.inner.pullback_of_sum(stage, state, of);
     }
 
     fn leave(&mut self, state: S::Array) -> S::Array {
@@ -359,17 +332,10 @@ struct TransformedAnew<'a, S: Space, P> {
 }
 
 impl<S: Space, P: Potential<S>> BlockField<S> for TransformedAnew<'_, S, P> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        residuals: Option<&mut Residuals<S>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &S::Array, Motion { velocity, laplacian, residuals }: Motion<'_, S>) {
         let draw = self.by.draw_of(stage.index);
         let transformed = self.elements.apply(state, draw);
-        self.inner.evaluate(stage, &transformed, velocity, laplacian, residuals);
+        self.inner.evaluate(stage, &transformed, Motion { velocity, laplacian, residuals });
         *velocity = self.elements.apply_inverse(velocity, draw);
     }
 
@@ -377,18 +343,23 @@ impl<S: Space, P: Potential<S>> BlockField<S> for TransformedAnew<'_, S, P> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, S>,
     ) {
         let draw = self.by.draw_of(stage.index);
         let transformed = self.elements.apply(state, draw);
         let velocity_bar = self.elements.apply(velocity_bar, draw);
         let Some(state_bar) = state_bar else {
-            return self.inner.pullback(stage, &transformed, residuals, &velocity_bar, laplacian_bar, None);
+            return self.inner.pullback(
+                stage,
+                &transformed,
+                Pullback { residuals, velocity_bar: &velocity_bar, laplacian_bar, state_bar: None },
+            );
         };
-        self.inner.pullback(stage, &transformed, residuals, &velocity_bar, laplacian_bar, Some(state_bar));
+        self.inner.pullback(
+            stage,
+            &transformed,
+            Pullback { residuals, velocity_bar: &velocity_bar, laplacian_bar, state_bar: Some(state_bar) },
+        );
         *state_bar = self.elements.apply_inverse(state_bar, draw);
     }
 

@@ -102,7 +102,8 @@ impl Tableau {
         self.error.as_deref()
     }
 
-    /// The same step for steps of equal length: without the error estimate, and without a last stage that it alone needs.
+    /// The same step for steps of equal length: without the error estimate, and without a last stage that it alone
+    /// needs.
     #[must_use]
     pub fn for_equal_steps(mut self) -> Self {
         if self.error.take().is_some() && self.b.last() == Some(&0.0) {

@@ -4,215 +4,26 @@
 //! moments and [`TrainState`]: a resumed training equals an uninterrupted one bit for bit, where the space cuts batches
 //! into the same blocks.
 
+mod observer;
+mod settings;
+
 use std::time::Instant;
+
+pub use observer::{Finish, Observer, StepMetrics, Validation};
+pub use settings::TrainSettings;
 
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, CheckpointStore, Occasion, Tensor, TrainState, averaged, moment_name};
 use crate::data::Batches;
 use crate::error::Error;
+use crate::evaluation::Evaluation;
 use crate::model::Model;
-use crate::optimise::{Adam, AdamSettings, Schedule, clip, global_norm};
+use crate::optimise::{Adam, clip, global_norm};
 use crate::parameter::Parameter;
 use crate::rng::{Purpose, RngKey};
-use crate::solve::Evaluation;
 use crate::space::Space;
 use crate::statistics::Mean;
 use crate::team::{Alone, Team, Traffic, agreed};
-
-/// Settings of a training. The defaults are those of a first try: 1000 steps of 256 rows with Adam at 1e-3, the
-/// gradient clipped at 100.
-///
-/// ```
-/// let settings = flow_core::TrainSettings { steps: 200, seed: 7, ..Default::default() };
-/// assert_eq!((settings.batch, settings.learning_rate), (256, 1e-3));
-/// ```
-#[derive(Debug, Clone)]
-pub struct TrainSettings {
-    /// Gradient steps made by the trainings that this one goes on from; it starts with a fresh optimiser all the same.
-    pub first: u64,
-    /// Gradient steps in all, those included.
-    pub steps: u64,
-    /// Rows per batch.
-    pub batch: usize,
-    /// Blocks that a batch is cut into; `None` leaves it to the space. Where the space computes the same at any number
-    /// of threads, the bits of a training depend on this number, and not on how many processes share the work.
-    pub blocks: Option<usize>,
-    /// Learning rate at its highest.
-    pub learning_rate: f64,
-    /// How it changes.
-    pub schedule: Schedule,
-    /// The optimiser.
-    pub adam: AdamSettings,
-    /// Greatest global norm of a gradient.
-    pub clip_norm: Option<f64>,
-    /// Decay d of the moving average of the parameters, `average ← d · average + (1 − d) · parameters`, that
-    /// validations and figures use (early steps use a smaller d, so that the start is forgotten); none: the parameters
-    /// themselves.
-    pub average: Option<f64>,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Level of integration that the watch may raise the model's to: steps, for a fixed step.
-    pub max_level: u64,
-    /// Gradient steps between two looks at the integration error; 0: never. Fields that are random in time are not
-    /// watched.
-    pub watch_every: u64,
-    /// Integration error of the mean loss, in nats, above which the level is raised.
-    pub watch_tolerance: f64,
-    /// Gradient steps between validations; 0: never.
-    pub validate_every: u64,
-    /// Validations in a row without a new best figure after which the training ends early; none: it goes on.
-    pub patience: Option<u64>,
-    /// Gradient steps between checkpoints.
-    pub checkpoint_every: u64,
-    /// Roll-backs after which the training gives up.
-    pub max_rollbacks: u32,
-}
-
-impl Default for TrainSettings {
-    fn default() -> Self {
-        Self {
-            first: 0,
-            steps: 1000,
-            batch: 256,
-            blocks: None,
-            learning_rate: 1e-3,
-            schedule: Schedule::Constant,
-            adam: AdamSettings::default(),
-            clip_norm: Some(100.0),
-            average: None,
-            seed: 0,
-            max_level: 1024,
-            watch_every: 100,
-            watch_tolerance: 0.01,
-            validate_every: 0,
-            patience: None,
-            checkpoint_every: 100,
-            max_rollbacks: 10,
-        }
-    }
-}
-
-impl TrainSettings {
-    fn check(&self, level: Option<u64>) -> Result<(), Error> {
-        let positive = |name, value: f64| match value {
-            v if v > 0.0 && v.is_finite() => Ok(()),
-            v => Err(Error::setting(name, v, "a positive number")),
-        };
-        positive("learning_rate", self.learning_rate)?;
-        positive("watch_tolerance", self.watch_tolerance)?;
-        positive("batch", self.batch as f64)?;
-        positive("steps", self.steps.saturating_sub(self.first) as f64)?;
-        positive("checkpoint_every", self.checkpoint_every as f64)?;
-        if let Some(level) = level.filter(|level| self.max_level < *level) {
-            return Err(Error::setting(
-                "max_level",
-                self.max_level,
-                format!("at least the model's own level, {level}"),
-            ));
-        }
-        for (name, count) in [("blocks", self.blocks.map(|blocks| blocks as u64)), ("patience", self.patience)] {
-            if count == Some(0) {
-                return Err(Error::setting(name, 0, "at least 1"));
-            }
-        }
-        if let Some(decay) = self.average.filter(|decay| !(0.0..1.0).contains(decay)) {
-            return Err(Error::setting("average", decay, "at least 0 and below 1"));
-        }
-        self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm))
-    }
-}
-
-/// A validation figure (lower is better), in nats.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Validation {
-    /// The figure.
-    pub figure: f64,
-    /// Its standard error.
-    pub standard_error: f64,
-    /// Its integration error.
-    pub integration_error: f64,
-}
-
-/// What one gradient step showed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepMetrics {
-    /// Gradient steps made, this one included.
-    pub step: u64,
-    /// Mean loss of the batch before the step, in nats, with its standard error.
-    pub loss: Mean,
-    /// Global norm of the gradient, before clipping.
-    pub gradient_norm: f64,
-    /// Learning rate used.
-    pub learning_rate: f64,
-    /// Level of integration used: steps, for a fixed step; 0 for a model that does not integrate.
-    pub level: u64,
-    /// `mean loss at h/2 − mean loss at h`, where the watch looked.
-    pub integration_error: Option<f64>,
-    /// Validation after the step, where it was due.
-    pub validation: Option<Validation>,
-    /// Seconds of training so far, over all resumptions.
-    pub seconds: f64,
-    /// What this member exchanged with the others of its team for the step, validation included.
-    pub traffic: Traffic,
-}
-
-/// Whoever listens to a training. All methods are optional: `()` listens to nothing.
-///
-/// ```
-/// use flow_core::{Error, Observer, StepMetrics};
-///
-/// /// Keeps the losses, and ends a training that is good enough.
-/// struct UntilBelow { loss: f64, losses: Vec<f64> }
-///
-/// impl Observer for UntilBelow {
-///     fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
-///         self.losses.push(metrics.loss.mean);
-///         Ok(())
-///     }
-///     fn interrupted(&self) -> bool { self.losses.last().is_some_and(|loss| *loss < self.loss) }
-/// }
-///
-/// assert!(!UntilBelow { loss: 1.0, losses: vec![0.5, 1.5] }.interrupted());
-/// assert!(UntilBelow { loss: 1.0, losses: vec![1.5, 0.5] }.interrupted());
-/// ```
-pub trait Observer {
-    /// After every gradient step.
-    ///
-    /// # Errors
-    /// Whatever should stop the training with an error.
-    fn step(&mut self, _metrics: &StepMetrics) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// A sentence worth keeping: finer integration, a roll-back, a checkpoint passed over.
-    fn note(&mut self, _sentence: &str) {}
-
-    /// After a roll-back or a resumption: metrics after `step` gradient steps no longer hold.
-    ///
-    /// # Errors
-    /// Whatever should stop the training with an error.
-    fn rewind(&mut self, _step: u64) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// Asked before every gradient step; `true` stores a checkpoint and ends the training.
-    fn interrupted(&self) -> bool {
-        false
-    }
-}
-
-impl Observer for () {}
-
-/// How a training ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
-    /// All steps were made.
-    Completed,
-    /// Validations found nothing better any more, see [`TrainSettings::patience`].
-    EarlyStopped,
-    /// [`Observer::interrupted`] said so; a checkpoint was written.
-    Interrupted,
-}
 
 /// A validation of the model as it is.
 pub type Validator<'a, M> = dyn FnMut(&M) -> Result<Validation, Error> + 'a;
@@ -220,22 +31,7 @@ pub type Validator<'a, M> = dyn FnMut(&M) -> Result<Validation, Error> + 'a;
 /// Stands between the gradient and the optimiser, once a step: may change the gradient, one array per parameter.
 pub type GradientHook<'a, S> = dyn FnMut(&S, &mut [<S as Space>::Array]) -> Result<(), Error> + 'a;
 
-/// A training under way.
-///
-/// A flow trained on the rows of an array, in ten lines:
-///
-/// ```
-/// use flow_core::{
-///     ArrayRows, FixedStep, FlowModel, Method, NegativeLogLikelihood, Potential, Space, TrainSettings, Trainer,
-/// };
-/// fn train<S: Space>(space: S, potential: Box<dyn Potential<S>>, x: Vec<f64>) -> Result<FlowModel<S>, flow_core::Error> {
-///     let rows = ArrayRows::new(x, potential.dim())?;
-///     let integrator = Box::new(FixedStep::new(Method::Rk4.tableau(), 8)?);
-///     let mut model = FlowModel::new(space, potential, integrator, Box::new(NegativeLogLikelihood::default()));
-///     Trainer::new(&mut model, TrainSettings { steps: 500, ..Default::default() }, &rows)?.run(&mut ())?;
-///     Ok(model)
-/// }
-/// ```
+/// A training under way; the [page of the crate](crate) has one whole.
 pub struct Trainer<'a, S: Space, M: ?Sized> {
     space: S,
     settings: TrainSettings,
@@ -553,7 +349,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         self.told_gradient_error = Some(error);
         let (step, with) = (self.state.step, self.model.integration());
         observer.note(&format!(
-            "gradients by the continuous adjoint are off: at step {step} by {error:.1e} of the exact discrete gradient, with {with}"
+            "gradients by the continuous adjoint are off: at step {step} by {error:.1e} of the exact discrete \
+             gradient, with {with}"
         ));
     }
 

@@ -3,10 +3,11 @@
 use crate::batch::Batch;
 use crate::energy::standard_normal_log_density;
 use crate::error::Error;
+use crate::evaluation::Evaluation;
 use crate::flow::{Direction, Flow};
 use crate::integrate::{SolveOptions, Span};
 use crate::rng::RngKey;
-use crate::solve::{Evaluation, Solver};
+use crate::solve::Solver;
 use crate::space::Space;
 
 /// Points carried from one time to another.
@@ -48,15 +49,15 @@ impl<S: Space> Flow<'_, S> {
         }
         [out.x, out.log_density] = self.by_members(batch, Evaluation::new(key), |batch, how| {
             let solver = Solver::new(self, batch, span, *how)?.without_calls();
-            let end = solver.arrive(SolveOptions::default())?;
+            let end = solver.endpoints(SolveOptions::default())?;
             all_finite(end.x.iter().chain(&end.log_density))?;
             Ok([end.x, end.log_density])
         })?;
         Ok(out)
     }
 
-    /// Carries the rows of a whole batch over a span of time, and adds up the transport cost of every row. Always in plain
-    /// coordinates, whose velocity is ∇φ.
+    /// Carries the rows of a whole batch over a span of time, and adds up the transport cost of every row. Always in
+    /// plain coordinates, whose velocity is ∇φ.
     ///
     /// # Errors
     /// As [`Flow::transport_batch`].

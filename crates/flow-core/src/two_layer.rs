@@ -23,8 +23,8 @@ pub struct TwoLayerSettings {
     pub context: usize,
 }
 
-/// The parameters of a potential of two hidden layers; the same seed gives the same numbers on every backend, to working
-/// precision.
+/// The parameters of a potential of two hidden layers; the same seed gives the same numbers on every backend, to
+/// working precision.
 ///
 /// Weights, biases and amplitudes start as those of PyTorch's linear layers, gains at one, and all that depends on time
 /// at zero.

@@ -6,17 +6,18 @@ mod sliced;
 use crate::batch::Batch;
 use crate::boundary::{BoundaryTerms, Endpoints, Losses};
 use crate::error::Error;
+use crate::evaluation::{Evaluation, Outcome};
 use crate::flow::{Direction, Flow};
 use crate::objective::Objective;
-use crate::solve::{Evaluation, Outcome};
 use crate::space::Space;
 
-/// Half the squared Wasserstein distance `½ W₂²` between samples of the flow and data, or what stands for it: batches are
-/// data, and as many points of the base are carried forward beside them.
+/// Half the squared Wasserstein distance `½ W₂²` between samples of the flow and data, or what stands for it: batches
+/// are data, and as many points of the base are carried forward beside them.
 ///
 /// Distances are in coordinates whose standard deviation over the data of the batch is 1. All rows are coupled, so the
-/// objective needs the whole batch: the ends of all rows, and each member of a team solves the same problem on the host.
-/// Samples are as many as data, so that the figure is above that of the densities, and not zero where they are equal.
+/// objective needs the whole batch: the ends of all rows, and each member of a team solves the same problem on the
+/// host. Samples are as many as data, so that the figure is above that of the densities, and not zero where they are
+/// equal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum WassersteinDistance {
     /// The debiased Sinkhorn divergence `OT_ε(p, q) − ½ OT_ε(p, p) − ½ OT_ε(q, q)` (Genevay, Peyré and Cuturi,

@@ -3,7 +3,8 @@
 
 use std::f64::consts::LN_2;
 
-use crate::{jet::Jet, thermodynamics::LogZ};
+use crate::jet::Jet;
+use crate::thermodynamics::LogZ;
 
 /// ln Z of an open chain of `n` spins with a coupling that is not negative.
 pub(crate) fn open(n: usize, j: f64, beta: f64) -> LogZ {

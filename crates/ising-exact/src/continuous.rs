@@ -6,7 +6,10 @@
 
 use std::f64::consts::PI;
 
-use crate::{Edge, Error, Lattice, Thermodynamics, jet::Neumaier};
+use crate::error::Error;
+use crate::jet::Neumaier;
+use crate::lattice::{Edge, Lattice};
+use crate::thermodynamics::Thermodynamics;
 
 /// Smallest eigenvalue of K, which fixes α.
 pub const SMALLEST_EIGENVALUE: f64 = 0.1;

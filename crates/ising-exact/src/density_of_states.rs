@@ -10,15 +10,12 @@
 
 use num_bigint::BigUint;
 
-use crate::{
-    Edge, Error, Lattice, Thermodynamics,
-    enumeration::log_z_of_levels,
-    error::check_beta,
-    modular::{Field, primes},
-};
-
-/// Largest number of sites whose density of states is computed (64 × 64, or 4096 × 1).
-pub const MAX_DOS_SITES: usize = 4096;
+use crate::enumeration::log_z_of_levels;
+use crate::error::{Error, check_beta};
+use crate::lattice::{Edge, Lattice};
+use crate::limits::MAX_DOS_SITES;
+use crate::modular::{Field, primes};
+use crate::thermodynamics::Thermodynamics;
 
 /// Numbers of configurations by energy, exact.
 #[derive(Debug, Clone, PartialEq)]

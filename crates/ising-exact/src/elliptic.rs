@@ -2,10 +2,7 @@
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
-use crate::{
-    Error,
-    error::{beta_of, check_coupling},
-};
+use crate::error::{Error, beta_of, check_coupling};
 
 /// Complete elliptic integrals K(k) and E(k) of the first and second kind from the complementary modulus `k' =
 /// √(1−k²)`, by the arithmetic-geometric mean (Abramowitz and Stegun, 17.6). K is infinite at k' = 0.
@@ -88,7 +85,8 @@ pub fn onsager_specific_heat(coupling: f64, temperature: f64) -> Result<f64, Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{critical_temperature, infinite_lattice};
+    use crate::critical::critical_temperature;
+    use crate::infinite::infinite_lattice;
 
     #[test]
     fn elliptic_integrals_known_to_many_digits() {

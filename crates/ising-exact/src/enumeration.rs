@@ -1,14 +1,9 @@
 //! Any graph of up to 20 spins by summing over all its configurations: the judge of every other method.
 
-use crate::{
-    Error, Thermodynamics,
-    error::{check_beta, check_coupling},
-    jet::{Jet, Neumaier},
-    thermodynamics::LogZ,
-};
-
-/// Largest number of spins that is enumerated.
-pub const MAX_ENUMERATED: usize = 20;
+use crate::error::{Error, check_beta, check_coupling};
+use crate::jet::{Jet, Neumaier};
+use crate::limits::MAX_ENUMERATED;
+use crate::thermodynamics::{LogZ, Thermodynamics};
 
 /// Ising spins on the sites of any graph, energy `E = −Σ J_ab s_a s_b` over its bonds.
 ///

@@ -26,7 +26,8 @@ pub enum Error {
     },
     /// The temperature (or inverse temperature) is not a positive finite number.
     #[error(
-        "{name} {found} is not a positive finite number: give one above zero (for a negative temperature, change the sign of the couplings)"
+        "{name} {found} is not a positive finite number: give one above zero (for a negative temperature, change the \
+         sign of the couplings)"
     )]
     Temperature {
         /// `temperature` or `beta`.

@@ -1,62 +1,23 @@
 //! Triangular and honeycomb lattices with uniform couplings along their three directions: sizes, boundary and bonds,
 //! and the way to every exact method.
 
-use std::{f64::consts::LN_2, fmt, str::FromStr};
+use std::f64::consts::LN_2;
 
-use crate::{
-    Boundary, Edge, Error, Graph, InfiniteLattice, MAX_SIDE, PlanarLattice, Thermodynamics,
-    error::{beta_of, check_beta, check_coupling, check_side},
-    names::{name_of, named},
-    thermodynamics::Bounds,
-    triangles::{Corners, Torus},
-};
-
-/// How the bonds of a [`Hexagonal`] lattice lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shape {
-    /// Every spin has six neighbours.
-    Triangular,
-    /// Every spin has three neighbours.
-    Honeycomb,
-}
-
-impl Shape {
-    /// Both, with their names.
-    pub const NAMED: [(&'static str, Self); 2] = [("triangular", Self::Triangular), ("honeycomb", Self::Honeycomb)];
-
-    /// Spins of a cell.
-    pub fn sites(self) -> usize {
-        match self {
-            Self::Triangular => 1,
-            Self::Honeycomb => 2,
-        }
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&Self::NAMED, self).expect("every shape has a name"))
-    }
-}
-
-/// The name is not one of [`Shape::NAMED`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown lattice \"{0}\": use triangular or honeycomb")]
-pub struct UnknownShape(String);
-
-impl FromStr for Shape {
-    type Err = UnknownShape;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        named(&Self::NAMED, name).ok_or_else(|| UnknownShape(name.to_owned()))
-    }
-}
+use crate::enumeration::Graph;
+use crate::error::{Error, beta_of, check_beta, check_coupling, check_side};
+use crate::infinite::InfiniteLattice;
+use crate::lattice::{Boundary, Edge};
+use crate::limits::MAX_SIDE;
+use crate::planar::PlanarLattice;
+use crate::shape::Shape;
+use crate::thermodynamics::{Bounds, Thermodynamics};
+use crate::triangles::{Corners, Torus};
 
 /// `cells[0] × cells[1]` cells of a triangular or honeycomb lattice of Ising spins, in the form of a rhombus, energy
 /// `E = −Σ J s s'` over nearest neighbours, with a coupling for each of the three directions of bonds.
 ///
-/// - Triangular: the cell (x, y) is one spin, number `y · cells[0] + x`. J₁ binds it to (x+1, y), J₂ to (x, y+1), and J₃
-///   binds (x+1, y) to (x, y+1).
+/// - Triangular: the cell (x, y) is one spin, number `y · cells[0] + x`. J₁ binds it to (x+1, y), J₂ to (x, y+1), and
+///   J₃ binds (x+1, y) to (x, y+1).
 /// - Honeycomb: the cell (x, y) is the spins A and B, numbers 2c and 2c + 1 where `c = y · cells[0] + x`. B is bound to
 ///   A of (x+1, y) by J₁, to A of (x, y+1) by J₂ and to A of its own cell by J₃.
 ///
@@ -255,8 +216,8 @@ impl Hexagonal {
         Self { shape: self.shape, cells: [n, m], couplings: [j2, j1, j3], boundary: Boundary { x: y, y: x } }
     }
 
-    /// A lattice that is open along y, as one of squares and bonds across them. A row of the honeycomb is A, B, A, B, and
-    /// its bonds to the next row go across every other face.
+    /// A lattice that is open along y, as one of squares and bonds across them. A row of the honeycomb is A, B, A, B,
+    /// and its bonds to the next row go across every other face.
     fn planar(&self) -> Result<PlanarLattice, Error> {
         let ([m, n], [j1, j2, j3]) = (self.cells, self.couplings);
         let open = self.boundary.x == Edge::Open;

@@ -2,13 +2,10 @@
 
 use std::f64::consts::PI;
 
-use crate::{
-    Error, Thermodynamics,
-    error::{beta_of, check_coupling},
-    jet::{Jet, JetSum},
-    phase::Phase,
-    thermodynamics::{Bounds, LogZ},
-};
+use crate::error::{Error, beta_of, check_coupling};
+use crate::jet::{Jet, JetSum};
+use crate::phase::Phase;
+use crate::thermodynamics::{Bounds, LogZ, Thermodynamics};
 
 /// Below this distance from T_c (in 1 − x − y − xy) rounding hides how far the temperature is from T_c.
 pub(crate) const CRITICAL: f64 = 8.0 * f64::EPSILON;

@@ -2,19 +2,16 @@
 
 use std::{f64::consts::LN_2, fmt, str::FromStr};
 
-use crate::{
-    Error, Graph, MAX_DOS_SITES, PlanarLattice, Thermodynamics,
-    axis::{Axis, Ends},
-    chain,
-    error::{check_beta, check_coupling, check_side},
-    names::{name_of, named},
-    rings::Rings,
-    thermodynamics::Bounds,
-    torus::Torus,
-};
-
-/// Largest side of a lattice.
-pub const MAX_SIDE: usize = 4096;
+use crate::axis::{Axis, Ends};
+use crate::chain;
+use crate::enumeration::Graph;
+use crate::error::{Error, check_beta, check_coupling, check_side};
+use crate::limits::{MAX_DOS_SITES, MAX_SIDE};
+use crate::names::{name_of, named};
+use crate::planar::PlanarLattice;
+use crate::rings::Rings;
+use crate::thermodynamics::{Bounds, Thermodynamics};
+use crate::torus::Torus;
 
 /// Largest relative difference between a torus and its mirror image that is taken for no loss.
 const AGREEMENT: f64 = 1e-12;

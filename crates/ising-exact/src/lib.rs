@@ -1,8 +1,8 @@
 //! Exact free energies of the two-dimensional Ising model, on finite lattices and on the infinite one: square,
 //! triangular and honeycomb.
 //!
-//! For anyone who needs a number to trust: the exact value that a sampler, a variational method or a series is
-//! compared with. Energy `E = −J_x Σ s s' − J_y Σ s s'` over nearest neighbours, with a third direction on triangular and
+//! For anyone who needs a number to trust: the exact value that a sampler, a variational method or a series is compared
+//! with. Energy `E = −J_x Σ s s' − J_y Σ s s'` over nearest neighbours, with a third direction on triangular and
 //! honeycomb lattices; units J = k_B = 1.
 //!
 //! ```
@@ -21,11 +21,11 @@
 //! | lattice | how | limits |
 //! | --- | --- | --- |
 //! | closed both ways, not frustrated ([`Lattice`]) | Kaufman's four products | sides up to [`MAX_SIDE`] |
-//! | cylinder; closed both ways, frustrated ([`Lattice`]) | momentum by momentum, many digits | sides up to [`MAX_SIDE`] |
+//! | cylinder; closed both ways, frustrated ([`Lattice`]) | momentum by momentum, many digits | sides to [`MAX_SIDE`] |
 //! | open ([`Lattice`]); any bonds ([`PlanarLattice`]) | a Pfaffian, row by row | width up to [`MAX_PLANAR_WIDTH`] |
-//! | triangular, honeycomb ([`Hexagonal`]), closed both ways | Houtappel's four products, in many digits | sides up to [`MAX_SIDE`] |
+//! | triangular, honeycomb ([`Hexagonal`]), closed both ways | Houtappel's products, many digits | sides to [`MAX_SIDE`] |
 //! | the same, open along x or y | a Pfaffian, row by row | width up to [`MAX_PLANAR_WIDTH`] |
-//! | closed both ways, all energies ([`Lattice::density_of_states`]) | Beale's polynomials in exact integers | up to [`MAX_DOS_SITES`] sites |
+//! | all energies ([`Lattice::density_of_states`]) | Beale's polynomials in integers | up to [`MAX_DOS_SITES`] sites |
 //! | any graph ([`Graph`]) | enumeration | up to [`MAX_ENUMERATED`] spins |
 //! | infinite ([`infinite_lattice`], [`spontaneous_magnetisation`], [`critical_temperature`]) | Onsager, Yang | |
 //! | infinite, triangular or honeycomb ([`Hexagonal::infinite`], [`Hexagonal::critical_temperature`]) | Houtappel | |
@@ -82,11 +82,13 @@ mod hexagonal;
 mod infinite;
 mod jet;
 mod lattice;
+mod limits;
 mod modular;
 mod names;
 mod phase;
 mod planar;
 mod rings;
+mod shape;
 mod thermodynamics;
 mod torus;
 mod triangles;
@@ -98,12 +100,14 @@ struct ReadmeExamples;
 
 pub use continuous::{Continuous, SMALLEST_EIGENVALUE};
 pub use critical::critical_temperature;
-pub use density_of_states::{DensityOfStates, MAX_DOS_SITES};
+pub use density_of_states::DensityOfStates;
 pub use elliptic::{complete_elliptic_integrals, onsager_energy, onsager_specific_heat};
-pub use enumeration::{Graph, MAX_ENUMERATED};
+pub use enumeration::Graph;
 pub use error::Error;
-pub use hexagonal::{Hexagonal, Shape, UnknownShape};
+pub use hexagonal::Hexagonal;
 pub use infinite::{InfiniteLattice, infinite_lattice, spontaneous_magnetisation};
-pub use lattice::{Boundary, Edge, Lattice, MAX_SIDE, UnknownBoundary};
-pub use planar::{MAX_PLANAR_WIDTH, PlanarLattice};
+pub use lattice::{Boundary, Edge, Lattice, UnknownBoundary};
+pub use limits::{MAX_DOS_SITES, MAX_ENUMERATED, MAX_PLANAR_WIDTH, MAX_SIDE};
+pub use planar::PlanarLattice;
+pub use shape::{Shape, UnknownShape};
 pub use thermodynamics::Thermodynamics;

@@ -20,18 +20,13 @@
 
 use std::f64::consts::LN_2;
 
-use crate::{
-    Error, Graph, Thermodynamics,
-    error::{check_beta, check_coupling, check_side},
-    frontier::Frontier,
-    jet::{Jet, JetSum, Number},
-    lattice::MAX_SIDE,
-    thermodynamics::{Bounds, LogZ},
-    wide::{FIRST_BITS, Wide, converged},
-};
-
-/// Largest width of the row that is eliminated: the shorter side of an open lattice, the closed side of a cylinder.
-pub const MAX_PLANAR_WIDTH: usize = 256;
+use crate::enumeration::Graph;
+use crate::error::{Error, check_beta, check_coupling, check_side};
+use crate::frontier::Frontier;
+use crate::jet::{Jet, JetSum, Number};
+use crate::limits::{MAX_PLANAR_WIDTH, MAX_SIDE};
+use crate::thermodynamics::{Bounds, LogZ, Thermodynamics};
+use crate::wide::{FIRST_BITS, Wide, converged};
 
 /// Largest relative difference between the eliminations from both ends that is taken for no loss at all.
 const AGREEMENT: f64 = 1e-12;
@@ -117,9 +112,9 @@ impl PlanarLattice {
         Ok(lattice)
     }
 
-    /// The same lattice with a bond across every face, between (x+1, y) and (x, y+1): row after row as many couplings as
-    /// along x, for y from 0 to `size[1] − 2`. On a cylinder the last of each row is between (0, y) and
-    /// (size\[0\] − 1, y+1).
+    /// The same lattice with a bond across every face, between (x+1, y) and (x, y+1): row after row as many couplings
+    /// as along x, for y from 0 to `size[1] − 2`. On a cylinder the last of each row is between (0, y) and (size\[0\] −
+    /// 1, y+1).
     ///
     /// ```
     /// use ising_exact::PlanarLattice;

@@ -19,13 +19,11 @@
 //! carried. What else cancels (in the specific heat at low temperature, where single walls drop out) is found by
 //! comparing two precisions.
 
-use crate::{
-    Error, Thermodynamics,
-    axis::{Axis, Ends},
-    jet::Jet,
-    thermodynamics::LogZ,
-    wide::{FIRST_BITS, Wide, converged, cosines, more_bits, wide},
-};
+use crate::axis::{Axis, Ends};
+use crate::error::Error;
+use crate::jet::Jet;
+use crate::thermodynamics::{LogZ, Thermodynamics};
+use crate::wide::{FIRST_BITS, Wide, converged, cosines, more_bits, wide};
 
 /// Above this, e^{−2K} and all that it multiplies are below the smallest double.
 const LARGEST_K: f64 = 350.0;

@@ -2,7 +2,8 @@
 
 use std::f64::consts::LN_2;
 
-use crate::{Error, error::beta_of, jet::Jet};
+use crate::error::{Error, beta_of};
+use crate::jet::Jet;
 
 /// Exact thermodynamics of a lattice at one temperature, in units of J = k_B = 1.
 #[derive(Debug, Clone, Copy, PartialEq)]

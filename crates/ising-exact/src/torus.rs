@@ -16,11 +16,9 @@
 
 use std::f64::consts::{LN_2, PI};
 
-use crate::{
-    jet::{Jet, JetSum},
-    phase::{Mode, Phase},
-    thermodynamics::LogZ,
-};
+use crate::jet::{Jet, JetSum};
+use crate::phase::{Mode, Phase};
+use crate::thermodynamics::LogZ;
 
 /// A torus without frustration: sides of two sites or more, couplings positive.
 #[derive(Debug, Clone, Copy)]

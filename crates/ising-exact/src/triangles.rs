@@ -12,25 +12,25 @@
 //!
 //! `Z = 2^{mn} · ½ (AA + AP + PA − PP)`, `AA² = Π_{θ,φ} [p − s₁ cos θ − s₂ cos φ − s₃ cos(θ−φ)]`,
 //!
-//! where A and P say whether the momenta along x and along y are odd or even multiples of π/m and π/n
-//! (R. M. F. Houtappel, Physica 16, 425 (1950); B. M. McCoy and T. T. Wu, *The Two-Dimensional Ising Model*). A seam turns
-//! the minus sign to another sector. The product over θ is done in closed form: with `P = p − s₂ cos φ` and `w = ½(s₁ + s₃ e^{iφ})`
+//! where A and P say whether the momenta along x and along y are odd or even multiples of π/m and π/n (R. M. F.
+//! Houtappel, Physica 16, 425 (1950); B. M. McCoy and T. T. Wu, *The Two-Dimensional Ising Model*). A seam turns the
+//! minus sign to another sector. The product over θ is done in closed form: with `P = p − s₂ cos φ` and
+//! `w = ½(s₁ + s₃ e^{iφ})`
 //!
 //! `Π_θ [...] = λ^m + μ^m ∓ 2 Re w^m`, `λ + μ = P`, `λμ = |w|²`,
 //!
 //! which is a polynomial in P and w. Momenta φ and −φ give the same, so that the root is a product over half of them,
-//! but for `φ = 0` and π, where it is `((b+d)/2)^m ∓ ((a−c)/2)^m` and `((a+c)/2)^m ∓ ((b−d)/2)^m`. Where sectors cancel,
-//! more digits are carried.
+//! but for `φ = 0` and π, where it is `((b+d)/2)^m ∓ ((a−c)/2)^m` and `((a+c)/2)^m ∓ ((b−d)/2)^m`. Where sectors
+//! cancel, more digits are carried.
 
 use std::f64::consts::PI;
 
-use crate::{
-    Error, Shape, Thermodynamics,
-    infinite::{CRITICAL, integral_from},
-    jet::{Jet, Number},
-    thermodynamics::LogZ,
-    wide::{FIRST_BITS, Wide, converged, cosines},
-};
+use crate::error::Error;
+use crate::infinite::{CRITICAL, integral_from};
+use crate::jet::{Jet, Number};
+use crate::shape::Shape;
+use crate::thermodynamics::{LogZ, Thermodynamics};
+use crate::wide::{FIRST_BITS, Wide, converged, cosines};
 
 /// Work that is not too much: momenta · steps · words^1.6, half a minute or so.
 const MOST_WORK: f64 = 1e7;

@@ -2,11 +2,9 @@
 
 use dashu_float::FBig;
 
-use crate::{
-    Error, Thermodynamics,
-    jet::{Jet, Number},
-    thermodynamics::LogZ,
-};
+use crate::error::Error;
+use crate::jet::{Jet, Number};
+use crate::thermodynamics::{LogZ, Thermodynamics};
 
 /// A binary number whose mantissa is as long as the longer of its operands.
 pub(crate) type Wide = FBig;

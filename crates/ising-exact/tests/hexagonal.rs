@@ -1,4 +1,5 @@
-//! Triangular and honeycomb lattices against enumeration, against one another and against what is known of infinite ones.
+//! Triangular and honeycomb lattices against enumeration, against one another and against what is known of infinite
+//! ones.
 
 use std::f64::consts::LN_2;
 
@@ -62,7 +63,8 @@ proptest! {
         let make = if closed { PlanarLattice::cylinder } else { PlanarLattice::open };
         let lattice = make([m, n], along_x.to_vec(), along_y.to_vec()).unwrap();
         let lattice = lattice.with_diagonals(rest[..row * (n - 1)].to_vec()).unwrap();
-        let (exact, judge) = (lattice.thermodynamics(temperature).unwrap(), lattice.graph().thermodynamics(temperature).unwrap());
+        let exact = lattice.thermodynamics(temperature).unwrap();
+        let judge = lattice.graph().thermodynamics(temperature).unwrap();
         prop_assert!(difference(&exact, &judge) < 1e-10, "{exact:?} {judge:?}");
     }
 }

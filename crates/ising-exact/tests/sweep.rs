@@ -68,6 +68,7 @@ fn enumerate([m, n]: [usize; 2], boundary: Boundary) -> Levels {
 
 /// The levels of a strip of `n` rows of `m` spins with couplings of one strength: for each state of a row, the numbers
 /// of states of all rows so far by unsatisfied bonds. A strip that is closed along y starts once from every state.
+#[allow(clippy::too_many_lines, reason = "a judge that is read as one piece")]
 fn transfer([m, n]: [usize; 2], boundary: Boundary, signs: (f64, f64)) -> Levels {
     let row_bonds = if boundary.x == Edge::Open { m - 1 } else { m };
     let closing = usize::from(boundary.y != Edge::Open);

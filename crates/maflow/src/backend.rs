@@ -69,7 +69,7 @@ pub fn require_model(backend: Backend, name: &'static str) -> Result<(), Error> 
 }
 
 /// Something to be done on whichever backend was chosen.
-pub trait Work {
+pub trait BackendJob {
     /// What comes of it.
     type Output;
 
@@ -95,7 +95,7 @@ pub fn require(backend: Backend) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of the work; a backend that is not part of this build, or cannot be used on this machine.
-pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
+pub fn run<W: BackendJob>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
     let threads = compute.threads.get();
     match (compute.backend, precision) {
         (Backend::TchCpu | Backend::TchCuda, _) => libtorch::run(compute, precision, work),

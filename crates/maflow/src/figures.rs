@@ -12,19 +12,28 @@ use crate::together::Shared;
 use crate::trained::{Carrier, Learned, Trained};
 use crate::transport::Transport;
 
-/// Takes the figures; with the losses that they are made of. The members of a team, who have the same run, share the rows,
-/// and each has all figures.
+/// What figures are taken of, and who takes them.
+pub struct Request<'a, S: Space> {
+    /// The backend.
+    pub space: &'a S,
+    /// The recipe of the run.
+    pub recipe: &'a Recipe,
+    /// Its target.
+    pub target: &'a dyn Target,
+    /// What it has learned.
+    pub trained: &'a Trained<S>,
+    /// Who shares the rows: every member has the same run, and each has all figures.
+    pub team: &'a dyn Team,
+    /// Who hears how far it is, and may ask for an end.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// Takes the figures; with the losses that they are made of.
 ///
 /// # Errors
 /// More samples than there are, an integration that fails, or an end that the monitor asks for.
-pub fn take<S: Space>(
-    space: &S,
-    recipe: &Recipe,
-    target: &dyn Target,
-    trained: &Trained<S>,
-    team: &dyn Team,
-    monitor: &dyn Monitor,
-) -> Result<(Report, Converged), Error> {
+pub fn take<S: Space>(request: &Request<'_, S>) -> Result<(Report, Converged), Error> {
+    let Request { space, recipe, target, trained, team, monitor } = *request;
     let rows = FigureRows::evaluation(target, recipe.train.seed, recipe.evaluate.samples)?;
     let objective = Shared { objective: target.objective::<S>()?, team };
     let batches = |i| if monitor.cancelled() { Err(Error::Cancelled.into()) } else { Ok(rows.batch(i)?) };

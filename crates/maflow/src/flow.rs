@@ -7,12 +7,12 @@ use flow_core::{
     Batch, Converged, Direction, Engine, Integrator, Precision, RngKey, Team, standard_normal_log_density,
 };
 
-use crate::backend::Work;
+use crate::backend::BackendJob;
 use crate::error::Error;
 use crate::kept::Kept;
 use crate::monitor::Monitor;
 use crate::physics::report::PhysicsReport;
-use crate::physics::{self, Amounts};
+use crate::physics::{self, SampleCounts};
 use crate::recipe::Recipe;
 use crate::report::Report;
 use crate::target::Target;
@@ -21,8 +21,8 @@ use crate::{figures, sampling, together};
 
 /// A trained flow, with the steps of its training or those that the recipe says for samples.
 ///
-/// Points are in the flow's coordinates; [`Kept`] and [`target::units`](crate::target::units) lead to a user's. Where the
-/// run has a team, its members share the rows: every one asks for the same, and has the whole.
+/// Points are in the flow's coordinates; [`Kept`] and [`target::units`](crate::target::units) lead to a user's. Where
+/// the run has a team, its members share the rows: every one asks for the same, and has the whole.
 pub trait TrainedFlow {
     /// Its duration T; none where it is a map in closed form.
     fn duration(&self) -> Option<f64>;
@@ -70,7 +70,8 @@ pub trait TrainedFlow {
     ///
     /// # Errors
     /// As there.
-    fn physics(&self, target: &dyn Target, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error>;
+    fn physics(&self, target: &dyn Target, counts: SampleCounts, monitor: &dyn Monitor)
+    -> Result<PhysicsReport, Error>;
 }
 
 /// Opens the trained flow of a run.
@@ -81,7 +82,7 @@ pub(crate) struct Open<'a> {
     pub(crate) monitor: &'a dyn Monitor,
 }
 
-impl Work for Open<'_> {
+impl BackendJob for Open<'_> {
     type Output = Box<dyn TrainedFlow>;
 
     fn run<E: Engine>(self, space: &E) -> Result<Box<dyn TrainedFlow>, Error> {
@@ -115,6 +116,11 @@ impl<E: Engine> Opened<E> {
             (Learned::Map(map), _) => Carrier::Map(&**map, &*self.team),
             (Learned::Flow(_), None) => unreachable!("a flow is opened with its integrator"),
         }
+    }
+
+    fn request<'a>(&'a self, target: &'a dyn Target, monitor: &'a dyn Monitor) -> figures::Request<'a, E> {
+        let Self { space, recipe, trained, team, .. } = self;
+        figures::Request { space, recipe, target, trained, team: &**team, monitor }
     }
 }
 
@@ -151,10 +157,15 @@ impl<E: Engine> TrainedFlow for Opened<E> {
     }
 
     fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error> {
-        figures::take(&self.space, &self.recipe, target, &self.trained, &*self.team, monitor)
+        figures::take(&self.request(target, monitor))
     }
 
-    fn physics(&self, target: &dyn Target, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
-        physics::study(&self.space, &self.recipe, target, &self.trained, amounts, &*self.team, monitor)
+    fn physics(
+        &self,
+        target: &dyn Target,
+        counts: SampleCounts,
+        monitor: &dyn Monitor,
+    ) -> Result<PhysicsReport, Error> {
+        physics::study(&self.request(target, monitor), counts)
     }
 }

@@ -134,8 +134,8 @@ fn file(run: &Path) -> PathBuf {
     run.join("integration.toml")
 }
 
-/// Keeps the level that the figures of a run were converged at, where they were taken with the run's own settings. A run
-/// that cannot be written to has its figures all the same.
+/// Keeps the level that the figures of a run were converged at, where they were taken with the run's own settings. A
+/// run that cannot be written to has its figures all the same.
 pub fn keep<S: Space>(trained: &Trained<S>, recipe: &Recipe, level: u64, monitor: &dyn Monitor) {
     let own = run_dir::read_recipe(&trained.run, &[]).is_ok_and(|own| own.evaluate == recipe.evaluate);
     let Some(checkpoint) = trained.checksum().filter(|_| own) else { return };

@@ -9,7 +9,7 @@ use flow_core::RngKey;
 
 use crate::error::Error;
 use crate::recipe::{Recipe, TargetKind};
-use crate::standard;
+use crate::standardisation;
 use crate::target::{Parts, Table, TableMap, Target};
 
 /// The maps of a run.
@@ -29,7 +29,7 @@ impl Kept {
     /// # Errors
     /// When they are not what the recipe says, or a file is damaged.
     pub fn read(run: &Path, recipe: &Recipe) -> Result<Self, Error> {
-        let standardisation = standard::read(run, recipe)?;
+        let standardisation = standardisation::read(run, recipe)?;
         let table = match &recipe.target {
             TargetKind::Table(_) => Some(TableMap::read(run)?),
             _ => None,
@@ -63,7 +63,7 @@ impl Kept {
     /// # Errors
     /// When they cannot be written.
     pub fn write(run: &Path, recipe: &Recipe, target: &dyn Target) -> Result<(), Error> {
-        standard::write(run, recipe, target)?;
+        standardisation::write(run, recipe, target)?;
         match (&recipe.target, target.table()) {
             (TargetKind::Table(_), Some(table)) => table.keep(run),
             _ => Ok(()),

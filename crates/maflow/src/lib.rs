@@ -85,7 +85,7 @@ pub mod report;
 pub mod run;
 pub mod run_dir;
 pub mod sampling;
-pub mod standard;
+pub mod standardisation;
 pub mod target;
 pub mod tensor_file;
 pub mod together;

@@ -8,8 +8,8 @@ use crate::recipe::{
     Arithmetic, Backend, Density, FlowMethod, Model, Objective, Potential, Recipe, TargetKind, Term, TermKind,
 };
 
-/// Bytes that a training holds at its peak at least, by what they are for. Small arrays and what libraries hold are left
-/// out, so that the peak is up to [`Estimate::FACTOR`] times as much.
+/// Bytes that a training holds at its peak at least, by what they are for. Small arrays and what libraries hold are
+/// left out, so that the peak is up to [`Estimate::FACTOR`] times as much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
     /// Parameters with gradient, moments, moving average and the last good checkpoint.
@@ -55,8 +55,8 @@ impl Estimate {
     /// What the peak is at most, in estimates, beside what the program holds anyway.
     pub const FACTOR: u64 = 4;
 
-    /// What the training of a recipe needs of one of so many processes, by so many threads of a backend. On a GPU that is
-    /// the memory of the host.
+    /// What the training of a recipe needs of one of so many processes, by so many threads of a backend. On a GPU that
+    /// is the memory of the host.
     pub fn of<S: Space>(recipe: &Recipe, space: &S, (backend, threads): (Backend, usize), members: usize) -> Self {
         let train = &recipe.train;
         let on_gpu = backend == Backend::TchCuda;
@@ -334,7 +334,8 @@ mod tests {
             [0, 1023, 1536, 300 << 20, 5 << 40].map(in_units),
             ["0 bytes", "1023 bytes", "1.5 KiB", "300 MiB", "5.0 TiB"]
         );
-        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax address space         4096000000           unlimited            bytes\n";
+        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax address space         4096000000           unlimited  \
+                              bytes\n";
         assert_eq!(limit(limits), Some(4_096_000_000));
         assert_eq!(limit("Max address space         unlimited            unlimited            bytes\n"), None);
         assert_eq!(kib("MemTotal:  8 kB\nMemAvailable:    2048 kB\n", "MemAvailable:"), Some(2 << 20));

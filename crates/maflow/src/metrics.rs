@@ -34,8 +34,8 @@ pub struct Row {
     pub validation_error: Option<f64>,
     /// Seconds since training began (time between runs left out).
     pub seconds: f64,
-    /// Seconds of the step that the first of several processes spent on what they exchange, waiting for others included;
-    /// empty for one alone.
+    /// Seconds of the step that the first of several processes spent on what they exchange, waiting for others
+    /// included; empty for one alone.
     #[serde(default)]
     pub communication_seconds: Option<f64>,
     /// Bytes of numbers that came to it from the others in that time.

@@ -163,6 +163,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a list of keys")]
     fn the_keys_are_the_fixed_ones() {
         let plain = [
             "checkpoint",

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use flow_core::{Alone, BijectorModel, Engine, Estimate, Finish, FlowModel, Mean, Model, Purpose, RngKey, Team};
 
-use crate::backend::{self, Compute, Work};
+use crate::backend::{self, BackendJob, Compute};
 use crate::error::Error;
 use crate::flow::{Open, TrainedFlow};
 use crate::integration::Choice;
 use crate::kept::{Kept, Units};
 use crate::monitor::Monitor;
 use crate::physics::report::PhysicsReport;
-use crate::physics::{self, Amounts, Weighted};
+use crate::physics::{self, SampleCounts, Weighted};
 use crate::recipe::{Recipe, Setting};
 use crate::report::Report;
 use crate::run_dir;
@@ -96,8 +96,8 @@ impl Run {
     }
 
     /// The same with its work shared by the members of a team, each of which has the run and makes the same calls: a
-    /// training, figures, densities, samples, maps and studies. Every member has what one process alone would have, to the
-    /// bit where the backend's results do not depend on the number of threads; the first alone writes.
+    /// training, figures, densities, samples, maps and studies. Every member has what one process alone would have, to
+    /// the bit where the backend's results do not depend on the number of threads; the first alone writes.
     #[must_use]
     pub fn with_team(self, team: Arc<dyn Team>) -> Self {
         Self { team, ..self }
@@ -152,7 +152,7 @@ impl Run {
     /// # Errors
     /// A run without a checkpoint, numbers that are no whole rows, or an integration that fails.
     pub fn log_prob(&self, rows: impl Into<Rows>) -> Result<Found, Error> {
-        self.of_rows(Wanted::LogProb, rows.into())
+        self.of_rows(RowQuantity::LogProb, rows.into())
     }
 
     /// The base coordinates of rows of N numbers in the user's units, which are standard normal as far as the flow has
@@ -161,7 +161,7 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`].
     pub fn to_base(&self, rows: impl Into<Rows>) -> Result<Found, Error> {
-        self.of_rows(Wanted::Base, rows.into())
+        self.of_rows(RowQuantity::Base, rows.into())
     }
 
     /// Rows in the user's units from base coordinates: the inverse of [`Run::to_base`].
@@ -169,10 +169,10 @@ impl Run {
     /// # Errors
     /// As [`Run::log_prob`].
     pub fn from_base(&self, base: impl Into<Rows>) -> Result<Found, Error> {
-        self.of_rows(Wanted::FromBase, base.into())
+        self.of_rows(RowQuantity::FromBase, base.into())
     }
 
-    fn of_rows(&self, wanted: Wanted, rows: Rows) -> Result<Found, Error> {
+    fn of_rows(&self, wanted: RowQuantity, rows: Rows) -> Result<Found, Error> {
         let (mut given, mut all) = (Some(rows), None);
         self.stream(wanted, &mut || Ok(given.take()), &mut |found| {
             all = Some(found);
@@ -182,14 +182,14 @@ impl Run {
     }
 
     /// What is wanted of rows that come in blocks, so that there may be more of them than memory holds: `next` gives
-    /// blocks of whole rows until there are no more, `out` takes what was found of each. Every member of a team gives all
-    /// rows, and gets all that was found.
+    /// blocks of whole rows until there are no more, `out` takes what was found of each. Every member of a team gives
+    /// all rows, and gets all that was found.
     ///
     /// # Errors
     /// As [`Run::log_prob`]; those of `next` and `out`; [`Error::Argument`] on a member with other rows than the first.
     pub fn stream(
         &self,
-        wanted: Wanted,
+        wanted: RowQuantity,
         next: &mut dyn FnMut() -> Result<Option<Rows>, Error>,
         out: &mut dyn FnMut(Found) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -279,11 +279,11 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::report`]; [`Error::NoEnergy`]; [`Error::EstimatedLaplacian`].
-    pub fn physics(&self, amounts: Amounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
+    pub fn physics(&self, counts: SampleCounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
         self.require_energy()?;
         let flow = self.flow(monitor)?;
         let target = agreed(&*self.team, self.open_target(flow.kept(), monitor))?;
-        flow.physics(&*target, amounts, monitor)
+        flow.physics(&*target, counts, monitor)
     }
 
     /// Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
@@ -320,7 +320,7 @@ impl Run {
         }
     }
 
-    fn run<W: Work>(&self, work: W) -> Result<W::Output, Error> {
+    fn run<W: BackendJob>(&self, work: W) -> Result<W::Output, Error> {
         backend::run(&self.compute, self.recipe.train.precision, work)
     }
 
@@ -370,7 +370,7 @@ impl Run {
 
 /// What is to be found of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RowQuantity {
     /// ln p in the user's units, one number each.
     LogProb,
     /// The base coordinates of rows in the user's units, N numbers each.
@@ -456,7 +456,7 @@ struct Weigh<'a> {
     monitor: &'a dyn Monitor,
 }
 
-impl Work for Weigh<'_> {
+impl BackendJob for Weigh<'_> {
     type Output = Weighted;
 
     fn run<E: Engine>(self, space: &E) -> Result<Weighted, Error> {
@@ -494,12 +494,12 @@ fn log_prob<E: Engine>(
 
 struct Stream<'a, 'b> {
     run: &'a Run,
-    wanted: Wanted,
+    wanted: RowQuantity,
     next: &'b mut dyn FnMut() -> Result<Option<Rows>, Error>,
     out: &'b mut dyn FnMut(Found) -> Result<(), Error>,
 }
 
-impl Work for Stream<'_, '_> {
+impl BackendJob for Stream<'_, '_> {
     type Output = ();
 
     fn run<E: Engine>(mut self, space: &E) -> Result<(), Error> {
@@ -511,18 +511,18 @@ impl Work for Stream<'_, '_> {
             rows.check(n, model.context_dim())?;
             let Rows { points: mut rows, context } = rows;
             let found = match self.wanted {
-                Wanted::LogProb => {
+                RowQuantity::LogProb => {
                     let log_jacobians = units.to_flow(&mut rows, &context, n);
                     let mut found = log_prob(&*model, (&rows, &context), seed, probes)?;
                     found.values.iter_mut().zip(log_jacobians).for_each(|(value, log_jacobian)| *value += log_jacobian);
                     found
                 }
-                Wanted::Base => {
+                RowQuantity::Base => {
                     units.to_flow(&mut rows, &context, n);
                     let base = model.to_base(&rows, &context, key)?;
                     Found { values: base.x, integration_errors: base.integration_errors, ..Found::default() }
                 }
-                Wanted::FromBase => {
+                RowQuantity::FromBase => {
                     let mut x = model.from_base(&rows, &context, key)?;
                     units.to_user(&mut x.x, &context);
                     Found { values: x.x, integration_errors: x.integration_errors, ..Found::default() }

@@ -5,8 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use datasets::whole_file::{PARTIAL, folder_of, partial};
+
 use crate::error::Error;
-use crate::files::{PARTIAL, folder_of, partial, write_whole};
+use crate::files::write_whole;
 use crate::recipe::{Recipe, Setting};
 use crate::recipes;
 
@@ -120,8 +122,8 @@ impl RunDir {
         write_whole(&config_file(&self.path), text.as_bytes())
     }
 
-    /// Adds a line, with the time of the system's clock, to `log.txt`. Nothing else knows of that clock, which may be set
-    /// back.
+    /// Adds a line, with the time of the system's clock, to `log.txt`. Nothing else knows of that clock, which may be
+    /// set back.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -112,8 +112,8 @@ pub(crate) fn require_blocks<S: Space>(
             settings.blocks = of_first(team, own)?.map(|blocks| blocks as usize);
             let blocks = settings.blocks.unwrap_or(members);
             monitor.note(&format!(
-                "{key} = {batch} is cut into {blocks} blocks for {members} processes: other cuts differ by round-off, and \
-                 train.blocks = {blocks} makes this one that of every number of processes"
+                "{key} = {batch} is cut into {blocks} blocks for {members} processes: other cuts differ by round-off, \
+                 and train.blocks = {blocks} makes this one that of every number of processes"
             ));
         }
         let blocks = cut(batch, settings.blocks.unwrap_or_else(|| space.blocks(batch))).len();

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flow_core::{
-    Alone, Engine, Evaluation, Finish, Mean, Observer, Purpose, RngKey, Space, Team, Trainable, Trainer, Validation,
+    Alone, Engine, Evaluation, Finish, Mean, Observer, Purpose, RngKey, Space, Team, TrainState, Trainable, Trainer,
+    Validation,
 };
 
-use crate::backend::{self, Compute, Work};
+use crate::backend::{self, BackendJob, Compute};
 use crate::checkpoint::CheckpointFolder;
 use crate::error::Error;
 use crate::kept::Kept;
@@ -111,7 +112,7 @@ struct Prepared<E: Engine> {
     model: Box<dyn Trainable<E>>,
 }
 
-impl Work for Monitored<'_> {
+impl BackendJob for Monitored<'_> {
     type Output = (Finish, Option<Done>);
 
     fn run<E: Engine>(self, space: &E) -> Result<Self::Output, Error> {
@@ -133,8 +134,10 @@ impl Work for Monitored<'_> {
             }
             Ok(run)
         })?;
+        let store = |run: &RunDir| CheckpointFolder::open(&run.checkpoints(), plan.recipe.train.keep);
+        let folder = agreed(team, run.as_ref().map(store).transpose())?;
         let members = Members { team, run: run.as_ref(), monitor };
-        let finish = train(space, &plan, model, &*target, phases, members)?;
+        let finish = Training { space, plan: &plan, target: &*target, members, folder }.run(model, phases)?;
         Ok((finish, run.map(|run| Done { run, finish, target, recipe: plan.recipe })))
     }
 }
@@ -235,68 +238,84 @@ impl Train {
     }
 }
 
-/// Trains to the end or to an interrupt, phase by phase.
-fn train<E: Engine>(
-    space: &E,
-    plan: &Train,
-    mut model: Box<dyn Trainable<E>>,
-    target: &dyn Target,
-    phases: Vec<Phase>,
-    members: Members<'_>,
-) -> Result<Finish, Error> {
-    let Members { team, run, monitor } = members;
-    let (recipe, total) = (&plan.recipe, phases.last().map_or(0, |phase| phase.settings.steps));
-    let store = |run: &RunDir| CheckpointFolder::open(&run.checkpoints(), recipe.train.keep);
-    let folder = agreed(team, run.map(store).transpose())?;
-    let mut listener = Listener::new(run, monitor, target.sites() as f64, target.training_rows());
-    let mut first = None;
-    if let Start::Resume(path) = &plan.start {
-        first = newest_step(team, folder.as_ref())?;
-        if let Some(made) = first.filter(|made| *made > total) {
-            return Err(Error::TakenBack { run: path.clone(), made, total });
-        }
-    } else if let Some(run) = run {
-        let by = if team.size() > 1 { format!(" by {} processes", team.size()) } else { String::new() };
-        monitor.note(&format!("training {} in {}{by}", recipe.name, run.path().display()));
-        run.log(&format!("started: {total} steps{by}"))?;
-    }
-    target.training_rows().into_iter().for_each(|rows| note_large_batches(&phases, rows, &mut listener));
-    // The loss of a regression or a distance is no free energy and no likelihood: the best of those stands beside a
-    // validation figure alone.
-    let comparable = phases[0].objective == target.kind() || phases.len() > 1 || recipe.train.validate_every > 0;
-    let best = target.known().filter(|_| comparable).map(|known| (known.word(), known.value()));
-    let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
-    let of_samples = |phase: &Phase| matches!(phase.objective, Objective::FlowMatching | Objective::ForwardKl);
-    if phases.iter().any(|phase| of_samples(phase) && unfinished(phase)) {
-        // Before the first step, with a display of their own.
-        let prepared = target.samples().map_or(Ok(()), |samples| samples.prepare(team, monitor));
-        if team.any(matches!(prepared, Err(Error::Cancelled)))? {
+/// A training whose run is there: what all of its phases have in common.
+struct Training<'a, E> {
+    space: &'a E,
+    plan: &'a Train,
+    target: &'a dyn Target,
+    members: Members<'a>,
+    /// The checkpoints of the run, on the first member.
+    folder: Option<CheckpointFolder>,
+}
+
+impl<E: Engine> Training<'_, E> {
+    /// Trains to the end or to an interrupt, phase by phase.
+    fn run(&self, mut model: Box<dyn Trainable<E>>, phases: Vec<Phase>) -> Result<Finish, Error> {
+        let (Members { team, run, monitor }, recipe, target) = (self.members, &self.plan.recipe, self.target);
+        let total = phases.last().map_or(0, |phase| phase.settings.steps);
+        let mut listener = Listener::new(run, monitor, target.sites() as f64, target.training_rows());
+        let first = self.begin(total)?;
+        target.training_rows().into_iter().for_each(|rows| note_large_batches(&phases, rows, &mut listener));
+        // The loss of a regression or a distance is no free energy and no likelihood: the best of those stands beside a
+        // validation figure alone.
+        let comparable = phases[0].objective == target.kind() || phases.len() > 1 || recipe.train.validate_every > 0;
+        let best = target.known().filter(|_| comparable).map(|known| (known.word(), known.value()));
+        let unfinished = |phase: &Phase| first.is_none_or(|first| first < phase.settings.steps);
+        let of_samples = |phase: &Phase| matches!(phase.objective, Objective::FlowMatching | Objective::ForwardKl);
+        if phases.iter().any(|phase| of_samples(phase) && unfinished(phase)) && !self.prepare_samples()? {
             return Ok(Finish::Interrupted);
         }
-        agreed(team, prepared)?;
-    }
-    listener.show(first.unwrap_or(0), total, best);
-    let last = phases.len() - 1;
-    let mut finish = Finish::Completed;
-    for (k, phase) in phases.into_iter().enumerate() {
-        if k < last && !unfinished(&phase) {
-            continue;
+        listener.show(first.unwrap_or(0), total, best);
+        let last = phases.len() - 1;
+        let mut finish = Finish::Completed;
+        for (k, phase) in phases.into_iter().enumerate() {
+            if k < last && !unfinished(&phase) {
+                continue;
+            }
+            let ended = self.phase(phase, &mut *model, &mut listener);
+            finish = ended.map_err(|error| with_trouble(error, target))?;
+            if finish == Finish::Interrupted {
+                break;
+            }
         }
-        finish = phase
-            .run(space, plan, target, &mut *model, folder.as_ref(), members, &mut listener)
-            .map_err(|error| with_trouble(error, target))?;
-        if finish == Finish::Interrupted {
-            break;
-        }
+        listener.finish();
+        let words = match finish {
+            Finish::Completed => "all steps made",
+            Finish::EarlyStopped => "ended early",
+            Finish::Interrupted => "interrupted",
+        };
+        agreed(team, run.map_or(Ok(()), |run| run.log(words)))?;
+        Ok(finish)
     }
-    listener.finish();
-    let words = match finish {
-        Finish::Completed => "all steps made",
-        Finish::EarlyStopped => "ended early",
-        Finish::Interrupted => "interrupted",
-    };
-    agreed(team, run.map_or(Ok(()), |run| run.log(words)))?;
-    Ok(finish)
+
+    /// Says that a training of so many steps begins. Returns the steps that a resumed one has made.
+    fn begin(&self, total: u64) -> Result<Option<u64>, Error> {
+        let Members { team, run, monitor } = self.members;
+        if let Start::Resume(path) = &self.plan.start {
+            let first = newest_step(team, self.folder.as_ref())?;
+            return match first.filter(|made| *made > total) {
+                Some(made) => Err(Error::TakenBack { run: path.clone(), made, total }),
+                None => Ok(first),
+            };
+        }
+        if let Some(run) = run {
+            let by = if team.size() > 1 { format!(" by {} processes", team.size()) } else { String::new() };
+            monitor.note(&format!("training {} in {}{by}", self.plan.recipe.name, run.path().display()));
+            run.log(&format!("started: {total} steps{by}"))?;
+        }
+        Ok(None)
+    }
+
+    /// Has the target make its samples before the first step, with a display of their own. Says whether it did: an
+    /// interrupt ends that too.
+    fn prepare_samples(&self) -> Result<bool, Error> {
+        let Members { team, monitor, .. } = self.members;
+        let prepared = self.target.samples().map_or(Ok(()), |samples| samples.prepare(team, monitor));
+        if team.any(matches!(prepared, Err(Error::Cancelled)))? {
+            return Ok(false);
+        }
+        agreed(team, prepared).map(|()| true)
+    }
 }
 
 /// What a target has met is told where a training gave up.
@@ -331,53 +350,32 @@ fn newest_step(team: &dyn Team, folder: Option<&CheckpointFolder>) -> Result<Opt
     })
 }
 
-impl Phase {
-    /// Trains from the model as it is, from the end of the phase before, or from the newest checkpoint of this
-    /// phase.
-    #[allow(clippy::too_many_arguments, reason = "one training is made of this many parts")]
-    fn run<E: Engine>(
-        self,
-        space: &E,
-        plan: &Train,
-        target: &dyn Target,
-        model: &mut dyn Trainable<E>,
-        folder: Option<&CheckpointFolder>,
-        members: Members<'_>,
-        listener: &mut Listener<'_>,
-    ) -> Result<Finish, Error> {
-        let (recipe, Members { team, run, .. }) = (&plan.recipe, members);
-        let (first, total) = (self.settings.first, self.settings.steps);
-        let resumed = matches!(plan.start, Start::Resume(_));
+impl<E: Engine> Training<'_, E> {
+    /// Trains from the model as it is, from the end of the phase before, or from the newest checkpoint of this phase.
+    fn phase(&self, phase: Phase, model: &mut dyn Trainable<E>, listener: &mut Listener<'_>) -> Result<Finish, Error> {
+        let (recipe, target, Members { team, run, .. }) = (&self.plan.recipe, self.target, self.members);
+        let Phase { settings, objective, gradient } = phase;
+        let (first, total, batch) = (settings.first, settings.steps, settings.batch as u64);
+        let resumed = matches!(self.plan.start, Start::Resume(_));
         // At the very end of a phase the next one starts afresh from its averaged weights, interrupted in between or
         // not.
-        let newest = newest_step(team, folder)?;
-        let only_best = resumed && newest.is_none() && folder.is_some_and(|folder| folder.best().is_some());
+        let newest = newest_step(team, self.folder.as_ref())?;
+        let only_best = resumed && newest.is_none() && self.folder.as_ref().is_some_and(|of| of.best().is_some());
         agreed(team, run.filter(|_| only_best).map_or(Ok(()), |run| Err(Error::OnlyBest(run.path().to_owned()))))?;
         let mut resume = resumed && newest.is_some_and(|step| first == 0 || step > first);
-        let mut before = None;
-        if first > 0 && !resume {
-            // The other members get what the first reads when the training begins.
-            let load = |folder: &CheckpointFolder| -> Result<_, Error> {
-                let newest = folder.newest(false)?;
-                let newest = newest.ok_or_else(|| Error::Failed("the first training left no checkpoint".into()))?;
-                newest.checkpoint.load_trained(space, model.parameters_mut())?;
-                newest.checkpoint.load_parameters(space, model.buffers_mut())?;
-                Ok(newest.checkpoint.state)
-            };
-            before = agreed(team, folder.map(load).transpose())?.flatten();
-        }
-        model.set_objective(target.training_objective::<E>(&recipe.train, self.objective, self.gradient)?);
+        let before = if first > 0 && !resume { self.take_up_last_phase(model)? } else { None };
+        model.set_objective(target.training_objective::<E>(&recipe.train, objective, gradient)?);
         // A training begins with the steps of the recipe, whatever the one before came to.
         if let Some(flow) = recipe.flow() {
             model.set_level(flow.steps as u64);
         }
         let seen = first * recipe.train.batch as u64;
-        let batches = TrainingRows { target, objective: self.objective, space, first, seen };
-        listener.begin(first, seen, self.settings.batch as u64);
+        let batches = TrainingRows { target, objective, space: self.space, first, seen };
+        listener.begin(first, seen, batch);
         let rows = FigureRows::validation(target, recipe.train.seed, recipe.train.validation_samples);
         let validated = Shared { objective: target.objective::<E>()?, team };
-        let (mut store, by) = (folder.cloned(), model.objective_name());
-        let mut trainer = Trainer::new(model, self.settings, &batches)?
+        let (mut store, by) = (self.folder.clone(), model.objective_name());
+        let mut trainer = Trainer::new(model, settings, &batches)?
             .with_team(team)
             .with_validator(|model| validate(model, &validated, &rows));
         if let Some(store) = &mut store {
@@ -404,6 +402,19 @@ impl Phase {
             listener.finish();
         }
         Ok(finish?)
+    }
+
+    /// Gives the model what the phase before has left, with the state of that one's training. The other members get
+    /// what the first reads when the training begins.
+    fn take_up_last_phase(&self, model: &mut dyn Trainable<E>) -> Result<Option<TrainState>, Error> {
+        let load = |folder: &CheckpointFolder| -> Result<_, Error> {
+            let newest = folder.newest(false)?;
+            let newest = newest.ok_or_else(|| Error::Failed("the first training left no checkpoint".into()))?;
+            newest.checkpoint.load_trained(self.space, model.parameters_mut())?;
+            newest.checkpoint.load_parameters(self.space, model.buffers_mut())?;
+            Ok(newest.checkpoint.state)
+        };
+        Ok(agreed(self.members.team, self.folder.as_ref().map(load).transpose())?.flatten())
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use flow_core::{BaseSamples, Engine, Occasion, Tensor, Trainer};
 
-use crate::backend::{self, Compute, Work};
+use crate::backend::{self, BackendJob, Compute};
 use crate::checkpoint::CheckpointFolder;
 use crate::error::Error;
 use crate::monitor::Monitor;
@@ -14,7 +14,7 @@ use crate::tensor_file::TensorFile;
 use crate::torch_names::{NAMES, torch_shape};
 use crate::trained::{self, Learned};
 use crate::weights::Weights;
-use crate::{phases, standard};
+use crate::{phases, standardisation};
 
 /// Weights to be made a run, which can be evaluated, sampled or trained further.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Monitored<'a> {
     monitor: &'a dyn Monitor,
 }
 
-impl Work for Monitored<'_> {
+impl BackendJob for Monitored<'_> {
     type Output = RunDir;
 
     fn run<E: Engine>(self, space: &E) -> Result<RunDir, Error> {
@@ -109,7 +109,7 @@ pub fn export(run: &Path, recipe: &Recipe, out: &Path, monitor: &dyn Monitor) ->
         };
         tensors.push(Tensor { name, shape, ..tensor.clone() });
     }
-    tensors.extend(standard::tensors(run, recipe)?.into_iter().map(|tensor| {
+    tensors.extend(standardisation::tensors(run, recipe)?.into_iter().map(|tensor| {
         let name = format!("standardisation.{}", tensor.name);
         Tensor { name, ..tensor }
     }));

@@ -79,8 +79,8 @@ impl Ways {
 }
 
 impl Transport {
-    /// Of a flow at the step of its figures, with a flow of twice the step beside it; `None` for a density given something,
-    /// for more coordinates than [`MOST_COORDINATES`], and for a flow that does not move.
+    /// Of a flow at the step of its figures, with a flow of twice the step beside it; `None` for a density given
+    /// something, for more coordinates than [`MOST_COORDINATES`], and for a flow that does not move.
     ///
     /// # Errors
     /// An integration that fails, or an end that the monitor asks for.

@@ -35,11 +35,11 @@ struct Entry {
 }
 
 /// Name and shape of a tensor that is looked for.
-type Wanted = (String, Vec<usize>);
+type RowQuantity = (String, Vec<usize>);
 
 /// One way to name the parameters, with a prefix before all of them.
 struct Naming<'a> {
-    wanted: &'a [Wanted],
+    wanted: &'a [RowQuantity],
     prefix: String,
     /// How many of them the file has.
     found: usize,
@@ -51,7 +51,7 @@ impl Weights {
     ///
     /// # Errors
     /// A file that cannot be read, one without these parameters or with more, and numbers that are not finite.
-    pub fn read(path: &Path, parameters: &[Wanted], precision: Precision) -> Result<Self, Error> {
+    pub fn read(path: &Path, parameters: &[RowQuantity], precision: Precision) -> Result<Self, Error> {
         let entries = entries(path)?;
         let layouts = layouts(parameters);
         let (wanted, prefix) = naming(path, &entries, &layouts)?;
@@ -162,17 +162,21 @@ fn is_whole(dtype: Dtype) -> bool {
 }
 
 /// The names and shapes that parameters can have in a file: PyTorch's, where all of them have some there, and ours.
-fn layouts(parameters: &[Wanted]) -> Vec<Vec<Wanted>> {
-    let torch = |(name, shape): &Wanted| {
+fn layouts(parameters: &[RowQuantity]) -> Vec<Vec<RowQuantity>> {
+    let torch = |(name, shape): &RowQuantity| {
         let (ours, torch) = NAMES.iter().find(|(ours, _)| ours == name)?;
         Some(((*torch).to_owned(), torch_shape(ours, shape)))
     };
-    let torch: Option<Vec<Wanted>> = parameters.iter().map(torch).collect();
+    let torch: Option<Vec<RowQuantity>> = parameters.iter().map(torch).collect();
     torch.into_iter().chain([parameters.to_vec()]).collect()
 }
 
 /// The layout and the prefix under which the file has all that is looked for.
-fn naming<'a>(path: &Path, entries: &[Entry], layouts: &'a [Vec<Wanted>]) -> Result<(&'a [Wanted], String), Error> {
+fn naming<'a>(
+    path: &Path,
+    entries: &[Entry],
+    layouts: &'a [Vec<RowQuantity>],
+) -> Result<(&'a [RowQuantity], String), Error> {
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     let namings: Vec<Naming<'_>> = layouts
         .iter()
@@ -198,14 +202,14 @@ fn naming<'a>(path: &Path, entries: &[Entry], layouts: &'a [Vec<Wanted>]) -> Res
 }
 
 /// What stands before a name that is looked for, in any name of the file: nothing, or words that end in a dot.
-fn prefixes(entries: &[Entry], wanted: &[Wanted]) -> BTreeSet<String> {
+fn prefixes(entries: &[Entry], wanted: &[RowQuantity]) -> BTreeSet<String> {
     let before = |entry: &Entry, name: &str| entry.name.strip_suffix(name).map(str::to_owned);
     let found = entries.iter().flat_map(|entry| wanted.iter().filter_map(move |(name, _)| before(entry, name)));
     found.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')).collect()
 }
 
-fn not_found(path: &Path, entries: &[Entry], layouts: &[Vec<Wanted>], namings: &[Naming<'_>]) -> Error {
-    let listed = |wanted: &Vec<Wanted>| {
+fn not_found(path: &Path, entries: &[Entry], layouts: &[Vec<RowQuantity>], namings: &[Naming<'_>]) -> Error {
+    let listed = |wanted: &Vec<RowQuantity>| {
         let each: Vec<String> = wanted.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
         each.join(", ")
     };
@@ -229,7 +233,7 @@ fn not_found(path: &Path, entries: &[Entry], layouts: &[Vec<Wanted>], namings: &
     ))
 }
 
-fn too_many(path: &Path, extra: &Entry, wanted: &[Wanted], prefix: &str) -> Error {
+fn too_many(path: &Path, extra: &Entry, wanted: &[RowQuantity], prefix: &str) -> Error {
     let names: Vec<String> = wanted.iter().map(|(name, _)| format!("{prefix}{name}")).collect();
     Error::Failed(format!(
         "{} has a tensor `{}`, but the recipe's potential has only {}; choose the recipe that the weights belong \

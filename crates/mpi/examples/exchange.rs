@@ -1,5 +1,5 @@
-//! How long the calls of a training take between the processes of mpirun: a number of each to all, and a sum in the order
-//! of the blocks, one block each. The first process prints lines of names and numbers, for `benches/cluster.py`.
+//! How long the calls of a training take between the processes of mpirun: a number of each to all, and a sum in the
+//! order of the blocks, one block each. The first process prints lines of names and numbers, for `benches/cluster.py`.
 //!
 //!     cargo build --release -p maflow-mpi --example exchange
 //!     mpirun -n 2 target/release/examples/exchange

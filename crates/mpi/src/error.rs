@@ -10,7 +10,10 @@ pub const SET_UP: &str = "scripts/setup-mpi.sh";
 #[non_exhaustive]
 pub enum Error {
     /// The shim was not compiled.
-    #[error("there is no link to MPI in {}: run `{SET_UP}` with the mpicc of the MPI that starts the program", .path.display())]
+    #[error(
+        "there is no link to MPI in {}: run `{SET_UP}` with the mpicc of the MPI that starts the program",
+        .path.display()
+    )]
     NotSetUp {
         /// Where it should be.
         path: PathBuf,

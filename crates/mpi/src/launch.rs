@@ -15,8 +15,8 @@ pub struct Launch {
     pub local_rank: Option<usize>,
 }
 
-/// Launchers with the variables for rank, size and rank on a machine. SLURM's are those of a job step, which `srun` alone makes: the
-/// script of a job is a process of its own, however many tasks the job is for.
+/// Launchers with the variables for rank, size and rank on a machine. SLURM's are those of a job step, which `srun`
+/// alone makes: the script of a job is a process of its own, however many tasks the job is for.
 const LAUNCHERS: [(&str, [&str; 3]); 3] = [
     ("mpirun of Open MPI", ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"]),
     ("mpirun", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"]),

@@ -1,7 +1,7 @@
 //! A [`Team`](flow_core::Team) of processes over MPI.
 //!
-//! Nothing is linked: a small C file (`shim/maflow_mpi.c`), compiled by `scripts/setup-mpi.sh` with a machine's own mpicc,
-//! is loaded while the program runs. So one program works with every MPI, and without any.
+//! Nothing is linked: a small C file (`shim/maflow_mpi.c`), compiled by `scripts/setup-mpi.sh` with a machine's own
+//! mpicc, is loaded while the program runs. So one program works with every MPI, and without any.
 //!
 //! ```
 //! use flow_core::Team;

@@ -1,5 +1,5 @@
-//! Processes of an MPI find together what the seam of teams promises, at every number of them; and none is left waiting. This
-//! program starts itself by mpirun.
+//! Processes of an MPI find together what the seam of teams promises, at every number of them; and none is left
+//! waiting. This program starts itself by mpirun.
 
 mod launched;
 

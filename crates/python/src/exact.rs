@@ -105,6 +105,7 @@ pub fn three_way(
 
 /// A lattice with a coupling of its own for every bond: open, or a cylinder closed along x.
 #[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "its one caller names them")]
 pub fn planar(
     py: Python<'_>,
     size: [usize; 2],

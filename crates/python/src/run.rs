@@ -10,9 +10,9 @@ use flow_core::{IndependenceMetropolis, Purpose, RngKey};
 use maflow::backend::{self, Backend, Compute};
 use maflow::fit::{self, Fit, Planned};
 use maflow::kept::Kept;
-use maflow::physics::Amounts;
+use maflow::physics::SampleCounts;
 use maflow::recipe::{Recipe, Setting, from_table};
-use maflow::run::{Found, Rows, Wanted};
+use maflow::run::{Found, RowQuantity, Rows};
 use maflow::target::{OwnEnergy, TableMap, Target};
 use maflow::train::{Start, Train};
 use maflow::{Error, recipes, sampling};
@@ -289,7 +289,7 @@ impl Run {
         x: Columns<'py>,
         given: Option<Columns<'py>>,
     ) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>)> {
-        let found = self.of_rows(py, Wanted::LogProb, &x, given.as_ref())?;
+        let found = self.of_rows(py, RowQuantity::LogProb, &x, given.as_ref())?;
         Ok((vector(py, found.values), vector(py, found.integration_errors)))
     }
 
@@ -301,7 +301,7 @@ impl Run {
         x: Columns<'py>,
         given: Option<Columns<'py>>,
     ) -> PyResult<(Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<f64>>)> {
-        let found = self.of_rows(py, Wanted::Base, &x, given.as_ref())?;
+        let found = self.of_rows(py, RowQuantity::Base, &x, given.as_ref())?;
         Ok((matrix(py, found.values, self.dimension())?, vector(py, found.integration_errors)))
     }
 
@@ -314,7 +314,7 @@ impl Run {
         z: Columns<'py>,
         given: Option<Columns<'py>>,
     ) -> PyResult<(Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<f64>>)> {
-        let found = self.of_rows(py, Wanted::FromBase, &z, given.as_ref())?;
+        let found = self.of_rows(py, RowQuantity::FromBase, &z, given.as_ref())?;
         Ok((matrix(py, found.values, self.dimension())?, vector(py, found.integration_errors)))
     }
 
@@ -378,8 +378,8 @@ impl Run {
         leapfrog: usize,
         listener: Listener,
     ) -> PyResult<String> {
-        let amounts = Amounts { samples, chain, leapfrog };
-        Ok(watched(py, &listener, &self.raised, |monitor| self.run.physics(amounts, monitor))?.json())
+        let counts = SampleCounts { samples, chain, leapfrog };
+        Ok(watched(py, &listener, &self.raised, |monitor| self.run.physics(counts, monitor))?.json())
     }
 
     /// The figures as JSON.
@@ -410,7 +410,13 @@ impl Run {
         Ok(Self { run, kept, raised })
     }
 
-    fn of_rows(&self, py: Python<'_>, wanted: Wanted, x: &Columns<'_>, given: Option<&Columns<'_>>) -> PyResult<Found> {
+    fn of_rows(
+        &self,
+        py: Python<'_>,
+        wanted: RowQuantity,
+        x: &Columns<'_>,
+        given: Option<&Columns<'_>>,
+    ) -> PyResult<Found> {
         let (table, context) = self.points(wanted, x, given)?;
         let (n, count) = (self.dimension(), table.rows());
         let width = context.len() / count.max(1);
@@ -438,7 +444,7 @@ impl Run {
     }
 
     /// Rows and their contexts, checked.
-    fn points(&self, wanted: Wanted, x: &Columns<'_>, given: Option<&Columns<'_>>) -> PyResult<(Table, Vec<f64>)> {
+    fn points(&self, wanted: RowQuantity, x: &Columns<'_>, given: Option<&Columns<'_>>) -> PyResult<(Table, Vec<f64>)> {
         let n = self.dimension();
         let numbered: Vec<String> = (0..n).map(|i| format!("x{i}")).collect();
         let numbered: Vec<&str> = numbered.iter().map(String::as_str).collect();
@@ -454,9 +460,9 @@ impl Run {
             return Ok((table, Vec::new()));
         };
         let names = map.names();
-        let table = x.table("x", if wanted == Wanted::FromBase { &numbered } else { &names })?;
+        let table = x.table("x", if wanted == RowQuantity::FromBase { &numbered } else { &names })?;
         let context = self.context(given, Some(&table))?;
-        if wanted == Wanted::FromBase {
+        if wanted == RowQuantity::FromBase {
             return Ok((table, context));
         }
         let points = table.select(&names).map_err(|error| raise(error.into()))?;

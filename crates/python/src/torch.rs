@@ -21,8 +21,8 @@ const OF_TORCH_SYS: &[(&str, &str)] = &[];
 
 type Sources = Vec<(&'static str, &'static str)>;
 
-/// The C interface of libtorch: the versions of libtorch and of torch-sys that it is for, the sources of both parts with
-/// their names, and the file that tells where it is.
+/// The C interface of libtorch: the versions of libtorch and of torch-sys that it is for, the sources of both parts
+/// with their names, and the file that tells where it is.
 #[pyfunction]
 pub fn interface() -> (&'static str, &'static str, Sources, Sources, Option<PathBuf>) {
     let (of_torch_sys, added) = (OF_TORCH_SYS.to_vec(), set_up::SOURCES.to_vec());

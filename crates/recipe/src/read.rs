@@ -5,10 +5,11 @@ use serde::de::DeserializeOwned;
 use serde_aux::serde_introspection::serde_introspect;
 use toml::{Table, Value};
 
-use super::{
-    Density, Model, Potential, Recipe, RecipeError, RidgePotential, SumPotential, TargetKind, Term, TermKind, TermTime,
-    closest, readable,
+use crate::error::RecipeError;
+use crate::schema::{
+    Density, Model, Potential, Recipe, RidgePotential, SumPotential, TargetKind, Term, TermKind, TermTime, Train,
 };
+use crate::text::{closest, readable};
 
 const SECTIONS: [&str; 10] =
     ["name", "description", "run", "target", "model", "potential", "flow", "train", "fine_tune", "evaluate"];
@@ -36,7 +37,7 @@ pub fn from_table(mut table: Table, name: &str) -> Result<Recipe, RecipeError> {
         Some(value) => schedule(value)?,
     };
     // A section with kinds inside a section: read apart, so that its errors carry their whole path.
-    let mut train: super::Train = section("train", train)?;
+    let mut train: Train = section("train", train)?;
     train.schedule = schedule;
     Ok(Recipe {
         name: given_name.unwrap_or_else(|| name.to_owned()),

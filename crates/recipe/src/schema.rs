@@ -9,6 +9,8 @@ mod target;
 use flow_core::{Coordinates, Estimator, Memory, Precision, Reversible, Schedule};
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
+
 pub use method::*;
 pub use model::*;
 pub use potential::*;
@@ -59,6 +61,11 @@ pub enum Density {
 }
 
 impl Recipe {
+    /// Dimension N of the data.
+    pub fn dimension(&self) -> usize {
+        self.target.layout().dimension()
+    }
+
     /// The potential, of a flow.
     pub fn potential(&self) -> Option<&Potential> {
         match &self.density {
@@ -96,7 +103,7 @@ pub struct RunInfo {
     /// Version of maflow.
     pub version: String,
     /// Backend the run was made with.
-    pub backend: crate::Backend,
+    pub backend: Backend,
     /// Threads it was made with.
     pub threads: usize,
     /// SHA-256 of the data it is trained on, where they come from files; runs of earlier versions have none.
@@ -115,13 +122,13 @@ pub struct Flow {
     /// Segments of equal length that the flow is a chain of, each with a potential of its own.
     #[serde(default = "Flow::default_segments")]
     pub segments: usize,
-    /// Normalisation layers between the segments: decay of the moving averages, e.g. 0.99, of means and deviations of the
-    /// batches before, by which points are centred and scaled; no layers when left out.
+    /// Normalisation layers between the segments: decay of the moving averages, e.g. 0.99, of means and deviations of
+    /// the batches before, by which points are centred and scaled; no layers when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalisation: Option<f64>,
     /// Explicit Runge-Kutta method of fixed step, as in `"rk4"`, or, of fifth order, in `"fixed-tsit5"`; or reversible
-    /// steps made of a method, as in `"reversible-rk4"`: twice the evaluations a step, and memory that does not grow with
-    /// the steps.
+    /// steps made of a method, as in `"reversible-rk4"`: twice the evaluations a step, and memory that does not grow
+    /// with the steps.
     #[serde(default)]
     pub method: FlowMethod,
     /// Of reversible steps: what a state keeps of itself in a step, the rest being of the other state; above 0 and at
@@ -210,8 +217,8 @@ pub struct Train {
     /// data the smaller it is; uniformly when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focus: Option<f64>,
-    /// Sinkhorn divergence: the part of the mean cost between two rows of data that transport is blurred by, 1e-3 to 10;
-    /// 0.05 when left out.
+    /// Sinkhorn divergence: the part of the mean cost between two rows of data that transport is blurred by, 1e-3 to
+    /// 10; 0.05 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blur: Option<f64>,
     /// Sliced Wasserstein distance: random directions in a batch; 64 when left out.
@@ -344,8 +351,8 @@ pub enum Objective {
     FreeEnergy,
     /// Regression on the velocity of a path from the base to samples of the target, without integration.
     FlowMatching,
-    /// The Kullback-Leibler divergence of the flow from a target that is known by samples and by its energy: the gradient
-    /// is through the path of the samples to the base.
+    /// The Kullback-Leibler divergence of the flow from a target that is known by samples and by its energy: the
+    /// gradient is through the path of the samples to the base.
     ForwardKl,
     /// The debiased Sinkhorn divergence between samples of the flow and data: optimal transport, blurred.
     Sinkhorn,

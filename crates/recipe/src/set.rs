@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
-use super::{RecipeError, readable};
+use crate::error::RecipeError;
+use crate::text::readable;
 
 /// Most parts of a key: more than the deepest section of a recipe has.
 const DEEPEST: usize = 16;

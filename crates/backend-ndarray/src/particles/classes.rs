@@ -4,7 +4,7 @@ use flow_core::ParticlesSettings;
 use ndarray::{Array2, s};
 
 use super::network::{gather, through};
-use crate::Real;
+use crate::real::Real;
 
 /// The pairs of every class, of which each has functions of its own.
 #[derive(Debug)]

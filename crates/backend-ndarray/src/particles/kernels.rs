@@ -2,7 +2,8 @@
 
 use multiversion::multiversion;
 
-use super::features::{Configuration, Features, FeaturesBar, Operator};
+use super::features::{Configuration, Features, Operator};
+use super::features_bar::FeaturesBar;
 use super::radial::{Gaussians, ORDERS};
 
 /// The parts of the potential of particles that are made pair by pair, in a working precision.

@@ -3,13 +3,13 @@
 use std::array::from_fn;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use crate::Real;
+use crate::number::Number;
 
 /// So many numbers side by side.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lanes<T, const W: usize>(pub(super) [T; W]);
 
-impl<T: Real, const W: usize> Lanes<T, W> {
+impl<T: Number, const W: usize> Lanes<T, W> {
     /// The same number in all lanes.
     #[inline(always)]
     pub(super) fn all(of: T) -> Self {
@@ -37,14 +37,14 @@ impl<T: Real, const W: usize> Lanes<T, W> {
 
 macro_rules! lane_by_lane {
     ($($name:ident $method:ident $operator:tt)*) => {$(
-        impl<T: Real, const W: usize> $name for Lanes<T, W> {
+        impl<T: Number, const W: usize> $name for Lanes<T, W> {
             type Output = Self;
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
                 Self(from_fn(|l| self.0[l] $operator other.0[l]))
             }
         }
-        impl<T: Real, const W: usize> $name<T> for Lanes<T, W> {
+        impl<T: Number, const W: usize> $name<T> for Lanes<T, W> {
             type Output = Self;
             #[inline(always)]
             fn $method(self, other: T) -> Self {
@@ -56,7 +56,7 @@ macro_rules! lane_by_lane {
 
 lane_by_lane!(Add add + Sub sub - Mul mul *);
 
-impl<T: Real, const W: usize> AddAssign for Lanes<T, W> {
+impl<T: Number, const W: usize> AddAssign for Lanes<T, W> {
     #[inline(always)]
     fn add_assign(&mut self, other: Self) {
         *self = *self + other;

@@ -3,7 +3,8 @@
 
 mod classes;
 mod features;
-mod kernels;
+mod features_bar;
+pub(crate) mod kernels;
 mod lanes;
 mod network;
 mod radial;
@@ -11,28 +12,29 @@ mod radial;
 use std::ops::Range;
 
 use flow_core::{
-    Block, BlockField, Error, Field, Parameter, ParticlesNetwork, ParticlesParameters, ParticlesSettings, Potential,
-    Residuals, ScoredMotion, ScoredPoint, Share, Solve, Stage, TimeBasis,
+    Block, BlockField, Error, Field, Motion, Parameter, ParticlesNetwork, ParticlesParameters, ParticlesSettings,
+    Potential, Pullback, Residuals, ScoredMotion, ScoredPoint, Share, Solve, Stage, TimeBasis,
 };
 use ndarray::Array2;
 
 use crate::arrays::{numbers, numbers_mut, zeros};
+use crate::cpu::Cpu;
+use crate::real::Real;
 use crate::timed::{Timed, TimedBar, coefficients_bar};
-use crate::{Cpu, Real};
 use classes::Classes;
-use features::{Configuration, Features, FeaturesBar, Operator, Shape};
-pub use kernels::ParticleKernels;
+use features::{Configuration, Features, Operator, Shape};
+use features_bar::FeaturesBar;
 use network::{Jet, JetBar, Layers, Network, NetworkBar, Tangents};
 use radial::{Gaussians, ORDERS};
 
 /// `φ = ½ q Σ_i |x_i − x̄|² + Σ_{i<j} P(r_ij) + Σ_i F(S_i)` of n particles in d dimensions, rows of n d numbers,
 /// particle by particle: see [`ParticlesSettings`].
 ///
-/// With primes for derivatives by `r²`, `∇_i P = 2 P' (x_i − x_j)` and its Laplacian over both particles is `8 r² P'' + 4
-/// d P'`. That of F has `∂F/∂S` times the Laplacians of sums and squares, and the second derivatives of F along the
-/// first derivatives of S by all n d coordinates, `Σ_k v_k f''(z_k) |W₂ (f'(a) ⊙ W₁ y)|²` and the like, which is most
-/// of the work: about `n² d h₁ (features + h₂)` multiplications a row, against `n h₁ (features + h₂)` for the gradient.
-/// The pullback is the adjoint of the derivative `u·∇ + λ∇²` of φ, u and λ being the cotangents.
+/// With primes for derivatives by `r²`, `∇_i P = 2 P' (x_i − x_j)` and its Laplacian over both particles is
+/// `8 r² P'' + 4 d P'`. That of F has `∂F/∂S` times the Laplacians of sums and squares, and the second derivatives of F
+/// along the first derivatives of S by all n d coordinates, `Σ_k v_k f''(z_k) |W₂ (f'(a) ⊙ W₁ y)|²` and the like, which
+/// is most of the work: about `n² d h₁ (features + h₂)` multiplications a row, against `n h₁ (features + h₂)` for the
+/// gradient. The pullback is the adjoint of the derivative `u·∇ + λ∇²` of φ, u and λ being the cotangents.
 ///
 /// The field is exactly that of a function of distances: it turns with the cluster, follows its permutations, and
 /// leaves the centre where it is, to round-off.
@@ -416,9 +418,7 @@ impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        velocity: &mut Array2<T>,
-        mut laplacian: Option<&mut Vec<f64>>,
-        _residuals: Option<&mut Residuals<Cpu<T>>>,
+        Motion { velocity, mut laplacian, .. }: Motion<'_, Cpu<T>>,
     ) {
         let (field, second) = (self.field, laplacian.is_some());
         let now = field.at(stage.t);
@@ -459,10 +459,7 @@ impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        _residuals: &[Array2<T>],
-        velocity_bar: &Array2<T>,
-        laplacian_bar: Option<&Vec<f64>>,
-        mut state_bar: Option<&mut Array2<T>>,
+        Pullback { velocity_bar, laplacian_bar, mut state_bar, .. }: Pullback<'_, Cpu<T>>,
     ) {
         let (field, second) = (self.field, laplacian_bar.is_some());
         let now = field.at(stage.t);
@@ -479,7 +476,7 @@ impl<T: Real> BlockField<Cpu<T>> for ParticlesBlock<'_, T> {
                 Some(of) => chunk.clone().map(|r| T::of(of[r])).collect(),
                 None => vec![T::zero(); chunk.len()],
             };
-            let found = bar.add(field, &now, &rows, (&u, &lambda), second, state_bar.is_some());
+            let found = bar.add(field, &now, &rows, RowsBar { u: &u, lambda: &lambda, second }, state_bar.is_some());
             if let Some(state_bar) = &mut state_bar {
                 let of_rows = found.chunks_exact(field.shape.numbers());
                 of_rows.zip(chunk).for_each(|(of, r)| put(state_bar, r, of));
@@ -513,6 +510,16 @@ impl<'a, T> FeaturesBar<'a, T> {
     }
 }
 
+/// Cotangents of the gradients and Laplacians of some rows.
+struct RowsBar<'a, T> {
+    /// Of the gradients.
+    u: &'a [T],
+    /// Of the Laplacians, a number for each row.
+    lambda: &'a [T],
+    /// Whether there are those of Laplacians: all λ are zero otherwise.
+    second: bool,
+}
+
 /// Cotangents of the coefficients at one time.
 struct Bar<T> {
     quadratic: T,
@@ -528,8 +535,7 @@ impl<T: Real> Bar<T> {
         Frozen { shape, classes, .. }: &Frozen<'_, T>,
         now: &Now<'_, T>,
         rows: &Rows<T>,
-        (u, lambda): (&[T], &[T]),
-        second: bool,
+        RowsBar { u, lambda, second }: RowsBar<'_, T>,
         of_state: bool,
     ) -> Vec<T> {
         let (shape, numbers) = (*shape, shape.numbers());

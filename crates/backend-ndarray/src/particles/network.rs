@@ -3,10 +3,9 @@
 use flow_core::Activation;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use crate::Real;
 use crate::arrays::zeros;
-use crate::real::product;
-use crate::two_layer::{f2, f3};
+use crate::gemm::product;
+use crate::real::Real;
 
 /// F at one time. Matrices of particles are row-major here, a particle in each row.
 pub(super) struct Network<'a, T> {
@@ -171,7 +170,7 @@ impl<T: Real> Network<'_, T> {
         let [h1, h2] = [self.bias1.len(), self.bias2.len()];
         let of_layer = |slopes: &[T], squares: &[T], factors: &[T]| {
             let terms = slopes.iter().zip(squares).zip(factors);
-            terms.fold(T::zero(), |sum, ((s, square), q)| sum + *q * f2(self.activation, *s) * *square)
+            terms.fold(T::zero(), |sum, ((s, square), q)| sum + *q * self.activation.curvature(*s) * *square)
         };
         let particle = |i: usize| {
             let [a, b] = [i * h1..(i + 1) * h1, i * h2..(i + 1) * h2];
@@ -203,17 +202,15 @@ impl<T: Real> Network<'_, T> {
         mut bar: Option<&mut NetworkBar<T>>,
     ) -> JetBar<T> {
         let ([h1, h2], f) = ([self.bias1.len(), self.bias2.len()], self.activation);
-        let two = T::of(2.0);
         let kappa1 = through(jet.kappa, self.weight1.view(), None);
         let second = jet.second.as_ref();
-        let lambda = |i: usize| second.map_or(T::zero(), |(lambda, _, _)| lambda[i]);
         // λ times the sum of squares, where there is one.
         let bend1 = |i: usize| second.map_or(T::zero(), |(lambda, _, t)| lambda[i / h1] * t.squares1[i]);
         let bend2 = |i: usize| second.map_or(T::zero(), |(lambda, _, t)| lambda[i / h2] * t.squares2[i]);
         let kappa_bent: Vec<T> = kappa1
             .iter()
             .enumerate()
-            .map(|(i, kappa)| layers.slope1[i] * *kappa + f2(f, layers.slope1[i]) * bend1(i))
+            .map(|(i, kappa)| layers.slope1[i] * *kappa + f.curvature(layers.slope1[i]) * bend1(i))
             .collect();
         let kappa2 = through(&kappa_bent, self.weight2.view(), None);
 
@@ -221,9 +218,9 @@ impl<T: Real> Network<'_, T> {
         for (i, kappa) in kappa2.iter().enumerate() {
             let (s, v) = (layers.slope2[i], self.amplitude[i % h2]);
             if let Some(bar) = &mut bar {
-                bar.amplitude[i % h2] += s * *kappa + f2(f, s) * bend2(i);
+                bar.amplitude[i % h2] += s * *kappa + f.curvature(s) * bend2(i);
             }
-            z2_bar[i] = v * (f2(f, s) * *kappa + f3(f, s) * bend2(i));
+            z2_bar[i] = v * (f.curvature(s) * *kappa + f.third(s) * bend2(i));
             kappa2_bar[i] = v * s;
         }
         if let Some(bar) = &mut bar {
@@ -237,41 +234,13 @@ impl<T: Real> Network<'_, T> {
         let (mut z1_bar, mut kappa1_bar) = (value1_bar, kappa_bent_bar.clone());
         for (i, z1_bar) in z1_bar.iter_mut().enumerate() {
             let (s, kappa_bar) = (layers.slope1[i], kappa_bent_bar[i]);
-            *z1_bar = s * *z1_bar + kappa_bar * (f2(f, s) * kappa1[i] + f3(f, s) * bend1(i));
+            *z1_bar = s * *z1_bar + kappa_bar * (f.curvature(s) * kappa1[i] + f.third(s) * bend1(i));
             kappa1_bar[i] = s * kappa_bar;
         }
-        let mut tangents_bar = Vec::new();
-        if let Some((_, y, tangents)) = second {
-            let mut second_bar = tangents.second.clone();
-            for (i, rows) in second_bar.chunks_exact_mut(tangents.directions * h2).enumerate() {
-                for row in rows.chunks_exact_mut(h2) {
-                    for (k, t) in row.iter_mut().enumerate() {
-                        *t *= two * lambda(i) * self.amplitude[k] * f2(f, layers.slope2[i * h2 + k]);
-                    }
-                }
-            }
-            if let Some(bar) = &mut bar {
-                gather(&mut bar.weight2, &second_bar, &tangents.bent);
-            }
-            let mut first_bar = through(&second_bar, self.weight2.t(), None);
-            let of_particles = first_bar.chunks_exact_mut(tangents.directions * h1);
-            for (i, (rows, first)) in
-                of_particles.zip(tangents.first.chunks_exact(tangents.directions * h1)).enumerate()
-            {
-                for (row, first) in rows.chunks_exact_mut(h1).zip(first.chunks_exact(h1)) {
-                    for (j, (t, y1)) in row.iter_mut().zip(first).enumerate() {
-                        let (at, s) = (i * h1 + j, layers.slope1[i * h1 + j]);
-                        let bend = f2(f, s);
-                        z1_bar[at] += bend * *t * *y1;
-                        *t = s * *t + two * lambda(i) * bend * kappa_bent_bar[at] * *y1;
-                    }
-                }
-            }
-            if let Some(bar) = &mut bar {
-                gather(&mut bar.weight1, &first_bar, y);
-            }
-            tangents_bar = through(&first_bar, self.weight1.t(), None);
-        }
+        let tangents_bar = match second {
+            Some(second) => self.pull_tangents(layers, second, &kappa_bent_bar, &mut z1_bar, bar.as_deref_mut()),
+            None => Vec::new(),
+        };
         if let Some(bar) = bar {
             add_rows(&mut bar.bias1, &z1_bar);
             gather(&mut bar.weight1, &z1_bar, jet.features);
@@ -282,5 +251,45 @@ impl<T: Real> Network<'_, T> {
             kappa: through(&kappa1_bar, self.weight1.t(), None),
             tangents: tangents_bar,
         }
+    }
+
+    /// The part of [`Network::pullback`] that second derivatives have: the cotangents of the first derivatives, from
+    /// those of what operators make of `f'(z₁)`. Adds to those of z₁.
+    fn pull_tangents(
+        &self,
+        layers: &Layers<T>,
+        (lambda, y, tangents): &(&[T], &[T], Tangents<T>),
+        kappa_bent_bar: &[T],
+        z1_bar: &mut [T],
+        mut bar: Option<&mut NetworkBar<T>>,
+    ) -> Vec<T> {
+        let ([h1, h2], f, two) = ([self.bias1.len(), self.bias2.len()], self.activation, T::of(2.0));
+        let mut second_bar = tangents.second.clone();
+        for (i, rows) in second_bar.chunks_exact_mut(tangents.directions * h2).enumerate() {
+            for row in rows.chunks_exact_mut(h2) {
+                for (k, t) in row.iter_mut().enumerate() {
+                    *t *= two * lambda[i] * self.amplitude[k] * f.curvature(layers.slope2[i * h2 + k]);
+                }
+            }
+        }
+        if let Some(bar) = bar.as_deref_mut() {
+            gather(&mut bar.weight2, &second_bar, &tangents.bent);
+        }
+        let mut first_bar = through(&second_bar, self.weight2.t(), None);
+        let of_particles = first_bar.chunks_exact_mut(tangents.directions * h1);
+        for (i, (rows, first)) in of_particles.zip(tangents.first.chunks_exact(tangents.directions * h1)).enumerate() {
+            for (row, first) in rows.chunks_exact_mut(h1).zip(first.chunks_exact(h1)) {
+                for (j, (t, y1)) in row.iter_mut().zip(first).enumerate() {
+                    let (at, s) = (i * h1 + j, layers.slope1[i * h1 + j]);
+                    let bend = f.curvature(s);
+                    z1_bar[at] += bend * *t * *y1;
+                    *t = s * *t + two * lambda[i] * bend * kappa_bent_bar[at] * *y1;
+                }
+            }
+        }
+        if let Some(bar) = bar {
+            gather(&mut bar.weight1, &first_bar, y);
+        }
+        through(&first_bar, self.weight1.t(), None)
     }
 }

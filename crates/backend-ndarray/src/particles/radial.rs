@@ -2,7 +2,7 @@
 
 use flow_core::ParticlesSettings;
 
-use crate::Real;
+use crate::number::Number;
 
 /// Derivatives of functions of a distance that are ever asked for, by `q = r²`, with the functions themselves.
 pub const ORDERS: usize = 4;
@@ -28,7 +28,7 @@ struct Cutoff<T> {
     slope: T,
 }
 
-impl<T: Real> Cutoff<T> {
+impl<T: Number> Cutoff<T> {
     fn new([from, to]: [f64; 2]) -> Self {
         Self { from: T::of(from * from), slope: T::of((to * to - from * from).recip()) }
     }
@@ -56,7 +56,7 @@ impl<T: Real> Cutoff<T> {
     }
 }
 
-impl<T: Real> Gaussians<T> {
+impl<T: Number> Gaussians<T> {
     pub(super) fn new(settings: &ParticlesSettings) -> Self {
         let (first, spacing, width) = settings.gaussians();
         let centres = (0..settings.centres).map(|k| T::of(first + spacing * k as f64)).collect();
@@ -115,7 +115,7 @@ impl<T: Real> Gaussians<T> {
 
 /// Products of functions with a factor, by Leibniz' rule, from the derivatives of both, as far as there are any.
 #[inline(always)]
-fn cut<T: Real>([c, c1, c2, c3]: [T; ORDERS], mut of: [Option<&mut [T]>; ORDERS]) {
+fn cut<T: Number>([c, c1, c2, c3]: [T; ORDERS], mut of: [Option<&mut [T]>; ORDERS]) {
     let (two, three) = (T::of(2.0), T::of(3.0));
     for k in 0..of[0].as_ref().map_or(0, |values| values.len()) {
         let [f, f1, f2, f3] = of.each_ref().map(|of| of.as_ref().map_or(T::zero(), |of| of[k]));

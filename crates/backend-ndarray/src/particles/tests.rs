@@ -1,6 +1,6 @@
 //! The symmetries of the potential of particles, and where they meet.
 
-use flow_core::{Activation, FixedStep, Flow, Method, Purpose, RngKey, Space, TimeFamily};
+use flow_core::{Activation, FixedStep, Flow, Method, Motion, Purpose, RngKey, Space, TimeFamily};
 use proptest::prelude::*;
 
 use super::*;
@@ -108,7 +108,11 @@ fn particles_beyond_the_cutoff_do_not_see_each_other() {
         });
         let (mut block, state) = frozen.enter(Block::new(0..1, cpu.upload(1, 8, x)));
         let mut velocity = zeros(1, 8);
-        block.evaluate(Stage { t: 0.3, index: 0 }, &state, &mut velocity, None, None);
+        block.evaluate(
+            Stage { t: 0.3, index: 0 },
+            &state,
+            Motion { velocity: &mut velocity, laplacian: None, residuals: None },
+        );
         cpu.download(&velocity)
     };
     // Two pairs far apart: how far changes nothing but the quadratic part, which is the same in both of a pair.
@@ -138,7 +142,11 @@ fn the_field_is_smooth_where_particles_meet() {
             let cpu = Cpu::<f64>::new(1);
             let (mut block, state) = frozen.enter(Block::new(0..1, cpu.upload(1, 8, &x)));
             let (mut velocity, mut laplacian) = (zeros(1, 8), vec![0.0]);
-            block.evaluate(Stage { t: 0.3, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
+            block.evaluate(
+                Stage { t: 0.3, index: 0 },
+                &state,
+                Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: None },
+            );
             (cpu.download(&velocity), laplacian[0])
         };
         let (here, near) = (at(0.0), at(1e-7));

@@ -4,19 +4,22 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
-use flow_core::{Block, BlockField, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Stage};
+use flow_core::{
+    Block, BlockField, Motion, Potential, Pullback, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Stage,
+};
 use ndarray::{Array2, ArrayView1};
 
 use super::Frozen;
+use crate::accumulator::GradientAccumulator;
 use crate::arrays::{column_dots, numbers, numbers_mut, row_of, times, zeros};
 use crate::context::{self, Offsets};
-use crate::gathered::Gathered;
+use crate::cpu::Cpu;
+use crate::gemm::product;
 use crate::kernels::{BackwardBlock, ForwardBlock, Sums};
 use crate::packed::Packed;
-use crate::real::product;
+use crate::real::Real;
 use crate::score_kernels::Unit;
 use crate::timed::{Timed, TimedBar};
-use crate::{Cpu, Real};
 
 /// A block of rows in the coordinates of the solve, and its state at the start.
 pub(super) fn enter<'a, T: Real>(
@@ -47,7 +50,7 @@ struct Pointwise<'a, T: Real> {
     a_bar: Array2<T>,
     /// `Σ leftᵀ · right` over all stages: of `(ū, x)` and `(v ⊙ g ⊙ s, velocity_bar)` in plain coordinates, of `(c, ū)`
     /// in feature space.
-    products: Gathered<T>,
+    products: GradientAccumulator<T>,
     norms_bar: Vec<T>,
     bias_bar: Option<TimedBar<T>>,
     gain_bar: Option<TimedBar<T>>,
@@ -64,7 +67,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
             s: matrix(),
             scratch: matrix(),
             a_bar: matrix(),
-            products: Gathered::new(h, right),
+            products: GradientAccumulator::new(h, right),
             norms_bar: vec![T::zero(); h],
             bias_bar: field.bias.as_ref().map(Timed::bar),
             gain_bar: field.gain.as_ref().map(Timed::bar),
@@ -85,10 +88,9 @@ impl<'a, T: Real> Pointwise<'a, T> {
         t: f64,
         factors: (&Array2<T>, &Packed<T>),
         origin: Option<&Array2<T>>,
-        out: &mut Array2<T>,
-        mut laplacian: Option<&mut Vec<f64>>,
-        residuals: Option<&mut Residuals<Cpu<T>>>,
+        out: Motion<'_, Cpu<T>>,
     ) {
+        let Motion { velocity: out, mut laplacian, residuals } = out;
         let (field, rows) = (self.field, self.rows);
         let (bias, gain) = (field.bias.as_ref().map(|bias| bias.at(t)), field.gain.as_ref().map(|gain| gain.at(t)));
         let v = field.strength(t);
@@ -123,11 +125,8 @@ impl<'a, T: Real> Pointwise<'a, T> {
         if let Some(residuals) = residuals {
             residuals.extend(kept.into_iter().chain(multiplied));
         }
-        if factors.1.is_laid_out() {
+        if factors.1.is_tiled() {
             field.ridge.tiled_stages.fetch_add(1, Ordering::Relaxed);
-        }
-        if factors.1.is_in_pieces() {
-            field.ridge.unit_stages.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -176,9 +175,9 @@ impl<'a, T: Real> Pointwise<'a, T> {
         }
     }
 
-    /// The pullback of a score: `fields` are the products of W with x, a, s and b of [`BlockField::score_pullback`], that
-    /// with x with the offsets of the context, and become the cotangents of these. Gathers those of amplitudes, gains,
-    /// offsets and norms.
+    /// The pullback of a score: `fields` are the products of W with x, a, s and b of [`BlockField::score_pullback`],
+    /// that with x with the offsets of the context, and become the cotangents of these. Gathers those of amplitudes,
+    /// gains, offsets and norms.
     fn score_back(&mut self, t: f64, fields: &mut [Array2<T>; 4], laplacian_bar: &[f64]) {
         let (field, rows) = (self.field, self.rows);
         let (bias, gain) = (field.bias.as_ref().map(|bias| bias.at(t)), field.gain.as_ref().map(|gain| gain.at(t)));
@@ -238,14 +237,13 @@ impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        velocity: &mut Array2<T>,
-        laplacian: Option<&mut Vec<f64>>,
-        residuals: Option<&mut Residuals<Cpu<T>>>,
+        Motion { velocity, laplacian, residuals }: Motion<'_, Cpu<T>>,
     ) {
         let field = self.work.field;
         let mut scaled = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
         let offsets = self.offsets.as_ref().map(|offsets| &offsets.value);
-        self.work.evaluate(stage.t, (state, &field.transposed), offsets, &mut scaled, laplacian, residuals);
+        let out = Motion { velocity: &mut scaled, laplacian, residuals };
+        self.work.evaluate(stage.t, (state, &field.transposed), offsets, out);
         field.rows.product(velocity, None, &scaled, |_, _| ());
         self.work.scratch = scaled;
     }
@@ -254,10 +252,7 @@ impl<T: Real> BlockField<Cpu<T>> for Plain<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        residuals: &[Array2<T>],
-        velocity_bar: &Array2<T>,
-        laplacian_bar: Option<&Vec<f64>>,
-        state_bar: Option<&mut Array2<T>>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, Cpu<T>>,
     ) {
         let field = self.work.field;
         let mut k = std::mem::replace(&mut self.work.scratch, zeros(0, 0));
@@ -322,15 +317,8 @@ struct Feature<'a, T: Real> {
 }
 
 impl<T: Real> BlockField<Cpu<T>> for Feature<'_, T> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &Array2<T>,
-        velocity: &mut Array2<T>,
-        laplacian: Option<&mut Vec<f64>>,
-        residuals: Option<&mut Residuals<Cpu<T>>>,
-    ) {
-        self.work.evaluate(stage.t, (state, self.gram), Some(&self.origin), velocity, laplacian, residuals);
+    fn evaluate(&mut self, stage: Stage, state: &Array2<T>, out: Motion<'_, Cpu<T>>) {
+        self.work.evaluate(stage.t, (state, self.gram), Some(&self.origin), out);
         self.work.field.ridge.feature_stages.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -338,10 +326,7 @@ impl<T: Real> BlockField<Cpu<T>> for Feature<'_, T> {
         &mut self,
         stage: Stage,
         state: &Array2<T>,
-        residuals: &[Array2<T>],
-        velocity_bar: &Array2<T>,
-        laplacian_bar: Option<&Vec<f64>>,
-        state_bar: Option<&mut Array2<T>>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, Cpu<T>>,
     ) {
         self.work.backward(stage.t, residuals, velocity_bar, laplacian_bar);
         let a_bar = &self.work.a_bar;

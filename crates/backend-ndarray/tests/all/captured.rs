@@ -8,9 +8,9 @@ use backend_ndarray::Cpu;
 use flow_core::conformance::captured;
 use flow_core::{
     Activation, Adaptive, Batch, Block, BlockField, CacheKey, Coordinates, Error, Evaluation, Factor, Field, FixedStep,
-    Flow, FreeEnergy, GraphCache, Group, Integrator, Method, NegativeLogLikelihood, Objective, Outputs, Parameter,
-    PointEnergy, Potential, Precision, Purpose, Residuals, RngKey, Session, Share, Solve, Space, Stage, Sum,
-    Symmetrised, SymmetryDraw, new_cache_key,
+    Flow, FreeEnergy, GraphCache, Group, Integrator, Method, Motion, NegativeLogLikelihood, Objective, Outputs,
+    Parameter, PointEnergy, Potential, Precision, Pullback, Purpose, Quotient, RngKey, Session, Share, Solve, Space,
+    Stage, Sum, Symmetrised, SymmetryDraw, new_cache_key,
 };
 
 const ROWS: usize = 6;
@@ -197,9 +197,7 @@ impl BlockField<Taped> for CubicRows<'_> {
         &mut self,
         stage: Stage,
         x: &Taken<Matrix>,
-        velocity: &mut Taken<Matrix>,
-        laplacian: Option<&mut Taken<Figures>>,
-        residuals: Option<&mut Residuals<Taped>>,
+        Motion { velocity, laplacian, residuals }: Motion<'_, Taped>,
     ) {
         let Cubic { on, ones, a, work, .. } = self.of;
         work.fetch_add(1, Ordering::Relaxed);
@@ -217,10 +215,7 @@ impl BlockField<Taped> for CubicRows<'_> {
         &mut self,
         stage: Stage,
         x: &Taken<Matrix>,
-        residuals: &[Taken<Matrix>],
-        velocity_bar: &Taken<Matrix>,
-        laplacian_bar: Option<&Taken<Figures>>,
-        state_bar: Option<&mut Taken<Matrix>>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, Taped>,
     ) {
         let Cubic { on, ones, .. } = self.of;
         on.accumulate_product(&mut self.share, 1.0, 1.0, x, velocity_bar);
@@ -388,18 +383,13 @@ impl Space for Taped {
         self.change(out, move |cpu, out| cpu.accumulate_product(out, keep, c, &a.read(), &b.read()));
     }
 
-    fn accumulate_quotient(
-        &self,
-        out: &mut Taken<Matrix>,
-        c: f64,
-        numerator: &Taken<Matrix>,
-        square: &Taken<Matrix>,
-        scale: f64,
-        epsilon: f64,
-    ) {
-        let (numerator, square) = (numerator.handle(), square.handle());
+    fn accumulate_quotient(&self, out: &mut Taken<Matrix>, c: f64, of: Quotient<'_, Taken<Matrix>>) {
+        let Quotient { scale, epsilon, .. } = of;
+        let (numerator, square) = (of.numerator.handle(), of.square.handle());
         self.change(out, move |cpu, out| {
-            cpu.accumulate_quotient(out, c, &numerator.read(), &square.read(), scale, epsilon);
+            let (numerator, square) = (numerator.read(), square.read());
+            let of = Quotient { numerator: &numerator, square: &square, scale, epsilon };
+            cpu.accumulate_quotient(out, c, of);
         });
     }
 

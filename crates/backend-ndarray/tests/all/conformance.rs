@@ -12,8 +12,8 @@ use flow_core::conformance::{
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Chain, Coordinates, Direction, Evaluation, FixedStep, Flow, FlowMatching, Group,
-    Mean, Method, NegativeLogLikelihood, Objective, Outcome, ParticlesSettings, Path, Potential, Precision, Purpose,
-    RngKey, Solve, Space, Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
+    Mean, Method, Motion, NegativeLogLikelihood, Objective, Outcome, ParticlesSettings, Path, Potential, Precision,
+    Purpose, RngKey, Solve, Space, Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
 };
 
 fn cpu<T: Real>() -> Cpu<T> {
@@ -516,35 +516,10 @@ fn outcomes(threads: usize, (dim, hidden): (usize, usize)) -> Vec<(Vec<f64>, Vec
     out
 }
 
-/// The processor's matrix units, where it has any, against 64 bits, which never are theirs.
-#[test]
-fn matrix_units_give_what_64_bits_give() {
-    const ROWS: usize = 100;
-    fn figures<T: Real>(coordinates: Coordinates) -> (Vec<Vec<f64>>, u64) {
-        let (space, of) = (cpu::<T>(), ridge::<T>(520, 530, Activation::Softplus, true));
-        let integrator = FixedStep::new(Method::Rk4.tableau(), 5).unwrap();
-        let flow = Flow { duration: 0.5, coordinates, ..Flow::new(&space, &of, &integrator) };
-        let key = RngKey::new(1, Purpose::Train, 0);
-        let batch = key.normals(0..ROWS, 520);
-        let outcome = with_gradient(&NegativeLogLikelihood::default(), &flow, &batch, key);
-        let gradient = outcome.gradient.unwrap().iter().map(|array| space.download(array)).collect();
-        ([vec![outcome.losses], gradient].concat(), of.unit_stages())
-    }
-    let units = matrix_units::Units::of_this_processor().is_some();
-    for coordinates in [Coordinates::X, Coordinates::Feature] {
-        let (ours, (exact, none)) = (figures::<f32>(coordinates), figures::<f64>(coordinates));
-        // 5 steps of 4 stages of 4 blocks.
-        assert_eq!((ours.1, none), (if units { 5 * 4 * 4 } else { 0 }, 0), "{coordinates:?}");
-        for (ours, exact) in ours.0.iter().zip(&exact) {
-            assert_close("losses and gradient", ours, exact, 2e-5, 0.0);
-        }
-    }
-}
-
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
-    // The second shape is one for matrix units.
-    for shape in [(12, 20), (520, 530)] {
+    // The second shape has several panels of columns in either product.
+    for shape in [(12, 20), (70, 90)] {
         let one = outcomes(1, shape);
         assert_eq!(one, outcomes(2, shape));
         assert_eq!(one, outcomes(5, shape));
@@ -576,7 +551,11 @@ fn feature_space_is_taken_where_it_pays() {
         let field = ridge.freeze(&a_solve(1, 0, Coordinates::Auto));
         let (mut block, state) = field.enter(Block::new(0..1, cpu::<f64>().zeros(1, dim)));
         let mut velocity = state.clone();
-        block.evaluate(Stage { t: 0.0, index: 0 }, &state, &mut velocity, None, None);
+        block.evaluate(
+            Stage { t: 0.0, index: 0 },
+            &state,
+            Motion { velocity: &mut velocity, laplacian: None, residuals: None },
+        );
         assert_eq!(ridge.feature_stages(), u64::from(pays));
     }
 }
@@ -642,7 +621,11 @@ fn laplacian(of: &TwoLayer<f64>, x: &[f64], batch: u64) -> Vec<f64> {
     let x = cpu::<f64>().upload(rows, of.dim(), x);
     let (mut block, state) = field.enter(Block { draws, ..Block::new(0..rows, x) });
     let (mut velocity, mut laplacian) = (state.clone(), vec![0.0; rows]);
-    block.evaluate(Stage { t: 0.3, index: 0 }, &state, &mut velocity, Some(&mut laplacian), None);
+    block.evaluate(
+        Stage { t: 0.3, index: 0 },
+        &state,
+        Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: None },
+    );
     laplacian
 }
 

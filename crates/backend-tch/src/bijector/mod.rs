@@ -13,7 +13,7 @@ use flow_core::{Bijector, BijectorSettings, Direction, Error, Image, Parameter};
 use tch::{Kind, Tensor};
 
 use crate::module::{gradients, inner};
-use crate::{Array, Column, Tch};
+use crate::tensors::{Array, Column, Tch};
 use autoregressive::Affine;
 use blocks::Blocks;
 use coupling::Coupling;

@@ -11,8 +11,12 @@ use libloading::os::unix::Library;
 use tch::{Kind, Tensor};
 
 use super::{Capture, Work};
+use crate::context;
+use crate::device::Device;
+use crate::error::Error;
+use crate::kernels;
 use crate::loading::in_interface;
-use crate::{Device, Error, Tch, context, kernels};
+use crate::tensors::Tch;
 
 /// What a function has to say of its failure, until this thread's next call; null after success.
 type Answer = *const c_char;

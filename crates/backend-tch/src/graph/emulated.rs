@@ -3,7 +3,8 @@
 use flow_core::{Error, Outputs};
 
 use super::{Capture, Work};
-use crate::{Tch, context};
+use crate::context;
+use crate::tensors::Tch;
 
 /// Replays by doing the work of the session again, on the refilled inputs, and copying its results into the captured
 /// outputs.

@@ -6,7 +6,8 @@ use flow_core::Precision;
 
 use super::emulated::Emulated;
 use super::*;
-use crate::{Device, Options};
+use crate::device::Device;
+use crate::tensors::Options;
 
 /// [`Emulated`], in a mode that tests choose.
 #[derive(Default)]
@@ -49,7 +50,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         // Other tests of this program want CUDA, which has to come first where it can be used.
-        let _ = crate::load(Device::Cuda);
+        let _ = crate::loading::load(Device::Cuda);
         let options = Options { threads: 1, allow_tf32: false };
         let space = Tch::new(Device::Cpu, Precision::F64, options).unwrap();
         Self { cache: Cache::new(Fake::default()), space, parameter: space.upload(1, 1, &[3.0]) }

@@ -8,7 +8,8 @@ use std::ptr::{null, null_mut};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
-use crate::{error::loader_reason, libtorch};
+use crate::error::loader_reason;
+use crate::libtorch;
 
 type Program = *mut c_void;
 type Create = unsafe extern "C" fn(

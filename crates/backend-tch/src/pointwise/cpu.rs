@@ -1,37 +1,44 @@
 //! Passes over the numbers of a block of rows, compiled for several generations of vector instructions and chosen at
 //! run time.
 
-use std::ops::{Add, AddAssign, Mul, Sub};
+use std::ops::AddAssign;
 
+use flow_core::{Activation, Scalar};
 use multiversion::multiversion;
 use tch::kind::Element;
 use tch::{Kind, Tensor};
 
 use super::{PullbackOf, SlopesOf};
-use crate::space::{slice, slice_mut};
+use crate::tensors::{slice, slice_mut};
 
 /// 32 or 64 bits.
-trait Real: Copy + Element + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + AddAssign + Into<f64> {
+trait Real: Scalar + Element + AddAssign + Into<f64> {
     const ONE: Self;
     fn of(number: f64) -> Self;
-    fn forward(pass: Forward<'_, Self>, softplus: bool);
-    fn backward(pass: Backward<'_, Self>, softplus: bool);
+    fn forward(pass: Forward<'_, Self>, activation: Activation);
+    fn backward(pass: Backward<'_, Self>, activation: Activation);
     fn sum(out: &mut [Self], base: Option<&[Self]>, keep: Self, terms: &[(Self, &[Self])]);
 }
 
 macro_rules! real {
     ($t:ty, $versions:ident) => {
         mod $versions {
-            use super::{Backward, Forward, multiversion};
+            use super::{Activation, Backward, Forward, multiversion};
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
-            pub fn forward(pass: Forward<'_, $t>, softplus: bool) {
-                if softplus { super::forward::<_, true>(pass) } else { super::forward::<_, false>(pass) }
+            pub fn forward(pass: Forward<'_, $t>, activation: Activation) {
+                match activation {
+                    Activation::Softplus => super::forward::<_, true>(pass),
+                    Activation::LnCosh => super::forward::<_, false>(pass),
+                }
             }
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
-            pub fn backward(pass: Backward<'_, $t>, softplus: bool) {
-                if softplus { super::backward::<_, true>(pass) } else { super::backward::<_, false>(pass) }
+            pub fn backward(pass: Backward<'_, $t>, activation: Activation) {
+                match activation {
+                    Activation::Softplus => super::backward::<_, true>(pass),
+                    Activation::LnCosh => super::backward::<_, false>(pass),
+                }
             }
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
@@ -47,12 +54,12 @@ macro_rules! real {
                 number as Self
             }
 
-            fn forward(pass: Forward<'_, Self>, softplus: bool) {
-                $versions::forward(pass, softplus);
+            fn forward(pass: Forward<'_, Self>, activation: Activation) {
+                $versions::forward(pass, activation);
             }
 
-            fn backward(pass: Backward<'_, Self>, softplus: bool) {
-                $versions::backward(pass, softplus);
+            fn backward(pass: Backward<'_, Self>, activation: Activation) {
+                $versions::backward(pass, activation);
             }
 
             fn sum(out: &mut [Self], base: Option<&[Self]>, keep: Self, terms: &[(Self, &[Self])]) {
@@ -68,10 +75,10 @@ real!(f64, double);
 /// Numbers that are worked on while they are in the nearest cache.
 const CHUNK: usize = 256;
 
-/// `f''` from `s = f'`.
+/// f, of kernels that are compiled for each.
 #[inline(always)]
-fn curvature<T: Real, const SOFTPLUS: bool>(s: T) -> T {
-    if SOFTPLUS { s * (T::ONE - s) } else { (T::ONE - s) * (T::ONE + s) }
+const fn activation<const SOFTPLUS: bool>() -> Activation {
+    if SOFTPLUS { Activation::Softplus } else { Activation::LnCosh }
 }
 
 /// `out ← out + Σ cᵢ · termᵢ`, of equally many numbers each.
@@ -154,11 +161,11 @@ fn trace<T: Real, const SOFTPLUS: bool>(s: &[T], curved: &[T]) -> f64 {
     let (curved, curved_rest) = curved.as_chunks::<LANES>();
     for (s, curved) in s.iter().zip(curved) {
         for l in 0..LANES {
-            lanes[l] += curvature::<T, SOFTPLUS>(s[l]) * curved[l];
+            lanes[l] += activation::<SOFTPLUS>().curvature(s[l]) * curved[l];
         }
     }
     for (lane, (s, curved)) in lanes.iter_mut().zip(s_rest.iter().zip(curved_rest)) {
-        *lane += curvature::<T, SOFTPLUS>(*s) * *curved;
+        *lane += activation::<SOFTPLUS>().curvature(*s) * *curved;
     }
     lanes.into_iter().map(Into::into).sum()
 }
@@ -205,12 +212,11 @@ fn backward<T: Real, const SOFTPLUS: bool>(pass: Backward<'_, T>) {
             let l = laplacian_bar.map_or(T::ZERO, |l| T::of(l[r]));
             for i in 0..width {
                 let (s, u) = (s[i], sum[i]);
-                let second = curvature::<T, SOFTPLUS>(s);
-                // f''' = f'' (1 − 2s) for softplus and −2s f'' for ln cosh.
-                let third = if SOFTPLUS { T::ONE - (s + s) } else { T::ZERO - (s + s) };
+                let f = activation::<SOFTPLUS>();
+                let (second, third_by_second) = (f.curvature(s), f.third_by_second(s));
                 products[i] += s * u;
                 bents[i] += l * second;
-                a_bar[i] = second * (u * v[i] + l * curved[i] * third);
+                a_bar[i] = second * (u * v[i] + l * curved[i] * third_by_second);
             }
             for (argument, b) in arguments.iter_mut().zip(b) {
                 for (argument, a_bar) in argument[at..at + width].iter_mut().zip(&*a_bar) {
@@ -232,7 +238,10 @@ pub(super) fn slopes(mut a: Tensor, of: SlopesOf<'_>) -> Tensor {
     for offsets in of.base.into_iter().chain(of.moving) {
         let _ = a.g_add_(offsets);
     }
-    let _ = if of.softplus { a.sigmoid_() } else { a.tanh_() };
+    let _ = match of.activation {
+        Activation::Softplus => a.sigmoid_(),
+        Activation::LnCosh => a.tanh_(),
+    };
     match a.kind() {
         Kind::Float => forward_of::<f32>(&a, of),
         _ => forward_of::<f64>(&a, of),
@@ -255,7 +264,7 @@ fn forward_of<T: Real>(s: &Tensor, of: SlopesOf<'_>) {
             c: T::of(to.c),
         }),
     };
-    T::forward(pass, of.softplus);
+    T::forward(pass, of.activation);
 }
 
 pub(super) fn pullback(s: &Tensor, of: PullbackOf<'_>) {
@@ -283,7 +292,7 @@ fn backward_of<T: Real>(s: &Tensor, of: PullbackOf<'_>) {
         curvatures: sums(of.curvatures),
         arguments: sums(of.arguments),
     };
-    T::backward(pass, of.softplus);
+    T::backward(pass, of.activation);
 }
 
 fn numbers<'a, T: Real>(terms: &[(f64, &'a Tensor)]) -> Vec<(T, &'a [T])> {

@@ -3,26 +3,21 @@
 
 use std::sync::atomic::Ordering;
 
-use flow_core::{BlockField, FusedUpdate, RecomputeVelocity, Residuals, Share, Stage};
+use flow_core::{BlockField, CotangentSum, FusedUpdate, Motion, Pullback, RecomputeVelocity, Share, Stage};
 use tch::{Kind, Tensor};
 
 use super::{Amplitude, Frozen};
-use crate::factor::{Factor, Shared};
-use crate::pointwise::{PullbackOf, SlopesOf, Update};
-use crate::{Array, Column, Tch};
+use crate::factor::Factor;
+use crate::ops::{PullbackOf, SlopesOf, Update};
+use crate::tensors::{Array, Column, Tch};
 
 /// A block of rows at x in the field's coordinates, and its state at the start.
 pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn BlockField<Tch> + 'a>, Array) {
     let work = Work { field, rows, sums: None };
-    let factor = |of: &Tensor, shared: &Shared| Factor::new(&field.ridge.space, of, rows, shared);
-    let [first, second, third, fourth] = &field.laid_out;
+    let factor = |of: &Tensor| Factor::new(&field.ridge.space, of, rows);
     let Some(gram) = &field.gram else {
-        let layer = |of: &Tensor, [matrix, transposed]: [&Shared; 2]| Layer {
-            matrix: factor(of, matrix),
-            transposed: factor(&of.tr(), transposed),
-        };
-        let weight = layer(&field.weight, [first, second]);
-        let scaled = field.scaled.as_ref().map(|scaled| layer(scaled, [third, fourth]));
+        let layer = |of: &Tensor| Layer { matrix: factor(of), transposed: factor(&of.tr()) };
+        let (weight, scaled) = (layer(&field.weight), field.scaled.as_ref().map(layer));
         return (Box::new(Plain { work, weight, scaled, slopes: None }), x);
     };
     // Offsets that do not change are part of the origin.
@@ -30,7 +25,7 @@ pub(super) fn enter<'a>(field: &'a Frozen<'a>, rows: i64, x: Array) -> (Box<dyn 
     let transposed = Factor::plain(field.weight.tr());
     let origin = if moving { transposed.product_of(&x.0) } else { field.arguments(0.0, &x.0, &transposed) };
     let state = Array(Tensor::zeros(origin.size(), (gram.kind(), gram.device())));
-    let gram = factor(gram, first);
+    let gram = factor(gram);
     (Box::new(Feature { work, gram, origin, moving, x: x.0, leave_bar: None }), state)
 }
 
@@ -47,18 +42,18 @@ struct Sums {
     arguments: Vec<Tensor>,
     /// `Σ leftᵀ · right` over all stages. In plain coordinates of `(ā, x)`, and of `(v ⊙ s, velocity_bar)` where
     /// weights are not scaled by v. In feature space of `(c, ā)`.
-    products: Gathered,
+    products: GradientAccumulator,
 }
 
 /// A sum of products `leftᵀ · right` of short matrices, gathered until one product is large enough to be fast.
-struct Gathered {
+struct GradientAccumulator {
     sum: Tensor,
     left: Tensor,
     right: Tensor,
     filled: i64,
 }
 
-impl Gathered {
+impl GradientAccumulator {
     /// For matrices of a kind, of at most `rows` rows.
     fn new(space: &Tch, kind: Kind, rows: i64, left: i64, right: i64) -> Self {
         // A CUDA device has more to fill, and the memory for it.
@@ -99,6 +94,13 @@ enum Cotangent<'a> {
     OfSlopes(&'a Tensor),
 }
 
+/// What may be wanted beside the slopes: `v ⊙ s`, the Laplacian, and the update of a state.
+struct Outputs<'a> {
+    velocity: Option<&'a mut Array>,
+    laplacian: Option<&'a mut Column>,
+    update: Option<FusedUpdate<'a, Tch>>,
+}
+
 /// What both coordinates share: everything between the matrix products.
 struct Work<'a> {
     field: &'a Frozen<'a>,
@@ -113,7 +115,7 @@ impl Work<'_> {
             let ridge = self.field.ridge;
             let hidden = self.field.norms.size()[1];
             let factor = self.field.gram.as_ref().unwrap_or(&self.field.weight);
-            let products = Gathered::new(&ridge.space, factor.kind(), self.rows, hidden, factor.size()[1]);
+            let products = GradientAccumulator::new(&ridge.space, factor.kind(), self.rows, hidden, factor.size()[1]);
             let many = |rows, count: usize| (0..count).map(|_| ridge.space.zeros_of(&[rows, hidden])).collect();
             let (terms, in_x) = (ridge.basis.terms(), self.field.gram.is_none());
             let rows = ridge.space.rows_of_sums(self.rows);
@@ -131,11 +133,9 @@ impl Work<'_> {
         amplitude: &Amplitude,
         (left, factor): (&Tensor, &Factor),
         [base, moving]: [Option<&Tensor>; 2],
-        velocity: Option<&mut Array>,
-        laplacian: Option<&mut Column>,
-        update: Option<FusedUpdate<'_, Tch>>,
+        out: Outputs<'_>,
     ) -> Tensor {
-        let space = &self.field.ridge.space;
+        let (space, Outputs { velocity, laplacian, update }) = (&self.field.ridge.space, out);
         // A product on the CPU adds to its first offsets on the way.
         let (a, base) = match base {
             Some(base) if space.kernels.is_none() => (factor.product_plus(base, left), None),
@@ -143,7 +143,7 @@ impl Work<'_> {
         };
         let terms: Vec<_> = update.iter().flat_map(|update| update.terms).map(|(c, term)| (*c, &term.0)).collect();
         let of = SlopesOf {
-            softplus: self.field.softplus(),
+            activation: self.field.ridge.activation,
             base,
             moving,
             v: &amplitude.v,
@@ -162,11 +162,11 @@ impl Work<'_> {
         &mut self,
         t: f64,
         s: &Tensor,
-        cotangent: Cotangent<'_>,
-        laplacian_bar: Option<&Column>,
+        bar: (Cotangent<'_>, Option<&Column>),
         a_bar: &mut Tensor,
         copy: Option<(&Tensor, &mut Tensor)>,
     ) {
+        let (cotangent, laplacian_bar) = bar;
         let (field, amplitude) = (self.field, self.field.amplitude(t));
         let b: Vec<f64> = field.ridge.basis.at(t).collect();
         let Sums { amplitudes, curvatures, arguments, .. } = self.sums();
@@ -175,7 +175,7 @@ impl Work<'_> {
             Cotangent::OfSlopes(s_bar) => (&[(1.0, s_bar)][..], None),
         };
         let of = PullbackOf {
-            softplus: field.softplus(),
+            activation: field.ridge.activation,
             u,
             v,
             curved: &amplitude.curved,
@@ -219,22 +219,16 @@ struct Plain<'a> {
     /// `diag(v) W`, where the field has it.
     scaled: Option<Layer>,
     /// With those `Σ sᵀ · velocity_bar` over all stages, made at the first pullback.
-    slopes: Option<Gathered>,
+    slopes: Option<GradientAccumulator>,
 }
 
 impl BlockField<Tch> for Plain<'_> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &Array,
-        velocity: &mut Array,
-        laplacian: Option<&mut Column>,
-        residuals: Option<&mut Residuals<Tch>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &Array, Motion { velocity, laplacian, residuals }: Motion<'_, Tch>) {
         let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
         let offsets = field.biases.as_ref().map(|biases| field.ridge.at(stage.t, biases));
         let product = (&state.0, &self.weight.transposed);
-        let s = self.work.forward(&amplitude, product, [offsets.as_ref(), None], None, laplacian, None);
+        let out = Outputs { velocity: None, laplacian, update: None };
+        let s = self.work.forward(&amplitude, product, [offsets.as_ref(), None], out);
         match &self.scaled {
             Some(scaled) => scaled.matrix.product(&mut velocity.0, &s),
             None => self.weight.matrix.product(&mut velocity.0, &s.multiply(&amplitude.v)),
@@ -249,17 +243,14 @@ impl BlockField<Tch> for Plain<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        residuals: &[Array],
-        velocity_bar: &Array,
-        laplacian_bar: Option<&Column>,
-        state_bar: Option<&mut Array>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, Tch>,
     ) {
         let (rows, s, velocity_bar) = (self.work.rows, &residuals[0].0, &velocity_bar.0);
         let a_bar = match &self.scaled {
             Some(scaled) => {
                 let [left, right] = [s.size()[1], velocity_bar.size()[1]];
                 let space = &self.work.field.ridge.space;
-                let new = || Gathered::new(space, s.kind(), rows, left, right);
+                let new = || GradientAccumulator::new(space, s.kind(), rows, left, right);
                 let slopes = self.slopes.get_or_insert_with(new);
                 let (mut slopes, mut right) = slopes.next(rows);
                 right.copy_(velocity_bar);
@@ -267,7 +258,8 @@ impl BlockField<Tch> for Plain<'_> {
                 let (mut a_bar, mut right) = self.work.sums().products.next(rows);
                 right.copy_(&state.0);
                 let copy = Some((s, &mut slopes));
-                self.work.backward(stage.t, s, Cotangent::OfSlopes(&s_bar), laplacian_bar, &mut a_bar, copy);
+                let bar = (Cotangent::OfSlopes(&s_bar), laplacian_bar);
+                self.work.backward(stage.t, s, bar, &mut a_bar, copy);
                 a_bar
             }
             None => {
@@ -277,8 +269,8 @@ impl BlockField<Tch> for Plain<'_> {
                 let u = self.weight.transposed.product_of(velocity_bar);
                 let (mut a_bar, mut right) = self.work.sums().products.next(rows);
                 right.copy_(&state.0);
-                let u = Cotangent::OfVelocity(&[(1.0, &u)]);
-                self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, None);
+                let bar = (Cotangent::OfVelocity(&[(1.0, &u)]), laplacian_bar);
+                self.work.backward(stage.t, s, bar, &mut a_bar, None);
                 a_bar
             }
         };
@@ -292,7 +284,7 @@ impl BlockField<Tch> for Plain<'_> {
         let [mut weight_bar, bias_bar, mut amplitude_bar, curvature_bar] = self.work.finish();
         if let Some(Amplitude { v, .. }) = &field.constant {
             // velocity = s · diag(v) W, of whose second factor this is the cotangent.
-            let scaled_bar = self.slopes.map_or_else(|| field.weight.zeros_like(), Gathered::finish);
+            let scaled_bar = self.slopes.map_or_else(|| field.weight.zeros_like(), GradientAccumulator::finish);
             let _ = weight_bar.0.addcmul_(&scaled_bar, &v.tr());
             amplitude_bar = Array((scaled_bar * &field.weight).sum_dim_intlist(1, false, v.kind()).unsqueeze(0));
         }
@@ -318,19 +310,12 @@ struct Feature<'a> {
 
 impl Feature<'_> {
     /// The pullback, of a sum of cotangents of the velocity.
-    fn back(
-        &mut self,
-        stage: Stage,
-        state: &Array,
-        residuals: &[Array],
-        velocity_bar: &[(f64, &Tensor)],
-        laplacian_bar: Option<&Column>,
-        state_bar: Option<&mut Array>,
-    ) {
+    fn back(&mut self, stage: Stage, state: &Array, of: Pullback<'_, Tch, &[(f64, &Tensor)]>) {
+        let Pullback { residuals, velocity_bar, laplacian_bar, state_bar } = of;
         let rows = self.work.rows;
         let (mut left, mut a_bar) = self.work.sums().products.next(rows);
-        let (s, u) = (&residuals[0].0, Cotangent::OfVelocity(velocity_bar));
-        self.work.backward(stage.t, s, u, laplacian_bar, &mut a_bar, Some((&state.0, &mut left)));
+        let bar = (Cotangent::OfVelocity(velocity_bar), laplacian_bar);
+        self.work.backward(stage.t, &residuals[0].0, bar, &mut a_bar, Some((&state.0, &mut left)));
         if let Some(state_bar) = state_bar {
             if state_bar.0.kind() != a_bar.kind() {
                 *state_bar = Array(a_bar.empty_like());
@@ -348,30 +333,22 @@ impl RecomputeVelocity<Tch> for Feature<'_> {
 }
 
 impl BlockField<Tch> for Feature<'_> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &Array,
-        velocity: &mut Array,
-        laplacian: Option<&mut Column>,
-        residuals: Option<&mut Residuals<Tch>>,
-    ) {
-        self.evaluate_and_update(stage, state, velocity, laplacian, residuals, None);
+    fn evaluate(&mut self, stage: Stage, state: &Array, out: Motion<'_, Tch>) {
+        self.evaluate_and_update(stage, state, out, None);
     }
 
     fn evaluate_and_update(
         &mut self,
         stage: Stage,
         state: &Array,
-        velocity: &mut Array,
-        laplacian: Option<&mut Column>,
-        residuals: Option<&mut Residuals<Tch>>,
+        Motion { velocity, laplacian, residuals }: Motion<'_, Tch>,
         update: Option<FusedUpdate<'_, Tch>>,
     ) {
         let (field, amplitude) = (self.work.field, self.work.field.amplitude(stage.t));
         let moving = field.biases.as_ref().filter(|_| self.moving).map(|biases| field.ridge.at(stage.t, biases));
         let (product, offsets) = ((&state.0, &self.gram), [Some(&self.origin), moving.as_ref()]);
-        let s = self.work.forward(&amplitude, product, offsets, Some(velocity), laplacian, update);
+        let out = Outputs { velocity: Some(velocity), laplacian, update };
+        let s = self.work.forward(&amplitude, product, offsets, out);
         if let Some(residuals) = residuals {
             residuals.push(Array(s));
         }
@@ -384,31 +361,16 @@ impl BlockField<Tch> for Feature<'_> {
         self.work.field.ridge.space.kernels.is_none().then_some(self as &dyn RecomputeVelocity<Tch>)
     }
 
-    fn pullback(
-        &mut self,
-        stage: Stage,
-        state: &Array,
-        residuals: &[Array],
-        velocity_bar: &Array,
-        laplacian_bar: Option<&Column>,
-        state_bar: Option<&mut Array>,
-    ) {
-        self.back(stage, state, residuals, &[(1.0, &velocity_bar.0)], laplacian_bar, state_bar);
+    fn pullback(&mut self, stage: Stage, state: &Array, of: Pullback<'_, Tch>) {
+        let Pullback { residuals, velocity_bar, laplacian_bar, state_bar } = of;
+        let velocity_bar = &[(1.0, &velocity_bar.0)][..];
+        self.back(stage, state, Pullback { residuals, velocity_bar, laplacian_bar, state_bar });
     }
 
-    fn pullback_of_sum(
-        &mut self,
-        _space: &Tch,
-        stage: Stage,
-        state: &Array,
-        residuals: &[Array],
-        velocity_bar: &[(f64, &Array)],
-        _scratch: &mut Array,
-        laplacian_bar: Option<&Column>,
-        state_bar: Option<&mut Array>,
-    ) {
-        let terms: Vec<_> = velocity_bar.iter().map(|(c, term)| (*c, &term.0)).collect();
-        self.back(stage, state, residuals, &terms, laplacian_bar, state_bar);
+    fn pullback_of_sum(&mut self, stage: Stage, state: &Array, of: Pullback<'_, Tch, CotangentSum<'_, Tch>>) {
+        let Pullback { residuals, velocity_bar, laplacian_bar, state_bar } = of;
+        let terms: Vec<_> = velocity_bar.terms.iter().map(|(c, term)| (*c, &term.0)).collect();
+        self.back(stage, state, Pullback { residuals, velocity_bar: &terms[..], laplacian_bar, state_bar });
     }
 
     fn leave(&mut self, state: Array) -> Array {

@@ -4,8 +4,8 @@ use flow_core::{Error, NetworkSettings, Parameter, Space, TimeBasis};
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, sum_of_rows};
-use crate::Tch;
 use crate::module::{gradients_kept, inner};
+use crate::tensors::Tch;
 
 impl Term {
     /// `φ(x, t) = ⟨x, U(x, t)⟩` of square pictures, zero at first. U is a U-shaped network with the activation `f(z) =

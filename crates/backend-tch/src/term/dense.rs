@@ -4,7 +4,8 @@ use flow_core::{Activation, Centres, Error, Parameter, RidgeParameters, RidgeSet
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, Time, sum_of_rows};
-use crate::{Tch, activation};
+use crate::activation;
+use crate::tensors::Tch;
 
 impl Term {
     /// `φ(x, t) = ½ Σ_i q_i(t) x_i² + Σ_i l_i(t) x_i`, zero at first. Parameters: `quadratic` and, where asked for,
@@ -51,9 +52,9 @@ impl Term {
         Ok(Self::new(space, dim, basis, parameters, 0, formula))
     }
 
-    /// `φ(x, t) = Σ_j v_j(t) f(g_j(t) (w_j·x + u_j·c) + b_j(t))`; first values as [`RidgeParameters::new`] has them, gains
-    /// at one. Parameters: `weight` (h × N), `context` (U, h × k, where there is a context), `bias` and `gain` (where asked
-    /// for) and `amplitude` (M × h, h for M = 1).
+    /// `φ(x, t) = Σ_j v_j(t) f(g_j(t) (w_j·x + u_j·c) + b_j(t))`; first values as [`RidgeParameters::new`] has them,
+    /// gains at one. Parameters: `weight` (h × N), `context` (U, h × k, where there is a context), `bias` and `gain`
+    /// (where asked for) and `amplitude` (M × h, h for M = 1).
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is zero.

@@ -4,7 +4,8 @@ use flow_core::{Activation, Error, Group, LatticeRidgeParameters, LatticeRidgeSe
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, sum_of_rows};
-use crate::{Tch, activation};
+use crate::activation;
+use crate::tensors::Tch;
 
 /// Fields on a torus and their spectra; of real fields, half of the spectrum says all.
 #[derive(Clone, Copy)]

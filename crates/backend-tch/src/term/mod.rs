@@ -10,13 +10,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_core::{
-    Block, BlockField, Field, Parameter, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share,
-    Solve, Stage, TimeBasis, new_cache_key,
+    Block, BlockField, Field, Motion, Parameter, Potential, Pullback, ScoredCotangent, ScoredPoint, ScoredPointBar,
+    Share, Solve, Stage, TimeBasis, new_cache_key,
 };
 use tch::{Kind, Tensor};
 
 use crate::module::{gradients, gradients_kept, inner};
-use crate::{Array, Column, Tch};
+use crate::tensors::{Array, Column, Tch};
 
 /// A potential whose value, gradient and Laplacian are written out. Their pullback is one backward pass of automatic
 /// differentiation.
@@ -299,14 +299,7 @@ impl Rows<'_> {
 }
 
 impl BlockField<Tch> for Rows<'_> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &Array,
-        velocity: &mut Array,
-        laplacian: Option<&mut Column>,
-        residuals: Option<&mut Residuals<Tch>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &Array, Motion { velocity, laplacian, residuals }: Motion<'_, Tch>) {
         let (formula, time) = (&self.field.of.formula, self.time(stage));
         assert!(laplacian.is_none() || self.times.is_none(), "no Laplacian of rows at times of their own");
         if let (None, Some(residuals)) = (&laplacian, residuals) {
@@ -332,10 +325,7 @@ impl BlockField<Tch> for Rows<'_> {
         &mut self,
         stage: Stage,
         state: &Array,
-        residuals: &[Array],
-        velocity_bar: &Array,
-        laplacian_bar: Option<&Column>,
-        state_bar: Option<&mut Array>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, Tch>,
     ) {
         let to = |x: &Tensor| {
             let mut to: Vec<_> = self.field.parameters.iter().map(Tensor::shallow_clone).collect();

@@ -4,11 +4,12 @@ use flow_core::{Activation, Error, TimeBasis, TwoLayerParameters, TwoLayerSettin
 use tch::{Kind, Tensor};
 
 use super::{At, Formula, Term, sum_of_rows};
-use crate::{Tch, activation};
+use crate::activation;
+use crate::tensors::Tch;
 
 impl Term {
-    /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ (W₁x + Uc) + b₁`, c the context. The Laplacian is exact, or
-    /// an estimate without bias by vectors of random signs, drawn once per solve for every row.
+    /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ (W₁x + Uc) + b₁`, c the context. The Laplacian is
+    /// exact, or an estimate without bias by vectors of random signs, drawn once per solve for every row.
     ///
     /// Parameters: those of [`TwoLayerParameters`].
     ///

@@ -17,9 +17,10 @@ and ranges what it answers when it is given values beyond them. A key without a 
 off, or has the value that its meaning names. What contradicts another key is refused too, with both keys in the
 sentence. A number without a unit is a pure number.
 
-A section with a `kind` may be written as the bare word where nothing else is to be said: `schedule = \"cosine\"`. On the
-command line `--set train.batch=256` changes a key, and terms go by number: `--set potential.terms.1.kernels=48`. What
-is left out of a recipe for an energy of your own is filled in by [stated rules](your-energy.md).
+A section with a `kind` may be written as the bare word where nothing else is to be said: `schedule = \"cosine\"`.
+On the command line `--set train.batch=256` changes a key, and terms go by number:
+`--set potential.terms.1.kernels=48`. What is left out of a recipe for an energy of your own is filled in by
+[stated rules](your-energy.md).
 ";
 
 /// A section with fixed keys: title, path and the struct that holds it.

@@ -99,7 +99,6 @@ fn cpu() -> String {
         ("avx2", std::arch::is_x86_feature_detected!("avx2")),
         ("fma", std::arch::is_x86_feature_detected!("fma")),
         ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
-        ("amx", matrix_units::Units::of_this_processor().is_some()),
     ];
     let found: Vec<&str> = features.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
     match found.is_empty() {

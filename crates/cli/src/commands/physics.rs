@@ -13,7 +13,7 @@ use crate::{output, physics_report, pictures};
 /// Studies as planned, with others where there are others. The first tells.
 pub fn run(plan: Physics, place: &Place) -> Result<(), CliError> {
     let run = place.shared(plan.run);
-    let report = run.physics(plan.amounts, &*place.monitor())?;
+    let report = run.physics(plan.counts, &*place.monitor())?;
     output::line(&if plan.json { report.json() } else { physics_report::text(&report) })?;
     let Some(particles) = report.particles.as_ref().filter(|_| place.is_first()) else { return Ok(()) };
     match draw(&run, particles) {

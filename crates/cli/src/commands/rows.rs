@@ -6,7 +6,7 @@ use std::path::Path;
 use datasets::table::{Column, Format, Kind, ReadOptions, Reader, Storage, TableError, Writer};
 use maflow::files::WholeFile;
 use maflow::kept::Kept;
-use maflow::run::{Found, Rows, Wanted};
+use maflow::run::{Found, RowQuantity, Rows};
 use maflow::target::TableMap;
 
 use crate::error::CliError;
@@ -23,14 +23,14 @@ pub fn run(plan: RowsPlan, place: &Place) -> Result<(), CliError> {
     let (run, n) = (&plan.run, plan.run.recipe().dimension());
     let map = Kept::read(run.path(), run.recipe())?.table;
     let columns = match (plan.wanted, &map) {
-        (Wanted::LogProb, _) => {
+        (RowQuantity::LogProb, _) => {
             // Where the Laplacian is estimated, ln p is not exact.
             let probed = run.recipe().probes().map(|_| "probe_error");
             real(["log_density", "integration_error"].into_iter().chain(probed).map(str::to_owned).collect())
         }
-        (Wanted::Base, _) => real(numbered("z", n)),
-        (Wanted::FromBase, Some(map)) => map.columns(),
-        (Wanted::FromBase, None) => real(numbered("x", n)),
+        (RowQuantity::Base, _) => real(numbered("z", n)),
+        (RowQuantity::FromBase, Some(map)) => map.columns(),
+        (RowQuantity::FromBase, None) => real(numbered("x", n)),
     };
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     let mut source = Source::open(&plan, map.as_ref(), n)?;
@@ -67,7 +67,7 @@ fn write_found<W: io::Write>(
     let (wanted, map) = (plan.wanted, source.map);
     let mut take = |found: Found| {
         let numbers = side_by_side(wanted, found);
-        match map.filter(|_| wanted == Wanted::FromBase) {
+        match map.filter(|_| wanted == RowQuantity::FromBase) {
             Some(map) => Ok(writer.push(map.table(numbers)?.values())?),
             None => Ok(writer.push(&numbers)?),
         }
@@ -87,7 +87,7 @@ struct Source<'a> {
     /// The file of what is given, where it is another.
     given: Option<Reader>,
     map: Option<&'a TableMap>,
-    wanted: Wanted,
+    wanted: RowQuantity,
     file: &'a Path,
 }
 
@@ -99,7 +99,8 @@ impl<'a> Source<'a> {
         let given: Vec<&str> = map.map(|map| map.context().names()).unwrap_or_default();
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let beside = if plan.given.is_none() { &given[..] } else { &[] };
-        let columns = map.filter(|_| wanted != Wanted::FromBase).map(|map| owned(&[&map.names()[..], beside].concat()));
+        let columns =
+            map.filter(|_| wanted != RowQuantity::FromBase).map(|map| owned(&[&map.names()[..], beside].concat()));
         let open = |path: &Path, columns| {
             let options = ReadOptions { columns, ..plan.read.clone() };
             Reader::open(path, &options).map_err(maflow::Error::from)
@@ -136,14 +137,14 @@ impl<'a> Source<'a> {
         };
         let context = map.context().encode(given.as_ref().unwrap_or(&table))?;
         let names = match self.wanted {
-            Wanted::FromBase => {
+            RowQuantity::FromBase => {
                 let given = map.context().names();
                 table.names().into_iter().filter(|name| self.given.is_some() || !given.contains(name)).collect()
             }
             _ => map.names(),
         };
         let points = table.select(&names)?;
-        if self.wanted != Wanted::FromBase {
+        if self.wanted != RowQuantity::FromBase {
             map.require_inside(&points)?;
         }
         Ok(Some(Rows { points: points.values().to_vec(), context }))
@@ -158,16 +159,16 @@ fn uneven(file: &Path) -> maflow::Error {
 }
 
 /// What was found, one row of numbers for each row.
-fn side_by_side(wanted: Wanted, found: Found) -> Vec<f64> {
+fn side_by_side(wanted: RowQuantity, found: Found) -> Vec<f64> {
     match wanted {
-        Wanted::LogProb => {
+        RowQuantity::LogProb => {
             let of_row = |row: usize| {
                 let probed = found.probe_errors.get(row).copied();
                 [found.values[row], found.integration_errors[row]].into_iter().chain(probed)
             };
             (0..found.values.len()).flat_map(of_row).collect()
         }
-        Wanted::Base | Wanted::FromBase => found.values,
+        RowQuantity::Base | RowQuantity::FromBase => found.values,
     }
 }
 

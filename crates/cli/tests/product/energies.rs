@@ -312,7 +312,8 @@ fn a_library_is_called_from_several_threads_only_where_it_says_that_it_may_be() 
 #[test]
 fn named_observables_are_averaged_by_every_way_in_the_users_units() {
     let lab = Lab::on(Backend::Ndarray);
-    let observables = "int maflow_observables(size_t rows, size_t dim, size_t count, const double *x, double *values, void *user) {\
+    let observables = "int maflow_observables(size_t rows, size_t dim, size_t count, const double *x, \
+                       double *values, void *user) {\
                        for (size_t r = 0; r < rows; r++) {\
                        values[2 * r] = x[2 * r]; values[2 * r + 1] = x[2 * r] * x[2 * r + 1]; }\
                        return count == 2 && dim == 2 && user == 0 ? 0 : 7; }";

@@ -79,8 +79,8 @@ pub const FIELD: &[&str] = &[
     "--set=evaluate.samples=1000",
 ];
 
-/// The backends that this machine can use: those of libtorch once it is set up, and that for GPUs where there is a driver
-/// with a device.
+/// The backends that this machine can use: those of libtorch once it is set up, and that for GPUs where there is a
+/// driver with a device.
 fn backends() -> Vec<&'static str> {
     let found = backend_tch::libtorch();
     let cpu = cfg!(feature = "libtorch") && found.is_ok();
@@ -96,8 +96,8 @@ pub fn on_every_backend(work: impl Fn(&Lab)) {
     }
 }
 
-/// Whether everything is wanted that these tests can do, as `scripts/full` says by `MAFLOW_TEST_ALL`: each of several kinds,
-/// sizes and backends that `cargo test` alone has one of.
+/// Whether everything is wanted that these tests can do, as `scripts/full` says by `MAFLOW_TEST_ALL`: each of several
+/// kinds, sizes and backends that `cargo test` alone has one of.
 pub fn wants_all() -> bool {
     std::env::var_os("MAFLOW_TEST_ALL").is_some()
 }

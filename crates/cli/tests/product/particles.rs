@@ -94,6 +94,7 @@ const SPRINGS: &str = "\
 
 #[test]
 #[ignore = "seconds: .ci/run"]
+#[allow(clippy::too_many_lines, reason = "one session of a user, with the C that it compiles")]
 fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
     let lab = Lab::on(Backend::Ndarray);
     compile_points(&lab, "springs", "", SPRINGS);

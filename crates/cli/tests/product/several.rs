@@ -378,7 +378,8 @@ fn a_process_that_fails_alone_says_why_and_ends_all() {
     let lab = Lab::on(Backend::Ndarray);
     let source = "#include <stdlib.h>\n#include \"maflow_energy.h\"\n\
         int maflow_energy(size_t rows, size_t dim, const double *x, double *e, double *g, void *user) {\n\
-        static int calls; const char *rank = getenv(\"OMPI_COMM_WORLD_RANK\"); if (!rank) rank = getenv(\"PMI_RANK\");\n\
+        static int calls; const char *rank = getenv(\"OMPI_COMM_WORLD_RANK\");\n\
+        if (!rank) rank = getenv(\"PMI_RANK\");\n\
         if (++calls > 60 && rank && rank[0] == '1') return 77;\n\
         for (size_t r = 0; r < rows; r++, x += dim, g += dim) { e[r] = 0; for (size_t i = 0; i < dim; i++) {\n\
         e[r] += 0.5 * x[i] * x[i]; g[i] = x[i]; } }\n return 0; }\n";

@@ -151,8 +151,8 @@ pub enum ColumnError {
     },
     /// A covariance without a density.
     #[error(
-        "the covariance of the {columns} columns is singular: a Gaussian needs more rows than columns, and no column that \
-         others determine"
+        "the covariance of the {columns} columns is singular: a Gaussian needs more rows than columns, and no column \
+         that others determine"
     )]
     Singular {
         /// Columns.

@@ -231,7 +231,8 @@ fn hint(table: &Table, column: usize) -> Option<String> {
     let weight = ["w", "wt", "weight", "weights", "sample_weight", "sample_weights"].contains(&lower.as_str());
     if weight && values().all(|x| x >= 0.0) {
         return Some(format!(
-            "{file}: {name:?} is modelled as a column like any other; if it says what the rows count, name it with `weights`"
+            "{file}: {name:?} is modelled as a column like any other; if it says what the rows count, name it with \
+             `weights`"
         ));
     }
     let first = table.values()[column];

@@ -196,8 +196,8 @@ fn in_units(mut of: LocationScale, mean: f64, deviation: f64) -> LocationScale {
 }
 
 /// Rows that every number of a context has in the fit of scales beside those of the data: on its own at one, with the
-/// mean square of all. Without them a category of few equal values gets a scale under which another value costs hundreds
-/// of nats.
+/// mean square of all. Without them a category of few equal values gets a scale under which another value costs
+/// hundreds of nats.
 const ROWS_BESIDE: f64 = 10.0;
 /// What is taken off for the square of every slope, twice: categories follow from each other.
 const SLOPES: f64 = 1.0;

@@ -54,8 +54,7 @@ impl Transform {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is no transformation ({why}); known are none, standardise, log, logit(low, high), quantile and tail, \
-        each alone \
-     or after dequantise(step)"
+        each alone or after dequantise(step)"
 )]
 pub struct InvalidTransform {
     /// The text.

@@ -91,7 +91,8 @@ impl Phi4Target {
         sites - 2.0 * self.kappa * bonds
     }
 
-    /// ln Z of the free field: with λ = 0, `S = φᵀ(I − κA)φ` and `ln Z = (N/2) ln π − ½ ln det(I − κA)`. `None` when λ > 0.
+    /// ln Z of the free field: with λ = 0, `S = φᵀ(I − κA)φ` and `ln Z = (N/2) ln π − ½ ln det(I − κA)`. `None` for a
+    /// positive λ.
     pub fn free_field_log_z(&self) -> Option<f64> {
         (self.lambda == 0.0).then(|| {
             let log_det: f64 = self.lattice.adjacency_eigenvalues().map(|a| (-self.kappa * a).ln_1p()).sum();

@@ -1,14 +1,14 @@
 //! Fetches the MNIST files from public mirrors into a folder, each verified, and written whole or not at all.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
 use ureq::Agent;
 
 use super::idx::{Decompression, IdxFile, decompress};
 use super::{FILES, MnistError, Published, find, verify};
+use crate::whole_file::write_whole;
 
 /// Public places that hold the files under their usual names, asked in this order.
 pub const MIRRORS: [&str; 4] = [
@@ -73,7 +73,8 @@ impl Download {
         for published in files {
             if !self.holds(published) {
                 let bytes = self.fetch_file(agent, published, report)?;
-                write_whole(&self.folder, published.name, &bytes)?;
+                let path = self.folder.join(published.name);
+                write_whole(&path, &bytes).map_err(|source| MnistError::Write { path, source })?;
             }
         }
         Ok(())
@@ -135,22 +136,6 @@ fn fetch_verified(agent: &Agent, address: &str, published: &Published) -> Result
 fn host(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
-}
-
-/// `folder/name` either keeps what it had or has all of `bytes`, also after a power cut.
-fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), MnistError> {
-    let path = folder.join(name);
-    let write = || -> io::Result<()> {
-        let mut file = NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        // The rename itself is on disk only once the folder is; folders cannot be opened for that on Windows.
-        #[cfg(unix)]
-        std::fs::File::open(folder)?.sync_all()?;
-        Ok(())
-    };
-    write().map_err(|source| MnistError::Write { path: path.clone(), source })
 }
 
 #[cfg(test)]

@@ -28,7 +28,10 @@ pub enum MnistError {
         source: io::Error,
     },
     /// A file ends before its header says it should.
-    #[error("{} is truncated: {found} of {expected} bytes are there (decompressed); copy or fetch it again", path.display())]
+    #[error(
+        "{} is truncated: {found} of {expected} bytes are there (decompressed); copy or fetch it again",
+        path.display()
+    )]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -38,7 +41,10 @@ pub enum MnistError {
         found: u64,
     },
     /// A file goes on after its header says it ends.
-    #[error("{} has {found} bytes (decompressed) where its header announces {expected}; copy or fetch it again", path.display())]
+    #[error(
+        "{} has {found} bytes (decompressed) where its header announces {expected}; copy or fetch it again",
+        path.display()
+    )]
     Overlong {
         /// The file.
         path: PathBuf,
@@ -49,8 +55,8 @@ pub enum MnistError {
     },
     /// A file is not IDX of the wanted kind.
     #[error(
-        "{} starts with the magic number {found:#010x} instead of {expected:#010x}: it holds no pictures, but labels or \
-         something else",
+        "{} starts with the magic number {found:#010x} instead of {expected:#010x}: it holds no pictures, but labels \
+         or something else",
         path.display()
     )]
     Magic {
@@ -72,7 +78,10 @@ pub enum MnistError {
         found: usize,
     },
     /// Training and test pictures differ in size.
-    #[error("the test pictures in {} are {}×{}, the training pictures {}×{}", path.display(), found.0, found.1, expected.0, expected.1)]
+    #[error(
+        "the test pictures in {} are {}×{}, the training pictures {}×{}",
+        path.display(), found.0, found.1, expected.0, expected.1
+    )]
     Shape {
         /// The folder.
         path: PathBuf,
@@ -83,7 +92,8 @@ pub enum MnistError {
     },
     /// There is nothing to train on, to validate with or to test with.
     #[error(
-        "{} holds {train} training and {test} test pictures of {pixels} pixels; at least 6, 1 and 1 are needed to split them",
+        "{} holds {train} training and {test} test pictures of {pixels} pixels; at least 6, 1 and 1 are needed to \
+         split them",
         path.display()
     )]
     TooFew {
@@ -97,7 +107,10 @@ pub enum MnistError {
         pixels: usize,
     },
     /// The content is not the published one.
-    #[error("{} has SHA-256 {found} instead of {expected}: its content is not that of MNIST; fetch it again", path.display())]
+    #[error(
+        "{} has SHA-256 {found} instead of {expected}: its content is not that of MNIST; fetch it again",
+        path.display()
+    )]
     Hash {
         /// The file, or the address it came from.
         path: PathBuf,
@@ -119,7 +132,8 @@ pub enum MnistError {
     },
     /// The system does not say where caches go.
     #[error(
-        "this user has no cache folder to fetch MNIST into; pass --data DIR with the folder that holds the MNIST pictures"
+        "this user has no cache folder to fetch MNIST into; pass --data DIR with the folder that holds the MNIST \
+         pictures"
     )]
     NoCacheFolder,
     /// The cache folder cannot be written.

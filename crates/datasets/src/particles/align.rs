@@ -65,8 +65,8 @@ impl Alignment {
         !self.permutations.is_empty()
     }
 
-    /// Replaces `y` by its image that is near `x` and returns the square of the distance. Both have their centres at the
-    /// origin.
+    /// Replaces `y` by its image that is near `x` and returns the square of the distance. Both have their centres at
+    /// the origin.
     ///
     /// # Panics
     /// If they are not the coordinates of all particles.

@@ -36,8 +36,8 @@ pub struct Annealing {
 ///
 /// Every chain begins with a standard normal cluster, whose ln Z is `½ (n − 1) d ln 2π`, and goes by Metropolis steps
 /// through densities between this one and `exp(−U)`; the mean of the weights that it collects is the ratio of both Z,
-/// without bias, whatever the steps are. Hard cores are soft on the way. Where the path is steep places are dense: a few
-/// pilot chains find where, and how long steps should be; their own weights are left out.
+/// without bias, whatever the steps are. Hard cores are soft on the way. Where the path is steep places are dense: a
+/// few pilot chains find where, and how long steps should be; their own weights are left out.
 ///
 /// The result depends on the seed alone, not on the number of threads.
 ///

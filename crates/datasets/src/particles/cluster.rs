@@ -5,14 +5,14 @@ use super::{ClusterError, Composition};
 /// The energy of two particles at the distance r, in units of the temperature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PairEnergy {
-    /// `strength · [0.9 (r − 4)⁴ − 4 (r − 4)²]`. Of four particles in the plane with the strength 1 this is DW4 (Köhler,
-    /// Klein and Noé, arXiv:2006.02425, table of the appendix).
+    /// `strength · [0.9 (r − 4)⁴ − 4 (r − 4)²]`. Of four particles in the plane with the strength 1 this is DW4
+    /// (Köhler, Klein and Noé, arXiv:2006.02425, table of the appendix).
     DoubleWell {
         /// Factor of the energy.
         strength: f64,
     },
-    /// `ε (r⁻¹² − 2 r⁻⁶)`, and `½ Σ_i |x_i − x̄|²` that holds the cluster together. Two versions of LJ13 circulate: with
-    /// ε = 1 (a sum over unordered pairs) and with ε = 2 (the same formula summed over ordered pairs).
+    /// `ε (r⁻¹² − 2 r⁻⁶)`, and `½ Σ_i |x_i − x̄|²` that holds the cluster together. Two versions of LJ13 circulate:
+    /// with ε = 1 (a sum over unordered pairs) and with ε = 2 (the same formula summed over ordered pairs).
     LennardJones {
         /// ε.
         epsilon: f64,
@@ -58,8 +58,8 @@ impl PairEnergy {
         }
     }
 
-    /// V, with a core as soft as `softness` in [0, 1] says where that of V is hard: finite at q = 0 but for the softness
-    /// 0, which leaves V as it is.
+    /// V, with a core as soft as `softness` in [0, 1] says where that of V is hard: finite at q = 0 but for the
+    /// softness 0, which leaves V as it is.
     #[inline]
     fn softened(self, q: f64, softness: f64) -> f64 {
         match self {
@@ -94,13 +94,13 @@ impl PairEnergy {
 
 /// `n` equal particles in `d` dimensions with an energy `U(x)` of their distances, and a centre of its own.
 ///
-/// U does not change when the cluster moves, so `exp(−U)` has no integral over all n d coordinates. Its density lives on
-/// the hyperplane `Σ_i x_i = 0` of `(n − 1) d` dimensions, in orthonormal coordinates, and that is what `ln Z` is of. A
-/// state here is all the same the n d coordinates of the particles, one after the other. The rest of the space, `√n x̄`,
-/// is a standard normal, which is independent of the cluster: `E(x) = U(x) + ½ n |x̄|² + ½ d ln 2π` has the same Z,
-/// and a flow from a standard normal in n d dimensions whose velocities know differences alone leaves the centre where
-/// it is. KL divergence, effective sample size and ln Z are those of the hyperplane. The density of a configuration in
-/// the hyperplane alone is `ln p(x) + ½ n |x̄|² + ½ d ln 2π`.
+/// U does not change when the cluster moves, so `exp(−U)` has no integral over all n d coordinates. Its density lives
+/// on the hyperplane `Σ_i x_i = 0` of `(n − 1) d` dimensions, in orthonormal coordinates, and that is what `ln Z` is
+/// of. A state here is all the same the n d coordinates of the particles, one after the other. The rest of the space,
+/// `√n x̄`, is a standard normal, which is independent of the cluster: `E(x) = U(x) + ½ n |x̄|² + ½ d ln 2π` has the
+/// same Z, and a flow from a standard normal in n d dimensions whose velocities know differences alone leaves the
+/// centre where it is. KL divergence, effective sample size and ln Z are those of the hyperplane. The density of a
+/// configuration in the hyperplane alone is `ln p(x) + ½ n |x̄|² + ½ d ln 2π`.
 ///
 /// ```
 /// use datasets::particles::{Cluster, PairEnergy};
@@ -163,14 +163,15 @@ impl Cluster {
         self.of.dimension()
     }
 
-    /// What a pair at `q = r²` has of U: its energy and its share of the trap, as `Σ_i |x_i − x̄|² = Σ_{i<j} r_ij² / n`.
+    /// What a pair at `q = r²` has of U: its energy and its share of the trap, as
+    /// `Σ_i |x_i − x̄|² = Σ_{i<j} r_ij² / n`.
     #[inline]
     pub(super) fn of_pair(&self, q: f64) -> f64 {
         self.pair.value(q) + 0.5 * self.pair.trap() * q / self.particles() as f64
     }
 
-    /// The same on the way from a standard normal cluster, `½ Σ_i |x_i − x̄|²` at λ = 0, to U at λ = 1: the mean of both
-    /// that λ weighs, the core of U soft in between.
+    /// The same on the way from a standard normal cluster, `½ Σ_i |x_i − x̄|²` at λ = 0, to U at λ = 1: the mean of
+    /// both that λ weighs, the core of U soft in between.
     #[inline]
     pub(super) fn of_pair_between(&self, q: f64, lambda: f64) -> f64 {
         let normal = 0.5 * q / self.particles() as f64;

@@ -19,9 +19,10 @@ const KEY: [u8; 8] = *b"partners";
 /// Pairs of a standard normal point of n d numbers and a configuration of a cluster, each turned and renumbered towards
 /// its partner ([`Alignment`]) and moved to the same centre.
 ///
-/// Paths between partners are short and cross little, so that a flow learns more of them from fewer steps (Klein, Krämer
-/// and Noé, arXiv:2306.15030). The law of either partner is what it was, up to symmetries that the cluster has and that
-/// a potential of distances cannot tell. Of up to 4 particles the best partners within blocks of 64 are found too.
+/// Paths between partners are short and cross little, so that a flow learns more of them from fewer steps (Klein,
+/// Krämer and Noé, arXiv:2306.15030). The law of either partner is what it was, up to symmetries that the cluster has
+/// and that a potential of distances cannot tell. Of up to 4 particles the best partners within blocks of 64 are found
+/// too.
 #[derive(Debug, Clone)]
 pub struct Pairs {
     numbers: usize,

@@ -53,8 +53,8 @@ pub enum PositionsError {
     },
     /// Particles with two names that are said to be of one kind.
     #[error(
-        "{file}, line {line}: a particle {found} is where particle {particle} of the same kind is {known}; give the two \
-         kinds different numbers"
+        "{file}, line {line}: a particle {found} is where particle {particle} of the same kind is {known}; give the \
+         two kinds different numbers"
     )]
     Names {
         /// The file.

@@ -51,7 +51,8 @@ impl fmt::Display for PlaneTarget {
 
 /// A name that no two-dimensional target has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no two-dimensional target \"{found}\"; there are {}", PlaneTarget::all().map(PlaneTarget::name).collect::<Vec<_>>().join(", "))]
+#[error("there is no two-dimensional target \"{found}\"; there are \
+         {}", PlaneTarget::all().map(PlaneTarget::name).collect::<Vec<_>>().join(", "))]
 pub struct UnknownPlaneTarget {
     /// The name given.
     pub found: String,

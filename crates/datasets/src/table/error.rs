@@ -49,8 +49,7 @@ pub enum TableError {
     /// Neither the name nor the content says what the file is.
     #[error(
         "{file} is no table that can be read: {found}; known are .csv, .tsv, .txt, .npy, .npz, .safetensors, \
-            .parquet and \
-         IDX, and the .gz of each but the last three"
+            .parquet and IDX, and the .gz of each but the last three"
     )]
     Format {
         /// The file.

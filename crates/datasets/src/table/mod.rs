@@ -6,7 +6,7 @@
 //! | format | read | written |
 //! | --- | --- | --- |
 //! | `.csv`, `.tsv`, `.txt`, and `.gz` of each | in blocks | yes |
-//! | `.npy` and `.npy.gz`: f16, f32, f64, integers and bool, either byte order | in blocks (Fortran order: whole) | yes |
+//! | `.npy`, `.npy.gz`: f16, f32, f64, integers and bool, either byte order | in blocks (Fortran order: whole) | yes |
 //! | `.npz`: one array, or one of several by name, or columns as arrays of one dimension | whole | yes |
 //! | `.safetensors` | whole | yes |
 //! | IDX (`.idx`, `-ubyte`, and `.gz`) | in blocks | no |

@@ -3,13 +3,13 @@
 use super::assert_close;
 use crate::batch::Batch;
 use crate::energy::StandardNormal;
+use crate::evaluation::Evaluation;
 use crate::flow::Flow;
 use crate::integrate::Memory;
 use crate::objective::{Estimator, FreeEnergy, NegativeLogLikelihood, Objective};
 use crate::potential::{Coordinates, Potential};
 use crate::rng::{Purpose, RngKey};
 use crate::runge_kutta::FixedStep;
-use crate::solve::Evaluation;
 use crate::space::Space;
 use crate::tableau::Method;
 use crate::team::Alone;

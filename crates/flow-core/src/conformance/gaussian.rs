@@ -8,7 +8,8 @@ use crate::flow::{Direction, Flow};
 use crate::integrate::Integrator;
 use crate::parameter::Parameter;
 use crate::potential::{
-    Block, BlockField, Field, Potential, Residuals, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Solve, Stage,
+    Block, BlockField, Field, Motion, Potential, Pullback, ScoredCotangent, ScoredPoint, ScoredPointBar, Share, Solve,
+    Stage,
 };
 use crate::space::Space;
 
@@ -100,14 +101,7 @@ struct Rows<'a, S: Space> {
 }
 
 impl<S: Space> BlockField<S> for Rows<'_, S> {
-    fn evaluate(
-        &mut self,
-        _stage: Stage,
-        state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        _residuals: Option<&mut Residuals<S>>,
-    ) {
+    fn evaluate(&mut self, _stage: Stage, state: &S::Array, Motion { velocity, laplacian, .. }: Motion<'_, S>) {
         let space = &self.field.of.space;
         let terms = std::iter::once((self.field.lambda, state)).chain(self.context.iter().map(|c| (1.0, c)));
         space.accumulate(velocity, 0.0, &terms.collect::<Vec<_>>());
@@ -120,10 +114,7 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         &mut self,
         _stage: Stage,
         state: &S::Array,
-        _residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
+        Pullback { velocity_bar, laplacian_bar, state_bar, .. }: Pullback<'_, S>,
     ) {
         let space = &self.field.of.space;
         self.lambda_bar += space.dot(velocity_bar, state);
@@ -143,8 +134,21 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         out: ScoredPointBar<'_, S>,
     ) {
         // A quadratic form of x, and the same of s.
-        self.pullback(stage, at.x, &[], bar.velocity, Some(bar.laplacian), Some(out.x));
-        self.pullback(stage, at.score, &[], bar.change, None, Some(out.score));
+        self.pullback(
+            stage,
+            at.x,
+            Pullback {
+                residuals: &[],
+                velocity_bar: bar.velocity,
+                laplacian_bar: Some(bar.laplacian),
+                state_bar: Some(out.x),
+            },
+        );
+        self.pullback(
+            stage,
+            at.score,
+            Pullback { residuals: &[], velocity_bar: bar.change, laplacian_bar: None, state_bar: Some(out.score) },
+        );
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {

@@ -4,7 +4,7 @@ use super::{
     COORDINATES, STAGE, a_solve, assert_close, block, derivative, difference_tolerance, inner, move_parameters, moved,
     parameter_directions, points,
 };
-use crate::potential::{BlockField, Coordinates, Potential, Solve, Stage};
+use crate::potential::{BlockField, Coordinates, Motion, Potential, Pullback, Solve, Stage};
 use crate::space::Space;
 
 const ROWS: usize = 3;
@@ -85,7 +85,7 @@ fn field<S: Space>(
     let (mut block, state) = frozen.enter(block(space, potential, &solve, first..first + rows, x));
     let (r, c) = space.shape(&state);
     let (mut velocity, mut laplacian) = (space.zeros(r, c), space.column_zeros(rows));
-    block.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), None);
+    block.evaluate(STAGE, &state, Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: None });
     let mut ahead = state.clone();
     space.accumulate(&mut ahead, 1.0, &[(1.0, &velocity)]);
     let (here, there) = (space.download(&block.leave(state)), space.download(&block.leave(ahead)));
@@ -155,9 +155,22 @@ fn rows_at_times_of_their_own_are_those_alone<S: Space>(space: &S, potential: &d
         let (rows, dim) = space.shape(&state);
         let (mut velocity, mut residuals) = (space.zeros(rows, dim), Vec::new());
         let stage = Stage { t, index: 0 };
-        block.evaluate(stage, &state, &mut velocity, None, Some(&mut residuals));
+        block.evaluate(
+            stage,
+            &state,
+            Motion { velocity: &mut velocity, laplacian: None, residuals: Some(&mut residuals) },
+        );
         let mut state_bar = space.zeros(rows, dim);
-        block.pullback(stage, &state, &residuals, &space.upload(rows, dim, bar), None, Some(&mut state_bar));
+        block.pullback(
+            stage,
+            &state,
+            Pullback {
+                residuals: &residuals,
+                velocity_bar: &space.upload(rows, dim, bar),
+                laplacian_bar: None,
+                state_bar: Some(&mut state_bar),
+            },
+        );
         let (x_bar, share) = block.enter_pullback(state_bar);
         [vec![velocity, x_bar], frozen.gradient(share)].concat().iter().map(|of| space.download(of)).collect::<Vec<_>>()
     };
@@ -210,7 +223,7 @@ fn context_matters<S: Space>(space: &S, potential: &dyn Potential<S>, x: &[f64])
     let velocity = |block| {
         let (mut block, state) = frozen.enter(block);
         let mut velocity = space.empty_like(&state);
-        block.evaluate(STAGE, &state, &mut velocity, None, None);
+        block.evaluate(STAGE, &state, Motion { velocity: &mut velocity, laplacian: None, residuals: None });
         space.download(&velocity)
     };
     let (before, after) = (velocity(block(space, potential, &solve, 0..ROWS, x)), velocity(moved));
@@ -249,7 +262,11 @@ impl Pairing {
         let (mut block, state) = frozen.enter(block(space, potential, &solve, 0..ROWS, x));
         let (rows, width) = space.shape(&state);
         let (mut velocity, mut laplacian) = (space.zeros(rows, width), space.column_zeros(rows));
-        block.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), None);
+        block.evaluate(
+            STAGE,
+            &state,
+            Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: None },
+        );
         let (velocity, laplacian) = (space.download(&velocity), space.download_column(&laplacian));
         let velocities = velocity.iter().zip(&self.velocity_bar);
         let terms: Vec<f64> = velocities.chain(laplacian.iter().zip(&self.laplacian_bar)).map(|(a, b)| a * b).collect();
@@ -263,11 +280,24 @@ impl Pairing {
         let (rows, width) = space.shape(&state);
         let (mut velocity, mut laplacian) = (space.zeros(rows, width), space.column_zeros(rows));
         let mut residuals = Vec::new();
-        block.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
+        block.evaluate(
+            STAGE,
+            &state,
+            Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals) },
+        );
         let velocity_bar = space.upload(rows, width, &self.velocity_bar);
         let laplacian_bar = space.upload_column(&self.laplacian_bar);
         let mut state_bar = space.upload(rows, width, &vec![f64::NAN; rows * width]);
-        block.pullback(STAGE, &state, &residuals, &velocity_bar, Some(&laplacian_bar), Some(&mut state_bar));
+        block.pullback(
+            STAGE,
+            &state,
+            Pullback {
+                residuals: &residuals,
+                velocity_bar: &velocity_bar,
+                laplacian_bar: Some(&laplacian_bar),
+                state_bar: Some(&mut state_bar),
+            },
+        );
         let (x_bar, share) = block.enter_pullback(state_bar);
         (space.download(&x_bar), frozen.gradient(share))
     }

@@ -15,9 +15,9 @@ const OPTIONS: SolveOptions = SolveOptions { backward: None, cost: true, points_
 /// From the middle to the start, so that times are tried that fall.
 const SPAN: Span = Span { from: 0.8, to: 0.0 };
 
-/// Checks reversible steps of several methods and couplings over 10, 100 and 1000 steps: the pair of states with ln p and
-/// the transport cost returns to its start, and the gradient made with reconstructed states is the one made with states
-/// that were kept. Both up to the round-off that undoing so many steps multiplies.
+/// Checks reversible steps of several methods and couplings over 10, 100 and 1000 steps: the pair of states with ln p
+/// and the transport cost returns to its start, and the gradient made with reconstructed states is the one made with
+/// states that were kept. Both up to the round-off that undoing so many steps multiplies.
 ///
 /// # Panics
 /// When a check fails, with the numbers.

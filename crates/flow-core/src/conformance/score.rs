@@ -6,12 +6,14 @@ use super::{
     move_parameters, moved, parameter_directions, points,
 };
 use crate::energy::{Energy, PointEnergy, standard_normal_log_density};
+use crate::evaluation::Evaluation;
 use crate::flow::{Direction, Flow};
 use crate::integrate::Memory;
 use crate::objective::{Estimator, ForwardDivergence, FreeEnergy, NegativeLogLikelihood, Objective};
-use crate::potential::{Coordinates, Potential, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar};
+use crate::potential::{
+    Coordinates, Motion, Potential, Pullback, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar,
+};
 use crate::scored::base_score;
-use crate::solve::Evaluation;
 use crate::space::Space;
 use crate::tableau::Method;
 
@@ -59,8 +61,21 @@ pub(super) fn scored_evaluation_is_evaluation_and_pullback<S: Space>(space: &S, 
             let out = ScoredMotion { velocity: &mut velocity, laplacian, change: &mut change };
             block.evaluate_scored(STAGE, at, &ones, &mut residuals, out);
         } else {
-            block.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
-            block.pullback(STAGE, &state, &residuals, &score, Some(&ones), Some(&mut change));
+            block.evaluate(
+                STAGE,
+                &state,
+                Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals) },
+            );
+            block.pullback(
+                STAGE,
+                &state,
+                Pullback {
+                    residuals: &residuals,
+                    velocity_bar: &score,
+                    laplacian_bar: Some(&ones),
+                    state_bar: Some(&mut change),
+                },
+            );
         }
         [space.download(&velocity), space.download_column(&laplacian), space.download(&change)]
     };
@@ -119,9 +134,22 @@ impl ScorePairing {
         let (mut block, state) = frozen.enter(block(space, of, &solve, 0..ROWS, x));
         let (mut velocity, mut change) = (space.empty_like(&state), space.empty_like(&state));
         let (mut laplacian, mut residuals) = (space.column_zeros(ROWS), Vec::new());
-        block.evaluate(STAGE, &state, &mut velocity, Some(&mut laplacian), Some(&mut residuals));
+        block.evaluate(
+            STAGE,
+            &state,
+            Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals) },
+        );
         let (score, ones) = (space.upload(ROWS, of.dim(), score), space.upload_column(&[1.0; ROWS]));
-        block.pullback(STAGE, &state, &residuals, &score, Some(&ones), Some(&mut change));
+        block.pullback(
+            STAGE,
+            &state,
+            Pullback {
+                residuals: &residuals,
+                velocity_bar: &score,
+                laplacian_bar: Some(&ones),
+                state_bar: Some(&mut change),
+            },
+        );
         let found = [space.download(&velocity), space.download_column(&laplacian), space.download(&change)].concat();
         let bars = [&*self.velocity_bar, &self.laplacian_bar, &self.change_bar].concat();
         let terms: Vec<f64> = found.iter().zip(bars).map(|(found, bar)| found * bar).collect();
@@ -256,9 +284,9 @@ pub fn path_gradient_has_the_mean_of_the_total<S: Space>(space: &S, potential: &
     assert!(apart.sqrt() > 1e-2 * scale, "the estimators differ by {:e} of {scale:e} only", apart.sqrt());
 }
 
-/// Checks the gradient of the divergence from a target, which goes through the path of the target's samples to the base,
-/// against that of their likelihood: the losses differ by the energy row by row, the gradients have the same mean over
-/// the target, by quadrature, and differ row by row, on a potential of one coordinate.
+/// Checks the gradient of the divergence from a target, which goes through the path of the target's samples to the
+/// base, against that of their likelihood: the losses differ by the energy row by row, the gradients have the same mean
+/// over the target, by quadrature, and differ row by row, on a potential of one coordinate.
 ///
 /// # Panics
 /// When they do not, with the numbers.

@@ -10,6 +10,7 @@ use super::{
     points,
 };
 use crate::error::Error;
+use crate::evaluation::{Evaluation, Outcome};
 use crate::flow::{Direction, Flow};
 use crate::integrate::{Integrator, Memory, Span};
 use crate::matching::{FlowMatching, Path};
@@ -17,7 +18,6 @@ use crate::objective::{Estimator, FreeEnergy, NegativeLogLikelihood, Objective};
 use crate::potential::{Coordinates, Potential};
 use crate::reversible::Reversible;
 use crate::runge_kutta::Adaptive;
-use crate::solve::{Evaluation, Outcome};
 use crate::space::{Precision, Space};
 use crate::statistics::Mean;
 use crate::tableau::Method;
@@ -224,8 +224,8 @@ fn forward_and_backward_is_the_identity<S: Space>(space: &S, potential: &dyn Pot
     }
 }
 
-/// The gradient by the continuous adjoint nears the one of the discrete map like `h^order`, with and without the transport
-/// cost, for a method with a stage of weight zero too.
+/// The gradient by the continuous adjoint nears the one of the discrete map like `h^order`, with and without the
+/// transport cost, for a method with a stage of weight zero too.
 fn continuous_adjoint_nears_the_exact_one<S: Space>(space: &S, potential: &dyn Potential<S>) {
     let numbers = |flow: &Flow<'_, S>, objective: &dyn Objective<S>| -> Vec<f64> {
         let gradient = evaluate(flow, objective, true).gradient.expect("asked for");

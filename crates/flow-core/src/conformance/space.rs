@@ -2,7 +2,7 @@
 
 use super::{assert_close, points};
 use crate::activation::Activation;
-use crate::space::{Factor, Space, cut};
+use crate::space::{Factor, Quotient, Space, cut};
 
 /// Checks every operation of a [`Space`].
 ///
@@ -108,7 +108,8 @@ fn products<S: Space>(space: &S, host: &[Vec<f64>], array: &[S::Array], close: &
     space.accumulate_product(&mut out, 0.0, 2.0, &array[1], &array[1]);
     close("square", &out, &|i| 2.0 * host[1][i] * host[1][i]);
     let mut quotient = array[0].clone();
-    space.accumulate_quotient(&mut quotient, 3.0, &array[2], &out, 0.5, 0.1);
+    let of = Quotient { numerator: &array[2], square: &out, scale: 0.5, epsilon: 0.1 };
+    space.accumulate_quotient(&mut quotient, 3.0, of);
     close("quotient", &quotient, &|i| host[0][i] + 3.0 * host[2][i] / (host[1][i].abs() + 0.1));
 }
 

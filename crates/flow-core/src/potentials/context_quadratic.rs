@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::parameter::Parameter;
-use crate::potential::{Block, BlockField, Field, Potential, Residuals, Share, Solve, Stage};
+use crate::potential::{Block, BlockField, Field, Motion, Potential, Pullback, Share, Solve, Stage};
 use crate::space::{Factor, Space};
 use crate::time::TimeBasis;
 
@@ -118,14 +118,7 @@ struct Rows<'a, S: Space> {
 }
 
 impl<S: Space> BlockField<S> for Rows<'_, S> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        _residuals: Option<&mut Residuals<S>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &S::Array, Motion { velocity, laplacian, .. }: Motion<'_, S>) {
         let (of, space) = (self.of, &self.of.space);
         let context = of.context_in_time(stage.t, &self.context);
         let quadratic = of.of_rows(&context, &of.quadratic);
@@ -140,10 +133,7 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        _residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
+        Pullback { velocity_bar, laplacian_bar, state_bar, .. }: Pullback<'_, S>,
     ) {
         let (of, space) = (self.of, &self.of.space);
         let context = of.context_in_time(stage.t, &self.context);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::parameter::Parameter;
-use crate::potential::{Block, BlockField, Coordinates, Field, Potential, Residuals, Share, Solve, Stage};
+use crate::potential::{Block, BlockField, Coordinates, Field, Motion, Potential, Pullback, Share, Solve, Stage};
 use crate::space::{Factor, Space};
 use crate::time::TimeBasis;
 
@@ -159,15 +159,17 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        velocity: &mut S::Array,
-        mut laplacian: Option<&mut S::Column>,
-        residuals: Option<&mut Residuals<S>>,
+        Motion { velocity, mut laplacian, residuals }: Motion<'_, S>,
     ) {
         let space = &self.field.of.space;
         let strength = self.field.strength(stage.t, &self.given);
         let mut kept = residuals.is_some().then(Vec::new);
         let column = laplacian.is_some().then_some(&mut self.column);
-        self.inner.evaluate(stage, state, &mut self.scratch, column, kept.as_mut());
+        self.inner.evaluate(
+            stage,
+            state,
+            Motion { velocity: &mut self.scratch, laplacian: column, residuals: kept.as_mut() },
+        );
         space.accumulate(velocity, 0.0, &[]);
         space.accumulate_scaled_rows(velocity, 1.0, &strength, &self.scratch);
         if let Some(laplacian) = &mut laplacian {
@@ -187,10 +189,7 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, S>,
     ) {
         let space = &self.field.of.space;
         let (n, k) = space.shape(&self.given.context);
@@ -217,7 +216,11 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
             space.column_product(&mut self.column, laplacian_bar, &strength);
             &self.column
         });
-        self.inner.pullback(stage, state, &residuals[2..], &self.scratch, column, state_bar);
+        self.inner.pullback(
+            stage,
+            state,
+            Pullback { residuals: &residuals[2..], velocity_bar: &self.scratch, laplacian_bar: column, state_bar },
+        );
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {

@@ -4,7 +4,7 @@
 use crate::activation::Activation;
 use crate::error::Error;
 use crate::parameter::Parameter;
-use crate::potential::{Block, BlockField, Field, Potential, Residuals, Share, Solve, Stage};
+use crate::potential::{Block, BlockField, Field, Motion, Potential, Pullback, Share, Solve, Stage};
 use crate::ridge::RidgeParameters;
 use crate::space::{Factor, Space};
 use crate::time::TimeBasis;
@@ -203,14 +203,7 @@ struct Rows<'a, S: Space> {
 }
 
 impl<S: Space> BlockField<S> for Rows<'_, S> {
-    fn evaluate(
-        &mut self,
-        stage: Stage,
-        state: &S::Array,
-        velocity: &mut S::Array,
-        laplacian: Option<&mut S::Column>,
-        residuals: Option<&mut Residuals<S>>,
-    ) {
+    fn evaluate(&mut self, stage: Stage, state: &S::Array, Motion { velocity, laplacian, residuals }: Motion<'_, S>) {
         let (of, space) = (self.field.of, &self.field.of.space);
         let at = of.coefficients(stage.t, &self.field.norms);
         let [wx, a] = self.field.arguments(&at, state, &self.ones);
@@ -231,10 +224,7 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         &mut self,
         stage: Stage,
         state: &S::Array,
-        residuals: &[S::Array],
-        velocity_bar: &S::Array,
-        laplacian_bar: Option<&S::Column>,
-        state_bar: Option<&mut S::Array>,
+        Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, S>,
     ) {
         let (of, space) = (self.field.of, &self.field.of.space);
         let at = of.coefficients(stage.t, &self.field.norms);

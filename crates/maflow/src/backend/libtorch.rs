@@ -2,7 +2,7 @@
 
 use backend_tch::Device;
 
-use super::{Backend, Compute, Work};
+use super::{Backend, BackendJob, Compute};
 use crate::error::Error;
 use crate::recipe::Arithmetic;
 
@@ -26,7 +26,7 @@ pub fn require(backend: Backend) -> Result<(), Error> {
 /// # Errors
 /// Those of the work and of loading libtorch.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
+pub fn run<W: BackendJob>(compute: &Compute, precision: Arithmetic, work: W) -> Result<W::Output, Error> {
     require(compute.backend)?;
     let threads = compute.threads.get();
     let options = backend_tch::Options { threads, allow_tf32: precision == Arithmetic::Tf32 };
@@ -38,7 +38,7 @@ pub fn run<W: Work>(compute: &Compute, precision: Arithmetic, work: W) -> Result
 /// # Errors
 /// Always.
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-pub fn run<W: Work>(compute: &Compute, _precision: Arithmetic, _work: W) -> Result<W::Output, Error> {
+pub fn run<W: BackendJob>(compute: &Compute, _precision: Arithmetic, _work: W) -> Result<W::Output, Error> {
     require(compute.backend)?;
     Err(backend_tch::load(device(compute.backend)).expect_err("there is no loader for this system").into())
 }

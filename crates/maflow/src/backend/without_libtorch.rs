@@ -1,6 +1,6 @@
 //! In place of libtorch in a build that leaves it out: the sentence that says so.
 
-use super::{Backend, Compute, Work};
+use super::{Backend, BackendJob, Compute};
 use crate::error::Error;
 use crate::recipe::Arithmetic;
 
@@ -16,6 +16,6 @@ pub fn require(backend: Backend) -> Result<(), Error> {
 ///
 /// # Errors
 /// Always.
-pub fn run<W: Work>(compute: &Compute, _precision: Arithmetic, _work: W) -> Result<W::Output, Error> {
+pub fn run<W: BackendJob>(compute: &Compute, _precision: Arithmetic, _work: W) -> Result<W::Output, Error> {
     Err(Error::WithoutLibtorch(compute.backend))
 }

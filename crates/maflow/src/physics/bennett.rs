@@ -9,8 +9,8 @@ const BLOCKS: usize = 32;
 /// of all estimates from both the one of least variance; its error by the jackknife over 32 blocks of either, which the
 /// target's samples are to come in where they are of so many chains.
 ///
-/// Unlike a mean of importance weights it needs no sample of the flow that is where the target has most of its mass, but
-/// overlap alone; unlike it, too, it believes the target's samples.
+/// Unlike a mean of importance weights it needs no sample of the flow that is where the target has most of its mass,
+/// but overlap alone; unlike it, too, it believes the target's samples.
 pub fn log_z(flow: &[f64], target: &[f64]) -> Mean {
     let without = |block: usize| {
         let rest = |of: &[f64]| -> Vec<f64> {

@@ -19,14 +19,14 @@ const ACCEPTANCE: f64 = 0.8;
 const FIRST_STEP: f64 = 0.2;
 
 /// Chains as they were measured, and what is told of them.
-pub struct Walked {
+pub struct ChainRun {
     /// The measured part of every chain.
     pub chains: Vec<Measured>,
     /// Figures.
     pub sampler: Sampler,
 }
 
-fn walked(chains: Vec<Measured>, acceptance: f64, hybrid: Option<(f64, usize)>) -> Walked {
+fn chain_run(chains: Vec<Measured>, acceptance: f64, hybrid: Option<(f64, usize)>) -> ChainRun {
     let time = |of: fn(&Measured) -> &[f64]| {
         let series: Vec<&[f64]> = chains.iter().map(of).collect();
         let found = AutocorrelationTime::from_chains(&series);
@@ -42,19 +42,19 @@ fn walked(chains: Vec<Measured>, acceptance: f64, hybrid: Option<(f64, usize)>) 
         autocorrelation_energy: time(|m| &m.energy),
         autocorrelation_magnetisation: magnetic.then(|| time(|m| &m.magnetisation)),
     };
-    Walked { chains, sampler }
+    ChainRun { chains, sampler }
 }
 
 /// Independence Metropolis over samples that were drawn already; the first tenth of every chain is left out.
 /// `None` where they are too few for a chain.
-pub fn independence(losses: &[f64], measured: &Measured, seed: u64) -> Option<Walked> {
+pub fn independence(losses: &[f64], measured: &Measured, seed: u64) -> Option<ChainRun> {
     let chains = (losses.len() / WALK.0).min(WALK.1);
     if chains == 0 {
         return None;
     }
     let walk = IndependenceMetropolis::walk(losses, chains, RngKey::new(seed, Purpose::Chain, u64::MAX));
     let of_chain = |chain: &Vec<usize>| measured.pick(&chain[chain.len() / 10..]);
-    Some(walked(walk.chains.iter().map(of_chain).collect(), walk.acceptance, None))
+    Some(chain_run(walk.chains.iter().map(of_chain).collect(), walk.acceptance, None))
 }
 
 /// Where a hybrid Monte Carlo walks.
@@ -66,6 +66,19 @@ pub enum Coordinates {
     Plain,
 }
 
+/// How a hybrid Monte Carlo walks.
+#[derive(Debug, Clone, Copy)]
+pub struct Hybrid {
+    /// Where.
+    pub coordinates: Coordinates,
+    /// Of all that it draws.
+    pub seed: u64,
+    /// States of each chain.
+    pub length: usize,
+    /// Leapfrog steps of a trajectory.
+    pub leapfrog: usize,
+}
+
 /// Hybrid Monte Carlo of 32 chains from samples of the flow; a quarter of `length` more trajectories tune the step
 /// size.
 ///
@@ -74,12 +87,10 @@ pub enum Coordinates {
 pub fn hybrid<S: Space>(
     flow: &Flow<'_, S>,
     subject: &Subject<'_>,
-    coordinates: Coordinates,
-    seed: u64,
-    length: usize,
-    leapfrog: usize,
+    how: Hybrid,
     monitor: &dyn Monitor,
-) -> Result<Walked, Error> {
+) -> Result<ChainRun, Error> {
+    let Hybrid { coordinates, seed, length, leapfrog } = how;
     let (n, latent) = (subject.dim(), coordinates == Coordinates::Latent);
     let key = RngKey::new(seed, Purpose::Chain, u64::MAX - 1);
     let forward = |z: &[f64]| flow.transport(z, flow.span(Direction::Forward), key).map(|end| end.x);
@@ -116,5 +127,5 @@ pub fn hybrid<S: Space>(
     let report = run.run(&mut *energies, start, &mut visit, &mut progress);
     drop(task);
     let report = report?;
-    Ok(walked(chains, report.acceptance, Some((report.step, leapfrog))))
+    Ok(chain_run(chains, report.acceptance, Some((report.step, leapfrog))))
 }

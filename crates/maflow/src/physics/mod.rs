@@ -8,18 +8,16 @@ mod samples;
 mod subject;
 mod weighted;
 
-use flow_core::{Batch, FreeEnergy, Space, Team};
+use flow_core::{Batch, FreeEnergy, Space};
 
 use crate::error::Error;
-use crate::figures;
+use crate::figures::{self, Request};
 use crate::integration::Choice;
-use crate::monitor::Monitor;
 use crate::recipe::{Potential, Recipe};
 use crate::report::Report;
-use crate::target::{Observable, Target};
+use crate::target::Observable;
 use crate::together::Shared;
-use crate::trained::Trained;
-use chains::{Coordinates, Walked};
+use chains::{ChainRun, Coordinates, Hybrid};
 use reference::Reference;
 use report::{Annealed, Figure, PhysicsReport, Row};
 use subject::Subject;
@@ -27,7 +25,7 @@ pub use weighted::{Weighted, weigh};
 
 /// How much is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Amounts {
+pub struct SampleCounts {
     /// Samples of the flow.
     pub samples: usize,
     /// States of each chain of the hybrid Monte Carlo; 0: none.
@@ -58,15 +56,8 @@ fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
 /// # Errors
 /// A target without an energy, a potential whose ln p is an estimate, which importance weights cannot be made
 /// of, or an integration that fails.
-pub fn study<S: Space>(
-    space: &S,
-    recipe: &Recipe,
-    target: &dyn Target,
-    trained: &Trained<S>,
-    amounts: Amounts,
-    team: &dyn Team,
-    monitor: &dyn Monitor,
-) -> Result<PhysicsReport, Error> {
+pub fn study<S: Space>(request: &Request<'_, S>, counts: SampleCounts) -> Result<PhysicsReport, Error> {
+    let Request { space, recipe, target, trained, team, monitor } = *request;
     require_exact_laplacian(recipe)?;
     let subject = Subject::of(target).ok_or_else(|| Error::NoEnergy(recipe.target.words()))?;
     let n = subject.dim();
@@ -75,28 +66,30 @@ pub fn study<S: Space>(
     let integrator = learned.integrator(&recipe.evaluate)?;
     let flow = learned.flow(space, &*integrator).by(team);
     let objective = Shared { objective: Box::new(FreeEnergy::new(subject.energy.clone())), team };
-    let (base, key) = samples::base(seed, 0, amounts.samples, n);
+    let (base, key) = samples::base(seed, 0, counts.samples, n);
     let pilot = (Batch::new(base, n)?, key);
-    let choice = Choice::make(&flow, &objective, pilot, amounts.samples, recipe, trained)?;
+    let choice = Choice::make(&flow, &objective, pilot, counts.samples, recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let flow = flow.with_integrator(&*coarser);
-    let drawn = samples::draw(&flow, &subject, seed, amounts.samples, choice.most_from_coarser(), monitor)?;
+    let drawn = samples::draw(&flow, &subject, seed, counts.samples, choice.most_from_coarser(), monitor)?;
     let flow = flow.with_integrator(&*drawn.integrator);
     let metropolis = chains::independence(&drawn.found.losses, &drawn.measured, seed);
-    let hybrid = |coordinates| match amounts.chain {
+    let SampleCounts { chain: length, leapfrog, .. } = counts;
+    let hybrid = |coordinates| match length {
         0 => Ok(None),
-        length => chains::hybrid(&flow, &subject, coordinates, seed, length, amounts.leapfrog, monitor).map(Some),
+        _ => chains::hybrid(&flow, &subject, Hybrid { coordinates, seed, length, leapfrog }, monitor).map(Some),
     };
     let latent = hybrid(Coordinates::Latent)?;
     let plain = hybrid(Coordinates::Plain)?;
     // At least 2¹⁰ configurations and at most 2¹⁴.
     let configurations = (CLUSTER_SITES / n).clamp(1 << 10, 1 << 14);
     let clusters = subject.model.map(|model| model.clusters(seed, configurations, team, monitor)).transpose()?;
-    let reference = Reference::of(&subject, &flow, target, (seed, amounts.samples), team, monitor)?;
+    let reference = Reference::of(&subject, &flow, target, (seed, counts.samples), team, monitor)?;
     let annealed = target.annealed(seed, team, monitor).transpose()?;
     let row = |(i, observable): (usize, Observable)| {
-        let of =
-            |walked: &Option<Walked>| walked.as_ref().map(|walked| Figure::plain(observable.of_chains(&walked.chains)));
+        let of = |walked: &Option<ChainRun>| {
+            walked.as_ref().map(|walked| Figure::plain(observable.of_chains(&walked.chains)))
+        };
         Row {
             flow: drawn.flow[i],
             weighted: drawn.weighted[i],

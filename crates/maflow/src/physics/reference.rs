@@ -4,7 +4,7 @@ use datasets::chains::CHAINS;
 use flow_core::{Batch, Flow, Purpose, RngKey, Space, Team, Weights};
 
 use super::report::{Compared, Particles};
-use super::samples::Drawn;
+use super::samples::Samples;
 use super::subject::Subject;
 use crate::error::Error;
 use crate::monitor::Monitor;
@@ -50,7 +50,11 @@ impl Reference {
 }
 
 /// What a picture shows of particles: `None` of any other target.
-pub fn particles<S: Space>(target: &dyn Target, drawn: &Drawn<S>, reference: Option<&Reference>) -> Option<Particles> {
+pub fn particles<S: Space>(
+    target: &dyn Target,
+    drawn: &Samples<S>,
+    reference: Option<&Reference>,
+) -> Option<Particles> {
     let Layout::Particles(n, d) = target.layout() else { return None };
     let named = target.named_observables().and_then(|of| of.names().iter().position(|name| name == CLUSTER_ENERGY));
     // Without the noise of the centre, where the target knows how.

@@ -170,8 +170,8 @@ impl PhysicsReport {
     /// One flat JSON object. Beside the keys of [`Report::json`] it has, for every observable like `energy_per_site`
     /// and every way like `weighted` that it was found by, `energy_per_site_weighted`, its standard error
     /// `energy_per_site_weighted_error` and, where it depends on the step,
-    /// `energy_per_site_weighted_integration_error`; `exact_energy_per_site` where that is known; and for every chain `metropolis_acceptance` and so on. What was not
-    /// asked for is not there.
+    /// `energy_per_site_weighted_integration_error`; `exact_energy_per_site` where that is known; and for every chain
+    /// `metropolis_acceptance` and so on. What was not asked for is not there.
     pub fn json(&self) -> String {
         let Ok(Value::Object(report)) = serde_json::to_value(&self.report) else { unreachable!("a struct of figures") };
         let mut flat = Flat(report);

@@ -13,7 +13,7 @@ use crate::target::Measured;
 const FORCES: usize = 1000;
 
 /// Samples at the finest step that was needed.
-pub struct Drawn<S: Space> {
+pub struct Samples<S: Space> {
     /// `ln p + E` of every sample, with the mean's change from the next coarser step.
     pub found: Converged,
     /// What was measured of it.
@@ -45,7 +45,7 @@ pub fn draw<S: Space>(
     count: usize,
     most_refinements: u32,
     monitor: &dyn Monitor,
-) -> Result<Drawn<S>, Error> {
+) -> Result<Samples<S>, Error> {
     let mut coarse = at(flow, of, seed, count, 0, monitor)?;
     let mut integrators = vec![flow.integrator.refined()];
     let mut fine = at(&flow.with_integrator(&*integrators[0]), of, seed, count, 1, monitor)?;
@@ -64,7 +64,7 @@ pub fn draw<S: Space>(
     };
     let [fine_force, coarse_force] =
         [&*integrator, before].map(|with| force(&flow.with_integrator(with), of, seed, count.min(FORCES)));
-    Ok(Drawn {
+    Ok(Samples {
         log_z_integration_error: (fine.log_z.mean - coarse.log_z.mean).abs(),
         flow: figures(fine.flow, coarse.flow),
         weighted: figures(fine.weighted, coarse.weighted),
@@ -84,7 +84,7 @@ pub fn draw<S: Space>(
 }
 
 /// Samples at one step size.
-struct Samples {
+struct SamplesAtStep {
     losses: Vec<f64>,
     measured: Measured,
     points: Vec<f64>,
@@ -93,7 +93,7 @@ struct Samples {
     weighted: Vec<Mean>,
 }
 
-impl Samples {
+impl SamplesAtStep {
     fn figures(&self) -> impl Iterator<Item = Mean> {
         [Mean::of(&self.losses), self.log_z].into_iter().chain(self.flow.iter().chain(&self.weighted).copied())
     }
@@ -111,7 +111,7 @@ fn at<S: Space>(
     count: usize,
     refinement: u32,
     monitor: &dyn Monitor,
-) -> Result<Samples, Error> {
+) -> Result<SamplesAtStep, Error> {
     let batches = sampling::batches(count);
     let task = Task::start(monitor, "drawing samples", batches);
     let message = if refinement == 0 { String::new() } else { format!("with 1/{} of the step", 1_u64 << refinement) };
@@ -136,7 +136,7 @@ fn at<S: Space>(
         of.observables().into_iter().map(|observable| observable.weighted(weights, &measured)).collect()
     };
     let (flow, weighted) = (figures(&equal), figures(&weights));
-    Ok(Samples { log_z: weights.log_z(), flow, weighted, losses, measured, points })
+    Ok(SamplesAtStep { log_z: weights.log_z(), flow, weighted, losses, measured, points })
 }
 
 /// Batch `i` of the base density: the same rows that `maflow evaluate` takes.

@@ -363,7 +363,8 @@ fn first_points(map: &Standardisation, samples: Option<&Rows>, key: RngKey) -> V
 struct InUnits<E> {
     user: E,
     map: Standardisation,
-    /// Dimensions of the space of particles whose energy knows nothing of their centre: the base density's own is added.
+    /// Dimensions of the space of particles whose energy knows nothing of their centre: the base density's own is
+    /// added.
     centre: Option<usize>,
     /// The first point where it was not finite, in words.
     not_finite: OnceLock<String>,

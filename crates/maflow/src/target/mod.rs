@@ -91,8 +91,8 @@ pub trait Target: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The energy, a function of the flow's coordinates, where it is known. With the log-Jacobian of the bijection in it,
-    /// figures are those of the density of the user's coordinates.
+    /// The energy, a function of the flow's coordinates, where it is known. With the log-Jacobian of the bijection in
+    /// it, figures are those of the density of the user's coordinates.
     fn energy(&self) -> Option<Arc<dyn Energy>> {
         None
     }
@@ -115,15 +115,15 @@ pub trait Target: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The logarithms of independent weights whose mean is Z in expectation, found without a flow, as by annealing from a
-    /// density whose Z is known; `None` where nobody does that. A flow's own ln Z is judged by it. The members of a team
-    /// share the work as in [`Target::reference`].
+    /// The logarithms of independent weights whose mean is Z in expectation, found without a flow, as by annealing from
+    /// a density whose Z is known; `None` where nobody does that. A flow's own ln Z is judged by it. The members of a
+    /// team share the work as in [`Target::reference`].
     fn annealed(&self, _seed: u64, _team: &dyn Team, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
         None
     }
 
-    /// The kind of that standardisation where it is the whole map from a caller's coordinates to the flow's, of a target
-    /// that a caller hands in: densities and samples of its runs then need no target.
+    /// The kind of that standardisation where it is the whole map from a caller's coordinates to the flow's, of a
+    /// target that a caller hands in: densities and samples of its runs then need no target.
     fn standardise(&self) -> Option<Standardise> {
         None
     }

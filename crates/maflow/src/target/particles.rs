@@ -45,8 +45,8 @@ impl Particles {
         Self { cluster, pool, seed, file: None, pairs, observables }
     }
 
-    /// The same, learned from the configurations in a file, which [`datasets::particles::read_positions`] reads when they
-    /// are first needed.
+    /// The same, learned from the configurations in a file, which [`datasets::particles::read_positions`] reads when
+    /// they are first needed.
     #[must_use]
     pub fn with_samples(self, file: PathBuf) -> Self {
         Self { file: Some(file), ..self }

@@ -1,5 +1,5 @@
-//! Samples that Markov chains draw, shared by the members of a team; of a lattice model to train on they are drawn once,
-//! when they are first needed.
+//! Samples that Markov chains draw, shared by the members of a team; of a lattice model to train on they are drawn
+//! once, when they are first needed.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::OnceLock;

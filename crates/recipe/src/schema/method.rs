@@ -1,5 +1,5 @@
-//! The method of integration that a recipe names: an explicit Runge-Kutta method, one that would choose its steps made to
-//! take equal ones, or reversible steps made of a method.
+//! The method of integration that a recipe names: an explicit Runge-Kutta method, one that would choose its steps made
+//! to take equal ones, or reversible steps made of a method.
 
 use std::fmt;
 

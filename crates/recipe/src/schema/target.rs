@@ -224,6 +224,28 @@ fn is_zero(value: &usize) -> bool {
 }
 
 impl TargetKind {
+    /// Whether the flow works in the whitened coordinates of a lattice model.
+    pub fn whitened(&self) -> bool {
+        match self {
+            Self::Ising(ising) => ising.coordinates == TargetCoordinates::Whitened,
+            Self::Phi4(phi4) => phi4.coordinates == TargetCoordinates::Whitened,
+            Self::Mnist(_) | Self::Toy(_) | Self::Particles(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => {
+                false
+            }
+        }
+    }
+
+    /// Sites in either direction and the boundary, where it is a lattice.
+    pub fn lattice(&self) -> Option<(usize, usize, Boundary)> {
+        match self {
+            Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
+            Self::Phi4(phi4) => Some((phi4.size, phi4.size, Boundary::Periodic)),
+            Self::Mnist(_) | Self::Toy(_) | Self::Particles(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => {
+                None
+            }
+        }
+    }
+
     /// What it is, in words for a sentence.
     pub fn words(&self) -> &'static str {
         match self {
@@ -526,8 +548,8 @@ pub struct ParticlesTarget {
     pub kinds: Vec<usize>,
     /// The energy of two particles.
     pub pair: PairKind,
-    /// A file of configurations to learn from, in place of those that `train.pool` draws: an array (rows, n, d) or a table
-    /// of n d columns, or frames of `.xyz`. A path from the current folder on.
+    /// A file of configurations to learn from, in place of those that `train.pool` draws: an array (rows, n, d) or a
+    /// table of n d columns, or frames of `.xyz`. A path from the current folder on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<PathBuf>,
     /// Factor of the energy of pairs: ε of `lennard-jones`, the stiffness of `harmonic`. Two versions of LJ13

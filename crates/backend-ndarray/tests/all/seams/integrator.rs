@@ -3,9 +3,9 @@
 use backend_ndarray::Cpu;
 use flow_core::{
     Adaptive, Backward, BaseSamples, BlockField, Coordinates, Direction, Error, Estimator, Evaluation, Finish,
-    FixedStep, Flow, FlowModel, FreeEnergy, Integrator, Memory, Method, NegativeLogLikelihood, Objective, Observer,
-    PointEnergy, Solution, SolutionCotangent, SolveOptions, Space, Span, Stage, StepMetrics, TrainSettings, TrainState,
-    Trainer, converged,
+    FixedStep, Flow, FlowModel, FreeEnergy, Integrator, Memory, Method, Motion, NegativeLogLikelihood, Objective,
+    Observer, PointEnergy, Pullback, Solution, SolutionCotangent, SolveOptions, Space, Span, Stage, StepMetrics,
+    TrainSettings, TrainState, Trainer, converged,
 };
 
 use super::{DIM, assert_gradient_is_the_difference, key, normals, ridge};
@@ -45,10 +45,14 @@ impl<S: Space> Integrator<S> for AsynchronousLeapfrog {
         let (mut state, mut velocity, mut found) = (start.clone(), space.empty_like(&start), space.empty_like(&start));
         let (mut laplacian, mut log_density) = (space.column_zeros(rows), space.column_zeros(rows));
         let mut cost = options.cost.then(|| (space.column_zeros(rows), space.column_zeros(rows)));
-        block.evaluate(stage(span, h, 0), &start, &mut velocity, None, None);
+        block.evaluate(stage(span, h, 0), &start, Motion { velocity: &mut velocity, laplacian: None, residuals: None });
         for n in 1..=self.steps {
             space.accumulate(&mut state, 1.0, &[(0.5 * h, &velocity)]);
-            block.evaluate(stage(span, h, n), &state, &mut found, Some(&mut laplacian), None);
+            block.evaluate(
+                stage(span, h, n),
+                &state,
+                Motion { velocity: &mut found, laplacian: Some(&mut laplacian), residuals: None },
+            );
             space.accumulate(&mut velocity, -1.0, &[(2.0, &found)]);
             space.accumulate(&mut state, 1.0, &[(0.5 * h, &velocity)]);
             space.column_accumulate(&mut log_density, 1.0, &[(-h, &laplacian)]);
@@ -98,21 +102,47 @@ impl<S: Space> Backward<S> for End<S> {
         for n in (1..=steps).rev() {
             let (stage, mut residuals) = (stage(span, h, n), Vec::new());
             space.accumulate(&mut state, 1.0, &[(-0.5 * h, &velocity)]);
-            block.evaluate(stage, &state, &mut found, None, Some(&mut residuals));
+            block.evaluate(
+                stage,
+                &state,
+                Motion { velocity: &mut found, laplacian: None, residuals: Some(&mut residuals) },
+            );
             space.accumulate(&mut velocity, -1.0, &[(2.0, &found)]);
             space.accumulate(&mut velocity_bar, 1.0, &[(0.5 * h, &state_bar)]);
             space.accumulate(&mut found_bar, 0.0, &[(2.0, &velocity_bar)]);
             if let Some(cost) = &bar.cost {
                 space.accumulate_scaled_rows(&mut found_bar, h.abs(), cost, &found);
             }
-            block.pullback(stage, &state, &residuals, &found_bar, Some(&laplacian_bar), Some(&mut through));
+            block.pullback(
+                stage,
+                &state,
+                Pullback {
+                    residuals: &residuals,
+                    velocity_bar: &found_bar,
+                    laplacian_bar: Some(&laplacian_bar),
+                    state_bar: Some(&mut through),
+                },
+            );
             space.accumulate(&mut state_bar, 1.0, &[(1.0, &through)]);
             space.accumulate(&mut velocity_bar, -1.0, &[(0.5 * h, &state_bar)]);
             space.accumulate(&mut state, 1.0, &[(-0.5 * h, &velocity)]);
         }
         let (stage, mut residuals) = (stage(span, h, 0), Vec::new());
-        block.evaluate(stage, &state, &mut found, None, Some(&mut residuals));
-        block.pullback(stage, &state, &residuals, &velocity_bar, None, Some(&mut through));
+        block.evaluate(
+            stage,
+            &state,
+            Motion { velocity: &mut found, laplacian: None, residuals: Some(&mut residuals) },
+        );
+        block.pullback(
+            stage,
+            &state,
+            Pullback {
+                residuals: &residuals,
+                velocity_bar: &velocity_bar,
+                laplacian_bar: None,
+                state_bar: Some(&mut through),
+            },
+        );
         space.accumulate(&mut state_bar, 1.0, &[(1.0, &through)]);
         state_bar
     }

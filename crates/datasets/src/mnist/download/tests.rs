@@ -1,6 +1,6 @@
 //! Fetching against servers on the loopback interface that misbehave in every way a mirror can.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -89,8 +89,8 @@ impl Bijection for Whole {
 }
 
 impl TableMap {
-    /// Fits one transform to each column of rows; the density is unconditional. `seed` is that of the noise that figures
-    /// see.
+    /// Fits one transform to each column of rows; the density is unconditional. `seed` is that of the noise that
+    /// figures see.
     ///
     /// # Errors
     /// Columns that a transform cannot be fitted to.

@@ -241,8 +241,8 @@ impl Table {
 
     /// Negative log-likelihoods, in nats per row and the user's units, of the first rows of a split: by a Gaussian of
     /// full covariance and by independent columns, both fitted to the training rows. No Gaussian is fitted where its
-    /// covariance is singular. Of a conditional density the Gaussian is of points and contexts together, divided by that
-    /// of the contexts; independent columns know nothing of what is given.
+    /// covariance is singular. Of a conditional density the Gaussian is of points and contexts together, divided by
+    /// that of the contexts; independent columns know nothing of what is given.
     ///
     /// # Errors
     /// Columns that independent densities cannot be fitted to.

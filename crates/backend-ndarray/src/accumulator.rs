@@ -1,18 +1,19 @@
-//! Sums of products of short matrices: gathered over stages, or over blocks of rows where each has few of them.
+//! Gradients that are sums of products of short matrices: accumulated over stages, or over blocks of rows where each
+//! has few of them.
 
 use flow_core::Share;
-use matrix_units::{Left, Order, Right, Start, WORTH_FROM};
 use ndarray::{Array2, s};
 
 use crate::arrays::{numbers, numbers_mut, zeros};
-use crate::packed::{InUnits, Lines, Tiles, lines_of_zeros};
-use crate::real::product;
-use crate::{Cpu, Real};
+use crate::cpu::Cpu;
+use crate::gemm::product;
+use crate::real::Real;
+use crate::tiles::{AlignedVec, Tiles, aligned_zeros};
 
 /// `Σ leftᵀ · right` over all stages of a block of rows, gathered until one product is large enough to be fast.
-pub(crate) struct Gathered<T: Real> {
-    few: Vec<(Array2<T>, Array2<T>)>,
-    many: Option<Many<T>>,
+pub(crate) struct GradientAccumulator<T: Real> {
+    pending: Vec<(Array2<T>, Array2<T>)>,
+    stacked: Option<Stacked<T>>,
     shape: (usize, usize),
 }
 
@@ -27,26 +28,23 @@ const RIGHT_COLUMNS: usize = 192;
 
 /// Factors one below the other that are not yet multiplied, and the sum of the products of those that were there
 /// before.
-struct Many<T: 'static> {
-    tall: Tall<T>,
+struct Stacked<T: 'static> {
+    layout: StackLayout<T>,
     capacity: usize,
     filled: usize,
 }
 
-enum Tall<T: 'static> {
+enum StackLayout<T: 'static> {
     /// As matrices, for the general product.
     Plain { factors: Factors<T>, sum: Array2<T> },
     /// Laid out for tiles of the sum: the left factor in panels of a tile's width, the right one in panels of its
     /// height, and the sum tile after tile in the order in which they are visited.
-    Tiled { tiles: Tiles<T>, left: Panels<T>, right: Panels<T>, sum: Lines<T> },
-    /// For matrix units, whose left factor are the columns of the right one here, as our matrices lie column by column;
-    /// the other factor in rows, as they take it.
-    Pieces { tiles: Tiles<T>, of: InUnits<T>, pieces: (Left, Right), left: Array2<T>, right: Array2<T>, sum: Array2<T> },
+    Tiled { tiles: Tiles<T>, left: Panels<T>, right: Panels<T>, sum: AlignedVec<T> },
 }
 
 /// A matrix of at most `most` rows, panel after panel of `width` columns, each row by row.
 struct Panels<T> {
-    numbers: Lines<T>,
+    numbers: AlignedVec<T>,
     width: usize,
     most: usize,
     columns: usize,
@@ -54,7 +52,7 @@ struct Panels<T> {
 
 impl<T: Real> Panels<T> {
     fn new(most: usize, columns: usize, width: usize) -> Self {
-        Self { numbers: lines_of_zeros(most * columns.next_multiple_of(width)), width, most, columns }
+        Self { numbers: aligned_zeros(most * columns.next_multiple_of(width)), width, most, columns }
     }
 
     /// Writes a matrix into the rows from the `first`.
@@ -74,68 +72,60 @@ impl<T: Real> Panels<T> {
     }
 }
 
-impl<T: Real> Gathered<T> {
+impl<T: Real> GradientAccumulator<T> {
     /// Rows of one product.
     const ROWS: usize = 384;
     /// Products that a block hands on as factors: those of one stage.
-    const FEW: usize = 2;
+    const PENDING: usize = 2;
 
     /// A sum of products with `left` rows and `right` columns.
     pub(crate) fn new(left: usize, right: usize) -> Self {
-        Self { few: Vec::new(), many: None, shape: (left, right) }
+        Self { pending: Vec::new(), stacked: None, shape: (left, right) }
     }
 
     /// Adds `leftᵀ · right`.
     pub(crate) fn add(&mut self, left: &Array2<T>, right: &Array2<T>) {
-        match &mut self.many {
-            None if self.few.len() < Self::FEW => {
-                self.few.push((left.clone(), right.clone()));
+        match &mut self.stacked {
+            None if self.pending.len() < Self::PENDING => {
+                self.pending.push((left.clone(), right.clone()));
             }
             None => {
-                let mut many = Many::of_this_processor(Self::ROWS.max(left.nrows()), self.shape);
-                self.few.drain(..).for_each(|(left, right)| many.add(&left, &right));
-                many.add(left, right);
-                self.many = Some(many);
+                let mut stacked = Stacked::of_this_processor(Self::ROWS.max(left.nrows()), self.shape);
+                self.pending.drain(..).for_each(|(left, right)| stacked.add(&left, &right));
+                stacked.add(left, right);
+                self.stacked = Some(stacked);
             }
-            Some(many) => many.add(left, right),
+            Some(stacked) => stacked.add(left, right),
         }
     }
 
     /// The block's share of the sum: as factors where it has so few products that those of all blocks are better made
     /// together, in [`whole_sum`].
     pub(crate) fn finish(self) -> Share<Cpu<T>> {
-        match self.many {
-            Some(many) => Share::of(many.finish()),
-            None => Share { sum: None, factors: self.few },
+        match self.stacked {
+            Some(stacked) => Share::of(stacked.finish()),
+            None => Share { sum: None, factors: self.pending },
         }
     }
 }
 
-impl<T: Real> Many<T> {
-    fn of_this_processor(capacity: usize, shape @ (left, right): (usize, usize)) -> Self {
-        match (T::tiles(), T::units()) {
-            (Some(tiles), Some(units)) if left.min(right) >= WORTH_FROM => {
-                Self::in_pieces(tiles, units, capacity, shape)
-            }
-            (Some(tiles), _) => Self::tiled(tiles, capacity, shape),
-            (None, _) => Self::plain(capacity, shape),
+impl<T: Real> Stacked<T> {
+    fn of_this_processor(capacity: usize, shape: (usize, usize)) -> Self {
+        match T::tiles() {
+            Some(tiles) => Self::tiled(tiles, capacity, shape),
+            None => Self::plain(capacity, shape),
         }
     }
 
     fn plain(capacity: usize, (left, right): (usize, usize)) -> Self {
         let factors = Factors { left: zeros(capacity, left), right: zeros(capacity, right) };
-        Self { tall: Tall::Plain { factors, sum: zeros(left, right) }, capacity, filled: 0 }
+        Self { layout: StackLayout::Plain { factors, sum: zeros(left, right) }, capacity, filled: 0 }
     }
 
     fn tiled(tiles: Tiles<T>, capacity: usize, (left, right): (usize, usize)) -> Self {
-        let sum = lines_of_zeros(left.next_multiple_of(tiles.width()) * right.next_multiple_of(tiles.height()));
+        let sum = aligned_zeros(left.next_multiple_of(tiles.width()) * right.next_multiple_of(tiles.height()));
         let [left, right] = [(left, tiles.width()), (right, tiles.height())].map(|(n, w)| Panels::new(capacity, n, w));
-        Self { tall: Tall::Tiled { tiles, left, right, sum }, capacity, filled: 0 }
-    }
-
-    fn in_pieces(tiles: Tiles<T>, of: InUnits<T>, capacity: usize, (left, right): (usize, usize)) -> Self {
-        let (sum, left, right) = (zeros(left, right), zeros(left, capacity), zeros(capacity, right));
-        Self { tall: Tall::Pieces { tiles, of, pieces: Default::default(), left, right, sum }, capacity, filled: 0 }
+        Self { layout: StackLayout::Tiled { tiles, left, right, sum }, capacity, filled: 0 }
     }
 
     /// Adds `leftᵀ · right`.
@@ -143,28 +133,15 @@ impl<T: Real> Many<T> {
         if self.filled + left.nrows() > self.capacity {
             self.flush();
         }
-        match &mut self.tall {
-            Tall::Plain { factors, .. } => {
+        match &mut self.layout {
+            StackLayout::Plain { factors, .. } => {
                 let rows = self.filled..self.filled + left.nrows();
                 factors.left.slice_mut(s![rows.clone(), ..]).assign(left);
                 factors.right.slice_mut(s![rows, ..]).assign(right);
             }
-            Tall::Tiled { tiles, left: tall_left, right: tall_right, .. } => {
-                tall_left.put(tiles, self.filled, left);
-                tall_right.put(tiles, self.filled, right);
-            }
-            Tall::Pieces { tiles, left: tall_left, right: tall_right, .. } => {
-                let (height, columns) = left.dim();
-                assert!(
-                    (columns, right.ncols()) == (tall_left.nrows(), tall_right.ncols()),
-                    "factors of the shape of the sum"
-                );
-                let rows = self.filled..self.filled + height;
-                let to = &mut numbers_mut(tall_left)[rows.start * columns..];
-                tiles.transpose((numbers(left), height), (to, columns), (columns, height));
-                let to = numbers_mut(tall_right).chunks_exact_mut(self.capacity);
-                to.zip(numbers(right).chunks_exact(height.max(1)))
-                    .for_each(|(to, from)| to[rows.clone()].copy_from_slice(from));
+            StackLayout::Tiled { tiles, left: stack_left, right: stack_right, .. } => {
+                stack_left.put(tiles, self.filled, left);
+                stack_right.put(tiles, self.filled, right);
             }
         }
         self.filled += left.nrows();
@@ -173,23 +150,15 @@ impl<T: Real> Many<T> {
     /// `sum ← sum + leftᵀ · right` of the rows that are there, which then are no longer.
     fn flush(&mut self) {
         let rows = std::mem::take(&mut self.filled);
-        match &mut self.tall {
-            Tall::Plain { factors: Factors { left, right }, sum } => {
+        match &mut self.layout {
+            StackLayout::Plain { factors: Factors { left, right }, sum } => {
                 product(sum.view_mut(), 1.0, left.slice(s![..rows, ..]).t(), right.slice(s![..rows, ..]));
             }
-            Tall::Tiled { tiles, left, right, sum } => {
+            StackLayout::Tiled { tiles, left, right, sum } => {
                 let (left, right): (Vec<_>, Vec<_>) = (left.panels(rows).collect(), right.panels(rows).collect());
                 for ((l, r), tile) in tiles_of(tiles, left.len(), right.len(), sum) {
                     tiles.add(tiles.height(), right[r], tiles.height(), left[l], tile);
                 }
-            }
-            Tall::Pieces { of, pieces: (columns, panels), left, right, sum, .. } => {
-                let (left_columns, right_columns) = sum.dim();
-                columns.lay_out((of.singles)(numbers(right)), self.capacity, (right_columns, rows));
-                panels.lay_out((of.singles)(numbers(left)), left_columns, (rows, left_columns));
-                let sum = (of.singles_mut)(numbers_mut(sum));
-                let (columns, panels) = ((&*columns, 0..columns.groups()), (&*panels, 0..panels.panels()));
-                of.units.multiply(columns, panels, Order::ByGroup, Start::There, (sum, left_columns));
             }
         }
     }
@@ -197,9 +166,9 @@ impl<T: Real> Many<T> {
     /// The whole sum.
     fn finish(mut self) -> Array2<T> {
         self.flush();
-        match self.tall {
-            Tall::Plain { sum, .. } | Tall::Pieces { sum, .. } => sum,
-            Tall::Tiled { tiles, left, right, sum: mut tiled } => {
+        match self.layout {
+            StackLayout::Plain { sum, .. } => sum,
+            StackLayout::Tiled { tiles, left, right, sum: mut tiled } => {
                 let mut sum = zeros(left.columns, right.columns);
                 let shape = (left.columns.div_ceil(tiles.width()), right.columns.div_ceil(tiles.height()));
                 for ((l, r), tile) in tiles_of(&tiles, shape.0, shape.1, &mut tiled) {
@@ -256,23 +225,21 @@ mod tests {
 
     fn tiles_give_the_sum_of_the_general_product<T: Real>() {
         for (left, right, heights) in [(5, 70, [3, 2]), (33, 6, [10, 1]), (70, 200, [25, 7]), (1, 1, [1, 1])] {
-            let sum = |mut many: Many<T>| {
+            let sum = |mut stacked: Stacked<T>| {
                 // The second round finds no room, and the last leaves some.
                 for round in 0..3 {
-                    many.add(&matrix(heights[0], left, round), &matrix(heights[0], right, 3));
-                    many.add(&matrix(heights[1], left, 4), &matrix(heights[1], right, round));
+                    stacked.add(&matrix(heights[0], left, round), &matrix(heights[0], right, 3));
+                    stacked.add(&matrix(heights[1], left, 4), &matrix(heights[1], right, round));
                 }
-                many.add(&matrix(1, left, 2), &matrix(1, right, 8));
-                many.finish()
+                stacked.add(&matrix(1, left, 2), &matrix(1, right, 8));
+                stacked.finish()
             };
             let (capacity, shape) = (heights[0] + heights[1], (left, right));
-            let plain = sum(Many::plain(capacity, shape));
+            let plain = sum(Stacked::plain(capacity, shape));
             assert!(plain.iter().any(|v| *v != T::zero()));
-            let tiled = T::all_tiles().into_iter().map(|tiles| Many::tiled(tiles, capacity, shape));
-            let in_pieces =
-                T::tiles().zip(T::units()).map(|(tiles, units)| Many::in_pieces(tiles, units, capacity, shape));
+            let tiled = T::all_tiles().into_iter().map(|tiles| Stacked::tiled(tiles, capacity, shape));
             // Small integers: sums are exact in any order.
-            tiled.chain(in_pieces).for_each(|many| assert_eq!(sum(many), plain, "{left} × {right}"));
+            tiled.for_each(|stacked| assert_eq!(sum(stacked), plain, "{left} × {right}"));
         }
     }
 
@@ -289,7 +256,7 @@ mod tests {
             let mut expected: Array2<f64> = zeros(5, 70);
             let mut shares: Option<Share<Cpu<f64>>> = None;
             for (block, rows) in [16, 16, 3].into_iter().enumerate() {
-                let mut gathered = Gathered::new(5, 70);
+                let mut gathered = GradientAccumulator::new(5, 70);
                 for stage in 0..stages {
                     let (left, right) = (matrix(rows, 5, stage + block), matrix(rows, 70, stage * block));
                     expected += &left.t().dot(&right);

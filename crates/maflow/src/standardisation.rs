@@ -68,7 +68,8 @@ pub fn read(run: &Path, recipe: &Recipe) -> Result<Standardisation, Error> {
     let found = kept.as_ref().and_then(|kept| kept.metadata.get("standardise")).map_or("none", String::as_str);
     if found != wanted {
         return Err(Error::Argument(format!(
-            "the weights of {} belong to data standardised by \"{found}\" (it keeps that in {}), not \"{wanted}\"; set target.standardise = \"{found}\"",
+            "the weights of {} belong to data standardised by \"{found}\" (it keeps that in {}), not \"{wanted}\"; \
+             set target.standardise = \"{found}\"",
             run.display(),
             path.display()
         )));
