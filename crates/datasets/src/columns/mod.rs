@@ -1,9 +1,10 @@
 //! From the columns of a table to coordinates that a flow learns easily, and back, with exact Jacobians.
 //!
-//! - [`Transform`]: what a column asks for, as text such as `logit(0, 1)` or `dequantise(1) tail`. - [`plan`]: checks a
-//! table and chooses a transform for every column by stated rules. - [`Preparation`]: the transforms fitted to training
-//! rows: noise, one map per column, and whitening; of columns given others, location and scale that depend on these. -
-//! [`ColumnMap`], [`Columns`], [`Conditional`], [`Composed`]: the maps, each a [`Bijection`](crate::Bijection).
+//! - [`Transform`]: what a column asks for, as text such as `logit(0, 1)` or `dequantise(1) tail`.
+//! - [`plan`]: checks a table and chooses a transform for every column by stated rules.
+//! - [`Preparation`]: the transforms fitted to training rows: noise, one map per column, and whitening; of columns
+//!   given others, location and scale that depend on these.
+//! - [`ColumnMap`], [`Columns`], [`Conditional`], [`Composed`]: the maps, each a [`Bijection`](crate::Bijection).
 //!
 //! ```
 //! use datasets::columns::{Preparation, Whitening, plan};
