@@ -117,7 +117,8 @@ fn the_best_of_the_first_phase_stays_where_the_second_finds_no_better() {
         assert!(first < second, "{figures:?}");
         let best = TensorFile::read(&lab.path("run/checkpoints/best.safetensors")).unwrap();
         let state = best.into_checkpoint().unwrap().state.unwrap();
-        assert!(state.step <= 8 && (state.best.unwrap() / 16.0 - first).abs() < 1e-6, "{state:?} {figures:?}");
+        // With its integration error, which is far below the differences.
+        assert!(state.step <= 8 && (state.best.unwrap() / 16.0 - first).abs() < 1e-3, "{state:?} {figures:?}");
     });
 }
 

@@ -4,14 +4,14 @@ use crate::error::Error;
 use crate::statistics::Mean;
 use crate::team::Traffic;
 
-/// A validation figure (lower is better), in nats.
+/// A validation figure, in nats: the lower with its integration error added, the better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Validation {
     /// The figure.
     pub figure: f64,
     /// Its standard error.
     pub standard_error: f64,
-    /// Its integration error.
+    /// Its integration error: what half the step adds to it.
     pub integration_error: f64,
 }
 
