@@ -11,11 +11,12 @@ python="$work/venv/bin/python"
 pip() {
     "$python" -m pip --quiet --disable-pip-version-check "$@"
 }
-pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas
+# With what the example of a molecule is written with.
+pip install "maturin>=1.9,<2" numpy pytest mypy scikit-learn pandas jax matplotlib openmm
 if [ "${1-}" = slow ]; then
-    # What the examples and more kinds of energies are written with, and the PyTorch that a set-up is made with (2.5
+    # What other examples and more kinds of energies are written with, and the PyTorch that a set-up is made with (2.5
     # GB).
-    pip install arviz jax matplotlib numba openmm tensorboardX torch==2.11.0
+    pip install arviz numba tensorboardX torch==2.11.0
 fi
 
 # In the profile of `cargo test`, and with the features that it gives to what both are made of where it leaves out the

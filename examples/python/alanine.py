@@ -320,7 +320,8 @@ def main():
     energy = Energy(system, order, cuts)
     energy.lowest = energy.potential(positions)[0].min()
     # A step through the force field takes as long as a hundred by flow matching.
-    recipe = {"fine_tune.objective": "forward-kl", "fine_tune.batch": 128, "evaluate.samples": 500 if quick else 2000}
+    recipe = {"fine_tune.objective": "forward-kl", "fine_tune.gradient": "total", "fine_tune.batch": 128}
+    recipe["evaluate.samples"] = 500 if quick else 2000
     if quick:
         recipe |= {"train.steps": 800, "fine_tune.steps": 4}
     else:
