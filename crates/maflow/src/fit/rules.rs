@@ -122,8 +122,8 @@ watch_every = 0
 schedule = { kind = "cosine", warmup = 100, final_fraction = 0.0 }
 "#;
 
-/// A recipe for a target of the caller's own, to be changed at will. One with an energy has the rules of
-/// [`complete`]; one with samples alone the potential of [`Fit::plan`], and 5000 steps of flow matching.
+/// A recipe for a target of the caller's own, to be changed at will. One with an energy has the rules of [`complete`];
+/// one with samples alone the potential of [`Fit::plan`](super::Fit::plan), and 5000 steps of flow matching.
 ///
 /// ```
 /// use maflow::fit;
