@@ -48,13 +48,14 @@ pub struct Options {
     pub allow_tf32: bool,
 }
 
-/// libtorch as a [`Space`].
+/// libtorch as a [`Space`](flow_core::Space).
 ///
 /// On a CUDA device a batch is one block. On the CPU there is one for each thread, of eight rows at least, so that
 /// results depend on the number of threads by their rounding. A thread works on its rows from the start of a solve to
 /// its end: threads that share every operation lose more time waiting for each other than short matrices take.
 ///
-/// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`] and [`Space::scaled_error`].
+/// Nothing waits for a CUDA device but what the trait says does: downloads, [`Space::dot`](flow_core::Space::dot) and
+/// [`Space::scaled_error`](flow_core::Space::scaled_error).
 /// Sums and permutations are one launch each there, of kernels of this crate. Most solves are captured as CUDA graphs
 /// the second time they come, and replayed afterwards: the last eight of them, of which at most two have a gradient.
 ///
