@@ -90,7 +90,7 @@ impl Observer for () {}
 pub enum Finish {
     /// All steps were made.
     Completed,
-    /// Validations found nothing better any more, see [`TrainSettings::patience`].
+    /// Validations found nothing better any more, see [`TrainSettings::patience`](super::TrainSettings::patience).
     EarlyStopped,
     /// [`Observer::interrupted`] said so; a checkpoint was written.
     Interrupted,
