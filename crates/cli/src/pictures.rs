@@ -206,7 +206,7 @@ fn divergence_curve(recipe: &Recipe, target: &dyn Target, rows: &[metrics::Row])
     }
 }
 
-/// Losses as points, at most so many: of more, means of neighbours.
+/// Losses as at most [`CURVE_POINTS`] points: of more rows, means of neighbours.
 fn bundled(rows: &[metrics::Row], x: impl Fn(u64) -> f64) -> Vec<Point> {
     let point = |rows: &[metrics::Row]| {
         let n = rows.len() as f64;

@@ -12,7 +12,7 @@ use crate::space::Precision;
 /// order of the blocks, so that their last bit depends on the blocks alone and not on how many members there are.
 ///
 /// An implementation brings [`Team::rank`], [`Team::size`] and [`Team::gather`]; one that knows a quicker way overrides
-/// the others. Two threads that lay down what they have where the other finds it:
+/// the others. Two threads that exchange numbers through shared memory:
 ///
 /// ```
 /// use std::sync::{Barrier, Mutex};
@@ -63,7 +63,7 @@ pub trait Team: fmt::Debug + Send + Sync {
     /// Whatever keeps the members from hearing of each other, as [`Error::Callback`].
     fn gather(&self, mine: &[f64]) -> Result<Vec<f64>, Error>;
 
-    /// Which of so many blocks are this member's.
+    /// Which of `blocks` blocks are this member's.
     fn share(&self, blocks: usize) -> Range<usize> {
         let (rank, size) = (self.rank(), self.size());
         rank * blocks / size..(rank + 1) * blocks / size
@@ -135,7 +135,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// What there was after another time.
+    /// What was exchanged since an earlier value.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self { seconds: self.seconds - before.seconds, bytes: self.bytes - before.bytes }

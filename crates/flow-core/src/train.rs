@@ -31,7 +31,7 @@ pub type Validator<'a, M> = dyn FnMut(&M) -> Result<Validation, Error> + 'a;
 /// Stands between the gradient and the optimiser, once a step: may change the gradient, one array per parameter.
 pub type GradientHook<'a, S> = dyn FnMut(&S, &mut [<S as Space>::Array]) -> Result<(), Error> + 'a;
 
-/// A training under way; the [page of the crate](crate) has one whole.
+/// A training under way; the [crate's page](crate) shows one from beginning to end.
 pub struct Trainer<'a, S: Space, M: ?Sized> {
     space: S,
     settings: TrainSettings,

@@ -54,7 +54,8 @@ pub trait TrainedFlow {
     /// When the integration fails.
     fn journey(&self, start: &[f64], direction: Direction, stops: usize, key: RngKey) -> Result<Vec<Vec<f64>>, Error>;
 
-    /// ln p of points.
+    /// ln p of points in the flow's coordinates, `rows × dim` row by row: a number for each, in nats. `key` keys what
+    /// the potential draws.
     ///
     /// # Errors
     /// When the integration fails.

@@ -71,7 +71,7 @@ impl Run {
         Self { compute, ..self }
     }
 
-    /// The same with so many threads.
+    /// The same with this number of threads.
     #[must_use]
     pub fn with_threads(self, threads: NonZeroUsize) -> Self {
         Self { compute: Compute { threads, ..self.compute }, ..self }
@@ -313,6 +313,9 @@ impl Run {
     ///
     /// # Errors
     /// Parameters that no target has.
+    ///
+    /// # Panics
+    /// If the recipe is of a table and `kept` has no columns.
     pub fn units(&self, kept: Kept) -> Result<Units, Error> {
         match &self.target {
             Some(own) => Ok(Units::of(&**own)),

@@ -122,8 +122,9 @@ fn pace(rules: &mut Table, stated: Option<&Table>) {
     rules.extend([entry("validate_every", tenth), entry("checkpoint_every", tenth)]);
 }
 
-/// The terms of a potential for so many coordinates: a quadratic form, one whose coefficients depend on the context of
-/// a conditional density, and two layers, smaller by a divisor where there are few rows or a step takes long.
+/// The terms of a potential for points of `dimension` numbers: a quadratic form; of a `conditional` density, another
+/// whose coefficients depend on the context; and two layers of hidden units. Their widths are divided by `divisor`, for
+/// few rows or where a step takes long.
 pub fn terms(dimension: usize, divisor: i64, conditional: bool) -> Vec<Table> {
     let hidden = match dimension {
         ..=3 => [128, 64],

@@ -14,7 +14,7 @@ use crate::progress::duration;
 use crate::terminal::Terminal;
 use crate::{interrupt, output, pictures, report};
 
-/// Trains as planned, with others where there are others. The first takes the figures.
+/// Trains as planned, together with all processes. The first one takes the figures.
 pub fn run(mut plan: Train, place: &Place) -> Result<(), CliError> {
     interrupt::listen()?;
     // The others sleep while figures are taken: those may have all cores.

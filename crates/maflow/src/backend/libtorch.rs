@@ -21,7 +21,7 @@ pub fn require(backend: Backend) -> Result<(), Error> {
     Ok(backend_tch::libtorch_for(device(backend)).map(drop)?)
 }
 
-/// Does `work` on it.
+/// Does `work` on a backend of libtorch.
 ///
 /// # Errors
 /// Those of the work and of loading libtorch.
