@@ -77,7 +77,7 @@ pub fn draw(
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
         }
-        // In the coordinates of the plane alone; of a table nobody knows the density to compare with.
+        // Only where the flow's coordinates are those of the plane. A table has no known density to compare with.
         Layout::Vector(2) if target.table().is_none() && units.map.is_none() => {
             save("density", save_png(&densities(flow, recipe, target)?, &folder, "density"))?;
             save("path", save_png(&plane_path(flow, recipe)?, &folder, "path"))?;

@@ -13,9 +13,10 @@ pub struct Endpoints<'a> {
     pub first: usize,
     /// Where they started, `rows × dim`, row by row.
     pub start: &'a [f64],
-    /// Where they arrived, likewise.
+    /// Where they arrived, `rows × dim`, row by row.
     pub end: &'a [f64],
-    /// `∇ ln p` where they arrived, likewise; empty where [`BoundaryTerms::needs_score`] is false.
+    /// The score `∇ ln p` where they arrived, `rows × dim`, row by row; empty where [`BoundaryTerms::needs_score`] is
+    /// false.
     pub score: &'a [f64],
     /// Change of ln p on the way, per row; meaningless where [`BoundaryTerms::needs_log_density`] is false.
     pub log_density: &'a [f64],
@@ -34,11 +35,12 @@ pub struct Losses {
     pub losses: Vec<f64>,
     /// Cotangent of the end point of every row, `rows × dim`.
     pub end: Vec<f64>,
-    /// Cotangent of `∇ ln p` there, likewise; empty where the score is not wanted.
+    /// Cotangent of the score `∇ ln p` at the end points, `rows × dim`; empty where [`BoundaryTerms::needs_score`] is
+    /// false.
     pub score: Vec<f64>,
     /// Cotangent of every row's change of ln p; ignored where [`BoundaryTerms::needs_log_density`] is false.
     pub log_density: Vec<f64>,
-    /// Cotangent of every row's transport cost; empty where the cost is not wanted.
+    /// Cotangent of every row's transport cost; empty where [`BoundaryTerms::needs_cost`] is false.
     pub cost: Vec<f64>,
 }
 

@@ -216,7 +216,7 @@ impl<S: Space> Frozen<'_, S> {
         self.fields.iter().map(|(width, _)| *width).map(of_segment).collect()
     }
 
-    /// The segment that rules at a time, where nobody says which.
+    /// The segment of a time, where the segment is not stated.
     fn segment_at(&self, t: f64) -> usize {
         ((t / self.of.part()).floor().max(0.0) as usize).min(self.fields.len() - 1)
     }

@@ -41,7 +41,7 @@ pub struct TrainState {
     pub learning_rate_scale: f64,
     /// Roll-backs so far.
     pub rollbacks: u32,
-    /// Lowest validation figure so far, in nats.
+    /// Lowest validation figure so far with its integration error added, in nats: the figure at half the step.
     pub best: Option<f64>,
     /// Validations since the one with that figure.
     #[cfg_attr(feature = "serde", serde(default))]
@@ -213,7 +213,7 @@ pub enum Occasion {
     Periodic,
     /// Because the training was interrupted.
     Interrupt,
-    /// Because its validation figure is the lowest so far.
+    /// Because its validation figure, with the integration error added, is the lowest so far.
     Best,
 }
 

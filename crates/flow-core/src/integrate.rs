@@ -71,11 +71,11 @@ pub struct Solution<S: Space> {
 /// Cotangents of a [`Solution`].
 #[derive(Debug)]
 pub struct SolutionCotangent<S: Space> {
-    /// Of the final state.
+    /// Cotangent of the final state.
     pub state: S::Array,
-    /// Of the change of ln p, per row.
+    /// Cotangent of the change of ln p, per row.
     pub log_density: S::Column,
-    /// Of the transport cost, per row, where it was wanted.
+    /// Cotangent of the transport cost, per row, where it was wanted.
     pub cost: Option<S::Column>,
 }
 

@@ -214,7 +214,7 @@ pub struct FlowModel<S: Space> {
     pub memory: Memory,
     /// The loss.
     pub objective: Box<dyn Objective<S>>,
-    /// Who shares the rows of its densities, samples and maps, see [`Flow::team`].
+    /// The processes that share the rows of its densities, samples and maps, see [`Flow::team`].
     pub team: Arc<dyn Team>,
 }
 

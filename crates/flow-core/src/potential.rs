@@ -418,9 +418,9 @@ pub struct ScoredCotangent<'a, S: Space> {
 /// Where the cotangents of points and their scores go, each `rows × dim`.
 #[derive(Debug)]
 pub struct ScoredPointBar<'a, S: Space> {
-    /// Of x.
+    /// Cotangent of x.
     pub x: &'a mut S::Array,
-    /// Of s: `(∇∇φ) b`.
+    /// Cotangent of s: `(∇∇φ) b`.
     pub score: &'a mut S::Array,
 }
 
@@ -441,7 +441,7 @@ impl<S: Space> Copy for ScoredCotangent<'_, S> {}
 /// Arrays that an evaluation leaves for its pullback, so that nothing is computed twice.
 pub type Residuals<S> = Vec<<S as Space>::Array>;
 
-/// Makes velocities again from residuals, see [`BlockField::recompute_velocity`].
+/// Computes velocities again from residuals, see [`BlockField::recompute_velocity`].
 pub trait RecomputeVelocity<S: Space> {
     /// The velocity of an evaluation again, from what it left in `residuals`.
     fn velocity(&self, stage: Stage, residuals: &[S::Array], velocity: &mut S::Array);

@@ -112,7 +112,7 @@ impl<S: Space> Integrator<S> for Reversible {
         Ok(Solution { state, log_density, cost, backward })
     }
 
-    /// Two steps of the method in each but the last, whose z nobody needs.
+    /// Two steps of the method in each but the last, whose z is not needed.
     fn evaluations(&self) -> Option<usize> {
         Some((2 * self.steps - 1) * self.tableau.stages())
     }

@@ -57,7 +57,7 @@ impl RngKey {
 
     /// The key of the rows from `first` on: its row 0 is row `first` of this key.
     ///
-    /// Whoever has a part of a batch draws with it what the whole batch would have drawn there.
+    /// With it, a part of a batch draws the same numbers as the whole batch has there.
     ///
     /// ```
     /// use flow_core::{Purpose, RngKey};

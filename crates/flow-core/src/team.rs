@@ -1,4 +1,5 @@
-//! Several processes that train one model: who has which blocks of a batch, and how what they found becomes one.
+//! Several processes that train one model: which member has which blocks of a batch, and how their results are put
+//! together.
 
 use std::fmt;
 use std::ops::Range;
@@ -30,7 +31,7 @@ use crate::space::Precision;
 ///         self.desk.places.lock().unwrap()[self.rank] = mine.to_vec();
 ///         self.desk.meeting.wait();
 ///         let all = self.desk.places.lock().unwrap().concat();
-///         // Nobody lays down anything new before all have read.
+///         // No member writes again before all have read.
 ///         self.desk.meeting.wait();
 ///         Ok(all)
 ///     }

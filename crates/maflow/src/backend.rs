@@ -83,7 +83,7 @@ pub trait BackendJob {
 /// Checks that a backend can be had.
 ///
 /// # Errors
-/// A sentence with the remedy.
+/// Why the backend cannot be used here, with the remedy.
 pub fn require(backend: Backend) -> Result<(), Error> {
     match backend.is_libtorch() {
         true => libtorch::require(backend),

@@ -1,4 +1,4 @@
-//! A trained flow on whichever backend it is, for everyone who wants its samples, densities and figures.
+//! A trained flow on any backend, behind one trait: its samples, densities and figures.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -64,13 +64,13 @@ pub trait TrainedFlow {
     /// As [`figures::take`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`figures::take`].
     fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error>;
 
     /// As [`physics::study`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`physics::study`].
     fn physics(&self, target: &dyn Target, counts: SampleCounts, monitor: &dyn Monitor)
     -> Result<PhysicsReport, Error>;
 }

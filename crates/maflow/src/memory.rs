@@ -101,7 +101,7 @@ impl Estimate {
     /// Refuses what is more than there is.
     ///
     /// # Errors
-    /// Both numbers, with a remedy.
+    /// [`TooLittle`] with both numbers and a remedy.
     pub fn require(self, available: Option<Available>) -> Result<(), TooLittle> {
         match available {
             Some(available) if self.total() > available.bytes => Err(TooLittle { needed: self, available }),

@@ -258,7 +258,7 @@ impl<S: Space> Carrier<'_, S> {
     /// As [`flow_core::converged`], or [`flow_core::exact`] of a map.
     ///
     /// # Errors
-    /// As there.
+    /// As [`flow_core::converged`].
     pub fn converged(
         &self,
         objective: &dyn Objective<S>,

@@ -1,4 +1,5 @@
-//! Rules that choose a potential and a training where nobody else does, and what a recipe of an energy leaves out.
+//! Rules that choose a potential and a training where the user does not, and that fill in what a recipe of an energy
+//! leaves out.
 
 use toml::{Table, Value};
 
@@ -229,7 +230,7 @@ mod tests {
         );
         let epochs = completed(&format!("{THREE}samples = 'md.npy'\n[train]\nepochs = 3\n"));
         assert!(epochs["train"].get("steps").is_none());
-        // Other recipes, and what a run has written, are nobody's to fill in.
+        // Other recipes, and those that a run has written, are left as they are.
         for whole in ["[target]\nkind = 'toy'\nname = 'rings'\n", &format!("{THREE}[run]\nversion = '0.1.0'\n")] {
             assert_eq!(completed(whole), whole.parse::<Table>().unwrap());
         }

@@ -103,7 +103,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     }
 
     /// `count` points of the density of an energy, in the flow's coordinates, `count × N` row by row, that no training
-    /// has seen; `None` where nobody can draw them. They show parts of the target that the flow never visits. The
+    /// has seen; `None` where there is no sampler. They show parts of the target that the flow never visits. The
     /// members of a team, [`Alone`](flow_core::Alone) for one process, may share the work: all make the same call, and
     /// each gets all points.
     fn reference(
@@ -117,8 +117,8 @@ pub trait Target: fmt::Debug + Send + Sync {
     }
 
     /// The logarithms of independent weights whose mean is Z in expectation, found without a flow, as by annealing from
-    /// a density whose Z is known; `None` where nobody does that. A flow's own ln Z is compared with it. The members of
-    /// a team share the work as in [`Target::reference`].
+    /// a density whose Z is known; `None` where there is no such way. A flow's own ln Z is compared with it. The
+    /// members of a team share the work as in [`Target::reference`].
     fn annealed(&self, _seed: u64, _team: &dyn Team, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
         None
     }

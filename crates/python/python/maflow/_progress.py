@@ -1,4 +1,4 @@
-"""Who hears of a training while it goes on: the user's callback, and a line that says how far it is."""
+"""Listeners to a training: the user's callback, and a line that says how far it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact results of the two-dimensional Ising model, for whoever needs a number to trust.
+"""Exact results of the two-dimensional Ising model, to compare samplers and models with.
 
 Energy ``E = -J_x sum s s' - J_y sum s s'`` over nearest neighbours, with a third direction on triangular and honeycomb
 lattices, in units J = k_B = 1. Every quantity of a :func:`lattice` and of the :func:`infinite` lattice is good to a
