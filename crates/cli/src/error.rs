@@ -48,7 +48,7 @@ pub enum CliError {
     /// Another of several processes failed, and says why. Exit code 1.
     #[error("another process failed, and says why")]
     Elsewhere,
-    /// Whoever read our output has gone (`maflow recipes | head -1`): end quietly. Exit code 0.
+    /// The reader of the output has gone (`maflow recipes | head -1`): the program ends quietly. Exit code 0.
     #[error("the reader of the output has gone")]
     BrokenPipe,
 }

@@ -7,7 +7,7 @@ use mpi::Launch;
 /// The variable by which CUDA is told what it may see.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
-/// Has CUDA see one device alone: processes of a machine take turns with those that are there.
+/// Has CUDA see one device alone. The devices of a machine are dealt out in turn to its processes.
 ///
 /// # Safety
 /// Nothing has asked CUDA for its devices yet, and no other thread reads the environment meanwhile.

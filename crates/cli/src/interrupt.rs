@@ -9,7 +9,7 @@ use crate::output;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Starts listening, before work that can save its state. An earlier wish to stop is forgotten.
+/// Starts listening, before work that can save its state. An earlier request to stop is forgotten.
 ///
 /// # Errors
 /// When the operating system refuses the handler.

@@ -44,7 +44,7 @@ pub fn run(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     let cli = match args::Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(told) => {
-            // Help, version and wrong words. Whoever reads them no longer is told nothing.
+            // Help, version and wrong usage. An error of printing is ignored: nobody reads any more.
             let _ = if first { told.print() } else { Ok(()) };
             return if told.use_stderr() { 2 } else { 0 };
         }

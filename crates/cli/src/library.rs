@@ -1,4 +1,5 @@
-//! Energies from C libraries: loaded where the words typed name the library, and never because a run does.
+//! Energies from C libraries. A library is loaded where the user names it, on the command line or in a recipe of the
+//! user's own, and never because a run names it. Below, such a library is *typed*.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use maflow::target::{LibraryEnergy, Target};
 
 use crate::error::CliError;
 
-/// The library that a recipe typed by the user names. One that a run has written is not the user's.
+/// The library that a recipe of the user's own names; `None` for the recipe of a run.
 pub fn typed_in(recipe: &Recipe) -> Option<PathBuf> {
     match &recipe.target {
         TargetKind::Energy(energy) if recipe.run.is_none() => Some(energy.library.clone()),
@@ -17,8 +18,8 @@ pub fn typed_in(recipe: &Recipe) -> Option<PathBuf> {
     }
 }
 
-/// The target of a training whose energy is in a library, which was typed; `None` for all other targets. `before` is
-/// the run that it goes on from. A training that is new has the library's path and SHA-256 in its recipe from then on.
+/// The target of a training whose energy is in a typed library; `None` for all other targets. `before` is the run that
+/// it goes on from. The recipe of a `new` training gets the path and the SHA-256 of the library.
 ///
 /// # Errors
 /// A library that was not typed, or that is none; a flag without effect.
@@ -38,7 +39,7 @@ pub fn for_training(
     Ok(Some(Arc::new(target)))
 }
 
-/// The target of the figures of a run whose energy is in a library, which was typed; `None` for all other targets.
+/// The target for the figures of a run whose energy is in a typed library; `None` for all other targets.
 ///
 /// # Errors
 /// As [`for_training`].

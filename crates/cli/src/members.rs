@@ -11,7 +11,7 @@ use crate::error::CliError;
 use crate::place::Place;
 use crate::{commands, exhaustion, gpu, output, plan};
 
-/// How long a process that failed waits for the others, who may have failed of the same, before it ends them.
+/// How long a process that failed waits for the others, which may have failed for the same reason, before it ends them.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What several processes do with a command.
@@ -82,8 +82,8 @@ pub fn run(cli: Cli, launch: &Launch) -> Result<u8, CliError> {
     Ok(end(world, done))
 }
 
-/// Ends this process with the others. Where all failed of the same, the first says so; who failed alone says why, and
-/// ends all.
+/// Ends this process together with the others. Where all of them get here, the first that knows a reason prints it. A
+/// process that failed alone prints its reason, and ends all.
 fn end(world: World, done: Result<(), CliError>) -> u8 {
     let code = done.as_ref().map_or_else(CliError::exit_code, |()| 0);
     let knows_why = matches!(&done, Err(error) if !matches!(error, CliError::Elsewhere | CliError::BrokenPipe));
@@ -93,7 +93,7 @@ fn end(world: World, done: Result<(), CliError>) -> u8 {
         Err(error) if knows_why => output::say(&format!("maflow, process {rank} of 0 to {}: {error}", size - 1)),
         _ => {}
     };
-    // Who is done waits for the others as long as they work.
+    // A process that succeeded waits for the others for as long as they work.
     let limit = (code != 0).then_some(PATIENCE);
     let together = world.meet(limit).map_err(flow_core::Error::from);
     let codes = together.and_then(|all| match all {
@@ -108,7 +108,7 @@ fn end(world: World, done: Result<(), CliError>) -> u8 {
             }
             // What there was to do is done.
             let _ = world.finish();
-            // Whoever knows no reason ends with the code of who does: a launcher takes that of any.
+            // A process that knows no reason exits with the code of one that does: a launcher may report that of any.
             if code == 0 { 0 } else { speaker.map_or(code, |speaker| codes[speaker] as u8) }
         }
         Ok(None) | Err(_) => {

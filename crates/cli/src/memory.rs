@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mimalloc::MiMalloc;
 
-/// mimalloc, which remembers whether it ever had no memory to give.
+/// mimalloc, which remembers whether it ever refused memory.
 ///
-/// Where nobody can do without that memory, Rust aborts the process: [`say_on_abort`] makes that a sentence. Who asks
-/// for memory that may be refused, such as a reader of tables, is refused as ever.
+/// Where the caller cannot do without that memory, Rust aborts the process, and [`say_on_abort`] adds a sentence. A
+/// caller that expects a refusal, such as the reader of tables with `try_reserve`, gets its error as with any
+/// allocator.
 #[derive(Debug)]
 pub struct Allocator;
 

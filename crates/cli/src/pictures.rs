@@ -77,7 +77,7 @@ pub fn draw(
                 save("clusters", save_png(&tiles, &folder, "clusters"))?;
             }
         }
-        // In the coordinates of the plane alone; of a table nobody knows the density to compare with.
+        // Only where the flow's coordinates are those of the plane. A table has no known density to compare with.
         Layout::Vector(2) if target.table().is_none() && units.map.is_none() => {
             save("density", save_png(&densities(flow, recipe, target)?, &folder, "density"))?;
             save("path", save_png(&plane_path(flow, recipe)?, &folder, "path"))?;
@@ -206,7 +206,7 @@ fn divergence_curve(recipe: &Recipe, target: &dyn Target, rows: &[metrics::Row])
     }
 }
 
-/// Losses as points, at most so many: of more, means of neighbours.
+/// Losses as at most [`CURVE_POINTS`] points: of more rows, means of neighbours.
 fn bundled(rows: &[metrics::Row], x: impl Fn(u64) -> f64) -> Vec<Point> {
     let point = |rows: &[metrics::Row]| {
         let n = rows.len() as f64;

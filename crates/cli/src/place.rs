@@ -39,7 +39,7 @@ impl Place {
         agreed(self.team(), made)
     }
 
-    /// What the first process makes; where it cannot, no process goes on.
+    /// What the first process makes, `None` on the others; where it cannot, no process goes on.
     ///
     /// # Errors
     /// As [`Place::agreed`].

@@ -8,14 +8,14 @@ use maflow::monitor::{Monitor, TaskProgress, Training};
 use crate::progress::{Progress, Status, Task};
 use crate::{interrupt, output};
 
-/// Shows on standard error what it hears of; an end is asked for by Ctrl-C.
+/// Shows progress on standard error. Ctrl-C asks for an end.
 #[derive(Debug, Default)]
 pub struct Terminal {
     training: Mutex<Option<Progress>>,
     task: Mutex<Option<Task>>,
 }
 
-/// Shows nothing, where another process shows all; an end is asked for by Ctrl-C.
+/// Shows nothing, because another process shows all. Ctrl-C asks for an end.
 #[derive(Debug)]
 pub struct Silent;
 

@@ -22,7 +22,7 @@ pub trait Bijection: fmt::Debug + Send + Sync {
     /// Numbers per row, N.
     fn dimension(&self) -> usize;
 
-    /// Numbers per row of the context that it depends on; 0 where it depends on none, and heeds none that it is given.
+    /// Numbers per row of the context that it depends on; 0 where it depends on none, and ignores one that it is given.
     fn context_dim(&self) -> usize {
         0
     }
@@ -56,7 +56,7 @@ fn add(value: f64, log_jacobians: &mut [f64]) {
     log_jacobians.iter_mut().for_each(|sum| *sum += value);
 }
 
-/// Replaces every row of so many numbers by what `map` makes of it.
+/// Replaces every row of `dimension` numbers by what `map` makes of it.
 fn map_rows(rows: &mut [f64], dimension: usize, map: impl Fn(&[f64], &mut [f64])) {
     let mut out = vec![0.0; dimension];
     for row in rows.chunks_exact_mut(dimension) {

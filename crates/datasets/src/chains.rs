@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-/// Independent chains that fill a pool of configurations. Part of what a seed means: not the number of threads or
-/// processes.
+/// Number of independent chains that fill a pool of configurations. It is fixed, so that a seed gives the same pool at
+/// any number of threads and processes.
 pub const CHAINS: usize = 32;
 
-/// What hears, from any thread, how many of something there are, and breaks off where no more are wanted.
+/// A progress callback: it is called from any thread with the number of things done, and returns `Break` to stop the
+/// work.
 pub type Heard<'a> = dyn Fn(usize) -> ControlFlow<()> + Sync + 'a;
 
 /// A part of a pool of configurations, or of their partners: several processes make one each and exchange them.
@@ -103,7 +104,7 @@ pub(crate) struct Pool<T, const K: usize> {
 pub(crate) enum Unfilled<E> {
     /// No configurations were asked for, or more than memory holds.
     Count,
-    /// Whoever hears of the progress wanted no more than so many.
+    /// The progress callback stopped the work after this many.
     Stopped(usize),
     /// A chain did not start.
     Chain(E),
@@ -144,7 +145,7 @@ impl<T: Entry, const K: usize> Pool<T, K> {
         Ok(Self { width, per_chain, drawn, rows, figures })
     }
 
-    /// Rows that are there already, of so many entries.
+    /// Rows that are there already, of `width` entries each.
     pub fn given(width: usize, rows: Vec<T>) -> Self {
         let count = rows.len() / width;
         Self { width, per_chain: count.div_ceil(CHAINS), drawn: 0..count, rows, figures: vec![[0.0; K]; count] }

@@ -1,4 +1,4 @@
-//! The judge of every analytic gradient in this crate's tests.
+//! Differences that the tests of this crate compare every analytic gradient with.
 
 /// Asserts that the gradient of `energy` at `x` equals central differences of fourth order.
 pub(crate) fn assert_gradient(x: &[f64], energy: impl Fn(&[f64], &mut [f64]) -> f64) {

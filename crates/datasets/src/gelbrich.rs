@@ -8,7 +8,8 @@ use crate::yardstick::covariance;
 /// `‖m₀ − m₁‖² + tr(Σ₀ + Σ₁ − 2 (Σ₀^½ Σ₁ Σ₀^½)^½) ≤ W₂²` (Gelbrich 1990). Two normal densities are exactly as far
 /// apart.
 ///
-/// Rows of `n` numbers, row by row; each of the two has rows of its own. Holds of the samples themselves, however few.
+/// `x` and `y` have rows of `n` numbers, row by row; their numbers of rows may differ. The bound holds for the samples
+/// themselves, however few.
 ///
 /// ```
 /// // Variances 1 and 9 about 0 and 4: 4² + (3 − 1)².

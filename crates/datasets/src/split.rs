@@ -25,8 +25,8 @@ fn hash(seed: u64, row: u64) -> u64 {
 /// Splits rows 80/10/10. The rows with the smallest hashes are for the test, those with the next ones for validation.
 ///
 /// A tenth is rounded down, but is at least one row where there are three. The parts depend on the seed and the number
-/// of
-/// rows alone, the same for ever and on every machine: a run may write them down as a seed.
+/// of rows alone. They are the same on every machine and in every later version, so that a run may write them down as a
+/// seed.
 ///
 /// ```
 /// let split = datasets::split::split(300, 1);

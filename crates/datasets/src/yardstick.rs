@@ -81,7 +81,7 @@ pub struct Gaussian {
 }
 
 impl Gaussian {
-    /// From rows of so many numbers, row-major, and a weight for each row or none.
+    /// From rows of `columns` numbers, row-major, and a weight for each row or none.
     ///
     /// # Errors
     /// [`ColumnError::Shape`], [`ColumnError::Weight`], and [`ColumnError::Whitening`] where the covariance is
@@ -152,7 +152,7 @@ pub struct Independent {
 }
 
 impl Independent {
-    /// From rows of so many numbers, row-major, and a weight for each row or none.
+    /// From rows of `columns` numbers, row-major, and a weight for each row or none.
     ///
     /// # Errors
     /// [`ColumnError::Shape`], [`ColumnError::Weight`], and [`ColumnError::NoSpread`] for a column of equal values.

@@ -4,18 +4,17 @@ use std::ops::Range;
 
 use crate::error::Error;
 
-/// Rows of numbers, each with a weight and perhaps a context: a whole batch, or some rows of one that follow one
-/// another.
+/// Rows of numbers, each with a weight and perhaps a context: a whole batch, or consecutive rows of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// The points, `rows × dim`, row by row.
     pub x: Vec<f64>,
     /// `rows × context_dim`, row by row; empty without context.
     pub context: Vec<f64>,
-    /// Points of the base density that the rows are paired with in flow matching, `rows × dim`, row by row; empty where
-    /// these are independent of the rows, and drawn by whoever needs them.
+    /// Points of the base density that flow matching pairs the rows with, `rows × dim`, row by row. Empty where they
+    /// are independent of the rows: flow matching then draws them itself.
     pub base: Vec<f64>,
-    /// What every row counts in means over the whole batch, relative to the others; empty where all count alike.
+    /// Weight of every row in means over the whole batch, relative to the others; empty where all weigh the same.
     pub weights: Vec<f64>,
     /// The numbers of these rows within the whole batch.
     pub rows: Range<usize>,
@@ -61,6 +60,9 @@ impl Batch {
     /// assert_eq!((part.of, part.total_weight), (3, 9.0));
     /// # Ok::<(), flow_core::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// If `rows` reaches beyond the batch.
     #[must_use]
     pub fn member(&self, rows: Range<usize>) -> Self {
         let of = |numbers: &[f64]| self.numbers(numbers, &rows).to_vec();
@@ -68,7 +70,7 @@ impl Batch {
         Self { x, context, base, weights, rows: rows.clone(), ..*self }
     }
 
-    /// The first of the rows of a whole batch, at most so many, as a whole batch of their own.
+    /// The first `rows` rows of a whole batch, or all where there are fewer, as a whole batch of their own.
     ///
     /// ```
     /// use flow_core::Batch;
@@ -87,7 +89,7 @@ impl Batch {
         Self { x, context, base, weights, rows: 0..rows, of: rows, total_weight }
     }
 
-    /// The same rows with a context, `rows × k` numbers.
+    /// The same rows with a context, `rows × k` numbers. [`Batch::check`] looks at their number, this does not.
     #[must_use]
     pub fn with_context(self, context: Vec<f64>) -> Self {
         Self { context, ..self }
@@ -99,7 +101,8 @@ impl Batch {
         Self { base, ..self }
     }
 
-    /// The same rows with weights, whose sum over the whole batch is `total`.
+    /// The same rows with weights, one each, whose sum over the whole batch is `total`. [`Batch::check`] looks at their
+    /// number, this does not.
     #[must_use]
     pub fn with_weights(self, weights: Vec<f64>, total: f64) -> Self {
         Self { weights, total_weight: total, ..self }

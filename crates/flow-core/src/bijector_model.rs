@@ -34,7 +34,8 @@ pub struct BijectorModel<S: Space> {
     pub map: Box<dyn Bijector<S>>,
     /// The loss.
     pub objective: Box<dyn Objective<S>>,
-    /// Who shares the rows of its densities, samples and maps, as [`FlowModel::team`](crate::FlowModel::team).
+    /// The processes that share the rows of its densities, samples and maps, as
+    /// [`FlowModel::team`](crate::FlowModel::team).
     pub team: Arc<dyn Team>,
 }
 

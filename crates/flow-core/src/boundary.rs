@@ -13,16 +13,14 @@ pub struct Endpoints<'a> {
     pub first: usize,
     /// Where they started, `rows × dim`, row by row.
     pub start: &'a [f64],
-    /// Where they arrived, likewise.
+    /// Where they arrived, `rows × dim`, row by row.
     pub end: &'a [f64],
-    /// `∇ ln p` where they arrived, likewise; empty where [`BoundaryTerms::needs_score`] does not say that it is
-    /// wanted.
+    /// The score `∇ ln p` where they arrived, `rows × dim`, row by row; empty where [`BoundaryTerms::needs_score`] is
+    /// false.
     pub score: &'a [f64],
-    /// Change of ln p on the way, per row; it means nothing where [`BoundaryTerms::needs_log_density`] says that it is
-    /// not wanted.
+    /// Change of ln p on the way, per row; meaningless where [`BoundaryTerms::needs_log_density`] is false.
     pub log_density: &'a [f64],
-    /// Transport cost `∫ ½‖∇φ‖² |dt|`, per row; zeros where [`BoundaryTerms::needs_cost`] does not say that it is
-    /// wanted.
+    /// Transport cost `∫ ½‖∇φ‖² |dt|`, per row; zeros where [`BoundaryTerms::needs_cost`] is false.
     pub cost: &'a [f64],
     /// The share of every row in the mean over the whole batch: `1/rows` where all count alike.
     pub weights: &'a [f64],
@@ -35,17 +33,19 @@ pub struct Endpoints<'a> {
 pub struct Losses {
     /// Loss of every row, in nats.
     pub losses: Vec<f64>,
-    /// Cotangent of where every row arrived, `rows × dim`.
+    /// Cotangent of the end point of every row, `rows × dim`.
     pub end: Vec<f64>,
-    /// Cotangent of `∇ ln p` there, likewise; empty where the score is not wanted.
+    /// Cotangent of the score `∇ ln p` at the end points, `rows × dim`; empty where [`BoundaryTerms::needs_score`] is
+    /// false.
     pub score: Vec<f64>,
-    /// Cotangent of every row's change of ln p; not heeded where that is not wanted.
+    /// Cotangent of every row's change of ln p; ignored where [`BoundaryTerms::needs_log_density`] is false.
     pub log_density: Vec<f64>,
-    /// Cotangent of every row's transport cost; empty where the cost is not wanted.
+    /// Cotangent of every row's transport cost; empty where [`BoundaryTerms::needs_cost`] is false.
     pub cost: Vec<f64>,
 }
 
-/// The part of an objective that integrates which is its own: losses from the ends of a solve, with cotangents.
+/// What one objective that integrates has of its own: the losses that it computes from the ends of a solve, with their
+/// cotangents. The solve and its adjoint are the same for all.
 ///
 /// An objective of one's own is this trait and a call of [`Flow::evaluate_terms`](crate::Flow::evaluate_terms), see
 /// [`Objective`](crate::Objective) for one that is whole. Terms see numbers on the host alone, so they can be tried

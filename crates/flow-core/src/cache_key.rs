@@ -1,11 +1,12 @@
 //! Keys of captured graphs: numbers, compared whole.
 
-/// What has to be the same for one captured graph to serve: numbers, compared whole.
+/// The key of a captured graph, a sequence of numbers. Solves with equal keys make the same operations, so that one
+/// graph serves them all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CacheKey(Vec<u64>);
 
 impl CacheKey {
-    /// The key of nothing yet.
+    /// The empty key, from which others are built.
     pub fn new() -> Self {
         Self::default()
     }

@@ -12,7 +12,8 @@ use crate::potential::{
 };
 use crate::space::Space;
 
-/// A flow of segments: the k-th of K potentials rules from time kT/K to (k + 1)T/K, with its own clock from 0 to T/K.
+/// A flow of segments: the k-th of K potentials, k from 0, moves points from time kT/K to (k + 1)T/K. It sees times
+/// from 0 to T/K.
 ///
 /// With normalisation layers, points are centred and scaled between two segments on their way from the data to the
 /// base: `x ← (x − m) / s`, coordinate by coordinate, and `x ← m + s x` on the way back; ln p changes by `±Σ ln s`. The
@@ -43,9 +44,9 @@ struct Layer<S: Space> {
 const LEAST_VARIANCE: f64 = 1e-5;
 
 impl<S: Space> Chain<S> {
-    /// A flow of duration `duration` through these potentials, from the base to the data. With a `decay` from 0 to
-    /// below 1 there are normalisation layers between them, whose averages forget a batch by it. The parameters of the
-    /// k-th are called `segment-k.…` from now on, the first being 1.
+    /// A flow of duration `duration` through these potentials, from the base to the data. With a `decay` in [0, 1)
+    /// there are normalisation layers between them; it is the decay of their moving averages per batch. The parameters
+    /// of the k-th potential are called `segment-k.…` from now on, k from 1.
     ///
     /// # Errors
     /// [`Error::Setting`] for no segments, for a decay out of range, and for segments that are random in time;
@@ -215,7 +216,7 @@ impl<S: Space> Frozen<'_, S> {
         self.fields.iter().map(|(width, _)| *width).map(of_segment).collect()
     }
 
-    /// The segment that rules at a time, where nobody says which.
+    /// The segment of a time, where the segment is not stated.
     fn segment_at(&self, t: f64) -> usize {
         ((t / self.of.part()).floor().max(0.0) as usize).min(self.fields.len() - 1)
     }

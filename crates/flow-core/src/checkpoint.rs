@@ -1,5 +1,5 @@
-//! What a training leaves to go on from: arrays and state; and the seam for whoever keeps it. No files: those are
-//! elsewhere.
+//! What a training is resumed from, arrays and state, and the trait of a store for it. There are no files here: the
+//! crates above have them.
 
 use crate::error::Error;
 use crate::parameter::{Parameter, rows_and_cols};
@@ -41,7 +41,7 @@ pub struct TrainState {
     pub learning_rate_scale: f64,
     /// Roll-backs so far.
     pub rollbacks: u32,
-    /// Lowest validation figure so far.
+    /// Lowest validation figure so far with its integration error added, in nats: the figure at half the step.
     pub best: Option<f64>,
     /// Validations since the one with that figure.
     #[cfg_attr(feature = "serde", serde(default))]
@@ -213,7 +213,7 @@ pub enum Occasion {
     Periodic,
     /// Because the training was interrupted.
     Interrupt,
-    /// Because its validation figure is the lowest so far.
+    /// Because its validation figure, with the integration error added, is the lowest so far.
     Best,
 }
 
@@ -228,7 +228,7 @@ pub struct Stored {
     pub warnings: Vec<String>,
 }
 
-/// Whoever keeps the checkpoints of a training: a folder, a database, nobody.
+/// Where a training keeps its checkpoints: a folder, a database, or nowhere ([`NoStore`]).
 ///
 /// ```
 /// use flow_core::{Checkpoint, CheckpointStore, Error, Occasion, Stored};
@@ -277,7 +277,7 @@ pub trait CheckpointStore {
     fn newest(&mut self, periodic: bool) -> Result<Option<Stored>, Error>;
 }
 
-/// Keeps nothing.
+/// A store that keeps nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoStore;
 

@@ -35,13 +35,14 @@ impl Converged {
     }
 }
 
-/// The coarsest level, refined at least once and at most so many times from the flow's own, at which a figure of `rows`
-/// rows is converged as far as those of the pilot tell: the change of their mean from the next coarser level, and the
-/// standard error of that change, are below a tenth of the standard error of the figure.
+/// The coarsest level at which a figure of `rows` rows is converged, judging by the few rows of `pilot`. It is refined
+/// at least once, and at most `max_refinements` times, from the flow's own level. Converged means: the change of the
+/// pilot's mean from the next coarser level, plus the standard error of that change, is at most a tenth of the standard
+/// error of the figure.
 ///
-/// A row's change is nearly the same whatever its loss, so that a few hundred rows tell what all of them would. They
-/// decide on the work alone: whether a figure is converged is told by all of its rows. Where these are many times the
-/// pilot's, and steps are fixed, [`three_quarters`] of the steps are tried too.
+/// A few hundred rows suffice, because the change of a row hardly depends on its loss. The pilot decides on the amount
+/// of work and nothing else: whether the figure is converged is measured on all of its rows. Where there are at least 8
+/// times as many rows as in the pilot, and steps are fixed, [`three_quarters`] of the steps are tried too.
 ///
 /// # Errors
 /// Those of the objective; [`Error::NonFinite`] when a loss is not finite.
@@ -84,10 +85,11 @@ pub fn choose_level<S: Space>(
     Ok(last)
 }
 
-/// How many times the pilot's rows all must be, so that a quarter of their work is more than finding out costs.
+/// All rows must be this many times the pilot's, so that a quarter of their work is more than the trial costs.
 const MANY: usize = 8;
 
-/// Three quarters of so many steps, where half of these is a whole number too: a figure costs a quarter less with them.
+/// Three quarters of `level` steps, where half of these is a whole number too; else `None`. A figure costs a quarter
+/// less with them.
 pub fn three_quarters(level: u64) -> Option<u64> {
     level.is_multiple_of(8).then_some(level / 4 * 3)
 }

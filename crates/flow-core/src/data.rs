@@ -36,8 +36,8 @@ use crate::rng::{Purpose, RngKey};
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Batches: Sync {
-    /// The rows `part` of a batch of `rows` rows, as a function of the key and the rows' numbers alone: whoever asks
-    /// for a part gets what the whole batch has there.
+    /// The rows `part` of a batch of `rows` rows, as a function of the key and the rows' numbers alone: a part is what
+    /// the whole batch has there.
     ///
     /// # Errors
     /// Whatever keeps it from giving the batch, as [`Error::Callback`].

@@ -6,8 +6,9 @@ use crate::error::Error;
 
 /// A function of rows of numbers with its gradient: the negative logarithm of a density, up to a constant.
 ///
-/// An energy may fail, and is called from one thread at a time unless it says otherwise. One that is known point by
-/// point is made of a closure by [`PointEnergy`]; one that is quicker for many rows at once implements the trait:
+/// An energy may fail. It is called from one thread at a time unless [`Energy::concurrent`] says otherwise. One that is
+/// known point by point is made of a closure by [`PointEnergy`]; one that is quicker for many rows at once implements
+/// the trait:
 ///
 /// ```
 /// use flow_core::{Energy, Error};
@@ -60,8 +61,9 @@ pub trait Energy: Send + Sync {
     /// Products of the second derivatives of the energies with one vector per row, laid out like the points; `products`
     /// is overwritten. A loss of forces is differentiated by them.
     ///
-    /// By central differences of the gradients, two calls with a point on either side of each row: as good as about
-    /// 1e-10 of the gradients where these have 64 bits. An energy that knows better implements it.
+    /// By default they are central differences of the gradients, from two calls with a point on either side of each
+    /// row. Their error is about 1e-10 of the gradients where these have 64 bits. An energy with exact second
+    /// derivatives overrides this.
     ///
     /// # Errors
     /// Those of [`Energy::energies_and_gradients`].

@@ -32,8 +32,8 @@ pub trait Engine: Space {
         seed: u64,
     ) -> Result<Box<dyn Potential<Self>>, Error>;
 
-    /// A map in closed form of `dim` numbers, with so many numbers of context per row and its first parameters drawn
-    /// from `seed`. Backends without any leave this as it is.
+    /// A map in closed form of `dim` numbers, with `context` numbers of context per row and its first parameters drawn
+    /// from `seed`. The default refuses: it is for backends that have none.
     ///
     /// # Errors
     /// [`Error::Setting`] for a size that is out of range, or a backend that has none.

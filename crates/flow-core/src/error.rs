@@ -121,13 +121,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// An error of whoever keeps the checkpoints.
+    /// An error of the [store](crate::CheckpointStore) of checkpoints.
     #[error(transparent)]
     Store(Box<dyn std::error::Error + Send + Sync>),
-    /// Another member of the team failed, and knows why.
+    /// Another member of the team failed; its own error says why.
     #[error("another member of the team failed")]
     OtherMember,
-    /// An error of whoever supplies batches, validates, or listens to a training.
+    /// An error of the caller's own code, as a sentence: of batches, energies, validations or observers.
     #[error("{0}")]
     Callback(String),
 }

@@ -16,13 +16,13 @@ pub struct Evaluation<'a> {
     pub key: RngKey,
     /// Whether the gradient is wanted.
     pub gradient: bool,
-    /// Who shares the work.
+    /// The processes that share the work.
     pub team: &'a dyn Team,
     /// Blocks that the whole batch is cut into; `None` leaves it to the space. On a space that computes the same at any
     /// number of threads, results depend on this number alone.
     pub blocks: Option<usize>,
-    /// Whether the model is to integrate one level finer than it does, to measure the integration error. Models heed
-    /// it, objectives do not.
+    /// Whether the model is to integrate one level finer than it does, to measure the integration error. Models do so;
+    /// objectives ignore it.
     pub refined: bool,
 }
 
@@ -49,8 +49,8 @@ impl<'a> Evaluation<'a> {
         Evaluation { team, ..self }
     }
 
-    /// The same with the rows of a batch of `of` rows shared, where there is a block for every member: fewer are done
-    /// by all.
+    /// The same with the work on a batch of `of` rows shared by the team. A batch of fewer blocks than members is not
+    /// shared: every member does all of it.
     #[must_use]
     pub fn shared<'b, S: Space>(self, team: &'b dyn Team, space: &S, of: usize) -> Evaluation<'b>
     where

@@ -28,9 +28,8 @@ pub struct Flow<'a, S: Space> {
     pub coordinates: Coordinates,
     /// What gradients keep.
     pub memory: Memory,
-    /// Who shares the rows of whole batches that are carried, scored or seen from the base: every member asks for the
-    /// same, and has what one process alone would have. Objectives heed the team of their
-    /// [`Evaluation`](crate::Evaluation) instead.
+    /// The processes that share the rows of whole batches, in everything but objectives: these use the team of their
+    /// [`Evaluation`](crate::Evaluation). Every member makes the same calls, and gets what one process alone would get.
     pub team: &'a dyn Team,
 }
 

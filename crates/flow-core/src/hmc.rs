@@ -27,7 +27,7 @@ pub struct Hmc {
     pub step: f64,
     /// Seed of momenta and decisions.
     pub seed: u64,
-    /// Apart from other runs of the same seed.
+    /// Number of this run among those of the same seed: runs of different streams share no random numbers.
     pub stream: u32,
 }
 

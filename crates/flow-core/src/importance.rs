@@ -61,7 +61,8 @@ impl Weights {
         self.weights.iter().map(|w| w * w).sum()
     }
 
-    /// `Σ w o / Σ w` with its standard error to leading order, `√(Σ w² (o − mean)²)/Σ w`.
+    /// The mean `Σ w o / Σ w` of an observable o, one number per sample in `of`, with its standard error to leading
+    /// order, `√(Σ w² (o − mean)²)/Σ w`.
     ///
     /// The error is as good as the weights: where few of them carry the sum, it is too small.
     pub fn mean(&self, of: &[f64]) -> Mean {
@@ -69,8 +70,8 @@ impl Weights {
         Mean { mean, standard_error: self.error(of.iter().map(|o| o - mean)) }
     }
 
-    /// The variance of an observable under the weights, without the bias of a mean from the same samples; its standard
-    /// error to leading order.
+    /// The variance under the weights of an observable, one number per sample in `of`, with its standard error to
+    /// leading order. The bias of taking the mean from the same samples is corrected.
     pub fn variance(&self, of: &[f64]) -> Mean {
         let mean = self.average(of.iter().copied());
         let variance = self.average(of.iter().map(|o| (o - mean).powi(2)));

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::potential::BlockField;
 use crate::space::Space;
 
-/// From where to where in time; backwards where `to < from`.
+/// An interval of time with a direction: backwards where `to < from`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
     /// Time at the start.
@@ -47,12 +47,12 @@ impl Memory {
 /// What is wanted of an integration beside the final state.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SolveOptions {
-    /// A [`Solution::backward`], and what it is to be made of.
+    /// Whether there is to be a [`Solution::backward`], and what it keeps.
     pub backward: Option<Memory>,
     /// The transport cost `∫ ½‖∇φ‖² |dt|`; only meaningful in plain coordinates.
     pub cost: bool,
-    /// The points are wanted alone: what a method finds of the change of ln p means nothing, and neither does its
-    /// cotangent. One that heeds this asks for no Laplacian.
+    /// Whether the points alone are wanted. The change of ln p and its cotangent are then meaningless, so that a method
+    /// may leave the Laplacian out.
     pub points_only: bool,
 }
 
@@ -71,15 +71,15 @@ pub struct Solution<S: Space> {
 /// Cotangents of a [`Solution`].
 #[derive(Debug)]
 pub struct SolutionCotangent<S: Space> {
-    /// Of the final state.
+    /// Cotangent of the final state.
     pub state: S::Array,
-    /// Of the change of ln p, per row.
+    /// Cotangent of the change of ln p, per row.
     pub log_density: S::Column,
-    /// Of the transport cost, per row, where it was wanted.
+    /// Cotangent of the transport cost, per row, where it was wanted.
     pub cost: Option<S::Column>,
 }
 
-/// What an integration remembers of its way: whatever its method needs to pull cotangents back.
+/// The record of an integration: whatever its method needs to pull cotangents back.
 pub trait Backward<S: Space>: Send {
     /// Pulls cotangents of the solution back to the state at the start, which is returned. Those of the parameters are
     /// added to the share of the block, which is the one that was integrated.

@@ -15,8 +15,8 @@ use crate::space::Space;
 /// How a point of the base, ξ ~ N(0, I), is joined to a point x₁ of the target, at `τ = t/T` from 0 to 1.
 ///
 /// Along either path the mean velocity of all points that meet at x is affine in x and in the score, hence the gradient
-/// of a scalar: a potential can represent it, and is the better the closer its gradient is to it (Lipman et al.,
-/// arXiv:2210.02747).
+/// of a scalar: a potential can represent it, and the closer its gradient is to that velocity, the better the model
+/// (Lipman et al., arXiv:2210.02747).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
     /// `x = τ x₁ + (1 − τ) ξ`: ends in the target itself.

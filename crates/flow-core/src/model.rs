@@ -93,7 +93,7 @@ pub trait Model<S: Space> {
         Vec::new()
     }
 
-    /// Takes in what was found beside losses and gradient of a batch of the training, once its step is made.
+    /// Updates the buffers by the [moments](Outcome::moments) of a training batch, after the step on it.
     fn observe(&mut self, _outcome: &Outcome<S>) {}
 
     /// Name of the loss.
@@ -214,7 +214,7 @@ pub struct FlowModel<S: Space> {
     pub memory: Memory,
     /// The loss.
     pub objective: Box<dyn Objective<S>>,
-    /// Who shares the rows of its densities, samples and maps, see [`Flow::team`].
+    /// The processes that share the rows of its densities, samples and maps, see [`Flow::team`].
     pub team: Arc<dyn Team>,
 }
 

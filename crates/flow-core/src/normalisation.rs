@@ -5,9 +5,9 @@ use crate::space::{Factor, Space};
 /// Means over a batch of a coordinate and of its square, for every coordinate where points meet a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
-    /// Of x.
+    /// Mean of every coordinate x.
     pub mean: Vec<f64>,
-    /// Of x².
+    /// Mean of x².
     pub square: Vec<f64>,
 }
 

@@ -92,7 +92,8 @@ pub trait Potential<S: Space>: Send + Sync {
         Vec::new()
     }
 
-    /// Takes in what a batch of the training was like at the [layers](Field::layers), for the batches behind it.
+    /// Updates the buffers by the moments of a training batch at the [layers](Field::layers). Only later batches see
+    /// them.
     fn observe(&mut self, _moments: &[Moments]) {}
 
     /// Fixes everything that stays the same while one batch is integrated: products of weights, tables.
@@ -264,7 +265,8 @@ pub trait Field<S: Space>: Sync {
         &[]
     }
 
-    /// `φ(x_r, t)` of the frozen potential for a block of rows: the judge of everything else.
+    /// `φ(x_r, t)` of the frozen potential for a block of rows. The conformance suite compares all derivatives with
+    /// differences of it.
     fn value(&self, stage: Stage, block: Block<S>) -> S::Column;
 
     /// Turns the sums over blocks of what [`BlockField::enter_pullback`] returned into the gradient, one array per
@@ -292,7 +294,7 @@ impl<S: Space> Share<S> {
         Self { sum: Some(sum), factors: Vec::new() }
     }
 
-    /// Adds the share of the block behind.
+    /// Adds the share of the next block.
     pub fn add(&mut self, space: &S, later: Self) {
         match (&mut self.sum, later.sum) {
             (Some(sum), Some(term)) => space.accumulate(sum, 1.0, &[(1.0, &term)]),
@@ -305,7 +307,7 @@ impl<S: Space> Share<S> {
     /// The sum, of a share that has no factors.
     ///
     /// # Panics
-    /// When there is none: which kind a share is, the field that made it knows.
+    /// If the share has no sum. The field that made it knows which kind it is.
     pub fn into_sum(self) -> S::Array {
         assert!(self.factors.is_empty(), "a share of factors is no sum");
         self.sum.expect("a share that is an array")
@@ -416,9 +418,9 @@ pub struct ScoredCotangent<'a, S: Space> {
 /// Where the cotangents of points and their scores go, each `rows × dim`.
 #[derive(Debug)]
 pub struct ScoredPointBar<'a, S: Space> {
-    /// Of x.
+    /// Cotangent of x.
     pub x: &'a mut S::Array,
-    /// Of s: `(∇∇φ) b`.
+    /// Cotangent of s: `(∇∇φ) b`.
     pub score: &'a mut S::Array,
 }
 
@@ -439,7 +441,7 @@ impl<S: Space> Copy for ScoredCotangent<'_, S> {}
 /// Arrays that an evaluation leaves for its pullback, so that nothing is computed twice.
 pub type Residuals<S> = Vec<<S as Space>::Array>;
 
-/// Makes velocities again from residuals, see [`BlockField::recompute_velocity`].
+/// Computes velocities again from residuals, see [`BlockField::recompute_velocity`].
 pub trait RecomputeVelocity<S: Space> {
     /// The velocity of an evaluation again, from what it left in `residuals`.
     fn velocity(&self, stage: Stage, residuals: &[S::Array], velocity: &mut S::Array);
@@ -450,7 +452,8 @@ pub trait RecomputeVelocity<S: Space> {
 /// The state has a row for each row of the block, and as many columns as the coordinates have. With plain coordinates
 /// it is `x`, its velocity is `∇φ`, and `leave` and `leave_pullback` are the identity, as their defaults are.
 pub trait BlockField<S: Space>: Send {
-    /// Told where a field has [boundaries](Field::boundaries): evaluations that follow are of this segment, 0 at first.
+    /// Says that the evaluations that follow are of this segment, where a field has [boundaries](Field::boundaries). A
+    /// block begins in segment 0.
     fn enter_segment(&mut self, _segment: usize) {}
 
     /// Velocity of the state, and `∇²φ` of every row where asked for. Leaves what [`BlockField::pullback`] needs.

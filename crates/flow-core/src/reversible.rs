@@ -38,7 +38,7 @@ pub struct Reversible {
 }
 
 impl Reversible {
-    /// λ where nobody chooses it: 9,700 steps can be undone in single precision.
+    /// The default of λ: 9,700 steps can be undone in single precision.
     pub const COUPLING: f64 = 0.999;
 
     /// Integrates with `steps` equal steps, whose states are coupled by λ.
@@ -53,7 +53,7 @@ impl Reversible {
         Ok(Self { tableau: Arc::new(tableau), coupling, steps })
     }
 
-    /// The least λ of which so many steps can be undone with this unit round-off, see [`Space::round_off`].
+    /// The least λ with which `steps` steps can be undone at this unit round-off, see [`Space::round_off`].
     ///
     /// ```
     /// let single = f64::from(f32::EPSILON) / 2.0;
@@ -112,7 +112,7 @@ impl<S: Space> Integrator<S> for Reversible {
         Ok(Solution { state, log_density, cost, backward })
     }
 
-    /// Two steps of the method in each but the last, whose z nobody needs.
+    /// Two steps of the method in each but the last, whose z is not needed.
     fn evaluations(&self) -> Option<usize> {
         Some((2 * self.steps - 1) * self.tableau.stages())
     }

@@ -57,7 +57,7 @@ impl RngKey {
 
     /// The key of the rows from `first` on: its row 0 is row `first` of this key.
     ///
-    /// Whoever has a part of a batch draws with it what the whole batch would have drawn there.
+    /// With it, a part of a batch draws the same numbers as the whole batch has there.
     ///
     /// ```
     /// use flow_core::{Purpose, RngKey};
@@ -109,13 +109,14 @@ impl RngKey {
         self.normals_of(0, rows, cols)
     }
 
-    /// Numbers uniform in [−1, 1), from the generator of one row.
+    /// `count` numbers uniform in [−1, 1), from the generator of one row.
     pub fn uniform(&self, row: u64, count: usize) -> Vec<f64> {
         let mut rng = self.row(row);
         (0..count).map(|_| 2.0 * rng.random::<f64>() - 1.0).collect()
     }
 
-    /// Standard normal numbers apart from all other numbers of the key: the noise that a batch of data is mixed with.
+    /// Standard normal numbers, `cols` for each of the given rows, row by row, independent of all other numbers of the
+    /// key: the noise that a batch of data is mixed with.
     pub fn noise(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
         self.normals_of(NOISE, rows, cols)
     }
@@ -129,14 +130,14 @@ impl RngKey {
         out
     }
 
-    /// One uniform number in each of `count` equal parts of [0, 1), in rising order, apart from all other numbers of
-    /// the key. They belong to the whole batch: the same wherever its rows begin.
+    /// One uniform number in each of `count` equal parts of [0, 1), in rising order, independent of all other numbers
+    /// of the key. They belong to the whole batch: the same wherever its rows begin.
     pub fn stratified(&self, count: usize) -> Vec<f64> {
         let mut rng = self.generator(0, TIMES);
         (0..count).map(|i| (i as f64 + rng.random::<f64>()) / count as f64).collect()
     }
 
-    /// Numbers +1 and −1 with equal chances, `cols` for each of the given rows, row by row, apart from all other
+    /// Numbers +1 and −1 with equal chances, `cols` for each of the given rows, row by row, independent of all other
     /// numbers of the key: the probes of a stochastic trace, which stay the same during a solve.
     pub fn rademacher(&self, rows: std::ops::Range<usize>, cols: usize) -> Vec<f64> {
         let mut out = Vec::with_capacity(rows.len() * cols);

@@ -48,7 +48,8 @@ impl<S: Space> Flow<'_, S> {
         Ok(Scored { x, log_density, score })
     }
 
-    /// Points of the model with their score, from points of the base density, whose score is `−z`.
+    /// Points of the model with their score, from points z of the base density (`rows × dim`, row by row), whose score
+    /// is `−z`.
     ///
     /// # Errors
     /// As [`Flow::transport`].

@@ -183,10 +183,10 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// 0` overwrites.
     fn accumulate_scaled_columns(&self, out: &mut Self::Array, keep: f64, c: f64, a: &Self::Array, row: &Self::Array);
 
-    /// How many blocks a batch of so many rows is cut into where nobody says; none for no rows.
+    /// How many blocks a batch of `rows` rows is cut into by default; 0 for no rows.
     ///
-    /// Always the same for a space and a number of rows, so that a resumed run equals an uninterrupted one. Whether it
-    /// depends on the number of threads, the space says.
+    /// Always the same for a space and a number of rows, so that a resumed run equals an uninterrupted one.
+    /// [`Space::cuts_by_threads`] says whether it depends on the number of threads.
     fn blocks(&self, rows: usize) -> usize;
 
     /// Whether that number depends on the threads or the device, so that members of a team may cut a batch differently.
@@ -227,9 +227,9 @@ pub fn cut(rows: usize, blocks: usize) -> Vec<Range<usize>> {
     (0..blocks).map(range).filter(|range| !range.is_empty()).collect()
 }
 
-/// The results of work on blocks, in their order, where `run(n, task)` does the tasks 0 to n − 1 in whichever order and
-/// on whichever threads: [`Space::map_blocks`] for a backend whose threads know nothing of types, and are compiled
-/// once.
+/// The results of `work` on blocks, in the order of the blocks. `run(n, task)` does the tasks 0 to n − 1, in any order
+/// and on any threads. This is [`Space::map_blocks`] for a backend whose pool of threads has no type parameter, so that
+/// it is compiled once.
 ///
 /// ```
 /// let one_by_one = |count, task: &(dyn Fn(usize) + Sync)| (0..count).for_each(task);
@@ -237,7 +237,7 @@ pub fn cut(rows: usize, blocks: usize) -> Vec<Range<usize>> {
 /// ```
 ///
 /// # Panics
-/// If a task is left out; those of the work.
+/// If `run` leaves a task out, or the work panics.
 pub fn map_by<T: Send>(
     blocks: Vec<Range<usize>>,
     work: impl Fn(Range<usize>) -> T + Sync,
@@ -258,7 +258,7 @@ pub trait GraphCache<S: Space>: Send + Sync {
     /// the solve is to be done in the ordinary way, because it was never seen before or somebody else is in a session.
     fn session<'a>(&'a self, space: &S, key: CacheKey, parameters: &[&S::Array]) -> Option<Box<dyn Session<S> + 'a>>;
 
-    /// Sessions that were replayed so far: the proof that they were.
+    /// Number of sessions that were replayed so far: by it tests know that replays happened.
     fn replays(&self) -> u64;
 }
 
@@ -283,8 +283,8 @@ pub trait Session<S: Space> {
     /// Those of `work`. The session is then to be dropped, and nothing of it is kept.
     fn stage(&mut self, work: &mut dyn FnMut() -> Result<Outputs<S>, Error>) -> Result<Outputs<S>, Error>;
 
-    /// Ends a session whose stages were all done: what was captured is kept. A session that is dropped without leaves
-    /// nothing.
+    /// Ends a session whose stages were all done: what was captured is kept. A session that is dropped without this
+    /// call keeps nothing.
     fn finish(self: Box<Self>);
 }
 

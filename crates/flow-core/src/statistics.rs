@@ -17,8 +17,8 @@ impl Mean {
         let variance = figures.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
         Self { mean, standard_error: (variance / n).sqrt() }
     }
-    /// The same of figures that count by weights; where there are none all count alike. The standard error is that of
-    /// independent figures with fixed weights, so that few heavy ones tell less than many light ones.
+    /// The same with a weight for each figure; all weigh the same where `weights` is empty. The standard error is that
+    /// of independent figures with fixed weights: it is larger where few heavy figures carry the mean.
     pub fn weighted(figures: &[f64], weights: &[f64]) -> Self {
         if weights.is_empty() {
             return Self::of(figures);
@@ -30,8 +30,8 @@ impl Mean {
     }
 }
 
-/// Standard error of a figure from what it is without each of some groups of equal size: the jackknife (Tukey, Ann.
-/// Math. Stat. 29, 614 (1958)).
+/// Standard error of a figure by the jackknife (Tukey, Ann. Math. Stat. 29, 614 (1958)). Of some groups of equal size,
+/// `without` has the figure with each group left out in turn.
 pub fn jackknife(without: &[f64]) -> f64 {
     let groups = without.len() as f64;
     let mean = without.iter().sum::<f64>() / groups;

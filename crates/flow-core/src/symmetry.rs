@@ -83,6 +83,9 @@ impl Group {
     }
 
     /// Element `g`: its permutation and its sign.
+    ///
+    /// # Panics
+    /// If `g` is not below [`Group::order`].
     pub fn element(&self, g: usize) -> (&[u32], f64) {
         (&self.source[g], self.sign[g])
     }

@@ -82,7 +82,10 @@ impl Tableau {
         self.b.len()
     }
 
-    /// Row i of the coefficients: weights of the earlier stages in the argument of stage i.
+    /// Row i of the coefficients: weights of the earlier stages in the argument of stage i, i from 0.
+    ///
+    /// # Panics
+    /// If there is no stage i.
     pub fn a(&self, i: usize) -> &[f64] {
         &self.a[i]
     }

@@ -1,4 +1,5 @@
-//! Several processes that train one model: who has which blocks of a batch, and how what they found becomes one.
+//! Several processes that train one model: which member has which blocks of a batch, and how their results are put
+//! together.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use crate::space::Precision;
 /// order of the blocks, so that their last bit depends on the blocks alone and not on how many members there are.
 ///
 /// An implementation brings [`Team::rank`], [`Team::size`] and [`Team::gather`]; one that knows a quicker way overrides
-/// the others. Two threads that lay down what they have where the other finds it:
+/// the others. Two threads that exchange numbers through shared memory:
 ///
 /// ```
 /// use std::sync::{Barrier, Mutex};
@@ -30,7 +31,7 @@ use crate::space::Precision;
 ///         self.desk.places.lock().unwrap()[self.rank] = mine.to_vec();
 ///         self.desk.meeting.wait();
 ///         let all = self.desk.places.lock().unwrap().concat();
-///         // Nobody lays down anything new before all have read.
+///         // No member writes again before all have read.
 ///         self.desk.meeting.wait();
 ///         Ok(all)
 ///     }
@@ -63,7 +64,7 @@ pub trait Team: fmt::Debug + Send + Sync {
     /// Whatever keeps the members from hearing of each other, as [`Error::Callback`].
     fn gather(&self, mine: &[f64]) -> Result<Vec<f64>, Error>;
 
-    /// Which of so many blocks are this member's.
+    /// Which of `blocks` blocks are this member's.
     fn share(&self, blocks: usize) -> Range<usize> {
         let (rank, size) = (self.rank(), self.size());
         rank * blocks / size..(rank + 1) * blocks / size
@@ -135,7 +136,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// What there was after another time.
+    /// What was exchanged since an earlier value.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self { seconds: self.seconds - before.seconds, bytes: self.bytes - before.bytes }

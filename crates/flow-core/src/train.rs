@@ -31,7 +31,7 @@ pub type Validator<'a, M> = dyn FnMut(&M) -> Result<Validation, Error> + 'a;
 /// Stands between the gradient and the optimiser, once a step: may change the gradient, one array per parameter.
 pub type GradientHook<'a, S> = dyn FnMut(&S, &mut [<S as Space>::Array]) -> Result<(), Error> + 'a;
 
-/// A training under way; the [page of the crate](crate) has one whole.
+/// A training under way; the [crate's page](crate) shows one from beginning to end.
 pub struct Trainer<'a, S: Space, M: ?Sized> {
     space: S,
     settings: TrainSettings,
@@ -378,8 +378,8 @@ impl<'a, S: Space, M: Model<S> + ?Sized> Trainer<'a, S, M> {
         // The members' figures may differ in what they saw; the first one's decides for all.
         let agreed = self.team.broadcast(vec![mine.figure, mine.standard_error, mine.integration_error])?;
         let validation = Validation { figure: agreed[0], standard_error: agreed[1], integration_error: agreed[2] };
-        // Of half the steps, or what steps too coarse gain would pass for a better flow. A figure that is no number is
-        // never the best: no other would be below it.
+        // The figure at half the step counts: too coarse a step can make a figure lower, and would pass for a better
+        // flow. A figure that is NaN is never the best, for no other would be below it.
         let figure = validation.figure + validation.integration_error;
         self.state.validations_since_best += 1;
         if figure.is_finite() && self.state.best.is_none_or(|best| figure < best) {

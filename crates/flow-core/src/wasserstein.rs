@@ -11,8 +11,8 @@ use crate::flow::{Direction, Flow};
 use crate::objective::Objective;
 use crate::space::Space;
 
-/// Half the squared Wasserstein distance `½ W₂²` between samples of the flow and data, or what stands for it: batches
-/// are data, and as many points of the base are carried forward beside them.
+/// Half the squared Wasserstein distance `½ W₂²` between samples of the flow and data, or an approximation of it:
+/// batches are data, and as many points of the base are carried forward beside them.
 ///
 /// Distances are in coordinates whose standard deviation over the data of the batch is 1. All rows are coupled, so the
 /// objective needs the whole batch: the ends of all rows, and each member of a team solves the same problem on the
@@ -27,8 +27,8 @@ pub enum WassersteinDistance {
         /// ε as a part of the mean cost.
         blur: f64,
     },
-    /// The mean of `½ W₂²` over projections to so many random directions, new ones for every batch (Rabin et al. 2011):
-    /// exact in one dimension, by sorting.
+    /// The mean of `½ W₂²` over projections to `projections` random directions, new ones for every batch (Rabin et al.
+    /// 2011): exact in one dimension, by sorting.
     Sliced {
         /// How many directions.
         projections: usize,

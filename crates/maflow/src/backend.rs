@@ -33,7 +33,7 @@ impl Default for Compute {
 }
 
 impl Compute {
-    /// What a run remembers of it, without data.
+    /// What a run writes down of it, without the digest of its data.
     pub fn run_info(&self) -> RunInfo {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         RunInfo { version, backend: self.backend, threads: self.threads.get(), data: None }
@@ -70,10 +70,10 @@ pub fn require_model(backend: Backend, name: &'static str) -> Result<(), Error> 
 
 /// Something to be done on whichever backend was chosen.
 pub trait BackendJob {
-    /// What comes of it.
+    /// What the job returns.
     type Output;
 
-    /// Does it.
+    /// Does the job on `space`.
     ///
     /// # Errors
     /// Whatever ends it before it is done.
@@ -83,7 +83,7 @@ pub trait BackendJob {
 /// Checks that a backend can be had.
 ///
 /// # Errors
-/// A sentence with the remedy.
+/// Why the backend cannot be used here, with the remedy.
 pub fn require(backend: Backend) -> Result<(), Error> {
     match backend.is_libtorch() {
         true => libtorch::require(backend),

@@ -49,7 +49,7 @@ impl CFunction {
         Self { function, dim, user_data, name, parameter: "dim", turn, _owner: Box::new(()) }
     }
 
-    /// The same, with what must live as long as it does.
+    /// The same; `owner` lives for as long as the function may be called.
     #[must_use]
     pub fn keeping(self, owner: impl Send + Sync + 'static) -> Self {
         Self { _owner: Box::new(owner), ..self }

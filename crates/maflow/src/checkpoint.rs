@@ -32,8 +32,8 @@ pub struct Found {
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read; [`flow_core::Error::Checkpoint`] when it is truncated, no such file, or of a
-/// broken state.
+/// [`Error::Io`] when it cannot be read; [`flow_core::Error::Checkpoint`] when it is truncated, not a checkpoint, or of
+/// a broken state.
 pub fn read(path: &Path) -> Result<Checkpoint, Error> {
     TensorFile::read(path).and_then(TensorFile::into_checkpoint).map_err(|error| match error {
         Error::Unusable { path, reason } => {

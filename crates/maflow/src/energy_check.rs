@@ -10,7 +10,8 @@ use crate::error::Error;
 pub(crate) const POINTS: usize = 256;
 /// Points at which gradients are compared with differences.
 const COMPARED: usize = 4;
-/// Coordinates of each of these points that are compared; of more, so many are, and a random direction.
+/// The most coordinates of each of these points that are compared one by one. Where there are more, this many are, and
+/// the derivative in a random direction stands for the others.
 const COORDINATES: usize = 512;
 /// Coordinates whose points are in memory at a time.
 const AT_A_TIME: usize = 64;

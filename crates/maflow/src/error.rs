@@ -134,7 +134,7 @@ pub enum Error {
     NeedsLibtorch {
         /// `term` or `model`.
         what: &'static str,
-        /// Which.
+        /// Its name.
         name: &'static str,
     },
     /// A term that ndarray alone has.

@@ -12,7 +12,7 @@ use crate::together::Shared;
 use crate::trained::{Carrier, Learned, Trained};
 use crate::transport::Transport;
 
-/// What figures are taken of, and who takes them.
+/// What figures are taken of, and by which processes.
 pub struct Request<'a, S: Space> {
     /// The backend.
     pub space: &'a S,
@@ -22,9 +22,9 @@ pub struct Request<'a, S: Space> {
     pub target: &'a dyn Target,
     /// What it has learned.
     pub trained: &'a Trained<S>,
-    /// Who shares the rows: every member has the same run, and each has all figures.
+    /// The processes that share the rows. Every member has the same run, and each gets all figures.
     pub team: &'a dyn Team,
-    /// Who hears how far it is, and may ask for an end.
+    /// Hears how far the work is, and may ask for an end.
     pub monitor: &'a dyn Monitor,
 }
 
@@ -97,7 +97,8 @@ impl Taken<'_> {
 /// The most samples of a target that a flow is judged by.
 const REFERENCE_ROWS: usize = 2000;
 
-/// What samples of the target say of a flow, by the integrator's first refinement; `None` where nobody can draw them.
+/// What samples of the target say of a flow, by the integrator's first refinement; `None` where there is no sampler of
+/// it.
 fn forward<S: Space>(
     carrier: &Carrier<'_, S>,
     recipe: &Recipe,

@@ -370,7 +370,7 @@ fn name_of(stem: &str) -> String {
     if name.is_empty() { "table".to_owned() } else { name }
 }
 
-/// Minutes of training of so many columns where nobody says otherwise.
+/// Default minutes of training for this many columns.
 fn minutes(columns: usize) -> f64 {
     if columns <= 3 { 2.0 } else { 4.0 }
 }
@@ -447,19 +447,19 @@ impl Candidate {
         }
     }
 
-    /// The negative log-likelihood of validation rows after a training of so many steps.
+    /// The negative log-likelihood of validation rows after a training of `steps` steps.
     fn after(&self, steps: usize, compute: &Compute, monitor: &dyn Monitor) -> Result<f64, Error> {
         let rows = self.shortly(steps, compute, &Unheard(monitor))?;
         if monitor.cancelled() {
             return Err(Error::Cancelled);
         }
         let found = rows.last().and_then(|row| row.validation).ok_or_else(no_metrics)?;
-        // Whatever comes to no number is worse than anything that does.
+        // A candidate whose likelihood is NaN is worse than any other.
         Ok(if found.is_nan() { f64::INFINITY } else { found })
     }
 
-    /// The metrics of a training of so many steps that is validated at its end, the weights averaged over about its
-    /// last fifth, in a folder that is gone afterwards.
+    /// The metrics of a training of `steps` steps that is validated at its end, with weights averaged over about its
+    /// last fifth. It runs in a temporary folder.
     fn shortly(&self, steps: usize, compute: &Compute, monitor: &dyn Monitor) -> Result<Vec<metrics::Row>, Error> {
         let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
         let mut recipe = self.recipe.clone();
@@ -473,8 +473,8 @@ impl Candidate {
     }
 }
 
-/// Of a candidate and one whose columns are mapped to normal ones that which describes validation rows better after a
-/// short training, and a sentence on it.
+/// A candidate or the one whose columns are mapped to normal ones: whichever describes validation rows better after a
+/// short training. With a sentence that says so.
 fn better(
     plain: Candidate,
     mapped: Candidate,
@@ -498,7 +498,8 @@ fn no_metrics() -> Error {
     Error::Failed("a short training has left no metrics; try again".to_owned())
 }
 
-/// Hears nothing of a training that is only a means, and ends it where its own monitor wants an end.
+/// The monitor of a trial training: it passes nothing on to the caller's monitor, but ends the trial where that asks
+/// for an end.
 struct Unheard<'a>(&'a dyn Monitor);
 
 impl Monitor for Unheard<'_> {

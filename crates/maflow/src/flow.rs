@@ -1,4 +1,4 @@
-//! A trained flow on whichever backend it is, for everyone who wants its samples, densities and figures.
+//! A trained flow on any backend, behind one trait: its samples, densities and figures.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +54,8 @@ pub trait TrainedFlow {
     /// When the integration fails.
     fn journey(&self, start: &[f64], direction: Direction, stops: usize, key: RngKey) -> Result<Vec<Vec<f64>>, Error>;
 
-    /// ln p of points.
+    /// ln p of points in the flow's coordinates, `rows × dim` row by row: a number for each, in nats. `key` keys what
+    /// the potential draws.
     ///
     /// # Errors
     /// When the integration fails.
@@ -63,13 +64,13 @@ pub trait TrainedFlow {
     /// As [`figures::take`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`figures::take`].
     fn figures(&self, target: &dyn Target, monitor: &dyn Monitor) -> Result<(Report, Converged), Error>;
 
     /// As [`physics::study`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`physics::study`].
     fn physics(&self, target: &dyn Target, counts: SampleCounts, monitor: &dyn Monitor)
     -> Result<PhysicsReport, Error>;
 }

@@ -36,7 +36,7 @@ struct Kept {
 pub struct Choice {
     /// The level that figures are taken at.
     pub level: u64,
-    /// How often it may be refined where all rows tell more than a few did.
+    /// How often it may still be refined, where all rows show an error that the pilot's few rows did not.
     pub refinements: u32,
 }
 

@@ -46,8 +46,8 @@ impl Kept {
         }
     }
 
-    /// Contexts such as those of the data, for so many rows: numbers of zero mean and unit scale, and every category as
-    /// often as the others.
+    /// Contexts like those of the data, `rows × k` row by row: numbers of zero mean and unit scale, and all categories
+    /// equally often.
     pub fn typical_context(&self, recipe: &Recipe, rows: usize, key: RngKey) -> Vec<f64> {
         let width = self.context_dim(recipe);
         // Other numbers than those of the base.

@@ -52,11 +52,11 @@ fn sum(parts: impl IntoIterator<Item = u64>) -> u64 {
 }
 
 impl Estimate {
-    /// What the peak is at most, in estimates, beside what the program holds anyway.
+    /// The peak is at most this many times the estimate, beside what the program holds anyway.
     pub const FACTOR: u64 = 4;
 
-    /// What the training of a recipe needs of one of so many processes, by so many threads of a backend. On a GPU that
-    /// is the memory of the host.
+    /// What the training of a recipe needs on one of `members` processes, by `threads` threads of a backend. For a GPU
+    /// this is memory of the host.
     pub fn of<S: Space>(recipe: &Recipe, space: &S, (backend, threads): (Backend, usize), members: usize) -> Self {
         let train = &recipe.train;
         let on_gpu = backend == Backend::TchCuda;
@@ -101,7 +101,7 @@ impl Estimate {
     /// Refuses what is more than there is.
     ///
     /// # Errors
-    /// Both numbers, with a remedy.
+    /// [`TooLittle`] with both numbers and a remedy.
     pub fn require(self, available: Option<Available>) -> Result<(), TooLittle> {
         match available {
             Some(available) if self.total() > available.bytes => Err(TooLittle { needed: self, available }),

@@ -118,7 +118,7 @@ pub(crate) fn counted<T>(
     let task = Task::start(monitor, name, parts as u64);
     let last = Mutex::new(Instant::now());
     work(&|done| {
-        // Whoever finds another thread at it has nothing newer to tell.
+        // A thread that finds another one reporting has nothing newer to report.
         if let Ok(mut last) = last.try_lock()
             && last.elapsed() >= REPORT_EVERY
         {

@@ -17,7 +17,7 @@ pub fn with_error(value: f64, error: f64) -> String {
     }
 }
 
-/// A number with so many decimals; by its power of ten where nobody would count the digits before them.
+/// A number with `digits` decimals; from 1e15 on by its power of ten, since nobody counts that many digits.
 pub fn fixed(value: f64, digits: usize) -> String {
     match value.is_finite() && value.abs() >= 1e15 {
         true => format!("{value:.3e}"),

@@ -10,7 +10,7 @@ pub trait Observables: Send + Sync {
     /// Their names, which begin keys of JSON.
     fn names(&self) -> &[String];
 
-    /// Writes the numbers of all rows of points: a row of as many `values` as there are names for each.
+    /// Measures points `x`, `rows × N` row by row. `values` gets `rows × names` numbers, row by row.
     ///
     /// # Errors
     /// Whatever they may meet, as [`flow_core::Error::Callback`].
@@ -37,7 +37,7 @@ impl Measured {
         self.named.iter_mut().zip(more.named).for_each(|(series, more)| series.extend(more));
     }
 
-    /// Those of some points, by their numbers.
+    /// The measurements of some points, by their places from 0.
     pub fn pick(&self, points: &[usize]) -> Self {
         // What is not measured has no numbers.
         let pick = |of: &Vec<f64>| points.iter().filter_map(|i| of.get(*i).copied()).collect();
@@ -104,14 +104,14 @@ impl Observable {
         }
     }
 
-    /// From weighted points.
+    /// Its average over weighted points, with its standard error.
     pub fn weighted(&self, weights: &Weights, measured: &Measured) -> Mean {
         let of = self.series(measured);
         let found = if self.variance { weights.variance(of) } else { weights.mean(of) };
         Mean { mean: self.factor * found.mean, standard_error: self.factor * found.standard_error }
     }
 
-    /// From Markov chains.
+    /// Its average over Markov chains, with a standard error that accounts for their autocorrelation.
     pub fn of_chains(&self, chains: &[Measured]) -> Mean {
         let of: Vec<&[f64]> = chains.iter().map(|chain| self.series(chain)).collect();
         let found = if self.variance { Estimate::variance(&of) } else { Estimate::from_chains(&of) };

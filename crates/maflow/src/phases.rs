@@ -59,7 +59,7 @@ fn of(recipe: &Recipe, target: &dyn Target) -> Result<TrainSettings, Error> {
     Ok(TrainSettings { validate_every, ..with_steps(recipe, target.training_steps(train)?) })
 }
 
-/// Settings of a training of so many steps, whatever the data, without validation.
+/// Settings of a training of `steps` steps, whatever the data, without validation.
 pub fn with_steps(recipe: &Recipe, steps: u64) -> TrainSettings {
     let train = &recipe.train;
     TrainSettings {

@@ -14,7 +14,7 @@ use crate::recipe::{
 };
 use crate::target::Layout;
 
-/// The potential of a recipe with its first parameters, for a target with so many numbers of context per row.
+/// The potential of a recipe with its first parameters, for a target with `context` numbers of context per row.
 ///
 /// # Errors
 /// Sizes that are out of range.

@@ -50,7 +50,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Figures {
-    /// Of a density fitted to data.
+    /// Figures of a density fitted to data.
     Nll {
         /// Negative log-likelihood in nats (MNIST: in logit space).
         nll_nats: f64,
@@ -73,7 +73,7 @@ pub enum Figures {
         #[serde(skip_serializing_if = "Option::is_none")]
         kl_nats: Option<f64>,
     },
-    /// Of a density fitted to an energy.
+    /// Figures of a density fitted to an energy.
     FreeEnergy {
         /// `E[ln p + energy]` per site.
         free_energy_per_site: f64,

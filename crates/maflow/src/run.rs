@@ -71,7 +71,7 @@ impl Run {
         Self { compute, ..self }
     }
 
-    /// The same with so many threads.
+    /// The same with this number of threads.
     #[must_use]
     pub fn with_threads(self, threads: NonZeroUsize) -> Self {
         Self { compute: Compute { threads, ..self.compute }, ..self }
@@ -107,7 +107,8 @@ impl Run {
     /// end after a checkpoint.
     ///
     /// # Errors
-    /// Whatever can be wrong with recipe, data and folder is found before anything is written.
+    /// Whatever is wrong with recipe, data or folder, before anything is written; after that, those of the training
+    /// itself.
     pub fn train(&self, monitor: &dyn Monitor) -> Result<Finish, Error> {
         Ok(self.training(Start::New(self.path.clone())).finish_by(&*self.team, monitor)?.0)
     }
@@ -313,6 +314,9 @@ impl Run {
     ///
     /// # Errors
     /// Parameters that no target has.
+    ///
+    /// # Panics
+    /// If the recipe is of a table and `kept` has no columns.
     pub fn units(&self, kept: Kept) -> Result<Units, Error> {
         match &self.target {
             Some(own) => Ok(Units::of(&**own)),
@@ -441,9 +445,9 @@ impl From<(&[f64], &[f64])> for Rows {
 /// Some rows, and what was found of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Found {
-    /// One number for each row, or N.
+    /// One number for each row, or N, as [`RowQuantity`] says; row by row.
     pub values: Vec<f64>,
-    /// By how much at most they would change at another integration step, for each row.
+    /// The most that they would change at another integration step, one number for each row.
     pub integration_errors: Vec<f64>,
     /// Standard errors of ln p by the probes of its Laplacian, for each row; empty where the Laplacian is exact.
     pub probe_errors: Vec<f64>,

@@ -26,7 +26,8 @@ pub fn batch<S: Space>(
     Ok(carrier.carry(&base, Direction::Forward, key)?.x)
 }
 
-/// Batch number `i` of `count` samples of the base density, with its key: the same rows however many are asked for.
+/// Batch number `i` of `count` samples of the base density, `rows × dim` row by row, with its key: the same rows
+/// however many are asked for.
 pub fn base(seed: u64, purpose: Purpose, i: u64, count: usize, dim: usize) -> (Vec<f64>, RngKey) {
     let rows = FIGURE_ROWS.min(count - i as usize * FIGURE_ROWS);
     let key = RngKey::new(seed, purpose, i);

@@ -62,7 +62,8 @@ impl TensorFile {
     /// Reads a file with tensors of 32- or 64-bit floating point numbers.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::Unusable`] when it is truncated, damaged or no such file.
+    /// [`Error::Io`] when it cannot be read, [`Error::Unusable`] when it is truncated, damaged or not a safetensors
+    /// file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
         let bad = |reason: String| Error::Unusable { path: path.into(), reason };

@@ -20,7 +20,7 @@ pub fn agreed<T>(team: &dyn Team, found: Result<T, Error>) -> Result<T, Error> {
     Ok(flow_core::agreed(team, found.map_err(flow_core::Error::from))?)
 }
 
-/// Work for the first member alone, while the others wait.
+/// Work for the first member alone, while the others wait; `None` on those.
 ///
 /// # Errors
 /// As [`agreed`].

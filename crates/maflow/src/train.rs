@@ -28,7 +28,7 @@ use crate::{energy_check, recipes, run_dir};
 pub struct Train {
     /// What to train.
     pub recipe: Recipe,
-    /// Where.
+    /// Where it begins: a new folder, or a run that goes on.
     pub start: Start,
     /// The run whose weights it starts from.
     pub from: Option<PathBuf>,
@@ -77,7 +77,8 @@ impl Train {
     /// Trains to the end, or until the monitor asks for an end; the state is saved either way.
     ///
     /// # Errors
-    /// Whatever can be wrong with recipe, data and run is found before anything is written.
+    /// Whatever is wrong with recipe, data or run, before anything is written; after that, those of the training
+    /// itself.
     pub fn run(self, monitor: &dyn Monitor) -> Result<Done, Error> {
         Ok(self.run_by(&Alone, monitor)?.expect("one process alone is the first"))
     }
@@ -142,7 +143,7 @@ impl BackendJob for Monitored<'_> {
     }
 }
 
-/// Who trains, where the first member writes, and who hears of it.
+/// The team, the run that its first member writes, and the monitor.
 #[derive(Clone, Copy)]
 struct Members<'a> {
     team: &'a dyn Team,

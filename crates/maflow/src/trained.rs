@@ -39,7 +39,7 @@ pub struct LearnedFlow<S: Space> {
 }
 
 impl<S: Space> Learned<S> {
-    /// With its first parameters, for a target with so many numbers of context per row.
+    /// With its first parameters, for a target with `context` numbers of context per row.
     ///
     /// # Errors
     /// Sizes that are out of range, or a model that the backend lacks.
@@ -141,7 +141,7 @@ fn bijector_settings(model: &recipe::Model, side: usize) -> BijectorSettings {
     }
 }
 
-/// A method with so many equal steps.
+/// A method with `steps` equal steps.
 fn equal_steps<S: Space>(
     method: FlowMethod,
     settings: &recipe::Flow,
@@ -215,10 +215,10 @@ impl<S: Space> Trained<S> {
         sha256_of(&self.file)
     }
 
-    /// The flow that it is.
+    /// The flow, where the run has trained one. `what` names for the error what asks for it.
     ///
     /// # Errors
-    /// [`flow_core::Error::NeedsFlow`] where it is none, with what asks for one.
+    /// [`flow_core::Error::NeedsFlow`] where it has trained a map in closed form.
     pub fn flow_for(&self, what: &'static str) -> Result<&LearnedFlow<S>, Error> {
         match &self.learned {
             Learned::Flow(flow) => Ok(flow),
@@ -258,7 +258,7 @@ impl<S: Space> Carrier<'_, S> {
     /// As [`flow_core::converged`], or [`flow_core::exact`] of a map.
     ///
     /// # Errors
-    /// As there.
+    /// As [`flow_core::converged`].
     pub fn converged(
         &self,
         objective: &dyn Objective<S>,

@@ -27,7 +27,7 @@ pub struct Transport {
     pub transport_cost_error: f64,
     /// [`gelbrich`]'s lower bound of that squared distance, of the same points.
     pub transport_bound: f64,
-    /// The cost over the bound: by so much at most is the flow dearer than optimal transport. At least 1.
+    /// The cost over the bound, at least 1: the flow costs at most this many times what optimal transport does.
     pub transport_ratio: f64,
     /// Its standard error.
     pub transport_ratio_error: f64,

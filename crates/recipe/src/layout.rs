@@ -9,7 +9,7 @@ pub enum Layout {
     Picture(usize, usize),
     /// A lattice of this many rows and columns, row by row.
     Lattice(usize, usize),
-    /// So many equal particles in so many dimensions, particle by particle.
+    /// This many particles in this many dimensions, particle by particle.
     Particles(usize, usize),
 }
 

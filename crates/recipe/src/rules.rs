@@ -1,4 +1,5 @@
-//! Rules that choose a potential and a training where nobody else does, and what a recipe of an energy leaves out.
+//! Rules that choose a potential and a training where the user does not, and that fill in what a recipe of an energy
+//! leaves out.
 
 use toml::{Table, Value};
 
@@ -122,8 +123,9 @@ fn pace(rules: &mut Table, stated: Option<&Table>) {
     rules.extend([entry("validate_every", tenth), entry("checkpoint_every", tenth)]);
 }
 
-/// The terms of a potential for so many coordinates: a quadratic form, one whose coefficients depend on the context of
-/// a conditional density, and two layers, smaller by a divisor where there are few rows or a step takes long.
+/// The terms of a potential for points of `dimension` numbers: a quadratic form; of a `conditional` density, another
+/// whose coefficients depend on the context; and two layers of hidden units. Their widths are divided by `divisor`, for
+/// few rows or where a step takes long.
 pub fn terms(dimension: usize, divisor: i64, conditional: bool) -> Vec<Table> {
     let hidden = match dimension {
         ..=3 => [128, 64],
@@ -228,7 +230,7 @@ mod tests {
         );
         let epochs = completed(&format!("{THREE}samples = 'md.npy'\n[train]\nepochs = 3\n"));
         assert!(epochs["train"].get("steps").is_none());
-        // Other recipes, and what a run has written, are nobody's to fill in.
+        // Other recipes, and those that a run has written, are left as they are.
         for whole in ["[target]\nkind = 'toy'\nname = 'rings'\n", &format!("{THREE}[run]\nversion = '0.1.0'\n")] {
             assert_eq!(completed(whole), whole.parse::<Table>().unwrap());
         }

@@ -10,7 +10,7 @@ use crate::plan::Physics;
 use crate::plots::save_png;
 use crate::{output, physics_report, pictures};
 
-/// Studies as planned, with others where there are others. The first tells.
+/// Studies as planned, together with all processes. The first one prints.
 pub fn run(plan: Physics, place: &Place) -> Result<(), CliError> {
     let run = place.shared(plan.run);
     let report = run.physics(plan.counts, &*place.monitor())?;

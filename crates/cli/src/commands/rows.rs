@@ -17,7 +17,7 @@ use crate::plan::Rows as RowsPlan;
 /// Rows that are worked on at a time.
 const BLOCK: usize = 4096;
 
-/// Finds as planned, with others where there are others. Each reads all rows, and the first writes.
+/// Computes as planned, together with all processes. Each reads all rows, and the first one writes.
 pub fn run(plan: RowsPlan, place: &Place) -> Result<(), CliError> {
     let plan = RowsPlan { run: place.shared(plan.run), ..plan };
     let (run, n) = (&plan.run, plan.run.recipe().dimension());
@@ -57,7 +57,7 @@ pub fn run(plan: RowsPlan, place: &Place) -> Result<(), CliError> {
     }
 }
 
-/// Finds what is wanted of all rows, and writes it as it is found; the number of rows.
+/// Computes what is wanted of all rows, and writes it block by block. Returns the number of rows.
 fn write_found<W: io::Write>(
     plan: &RowsPlan,
     place: &Place,

@@ -27,10 +27,10 @@ const MOST_TILES: usize = 1024;
 /// Points that one PNG can show.
 const MOST_POINTS: usize = 1_000_000;
 
-/// Samples as planned, with others where there are others. The first writes.
+/// Samples as planned, together with all processes. The first one writes.
 pub fn run(plan: Sample, place: &Place) -> Result<(), CliError> {
     if matches!(plan.format, SampleFormat::Npy) {
-        // So that no part of a file is left behind; a picture has none before its end.
+        // Ctrl-C is to leave no part of a file behind. A picture is written at once, at the end.
         interrupt::listen()?;
     }
     plan.require_few()?;
@@ -45,7 +45,7 @@ pub fn run(plan: Sample, place: &Place) -> Result<(), CliError> {
         let samples = plan.samples(flow, &units, given.as_ref())?;
         let written = place.by_first(|| match plan.format {
             SampleFormat::Png => plan.picture(&samples),
-            // Of a table they have its kinds, and stand beside their context.
+            // Samples of a table have its kinds of columns, and stand beside their context.
             SampleFormat::Npy => plan.table(map, samples, given, Format::Npy),
             SampleFormat::Table(format) => plan.table(map, samples, given, format),
         })?;
@@ -61,7 +61,7 @@ struct Given {
 }
 
 impl Given {
-    /// Reads them, so many times each.
+    /// Reads the rows of a file, and repeats each `times` times.
     fn read(path: &Path, map: &TableMap, times: usize) -> Result<Self, maflow::Error> {
         let columns = map.context().names().into_iter().map(str::to_owned).collect();
         let table = Table::read(path, &ReadOptions { columns: Some(columns), ..ReadOptions::default() })?;

@@ -14,7 +14,7 @@ use crate::progress::duration;
 use crate::terminal::Terminal;
 use crate::{interrupt, output, pictures, report};
 
-/// Trains as planned, with others where there are others. The first takes the figures.
+/// Trains as planned, together with all processes. The first one takes the figures.
 pub fn run(mut plan: Train, place: &Place) -> Result<(), CliError> {
     interrupt::listen()?;
     // The others sleep while figures are taken: those may have all cores.
@@ -45,8 +45,8 @@ pub fn run(mut plan: Train, place: &Place) -> Result<(), CliError> {
     output::line(&format!("  next: maflow sample {path} {samples}"))
 }
 
-/// Figures and pictures of the trained flow; the names of the pictures, which are there even where nobody reads the
-/// figures.
+/// Takes the figures and draws the pictures of the trained flow. Returns the names of the pictures: they are drawn even
+/// where the reader of the figures has gone.
 fn summary(done: &Done, compute: Compute) -> Result<Vec<String>, CliError> {
     let (Done { run, recipe, target, .. }, terminal) = (done, Terminal::default());
     let trained = Run::create(run.path().to_owned(), recipe.clone()).with_compute(compute).with_target(target.clone());

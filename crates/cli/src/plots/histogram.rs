@@ -37,7 +37,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Of numbers that count alike.
+    /// A histogram of numbers of equal weight.
     pub fn equal(name: &str, values: Vec<f64>) -> Self {
         Self { name: name.to_owned(), weights: vec![1.0; values.len()], values }
     }

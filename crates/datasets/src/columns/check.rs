@@ -10,11 +10,11 @@ use crate::table::{Kind, Storage, Table};
 
 /// Rows that are looked at for linear dependence.
 const ROWS_FOR_DEPENDENCE: usize = 20_000;
-/// A value of a real column repeats in bulk from so many rows on, and so large a part of all.
+/// A value of a real column repeats in bulk where at least this many rows share it, and at least this part of all rows.
 const BULK: (usize, f64) = (10, 0.005);
-/// It stands out where it has so many times the rows of its neighbours.
+/// It stands out where it has at least this many times the rows of its neighbours.
 const STANDS_OUT: f64 = 10.0;
-/// A column has few values when a value has so many rows on average.
+/// A column has few values when a value has at least this many rows on average.
 const ROWS_PER_VALUE: usize = 10;
 
 /// Refuses fewer rows than columns.

@@ -15,7 +15,7 @@ pub(super) struct Dependence {
     pub on: Vec<usize>,
 }
 
-/// What is left of a dependent column is at most so many standard deviations, apart from rounding.
+/// At most this many standard deviations are left of a dependent column, apart from rounding.
 const EXACT: f64 = 1e-7;
 /// Coefficients below this part of the largest are not named.
 const NAMED: f64 = 1e-3;
@@ -29,8 +29,7 @@ struct Direction {
 }
 
 /// All dependences, by modified Gram-Schmidt: the column with the largest rest is next, and one whose rest is no more
-/// than
-/// rounding is dependent.
+/// than rounding is dependent.
 pub(super) fn find(columns: Vec<Candidate>) -> Vec<Dependence> {
     let roundings: Vec<f64> = columns.iter().map(|column| column.rounding).collect();
     let rows = columns.first().map_or(0, |column| column.values.len()) as f64;

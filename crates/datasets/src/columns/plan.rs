@@ -28,18 +28,15 @@ const PIXEL_LAMBDA: f64 = 1e-6;
 /// 1. Pictures: `dequantise(1) logit(0, 256)`, the bounds moved outwards by λ = 1e-6 as for MNIST, without further
 ///    checks.
 /// 2. Columns of text, fewer rows than columns, fewer than a tenth of the rows distinct, and constant columns are
-///    refused.
-///    Constant columns of integers are allowed in a table of integers alone.
+///    refused. Constant columns of integers are allowed in a table of integers alone.
 /// 3. A column of integers: `dequantise(1)`.
-/// 4. A column of reals with at most one value for ten rows, all whole numbers of a decimal step: `dequantise(step)`.
-///    One in
-///    which a value stands out from its neighbours is refused.
-/// 5. A standardised kurtosis above [`KURTOSIS_LIMIT`]: `log` where all values are positive and their logarithms are
-///    below
-///    the limit, else `tail`. With rules 3 and 4: `dequantise(step) tail`.
+/// 4. A column of reals with at most one value for ten rows, all whole numbers of a decimal step: `dequantise(step)`. A
+///    column in which a value stands out from its neighbours is refused.
+/// 5. A standardised kurtosis above [`KURTOSIS_LIMIT`]: `log` where all values are positive and the kurtosis of their
+///    logarithms is below the limit, else `tail`. With rules 3 and 4: `dequantise(step) tail`.
 /// 6. Else: `standardise`.
 ///
-/// At last, columns without noise must not be linear functions of each other.
+/// Last, columns without noise must not be linear functions of each other.
 ///
 /// # Errors
 /// All of [`ColumnError`] that say what is wrong with a table.

@@ -8,8 +8,7 @@
 ///
 /// Inner knots are evenly spaced in y, one for every 20 rows and 33 at most, up to the place beyond which 5 rows lie on
 /// either side (at least 1 in 1000). The smallest and the largest value are the outermost knots, so that a few values
-/// far
-/// out widen the tails.
+/// far out widen the tails.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Knots", into = "Knots"))]
 pub struct Quantile {

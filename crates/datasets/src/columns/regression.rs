@@ -195,14 +195,15 @@ fn in_units(mut of: LocationScale, mean: f64, deviation: f64) -> LocationScale {
     of
 }
 
-/// Rows that every number of a context has in the fit of scales beside those of the data: on its own at one, with the
-/// mean square of all. Without them a category of few equal values gets a scale under which another value costs
-/// hundreds of nats.
+/// Pseudo-rows that the fit of scales adds to the data for every number of a context. In each of them that number alone
+/// is one, and the square of the residual is the mean over all rows. Without them a category of few equal values gets a
+/// scale under which another value costs hundreds of nats.
 const ROWS_BESIDE: f64 = 10.0;
-/// What is taken off for the square of every slope, twice: categories follow from each other.
+/// Ridge penalty: half of it times the square of every slope is taken off the log-likelihood. Without it the slopes of
+/// one-hot categories, which sum to one, are not unique.
 const SLOPES: f64 = 1.0;
-/// The part of the number of rows that takes its place when a column is looked for that the context determines, and how
-/// many deviations of such a column are left at most.
+/// The same penalty per row, in the regression that looks for columns which the context determines; and the standard
+/// deviations that such a regression leaves of them at most.
 const HARDLY: f64 = 1e-8;
 const EXACT: f64 = 1e-7;
 /// The mean of `ln χ²` of one degree of freedom, and the part of the mean square below which no logarithm is taken.
@@ -307,7 +308,7 @@ impl Design {
         out
     }
 
-    /// The factor of `Σ weight · g gᵀ`, with so much more for the square of every slope.
+    /// The Cholesky factor of `Σ weight · g gᵀ`, with `slopes` added on the diagonal for every slope.
     fn gram(&self, weights: &[f64], slopes: f64) -> Option<Cholesky<f64, Dyn>> {
         let mut out = DMatrix::zeros(1 + self.width, 1 + self.width);
         self.each(|row, terms| {

@@ -1,5 +1,5 @@
-//! A coupling matrix as a dense symmetric matrix: spectrum, inverse, square root and log-determinant by nalgebra.
-//! Costs N³; the judge of the fast forms, and of use for matrices that have none.
+//! A coupling matrix as a dense symmetric matrix: spectrum, inverse, square root and log-determinant by nalgebra. It
+//! costs N³. Tests compare the fast forms with it, and it serves for matrices that have no fast form.
 
 use nalgebra::{Cholesky, DMatrix};
 

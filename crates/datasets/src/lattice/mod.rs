@@ -64,7 +64,7 @@ pub enum LatticeError {
         /// Sites of each.
         sites: usize,
     },
-    /// Whoever hears of the progress wanted no more samples.
+    /// The progress callback stopped the work.
     #[error("stopped after {done} configurations, as it was told to")]
     Stopped {
         /// How many there were, of at least one thread.

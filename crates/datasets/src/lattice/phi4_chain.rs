@@ -19,7 +19,7 @@ const REFLECTIONS: usize = 3;
 /// Acceptance that the step is tuned to.
 const ACCEPTANCE: f64 = 0.5;
 
-/// Apart from every other key made of a seed.
+/// Keeps these random numbers apart from those of every other sampler with the same seed.
 const KEY: [u8; 8] = *b"phi4    ";
 
 /// A Markov chain whose stationary law is the φ⁴ theory `exp(−S(φ))/Z` of a [`Phi4Target`].
@@ -62,7 +62,7 @@ pub struct Phi4Chain {
     mass: f64,
     /// The same coefficient in the Gaussian of least free energy.
     gaussian_mass: f64,
-    /// Metropolis proposals are uniform in so much to either side.
+    /// Metropolis proposals are uniform within this distance to either side.
     step: f64,
     clusters_per_round: usize,
     rng: ChaCha8Rng,

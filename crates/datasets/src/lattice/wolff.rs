@@ -14,7 +14,7 @@ pub(super) const BONDS: usize = 4;
 /// Random words drawn at a time.
 const WORDS: usize = 1024;
 
-/// Apart from every other key made of a seed.
+/// Keeps these random numbers apart from those of every other sampler with the same seed.
 const KEY: [u8; 8] = *b"wolff   ";
 
 /// A Markov chain whose stationary law is the Ising model `exp(Σ_bonds s_i s_j / T)` on a [`Lattice`].

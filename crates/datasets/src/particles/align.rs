@@ -47,7 +47,7 @@ struct Overlap {
 }
 
 impl Alignment {
-    /// Of so many equal particles in so many dimensions.
+    /// For `particles` equal particles in `space` dimensions.
     ///
     /// # Errors
     /// [`ClusterError::Size`] for fewer than 2 particles or a space that has not 1, 2 or 3 dimensions.
@@ -55,7 +55,7 @@ impl Alignment {
         Ok(Self::of(&Composition::new(particles, space)?))
     }
 
-    /// Of these particles.
+    /// For these particles.
     pub fn of(of: &Composition) -> Self {
         Self { of: of.clone(), permutations: permutations_of(of.kinds()).unwrap_or_default() }
     }

@@ -20,7 +20,7 @@ const PILOT_SWEEPS: usize = 10;
 const PACE: f64 = 0.5;
 /// Acceptance that the steps are tuned to.
 const ACCEPTANCE: f64 = 0.4;
-/// Apart from every other key made of a seed.
+/// Keeps these random numbers apart from those of every other sampler with the same seed.
 const KEY: [u8; 8] = *b"annealed";
 
 /// How much work an annealing is.
@@ -195,7 +195,7 @@ fn next(cluster: &Cluster, all: &[Vec<f64>], lambda: f64) -> f64 {
     low.max(lambda + 1e-9).min(1.0)
 }
 
-/// A path of so many places after the first, equally spaced along another.
+/// A path of `places` places after the first, equally spaced along another.
 fn refined(path: &[Place], places: usize) -> Vec<Place> {
     let last = path.len() - 1;
     let at = |k: usize| {

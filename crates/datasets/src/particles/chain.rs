@@ -14,7 +14,7 @@ const SWEEPS: usize = 5;
 const THERMALISATION_ROUNDS: usize = 400;
 /// Acceptance that the steps are tuned to.
 const ACCEPTANCE: f64 = 0.4;
-/// Apart from every other key made of a seed.
+/// Keeps these random numbers apart from those of every other sampler with the same seed.
 const KEY: [u8; 8] = *b"clusters";
 
 /// A Markov chain whose stationary law is `exp(−U)` of a [`Cluster`] on the hyperplane.

@@ -117,7 +117,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// So many particles in so many dimensions.
+    /// A cluster of `particles` equal particles in `space` dimensions.
     ///
     /// # Errors
     /// [`ClusterError::Size`] for fewer than 2 particles or a space that has not 1, 2 or 3 dimensions;
@@ -126,7 +126,7 @@ impl Cluster {
         Self::of(Composition::new(particles, space)?, pair)
     }
 
-    /// Of particles that may be told apart; their energy does not, but what is made of the cluster does.
+    /// The same with particles of several kinds. The energy does not tell kinds apart; alignment and potentials do.
     ///
     /// # Errors
     /// [`ClusterError::Strength`] for a strength that is not positive.

@@ -19,7 +19,7 @@ pub struct Composition {
 }
 
 impl Composition {
-    /// So many equal particles in so many dimensions.
+    /// `particles` equal particles in `space` dimensions.
     ///
     /// # Errors
     /// [`ClusterError::Size`] for fewer than 2 particles or a space that has not 1, 2 or 3 dimensions.

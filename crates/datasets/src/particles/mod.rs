@@ -61,7 +61,7 @@ pub enum ClusterError {
         /// Places asked for.
         places: usize,
     },
-    /// Whoever hears of the progress wanted no more.
+    /// The progress callback stopped the work.
     #[error("stopped after {done} configurations, as it was told to")]
     Stopped {
         /// How many there were, of at least one thread.

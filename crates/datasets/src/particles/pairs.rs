@@ -13,7 +13,7 @@ use crate::chains::{Heard, Part};
 
 /// Pairs that exchange their partners, where images are exact and quickly found.
 const BLOCK: usize = 64;
-/// Apart from every other key made of a seed.
+/// Keeps these random numbers apart from those of every other sampler with the same seed.
 const KEY: [u8; 8] = *b"partners";
 
 /// Pairs of a standard normal point of n d numbers and a configuration of a cluster, each turned and renumbered towards
@@ -46,7 +46,7 @@ impl Pairs {
         Self::part(of, samples, seed, 0..Self::blocks(samples.len()), progress)
     }
 
-    /// How many blocks so many pairs come in, of which several processes find some each.
+    /// How many blocks `count` pairs come in. Several processes find some blocks each.
     pub fn blocks(count: usize) -> usize {
         count.div_ceil(BLOCK)
     }

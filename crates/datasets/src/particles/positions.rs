@@ -181,7 +181,7 @@ impl Frames<'_> {
     }
 }
 
-/// A word, but no book.
+/// A word of a file for a sentence: its first 40 characters.
 fn shown(word: &str) -> String {
     word.trim().chars().take(40).collect()
 }

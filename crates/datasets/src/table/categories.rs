@@ -58,7 +58,7 @@ impl Categories {
         }
     }
 
-    /// Numbers that it becomes.
+    /// How many numbers a value of it becomes.
     pub fn width(&self) -> usize {
         match self {
             Self::OneHot { known, .. } => known.len(),

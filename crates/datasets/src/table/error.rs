@@ -107,7 +107,7 @@ pub enum TableError {
             column out with `columns`"
     )]
     Missing {
-        /// Where.
+        /// The cell.
         place: Place,
         /// What stands there.
         found: String,
@@ -118,7 +118,7 @@ pub enum TableError {
             leave the column out with `columns`"
     )]
     Infinite {
-        /// Where.
+        /// The cell.
         place: Place,
         /// What stands there.
         found: String,
@@ -126,7 +126,7 @@ pub enum TableError {
     /// Text among numbers.
     #[error("{place}: expected a number, found {found:?}; correct it, or leave the column out with `columns`")]
     Text {
-        /// Where.
+        /// The cell.
         place: Place,
         /// What stands there.
         found: String,

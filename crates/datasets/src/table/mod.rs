@@ -203,12 +203,12 @@ impl Table {
     /// A row, from 0.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there is no such row.
     pub fn row(&self, index: usize) -> &[f64] {
         &self.values[index * self.columns.len()..(index + 1) * self.columns.len()]
     }
 
-    /// The values of a column, from 0.
+    /// The values of column `index`, from 0, row by row.
     pub fn column(&self, index: usize) -> impl Iterator<Item = f64> + Clone + '_ {
         self.values.iter().skip(index).step_by(self.columns.len()).copied()
     }
@@ -276,7 +276,7 @@ impl Table {
     /// The rows at these places (from 0), in this order.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there is no such row.
     pub fn take(&self, rows: &[usize]) -> Self {
         Self {
             values: rows.iter().flat_map(|row| self.row(*row)).copied().collect(),

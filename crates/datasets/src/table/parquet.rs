@@ -64,7 +64,7 @@ pub(super) fn open(path: &Path, options: &ReadOptions) -> Result<Opened, TableEr
     Ok(Opened { source: Box::new(source), picture: None, notes: vec![] })
 }
 
-/// Whether the bytes of a column are within so many: the crate takes that for granted.
+/// Whether the bytes of a column lie within a file of `length` bytes: the crate `parquet` takes that for granted.
 fn lies_within(column: &ColumnChunkMetaData, length: u64) -> bool {
     let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
     let (Ok(start), Ok(size)) = (u64::try_from(start), u64::try_from(column.compressed_size())) else { return false };

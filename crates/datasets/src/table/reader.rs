@@ -150,7 +150,7 @@ impl Reader {
         self.dropped
     }
 
-    /// The next rows, at most so many; `None` at the end.
+    /// The next rows, at most `rows` of them; `None` at the end.
     ///
     /// # Errors
     /// All of [`TableError`] that say what is wrong with a row; [`TableError::NoRows`] and [`TableError::AllDropped`]

@@ -8,11 +8,11 @@ pub enum Storage {
     Text,
     /// True or false.
     Bool,
-    /// A signed integer of so many bytes.
+    /// A signed integer of this many bytes.
     Signed(usize),
-    /// An unsigned integer of so many bytes.
+    /// An unsigned integer of this many bytes.
     Unsigned(usize),
-    /// A floating-point number of so many bytes.
+    /// A floating-point number of this many bytes.
     Float(usize),
     /// The upper half of an f32.
     Bf16,

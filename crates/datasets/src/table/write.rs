@@ -102,7 +102,7 @@ impl<W: Write> Writer<W> {
                     text.write_record(row.iter().zip(&self.columns).map(|(value, column)| cell(*value, column)))
                         .map_err(text_failed)?;
                 }
-                // Whoever reads along sees whole blocks.
+                // Flushed, so that a reader at the other end of a pipe sees whole blocks.
                 text.flush().map_err(TableError::Write)
             }
             To::Numbers { waiting, .. } => {

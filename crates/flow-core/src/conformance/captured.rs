@@ -16,9 +16,9 @@ use crate::team::Alone;
 
 const STEPS: u64 = 5;
 
-/// Of a space `on` that captures and the same space `plain` that does not: losses, densities and gradients of batches
-/// of so many rows, while batches and parameters change, and how many of the solves were replays. `potential` is on the
-/// one, `reference` the same potential on the other.
+/// Compares a space `on` that captures solves with the same space `plain` that does not: losses, densities and
+/// gradients of batches of `rows` rows, while batches and parameters change, and how many of the solves were replays.
+/// `potential` is on the one, `reference` is the same potential on the other.
 ///
 /// # Panics
 /// When a check fails, with the numbers.

@@ -9,8 +9,8 @@ use crate::space::Space;
 
 const ROWS: usize = 3;
 
-/// What of the suite a potential came by: checks that do not concern it are left out, and a test says which it expects
-/// to be made.
+/// Which optional checks of the suite were made of a potential. Those that do not concern it are left out, and a test
+/// asserts the ones that it expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[must_use = "a test says what it expects to be covered"]
 pub struct Coverage {

@@ -22,8 +22,8 @@ use crate::space::{Precision, Space};
 use crate::statistics::Mean;
 use crate::tableau::Method;
 
-/// What of [`solves`] a potential came by: checks that do not concern it are left out, and a test says which it expects
-/// to be made.
+/// Which optional checks of [`solves`] were made of a potential. Those that do not concern it are left out, and a test
+/// asserts the ones that it expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a test says what it expects to be covered"]
 pub struct SolveCoverage {

@@ -38,7 +38,7 @@ pub struct StepMetrics {
     pub traffic: Traffic,
 }
 
-/// Whoever listens to a training. All methods are optional: `()` listens to nothing.
+/// A listener to a training. All methods are optional: `()` listens to nothing.
 ///
 /// ```
 /// use flow_core::{Error, Observer, StepMetrics};

@@ -16,12 +16,12 @@ fn device(backend: Backend) -> Device {
 /// Checks that a backend of libtorch can be had.
 ///
 /// # Errors
-/// A sentence with the remedy.
+/// Why libtorch cannot be used here, with the remedy.
 pub fn require(backend: Backend) -> Result<(), Error> {
     Ok(backend_tch::libtorch_for(device(backend)).map(drop)?)
 }
 
-/// Does `work` on it.
+/// Does `work` on a backend of libtorch.
 ///
 /// # Errors
 /// Those of the work and of loading libtorch.

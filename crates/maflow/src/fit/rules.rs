@@ -180,7 +180,7 @@ pub(super) struct Form {
     pub convolutional: bool,
 }
 
-/// A recipe for a target with so many training rows, where there is an end of them.
+/// A recipe for a target with `rows` training rows, where their number is finite.
 pub(super) fn by_rules(name: &str, target: TargetKind, rows: Option<usize>, form: Form) -> Result<Recipe, Error> {
     let (n, conditional) = (target.layout().dimension(), target.is_conditional());
     let divisor = if rows.is_some_and(|rows| rows < 3000) { 2 } else { 1 };

@@ -5,12 +5,12 @@ use flow_core::{Mean, jackknife};
 /// Blocks that are left out in turn to find the error.
 const BLOCKS: usize = 32;
 
-/// ln Z (Bennett, J. Comput. Phys. 22, 245 (1976)) from `ln p + E` at samples of the flow and at samples of the target,
-/// of all estimates from both the one of least variance; its error by the jackknife over 32 blocks of either, which the
-/// target's samples are to come in where they are of so many chains.
+/// ln Z from `ln p + E` at samples of the flow and at samples of the target: the estimate of least variance from both
+/// (Bennett, J. Comput. Phys. 22, 245 (1976)). Its error is by the jackknife over 32 blocks of consecutive samples of
+/// either. Samples of the target from 32 chains should come chain by chain, so that a block is a chain.
 ///
 /// Unlike a mean of importance weights it needs no sample of the flow that is where the target has most of its mass,
-/// but overlap alone; unlike it, too, it believes the target's samples.
+/// but overlap alone. Unlike it, it relies on the target's samples: where these are biased, so is ln Z.
 pub fn log_z(flow: &[f64], target: &[f64]) -> Mean {
     let without = |block: usize| {
         let rest = |of: &[f64]| -> Vec<f64> {
@@ -23,8 +23,8 @@ pub fn log_z(flow: &[f64], target: &[f64]) -> Mean {
     Mean { mean: solve(flow, target), standard_error: jackknife(&left_out) }
 }
 
-/// The root of `Σ_flow σ(−loss − c − m) = Σ_target σ(loss + c + m)` in c = −m − … by bisection: the difference falls
-/// with ln Z, from plus to minus.
+/// The root ln Z of `Σ_flow σ(−(r + loss + ln Z)) = Σ_target σ(r + loss + ln Z)` with `r = ln(n_flow/n_target)`, by
+/// bisection: left minus right falls with ln Z.
 fn solve(flow: &[f64], target: &[f64]) -> f64 {
     let ratio = (flow.len() as f64 / target.len() as f64).ln();
     let fermi = |x: f64| 1.0 / (1.0 + x.exp());

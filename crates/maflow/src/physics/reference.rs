@@ -23,8 +23,8 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Draws them, about as many as there are samples of the flow, but not more than thousands;
-    /// `None` of a lattice model, which has chains of its own, and where nobody can.
+    /// Draws them, about as many as there are samples of the flow, but not more than thousands; `None` of a lattice
+    /// model, which has chains of its own, and where there is no sampler.
     ///
     /// # Errors
     /// Those of the sampler, the energy or the integration, or an end that the monitor asks for.

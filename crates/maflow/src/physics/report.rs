@@ -60,16 +60,16 @@ pub struct Sampler {
     pub step_size: Option<f64>,
     /// Leapfrog steps of a trajectory.
     pub leapfrog_steps: Option<usize>,
-    /// Of the energy (the action).
+    /// Autocorrelation time of the energy; for a field theory, of the action.
     pub autocorrelation_energy: Time,
-    /// Of |magnetisation|, of a lattice model.
+    /// Autocorrelation time of |magnetisation|; `None` where the target is no lattice.
     pub autocorrelation_magnetisation: Option<Time>,
 }
 
 /// An observable by every way it was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Which.
+    /// The observable.
     pub observable: Observable,
     /// Over samples of the flow as it is.
     pub flow: Figure,
@@ -112,7 +112,7 @@ pub struct PhysicsReport {
     pub metropolis: Option<Sampler>,
     /// Hybrid Monte Carlo in z, where it was asked for.
     pub latent_hybrid: Option<Sampler>,
-    /// Hybrid Monte Carlo in x, likewise.
+    /// Hybrid Monte Carlo in x, where it was asked for.
     pub plain_hybrid: Option<Sampler>,
     /// What a picture of particles shows; not in the JSON object.
     pub particles: Option<Particles>,
@@ -158,11 +158,11 @@ pub struct Particles {
 /// A number over samples of the flow and over the target's own chains.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Compared {
-    /// Of samples of the flow.
+    /// The number at samples of the flow.
     pub flow: Vec<f64>,
-    /// What each of these counts under importance weights; the greatest weight is 1.
+    /// Importance weights of these samples, in units of the greatest.
     pub weights: Vec<f64>,
-    /// Of configurations of the chains; none where the target cannot be drawn.
+    /// The number at configurations of the chains; empty where the target cannot be drawn.
     pub reference: Vec<f64>,
 }
 

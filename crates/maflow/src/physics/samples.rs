@@ -34,7 +34,7 @@ pub struct Samples<S: Space> {
     pub force: Figure,
 }
 
-/// Draws `count` samples with steps of the flow's integrator and finer ones, halved at most so many times.
+/// Draws `count` samples with steps of the flow's integrator and finer ones, halved at most `most_refinements` times.
 ///
 /// # Errors
 /// An integration that fails.

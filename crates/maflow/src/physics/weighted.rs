@@ -11,14 +11,14 @@ use crate::recipe::Recipe;
 use crate::sampling;
 use crate::target::Target;
 
-/// Samples of a flow, and what each of them counts for averages over its target.
+/// Samples of a flow, and their importance weights for averages over its target.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Weighted {
     /// In the user's coordinates, `count × N` row by row.
     pub points: Vec<f64>,
-    /// `−E − ln p` of every sample: ln Z, and how much more or less probable the target has it than the flow.
+    /// `−E − ln p` of every sample, in nats: ln Z plus the logarithm of the target's density over the flow's.
     pub log_weights: Vec<f64>,
-    /// By how much at most they would change at another integration step.
+    /// The most that each of these would change at another integration step, in nats.
     pub integration_errors: Vec<f64>,
 }
 

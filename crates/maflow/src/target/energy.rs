@@ -26,8 +26,8 @@ use crate::recipe::{EnergyTarget, MOST_PAIRED, OwnTarget, Recipe, Standardise, T
 /// The target of `target.kind = "energy"`: the function `maflow_energy` of a shared library, which
 /// `include/maflow_energy.h` of this crate declares.
 ///
-/// Its code is loaded here and nowhere else, from the file that the caller names: a run or a recipe that was received
-/// names a library too, which is no reason to run it. Who trusts it hands the target in:
+/// Its code is loaded here and nowhere else, from the file that the caller names: a run or a recipe of somebody else's
+/// names a library too, and that is no reason to run it. A caller who trusts a library hands the target in:
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -130,7 +130,7 @@ impl LibraryEnergy {
         })
     }
 
-    /// The library that a recipe names, which nobody has loaded.
+    /// The error for a library that a recipe names and that the caller has not loaded.
     pub(super) fn not_loaded(target: &EnergyTarget) -> Error {
         Error::NotLoaded { library: target.library.clone(), sha256: target.sha256.clone() }
     }

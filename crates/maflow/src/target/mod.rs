@@ -102,9 +102,10 @@ pub trait Target: fmt::Debug + Send + Sync {
         None
     }
 
-    /// So many points of the density of an energy in the flow's coordinates, row by row, that no training has seen;
-    /// `None` where nobody can draw them. A flow is judged by them where it may never have been. The members of a team,
-    /// [`Alone`](flow_core::Alone) where there is one, may share the work: all ask alike, and each has all points.
+    /// `count` points of the density of an energy, in the flow's coordinates, `count × N` row by row, that no training
+    /// has seen; `None` where there is no sampler. They show parts of the target that the flow never visits. The
+    /// members of a team, [`Alone`](flow_core::Alone) for one process, may share the work: all make the same call, and
+    /// each gets all points.
     fn reference(
         &self,
         _seed: u64,
@@ -116,8 +117,8 @@ pub trait Target: fmt::Debug + Send + Sync {
     }
 
     /// The logarithms of independent weights whose mean is Z in expectation, found without a flow, as by annealing from
-    /// a density whose Z is known; `None` where nobody does that. A flow's own ln Z is judged by it. The members of a
-    /// team share the work as in [`Target::reference`].
+    /// a density whose Z is known; `None` where there is no such way. A flow's own ln Z is compared with it. The
+    /// members of a team share the work as in [`Target::reference`].
     fn annealed(&self, _seed: u64, _team: &dyn Team, _monitor: &dyn Monitor) -> Option<Result<Vec<f64>, Error>> {
         None
     }
@@ -149,7 +150,7 @@ pub trait Target: fmt::Debug + Send + Sync {
         None
     }
 
-    /// What it has met that may be why a training failed, as the end of a sentence.
+    /// A problem of the target that may be why a training failed, as the end of a sentence; `None` where none was seen.
     fn trouble(&self) -> Option<String> {
         None
     }
@@ -209,12 +210,13 @@ pub enum Split {
 ///
 /// A row is its point and, of a density that is conditional, then its context.
 pub trait Samples: fmt::Debug + Send + Sync {
-    /// Rows of a finite training set.
+    /// Rows of a finite training set; `None` where as many can be drawn as are asked for.
     fn training_rows(&self) -> Option<usize> {
         None
     }
 
-    /// Rows of a split of a finite data set.
+    /// Rows of a split of a finite data set; `None` where there is no split, or as many rows can be drawn as are asked
+    /// for.
     fn held_out_rows(&self, _split: Split) -> Option<usize> {
         None
     }
@@ -268,7 +270,7 @@ pub trait Samples: fmt::Debug + Send + Sync {
         Path::Straight
     }
 
-    /// What tells finite data from others.
+    /// A digest of finite data, by which a resumed run knows that they are those it was begun with.
     fn digest(&self) -> Option<String> {
         None
     }

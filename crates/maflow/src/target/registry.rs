@@ -64,6 +64,9 @@ fn not_handed_in() -> Error {
 ///
 /// # Errors
 /// Parameters that no target has.
+///
+/// # Panics
+/// If the recipe is of a table and `kept` has no columns.
 pub fn units(recipe: &Recipe, kept: Kept) -> Result<Units, Error> {
     let whitened = |coordinates| coordinates == TargetCoordinates::Whitened;
     let map: Arc<dyn Bijection> = match &recipe.target {

@@ -58,8 +58,8 @@ class _Data:
 class Flow:
     """A probability density that was fitted: ask it for log-likelihoods, samples and figures.
 
-    Made by :meth:`fit`, :meth:`fit_energy`, :func:`train`, :meth:`load` or :meth:`resume`. It never changes. It keeps
-    its weights in a folder, a temporary one that goes with it unless ``out`` named another.
+    Made by :meth:`fit`, :meth:`fit_energy`, :func:`train`, :meth:`load` or :meth:`resume`. It never changes. Its
+    weights are in a folder. That is a temporary one, deleted with the flow, unless ``out`` named another.
 
     Attributes
     ----------
@@ -135,37 +135,37 @@ class Flow:
         given : array_like, shape (rows,) or (rows, k), a frame, or names of columns of ``x``, optional
             What the density is to be conditional on. Text, and up to 16 different whole numbers, are categories.
         weights : array_like, shape (rows,), or the name of a column of ``x``, optional
-            What each row counts: rows are trained on as often as they weigh.
+            Weight of each row, not negative: rows are trained on in proportion to it.
         validation : float, array_like or frame
             Rows for choices during training: the part of the rows to set apart, or rows of their own with the columns
             of ``x`` and, where there are any, ``given`` and ``weights``.
         test : array_like or frame, optional
             Rows for final figures, likewise.
         regression : {"none", "location", "location-scale"}
-            What of the columns depends on ``given`` by a linear regression, whose residuals the flow learns: nothing,
+            What of the columns a linear regression on ``given`` predicts, whose residuals the flow learns: nothing,
             their location, or their location and scale.
         recipe : mapping, optional
             Changes to the recipe that the rules write, as ``{"train.precision": "f64"}``.
         minutes : float, optional
-            Time to train, about; 2 up to 3 columns and 4 beyond if neither this nor ``steps`` is given.
+            Approximate time to train, in minutes. If neither this nor ``steps`` is given: 2 up to 3 columns, 4 beyond.
         steps : int, optional
             Gradient steps, in place of a time. The result is then the same, bit for bit, on the same kind of processor.
         seed : int
-            Of every random number.
+            Seed of every random number.
         callback : callable, optional
             Called with a dict of figures after every step: ``step``, ``epoch``, ``loss`` and ``loss_error`` (nats),
             ``learning_rate``, ``gradient_norm``, ``flow_steps``, ``integration_error``, ``validation``,
-            ``validation_error`` and ``latest_validation`` (nats; None where there is none), ``seconds``. The training
-            stops, and the flow is as it is then, when it returns False.
+            ``validation_error`` and ``latest_validation`` (nats; None where there is none), ``seconds``. Returning
+            False stops the training; the flow is then what was learned so far.
         progress : bool
             Whether to show how far it is.
         out : path, optional
-            The run directory to make; a temporary one that goes with the flow if left out.
+            The run directory to make; if left out, a temporary one that is deleted with the flow.
         threads : int, optional
-            Threads to compute with; all cores if left out. Results do not depend on it but with ``tch-cpu``.
+            Threads to compute with; all cores if left out. Results depend on their number with ``tch-cpu`` alone.
         backend : {"ndarray", "tch-cpu", "tch-cuda"}, optional
-            Where numbers are computed: ``ndarray``, on the processor, if left out; by libtorch there or on an NVIDIA
-            GPU, after :func:`maflow.setup_torch`.
+            Where numbers are computed: by this library on the processor (``ndarray``, if left out), or by libtorch on
+            the processor or an NVIDIA GPU, after :func:`maflow.setup_torch`.
 
         Returns
         -------
@@ -299,7 +299,7 @@ class Flow:
         Parameters
         ----------
         path : path
-            The run directory. It is read, never changed but for the integration step of its figures.
+            The run directory. It is only read, but for the integration step of its figures, which is kept there.
         energy : callable, optional
             The energy of a run that was trained by one of your own, for :meth:`evaluate` and :meth:`physics`.
         set : mapping, optional
@@ -420,7 +420,8 @@ class Flow:
         values : ndarray, shape (rows,)
             ln p.
         errors : ndarray, shape (rows,)
-            By how much at most they would change at another integration step, in nats; with ``with_error`` alone.
+            Integration errors, in nats: the most that the values would change at another integration step. Only with
+            ``with_error``.
 
         Raises
         ------
@@ -480,8 +481,8 @@ class Flow:
         given : array_like, shape (k,), (rows, k), or a frame, optional
             What the density is conditional on.
         seed : int, optional
-            Of the samples: the same seed gives the same samples, and the first of more are the same. That of the run if
-            left out, which the program samples with too.
+            Seed of the samples. The same seed gives the same samples, and more samples begin with them. If left out,
+            that of the run, which the program uses too.
 
         Returns
         -------
@@ -536,7 +537,7 @@ class Flow:
             ``-E - ln p``, in nats. The mean of their exponentials is Z; an average over the target is one over the
             samples with these exponentials as weights.
         errors : ndarray, shape (n,)
-            Only ``with_error``.
+            Integration errors of the log-weights, in nats. Only with ``with_error``.
 
         Raises
         ------
@@ -806,7 +807,7 @@ def recipes() -> dict[str, str]:
 def _trained(
     cls: type[Flow], folder: str | None, how: _How, energy: Any, progress: bool, work: Callable[[], _native.Run]
 ) -> Flow:
-    """The flow of a training, with figures, whose temporary folder goes where it fails."""
+    """The flow that ``work`` trains, with its figures. A temporary folder is deleted with it, or at once on failure."""
     try:
         flow = cls._of(work(), how.threads, energy)
         # As the program does: ln p of rows is taken at the integration step of the figures.

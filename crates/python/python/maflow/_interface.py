@@ -31,7 +31,7 @@ class SetUpError(RuntimeError):
 
 @dataclass(frozen=True)
 class Interface:
-    """A C interface: of which libtorch, of which sources, and the folder of its own that it is kept in.
+    """A C interface: the libtorch and the sources that it is made of, and the folder `store` that holds its own folder.
 
     `added` are the sources `cpu.cpp` and `cuda.cpp`; `torch_sys` is the version of the package with the rest of them.
     """
@@ -102,7 +102,7 @@ class Interface:
         return [compiler, "-c", *FLAGS, *where, str(work / f"{name}.cpp"), "-o", str(work / f"{name}.o")]
 
     def _link(self, compiler: str, work: Path, made: str, names: list[str], libraries: list[str]) -> None:
-        """Make a library of the interface; one that is there is whole."""
+        """Link a library of the interface, and move it into its folder when it is whole."""
         objects = [str(work / f"{name}.o") for name in names]
         needs = [f"-l{library}" for library in libraries]
         against = ["-L", str(self.libtorch / "lib"), *needs, "-Wl,--no-undefined"] if libraries else []

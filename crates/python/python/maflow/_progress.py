@@ -1,4 +1,4 @@
-"""Who hears of a training while it goes on: the user's callback, and a line that says how far it is."""
+"""Listeners to a training: the user's callback, and a line that says how far it is."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SMOOTHING = 20.0
 
 @dataclass
 class Listener:
-    """What the extension takes: whom to call with an event, and whether every step is to be told."""
+    """What the extension takes: the function to call with every event, and whether each step is an event."""
 
     hear: Callable[[str, dict[str, Any]], bool | None] | None
     every_step: bool
 
 
 def listener(progress: bool, callback: Callback | None) -> Listener:
-    """One for a training with a display, a callback, both or neither."""
+    """The listener of a training with a display, a callback, both or neither."""
     if callback is not None and not callable(callback):
         raise TypeError(f"callback is a {type(callback).__name__}, but must be a function of the figures of a step")
     if callback is None and not progress:

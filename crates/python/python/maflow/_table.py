@@ -77,7 +77,7 @@ def _numbers(array: NDArray[Any], what: str) -> NDArray[np.float64]:
 
 
 def beside(x: Any, given: Any, weights: Any, what: str = "x") -> tuple[Columns, list[str], str | None]:
-    """All columns in one, the names of those that are given, and that of the weights."""
+    """One table of `x`, `given` and `weights`, the names of the given columns, and that of the column of weights."""
     table = columns(x, what)
     parts, given_names, weight_name = [_named(table, "x")], [], None
     if given is not None and _is_names(given):
@@ -96,7 +96,7 @@ def beside(x: Any, given: Any, weights: Any, what: str = "x") -> tuple[Columns, 
 
 
 def beside_rows(x: Any, what: str) -> Columns:
-    """Lay out what stands beside rows, as `columns` does; numbers on one axis are one for each row."""
+    """Lay out numbers that belong to the rows of another array, as `columns` does; of one axis, one for each row."""
     if not hasattr(x, "columns"):
         x = np.asanyarray(x)
         x = x.reshape(-1, 1) if x.ndim == 1 else x

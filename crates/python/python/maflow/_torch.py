@@ -95,7 +95,7 @@ def _for_cuda(interface: Interface, required: bool, say: Say) -> None:
 
 
 def ready(backend: str | None) -> None:
-    """Import the PyTorch of this Python before the first use of libtorch, which is then that one for good.
+    """Import the PyTorch of this Python before the first use of libtorch, so that its libtorch is the one in use.
 
     A process can hold one libtorch: another, that of an earlier set-up, would be taken for PyTorch's own by a later
     ``import torch``.

@@ -1,8 +1,9 @@
-"""Exact results of the two-dimensional Ising model, for whoever needs a number to trust.
+"""Exact results of the two-dimensional Ising model, to compare samplers and models with.
 
 Energy ``E = -J_x sum s s' - J_y sum s s'`` over nearest neighbours, with a third direction on triangular and honeycomb
 lattices, in units J = k_B = 1. Every quantity of a :func:`lattice` and of the :func:`infinite` lattice is good to a
-relative 1e-12; of a triangular antiferromagnet without end what is exponentially small is good to 1e-13.
+relative 1e-12. One exception: exponentially small quantities of the infinite triangular antiferromagnet are good to
+1e-13.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def lattice(
     Parameters
     ----------
     size, size_y : int
-        Sites along x and along y, from 1 to 4096, on the honeycomb cells of two sites; as many along y without the
-        second.
+        Sites along x and along y, from 1 to 4096; on the honeycomb, cells of two sites. ``size_y`` is ``size`` if left
+        out.
     temperature : float, optional
         T in units of J / k_B; that of the infinite lattice's transition if left out.
     coupling_x, coupling_y : float
@@ -248,7 +249,20 @@ def infinite(
 
 
 def spontaneous_magnetisation(*, temperature: float, coupling_x: float = 1.0, coupling_y: float = 1.0) -> float:
-    """Yang's magnetisation per site, zero at and above the transition."""
+    """Yang's magnetisation per site of the infinite square lattice, zero at and above the transition.
+
+    Parameters
+    ----------
+    temperature : float
+        T in units of J / k_B.
+    coupling_x, coupling_y : float
+        J_x and J_y.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
     return _native.spontaneous_magnetisation(temperature, (coupling_x, coupling_y))
 
 
@@ -259,6 +273,18 @@ def critical_temperature(
 
     For unit couplings ``2 / ln(1 + sqrt(2))`` (square), ``4 / ln(3)`` (triangular) and ``2 / ln(2 + sqrt(3))``
     (honeycomb).
+
+    Parameters
+    ----------
+    coupling_x, coupling_y, coupling_z : float
+        As of :func:`lattice`.
+    shape : str
+        ``square``, ``triangular`` or ``honeycomb``.
+
+    Returns
+    -------
+    float
+        In units of J / k_B.
     """
     couplings = _couplings(coupling_x, coupling_y, coupling_z, shape)
     if len(couplings) == 2:

@@ -1,4 +1,4 @@
-"""A density estimator with the manners of scikit-learn: for pipelines, searches and cross-validation.
+"""A density estimator with the interface of scikit-learn: for pipelines, searches and cross-validation.
 
 It needs scikit-learn 1.6 or later, which ``pip install maflow[sklearn]`` brings.
 """
@@ -31,11 +31,11 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
     recipe : mapping, default=None
         Further changes to the recipe, as of :meth:`maflow.Flow.fit`.
     threads : int, default=None
-        Threads to compute with; all cores if None. Results do not depend on it but with ``tch-cpu``.
+        Threads to compute with; all cores if None. Results depend on their number with ``tch-cpu`` alone.
     backend : {"ndarray", "tch-cpu", "tch-cuda"}, default="ndarray"
         Where numbers are computed, as of :meth:`maflow.Flow.fit`.
     random_state : int, RandomState instance or None, default=0
-        Of the training. None trains anew every time.
+        Seed of the training. None draws a new one for every fit.
 
     Attributes
     ----------
@@ -83,9 +83,9 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
         X : array_like of shape (n_samples, n_features)
             Rows. A tenth of them is for validation, and another for the figures of ``flow_.evaluate()``.
         y : ignored
-            There for pipelines.
+            Pipelines pass it.
         sample_weight : array_like of shape (n_samples,), default=None
-            What each row counts.
+            Weight of each row, not negative.
 
         Returns
         -------
@@ -143,7 +143,7 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
         X : array_like of shape (n_samples, n_features)
             Rows.
         y : ignored
-            There for pipelines.
+            Pipelines pass it.
 
         Returns
         -------
@@ -160,7 +160,7 @@ class MongeAmpereFlow(DensityMixin, BaseEstimator):  # type: ignore[misc]
         n_samples : int, default=1
             How many.
         random_state : int, RandomState instance or None, default=None
-            Of the samples; other ones every time if None.
+            Seed of the samples. None draws a new one for every call.
 
         Returns
         -------

@@ -7,8 +7,8 @@ use crate::error::RecipeError;
 use crate::schema::{Flow, Objective, Potential, Recipe, Term, TermKind};
 
 impl Recipe {
-    /// Layers learn from data that come by, and know nothing of symmetries; a symmetry drawn per stage knows nothing of
-    /// segments.
+    /// Refuses a symmetry drawn per stage where there are several segments. Refuses normalisation layers where they
+    /// would break a symmetry, or have no rows of data to learn from.
     pub(super) fn segments_fit(&self, potential: &Potential, flow: &Flow) -> Result<(), RecipeError> {
         let Flow { segments, normalisation, .. } = *flow;
         let on_lattice = |term: &Term| matches!(term.kind, TermKind::LatticeQuadratic | TermKind::LatticeRidge(_));

@@ -53,7 +53,7 @@ impl Recipe {
         })
     }
 
-    /// Nothing that only a flow has.
+    /// Refuses settings of a training that only a flow has.
     fn train_fits_a_model(&self) -> Result<(), RecipeError> {
         let own = [Objective::Nll, Objective::FreeEnergy];
         if !own.contains(&self.train.objective) {

@@ -62,7 +62,7 @@ impl Recipe {
         }
     }
 
-    /// Flow matching needs samples, and moves along no path.
+    /// Flow matching needs samples. It integrates nothing, so that there is no transport cost.
     fn matching_fits(&self, fits: Objective) -> Result<(), RecipeError> {
         let remedy = match &self.target {
             TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Particles(_) => None,
@@ -142,7 +142,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// Settings of a distance are there where it is trained by.
+    /// Refuses the settings of a distance that is not trained by.
     fn distance_is_meant(&self) -> Result<(), RecipeError> {
         let settings = [
             ("train.blur", self.train.blur, Objective::Sinkhorn),
