@@ -118,20 +118,32 @@ impl Conditional {
         context: &[f64],
     ) -> Result<Option<Self>, ColumnError> {
         let (n, count) = (names.len(), rows.len() / names.len());
-        if regression == Regression::None || context.is_empty() {
+        if context.is_empty() {
             return Ok(None);
         }
         let scales = regression == Regression::LocationScale;
-        let design = Design::new(context, context.len() / count);
-        let column = |column: usize| {
+        let width = context.len() / count;
+        let design = Design::new(context, width);
+        let standard = |column: usize| {
             let mut values: Vec<f64> = rows.iter().skip(column).step_by(n).copied().collect();
             let (mean, deviation) = moments(values.iter().copied());
             values.iter_mut().for_each(|x| *x = (*x - mean) / deviation);
-            let determined = || ColumnError::Determined { column: names[column].to_owned() };
-            let found = fit_column(&design, &values, scales).ok_or_else(determined)?;
-            Ok::<_, ColumnError>(in_units(found, mean, deviation))
+            (values, mean, deviation)
         };
-        Self::new((0..n).map(column).collect::<Result<_, _>>()?).map(Some)
+        // Nearly as many numbers of context as rows determine any column of them, which says nothing of the column.
+        let enough = regression != Regression::None || 2 * width < count;
+        if let Some(column) = (0..n).find(|column| enough && is_determined(&design, &standard(*column).0)) {
+            return Err(ColumnError::Determined { column: names[column].to_owned() });
+        }
+        if regression == Regression::None {
+            return Ok(None);
+        }
+        let fitted = |column: usize| {
+            let (values, mean, deviation) = standard(column);
+            let determined = || ColumnError::Determined { column: names[column].to_owned() };
+            Ok(in_units(fit_column(&design, &values, scales).ok_or_else(determined)?, mean, deviation))
+        };
+        Self::new((0..n).map(fitted).collect::<Result<_, ColumnError>>()?).map(Some)
     }
 
     /// Location and scale of each column.
@@ -215,19 +227,28 @@ const GAIN: f64 = 1e-8;
 /// How often a step that makes things worse is halved.
 const HALVINGS: usize = 30;
 
-/// Coefficients for values at zero mean and unit deviation; `None` where the context determines these.
+/// The mean square of what a location leaves of values.
+fn mean_square(design: &Design, values: &[f64], location: &[f64]) -> f64 {
+    design.squares(values, location, 0.0).iter().sum::<f64>() / values.len() as f64
+}
+
+/// Whether values at zero mean and unit deviation are a linear function of the context.
+fn is_determined(design: &Design, values: &[f64]) -> bool {
+    let free = design.least_squares(values, &design.weights(|_| 1.0, 0.0), HARDLY * values.len() as f64);
+    free.is_none_or(|free| {
+        let left = mean_square(design, values, &free);
+        left.is_nan() || left.sqrt() <= EXACT
+    })
+}
+
+/// Coefficients for values at zero mean and unit deviation; `None` where their equations have no solution.
 fn fit_column(design: &Design, values: &[f64], scales: bool) -> Option<LocationScale> {
     let (ones, rows) = (design.weights(|_| 1.0, 0.0), values.len() as f64);
-    let free = design.least_squares(values, &ones, HARDLY * rows)?;
-    let mean_square = |location: &[f64]| design.squares(values, location, 0.0).iter().sum::<f64>() / rows;
-    if mean_square(&free).is_nan() || mean_square(&free).sqrt() <= EXACT {
-        return None;
-    }
     let mut location = design.least_squares(values, &ones, SLOPES)?;
     if !scales {
         return Some(LocationScale { location, log_scale: Vec::new(), bounds: None });
     }
-    let beside = mean_square(&location);
+    let beside = mean_square(design, values, &location);
     let likelihood = Likelihood { design, weights: design.weights(|_| 1.0, ROWS_BESIDE) };
     let information = design.gram(&design.weights(|_| 2.0, 2.0 * ROWS_BESIDE), SLOPES)?;
     let mut squares = design.squares(values, &location, beside);

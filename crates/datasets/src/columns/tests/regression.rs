@@ -187,7 +187,7 @@ fn a_location_alone_has_no_jacobian_and_what_the_context_determines_is_refused()
     for (row, context) in rows.chunks_exact_mut(2).zip(sample.context.chunks_exact(4)) {
         row[1] = 7.0 - 3.0 * context[0] + 5.0 * context[2];
     }
-    for regression in [Regression::Location, Regression::LocationScale] {
+    for regression in [Regression::None, Regression::Location, Regression::LocationScale] {
         let refused = Conditional::fit(regression, &rows, &["a", "b"], &sample.context).unwrap_err();
         assert!(matches!(&refused, ColumnError::Determined { column } if column == "b"), "{refused}");
     }
