@@ -308,6 +308,7 @@ conformance! {
     symmetrised_per_solve: |on| symmetrised(on, SymmetryDraw::PerSolve) => |_| DRAWS;
     over_an_orbit: over_orbit => |_| TIMES;
     in_time_and_wide: |on| in_time(on, ridge(on, 3, 9, Activation::LnCosh, true), TimeFamily::Polynomial) => |_| PLAIN;
+    #[ignore = "long: scripts/full"]
     separable: |on| separable_term(on, Activation::Softplus, TimeFamily::Cosine) => |_| TIMES.with_forces();
     two_layer_softplus: |on| two_layer(on, 4, [6, 5], Activation::Softplus, (true, 0)) => |_| TIMES.with_forces();
     #[ignore = "long: scripts/full"]

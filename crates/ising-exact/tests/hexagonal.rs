@@ -87,6 +87,7 @@ fn squares_are_triangles_without_a_bond() {
 
 /// A large torus is the infinite lattice, but where the temperature is critical.
 #[test]
+#[ignore = "long: scripts/full"]
 fn large_lattices_are_infinite() {
     for (_, shape) in Shape::NAMED {
         for couplings in [[1.0; 3], [-1.0; 3], [1.3, 0.4, 0.9], [1.0, 1.0, -0.5]] {

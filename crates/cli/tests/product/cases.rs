@@ -55,6 +55,7 @@ fn said(lab: &Lab, words: &[&str], parts: &[&str]) {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn the_same_rows_have_the_same_densities_in_every_form() {
     let lab = Lab::on(Backend::Ndarray);
     let rows = rows(300);

@@ -173,6 +173,7 @@ fn a_run_with_reversible_steps_goes_on_to_the_same_bits() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 #[cfg(unix)]
 fn ctrl_c_ends_the_drawing_of_samples_too() {
     let lab = Lab::on(Backend::Ndarray);

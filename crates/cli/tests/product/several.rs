@@ -102,6 +102,7 @@ fn a_likelihood_has_the_same_bits_at_any_number_of_processes() {
 }
 
 #[test]
+#[ignore = "seconds: .ci/run"]
 fn a_free_energy_has_the_same_bits_at_any_number_of_processes() {
     // In the plane, with the settings of the density there.
     let energy = [&["energy-1"], &TOY[1..]].concat();
