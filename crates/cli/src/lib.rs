@@ -71,4 +71,3 @@ pub fn run(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
 fn alone(cli: args::Cli) -> Result<u8, CliError> {
     exhaustion::caught(|| plan::resolve(cli).and_then(|plan| commands::execute(plan, &Place::default()))).map(|()| 0)
 }
-// touched
