@@ -162,16 +162,7 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         bar: ScoredCotangent<'_, Cpu<T>>,
         out: ScoredPointBar<'_, Cpu<T>>,
     ) {
-        self.pullback(
-            stage,
-            at.x,
-            Pullback {
-                residuals: &[],
-                velocity_bar: bar.velocity,
-                laplacian_bar: Some(bar.laplacian),
-                state_bar: Some(out.x),
-            },
-        );
+        self.pullback(stage, at.x, bar.to_points(out.x));
         self.quadratic_bar.add(stage.t, &column_dots(bar.change, at.score));
         self.multiply(stage.t, bar.change, out.score);
     }
@@ -329,21 +320,8 @@ impl<T: Real> BlockField<Cpu<T>> for FullRows<'_, T> {
         bar: ScoredCotangent<'_, Cpu<T>>,
         out: ScoredPointBar<'_, Cpu<T>>,
     ) {
-        self.pullback(
-            stage,
-            at.x,
-            Pullback {
-                residuals: &[],
-                velocity_bar: bar.velocity,
-                laplacian_bar: Some(bar.laplacian),
-                state_bar: Some(out.x),
-            },
-        );
-        self.pullback(
-            stage,
-            at.score,
-            Pullback { residuals: &[], velocity_bar: bar.change, laplacian_bar: None, state_bar: Some(out.score) },
-        );
+        self.pullback(stage, at.x, bar.to_points(out.x));
+        self.pullback(stage, at.score, bar.to_scores(out.score));
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: Array2<T>) -> (Array2<T>, Vec<Share<Cpu<T>>>) {

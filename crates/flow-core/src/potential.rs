@@ -415,6 +415,21 @@ pub struct ScoredCotangent<'a, S: Space> {
     pub change: &'a S::Array,
 }
 
+impl<S: Space> ScoredCotangent<'_, S> {
+    /// What an evaluation at the points gets of it, by a field that leaves no residuals. The cotangent of the points
+    /// goes to `x_bar`, `rows × dim`.
+    pub fn to_points<'a>(&'a self, x_bar: &'a mut S::Array) -> Pullback<'a, S> {
+        let (velocity_bar, laplacian_bar) = (self.velocity, Some(self.laplacian));
+        Pullback { residuals: &[], velocity_bar, laplacian_bar, state_bar: Some(x_bar) }
+    }
+
+    /// What an evaluation at the scores gets of it, by a linear field that leaves no residuals. The cotangent of the
+    /// scores goes to `score_bar`, `rows × dim`.
+    pub fn to_scores<'a>(&'a self, score_bar: &'a mut S::Array) -> Pullback<'a, S> {
+        Pullback { residuals: &[], velocity_bar: self.change, laplacian_bar: None, state_bar: Some(score_bar) }
+    }
+}
+
 /// Where the cotangents of points and their scores go, each `rows × dim`.
 #[derive(Debug)]
 pub struct ScoredPointBar<'a, S: Space> {

@@ -134,21 +134,8 @@ impl<S: Space> BlockField<S> for Rows<'_, S> {
         out: ScoredPointBar<'_, S>,
     ) {
         // A quadratic form of x, and the same of s.
-        self.pullback(
-            stage,
-            at.x,
-            Pullback {
-                residuals: &[],
-                velocity_bar: bar.velocity,
-                laplacian_bar: Some(bar.laplacian),
-                state_bar: Some(out.x),
-            },
-        );
-        self.pullback(
-            stage,
-            at.score,
-            Pullback { residuals: &[], velocity_bar: bar.change, laplacian_bar: None, state_bar: Some(out.score) },
-        );
+        self.pullback(stage, at.x, bar.to_points(out.x));
+        self.pullback(stage, at.score, bar.to_scores(out.score));
     }
 
     fn enter_pullback(self: Box<Self>, state_bar: S::Array) -> (S::Array, Vec<Share<S>>) {

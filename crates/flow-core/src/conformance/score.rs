@@ -11,7 +11,7 @@ use crate::flow::{Direction, Flow};
 use crate::integrate::Memory;
 use crate::objective::{Estimator, ForwardDivergence, FreeEnergy, NegativeLogLikelihood, Objective};
 use crate::potential::{
-    Coordinates, Motion, Potential, Pullback, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar,
+    BlockField, Coordinates, Motion, Potential, Pullback, ScoredCotangent, ScoredMotion, ScoredPoint, ScoredPointBar,
 };
 use crate::scored::base_score;
 use crate::space::Space;
@@ -46,41 +46,50 @@ pub(super) fn score_is_the_difference_of_ln_p<S: Space>(space: &S, potential: &d
     }
 }
 
+/// Arrays for velocity and change, `ROWS × dim`, and a column for ∇²φ, of numbers that show where none is written.
+fn unwritten<S: Space>(space: &S, dim: usize) -> ([S::Array; 2], S::Column) {
+    let array = || space.upload(ROWS, dim, &vec![f64::NAN; ROWS * dim]);
+    ([array(), array()], space.upload_column(&[f64::NAN; ROWS]))
+}
+
+/// ∇φ, ∇²φ and `(∇∇φ) s + ∇∇²φ` at scores s, by an evaluation and its pullback.
+fn in_two_calls<S: Space>(
+    space: &S,
+    block: &mut dyn BlockField<S>,
+    state: &S::Array,
+    score: &S::Array,
+    dim: usize,
+) -> [Vec<f64>; 3] {
+    let ([mut velocity, mut change], mut laplacian) = unwritten(space, dim);
+    let mut residuals = Vec::new();
+    let out = Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals) };
+    block.evaluate(STAGE, state, out);
+    let ones = space.upload_column(&[1.0; ROWS]);
+    let bar = Pullback {
+        residuals: &residuals,
+        velocity_bar: score,
+        laplacian_bar: Some(&ones),
+        state_bar: Some(&mut change),
+    };
+    block.pullback(STAGE, state, bar);
+    [space.download(&velocity), space.download_column(&laplacian), space.download(&change)]
+}
+
 /// Checks what moves points and their scores at once against an evaluation and a pullback.
 pub(super) fn scored_evaluation_is_evaluation_and_pullback<S: Space>(space: &S, potential: &dyn Potential<S>) {
     let (dim, solve) = (potential.dim(), a_solve(ROWS, Coordinates::X));
     let (x, score) = (points(ROWS, dim, 1), space.upload(ROWS, dim, &points(ROWS, dim, 5)));
     let (frozen, ones) = (potential.freeze(&solve), space.upload_column(&[1.0; ROWS]));
-    let found = |at_once: bool| {
-        let (mut block, state) = frozen.enter(block(space, potential, &solve, 0..ROWS, &x));
-        let array = || space.upload(ROWS, dim, &vec![f64::NAN; ROWS * dim]);
-        let (mut velocity, mut change, mut laplacian) = (array(), array(), space.upload_column(&[f64::NAN; ROWS]));
-        let mut residuals = Vec::new();
-        if at_once {
-            let (at, laplacian) = (ScoredPoint { x: &state, score: &score }, Some(&mut laplacian));
-            let out = ScoredMotion { velocity: &mut velocity, laplacian, change: &mut change };
-            block.evaluate_scored(STAGE, at, &ones, &mut residuals, out);
-        } else {
-            block.evaluate(
-                STAGE,
-                &state,
-                Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals) },
-            );
-            block.pullback(
-                STAGE,
-                &state,
-                Pullback {
-                    residuals: &residuals,
-                    velocity_bar: &score,
-                    laplacian_bar: Some(&ones),
-                    state_bar: Some(&mut change),
-                },
-            );
-        }
-        [space.download(&velocity), space.download_column(&laplacian), space.download(&change)]
-    };
-    for (what, (got, expected)) in ["velocity", "∇²φ", "change"].into_iter().zip(found(true).iter().zip(&found(false)))
-    {
+    let enter = || frozen.enter(block(space, potential, &solve, 0..ROWS, &x));
+    let (mut block, state) = enter();
+    let expected = in_two_calls(space, &mut *block, &state, &score, dim);
+    let (mut block, state) = enter();
+    let ([mut velocity, mut change], mut laplacian) = unwritten(space, dim);
+    let at = ScoredPoint { x: &state, score: &score };
+    let out = ScoredMotion { velocity: &mut velocity, laplacian: Some(&mut laplacian), change: &mut change };
+    block.evaluate_scored(STAGE, at, &ones, &mut Vec::new(), out);
+    let got = [space.download(&velocity), space.download_column(&laplacian), space.download(&change)];
+    for (what, (got, expected)) in ["velocity", "∇²φ", "change"].into_iter().zip(got.iter().zip(&expected)) {
         let scale = expected.iter().fold(1.0f64, |scale, of| scale.max(of.abs()));
         assert_close(&format!("{what} beside the score's"), got, expected, 256.0 * space.round_off(), scale);
     }
@@ -129,28 +138,10 @@ impl ScorePairing {
 
     /// ψ, and the magnitude of its terms, by what the potential does for every solve.
     fn value<S: Space>(&self, space: &S, of: &dyn Potential<S>, x: &[f64], score: &[f64]) -> (f64, f64) {
-        let solve = a_solve(ROWS, Coordinates::X);
+        let (solve, dim) = (a_solve(ROWS, Coordinates::X), of.dim());
         let frozen = of.freeze(&solve);
         let (mut block, state) = frozen.enter(block(space, of, &solve, 0..ROWS, x));
-        let (mut velocity, mut change) = (space.empty_like(&state), space.empty_like(&state));
-        let (mut laplacian, mut residuals) = (space.column_zeros(ROWS), Vec::new());
-        block.evaluate(
-            STAGE,
-            &state,
-            Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: Some(&mut residuals) },
-        );
-        let (score, ones) = (space.upload(ROWS, of.dim(), score), space.upload_column(&[1.0; ROWS]));
-        block.pullback(
-            STAGE,
-            &state,
-            Pullback {
-                residuals: &residuals,
-                velocity_bar: &score,
-                laplacian_bar: Some(&ones),
-                state_bar: Some(&mut change),
-            },
-        );
-        let found = [space.download(&velocity), space.download_column(&laplacian), space.download(&change)].concat();
+        let found = in_two_calls(space, &mut *block, &state, &space.upload(ROWS, dim, score), dim).concat();
         let bars = [&*self.velocity_bar, &self.laplacian_bar, &self.change_bar].concat();
         let terms: Vec<f64> = found.iter().zip(bars).map(|(found, bar)| found * bar).collect();
         (terms.iter().sum(), terms.iter().map(|term| term.abs()).sum())
