@@ -124,26 +124,23 @@ impl Conditional {
         let scales = regression == Regression::LocationScale;
         let width = context.len() / count;
         let design = Design::new(context, width);
-        let standard = |column: usize| {
+        // Nearly as many numbers of context as rows determine any column of them, which says nothing of the column.
+        let enough = regression != Regression::None || 2 * width < count;
+        let mut columns = Vec::new();
+        for (column, name) in names.iter().enumerate() {
             let mut values: Vec<f64> = rows.iter().skip(column).step_by(n).copied().collect();
             let (mean, deviation) = moments(values.iter().copied());
             values.iter_mut().for_each(|x| *x = (*x - mean) / deviation);
-            (values, mean, deviation)
-        };
-        // Nearly as many numbers of context as rows determine any column of them, which says nothing of the column.
-        let enough = regression != Regression::None || 2 * width < count;
-        if let Some(column) = (0..n).find(|column| enough && is_determined(&design, &standard(*column).0)) {
-            return Err(ColumnError::Determined { column: names[column].to_owned() });
+            let determined = || ColumnError::Determined { column: (*name).to_owned() };
+            if enough && is_determined(&design, &values) {
+                return Err(determined());
+            }
+            if regression != Regression::None {
+                let found = fit_column(&design, &values, scales).ok_or_else(determined)?;
+                columns.push(in_units(found, mean, deviation));
+            }
         }
-        if regression == Regression::None {
-            return Ok(None);
-        }
-        let fitted = |column: usize| {
-            let (values, mean, deviation) = standard(column);
-            let determined = || ColumnError::Determined { column: names[column].to_owned() };
-            Ok(in_units(fit_column(&design, &values, scales).ok_or_else(determined)?, mean, deviation))
-        };
-        Self::new((0..n).map(fitted).collect::<Result<_, ColumnError>>()?).map(Some)
+        if columns.is_empty() { Ok(None) } else { Self::new(columns).map(Some) }
     }
 
     /// Location and scale of each column.
