@@ -23,7 +23,7 @@
 //! | closed both ways, not frustrated ([`Lattice`]) | Kaufman's four products | sides up to [`MAX_SIDE`] |
 //! | cylinder; closed both ways, frustrated ([`Lattice`]) | momentum by momentum, many digits | sides to [`MAX_SIDE`] |
 //! | open ([`Lattice`]); any bonds ([`PlanarLattice`]) | a Pfaffian, row by row | width up to [`MAX_PLANAR_WIDTH`] |
-//! | triangular, honeycomb ([`Hexagonal`]), closed both ways | Houtappel's products, many digits | sides to [`MAX_SIDE`] |
+//! | triangular, honeycomb, closed ([`Hexagonal`]) | Houtappel's products, many digits | sides to [`MAX_SIDE`] |
 //! | the same, open along x or y | a Pfaffian, row by row | width up to [`MAX_PLANAR_WIDTH`] |
 //! | all energies ([`Lattice::density_of_states`]) | Beale's polynomials in integers | up to [`MAX_DOS_SITES`] sites |
 //! | any graph ([`Graph`]) | enumeration | up to [`MAX_ENUMERATED`] spins |
