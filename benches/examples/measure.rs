@@ -128,7 +128,8 @@ impl BackendJob for RecipeJob<'_> {
         };
         let (key, dim) = (RngKey::new(0, Purpose::Train, 0), recipe.dimension());
         let batch = Batch::new(key.normals(0..recipe.train.batch, dim), dim)?;
-        let matching = FlowMatching { path: Path::Straight, times: recipe.train.times, focus: recipe.train.focus };
+        let matching =
+            FlowMatching { focus: recipe.train.focus, ..FlowMatching::new(Path::Straight, recipe.train.times) };
         let mut adam = Adam::new(space, AdamSettings::default(), &learned.potential.parameters())?;
         let integrator = learned.integrator(&recipe.evaluate)?;
         let seconds = repeated(arguments.repeats, || {

@@ -34,7 +34,7 @@ mod trained {
     pub fn main() -> Result<(), Box<dyn std::error::Error>> {
         let tch = Tch::new(Device::Cpu, Precision::F32, Options::default())?.with_whole_batches();
         let integrator = FixedStep::new(Method::Rk4.tableau(), 5)?;
-        let objective = FlowMatching { path: Path::Straight, times: 4, focus: None };
+        let objective = FlowMatching::new(Path::Straight, 4);
         let mut model = FlowModel::new(tch, Box::new(potential(tch)?), Box::new(integrator), Box::new(objective));
         let settings = TrainSettings { steps: 400, batch: BATCH, learning_rate: 3e-3, ..TrainSettings::default() };
         // The loss needs no integration, so there is nothing to watch.

@@ -101,7 +101,7 @@ pub use hmc::{Energies, Hmc, HmcReport};
 pub use importance::{IndependenceMetropolis, Pareto, Weights};
 pub use integrate::{Backward, Integrator, Memory, Solution, SolutionCotangent, SolveOptions, Span};
 pub use lattice::{LatticeRidgeParameters, LatticeRidgeSettings};
-pub use matching::{FlowMatching, Path};
+pub use matching::{FlowMatching, KnownForces, Path};
 pub use model::{Estimate, FlowModel, Mapped, Model, Sampled, Trainable};
 pub use normalisation::{Moments, Normalisation};
 pub use objective::{

@@ -168,7 +168,7 @@ impl Train {
         plan.require_same_data(data.as_deref())?;
         let phases = phases::phases(&plan.recipe, &*target)?;
         for phase in &phases {
-            target.training_objective::<E>(&plan.recipe.train, phase.objective, phase.gradient)?;
+            target.require_for(&plan.recipe.train, phase.objective)?;
         }
         plan.check_own_energy(&*target)?;
         let model = plan.first_model(space, target.context_dim(), monitor)?;

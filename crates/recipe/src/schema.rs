@@ -217,6 +217,10 @@ pub struct Train {
     /// data the smaller it is; uniformly when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focus: Option<f64>,
+    /// Flow matching to a target whose energy is known: its forces at the samples take noise from the regression, whose
+    /// minimum stays where it is (target score matching). Of particles it needs target.pairs = "independent".
+    #[serde(default, skip_serializing_if = "target::is_false")]
+    pub target_forces: bool,
     /// Sinkhorn divergence: the part of the mean cost between two rows of data that transport is blurred by, 1e-3 to
     /// 10; 0.05 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

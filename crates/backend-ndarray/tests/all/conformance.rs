@@ -532,7 +532,7 @@ fn regression(threads: usize) -> (Vec<f64>, Vec<ndarray::Array2<f32>>) {
     let integrator = FixedStep::new(Method::Euler.tableau(), 1).unwrap();
     let key = RngKey::new(1, Purpose::Train, 0);
     let flow = Flow { duration: 0.8, ..Flow::new(&space, &potential, &integrator) };
-    let objective = FlowMatching { path: Path::Straight, times: 9, focus: None };
+    let objective = FlowMatching::new(Path::Straight, 9);
     let outcome = with_gradient(&objective, &flow, &key.normals(0..100, 4), key);
     (outcome.losses, outcome.gradient.unwrap())
 }
@@ -582,7 +582,7 @@ fn the_regression_is_on_the_velocity_of_the_path() {
     let flow = Flow { duration, ..Flow::new(&space, &potential, &integrator) };
     let key = RngKey::new(4, Purpose::Train, 2);
     let target = RngKey::new(5, Purpose::Train, 0).normals(0..rows, dim);
-    let losses = |path| with_gradient(&FlowMatching { path, times: 3, focus: None }, &flow, &target, key).losses;
+    let losses = |path| with_gradient(&FlowMatching::new(path, 3), &flow, &target, key).losses;
     let (base, times) = (key.noise(0..rows, dim), key.stratified(3));
     for (r, (straight, blurred)) in losses(Path::Straight).into_iter().zip(losses(Path::Blurred)).enumerate() {
         let tau = times[r / 2];

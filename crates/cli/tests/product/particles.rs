@@ -31,6 +31,22 @@ const CLUSTER: &[&str] = &[
     "--set=evaluate.samples=2000",
 ];
 
+/// A harmonic cluster is a Gaussian with equal variances: its forces leave nothing of the noise of independent pairs.
+#[test]
+fn forces_take_the_noise_from_independent_pairs() {
+    let lab = Lab::on(Backend::Ndarray);
+    let loss = |forces: bool| {
+        let (run, forces) = (format!("forces-{forces}"), format!("--set=train.target_forces={forces}"));
+        lab.trains(CLUSTER, &run, &["--set=target.pairs=independent", "--set=fine_tune.steps=0", &forces]);
+        let metrics = std::fs::read_to_string(lab.path(&run).join("metrics.csv")).unwrap();
+        let last = metrics.lines().last().unwrap().split(',').nth(2).unwrap();
+        last.parse::<f64>().unwrap()
+    };
+    let (with, without) = (loss(true), loss(false));
+    assert!(with < 0.05 * without, "{with} with forces, {without} without");
+    assert!(lab.figures("forces-true", &[])["ess"].as_f64().unwrap() > 0.9);
+}
+
 #[test]
 fn a_cluster_is_learned_and_ln_p_does_not_tell_its_particles_apart() {
     let lab = Lab::on(Backend::Ndarray);
@@ -223,6 +239,7 @@ fn what_is_no_cluster_is_refused_before_anything_is_written() {
         ("train.epochs=3", ["train.epochs", "train.steps instead"]),
         ("fine_tune.gradient=path", ["fine_tune.gradient", "one of the free energy"]),
         ("train.clip_force=0", ["train.clip_force", "positive"]),
+        ("train.target_forces=true", ["train.target_forces", "target.pairs = \"independent\""]),
     ] {
         lab.refuses(&["train", "dw4", "--out", "run", "--set", setting], 2, &parts);
     }

@@ -60,7 +60,7 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) -> SolveCov
             space,
             potential,
             &fixed(Method::Euler, 1),
-            &FlowMatching { path, times: 2, focus: Some(0.1) },
+            &FlowMatching { focus: Some(0.1), ..FlowMatching::new(path, 2) },
         );
     }
     coordinates_and_memory_do_not_matter(space, potential);

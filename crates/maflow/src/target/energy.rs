@@ -6,22 +6,22 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use datasets::particles::{ClusterSamples, Composition, Pairs};
+use datasets::particles::{ClusterSamples, Composition};
 use datasets::table::{ReadOptions, Table as Rows};
 use datasets::yardstick::covariance;
 use datasets::{Bijection, Standardisation};
-use flow_core::{Alone, Energy, Purpose, RngKey, Team};
+use flow_core::{Energy, Purpose, RngKey, Team};
 use sha2::{Digest, Sha256};
 
-use super::aligned::{self, Aligned};
 use super::epochs::Epochs;
+use super::partners::{self, Partners};
 use super::{Layout, Observables, Samples, Target};
 use crate::c_energy::{CFunction, CLibrary, CObservables};
 use crate::energy_check;
 use crate::error::Error;
 use crate::files::hex;
 use crate::monitor::Monitor;
-use crate::recipe::{EnergyTarget, MOST_PAIRED, OwnTarget, Recipe, Standardise, TargetKind};
+use crate::recipe::{EnergyTarget, MOST_PAIRED, OwnTarget, Pairing, Recipe, Standardise, TargetKind};
 
 /// The target of `target.kind = "energy"`: the function `maflow_energy` of a shared library, which
 /// `include/maflow_energy.h` of this crate declares.
@@ -89,7 +89,7 @@ impl LibraryEnergy {
         }
         let samples = samples.map(|samples| -> Result<Box<dyn Samples>, Error> {
             Ok(match of {
-                Some(of) => Box::new(Positions::new(of, samples, &map, seed)?),
+                Some(of) => Box::new(Positions::new(of, samples, &map, target.pairs, seed)?),
                 None => Box::new(SampleRows::new(samples, &map, seed)),
             })
         });
@@ -486,34 +486,35 @@ fn composition(target: &EnergyTarget) -> Result<Option<Composition>, Error> {
     }
 }
 
-/// Positions of particles in the flow's coordinates, each turned and renumbered towards the point of the base density
-/// that it is paired with.
+/// Positions of particles in the flow's coordinates, each with the point of the base density that it is paired with.
 #[derive(Debug)]
 struct Positions {
     samples: ClusterSamples,
-    pairs: Aligned,
+    partners: Partners,
     digest: String,
 }
 
 impl Positions {
-    fn new(of: Composition, samples: Rows, map: &Standardisation, seed: u64) -> Result<Self, Error> {
+    fn new(
+        of: Composition,
+        samples: Rows,
+        map: &Standardisation,
+        pairing: Pairing,
+        seed: u64,
+    ) -> Result<Self, Error> {
         let SampleRows { rows, digest, .. } = SampleRows::new(samples, map, seed);
-        Ok(Self { samples: ClusterSamples::given(&of, rows)?, pairs: Aligned::new(of, seed), digest })
-    }
-
-    fn pairs(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<&Pairs, Error> {
-        self.pairs.get(team, monitor, || Ok(self.samples.clone()))
+        let samples = ClusterSamples::given(&of, rows)?;
+        Ok(Self { samples, partners: Partners::new(of, pairing, seed), digest })
     }
 }
 
 impl Samples for Positions {
     fn prepare(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<(), Error> {
-        self.pairs(team, monitor).map(drop)
+        self.partners.prepare(team, monitor, || Ok(self.samples.clone()))
     }
 
     fn training(&self, key: RngKey, _seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
-        aligned::write(self.pairs(&Alone, &())?, key, rows, out);
-        Ok(())
+        self.partners.write(key, rows, out, || Ok(self.samples.clone()))
     }
 
     fn paired(&self) -> bool {
@@ -529,7 +530,7 @@ impl Samples for Positions {
 fn read(file: &Path, n: usize, of: Option<&Composition>) -> Result<Rows, Error> {
     if let Some(of) = of {
         let names: Vec<String> = (0..n).map(|i| format!("x{i}")).collect();
-        return Ok(Rows::new(&names, aligned::read(file, of)?)?);
+        return Ok(Rows::new(&names, partners::read(file, of)?)?);
     }
     let rows = Rows::read(file, &ReadOptions::default())?;
     rows.require_numbers()?;

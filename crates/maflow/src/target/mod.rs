@@ -1,12 +1,12 @@
 //! Densities to be fitted: the open trait [`Target`], and the targets that recipes name.
 
-mod aligned;
 mod digits;
 mod energy;
 mod epochs;
 mod ising;
 mod lattice_model;
 mod particles;
+mod partners;
 mod phi4;
 mod plane;
 mod pool;

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datasets::chains::CHAINS;
-use datasets::particles::{AnnealedLogZ, Annealing, Cluster, ClusterSamples, Composition, PairEnergy, Pairs};
+use datasets::particles::{AnnealedLogZ, Annealing, Cluster, ClusterSamples, Composition, PairEnergy};
 use flow_core::{Alone, Energy, PointEnergy, Purpose, RngKey, Team};
 
-use super::aligned::{self, Aligned};
+use super::partners::{self, Partners};
 use super::pool::shared;
 use super::{Known, Layout, Observables, Samples, Target, reference_seed};
 use crate::error::Error;
 use crate::files::sha256_of;
 use crate::monitor::Monitor;
-use crate::recipe::{PairKind, ParticlesTarget};
+use crate::recipe::{PairKind, Pairing, ParticlesTarget};
 
 /// Chains of the annealing that a study compares with.
 const ANNEALED: usize = 512;
@@ -33,7 +33,7 @@ pub struct Particles {
     seed: u64,
     /// Where configurations to learn from are, of which otherwise a pool is drawn.
     file: Option<PathBuf>,
-    pairs: Aligned,
+    partners: Partners,
     observables: [String; 2],
 }
 
@@ -41,8 +41,14 @@ impl Particles {
     /// The target of a cluster, with `pool` configurations, drawn from `seed`, to learn from.
     pub fn new(cluster: Cluster, pool: usize, seed: u64) -> Self {
         let observables = [CLUSTER_ENERGY, "square_radius"].map(str::to_owned);
-        let pairs = Aligned::new(cluster.composition().clone(), seed);
-        Self { cluster, pool, seed, file: None, pairs, observables }
+        let partners = Partners::new(cluster.composition().clone(), Pairing::default(), seed);
+        Self { cluster, pool, seed, file: None, partners, observables }
+    }
+
+    /// The same, its configurations paired with points of the base density in this way.
+    #[must_use]
+    pub fn paired(self, pairing: Pairing) -> Self {
+        Self { partners: Partners::new(self.cluster.composition().clone(), pairing, self.seed), ..self }
     }
 
     /// The same, learned from the configurations in a file, which [`datasets::particles::read_positions`] reads when
@@ -61,27 +67,25 @@ impl Particles {
             PairKind::Harmonic => PairEnergy::Harmonic { stiffness: strength },
         };
         let of = Composition::new(target.particles, target.space)?.with_kinds(&target.kinds)?;
-        let target_of = Self::new(Cluster::of(of, pair)?, pool, seed);
+        let target_of = Self::new(Cluster::of(of, pair)?, pool, seed).paired(target.pairs);
         Ok(target.samples.iter().cloned().fold(target_of, Self::with_samples))
     }
 
-    /// Configurations with their partners, drawn when they are first needed.
-    fn pairs(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<&Pairs, Error> {
-        self.pairs.get(team, monitor, || {
-            let (of, pool) = (self.cluster.composition(), self.pool);
-            let Some(file) = &self.file else {
-                monitor.note(&format!("sampling {pool} clusters of {} particles (replica exchange)", of.particles()));
-                return self.configurations(self.seed, pool, team, monitor);
-            };
-            let samples = ClusterSamples::given(of, aligned::read(file, of)?)?;
-            monitor.note(&format!(
-                "{} configurations of {} particles in {}",
-                samples.len(),
-                of.particles(),
-                file.display()
-            ));
-            Ok(samples)
-        })
+    /// Configurations to learn from, from the file or drawn.
+    fn to_learn_from(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<ClusterSamples, Error> {
+        let (of, pool) = (self.cluster.composition(), self.pool);
+        let Some(file) = &self.file else {
+            monitor.note(&format!("sampling {pool} clusters of {} particles (replica exchange)", of.particles()));
+            return self.configurations(self.seed, pool, team, monitor);
+        };
+        let samples = ClusterSamples::given(of, partners::read(file, of)?)?;
+        monitor.note(&format!(
+            "{} configurations of {} particles in {}",
+            samples.len(),
+            of.particles(),
+            file.display()
+        ));
+        Ok(samples)
     }
 
     fn configurations(
@@ -177,12 +181,11 @@ impl Observables for Particles {
 /// Configurations with their partners.
 impl Samples for Particles {
     fn prepare(&self, team: &dyn Team, monitor: &dyn Monitor) -> Result<(), Error> {
-        self.pairs(team, monitor).map(drop)
+        self.partners.prepare(team, monitor, || self.to_learn_from(team, monitor))
     }
 
     fn training(&self, key: RngKey, _seen: u64, rows: Range<usize>, out: &mut [f64]) -> Result<(), Error> {
-        aligned::write(self.pairs(&Alone, &())?, key, rows, out);
-        Ok(())
+        self.partners.write(key, rows, out, || self.to_learn_from(&Alone, &()))
     }
 
     fn paired(&self) -> bool {

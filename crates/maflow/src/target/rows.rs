@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use flow_core::{
-    BaseSamples, Batch, Batches, Estimator, FlowMatching, ForwardDivergence, FreeEnergy, LogJacobian,
-    NegativeLogLikelihood, Objective, Purpose, RngKey, Space, WassersteinDistance, cut,
+    BaseSamples, Batch, Batches, Energy, Estimator, FlowMatching, ForwardDivergence, FreeEnergy, KnownForces,
+    LogJacobian, NegativeLogLikelihood, Objective, Purpose, RngKey, Space, WassersteinDistance, cut,
 };
 
-use super::{Samples, Split, Target};
+use super::{Layout, Samples, Split, Target};
 use crate::error::Error;
 use crate::recipe;
 
@@ -16,6 +16,8 @@ use crate::recipe;
 pub const FIGURE_ROWS: usize = 1000;
 /// Rows that figures are taken on where there is no end of them.
 pub const DEFAULT_ROWS: usize = 10_000;
+/// Rows that the mean square of forces is taken of.
+const FORCE_ROWS: usize = 1024;
 /// Rows of a validation where there is no end of them.
 const VALIDATION_ROWS: usize = 2000;
 
@@ -36,11 +38,12 @@ impl dyn Target + '_ {
             }
             recipe::Objective::FlowMatching => {
                 let path = self.required_samples()?.path();
-                return Ok(Box::new(FlowMatching { path, times: train.times, focus: train.focus }));
+                let forces = if train.target_forces { Some(self.known_forces(train.seed)?) } else { None };
+                return Ok(Box::new(FlowMatching { path, times: train.times, focus: train.focus, forces }));
             }
             recipe::Objective::ForwardKl => {
                 self.required_samples()?;
-                let energy = self.energy().ok_or_else(|| Error::Argument("this target has no energy".to_owned()))?;
+                let energy = self.required_energy()?;
                 return Ok(Box::new(ForwardDivergence { energy, clip_force: train.clip_force }));
             }
             recipe::Objective::Sinkhorn => WassersteinDistance::Sinkhorn { blur: train.blur_or_default() },
@@ -89,6 +92,50 @@ impl dyn Target + '_ {
     /// Base noise in their place would train, and learn nothing.
     fn required_samples(&self) -> Result<&dyn Samples, Error> {
         self.samples().ok_or_else(|| Error::Argument("this target has no samples to learn from".to_owned()))
+    }
+
+    fn required_energy(&self) -> Result<Arc<dyn Energy>, Error> {
+        self.energy().ok_or_else(|| Error::Argument("this target has no energy".to_owned()))
+    }
+
+    /// Whether it has what a training by an objective needs.
+    ///
+    /// # Errors
+    /// When it lacks samples, or an energy.
+    pub fn require_for(&self, train: &recipe::Train, objective: recipe::Objective) -> Result<(), Error> {
+        use recipe::Objective::{FlowMatching, ForwardKl, FreeEnergy, Nll, SlicedWasserstein, Sinkhorn};
+        let (samples, energy) = match objective {
+            Nll | FreeEnergy => (self.energy().is_none(), false),
+            FlowMatching => (true, train.target_forces),
+            ForwardKl => (true, true),
+            Sinkhorn | SlicedWasserstein => (true, false),
+        };
+        if samples {
+            self.required_samples()?;
+        }
+        if energy {
+            self.required_energy()?;
+        }
+        Ok(())
+    }
+
+    /// Forces at the samples of a training, with the mean square of a component by some of them.
+    fn known_forces(&self, seed: u64) -> Result<KnownForces, Error> {
+        let (energy, samples) = (self.required_energy()?, self.required_samples()?);
+        let width = self.row_width() + if samples.paired() { self.dimension() } else { 0 };
+        let mut rows = vec![0.0; FORCE_ROWS * width];
+        samples.training(RngKey::new(seed, Purpose::Evaluate, 0), 0, 0..FORCE_ROWS, &mut rows)?;
+        let batch = self.batch(rows, width)?;
+        let (mut energies, mut gradients) = (vec![0.0; FORCE_ROWS], vec![0.0; batch.x.len()]);
+        let context = if energy.context_dim() == 0 { &[][..] } else { &batch.context };
+        energy.energies_and_gradients(&batch.x, context, &mut energies, &mut gradients)?;
+        // Particles have no force at their centre.
+        let free = match self.layout() {
+            Layout::Particles(n, d) => (n - 1) * d,
+            _ => self.dimension(),
+        };
+        let mean_square = gradients.iter().map(|g| g * g).sum::<f64>() / (FORCE_ROWS * free) as f64;
+        Ok(KnownForces { energy, mean_square })
     }
 
     /// The name of the objective of its figures.

@@ -90,7 +90,7 @@ pub struct TableTarget {
     pub array: Option<String>,
 }
 
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 
@@ -162,6 +162,9 @@ pub struct EnergyTarget {
     /// also an array (rows, n, d), or frames of `.xyz`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<PathBuf>,
+    /// Of particles, how samples are paired with points of the base density in flow matching.
+    #[serde(default, skip_serializing_if = "Pairing::is_aligned")]
+    pub pairs: Pairing,
     /// How coordinates are brought to zero mean and unit scale, by the moments of the samples; in place of `scale`.
     #[serde(default, skip_serializing_if = "Standardise::is_none")]
     pub standardise: Standardise,
@@ -552,6 +555,9 @@ pub struct ParticlesTarget {
     /// table of n d columns, or frames of `.xyz`. A path from the current folder on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<PathBuf>,
+    /// How configurations are paired with points of the base density in flow matching.
+    #[serde(default, skip_serializing_if = "Pairing::is_aligned")]
+    pub pairs: Pairing,
     /// Factor of the energy of pairs: ε of `lennard-jones`, the stiffness of `harmonic`. Two versions of LJ13
     /// circulate, with ε = 1 and ε = 2.
     #[serde(default = "ParticlesTarget::default_strength")]
@@ -561,6 +567,23 @@ pub struct ParticlesTarget {
 impl ParticlesTarget {
     fn default_strength() -> f64 {
         1.0
+    }
+}
+
+/// How configurations of particles are paired with points of the base density.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairing {
+    /// Each once, turned and renumbered towards a point: short paths that cross little.
+    #[default]
+    Aligned,
+    /// With any point, drawn anew for every batch: the path of `train.target_forces`.
+    Independent,
+}
+
+impl Pairing {
+    fn is_aligned(&self) -> bool {
+        *self == Self::Aligned
     }
 }
 

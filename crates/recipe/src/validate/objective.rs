@@ -4,7 +4,7 @@ use flow_core::Estimator;
 
 use super::range::{out_of_range, rows, within};
 use crate::error::RecipeError;
-use crate::schema::{Density, Objective, PointLayout, Recipe, TargetKind};
+use crate::schema::{Density, Objective, Pairing, PointLayout, Recipe, TargetKind};
 
 impl Recipe {
     /// Data are fitted by likelihood, energies by free energy, and whatever can be sampled by flow matching.
@@ -20,6 +20,7 @@ impl Recipe {
             _ => {}
         }
         self.distance_is_meant()?;
+        self.target_forces_fit()?;
         self.gradient_fits(fits)?;
         self.clipped_forces_fit()?;
         self.forces_fit(fits)?;
@@ -155,6 +156,31 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// Forces take noise from flow matching between samples of a known energy and independent points, along straight
+    /// paths.
+    fn target_forces_fit(&self) -> Result<(), RecipeError> {
+        if !self.train.target_forces {
+            return Ok(());
+        }
+        let (known, pairing) = match &self.target {
+            TargetKind::Particles(of) => (true, Some(of.pairs)),
+            TargetKind::Energy(of) if of.layout == PointLayout::Particles => (of.samples.is_some(), Some(of.pairs)),
+            TargetKind::Energy(of) => (of.samples.is_some(), None),
+            TargetKind::Own(own) => (own.energy && own.samples, None),
+            TargetKind::Phi4(_) => (self.target.whitened(), None),
+            TargetKind::Mnist(_) | TargetKind::Ising(_) | TargetKind::Toy(_) | TargetKind::Table(_) => (false, None),
+        };
+        let remedy = match (self.train.objective, known, pairing) {
+            (Objective::FlowMatching, true, Some(Pairing::Aligned)) => "set target.pairs = \"independent\"",
+            (Objective::FlowMatching, true, _) => return Ok(()),
+            (Objective::FlowMatching, false, _) => {
+                "it needs an energy, and samples that end straight paths: leave it out"
+            }
+            _ => "it is of flow matching: leave it out",
+        };
+        Err(out_of_range("train.target_forces", "true", "false here", remedy))
     }
 
     /// The gradient through the path is one of the free energy.

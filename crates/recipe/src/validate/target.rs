@@ -4,7 +4,7 @@ use datasets::columns::Regression;
 
 use super::range::{MOST_NUMBERS, at_least, at_most, finite, fits_toml, lattice, out_of_range, positive, within};
 use crate::error::RecipeError;
-use crate::schema::{EnergyTarget, ParticlesTarget, PointLayout, Scale, Standardise, TargetKind};
+use crate::schema::{EnergyTarget, Pairing, ParticlesTarget, PointLayout, Scale, Standardise, TargetKind};
 
 impl TargetKind {
     pub(super) fn validate(&self) -> Result<(), RecipeError> {
@@ -131,6 +131,9 @@ impl EnergyTarget {
             let remedy = "give target.layout = \"particles\", or leave it out";
             return match (self.space, self.kinds.is_empty()) {
                 (Some(space), _) => Err(out_of_range("target.space", space, "nothing without particles", remedy)),
+                (None, _) if self.pairs != Pairing::default() => {
+                    Err(out_of_range("target.pairs", "\"independent\"", "nothing without particles", remedy))
+                }
                 (None, false) => Err(out_of_range("target.kinds", "a list", "nothing without particles", remedy)),
                 (None, true) => Ok(()),
             };

@@ -154,7 +154,7 @@ fn figures_are_exact_and_what_needs_a_flow_says_so() {
     assert!(found.losses.iter().zip(&losses).all(|(a, b)| (a - b).abs() < 1e-12));
     assert_eq!((found.mean, found.integration_error), (Mean::weighted(&found.losses, &batch.weights), 0.0));
     assert!(found.is_converged() && found.integrator == "scales");
-    let matching = FlowMatching { path: Path::Straight, times: 2, focus: None };
+    let matching = FlowMatching::new(Path::Straight, 2);
     for objective in
         [&matching as &dyn Objective<Of>, &NegativeLogLikelihood { transport_cost: 1.0, ..Default::default() }]
     {

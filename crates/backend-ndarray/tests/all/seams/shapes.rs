@@ -36,7 +36,7 @@ fn objectives() -> Vec<Box<dyn Objective<Cpu<f64>>>> {
         Box::new(NegativeLogLikelihood { transport_cost: 0.1, log_jacobian: 0.0.into() }),
         Box::new(FreeEnergy::new(StandardNormal { dim: DIM })),
         Box::new(path),
-        Box::new(FlowMatching { path: Path::Straight, times: 3, focus: None }),
+        Box::new(FlowMatching::new(Path::Straight, 3)),
         Box::new(LogVariance),
     ]
 }

@@ -165,7 +165,7 @@ fn objectives<T: Real>() -> Vec<Box<dyn Objective<Cpu<T>>>> {
         Box::new(FreeEnergy::new(quartic())),
         Box::new(FreeEnergy { gradient: Estimator::Path, ..FreeEnergy::new(quartic()) }),
         // More times than a member of a team has rows.
-        Box::new(FlowMatching { path: Path::Straight, times: 40, focus: None }),
+        Box::new(FlowMatching::new(Path::Straight, 40)),
         Box::new(LogVariance),
         Box::new(WassersteinDistance::Sinkhorn { blur: 0.5 }),
         Box::new(WassersteinDistance::Sliced { projections: 5 }),
