@@ -34,6 +34,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "ising-16-paper",
     "ising-16-neural-rg",
     "phi4-16",
+    "phi4-14",
     "dw4",
     "lj13",
     "lj55",
