@@ -137,9 +137,6 @@ pub enum Error {
         /// Its name.
         name: &'static str,
     },
-    /// A term that ndarray alone has.
-    #[error("the term \"{0}\" is not there on libtorch")]
-    NeedsNdarray(&'static str),
     /// Physics of a target that has no energy.
     #[error("physics is for targets with an energy, and this target is {0}, known by samples")]
     NoEnergy(&'static str),
