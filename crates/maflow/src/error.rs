@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use datasets::lattice::LatticeError;
 use datasets::mnist::MnistError;
 use datasets::particles::ClusterError;
+use datasets::sets::SetsError;
 
 use crate::memory::TooLittle;
 use crate::recipe::{Backend, RecipeError};
@@ -227,6 +228,9 @@ pub enum Error {
     /// A cluster of particles or its sampler.
     #[error(transparent)]
     Cluster(ClusterError),
+    /// Sets of vectors that there are not.
+    #[error(transparent)]
+    Sets(#[from] SetsError),
     /// The files of MNIST.
     #[error("{0}{remedy}", remedy = own_pictures(.0))]
     Mnist(#[from] MnistError),
