@@ -57,12 +57,8 @@ fn make<T: Real>(
         Of::LatticeQuadratic { shape } => Box::new(LatticeQuadratic::new(cpu, *shape, time)?),
         Of::LatticeRidge(settings) => Box::new(LatticeRidge::new(cpu, settings.clone())?),
         Of::Particles(settings) => {
-            let potential = Particles::new(own(), settings.clone(), time, seed)?;
-            if potential.dim() != dim {
-                let what = "the potential of particles".to_owned();
-                return Err(Error::Shape { what, found: vec![potential.dim()], expected: vec![dim] });
-            }
-            Box::new(potential)
+            settings.check_rows(dim)?;
+            Box::new(Particles::new(own(), settings.clone(), time, seed)?)
         }
         _ => return Err(Error::setting("potential", "convolutional", "one that this backend has")),
     })

@@ -36,6 +36,10 @@ impl Engine for Tch {
             Of::TwoLayer(settings) => Term::two_layer(space, dim, *settings, time, seed)?,
             Of::LatticeQuadratic { shape } => Term::lattice_quadratic(space, *shape, time)?,
             Of::LatticeRidge(settings) => Term::lattice_ridge(space, settings)?,
+            Of::Particles(settings) => {
+                settings.check_rows(dim)?;
+                Term::particles(space, settings.clone(), time, seed)?
+            }
             Of::Convolutional(network) => Term::convolutional(space, *network, time, seed)?,
             _ => return Err(Error::setting("potential", "of another kind", "one that this backend has")),
         }))

@@ -13,8 +13,8 @@ use flow_core::conformance::{
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, Group, Method, Motion,
-    NegativeLogLikelihood, Objective, Potential, Precision, Pullback, Purpose, RidgeSettings, RngKey, Solve, Space,
-    Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings, potentials,
+    NegativeLogLikelihood, Objective, ParticlesSettings, Potential, Precision, Pullback, Purpose, RidgeSettings,
+    RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings, potentials,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -137,6 +137,41 @@ fn kernels(on: Tch, activation: Activation, bias: bool, tied: Option<&Group>) ->
 /// The point reflection of a 2 × 3 lattice.
 fn point_reflection() -> Group {
     Group::new(vec![(0..6).collect(), vec![0, 2, 1, 3, 5, 4]], vec![1.0; 2]).unwrap()
+}
+
+/// Particles of so many sums and vectors. Squares of vectors bend so much under coefficients of order one that
+/// differences would not be good enough to judge by.
+fn particles(on: Tch, shape: (usize, usize), features: [usize; 2], activation: Activation) -> Term {
+    of_kinds(on, (&[], None), shape, (features, activation))
+}
+
+/// The same of particles of several kinds, or with a cutoff.
+fn of_kinds(
+    on: Tch,
+    (kinds, cutoff): (&[usize], Option<[f64; 2]>),
+    (particles, space): (usize, usize),
+    ([sums, vectors], activation): ([usize; 2], Activation),
+) -> Term {
+    let (centres, interval, core, hidden, kinds) = (3, [0.5, 4.0], 1.2, [5, 4], kinds.to_vec());
+    let settings = ParticlesSettings {
+        particles,
+        space,
+        kinds,
+        centres,
+        interval,
+        core,
+        cutoff,
+        sums,
+        vectors,
+        hidden,
+        activation,
+    };
+    let mut of = filled(on, Term::particles(on, settings, basis(TimeFamily::Cosine), 5));
+    for parameter in of.parameters_mut() {
+        let factor = if parameter.name == "amplitude" { 1.0 } else { 0.25 };
+        on.accumulate(&mut parameter.value, factor, &[]);
+    }
+    of
 }
 
 /// Two dense layers, with time.
@@ -315,6 +350,18 @@ conformance! {
     ridge_in_context: |on| ridge_in_context(on, true) => |_| TIMES_IN_CONTEXT.with_forces();
     #[ignore = "long: scripts/full"]
     modulated: modulated => |_| CONTEXT;
+    #[ignore = "long: scripts/full"]
+    particles_in_pairs: |on| particles(on, (3, 2), [0, 0], Activation::Softplus) => |_| TIMES.with_forces();
+    #[ignore = "long: scripts/full"]
+    particles_with_sums: |on| particles(on, (4, 1), [2, 0], Activation::LnCosh) => |_| TIMES.with_forces();
+    #[ignore = "long: scripts/full"]
+    particles_in_space: |on| particles(on, (3, 3), [2, 3], Activation::Softplus) => |_| TIMES.with_forces();
+    #[ignore = "long: scripts/full"]
+    particles_of_kinds: |on| of_kinds(on, (&[1, 0, 1], None), (3, 2), ([1, 2], Activation::Softplus))
+        => |_| TIMES.with_forces();
+    #[ignore = "long: scripts/full"]
+    particles_with_a_cutoff: |on| of_kinds(on, (&[], Some([0.0, 12.0])), (3, 2), ([1, 2], Activation::Softplus))
+        => |_| TIMES.with_forces();
     lattice_kernels_tied: |on| kernels(on, Activation::LnCosh, true, Some(&point_reflection())) => times_on_a_device;
     #[ignore = "long: scripts/full"]
     dense_module: |on| dense(on, 2, Laplacian::Exact) => |_| PLAIN;

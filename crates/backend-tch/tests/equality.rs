@@ -3,14 +3,14 @@
 
 mod common;
 
-use backend_ndarray::{Cpu, Real};
+use backend_ndarray::{Cpu, Particles, Real};
 use backend_tch::{Activation, Device, NetworkSettings, Options, Tch, Term};
 use common::{emulated, spaces};
 use flow_core::conformance::assert_close;
 use flow_core::{
     Batch, Centres, Checkpoint, Coordinates, Evaluation, FixedStep, Flow, FreeEnergy, Group, Method,
-    NegativeLogLikelihood, Objective, PointEnergy, Potential, Precision, Purpose, RidgeSettings, RngKey, Space, Tensor,
-    TimeBasis, TimeFamily, TwoLayerSettings, cut,
+    NegativeLogLikelihood, Objective, ParticlesSettings, PointEnergy, Potential, Precision, Purpose, RidgeSettings,
+    RngKey, Space, Tensor, TimeBasis, TimeFamily, TwoLayerSettings, cut,
 };
 
 /// The sizes of one of the paper's two experiments (its Table 2), with fewer rows and steps of the same length.
@@ -235,6 +235,38 @@ fn terms_in_double_precision() {
                 LatticeRidgeSettings { shape, kernels, activation, bias, time: basis, tied, fall_off, seed: 6 };
             let reference = LatticeRidge::new(&cpu, settings.clone()).unwrap();
             same(Term::lattice_ridge(tch, &settings), Box::new(reference), 0.2);
+        }
+    }
+}
+
+#[test]
+fn particles_in_double_precision() {
+    let cpu = Cpu::<f64>::new(1);
+    let basis = TimeBasis::new(TimeFamily::Cosine, 3, 0.5).unwrap();
+    let settings = ParticlesSettings {
+        particles: 5,
+        space: 3,
+        kinds: Vec::new(),
+        centres: 6,
+        interval: [0.4, 5.0],
+        core: 0.3,
+        cutoff: None,
+        sums: 3,
+        vectors: 2,
+        hidden: [7, 5],
+        activation: Activation::Softplus,
+    };
+    let in_plane = ParticlesSettings { particles: 4, space: 2, activation: Activation::LnCosh, ..settings.clone() };
+    for settings in [
+        ParticlesSettings { kinds: vec![7, 2, 7, 2, 2], ..settings },
+        ParticlesSettings { cutoff: Some([0.5, 3.0]), ..in_plane.clone() },
+        ParticlesSettings { sums: 0, vectors: 0, hidden: [0, 0], ..in_plane.clone() },
+        ParticlesSettings { sums: 0, ..in_plane.clone() },
+        ParticlesSettings { vectors: 0, ..in_plane },
+    ] {
+        for tch in spaces(Precision::F64) {
+            let reference = Particles::new(cpu.clone(), settings.clone(), basis, 3).unwrap();
+            same_term(tch, Term::particles(tch, settings.clone(), basis, 3).unwrap(), &cpu, Box::new(reference), 0.1);
         }
     }
 }

@@ -179,7 +179,6 @@ impl From<maflow::Error> for CliError {
             E::TooManyRows { found, most } => {
                 Self::Usage(format!("the test set has {most} rows, not {found}; ask for at most {most} --samples"))
             }
-            E::NeedsNdarray(_) => Self::Usage(format!("{error}; train and evaluate with --backend ndarray")),
             E::NeedsLibtorch { what, name } => Self::Usage(format!(
                 "the {what} \"{name}\" is one of libtorch, and the backend ndarray lacks it; give --backend tch-cpu \
                  (or tch-cuda), after {} where that was not done",

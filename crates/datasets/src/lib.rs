@@ -15,6 +15,7 @@
 //!   fields by cluster Monte Carlo, and the symmetries of a rectangular lattice.
 //! - [`particles`]: clusters of equal particles, their configurations by Monte Carlo at several temperatures, and the
 //!   alignment of one configuration with another.
+//! - [`sets`]: sets of vectors that are stretched along one axis of their own, with `ln p` and entropy.
 //! - [`chains`]: configurations of lattices and particles by many Markov chains, of which several processes draw some
 //!   each.
 //! - [`Bijection`]: the one trait of maps between a user's coordinates and a flow's.
@@ -70,11 +71,13 @@ pub mod lattice;
 pub mod mnist;
 pub mod particles;
 pub mod plane;
+pub mod sets;
 pub mod split;
 pub mod table;
 pub mod whole_file;
 pub mod yardstick;
 
+mod bessel;
 mod bijection;
 mod gelbrich;
 mod moments;

@@ -87,6 +87,18 @@ impl ParticlesSettings {
         Ok(())
     }
 
+    /// Whether rows of `dim` numbers are rows of these particles.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where they are not.
+    pub fn check_rows(&self, dim: usize) -> Result<(), Error> {
+        let found = self.particles * self.space;
+        if found == dim {
+            return Ok(());
+        }
+        Err(Error::Shape { what: "the potential of particles".to_owned(), found: vec![found], expected: vec![dim] })
+    }
+
     /// Numbers that F takes of each particle.
     pub fn features(&self) -> usize {
         self.sums + self.vectors

@@ -43,7 +43,7 @@ impl Compute {
 /// Checks that a backend has the model of a recipe, or the terms of its potential.
 ///
 /// # Errors
-/// [`Error::NeedsLibtorch`], [`Error::NeedsNdarray`].
+/// [`Error::NeedsLibtorch`].
 pub fn require_parts(backend: Backend, recipe: &Recipe) -> Result<(), Error> {
     let terms = match &recipe.density {
         Density::Flow { potential: recipe::Potential::Sum(sum), .. } => &sum.terms,
@@ -52,7 +52,6 @@ pub fn require_parts(backend: Backend, recipe: &Recipe) -> Result<(), Error> {
     };
     terms.iter().try_for_each(|term| match (&term.kind, backend.is_libtorch()) {
         (TermKind::Convolutional(_), false) => Err(Error::NeedsLibtorch { what: "term", name: term.kind.name() }),
-        (TermKind::Particles(_), true) => Err(Error::NeedsNdarray(term.kind.name())),
         _ => Ok(()),
     })
 }

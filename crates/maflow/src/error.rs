@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use datasets::lattice::LatticeError;
 use datasets::mnist::MnistError;
 use datasets::particles::ClusterError;
+use datasets::sets::SetsError;
 
 use crate::memory::TooLittle;
 use crate::recipe::{Backend, RecipeError};
@@ -137,9 +138,6 @@ pub enum Error {
         /// Its name.
         name: &'static str,
     },
-    /// A term that ndarray alone has.
-    #[error("the term \"{0}\" is not there on libtorch")]
-    NeedsNdarray(&'static str),
     /// Physics of a target that has no energy.
     #[error("physics is for targets with an energy, and this target is {0}, known by samples")]
     NoEnergy(&'static str),
@@ -230,6 +228,9 @@ pub enum Error {
     /// A cluster of particles or its sampler.
     #[error(transparent)]
     Cluster(ClusterError),
+    /// Sets of vectors that there are not.
+    #[error(transparent)]
+    Sets(#[from] SetsError),
     /// The files of MNIST.
     #[error("{0}{remedy}", remedy = own_pictures(.0))]
     Mnist(#[from] MnistError),

@@ -38,6 +38,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "dw4",
     "lj13",
     "lj55",
+    "exchangeable",
     "mnist",
     "mnist-fast",
     "mnist-deep",

@@ -58,7 +58,7 @@ pub fn from_table(mut table: Table, name: &str) -> Result<Recipe, RecipeError> {
 }
 
 fn target(table: Table) -> Result<TargetKind, RecipeError> {
-    const KINDS: [&str; 8] = ["mnist", "ising", "toy", "phi4", "particles", "table", "energy", "own"];
+    const KINDS: [&str; 9] = ["mnist", "ising", "toy", "phi4", "particles", "sets", "table", "energy", "own"];
     let (kind, rest) = kind("target", table, &KINDS)?;
     Ok(match kind {
         "mnist" => TargetKind::Mnist(section("target", rest)?),
@@ -66,6 +66,7 @@ fn target(table: Table) -> Result<TargetKind, RecipeError> {
         "toy" => TargetKind::Toy(section("target", rest)?),
         "phi4" => TargetKind::Phi4(section("target", rest)?),
         "particles" => TargetKind::Particles(section("target", rest)?),
+        "sets" => TargetKind::Sets(section("target", rest)?),
         "table" => TargetKind::Table(section("target", rest)?),
         "energy" => TargetKind::Energy(section("target", rest)?),
         _ => TargetKind::Own(section("target", rest)?),

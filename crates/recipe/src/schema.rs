@@ -2,6 +2,7 @@
 
 mod method;
 mod model;
+mod particles;
 mod potential;
 mod scale;
 mod target;
@@ -13,6 +14,7 @@ use crate::backend::Backend;
 
 pub use method::*;
 pub use model::*;
+pub use particles::*;
 pub use potential::*;
 pub use scale::*;
 pub use target::*;

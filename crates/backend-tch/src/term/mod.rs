@@ -3,6 +3,7 @@
 mod convolutional;
 mod dense;
 mod lattice;
+mod particles;
 mod two_layer;
 
 use std::fmt;
@@ -32,6 +33,7 @@ use crate::tensors::{Array, Column, Tch};
 /// | [`Term::two_layer`] | `Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ (W₁x + Uc) + b₁` |
 /// | [`Term::lattice_quadratic`] | `½ xᵀ C x`, C the same at every site of a periodic lattice |
 /// | [`Term::lattice_ridge`] | `Σ_c v_c Σ_s f(g_c (w_c ⋆ x)_s + b_c)` on a periodic lattice |
+/// | [`Term::particles`] | `½ q Σ_i |x_i − x̄|² + Σ_{i<j} P(r_ij) + Σ_i F(D_i, |V_i|²)` of particles |
 /// | [`Term::convolutional`] | `⟨x, U⟩`, U a small U-shaped network for pictures; on this backend alone |
 ///
 /// ```

@@ -36,12 +36,13 @@ const SECTIONS: [(&str, &str, &str); 6] = [
 /// A recipe to ask about: `target`, the objective that fits it, and `potential`.
 const BASE: [&str; 3] = ["{ kind = 'toy', name = 'rings' }", "nll", "{ kind = 'ridge', hidden = 8 }"];
 /// Targets to ask about, by kind, with their objectives.
-const TARGETS: [(&str, &str, &str); 8] = [
+const TARGETS: [(&str, &str, &str); 9] = [
     ("mnist", "{ kind = 'mnist' }", "nll"),
     ("ising", "{ kind = 'ising', size = 4, size_y = 4 }", "free-energy"),
     ("toy", BASE[0], BASE[1]),
     ("phi4", "{ kind = 'phi4', size = 4, kappa = 0.2, lambda = 0.02 }", "free-energy"),
     ("particles", "{ kind = 'particles', particles = 4, space = 2, pair = 'harmonic' }", "free-energy"),
+    ("sets", "{ kind = 'sets', members = 3, stretch = 2.0 }", "nll"),
     ("table", "{ kind = 'table', file = 'a.csv', columns = ['a', 'b'], transforms = ['none', 'none'] }", "nll"),
     ("energy", "{ kind = 'energy', dimension = 4, layout = 'particles', space = 2, library = 'e.so' }", "free-energy"),
     ("own", "{ kind = 'own', dimension = 2, energy = true, samples = true }", "free-energy"),
@@ -82,7 +83,7 @@ const READ: [(&str, &str); 3] = [
 
 const PURE: &str = "1";
 /// The unit of every number, by the end of its path; `1` is a pure number.
-const UNITS: [(&str, &str); 98] = [
+const UNITS: [(&str, &str); 100] = [
     ("target mnist.lambda", "1"),
     ("target mnist.split_seed", "1"),
     ("target ising.size", "sites"),
@@ -95,6 +96,8 @@ const UNITS: [(&str, &str); 98] = [
     ("target particles.space", "dimensions"),
     ("target particles.kinds", "1"),
     ("target particles.strength", "k_B T"),
+    ("target sets.members", "vectors"),
+    ("target sets.stretch", "1"),
     ("target table.picture", "pixels"),
     ("target table.split_seed", "1"),
     ("target energy.dimension", "numbers"),

@@ -7,9 +7,10 @@ use std::path::Path;
 use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArguments, Type};
 
 /// Where the types of recipes are; a name is that of the first file that has it.
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "recipe/src/schema.rs",
     "recipe/src/schema/target.rs",
+    "recipe/src/schema/particles.rs",
     "recipe/src/schema/model.rs",
     "recipe/src/schema/potential.rs",
     "recipe/src/schema/method.rs",

@@ -121,6 +121,7 @@ impl Sample {
             TargetKind::Ising(_) => "continuous variables (spins by p(s = 1 | x) = 1/(1 + exp(-2x)))",
             TargetKind::Phi4(_) => "lattice fields",
             TargetKind::Particles(_) => "positions of particles, their centre a normal of deviation 1/√n",
+            TargetKind::Sets(_) => "the units of the vectors",
             TargetKind::Toy(_) => "the plane",
             TargetKind::Table(_) => "the units of the data",
             TargetKind::Energy(_) => "the units of the energy",

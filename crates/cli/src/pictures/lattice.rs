@@ -86,6 +86,7 @@ pub fn beside_clusters(
         TargetKind::Mnist(_)
         | TargetKind::Toy(_)
         | TargetKind::Particles(_)
+        | TargetKind::Sets(_)
         | TargetKind::Table(_)
         | TargetKind::Energy(_)
         | TargetKind::Own(_) => {

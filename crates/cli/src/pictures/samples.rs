@@ -13,7 +13,11 @@ pub fn tiles(recipe: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> 
     let [height, width] = recipe.target.layout().shape()[..] else { return None };
     let pictures = samples.chunks_exact(height * width);
     let (title, note, palette, pictures) = match &recipe.target {
-        TargetKind::Toy(_) | TargetKind::Particles(_) | TargetKind::Energy(_) | TargetKind::Own(_) => return None,
+        TargetKind::Toy(_)
+        | TargetKind::Particles(_)
+        | TargetKind::Sets(_)
+        | TargetKind::Energy(_)
+        | TargetKind::Own(_) => return None,
         target @ (TargetKind::Mnist(_) | TargetKind::Table(_)) => {
             let pictures = pictures.map(|x| pixels(target, x)).collect();
             ("Pictures drawn from the flow", String::new(), Palette::Grey, pictures)

@@ -79,6 +79,27 @@ pub const FIELD: &[&str] = &[
     "--set=evaluate.samples=1000",
 ];
 
+/// Three particles in the plane that learn by flow matching and then by the divergence from their samples.
+pub const CLUSTER: &[&str] = &[
+    "dw4",
+    "--set=target.particles=3",
+    "--set=target.pair=harmonic",
+    "--set=potential.terms.0.centres=6",
+    "--set=potential.terms.0.sums=3",
+    "--set=potential.terms.0.vectors=2",
+    "--set=potential.terms.0.hidden=[6, 4]",
+    "--set=potential.terms.0.time_terms=2",
+    "--set=flow.steps=4",
+    "--set=train.batch=32",
+    "--set=train.pool=200",
+    "--set=train.steps=8",
+    "--set=train.schedule.warmup=2",
+    "--set=train.checkpoint_every=4",
+    "--set=fine_tune.steps=4",
+    "--set=fine_tune.batch=16",
+    "--set=evaluate.samples=300",
+];
+
 /// The backends that this machine can use: those of libtorch once it is set up, and that for GPUs where there is a
 /// driver with a device.
 fn backends() -> Vec<&'static str> {

@@ -207,7 +207,7 @@ fn numbers_that_are_not_finite_neither_come_in_nor_go_out() {
 mod between_backends {
     use std::fs;
 
-    use crate::lab::{ISING, MATCHED, copy};
+    use crate::lab::{CLUSTER, ISING, MATCHED, copy};
 
     use super::*;
 
@@ -219,7 +219,7 @@ mod between_backends {
     #[test]
     #[ignore = "seconds: .ci/run"]
     fn a_run_goes_on_elsewhere() {
-        for model in [TOY, ISING, MATCHED] {
+        for model in [TOY, ISING, MATCHED, CLUSTER] {
             on_one_backend(|lab| {
                 lab.trains(model, "whole", &["--precision", "f64"]);
                 let (expected, figures) = (numbers(lab, "whole"), lab.figures("whole", &[]));

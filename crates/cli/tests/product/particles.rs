@@ -182,6 +182,54 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
     assert!(!lab.path("bad").exists());
 }
 
+/// Sets of three vectors that share an axis.
+const SETS: &[&str] = &[
+    "exchangeable",
+    "--set=target.members=3",
+    "--set=potential.terms.0.centres=12",
+    "--set=potential.terms.0.sums=8",
+    "--set=potential.terms.0.vectors=6",
+    "--set=potential.terms.0.hidden=[24, 16]",
+    "--set=potential.terms.0.time_terms=4",
+    "--set=flow.steps=6",
+    "--set=train.steps=1000",
+    "--set=train.schedule.warmup=20",
+    "--set=train.average=0.98",
+    "--set=fine_tune.steps=30",
+    "--set=fine_tune.batch=64",
+    "--set=evaluate.samples=2000",
+];
+
+#[test]
+#[ignore = "seconds: .ci/run"]
+fn sets_that_share_an_axis_are_learned_and_their_vectors_are_not_told_apart() {
+    let lab = Lab::on(Backend::Ndarray);
+    lab.trains(SETS, "run", &[]);
+    let figures = lab.figures("run", &[]);
+    let number = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"));
+    let of = datasets::sets::SharedAxis::new(3, 4.0).unwrap();
+    assert!((number("nll_nats") - number("kl_nats") - of.entropy()).abs() < 1e-9, "{figures}");
+    // Better than whatever takes the vectors for independent, and no better than the entropy.
+    let (gap, error) = (number("kl_nats"), number("standard_error"));
+    assert!(gap > -4.0 * error && number("nll_nats") < of.gaussian_entropy() - 3.0 * error, "{figures}");
+
+    lab.does(&["sample", "run", "--count", "20", "--out", "x.npy"]);
+    let x: ndarray::Array3<f32> = ndarray_npy::read_npy(lab.path("x.npy")).unwrap();
+    assert_eq!(x.shape(), [20, 3, 2]);
+    let (plain, other) = (scored(&lab, "run", &x, [0, 1, 2], 1.0), scored(&lab, "run", &x, [2, 0, 1], -1.0));
+    assert!(plain.iter().zip(&other).all(|(a, b)| (a - b).abs() < 1e-4), "{plain:?} {other:?}");
+    for (setting, parts) in [
+        ("target.members=1", ["target.members", "at least 2"]),
+        ("target.stretch=0.5", ["target.stretch", "from 1 to 100"]),
+        ("train.epochs=3", ["train.epochs", "train.steps instead"]),
+        ("train.objective=free-energy", ["train.objective", "given by samples"]),
+        ("fine_tune.objective=forward-kl", ["fine_tune.objective", "by its energy"]),
+    ] {
+        lab.refuses(&["train", "exchangeable", "--out", "bad", "--set", setting], 2, &parts);
+    }
+    lab.refuses(&["physics", "run"], 2, &["targets with an energy", "sets of vectors"]);
+}
+
 #[test]
 #[ignore = "seconds: .ci/run"]
 fn configurations_of_a_file_are_learned_from() {

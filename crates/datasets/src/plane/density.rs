@@ -9,6 +9,7 @@ use std::sync::{LazyLock, OnceLock};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
+use crate::bessel::log_i0_scaled;
 use crate::quadrature::{gauss_legendre, integrate_plane, log_sum_exp};
 
 /// A normalised density on the plane.
@@ -193,24 +194,6 @@ mod rings {
         let steps = (4.0 / h).ceil() as i32;
         let shell = |r: f64| 2.0 * PI * r * surprise(log_density(r));
         (0..=steps).map(|i| shell(f64::from(i) * h)).sum::<f64>() * h
-    }
-
-    /// `ln(e^{−z} I₀(z))` for z ≥ 0: the power series (DLMF 10.25.2), or for large z the asymptotic one (DLMF 10.40.1).
-    pub(super) fn log_i0_scaled(z: f64) -> f64 {
-        let series = |ratio: &dyn Fn(f64) -> f64| {
-            let (mut term, mut sum, mut k) = (1.0, 1.0, 1.0);
-            while term > 1e-17 * sum {
-                term *= ratio(k);
-                sum += term;
-                k += 1.0;
-            }
-            sum.ln()
-        };
-        if z < 40.0 {
-            series(&|k| (0.5 * z / k).powi(2)) - z
-        } else {
-            series(&|k| (2.0 * k - 1.0).powi(2) / (8.0 * k * z)) - 0.5 * (2.0 * PI * z).ln()
-        }
     }
 }
 

@@ -495,13 +495,7 @@ struct Positions {
 }
 
 impl Positions {
-    fn new(
-        of: Composition,
-        samples: Rows,
-        map: &Standardisation,
-        pairing: Pairing,
-        seed: u64,
-    ) -> Result<Self, Error> {
+    fn new(of: Composition, samples: Rows, map: &Standardisation, pairing: Pairing, seed: u64) -> Result<Self, Error> {
         let SampleRows { rows, digest, .. } = SampleRows::new(samples, map, seed);
         let samples = ClusterSamples::given(&of, rows)?;
         Ok(Self { samples, partners: Partners::new(of, pairing, seed), digest })

@@ -12,6 +12,7 @@ mod plane;
 mod pool;
 mod registry;
 mod rows;
+mod sets;
 mod table;
 
 use std::fmt;
@@ -32,6 +33,7 @@ pub use phi4::Phi4;
 pub use plane::{DensityInPlane, EnergyInPlane};
 pub use registry::{open, units};
 pub use rows::{DEFAULT_ROWS, FIGURE_ROWS, FigureRows, TrainingRows};
+pub use sets::Sets;
 pub use table::{Given, Parts, Table, TableMap, as_they_weigh};
 
 use crate::error::Error;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use datasets::Bijection;
 use datasets::lattice::{Boundary, IsingTarget, Phi4Target};
 use datasets::plane::PlaneTarget;
+use datasets::sets::SharedAxis;
 
 use super::{
-    DensityInPlane, Digits, EnergyInPlane, Ising, LibraryEnergy, Particles, Phi4, Table, Target, energy, plane,
+    DensityInPlane, Digits, EnergyInPlane, Ising, LibraryEnergy, Particles, Phi4, Sets, Table, Target, energy, plane,
 };
 use crate::error::Error;
 use crate::kept::{Kept, Units};
@@ -43,6 +44,7 @@ pub fn open(
             PlaneTarget::Energy(energy) => Box::new(EnergyInPlane(energy)),
         },
         TargetKind::Particles(particles) => Box::new(Particles::named(particles, pool, seed)?),
+        TargetKind::Sets(of) => Box::new(Sets(SharedAxis::new(of.members, of.stretch)?)),
         TargetKind::Table(table) => {
             let (map, rows) = kept.map(|kept| (kept.table, kept.rows)).unwrap_or_default();
             Box::new(Table::open(table, seed, map, rows.as_deref())?)
@@ -75,6 +77,7 @@ pub fn units(recipe: &Recipe, kept: Kept) -> Result<Units, Error> {
         TargetKind::Ising(_)
         | TargetKind::Phi4(_)
         | TargetKind::Particles(_)
+        | TargetKind::Sets(_)
         | TargetKind::Mnist(_)
         | TargetKind::Toy(_) => Arc::new(kept.standardisation),
         TargetKind::Table(_) => {

@@ -103,7 +103,7 @@ impl dyn Target + '_ {
     /// # Errors
     /// When it lacks samples, or an energy.
     pub fn require_for(&self, train: &recipe::Train, objective: recipe::Objective) -> Result<(), Error> {
-        use recipe::Objective::{FlowMatching, ForwardKl, FreeEnergy, Nll, SlicedWasserstein, Sinkhorn};
+        use recipe::Objective::{FlowMatching, ForwardKl, FreeEnergy, Nll, Sinkhorn, SlicedWasserstein};
         let (samples, energy) = match objective {
             Nll | FreeEnergy => (self.energy().is_none(), false),
             FlowMatching => (true, train.target_forces),

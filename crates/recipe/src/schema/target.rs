@@ -8,6 +8,7 @@ use datasets::lattice::Boundary;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::particles::{Pairing, ParticlesTarget, SetsTarget};
 use super::scale::Scale;
 use crate::layout::Layout;
 
@@ -25,6 +26,8 @@ pub enum TargetKind {
     Phi4(Phi4Target),
     /// Equal particles with an energy of their distances; dimension `particles * space`.
     Particles(ParticlesTarget),
+    /// Sets of vectors in the plane, exchangeable data whose entropy is known; dimension `2 * members`.
+    Sets(SetsTarget),
     /// A table of rows, from a file.
     Table(TableTarget),
     /// An energy from a C library.
@@ -232,9 +235,13 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => ising.coordinates == TargetCoordinates::Whitened,
             Self::Phi4(phi4) => phi4.coordinates == TargetCoordinates::Whitened,
-            Self::Mnist(_) | Self::Toy(_) | Self::Particles(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => {
-                false
-            }
+            Self::Mnist(_)
+            | Self::Toy(_)
+            | Self::Particles(_)
+            | Self::Sets(_)
+            | Self::Table(_)
+            | Self::Energy(_)
+            | Self::Own(_) => false,
         }
     }
 
@@ -243,9 +250,13 @@ impl TargetKind {
         match self {
             Self::Ising(ising) => Some((ising.size, ising.size_y.unwrap_or(ising.size), ising.boundary)),
             Self::Phi4(phi4) => Some((phi4.size, phi4.size, Boundary::Periodic)),
-            Self::Mnist(_) | Self::Toy(_) | Self::Particles(_) | Self::Table(_) | Self::Energy(_) | Self::Own(_) => {
-                None
-            }
+            Self::Mnist(_)
+            | Self::Toy(_)
+            | Self::Particles(_)
+            | Self::Sets(_)
+            | Self::Table(_)
+            | Self::Energy(_)
+            | Self::Own(_) => None,
         }
     }
 
@@ -257,6 +268,7 @@ impl TargetKind {
             Self::Toy(_) => "a density in the plane",
             Self::Phi4(_) => "a φ⁴ theory",
             Self::Particles(_) => "a cluster of particles",
+            Self::Sets(_) => "sets of vectors",
             Self::Table(_) => "a table of rows",
             Self::Energy(_) => "an energy from a library",
             Self::Own(_) => "one of a program of its own",
@@ -271,6 +283,7 @@ impl TargetKind {
             Self::Toy(_) => Layout::Vector(2),
             Self::Phi4(phi4) => Layout::Lattice(phi4.size, phi4.size),
             Self::Particles(of) => Layout::Particles(of.particles, of.space),
+            Self::Sets(of) => Layout::Particles(of.members, 2),
             Self::Table(TableTarget { picture: Some([height, width]), .. }) => Layout::Picture(*height, *width),
             Self::Table(table) => Layout::Vector(table.columns.len()),
             Self::Energy(energy) => energy.row_layout(),
@@ -292,9 +305,13 @@ impl TargetKind {
         match self {
             Self::Table(table) => !table.given.is_empty(),
             Self::Own(own) => own.context > 0,
-            Self::Mnist(_) | Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Particles(_) | Self::Energy(_) => {
-                false
-            }
+            Self::Mnist(_)
+            | Self::Ising(_)
+            | Self::Toy(_)
+            | Self::Phi4(_)
+            | Self::Particles(_)
+            | Self::Sets(_)
+            | Self::Energy(_) => false,
         }
     }
 
@@ -304,7 +321,7 @@ impl TargetKind {
             Self::Ising(_) | Self::Phi4(_) | Self::Particles(_) | Self::Energy(_) => true,
             Self::Toy(toy) => toy.name.is_energy(),
             Self::Own(own) => own.energy,
-            Self::Mnist(_) | Self::Table(_) => false,
+            Self::Mnist(_) | Self::Sets(_) | Self::Table(_) => false,
         }
     }
 
@@ -319,7 +336,9 @@ impl TargetKind {
             Self::Mnist(mnist) => mnist.standardise,
             Self::Energy(energy) => energy.standardise,
             Self::Own(own) => own.standardise.unwrap_or_default(),
-            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Particles(_) | Self::Table(_) => Standardise::None,
+            Self::Ising(_) | Self::Toy(_) | Self::Phi4(_) | Self::Particles(_) | Self::Sets(_) | Self::Table(_) => {
+                Standardise::None
+            }
         }
     }
 }
@@ -532,69 +551,4 @@ pub struct Phi4Target {
     /// Coordinates that the flow works in; figures are those of φ, which is x, either way.
     #[serde(default)]
     pub coordinates: TargetCoordinates,
-}
-
-/// Equal particles in open space. A row has their coordinates, particle by particle.
-///
-/// Densities are of labelled particles, on the hyperplane where the centre is fixed, in orthonormal coordinates; the
-/// centre is a standard normal of its own, `√n x̄`, in samples too. DW4 has `ln Z` 29.7.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ParticlesTarget {
-    /// Particles n.
-    pub particles: usize,
-    /// Dimensions of their space: 1, 2 or 3.
-    pub space: usize,
-    /// The kind of each particle, told apart by any numbers: those of one kind may change places, others may not. All
-    /// are equal when left out. The energy is the same for all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kinds: Vec<usize>,
-    /// The energy of two particles.
-    pub pair: PairKind,
-    /// A file of configurations to learn from, in place of those that `train.pool` draws: an array (rows, n, d) or a
-    /// table of n d columns, or frames of `.xyz`. A path from the current folder on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub samples: Option<PathBuf>,
-    /// How configurations are paired with points of the base density in flow matching.
-    #[serde(default, skip_serializing_if = "Pairing::is_aligned")]
-    pub pairs: Pairing,
-    /// Factor of the energy of pairs: ε of `lennard-jones`, the stiffness of `harmonic`. Two versions of LJ13
-    /// circulate, with ε = 1 and ε = 2.
-    #[serde(default = "ParticlesTarget::default_strength")]
-    pub strength: f64,
-}
-
-impl ParticlesTarget {
-    fn default_strength() -> f64 {
-        1.0
-    }
-}
-
-/// How configurations of particles are paired with points of the base density.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pairing {
-    /// Each once, turned and renumbered towards a point: short paths that cross little.
-    #[default]
-    Aligned,
-    /// With any point, drawn anew for every batch: the path of `train.target_forces`.
-    Independent,
-}
-
-impl Pairing {
-    fn is_aligned(&self) -> bool {
-        *self == Self::Aligned
-    }
-}
-
-/// Energies of two particles at the distance r.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PairKind {
-    /// `0.9 (r − 4)⁴ − 4 (r − 4)²`; with four particles in the plane it is DW4.
-    DoubleWell,
-    /// `r⁻¹² − 2 r⁻⁶`, and `½ Σ_i |x_i − x̄|²` that holds the cluster together.
-    LennardJones,
-    /// `½ r²`, whose ln Z is known.
-    Harmonic,
 }

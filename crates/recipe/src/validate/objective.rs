@@ -42,7 +42,9 @@ impl Recipe {
                 ("this target is given by its energy", Objective::FreeEnergy)
             }
             TargetKind::Own(own) if own.energy => ("this target is given by its energy", Objective::FreeEnergy),
-            TargetKind::Toy(_) | TargetKind::Own(_) => ("this target is given by samples", Objective::Nll),
+            TargetKind::Toy(_) | TargetKind::Sets(_) | TargetKind::Own(_) => {
+                ("this target is given by samples", Objective::Nll)
+            }
         }
     }
 
@@ -66,7 +68,7 @@ impl Recipe {
     /// Flow matching needs samples. It integrates nothing, so that there is no transport cost.
     fn matching_fits(&self, fits: Objective) -> Result<(), RecipeError> {
         let remedy = match &self.target {
-            TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Particles(_) => None,
+            TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Particles(_) | TargetKind::Sets(_) => None,
             TargetKind::Toy(toy) if !toy.name.is_energy() => None,
             TargetKind::Ising(_) | TargetKind::Phi4(_) if self.target.whitened() => None,
             TargetKind::Ising(_) => Some("set target.coordinates = \"whitened\", where samples are spins and noise"),
@@ -93,7 +95,11 @@ impl Recipe {
         let endless = match &self.target {
             TargetKind::Mnist(_) | TargetKind::Table(_) | TargetKind::Own(_) => false,
             TargetKind::Energy(energy) => energy.samples.is_none() || energy.layout == PointLayout::Particles,
-            TargetKind::Ising(_) | TargetKind::Toy(_) | TargetKind::Phi4(_) | TargetKind::Particles(_) => true,
+            TargetKind::Ising(_)
+            | TargetKind::Toy(_)
+            | TargetKind::Phi4(_)
+            | TargetKind::Particles(_)
+            | TargetKind::Sets(_) => true,
         };
         match self.train.epochs.filter(|_| endless) {
             Some(epochs) => {
@@ -170,7 +176,11 @@ impl Recipe {
             TargetKind::Energy(of) => (of.samples.is_some(), None),
             TargetKind::Own(own) => (own.energy && own.samples, None),
             TargetKind::Phi4(_) => (self.target.whitened(), None),
-            TargetKind::Mnist(_) | TargetKind::Ising(_) | TargetKind::Toy(_) | TargetKind::Table(_) => (false, None),
+            TargetKind::Mnist(_)
+            | TargetKind::Ising(_)
+            | TargetKind::Toy(_)
+            | TargetKind::Table(_)
+            | TargetKind::Sets(_) => (false, None),
         };
         let remedy = match (self.train.objective, known, pairing) {
             (Objective::FlowMatching, true, Some(Pairing::Aligned)) => "set target.pairs = \"independent\"",

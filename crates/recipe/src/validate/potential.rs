@@ -134,7 +134,8 @@ impl Recipe {
                 "potential.terms.kind",
                 "\"particles\"",
                 "particles as the target",
-                "choose another term, target.kind = \"particles\", or target.layout = \"particles\" of an energy",
+                "choose another term, target.kind = \"particles\" or \"sets\", or target.layout = \"particles\" of an \
+                 energy",
             )),
         }
     }

@@ -53,6 +53,11 @@ impl TargetKind {
                 fits_toml("target.split_seed", table.split_seed)
             }
             Self::Particles(particles) => particles.validate(),
+            Self::Sets(sets) => {
+                at_least("target.members", sets.members, 2)?;
+                at_most("target.members", sets.members, 64)?;
+                within("target.stretch", sets.stretch, 1.0, 100.0, "at 1 there is no axis")
+            }
             Self::Energy(energy) => energy.validate(),
             Self::Own(own) => dimension(own.dimension),
             Self::Phi4(phi4) => {
