@@ -113,7 +113,14 @@ fn sum_of<E: Engine>(
             _ => potential,
         };
         let potential = match potential.context_dim() < context {
-            true => Box::new(Modulated::new(space.clone(), potential, context, time)?),
+            true => {
+                let modulated = Modulated::new(space.clone(), potential, context, time)?;
+                // Quadratic terms of a lattice start alike, and would stay so.
+                Box::new(match recipe.target.temperatures().and(before.checked_sub(1)) {
+                    Some(later) => modulated.starting_with(later % context),
+                    None => modulated,
+                })
+            }
             false => potential,
         };
         named.push((name, potential));

@@ -409,6 +409,9 @@ fn a_sum_over_a_group_takes_no_context() {
     assert!(ridge_in_context::<f64>(5, 3, true).over_orbit(shifts(5)).is_err());
     let other = Box::new(ridge_in_context::<f64>(3, 4, true));
     assert!(potentials::Modulated::new(cpu(), other, 3, TimeBasis::constant()).is_err());
+    let started = potentials::Modulated::new(cpu(), Box::new(quadratic::<f64>(false)), 3, basis(TimeFamily::Cosine));
+    let started = started.unwrap().starting_with(1);
+    assert_eq!(cpu::<f64>().download(&started.parameters()[0].value), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     let of = |map| potentials::MappedContext::new(cpu(), Box::new(ridge_in_context::<f64>(3, 4, true)), map);
     assert!(of(potentials::ContextMap::Fixed(vec![1.0])).is_err());
     assert!(of(potentials::ContextMap::Chebyshev { from: 2.0, to: 2.0 }).is_err());

@@ -103,6 +103,7 @@ pub(super) fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliE
             args.run.display(),
             match &recipe.target {
                 TargetKind::Table(table) => format!(" on {}", table.given.join(", ")),
+                target if target.temperatures().is_some() => " on the temperature".to_owned(),
                 _ => String::new(),
             }
         )));
