@@ -399,10 +399,11 @@ beside them, as reference, and ln Z from samples of both by Bennett's ratio; a c
 from a standard normal one, and a picture in plots/particles.png: energies and distances of pairs of the flow, of
 the flow under weights, and of the reference chains.
 
-A run of a range of temperatures is studied at 12 evenly spaced ones and the critical one, without chains of hybrid
-Monte Carlo: a table has free energy, ln Z, energy and specific heat beside the exact values, and
-plots/temperatures.png the curves. The JSON object then has a list, temperatures, of such objects as follow, each with
-its temperature. --set target.temperature=2.27 studies one alone, with chains.
+A run of a range of temperatures is studied at 12 evenly spaced ones and the critical one, without
+hybrid Monte Carlo: a table has free energy, ln Z, energy and specific heat beside the exact
+values, and plots/temperatures.png the curves. The JSON object then has a list, temperatures, of
+objects such as the following, each with its temperature. --set target.temperature=2.27 studies
+one alone, with chains.
 
 The JSON object is flat. It has the keys of `maflow evaluate --json`, target, sites, log_z_integration_error
 and force_mismatch_per_site; every observable by every way, as energy_per_site_weighted (flow, weighted,

@@ -52,7 +52,8 @@ fn every_command_works_given_a_temperature() {
         lab.does(&["sample", "run", "--count=9", "--given=2.27", "--out=one.png"]);
         // The column beside the rows, in a file of its own, or typed: the same ln p.
         let beside = scores(lab, &["one.csv"]);
-        let points: Vec<String> = one.iter().map(|row| row[1..].iter().map(f64::to_string).collect::<Vec<_>>().join(",")).collect();
+        let points: Vec<String> =
+            one.iter().map(|row| row[1..].iter().map(f64::to_string).collect::<Vec<_>>().join(",")).collect();
         let names = (0..16).map(|i| format!("x{i}")).collect::<Vec<_>>().join(",");
         fs::write(lab.path("points.csv"), format!("{names}\n{}\n", points.join("\n"))).unwrap();
         fs::write(lab.path("same.csv"), "temperature\n2.27\n2.27\n2.27\n").unwrap();
@@ -96,7 +97,12 @@ fn a_study_is_a_table_of_temperatures_and_a_picture() {
             &["target.coordinates = \"whitened\" for a range"],
         ),
         (
-            &["train", "ising-16-neural-rg", "--set=target.temperature=[1.8, 3.0]", "--set=target.coordinates=whitened"],
+            &[
+                "train",
+                "ising-16-neural-rg",
+                "--set=target.temperature=[1.8, 3.0]",
+                "--set=target.coordinates=whitened",
+            ],
             &["choose a potential for a range of temperatures"],
         ),
     ] {
