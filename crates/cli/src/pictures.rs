@@ -115,7 +115,6 @@ pub fn caption(name: &str) -> &str {
         "clusters" => "Samples of the flow beside those of cluster Monte Carlo",
         "density" => "Density of the flow beside that of the data",
         "columns" => "Test rows and samples of the flow, pair by pair of columns",
-        "temperatures" => "Energy and specific heat beside the exact curves",
         "weights" => "Importance weights of samples of the flow",
         other => other,
     }

@@ -291,7 +291,8 @@ impl Run {
     }
 
     /// The same of a density that is conditional on the temperature, at each of several: those of
-    /// [`studied`](target::studied), in rising order.
+    /// [`studied`](target::studied), in rising order. Forces take most of the time of a study; a few of them are enough
+    /// for a curve.
     ///
     /// # Errors
     /// As [`Run::physics`]; [`Error::Argument`] where the run was trained on no range of temperatures.

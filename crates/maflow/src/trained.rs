@@ -325,7 +325,9 @@ pub(crate) fn load_given<E: Engine>(
 /// [`Error::Argument`].
 pub(crate) fn require_given(target: &TargetKind, context: &[f64]) -> Result<(), Error> {
     let Some([low, high]) = target.temperatures() else { return Ok(()) };
-    match context.iter().find(|t| !(low..=high).contains(*t)) {
+    // The ends are inside, up to their round-off.
+    let slack = 1e-9 * (high - low);
+    match context.iter().find(|t| !(low - slack..=high + slack).contains(*t)) {
         Some(found) => Err(Error::Argument(format!(
             "the temperature {found} is outside of the range from {low} to {high} that the run was trained on; give one \
              inside"

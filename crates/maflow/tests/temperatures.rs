@@ -46,7 +46,7 @@ fn a_flow_of_a_range_has_the_exact_partition_functions() {
     let run = trained(folder.path(), &["train.steps=200", "fine_tune.steps=30", "train.checkpoint_every=100"]);
     for temperature in [1.9, 2.8] {
         let at = run.at_temperature(temperature).unwrap();
-        let found = at.physics(SampleCounts { samples: 2000, chain: 0, leapfrog: 1 }, &()).unwrap();
+        let found = at.physics(SampleCounts { samples: 2000, chain: 0, leapfrog: 1, forces: 20 }, &()).unwrap();
         let Figures::FreeEnergy {
             log_z_importance: Some(log_z),
             log_z_importance_error: Some(error),
@@ -90,7 +90,7 @@ fn a_flow_of_a_range_has_the_exact_partition_functions() {
 fn a_study_has_every_temperature_with_its_exact_values() {
     let folder = tempfile::tempdir().unwrap();
     let run = trained(folder.path(), &["train.steps=20", "fine_tune.steps=0", "train.checkpoint_every=20"]);
-    let found = run.temperatures(SampleCounts { samples: 50, chain: 0, leapfrog: 1 }, &()).unwrap();
+    let found = run.temperatures(SampleCounts { samples: 50, chain: 0, leapfrog: 1, forces: 20 }, &()).unwrap();
     assert_eq!(found.iter().map(|at| at.temperature).collect::<Vec<_>>(), studied([1.8, 3.0]));
     let json: serde_json::Value = serde_json::from_str(&AtTemperature::json(&found)).unwrap();
     let all = json["temperatures"].as_array().unwrap();

@@ -10,8 +10,8 @@ use flow_core::{IndependenceMetropolis, Purpose, RngKey};
 use maflow::backend::{self, Backend, Compute};
 use maflow::fit::{self, Fit, Planned};
 use maflow::kept::Kept;
-use maflow::physics::SampleCounts;
 use maflow::physics::report::AtTemperature;
+use maflow::physics::{FORCES, SampleCounts};
 use maflow::recipe::{Recipe, Setting, from_table};
 use maflow::run::{Found, RowQuantity, Rows};
 use maflow::target::{OwnEnergy, TableMap, Target};
@@ -379,7 +379,7 @@ impl Run {
         leapfrog: usize,
         listener: Listener,
     ) -> PyResult<String> {
-        let counts = SampleCounts { samples, chain, leapfrog };
+        let counts = SampleCounts { samples, chain, leapfrog, forces: FORCES };
         watched(py, &listener, &self.raised, |monitor| match self.run.recipe().target.temperatures() {
             Some(_) => Ok(AtTemperature::json(&self.run.temperatures(counts, monitor)?)),
             None => Ok(self.run.physics(counts, monitor)?.json()),

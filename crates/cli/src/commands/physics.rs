@@ -24,9 +24,13 @@ pub fn run(plan: Physics, place: &Place) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Samples whose forces are compared at each temperature of a range.
+const RANGE_FORCES: usize = 100;
+
 /// Studies a run of a range of temperatures at several of them.
 fn range(run: &Run, counts: SampleCounts, json: bool, place: &Place) -> Result<(), CliError> {
-    let found = run.temperatures(SampleCounts { chain: 0, ..counts }, &*place.monitor())?;
+    let counts = SampleCounts { chain: 0, forces: RANGE_FORCES, ..counts };
+    let found = run.temperatures(counts, &*place.monitor())?;
     output::line(&if json { AtTemperature::json(&found) } else { physics_report::of_temperatures(&found) })?;
     if place.is_first() {
         say(draw(run, "temperatures", || pictures::beside_exact(run, &found)));

@@ -32,7 +32,12 @@ pub struct SampleCounts {
     pub chain: usize,
     /// Leapfrog steps of a trajectory.
     pub leapfrog: usize,
+    /// Samples of the flow at most that forces are compared at; usually [`FORCES`].
+    pub forces: usize,
 }
+
+/// Samples that the force mismatch is averaged over, where nothing else is said.
+pub const FORCES: usize = 1000;
 
 /// Sites in all configurations of cluster Monte Carlo.
 const CLUSTER_SITES: usize = 1 << 22;
@@ -87,7 +92,7 @@ pub fn study<S: Space>(request: &Request<'_, S>, counts: SampleCounts) -> Result
     let choice = Choice::make(&flow, &objective, pilot, counts.samples, recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let flow = flow.with_integrator(&*coarser);
-    let drawn = samples::draw(&flow, &subject, seed, counts.samples, choice.most_from_coarser(), monitor)?;
+    let drawn = samples::draw(&flow, &subject, seed, counts, choice.most_from_coarser(), monitor)?;
     let flow = flow.with_integrator(&*drawn.integrator);
     let metropolis = chains::independence(&drawn.found.losses, &drawn.measured, seed);
     let SampleCounts { chain: length, leapfrog, .. } = counts;

@@ -112,9 +112,9 @@ pub trait Target: fmt::Debug + Send + Sync {
     }
 
     /// `count` points of the density of an energy, in the flow's coordinates, `count × N` row by row, that no training
-    /// has seen; of a conditional density each is followed by its context. `None` where there is no sampler. They show parts of the target that the flow never visits. The
-    /// members of a team, [`Alone`](flow_core::Alone) for one process, may share the work: all make the same call, and
-    /// each gets all points.
+    /// has seen; of a conditional density each is followed by its context. `None` where there is no sampler. They show
+    /// parts of the target that the flow never visits. The members of a team, [`Alone`](flow_core::Alone) for one
+    /// process, may share the work: all make the same call, and each gets all points.
     fn reference(
         &self,
         _seed: u64,
