@@ -79,7 +79,7 @@ fn a_study_is_a_table_of_temperatures_and_a_picture() {
     assert_eq!(json["temperatures"].as_array().unwrap().len(), 13);
     // One temperature of the range has all that a run of one has.
     let at = ["--set=target.temperature=2.5", "--samples=60"];
-    let one = lab.does(&[&["physics", "run", "--chain=2"], &at[..]].concat());
+    let one = lab.does(&[&["physics", "run", "--chain=5"], &at[..]].concat());
     assert!(one.contains("hybrid in z") && one.contains("ln Z by importance"), "{one}");
     lab.figures("run", &at);
     lab.does(&["sample", "run", "--count=2", "--out=x.npy", "--set=target.temperature=2.5"]);

@@ -303,7 +303,7 @@ mod tests {
         assert!(all.iter().all(|t| (ENDS[0]..ENDS[1]).contains(t)));
         for part in all.chunks(32) {
             let mean = part.iter().sum::<f64>() / 32.0;
-            assert!((mean - 2.4).abs() < 0.03, "{mean}");
+            assert!((mean - 2.4).abs() < 0.05, "{mean}");
         }
         assert_ne!(temperatures(ENDS, RngKey::new(3, Purpose::Train, 8), 0..1), all[..1]);
         let mean = (0..4000).map(|k| temperatures(ENDS, RngKey::new(3, Purpose::Train, k), 5..6)[0]).sum::<f64>();
