@@ -2,8 +2,8 @@
 
 use std::f64::consts::PI;
 
-/// Values at so many points and one more. A function whose nearest pole or branch point is a fortieth of the interval away
-/// from it is known to 1e-11 of what is singular about it.
+/// Values at so many points and one more. A function whose nearest pole or branch point is a fortieth of the interval
+/// away from it is known to 1e-11 of what is singular about it.
 const DEGREE: usize = 512;
 
 /// The polynomial through the values of a function at the extremes of a Chebyshev polynomial.
