@@ -329,8 +329,8 @@ pub(crate) fn require_given(target: &TargetKind, context: &[f64]) -> Result<(), 
     let slack = 1e-9 * (high - low);
     match context.iter().find(|t| !(low - slack..=high + slack).contains(*t)) {
         Some(found) => Err(Error::Argument(format!(
-            "the temperature {found} is outside of the range from {low} to {high} that the run was trained on; give one \
-             inside"
+            "the temperature {found} is outside of the range from {low} to {high} that the run was trained on; give \
+             one inside"
         ))),
         None => Ok(()),
     }

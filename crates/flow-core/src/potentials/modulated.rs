@@ -35,8 +35,8 @@ impl<S: Space> Modulated<S> {
         Ok(Self { space, inner, basis, modulation })
     }
 
-    /// The same with `e = 1 + c_i` at first, at all times, for a place i of the context: terms that start alike are then
-    /// told apart by their context.
+    /// The same with `e = 1 + c_i` at first, at all times, for a place i of the context: terms that start alike are
+    /// then told apart by their context.
     ///
     /// # Panics
     /// If the context has no such place.

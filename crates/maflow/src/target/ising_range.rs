@@ -24,8 +24,8 @@ const STUDIED: usize = 12;
 
 /// The target. Its flow works in `y = K(T)^(-1/2) x` at the temperature T of each row, which is the context.
 ///
-/// The energy at T has a constant in it, by which `−ln Z` is the same at all temperatures: the mean over the range. So a
-/// free energy over rows of many temperatures has the scatter of their gaps alone, and importance weights can be
+/// The energy at T has a constant in it, by which `−ln Z` is the same at all temperatures: the mean over the range. So
+/// a free energy over rows of many temperatures has the scatter of their gaps alone, and importance weights can be
 /// compared.
 #[derive(Debug)]
 pub struct IsingRange {

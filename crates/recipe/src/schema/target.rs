@@ -402,7 +402,7 @@ pub struct IsingTarget {
     /// Sites in the other direction; the same when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_y: Option<usize>,
-    /// `"critical"` (2/ln(1+√2)), a number, or two: the ends of a range, whose density is conditional on the temperature.
+    /// `"critical"` (2/ln(1+√2)), a number, or two: the ends of a range, on which the density is then conditional.
     #[serde(default)]
     pub temperature: Temperature,
     /// Boundary of the lattice.
