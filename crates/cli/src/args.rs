@@ -248,7 +248,8 @@ pub struct ScoreArgs {
     /// Rows in the units of the data
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Rows of what the density is conditional on, where the first file does not have its columns
+    /// Rows of what the density is conditional on, where the first file does not have its columns; of a run of a range
+    /// of temperatures also one temperature for all rows
     #[arg(long, value_name = "FILE")]
     pub given: Option<PathBuf>,
     /// Where to: .csv, .tsv, .npy, .npz or .safetensors [default: csv on standard output]
@@ -274,7 +275,8 @@ pub struct TransformArgs {
     /// From base coordinates to rows in the units of the data
     #[arg(long)]
     pub inverse: bool,
-    /// Rows of what the density is conditional on, where the first file does not have its columns
+    /// Rows of what the density is conditional on, where the first file does not have its columns; of a run of a range
+    /// of temperatures also one temperature for all rows
     #[arg(long, value_name = "FILE")]
     pub given: Option<PathBuf>,
     /// Where to: .csv, .tsv, .npy, .npz or .safetensors
@@ -397,6 +399,12 @@ beside them, as reference, and ln Z from samples of both by Bennett's ratio; a c
 from a standard normal one, and a picture in plots/particles.png: energies and distances of pairs of the flow, of
 the flow under weights, and of the reference chains.
 
+A run of a range of temperatures is studied at 12 evenly spaced ones and the critical one, without
+hybrid Monte Carlo: a table has free energy, ln Z, energy and specific heat beside the exact
+values, and plots/temperatures.png the curves. The JSON object then has a list, temperatures, of
+objects such as the following, each with its temperature. --set target.temperature=2.27 studies
+one alone, with chains.
+
 The JSON object is flat. It has the keys of `maflow evaluate --json`, target, sites, log_z_integration_error
 and force_mismatch_per_site; every observable by every way, as energy_per_site_weighted (flow, weighted,
 clusters, reference, metropolis, latent_hybrid, plain_hybrid), with its standard error as energy_per_site_weighted_error
@@ -436,6 +444,7 @@ pub struct PhysicsArgs {
 Examples:
   maflow sample runs/ising-16 --count 10000 --out samples.npy
   maflow sample runs/data --count 1000 --out samples.csv
+  maflow sample runs/ising-16-temperatures --count 1000 --given 2.27 --out samples.npy
   maflow sample runs/mnist --count 64 --out samples.png
   maflow sample runs/mnist --count 64 --out samples.png --set evaluate.method=tsit5")]
 pub struct SampleArgs {
@@ -444,7 +453,8 @@ pub struct SampleArgs {
     /// How many samples to draw; with --given, of every row there
     #[arg(long, value_name = "N")]
     pub count: NonZeroUsize,
-    /// Rows of what the density is conditional on; their columns are written before those of the samples
+    /// Rows of what the density is conditional on; their columns are written before those of the samples. Of a run of a
+    /// range of temperatures also a temperature
     #[arg(long, value_name = "FILE")]
     pub given: Option<PathBuf>,
     /// Where to: numbers, one row per sample, as .npy, .csv, .tsv, .npz or .safetensors; or a picture, .png

@@ -1,7 +1,7 @@
 //! What a study of a target with an energy found, as tables for people.
 
 use maflow::numbers::{like_error, short, with_error};
-use maflow::physics::report::{Figure, PhysicsReport, Row, Time};
+use maflow::physics::report::{AtTemperature, Figure, PhysicsReport, Row, Time};
 use maflow::report::Figures;
 
 use crate::report::{by_importance, finer};
@@ -9,6 +9,71 @@ use crate::report::{by_importance, finer};
 /// Tables for people.
 pub fn text(report: &PhysicsReport) -> String {
     [weights(report), observables(report), samplers(report)].map(|table| lines(&table)).join("\n\n")
+}
+
+/// A table of the studies of several temperatures: free energy, ln Z, energy and specific heat, each beside its exact
+/// value.
+pub fn of_temperatures(all: &[AtTemperature]) -> String {
+    let head = [
+        "T",
+        "free energy per site",
+        "exact",
+        "gap in nats",
+        "ESS",
+        "ln Z by importance",
+        "exact",
+        "energy per site",
+        "exact",
+        "specific heat per site",
+        "exact",
+        "integration error in nats",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(all.iter().map(of_temperature));
+    let report = &all[0].report.report;
+    let notes = format!(
+        "{} samples at each temperature; {}{}",
+        report.samples,
+        "energy and specific heat by weighted samples",
+        match all.iter().all(|at| at.report.report.converged) {
+            true => String::new(),
+            false => format!("; not all figures are converged in the step: {}", finer(report.steps.is_none())),
+        }
+    );
+    format!("{}\n\n  {notes}", lines(&rows))
+}
+
+/// A row of that table.
+fn of_temperature(AtTemperature { temperature, report: physics }: &AtTemperature) -> Vec<String> {
+    let report = &physics.report;
+    let mut row = vec![format!("{temperature:.4}")];
+    if let Figures::FreeEnergy {
+        free_energy_per_site,
+        exact_free_energy_per_site: exact,
+        kl_nats,
+        ess,
+        log_z_importance,
+        log_z_importance_error: error,
+        pareto_k,
+        ..
+    } = report.figures
+    {
+        let sites = report.sites as f64;
+        row.extend([
+            with_error(free_energy_per_site, report.standard_error),
+            exact.map_or(String::new(), |exact| like_error(exact, report.standard_error)),
+            kl_nats.map_or(String::new(), |kl| with_error(kl, sites * report.standard_error)),
+            ess.map_or(String::new(), |ess| format!("{:.1} %", 100.0 * ess)),
+            log_z_importance.map_or(String::new(), |log_z| by_importance(log_z, error, pareto_k)),
+            exact.map_or(String::new(), |exact| like_error(-exact * sites, error.unwrap_or(0.1))),
+        ]);
+    }
+    for row_of in physics.observables.iter().filter(|row| row.exact.is_some()) {
+        row.push(figure(&row_of.weighted));
+        row.push(row_of.exact.map_or(String::new(), |exact| like_error(exact, row_of.weighted.standard_error)));
+    }
+    row.push(short(report.sites as f64 * report.integration_error));
+    row
 }
 
 fn figure(figure: &Figure) -> String {

@@ -5,6 +5,7 @@ mod lattice;
 mod particles;
 mod samples;
 mod table;
+mod temperatures;
 mod weights;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use maflow::{Error, metrics, run_dir};
 
 pub use particles::beside_chains;
 pub use samples::tiles;
+pub use temperatures::beside_exact;
 
 use crate::plots::{
     ColumnGroup, Content, Densities, LossCurve, LossCurves, Palette, Panel, Point, ReferenceLine, Tiles, save_both,
@@ -68,6 +70,10 @@ pub fn draw(
                 let journey = journey(flow, samples, &units, recipe, seed)?;
                 save("journey", save_png(&journey, &folder, "journey"))?;
             }
+        }
+        // Paths and samples of Monte Carlo are of one temperature.
+        Layout::Lattice(..) if recipe.target.temperatures().is_some() => {
+            save("samples", draw_samples(flow, recipe, &units, (50, 10), &folder))?;
         }
         Layout::Lattice(..) => {
             save("samples", draw_samples(flow, recipe, &units, (50, 10), &folder))?;
@@ -121,9 +127,22 @@ fn draw_samples(
     (count, columns): (usize, usize),
     folder: &Path,
 ) -> Result<(), Error> {
-    let mut samples = flow.samples(count, &[])?;
-    units.to_user(&mut samples, &[]);
+    // Of a range of temperatures every column has one.
+    let context: Vec<f64> = match recipe.target.temperatures() {
+        None => Vec::new(),
+        Some([low, high]) => {
+            let at = |k: usize| low + (high - low) * (k % columns) as f64 / (columns - 1) as f64;
+            (0..count).map(at).collect()
+        }
+    };
+    let mut samples = flow.samples(count, &context)?;
+    units.to_user(&mut samples, &context);
     match tiles(recipe, &samples, columns) {
+        Some(tiles) if !context.is_empty() => {
+            let columns = context[..columns].iter().map(|t| format!("T = {t:.2}")).collect();
+            let groups = vec![ColumnGroup { label: String::new(), columns }];
+            save_png(&Tiles { groups, ..tiles }, folder, "samples")
+        }
         Some(tiles) => save_png(&tiles, folder, "samples"),
         None => Ok(()),
     }

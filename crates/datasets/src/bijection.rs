@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::lattice::{WhitenedIsing, WhitenedPhi4};
+use crate::lattice::{WhitenedIsing, WhitenedIsingRange, WhitenedPhi4};
 use crate::standardise::Standardisation;
 
 /// An invertible map of rows of N numbers from a user's coordinates x to a flow's coordinates y. It may depend on a
@@ -111,6 +111,46 @@ impl Bijection for WhitenedIsing {
     }
 }
 
+/// `y = K(T)^(-1/2) x` with the temperature T of the row.
+impl Bijection for WhitenedIsingRange {
+    fn dimension(&self) -> usize {
+        self.sites()
+    }
+
+    fn context_dim(&self) -> usize {
+        1
+    }
+
+    fn forward(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]) {
+        self.of_rows(rows, context, log_jacobians, |at, row, log_jacobian| at.forward(row, &[], log_jacobian));
+    }
+
+    fn inverse(&self, rows: &mut [f64], context: &[f64], log_jacobians: &mut [f64]) {
+        self.of_rows(rows, context, log_jacobians, |at, row, log_jacobian| at.inverse(row, &[], log_jacobian));
+    }
+}
+
+impl WhitenedIsingRange {
+    /// Maps every row by that of its temperature.
+    fn of_rows(
+        &self,
+        rows: &mut [f64],
+        temperatures: &[f64],
+        log_jacobians: &mut [f64],
+        map: impl Fn(&WhitenedIsing, &mut [f64], &mut [f64]),
+    ) {
+        check(self.sites(), rows, log_jacobians);
+        check(1, temperatures, log_jacobians);
+        let rows = rows.chunks_exact_mut(self.sites()).zip(temperatures).zip(log_jacobians.chunks_exact_mut(1));
+        for ((row, temperature), log_jacobian) in rows {
+            match self.at(*temperature) {
+                Some(at) => map(&at, row, log_jacobian),
+                None => row.fill(f64::NAN),
+            }
+        }
+    }
+}
+
 /// `y = K^(-1/2) φ`.
 impl Bijection for WhitenedPhi4 {
     fn dimension(&self) -> usize {
@@ -138,6 +178,27 @@ impl Bijection for WhitenedPhi4 {
 mod tests {
     use super::*;
     use crate::lattice::{Boundary, IsingTarget, Phi4Target};
+
+    #[test]
+    fn rows_of_a_range_are_mapped_at_their_own_temperature() {
+        let one = IsingTarget::new(3, 4, Boundary::Periodic, 1.1).unwrap();
+        let range = WhitenedIsingRange::new(one.clone());
+        let start: Vec<f64> = (0..24).map(|i| (1.7 * f64::from(i)).sin()).collect();
+        let (mut rows, mut there) = (start.clone(), [0.0; 2]);
+        range.forward(&mut rows, &[1.9, 3.3], &mut there);
+        for (k, t) in [1.9, 3.3].into_iter().enumerate() {
+            let (mut own, mut log_jacobian) = (start[12 * k..][..12].to_vec(), [0.0]);
+            one.at(t).unwrap().whitened().forward(&mut own, &[], &mut log_jacobian);
+            assert_eq!((&rows[12 * k..][..12], there[k]), (&own[..], log_jacobian[0]));
+        }
+        assert!((there[0] - there[1]).abs() > 0.1);
+        let mut back = [0.0; 2];
+        range.inverse(&mut rows, &[1.9, 3.3], &mut back);
+        assert!(rows.iter().zip(&start).all(|(a, b)| (a - b).abs() < 1e-12));
+        assert!(there.iter().zip(back).all(|(there, back)| (there + back).abs() < 1e-12));
+        range.forward(&mut rows[..12], &[-1.0], &mut back[..1]);
+        assert!(rows[..12].iter().all(|x| x.is_nan()), "no temperature");
+    }
 
     /// ln |det| of a matrix by elimination with pivots.
     fn log_det(mut m: Vec<Vec<f64>>) -> f64 {

@@ -106,26 +106,29 @@ fn forward<S: Space>(
     rows: usize,
     monitor: &dyn Monitor,
 ) -> Result<Option<Forward>, Error> {
-    let (n, rows) = (target.dimension(), rows.min(REFERENCE_ROWS));
+    let (width, rows) = (target.row_width(), rows.min(REFERENCE_ROWS));
     let team = match carrier {
         Carrier::Flow(flow) => flow.team,
         Carrier::Map(_, team) => *team,
     };
     let Some(energy) = target.energy().filter(|_| recipe.probes().is_none()) else { return Ok(None) };
     let Some(points) = target.reference(recipe.train.seed, rows, team, monitor).transpose()? else { return Ok(None) };
-    let blocks: Vec<&[f64]> = points.chunks(FIGURE_ROWS * n).collect();
+    let blocks = points.chunks(FIGURE_ROWS * width).map(|rows| target.batch(rows.to_vec(), width));
+    let blocks: Vec<Batch> = blocks.collect::<Result<_, _>>()?;
     let task = Task::start(monitor, "judging by samples of the target", blocks.len() as u64);
     let batch = |i: u64| match monitor.cancelled() {
         true => Err(Error::Cancelled.into()),
         false => {
             let key = RngKey::new(reference_seed(recipe.train.seed), Purpose::Evaluate, i);
-            Ok((Batch::new(blocks[i as usize].to_vec(), n)?, key))
+            Ok((blocks[i as usize].clone(), key))
         }
     };
     let objective = Shared { objective: Box::new(NegativeLogLikelihood::default()), team };
     let found = carrier.converged(&objective, blocks.len() as u64, batch, 1, |_, batch| task.update(batch + 1, ""))?;
-    let (mut energies, mut gradients) = (vec![0.0; rows], vec![0.0; rows * n]);
-    energy.energies_and_gradients(&points, &[], &mut energies, &mut gradients)?;
+    let mut energies = vec![0.0; rows];
+    for (block, energies) in blocks.iter().zip(energies.chunks_mut(FIGURE_ROWS)) {
+        energy.energies_and_gradients(&block.x, &block.context, energies, &mut vec![0.0; block.x.len()])?;
+    }
     // ln p + energy, the flow's loss at the samples.
     let losses: Vec<f64> = energies.iter().zip(&found.losses).map(|(energy, loss)| energy - loss).collect();
     let log_z = target.known().map(|known| -known.value());

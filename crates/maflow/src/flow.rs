@@ -16,7 +16,7 @@ use crate::physics::{self, SampleCounts};
 use crate::recipe::Recipe;
 use crate::report::Report;
 use crate::target::Target;
-use crate::trained::{Carrier, Learned, Trained};
+use crate::trained::{Carrier, Learned, Trained, require_given};
 use crate::{figures, sampling, together};
 
 /// A trained flow, with the steps of its training or those that the recipe says for samples.
@@ -140,6 +140,7 @@ impl<E: Engine> TrainedFlow for Opened<E> {
 
     fn sample_batch(&self, i: u64, count: usize, context: &[f64]) -> Result<Vec<f64>, Error> {
         if !context.is_empty() {
+            require_given(&self.recipe.target, context)?;
             together::require_same(&*self.team, "context", || together::digest(context.iter()))?;
         }
         sampling::batch(&self.carrier(), self.recipe.train.seed, i, count, context)

@@ -137,7 +137,9 @@ fn file(run: &Path) -> PathBuf {
 /// Keeps the level that the figures of a run were converged at, where they were taken with the run's own settings. A
 /// run that cannot be written to has its figures all the same.
 pub fn keep<S: Space>(trained: &Trained<S>, recipe: &Recipe, level: u64, monitor: &dyn Monitor) {
-    let own = run_dir::read_recipe(&trained.run, &[]).is_ok_and(|own| own.evaluate == recipe.evaluate);
+    // Of one temperature of a range it is not that of the whole.
+    let of_run = |own: Recipe| own.evaluate == recipe.evaluate && own.target == recipe.target;
+    let own = run_dir::read_recipe(&trained.run, &[]).is_ok_and(of_run);
     let Some(checkpoint) = trained.checksum().filter(|_| own) else { return };
     let kept = Kept { level, checkpoint, evaluate: recipe.evaluate.clone() };
     let text = toml::to_string(&kept).expect("numbers and words are always TOML");

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datasets::columns::Dequantisation;
+use datasets::table::{Categories, Context};
 use datasets::{Bijection, Standardisation};
 use flow_core::RngKey;
 
 use crate::error::Error;
 use crate::recipe::{Recipe, TargetKind};
 use crate::standardisation;
-use crate::target::{Parts, Table, TableMap, Target};
+use crate::target::{Parts, Table, TableMap, Target, temperatures};
 
 /// The maps of a run.
 #[derive(Debug, Clone)]
@@ -42,13 +43,29 @@ impl Kept {
         match (&self.table, &recipe.target) {
             (Some(table), _) => table.context().width(),
             (None, TargetKind::Own(own)) => own.context,
-            (None, _) => 0,
+            (None, target) => usize::from(target.temperatures().is_some()),
+        }
+    }
+
+    /// The columns that the density is conditional on, and how they become its context: those of a table, or the
+    /// temperature. None of other densities, and of a target of a caller's own, whose contexts have no names.
+    pub fn context(&self, recipe: &Recipe) -> Context {
+        match (&self.table, recipe.target.temperatures()) {
+            (Some(table), _) => table.context().clone(),
+            (None, Some(_)) => {
+                let column = "temperature".to_owned();
+                Context { columns: vec![Categories::Number { column, mean: 0.0, deviation: 1.0 }] }
+            }
+            (None, None) => Context::default(),
         }
     }
 
     /// Contexts like those of the data, `rows × k` row by row: numbers of zero mean and unit scale, and all categories
-    /// equally often.
+    /// equally often; temperatures from the whole of a range.
     pub fn typical_context(&self, recipe: &Recipe, rows: usize, key: RngKey) -> Vec<f64> {
+        if let Some(ends) = recipe.target.temperatures() {
+            return temperatures(ends, key, 0..rows);
+        }
         let width = self.context_dim(recipe);
         // Other numbers than those of the base.
         let normals = key.rows_from(rows).normals(0..rows, width);

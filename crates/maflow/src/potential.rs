@@ -1,7 +1,7 @@
 //! From a recipe to the potential that it names.
 
 use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
-use flow_core::potentials::{ContextQuadratic, Modulated};
+use flow_core::potentials::{ContextMap, ContextQuadratic, MappedContext, Modulated};
 use flow_core::{
     Centres, Chain, Engine, Group, LatticeRidgeSettings, NetworkSettings, ParticlesSettings, Potential,
     PotentialSettings, RidgeSettings, Space, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings,
@@ -14,11 +14,27 @@ use crate::recipe::{
 };
 use crate::target::Layout;
 
+/// Polynomials of the temperature that the strengths of terms are made of, where a recipe has a range of temperatures:
+/// 1/T of T from 1.8 to 3 is one of so many degrees to 3e-5.
+const TEMPERATURE_DEGREE: usize = 4;
+
 /// The potential of a recipe with its first parameters, for a target with `context` numbers of context per row.
 ///
 /// # Errors
 /// Sizes that are out of range.
 pub fn potential<E: Engine>(
+    space: &E,
+    recipe: &Recipe,
+    of: (&recipe::Potential, &recipe::Flow),
+    context: usize,
+) -> Result<Box<dyn Potential<E>>, Error> {
+    let Some([from, to]) = recipe.target.temperatures() else { return chained(space, recipe, of, context) };
+    let inner = chained(space, recipe, of, TEMPERATURE_DEGREE)?;
+    Ok(Box::new(MappedContext::new(space.clone(), inner, ContextMap::Chebyshev { from, to })?))
+}
+
+/// The potential of all segments of a flow.
+fn chained<E: Engine>(
     space: &E,
     recipe: &Recipe,
     (potential, flow): (&recipe::Potential, &recipe::Flow),
@@ -97,7 +113,14 @@ fn sum_of<E: Engine>(
             _ => potential,
         };
         let potential = match potential.context_dim() < context {
-            true => Box::new(Modulated::new(space.clone(), potential, context, time)?),
+            true => {
+                let modulated = Modulated::new(space.clone(), potential, context, time)?;
+                // Quadratic terms of a lattice start alike, and would stay so.
+                Box::new(match recipe.target.temperatures().and(before.checked_sub(1)) {
+                    Some(later) => modulated.starting_with(later % context),
+                    None => modulated,
+                })
+            }
             false => potential,
         };
         named.push((name, potential));

@@ -33,6 +33,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "ising-64",
     "ising-16-paper",
     "ising-16-neural-rg",
+    "ising-16-temperatures",
     "phi4-16",
     "phi4-14",
     "dw4",

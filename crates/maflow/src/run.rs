@@ -12,15 +12,15 @@ use crate::flow::{Open, TrainedFlow};
 use crate::integration::Choice;
 use crate::kept::{Kept, Units};
 use crate::monitor::Monitor;
-use crate::physics::report::PhysicsReport;
+use crate::physics::report::{AtTemperature, PhysicsReport};
 use crate::physics::{self, SampleCounts, Weighted};
-use crate::recipe::{Recipe, Setting};
+use crate::recipe::{Recipe, Setting, TargetKind, Temperature};
 use crate::report::Report;
 use crate::run_dir;
 use crate::target::{self, Target};
 use crate::together::{self, agreed, digest, require_same};
 use crate::train::{Start, Train};
-use crate::trained::{self, Learned, Trained};
+use crate::trained::{self, Learned, Trained, require_given};
 
 /// A run on the disk. Every call reads its best checkpoint anew, so that it may go on training meanwhile.
 ///
@@ -224,14 +224,16 @@ impl Run {
     }
 
     /// The context of every row of a table, whose columns are found by name: categories and numbers as the run has
-    /// learned them.
+    /// learned them, or a column `temperature`.
     ///
     /// # Errors
-    /// Columns that are not there, or unknown categories; a run of no table.
+    /// Columns that are not there, or unknown categories; a run that is not conditional on columns.
     pub fn context(&self, table: &datasets::table::Table) -> Result<Vec<f64>, Error> {
-        match Kept::read(&self.path, &self.recipe)?.table {
-            Some(map) => Ok(map.context().encode(table)?),
-            None => Err(Error::Argument(format!("the target of {} is no table", self.path.display()))),
+        let kept = Kept::read(&self.path, &self.recipe)?;
+        let context = kept.context(&self.recipe);
+        match (context.width(), &kept.table) {
+            (0, None) => Err(Error::Argument(format!("the target of {} is no table", self.path.display()))),
+            _ => Ok(context.encode(table)?),
         }
     }
 
@@ -279,12 +281,46 @@ impl Run {
     /// What the flow of a target with an energy says of that target, and how good it is as a sampler.
     ///
     /// # Errors
-    /// As [`Run::report`]; [`Error::NoEnergy`]; [`Error::EstimatedLaplacian`].
+    /// As [`Run::report`]; [`Error::NoEnergy`]; [`Error::EstimatedLaplacian`]; a conditional density, see
+    /// [`Run::temperatures`].
     pub fn physics(&self, counts: SampleCounts, monitor: &dyn Monitor) -> Result<PhysicsReport, Error> {
         self.require_energy()?;
         let flow = self.flow(monitor)?;
         let target = agreed(&*self.team, self.open_target(flow.kept(), monitor))?;
         flow.physics(&*target, counts, monitor)
+    }
+
+    /// The same of a density that is conditional on the temperature, at each of several: those of
+    /// [`studied`](target::studied), in rising order. Forces take most of the time of a study; a few of them are enough
+    /// for a curve.
+    ///
+    /// # Errors
+    /// As [`Run::physics`]; [`Error::Argument`] where the run was trained on no range of temperatures.
+    pub fn temperatures(&self, counts: SampleCounts, monitor: &dyn Monitor) -> Result<Vec<AtTemperature>, Error> {
+        let Some(ends) = self.recipe.target.temperatures() else {
+            let what = "was not trained on a range of temperatures; ask for its physics at the one that it has";
+            return Err(Error::Argument(format!("{} {what}", self.path.display())));
+        };
+        let temperatures = target::studied(ends);
+        let study = |(k, temperature): (usize, f64)| {
+            monitor.note(&format!("T = {temperature:.4} ({} of {})", k + 1, temperatures.len()));
+            let report = self.at_temperature(temperature)?.physics(counts, monitor)?;
+            Ok(AtTemperature { temperature, report })
+        };
+        temperatures.iter().copied().enumerate().map(study).collect()
+    }
+
+    /// The run at one temperature of the range that it was trained on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for another target; a temperature outside of the range is told when the run is read.
+    pub fn at_temperature(&self, temperature: f64) -> Result<Self, Error> {
+        let mut recipe = self.recipe.clone();
+        match &mut recipe.target {
+            TargetKind::Ising(model) => model.temperature = Temperature::Value(temperature),
+            _ => return Err(Error::Argument(format!("the target of {} has no temperature", self.path.display()))),
+        }
+        Ok(self.clone().with_recipe(recipe))
     }
 
     /// Before a checkpoint or data are looked for. What a target of the caller's own is, it says itself.
@@ -513,6 +549,7 @@ impl BackendJob for Stream<'_, '_> {
         let key = RngKey::new(seed, Purpose::Evaluate, 0);
         while let Some(rows) = self.next_of_all()? {
             rows.check(n, model.context_dim())?;
+            require_given(&self.run.recipe.target, &rows.context)?;
             let Rows { points: mut rows, context } = rows;
             let found = match self.wanted {
                 RowQuantity::LogProb => {

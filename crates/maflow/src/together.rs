@@ -79,7 +79,7 @@ pub(crate) fn require_same(team: &dyn Team, what: &str, mine: impl FnOnce() -> S
 /// What the run in `path` has trained, the same on every member.
 ///
 /// # Errors
-/// As [`trained::load`]; [`Error::Argument`] on a member with another recipe or checkpoint than the first.
+/// As [`trained::load_given`]; [`Error::Argument`] on a member with another recipe or checkpoint than the first.
 pub(crate) fn load<E: Engine>(
     team: &dyn Team,
     space: &E,
@@ -88,7 +88,7 @@ pub(crate) fn load<E: Engine>(
     monitor: &dyn Monitor,
 ) -> Result<Trained<E>, Error> {
     require_same_recipe(team, recipe)?;
-    let trained = agreed(team, trained::load(space, recipe, path, monitor))?;
+    let trained = agreed(team, trained::load_given(space, recipe, path, monitor))?;
     require_same(team, "checkpoint", || trained.checksum().unwrap_or_default())?;
     Ok(trained)
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use flow_core::potentials::{ContextMap, MappedContext};
 use flow_core::{
     Adaptive, Alone, Batch, Bijector, BijectorModel, BijectorSettings, Checkpoint, Converged, Direction, Engine,
     FixedStep, Flow, FlowModel, Integrator, NegativeLogLikelihood, Objective, Parameter, Potential, Reversible, RngKey,
@@ -14,7 +15,7 @@ use crate::files::sha256_of;
 use crate::kept::Kept;
 use crate::monitor::Monitor;
 use crate::potential::potential;
-use crate::recipe::{self, Density, Evaluate, FlowMethod, Recipe};
+use crate::recipe::{self, Density, Evaluate, FlowMethod, Recipe, TargetKind};
 use crate::run_dir;
 
 /// Tried steps after which an adaptive integrator gives up.
@@ -288,6 +289,51 @@ pub fn load<E: Engine>(space: &E, recipe: &Recipe, path: &Path, monitor: &dyn Mo
         flow.steps = state.level as usize;
     }
     Ok(Trained { learned, kept, run: path.to_owned(), file })
+}
+
+/// The same for figures and samples: a recipe with one temperature takes the density at that temperature of a run that
+/// was trained on a range.
+///
+/// # Errors
+/// As [`load`]; [`Error::Argument`] for a temperature outside of the range.
+pub(crate) fn load_given<E: Engine>(
+    space: &E,
+    recipe: &Recipe,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Trained<E>, Error> {
+    let (TargetKind::Ising(now), Ok(own)) = (&recipe.target, run_dir::read_recipe(path, &[])) else {
+        return load(space, recipe, path, monitor);
+    };
+    if own.target.temperatures().is_none() || now.temperature.range().is_some() {
+        return load(space, recipe, path, monitor);
+    }
+    let temperature = now.temperature.ends()[0];
+    require_given(&own.target, &[temperature])?;
+    let mut trained = load(space, &Recipe { target: own.target, ..recipe.clone() }, path, monitor)?;
+    if let Learned::Flow(flow) = trained.learned {
+        let map = ContextMap::Fixed(vec![temperature]);
+        let potential = Box::new(MappedContext::new(space.clone(), flow.potential, map)?);
+        trained.learned = Learned::Flow(LearnedFlow { potential, ..flow });
+    }
+    Ok(trained)
+}
+
+/// Contexts of a range of temperatures are in that range; those of other targets are checked where they are encoded.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub(crate) fn require_given(target: &TargetKind, context: &[f64]) -> Result<(), Error> {
+    let Some([low, high]) = target.temperatures() else { return Ok(()) };
+    // The ends are inside, up to their round-off.
+    let slack = 1e-9 * (high - low);
+    match context.iter().find(|t| !(low - slack..=high + slack).contains(*t)) {
+        Some(found) => Err(Error::Argument(format!(
+            "the temperature {found} is outside of the range from {low} to {high} that the run was trained on; give \
+             one inside"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The best checkpoint of a run on validation where there is one, else the newest, with its file; damaged ones are

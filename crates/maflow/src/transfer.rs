@@ -50,7 +50,8 @@ impl BackendJob for Monitored<'_> {
 
     fn run<E: Engine>(self, space: &E) -> Result<RunDir, Error> {
         let Import { file, mut recipe, out, compute } = self.import;
-        if recipe.target.is_conditional() {
+        // A temperature is one number, whatever the training.
+        if recipe.target.is_conditional() && recipe.target.temperatures().is_none() {
             let what = "weights of a density that is conditional on columns of a file cannot be imported: only a \
                         training finds the width of its context";
             return Err(Error::Argument(what.to_owned()));

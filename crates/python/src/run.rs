@@ -10,7 +10,8 @@ use flow_core::{IndependenceMetropolis, Purpose, RngKey};
 use maflow::backend::{self, Backend, Compute};
 use maflow::fit::{self, Fit, Planned};
 use maflow::kept::Kept;
-use maflow::physics::SampleCounts;
+use maflow::physics::report::AtTemperature;
+use maflow::physics::{FORCES, SampleCounts};
 use maflow::recipe::{Recipe, Setting, from_table};
 use maflow::run::{Found, RowQuantity, Rows};
 use maflow::target::{OwnEnergy, TableMap, Target};
@@ -278,7 +279,7 @@ impl Run {
     /// Names of the columns that the density is conditional on.
     #[getter]
     fn given(&self) -> Vec<String> {
-        self.kept.table.iter().flat_map(|map| map.context().names()).map(str::to_owned).collect()
+        self.kept.context(self.run.recipe()).names().into_iter().map(str::to_owned).collect()
     }
 
     /// ln p of rows, and integration errors.
@@ -378,8 +379,11 @@ impl Run {
         leapfrog: usize,
         listener: Listener,
     ) -> PyResult<String> {
-        let counts = SampleCounts { samples, chain, leapfrog };
-        Ok(watched(py, &listener, &self.raised, |monitor| self.run.physics(counts, monitor))?.json())
+        let counts = SampleCounts { samples, chain, leapfrog, forces: FORCES };
+        watched(py, &listener, &self.raised, |monitor| match self.run.recipe().target.temperatures() {
+            Some(_) => Ok(AtTemperature::json(&self.run.temperatures(counts, monitor)?)),
+            None => Ok(self.run.physics(counts, monitor)?.json()),
+        })
     }
 
     /// The figures as JSON.
@@ -450,14 +454,14 @@ impl Run {
         let numbered: Vec<&str> = numbered.iter().map(String::as_str).collect();
         let Some(map) = &self.kept.table else {
             let table = x.table("x", &numbered)?;
-            self.context(given, None)?;
+            let context = self.context_of(given, &table)?;
             if table.columns().len() != n {
                 return Err(raise(Error::Argument(format!(
                     "x has {} columns, but the flow has {n} numbers per row; give one column for each",
                     table.columns().len()
                 ))));
             }
-            return Ok((table, Vec::new()));
+            return Ok((table, context));
         };
         let names = map.names();
         let table = x.table("x", if wanted == RowQuantity::FromBase { &numbered } else { &names })?;
@@ -470,16 +474,23 @@ impl Run {
         Ok((points, context))
     }
 
+    /// The context of rows that have none of its columns beside them.
+    fn context_of(&self, given: Option<&Columns<'_>>, rows: &Table) -> PyResult<Vec<f64>> {
+        let context = self.context(given, None)?;
+        match given.map(Columns::rows) {
+            Some(found) if found != rows.rows() => Err(uneven(found, rows.rows())),
+            _ => Ok(context),
+        }
+    }
+
     /// The context of rows, which may stand beside them.
     fn context(&self, given: Option<&Columns<'_>>, beside: Option<&Table>) -> PyResult<Vec<f64>> {
         if let (Some(found), Some(rows)) = (given.map(Columns::rows), beside.map(Table::rows))
             && found != rows
         {
-            return Err(PyValueError::new_err(format!(
-                "given has {found} rows, but x has {rows}; give one for every row of x"
-            )));
+            return Err(uneven(found, rows));
         }
-        let context = self.kept.table.as_ref().map(TableMap::context).filter(|context| context.width() > 0);
+        let context = Some(self.kept.context(self.run.recipe())).filter(|context| context.width() > 0);
         match (context, given, beside) {
             (None, None, _) => Ok(Vec::new()),
             (None, Some(_), _) => {
@@ -498,4 +509,8 @@ impl Run {
             ))),
         }
     }
+}
+
+fn uneven(found: usize, rows: usize) -> PyErr {
+    PyValueError::new_err(format!("given has {found} rows, but x has {rows}; give one for every row of x"))
 }

@@ -121,6 +121,12 @@ fn modulated<T: Real>(inner: impl Potential<Cpu<T>> + 'static) -> potentials::Mo
     filled(potentials::Modulated::new(cpu(), Box::new(inner), 2, basis(TimeFamily::Cosine)).unwrap())
 }
 
+/// A potential whose context is Chebyshev polynomials of one number, or the same for all rows.
+fn mapped<T: Real>(map: potentials::ContextMap) -> potentials::MappedContext<Cpu<T>> {
+    let inner = modulated(lattice_ridge(2, Activation::LnCosh, false, false));
+    potentials::MappedContext::new(cpu(), Box::new(inner), map).unwrap()
+}
+
 /// Terms with offsets by the context, one that has none, and one whose strength depends on it.
 fn sum_in_context<T: Real>() -> Sum<Cpu<T>> {
     let terms = vec![
@@ -343,6 +349,8 @@ conformance! {
     modulated_lattice_kernels: modulated(lattice_ridge(2, Activation::LnCosh, false, false)), NO_FORCES_IN_CONTEXT;
     modulated_with_a_context_of_its_own: modulated(ridge_in_context(3, 9, true)), NO_FORCES_IN_CONTEXT;
     modulated_draws: modulated(symmetrised(SymmetryDraw::PerSolve)), NO_FORCES_BUT_DRAWS_IN_CONTEXT;
+    polynomials_of_a_context: mapped(potentials::ContextMap::Chebyshev { from: -0.5, to: 1.5 }), NO_FORCES_IN_CONTEXT;
+    fixed_context: mapped(potentials::ContextMap::Fixed(vec![0.4, -0.7])), NO_FORCES;
     sum_in_context: sum_in_context(), NO_FORCES_IN_CONTEXT;
     chain: chain(), DRAWS;
     symmetrised_per_solve: symmetrised(SymmetryDraw::PerSolve), DRAWS;
@@ -401,6 +409,12 @@ fn a_sum_over_a_group_takes_no_context() {
     assert!(ridge_in_context::<f64>(5, 3, true).over_orbit(shifts(5)).is_err());
     let other = Box::new(ridge_in_context::<f64>(3, 4, true));
     assert!(potentials::Modulated::new(cpu(), other, 3, TimeBasis::constant()).is_err());
+    let started = potentials::Modulated::new(cpu(), Box::new(quadratic::<f64>(false)), 3, basis(TimeFamily::Cosine));
+    let started = started.unwrap().starting_with(1);
+    assert_eq!(cpu::<f64>().download(&started.parameters()[0].value), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    let of = |map| potentials::MappedContext::new(cpu(), Box::new(ridge_in_context::<f64>(3, 4, true)), map);
+    assert!(of(potentials::ContextMap::Fixed(vec![1.0])).is_err());
+    assert!(of(potentials::ContextMap::Chebyshev { from: 2.0, to: 2.0 }).is_err());
 }
 
 #[test]

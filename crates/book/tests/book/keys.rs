@@ -78,7 +78,7 @@ const NEEDED: [(&str, &str); 4] = [
 const READ: [(&str, &str); 3] = [
     ("FlowMethod", "name of a method"),
     ("Scale", "number, or one for each coordinate"),
-    ("Temperature", "`\"critical\"` or a number"),
+    ("Temperature", "`\"critical\"`, a number, or two ends"),
 ];
 
 const PURE: &str = "1";

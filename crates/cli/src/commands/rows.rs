@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter};
 use std::path::Path;
 
-use datasets::table::{Column, Format, Kind, ReadOptions, Reader, Storage, TableError, Writer};
+use datasets::table::{Column, Context, Format, Kind, ReadOptions, Reader, Storage, TableError, Writer};
 use maflow::files::WholeFile;
 use maflow::kept::Kept;
 use maflow::run::{Found, RowQuantity, Rows};
@@ -21,7 +21,8 @@ const BLOCK: usize = 4096;
 pub fn run(plan: RowsPlan, place: &Place) -> Result<(), CliError> {
     let plan = RowsPlan { run: place.shared(plan.run), ..plan };
     let (run, n) = (&plan.run, plan.run.recipe().dimension());
-    let map = Kept::read(run.path(), run.recipe())?.table;
+    let kept = Kept::read(run.path(), run.recipe())?;
+    let (context, map) = (kept.context(run.recipe()), kept.table);
     let columns = match (plan.wanted, &map) {
         (RowQuantity::LogProb, _) => {
             // Where the Laplacian is estimated, ln p is not exact.
@@ -33,7 +34,7 @@ pub fn run(plan: RowsPlan, place: &Place) -> Result<(), CliError> {
         (RowQuantity::FromBase, None) => real(numbered("x", n)),
     };
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
-    let mut source = Source::open(&plan, map.as_ref(), n)?;
+    let mut source = Source::open(&plan, map.as_ref(), context, n)?;
     let mut file = place.by_first(|| plan.out.as_ref().map(|(path, _)| WholeFile::create(path)).transpose())?.flatten();
     let (format, out): (_, Box<dyn io::Write + '_>) = match (&plan.out, &mut file) {
         (Some((_, format)), Some(file)) => (*format, Box::new(BufWriter::new(&mut **file))),
@@ -86,6 +87,9 @@ struct Source<'a> {
     rows: Reader,
     /// The file of what is given, where it is another.
     given: Option<Reader>,
+    /// The temperature of all rows, where one was typed.
+    temperature: Option<f64>,
+    context: Context,
     map: Option<&'a TableMap>,
     wanted: RowQuantity,
     file: &'a Path,
@@ -94,9 +98,11 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     /// Opens the files. Columns of data are found by their names; base coordinates, and columns of a run without names,
     /// are there in order.
-    fn open(plan: &'a RowsPlan, map: Option<&'a TableMap>, n: usize) -> Result<Self, CliError> {
-        let wanted = plan.wanted;
-        let given: Vec<&str> = map.map(|map| map.context().names()).unwrap_or_default();
+    fn open(plan: &'a RowsPlan, map: Option<&'a TableMap>, context: Context, n: usize) -> Result<Self, CliError> {
+        let (wanted, given) = (plan.wanted, context.names());
+        let of_given = plan.given.as_deref();
+        let temperature = of_given.and_then(|path| temperature(path, &context));
+        let of_given = of_given.filter(|_| temperature.is_none());
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let beside = if plan.given.is_none() { &given[..] } else { &[] };
         let columns =
@@ -106,7 +112,7 @@ impl<'a> Source<'a> {
             Reader::open(path, &options).map_err(maflow::Error::from)
         };
         let rows = open(&plan.file, columns)?;
-        let of_given = plan.given.as_deref().map(|path| open(path, Some(owned(&given)))).transpose()?;
+        let of_given = of_given.map(|path| open(path, Some(owned(&given)))).transpose()?;
         let found = rows.columns().iter().filter(|column| !beside.contains(&column.name.as_str())).count();
         if found != n {
             return Err(CliError::Usage(format!(
@@ -114,7 +120,7 @@ impl<'a> Source<'a> {
                 plan.file.display()
             )));
         }
-        Ok(Self { rows, given: of_given, map, wanted, file: &plan.file })
+        Ok(Self { rows, given: of_given, temperature, context, map, wanted, file: &plan.file })
     }
 
     /// The next rows with their contexts.
@@ -125,8 +131,11 @@ impl<'a> Source<'a> {
                 None => Ok(None),
             };
         };
-        let Some(map) = self.map else { return Ok(Some(Rows { points: block.values, context: Vec::new() })) };
         let count = block.numbers.len();
+        if self.map.is_none() && self.given.is_none() && (self.context.width() == 0 || self.temperature.is_some()) {
+            let context = self.temperature.map(|temperature| vec![temperature; count]).unwrap_or_default();
+            return Ok(Some(Rows { points: block.values, context }));
+        }
         let table = self.rows.table(block);
         let given = match &mut self.given {
             None => None,
@@ -135,20 +144,28 @@ impl<'a> Source<'a> {
                 Some(reader.table(block.ok_or_else(|| uneven(self.file))?))
             }
         };
-        let context = map.context().encode(given.as_ref().unwrap_or(&table))?;
-        let names = match self.wanted {
-            RowQuantity::FromBase => {
-                let given = map.context().names();
+        let context = self.context.encode(given.as_ref().unwrap_or(&table))?;
+        let map = self.map.filter(|_| self.wanted != RowQuantity::FromBase);
+        let names = match map {
+            None => {
+                let given = self.context.names();
                 table.names().into_iter().filter(|name| self.given.is_some() || !given.contains(name)).collect()
             }
-            _ => map.names(),
+            Some(map) => map.names(),
         };
         let points = table.select(&names)?;
-        if self.wanted != RowQuantity::FromBase {
-            map.require_inside(&points)?;
-        }
+        map.map_or(Ok(()), |map| map.require_inside(&points))?;
         Ok(Some(Rows { points: points.values().to_vec(), context }))
     }
+}
+
+/// The column of what the density of a range of temperatures is conditional on.
+pub const TEMPERATURE: &str = "temperature";
+
+/// The temperature that was typed in place of a file of them.
+pub fn temperature(typed: &Path, context: &Context) -> Option<f64> {
+    let one = context.names() == [TEMPERATURE] && !typed.exists();
+    typed.to_str().filter(|_| one)?.parse().ok()
 }
 
 fn uneven(file: &Path) -> maflow::Error {

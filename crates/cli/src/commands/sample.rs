@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use datasets::table::{Format, PictureShape, ReadOptions, Table};
+use datasets::table::{Context, Format, PictureShape, ReadOptions, Table};
 use flow_core::Precision;
 use maflow::files::{WholeFile, write_table, write_whole};
 use maflow::flow::TrainedFlow;
@@ -37,11 +37,11 @@ pub fn run(plan: Sample, place: &Place) -> Result<(), CliError> {
     let plan = Sample { run: place.shared(plan.run), ..plan };
     let flow = plan.run.flow(&*place.monitor())?;
     let (flow, units) = (&*flow, plan.run.units(flow.kept().clone())?);
-    let map = flow.kept().table.as_ref();
-    let what = if plan.format == SampleFormat::Npy && map.is_none() {
+    let (map, context) = (flow.kept().table.as_ref(), flow.kept().context(plan.run.recipe()));
+    let what = if plan.format == SampleFormat::Npy && map.is_none() && plan.given.is_none() {
         plan.numbers(flow, &units, place)?
     } else {
-        let given = plan.given.as_deref().zip(map).map(|(path, map)| Given::read(path, map, plan.count)).transpose()?;
+        let given = plan.given.as_deref().map(|path| Given::read(path, &context, plan.count)).transpose()?;
         let samples = plan.samples(flow, &units, given.as_ref())?;
         let written = place.by_first(|| match plan.format {
             SampleFormat::Png => plan.picture(&samples),
@@ -61,13 +61,16 @@ struct Given {
 }
 
 impl Given {
-    /// Reads the rows of a file, and repeats each `times` times.
-    fn read(path: &Path, map: &TableMap, times: usize) -> Result<Self, maflow::Error> {
-        let columns = map.context().names().into_iter().map(str::to_owned).collect();
-        let table = Table::read(path, &ReadOptions { columns: Some(columns), ..ReadOptions::default() })?;
+    /// Reads the rows of a file, and repeats each `times` times. A temperature is its own row.
+    fn read(path: &Path, context: &Context, times: usize) -> Result<Self, maflow::Error> {
+        let columns = context.names().into_iter().map(str::to_owned).collect();
+        let table = match rows::temperature(path, context) {
+            Some(temperature) => Table::new(&[rows::TEMPERATURE], vec![temperature])?,
+            None => Table::read(path, &ReadOptions { columns: Some(columns), ..ReadOptions::default() })?,
+        };
         let rows: Vec<usize> = (0..table.rows()).flat_map(|row| std::iter::repeat_n(row, times)).collect();
         let table = table.take(&rows);
-        let context = map.context().encode(&table)?;
+        let context = context.encode(&table)?;
         Ok(Self { table, context })
     }
 }

@@ -42,7 +42,11 @@ pub fn run(mut plan: Train, place: &Place) -> Result<(), CliError> {
         Layout::Vector(n) if n != 2 => "--count 1000 --out samples.csv",
         _ => "--count 64 --out samples.png",
     };
-    output::line(&format!("  next: maflow sample {path} {samples}"))
+    let next = match done.recipe.target.temperatures() {
+        Some(_) => format!("physics {path}"),
+        None => format!("sample {path} {samples}"),
+    };
+    output::line(&format!("  next: maflow {next}"))
 }
 
 /// Takes the figures and draws the pictures of the trained flow. Returns the names of the pictures: they are drawn even

@@ -5,11 +5,10 @@ use flow_core::{Direction, Purpose, RngKey};
 use maflow::Error;
 use maflow::flow::TrainedFlow;
 use maflow::kept::Units;
-use maflow::numbers::fixed;
 use maflow::recipe::{Recipe, TargetKind};
 use maflow::target::LatticeModel;
 
-use super::samples::{shades, spins};
+use super::samples::{ising_model, shades, spins};
 use super::{STOPS, times};
 use crate::plots::{ColumnGroup, Palette, Tiles};
 
@@ -29,8 +28,7 @@ pub fn path(flow: &dyn TrainedFlow, recipe: &Recipe, units: &Units) -> Result<Ti
     let mut pictures = Vec::new();
     let (note, palette);
     if let TargetKind::Ising(ising) = &recipe.target {
-        let temperature = fixed(ising.temperature.value(), 4);
-        note = format!("{height}×{width} Ising model at T = {temperature}: ⟨s|x⟩ = tanh x, and spins");
+        note = format!("{}: ⟨s|x⟩ = tanh x, and spins", ising_model(ising));
         palette = Palette::Spins;
         groups.push(ColumnGroup { label: String::new(), columns: vec!["spins".to_owned()] });
         for row in 0..ROWS {
@@ -72,7 +70,7 @@ pub fn beside_clusters(
     let key = RngKey::new(seed, Purpose::Spins, u64::MAX - 1);
     let (note, palette, learned, sampled): (_, _, Vec<Vec<f32>>, Vec<Vec<f32>>) = match &recipe.target {
         TargetKind::Ising(ising) => (
-            format!("{height}×{width} Ising model at T = {:.4}", ising.temperature.value()),
+            ising_model(ising),
             Palette::Spins,
             samples.chunks_exact(sites).enumerate().map(|(k, x)| spins(x, key, k as u64)).collect(),
             clusters.chunks_exact(sites).map(|x| shades(x, 1.0)).collect(),

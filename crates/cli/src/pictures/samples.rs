@@ -3,7 +3,7 @@
 use datasets::lattice::sample_spins;
 use flow_core::{Purpose, RngKey};
 use maflow::numbers::fixed;
-use maflow::recipe::{Recipe, TargetKind};
+use maflow::recipe::{IsingTarget, Recipe, TargetKind};
 
 use crate::plots::{ColumnGroup, Palette, Tiles};
 
@@ -26,8 +26,7 @@ pub fn tiles(recipe: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> 
             // The picture's own stream of random numbers, apart from those of the samples themselves.
             let key = RngKey::new(recipe.train.seed, Purpose::Sample, u64::MAX);
             let pictures = pictures.enumerate().map(|(row, x)| spins(x, key, row as u64)).collect();
-            let temperature = fixed(ising.temperature.value(), 4);
-            let note = format!("{height}×{width} Ising model at T = {temperature}, p(s = 1 | x) = σ(2x)");
+            let note = format!("{}, p(s = 1 | x) = σ(2x)", ising_model(ising));
             ("Spins drawn from the flow", note, Palette::Spins, pictures)
         }
         TargetKind::Phi4(phi4) => {
@@ -40,6 +39,16 @@ pub fn tiles(recipe: &Recipe, samples: &[f64], columns: usize) -> Option<Tiles> 
     };
     let groups = vec![ColumnGroup::plain(columns)];
     Some(Tiles { title: title.to_owned(), note, groups, height, width, pictures, palette })
+}
+
+/// An Ising model and its temperature, in words.
+pub fn ising_model(ising: &IsingTarget) -> String {
+    let [low, high] = ising.temperature.ends().map(|t| fixed(t, 4));
+    let temperature = match ising.temperature.range() {
+        None => format!("at T = {low}"),
+        Some(_) => format!("at T from {low} to {high}"),
+    };
+    format!("{}×{} Ising model {temperature}", ising.size, ising.size_y.unwrap_or(ising.size))
 }
 
 /// A field as shades from 0 to 1, its zero in the middle.

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use maflow::physics::SampleCounts;
+use maflow::physics::{FORCES, SampleCounts};
 use maflow::recipe::{MOST_SAMPLES, Recipe, TargetKind};
 use maflow::run::{RowQuantity, Run};
 use maflow::target::DEFAULT_ROWS;
@@ -50,7 +50,8 @@ pub(super) fn physics(args: PhysicsArgs, global: &GlobalArgs) -> Result<Plan, Cl
     steps_are_fixed(args.steps, &recipe, "--set evaluate.method=rk4")?;
     recipe.validate()?;
     let samples = args.samples.map(|samples| samples as usize).or(recipe.evaluate.samples).unwrap_or(DEFAULT_ROWS);
-    let counts = SampleCounts { samples, chain: args.chain as usize, leapfrog: args.leapfrog as usize };
+    let (chain, leapfrog) = (args.chain as usize, args.leapfrog as usize);
+    let counts = SampleCounts { samples, chain, leapfrog, forces: FORCES };
     let run = with_target(on_its_backend(args.run, recipe, global)?, None, args.library.as_deref())?;
     Ok(Plan::Physics(Box::new(Physics { run, counts, json: args.json })))
 }
@@ -103,6 +104,7 @@ pub(super) fn sample(args: SampleArgs, global: &GlobalArgs) -> Result<Plan, CliE
             args.run.display(),
             match &recipe.target {
                 TargetKind::Table(table) => format!(" on {}", table.given.join(", ")),
+                target if target.temperatures().is_some() => " on the temperature".to_owned(),
                 _ => String::new(),
             }
         )));

@@ -159,7 +159,7 @@ impl Figure for Histograms {
     }
 }
 
-fn draw_legend<DB: DrawingBackend>(
+pub(super) fn draw_legend<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     scale: Scale,
     entries: &[(RGBColor, &str)],

@@ -5,12 +5,14 @@
 
 mod axis;
 mod corner;
+mod curves;
 mod density;
 mod histogram;
 mod loss_curve;
 mod tiles;
 
 pub use corner::Corner;
+pub use curves::{Curve, Curves};
 pub use density::{Content, Densities, Panel};
 pub use histogram::{Histogram, Histograms, Series};
 pub use loss_curve::{LossCurve, LossCurves, Point, ReferenceLine};

@@ -14,3 +14,4 @@ mod runs;
 mod several;
 mod standardised;
 mod tables;
+mod temperatures;

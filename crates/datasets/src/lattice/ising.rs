@@ -78,13 +78,25 @@ impl IsingTarget {
     /// and finite or K overflows.
     pub fn new(rows: usize, cols: usize, boundary: Boundary, temperature: f64) -> Result<Self, LatticeError> {
         let lattice = Lattice::new(rows, cols, boundary)?;
+        let modes = Modes::new(&lattice);
+        Self::with_modes(lattice, modes, temperature)
+    }
+
+    /// The same lattice at another temperature, without its transforms planned anew.
+    ///
+    /// # Errors
+    /// [`LatticeError::Temperature`] as [`IsingTarget::new`].
+    pub fn at(&self, temperature: f64) -> Result<Self, LatticeError> {
+        Self::with_modes(self.lattice, self.modes.clone(), temperature)
+    }
+
+    fn with_modes(lattice: Lattice, modes: Modes, temperature: f64) -> Result<Self, LatticeError> {
         let (low, high) = lattice.adjacency_extremes();
         // Measured from the smallest eigenvalue of A, so that the smallest of K has all its digits at any temperature.
         let eigenvalue = |a: f64| (a - low) / temperature + SMALLEST_EIGENVALUE;
         if !(temperature > 0.0 && temperature.is_finite() && eigenvalue(high).is_finite()) {
             return Err(LatticeError::Temperature { found: temperature });
         }
-        let modes = Modes::new(&lattice);
         let tables = [
             modes.table(eigenvalue),
             modes.table(|a| eigenvalue(a).sqrt()),

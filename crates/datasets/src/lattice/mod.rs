@@ -13,6 +13,7 @@ mod spectral;
 mod symmetry;
 mod whitened;
 mod whitened_phi4;
+mod whitened_range;
 mod wolff;
 
 pub use autocorrelation::{AutocorrelationTime, Estimate};
@@ -26,6 +27,7 @@ pub use samples::{IsingSamples, IsingStatistics};
 pub use symmetry::LatticeSymmetry;
 pub use whitened::WhitenedIsing;
 pub use whitened_phi4::WhitenedPhi4;
+pub use whitened_range::WhitenedIsingRange;
 pub use wolff::WolffChain;
 
 use crate::chains::Unfilled;

@@ -4,9 +4,11 @@
 //! starts here.
 
 mod context_quadratic;
+mod mapped_context;
 mod modulated;
 mod ridge;
 
 pub use context_quadratic::ContextQuadratic;
+pub use mapped_context::{ContextMap, MappedContext};
 pub use modulated::Modulated;
 pub use ridge::Ridge;

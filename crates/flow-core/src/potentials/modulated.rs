@@ -10,8 +10,8 @@ use crate::time::TimeBasis;
 
 /// `φ(x, t | c) = e(t, c) φ₀(x, t)` with `e = 1 + a(t)·c` for a context c: every symmetry of φ₀ is kept.
 ///
-/// Parameters: `modulation`, the coefficients of a (M × k), zero at first, and those of φ₀, which may have the same
-/// context.
+/// Parameters: `modulation`, the coefficients of a (M × k), zero at first unless [`Modulated::starting_with`] says
+/// otherwise, and those of φ₀, which may have the same context.
 pub struct Modulated<S: Space> {
     space: S,
     inner: Box<dyn Potential<S>>,
@@ -33,6 +33,22 @@ impl<S: Space> Modulated<S> {
         }
         let modulation = Parameter::zeros(&space, "modulation", &[basis.terms(), width]);
         Ok(Self { space, inner, basis, modulation })
+    }
+
+    /// The same with `e = 1 + c_i` at first, at all times, for a place i of the context: terms that start alike are
+    /// then told apart by their context.
+    ///
+    /// # Panics
+    /// If the context has no such place.
+    #[must_use]
+    pub fn starting_with(mut self, place: usize) -> Self {
+        let (terms, width) = (self.basis.terms(), self.modulation.shape[1]);
+        assert!(place < width, "the context has {width} numbers");
+        // The first function of time is 1.
+        let mut values = vec![0.0; terms * width];
+        values[place] = 1.0;
+        self.modulation.value = self.space.upload(terms, width, &values);
+        self
     }
 }
 

@@ -15,7 +15,7 @@ use crate::figures::{self, Request};
 use crate::integration::Choice;
 use crate::recipe::{Potential, Recipe};
 use crate::report::Report;
-use crate::target::Observable;
+use crate::target::{Observable, Target};
 use crate::together::Shared;
 use chains::{ChainRun, Coordinates, Hybrid};
 use reference::Reference;
@@ -32,7 +32,12 @@ pub struct SampleCounts {
     pub chain: usize,
     /// Leapfrog steps of a trajectory.
     pub leapfrog: usize,
+    /// Samples of the flow at most that forces are compared at; usually [`FORCES`].
+    pub forces: usize,
 }
+
+/// Samples that the force mismatch is averaged over, where nothing else is said.
+pub const FORCES: usize = 1000;
 
 /// Sites in all configurations of cluster Monte Carlo.
 const CLUSTER_SITES: usize = 1 << 22;
@@ -49,6 +54,21 @@ fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
     }
 }
 
+/// A study is one of a density, and a conditional one has many.
+///
+/// # Errors
+/// A target with a context.
+fn require_no_context(target: &dyn Target) -> Result<(), Error> {
+    match target.context_dim() {
+        0 => Ok(()),
+        _ => Err(Error::Argument(
+            "the density is conditional, and importance weights are of one context; of a range of temperatures choose \
+             one by target.temperature"
+                .to_owned(),
+        )),
+    }
+}
+
 /// What the flow of a target with an energy says of that target, and how good it is as a sampler. Of a lattice model
 /// that is its observables, of any other target its energy and those that it names. The members of a team, who have the
 /// same run, share samples and chains, and each has all figures.
@@ -59,6 +79,7 @@ fn require_exact_laplacian(recipe: &Recipe) -> Result<(), Error> {
 pub fn study<S: Space>(request: &Request<'_, S>, counts: SampleCounts) -> Result<PhysicsReport, Error> {
     let Request { space, recipe, target, trained, team, monitor } = *request;
     require_exact_laplacian(recipe)?;
+    require_no_context(target)?;
     let subject = Subject::of(target).ok_or_else(|| Error::NoEnergy(recipe.target.words()))?;
     let n = subject.dim();
     let seed = recipe.train.seed;
@@ -71,7 +92,7 @@ pub fn study<S: Space>(request: &Request<'_, S>, counts: SampleCounts) -> Result
     let choice = Choice::make(&flow, &objective, pilot, counts.samples, recipe, trained)?;
     let coarser = choice.coarser(&*integrator);
     let flow = flow.with_integrator(&*coarser);
-    let drawn = samples::draw(&flow, &subject, seed, counts.samples, choice.most_from_coarser(), monitor)?;
+    let drawn = samples::draw(&flow, &subject, seed, counts, choice.most_from_coarser(), monitor)?;
     let flow = flow.with_integrator(&*drawn.integrator);
     let metropolis = chains::independence(&drawn.found.losses, &drawn.measured, seed);
     let SampleCounts { chain: length, leapfrog, .. } = counts;

@@ -1,7 +1,7 @@
 //! What a study of a target with an energy found, as one flat JSON object with fixed keys.
 
 use flow_core::{Mean, Pareto, Weights};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::report::Report;
 use crate::target::Observable;
@@ -118,6 +118,28 @@ pub struct PhysicsReport {
     pub particles: Option<Particles>,
 }
 
+/// What a study found at one temperature of a range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AtTemperature {
+    /// The temperature.
+    pub temperature: f64,
+    /// The study of the density at it.
+    pub report: PhysicsReport,
+}
+
+impl AtTemperature {
+    /// The studies of several temperatures as one JSON object: `temperatures` has the object of each, with its
+    /// `temperature`.
+    pub fn json(all: &[Self]) -> String {
+        let one = |at: &Self| {
+            let mut flat = at.report.flat();
+            flat.put("temperature", at.temperature);
+            Value::Object(flat.0)
+        };
+        json!({ "temperatures": all.iter().map(one).collect::<Vec<_>>() }).to_string()
+    }
+}
+
 /// `ln Z` by annealing from a density whose ln Z is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Annealed {
@@ -173,6 +195,10 @@ impl PhysicsReport {
     /// `energy_per_site_weighted_integration_error`; `exact_energy_per_site` where that is known; and for every chain
     /// `metropolis_acceptance` and so on. What was not asked for is not there.
     pub fn json(&self) -> String {
+        Value::Object(self.flat().0).to_string()
+    }
+
+    fn flat(&self) -> Flat {
         let Ok(Value::Object(report)) = serde_json::to_value(&self.report) else { unreachable!("a struct of figures") };
         let mut flat = Flat(report);
         flat.put("target", self.target);
@@ -204,7 +230,7 @@ impl PhysicsReport {
         for (name, sampler) in samplers {
             sampler.into_iter().for_each(|sampler| flat.sampler(name, &sampler));
         }
-        Value::Object(flat.0).to_string()
+        flat
     }
 }
 

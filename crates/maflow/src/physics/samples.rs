@@ -2,15 +2,13 @@
 
 use flow_core::{Converged, Direction, Flow, Integrator, Mean, Purpose, RngKey, Space, Weights};
 
+use super::SampleCounts;
 use super::report::Figure;
 use super::subject::Subject;
 use crate::error::Error;
 use crate::monitor::{Monitor, Task};
 use crate::sampling;
 use crate::target::Measured;
-
-/// Samples that the force mismatch is averaged over.
-const FORCES: usize = 1000;
 
 /// Samples at the finest step that was needed.
 pub struct Samples<S: Space> {
@@ -34,7 +32,7 @@ pub struct Samples<S: Space> {
     pub force: Figure,
 }
 
-/// Draws `count` samples with steps of the flow's integrator and finer ones, halved at most `most_refinements` times.
+/// Draws samples with steps of the flow's integrator and finer ones, halved at most `most_refinements` times.
 ///
 /// # Errors
 /// An integration that fails.
@@ -42,7 +40,7 @@ pub fn draw<S: Space>(
     flow: &Flow<'_, S>,
     of: &Subject<'_>,
     seed: u64,
-    count: usize,
+    SampleCounts { samples: count, forces, .. }: SampleCounts,
     most_refinements: u32,
     monitor: &dyn Monitor,
 ) -> Result<Samples<S>, Error> {
@@ -63,7 +61,7 @@ pub fn draw<S: Space>(
         fine.into_iter().zip(coarse).map(|(fine, coarse)| figure(fine, coarse)).collect()
     };
     let [fine_force, coarse_force] =
-        [&*integrator, before].map(|with| force(&flow.with_integrator(with), of, seed, count.min(FORCES)));
+        [&*integrator, before].map(|with| force(&flow.with_integrator(with), of, seed, count.min(forces)));
     Ok(Samples {
         log_z_integration_error: (fine.log_z.mean - coarse.log_z.mean).abs(),
         flow: figures(fine.flow, coarse.flow),

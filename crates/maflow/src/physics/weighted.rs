@@ -2,8 +2,8 @@
 
 use flow_core::{Direction, FlowModel, Model, Purpose, Space};
 
-use super::require_exact_laplacian;
 use super::subject::Subject;
+use super::{require_exact_laplacian, require_no_context};
 use crate::error::Error;
 use crate::kept::Units;
 use crate::monitor::{Monitor, Task};
@@ -35,6 +35,7 @@ pub fn weigh<S: Space>(
     monitor: &dyn Monitor,
 ) -> Result<Weighted, Error> {
     require_exact_laplacian(recipe)?;
+    require_no_context(target)?;
     let subject = Subject::of(target).ok_or_else(|| Error::NoEnergy(recipe.target.words()))?;
     let batches = sampling::batches(count);
     let task = Task::start(monitor, "drawing samples", batches);

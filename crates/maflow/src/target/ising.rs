@@ -59,7 +59,7 @@ impl Ising {
 }
 
 /// The same lattice in the words of ising-exact.
-fn exact_lattice(model: &IsingTarget) -> Option<ising_exact::Lattice> {
+pub(super) fn exact_lattice(model: &IsingTarget) -> Option<ising_exact::Lattice> {
     let boundary = match model.lattice().boundary() {
         Boundary::Periodic => ising_exact::Boundary::PERIODIC,
         Boundary::Open => ising_exact::Boundary::OPEN,

@@ -3,7 +3,9 @@
 mod digits;
 mod energy;
 mod epochs;
+mod interpolated;
 mod ising;
+mod ising_range;
 mod lattice_model;
 mod particles;
 mod partners;
@@ -27,6 +29,7 @@ pub use crate::observable::{Measured, Observable, Observables};
 pub use digits::Digits;
 pub use energy::{LibraryEnergy, OwnEnergy};
 pub use ising::Ising;
+pub use ising_range::{IsingRange, studied, temperatures};
 pub use lattice_model::LatticeModel;
 pub use particles::{CLUSTER_ENERGY, Particles};
 pub use phi4::Phi4;
@@ -104,10 +107,16 @@ pub trait Target: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Contexts that the free energy of a conditional density is averaged over, one for each of these rows of a batch,
+    /// row by row: a function of the key and a row's number alone.
+    fn contexts(&self, _key: RngKey, _rows: Range<usize>) -> Vec<f64> {
+        Vec::new()
+    }
+
     /// `count` points of the density of an energy, in the flow's coordinates, `count × N` row by row, that no training
-    /// has seen; `None` where there is no sampler. They show parts of the target that the flow never visits. The
-    /// members of a team, [`Alone`](flow_core::Alone) for one process, may share the work: all make the same call, and
-    /// each gets all points.
+    /// has seen; of a conditional density each is followed by its context. `None` where there is no sampler. They show
+    /// parts of the target that the flow never visits. The members of a team, [`Alone`](flow_core::Alone) for one
+    /// process, may share the work: all make the same call, and each gets all points.
     fn reference(
         &self,
         _seed: u64,

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datasets::Bijection;
-use datasets::lattice::{Boundary, IsingTarget, Phi4Target};
+use datasets::lattice::{Boundary, IsingTarget, Phi4Target, WhitenedIsingRange};
 use datasets::plane::PlaneTarget;
 use datasets::sets::SharedAxis;
 
 use super::{
-    DensityInPlane, Digits, EnergyInPlane, Ising, LibraryEnergy, Particles, Phi4, Sets, Table, Target, energy, plane,
+    DensityInPlane, Digits, EnergyInPlane, Ising, IsingRange, LibraryEnergy, Particles, Phi4, Sets, Table, Target,
+    energy, plane,
 };
 use crate::error::Error;
 use crate::kept::{Kept, Units};
@@ -32,6 +33,9 @@ pub fn open(
     Ok(match &recipe.target {
         TargetKind::Mnist(mnist) => {
             Box::new(Digits::load(mnist, seed, data, kept.map(|kept| kept.standardisation), monitor)?)
+        }
+        TargetKind::Ising(model) if model.temperature.range().is_some() => {
+            Box::new(IsingRange::new(ising(model)?, model.temperature.ends(), pool, seed))
         }
         TargetKind::Ising(model) => {
             Box::new(Ising::new(ising(model)?, model.coordinates == TargetCoordinates::Whitened, pool, seed))
@@ -72,6 +76,9 @@ fn not_handed_in() -> Error {
 pub fn units(recipe: &Recipe, kept: Kept) -> Result<Units, Error> {
     let whitened = |coordinates| coordinates == TargetCoordinates::Whitened;
     let map: Arc<dyn Bijection> = match &recipe.target {
+        TargetKind::Ising(model) if model.temperature.range().is_some() => {
+            Arc::new(WhitenedIsingRange::new(ising(model)?))
+        }
         TargetKind::Ising(model) if whitened(model.coordinates) => Arc::new(ising(model)?.whitened()),
         TargetKind::Phi4(model) if whitened(model.coordinates) => Arc::new(phi4(model)?.whitened()),
         TargetKind::Ising(_)
@@ -91,9 +98,10 @@ pub fn units(recipe: &Recipe, kept: Kept) -> Result<Units, Error> {
     Ok(Units { noise: None, map: Some(map) })
 }
 
+/// The model at its temperature, of a range at the lower end.
 fn ising(model: &recipe::IsingTarget) -> Result<IsingTarget, Error> {
     let (rows, cols) = (model.size, model.size_y.unwrap_or(model.size));
-    Ok(IsingTarget::new(rows, cols, model.boundary, model.temperature.value())?)
+    Ok(IsingTarget::new(rows, cols, model.boundary, model.temperature.ends()[0])?)
 }
 
 fn phi4(model: &recipe::Phi4Target) -> Result<Phi4Target, Error> {

@@ -147,12 +147,12 @@ impl dyn Target + '_ {
     }
 
     /// Numbers of a sample: of its point and of its context.
-    fn row_width(&self) -> usize {
+    pub(crate) fn row_width(&self) -> usize {
         self.dimension() + self.context_dim()
     }
 
     /// A batch of samples whose rows have so many numbers: a point, its context, and perhaps its partner.
-    fn batch(&self, samples: Vec<f64>, width: usize) -> Result<Batch, Error> {
+    pub(crate) fn batch(&self, samples: Vec<f64>, width: usize) -> Result<Batch, Error> {
         let (n, behind) = (self.dimension(), self.row_width());
         if width == n {
             return Ok(Batch::new(samples, n)?);
@@ -207,7 +207,8 @@ impl<S: Space> Batches for TrainingRows<'_, S> {
     fn batch(&self, key: RngKey, part: Range<usize>, rows: usize) -> Result<Batch, flow_core::Error> {
         let dim = self.target.dimension();
         if self.objective == recipe::Objective::FreeEnergy {
-            return BaseSamples { dim }.batch(key, part, rows);
+            let contexts = self.target.contexts(key, part.clone());
+            return Ok(BaseSamples { dim }.batch(key, part, rows)?.with_context(contexts));
         }
         let samples = self.target.required_samples()?;
         let width = self.target.row_width() + if samples.paired() { dim } else { 0 };
@@ -299,8 +300,8 @@ impl<'a> FigureRows<'a> {
                 }
             }
             None => {
-                let dim = self.target.dimension();
-                Batch::new(key.normals(rows, dim), dim)?
+                let (dim, contexts) = (self.target.dimension(), self.target.contexts(key, rows.clone()));
+                Batch::new(key.normals(rows, dim), dim)?.with_context(contexts)
             }
         };
         Ok((batch, key))

@@ -648,7 +648,8 @@ class Flow:
         Returns
         -------
         dict
-            ln Z, averages of the energy and of observables by every way they were found, autocorrelation times.
+            ln Z, averages of the energy and of observables by every way they were found, autocorrelation times. Of a
+            range of temperatures ``temperatures``, a list of such dicts, each with its ``temperature``.
 
         Raises
         ------

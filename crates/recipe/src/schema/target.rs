@@ -305,13 +305,18 @@ impl TargetKind {
         match self {
             Self::Table(table) => !table.given.is_empty(),
             Self::Own(own) => own.context > 0,
-            Self::Mnist(_)
-            | Self::Ising(_)
-            | Self::Toy(_)
-            | Self::Phi4(_)
-            | Self::Particles(_)
-            | Self::Sets(_)
-            | Self::Energy(_) => false,
+            Self::Ising(_) => self.temperatures().is_some(),
+            Self::Mnist(_) | Self::Toy(_) | Self::Phi4(_) | Self::Particles(_) | Self::Sets(_) | Self::Energy(_) => {
+                false
+            }
+        }
+    }
+
+    /// The ends of the range of temperatures that its density is conditional on, where it is.
+    pub fn temperatures(&self) -> Option<[f64; 2]> {
+        match self {
+            Self::Ising(ising) => ising.temperature.range(),
+            _ => None,
         }
     }
 
@@ -417,7 +422,7 @@ pub struct IsingTarget {
     /// Sites in the other direction; the same when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_y: Option<usize>,
-    /// `"critical"` (2/ln(1+√2)) or a number.
+    /// `"critical"` (2/ln(1+√2)), a number, or two: the ends of a range, on which the density is then conditional.
     #[serde(default)]
     pub temperature: Temperature,
     /// Boundary of the lattice.
@@ -449,14 +454,25 @@ pub enum Temperature {
     Critical,
     /// Any other.
     Value(f64),
+    /// All between two, the lower first: the density is conditional on the temperature.
+    Range([f64; 2]),
 }
 
 impl Temperature {
-    /// The number.
-    pub fn value(self) -> f64 {
+    /// The lowest and the highest; twice the same where there is but one.
+    pub fn ends(self) -> [f64; 2] {
         match self {
-            Self::Critical => 2.0 / std::f64::consts::SQRT_2.ln_1p(),
-            Self::Value(t) => t,
+            Self::Critical => [2.0 / std::f64::consts::SQRT_2.ln_1p(); 2],
+            Self::Value(t) => [t; 2],
+            Self::Range(ends) => ends,
+        }
+    }
+
+    /// The ends of a range; `None` of one temperature.
+    pub fn range(self) -> Option<[f64; 2]> {
+        match self {
+            Self::Range(ends) => Some(ends),
+            Self::Critical | Self::Value(_) => None,
         }
     }
 }
@@ -466,6 +482,7 @@ impl Serialize for Temperature {
         match self {
             Self::Critical => serializer.serialize_str("critical"),
             Self::Value(t) => serializer.serialize_f64(*t),
+            Self::Range(ends) => ends.serialize(serializer),
         }
     }
 }
@@ -473,10 +490,10 @@ impl Serialize for Temperature {
 impl<'de> Deserialize<'de> for Temperature {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NumberOrCritical;
-        impl Visitor<'_> for NumberOrCritical {
+        impl<'de> Visitor<'de> for NumberOrCritical {
             type Value = Temperature;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("\"critical\" or a number")
+                f.write_str("\"critical\" or a number, or the two ends of a range")
             }
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Temperature, E> {
                 match word {
@@ -489,6 +506,9 @@ impl<'de> Deserialize<'de> for Temperature {
             }
             fn visit_i64<E>(self, t: i64) -> Result<Temperature, E> {
                 Ok(Temperature::Value(t as f64))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, ends: A) -> Result<Temperature, A::Error> {
+                Ok(Temperature::Range(Deserialize::deserialize(de::value::SeqAccessDeserializer::new(ends))?))
             }
         }
         deserializer.deserialize_any(NumberOrCritical)

@@ -43,6 +43,10 @@ impl Recipe {
                           \"real-nvp\", or a potential";
             return Err(out_of_range("model.kind", name, "\"real-nvp\" for a target given by its energy", remedy));
         }
+        if let Some([low, high]) = self.target.temperatures() {
+            let remedy = "choose a potential for a range of temperatures";
+            return Err(out_of_range("target.temperature", format!("[{low}, {high}]"), "one for a model", remedy));
+        }
         self.train_fits_a_model()
     }
 

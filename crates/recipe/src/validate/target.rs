@@ -4,7 +4,9 @@ use datasets::columns::Regression;
 
 use super::range::{MOST_NUMBERS, at_least, at_most, finite, fits_toml, lattice, out_of_range, positive, within};
 use crate::error::RecipeError;
-use crate::schema::{EnergyTarget, Pairing, ParticlesTarget, PointLayout, Scale, Standardise, TargetKind};
+use crate::schema::{
+    EnergyTarget, IsingTarget, Pairing, ParticlesTarget, PointLayout, Scale, Standardise, TargetCoordinates, TargetKind,
+};
 
 impl TargetKind {
     pub(super) fn validate(&self) -> Result<(), RecipeError> {
@@ -18,8 +20,7 @@ impl TargetKind {
                 if let Some(size_y) = ising.size_y {
                     lattice("target.size_y", size_y)?;
                 }
-                let temperature = ising.temperature.value();
-                positive("target.temperature", temperature, "or write \"critical\"")
+                ising.temperature_fits()
             }
             Self::Toy(_) => Ok(()),
             Self::Table(table) => {
@@ -65,6 +66,30 @@ impl TargetKind {
                 finite("target.kappa", phi4.kappa)?;
                 positive("target.lambda", phi4.lambda, "without it the energy has no minimum")
             }
+        }
+    }
+}
+
+impl IsingTarget {
+    fn temperature_fits(&self) -> Result<(), RecipeError> {
+        let [low, high] = self.temperature.ends();
+        [low, high].iter().try_for_each(|t| positive("target.temperature", *t, "or write \"critical\""))?;
+        if self.temperature.range().is_none() {
+            return Ok(());
+        }
+        let found = format!("[{low}, {high}]");
+        if low >= high {
+            let remedy = "the lower end comes first; give one number for one temperature";
+            return Err(out_of_range("target.temperature", found, "two numbers, the second larger", remedy));
+        }
+        match self.coordinates {
+            TargetCoordinates::Whitened => Ok(()),
+            TargetCoordinates::X => Err(out_of_range(
+                "target.temperature",
+                found,
+                "one temperature in the coordinates x",
+                "set target.coordinates = \"whitened\" for a range",
+            )),
         }
     }
 }
