@@ -120,7 +120,7 @@ impl Particles {
     }
 
     /// Coordinates from the centre.
-    fn from_centre(&self, at: &At) -> Tensor {
+    fn centred(&self, at: &At) -> Tensor {
         let x = self.positions(at);
         &x - x.mean_dim(1, true, x.kind())
     }
@@ -211,7 +211,7 @@ impl Particles {
         let features = self.features(&pairs);
         let network = self.network(at, &features);
         let quadratic = at.coefficient(0);
-        let mut velocity = quadratic.unsqueeze(1) * self.from_centre(at);
+        let mut velocity = quadratic.unsqueeze(1) * self.centred(at);
         let mut along = self.of_pairs(&pairs.functions[1]).squeeze_dim(3);
         if let Some(network) = &network {
             let (bent, direct) = self.forces(&pairs, &features, network);
@@ -296,7 +296,7 @@ impl Particles {
 impl Formula for Particles {
     fn value(&self, at: &At) -> Tensor {
         let pairs = self.pairs(at, 0);
-        let few = (sum_of_rows(&(at.coefficient(0).unsqueeze(1) * self.from_centre(at).square()))
+        let few = (sum_of_rows(&(at.coefficient(0).unsqueeze(1) * self.centred(at).square()))
             + sum_of_rows(&self.of_pairs(&pairs.functions[0])))
             * 0.5;
         match self.network(at, &self.features(&pairs)) {
