@@ -349,7 +349,7 @@ conformance! {
     modulated_lattice_kernels: modulated(lattice_ridge(2, Activation::LnCosh, false, false)), NO_FORCES_IN_CONTEXT;
     modulated_with_a_context_of_its_own: modulated(ridge_in_context(3, 9, true)), NO_FORCES_IN_CONTEXT;
     modulated_draws: modulated(symmetrised(SymmetryDraw::PerSolve)), NO_FORCES_BUT_DRAWS_IN_CONTEXT;
-    polynomials_of_a_context: mapped(potentials::ContextMap::Chebyshev { from: -0.5, to: 1.5 }), NO_FORCES_IN_CONTEXT;
+    polynomials_of_a_context: mapped(potentials::ContextMap::Chebyshev { from: -3.0, to: 4.0 }), NO_FORCES_IN_CONTEXT;
     fixed_context: mapped(potentials::ContextMap::Fixed(vec![0.4, -0.7])), NO_FORCES;
     sum_in_context: sum_in_context(), NO_FORCES_IN_CONTEXT;
     chain: chain(), DRAWS;
