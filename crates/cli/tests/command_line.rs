@@ -155,7 +155,7 @@ fn values_out_of_range_come_with_the_range_and_the_remedy() {
     refuses(&["train", "--set", "train.learning_rate=-1"], 2, &["`train.learning_rate` = -1", "positive"]);
     refuses(&["train", "--set", "train.learning_rate=nan"], 2, &["NaN", "positive"]);
     refuses(&["train", "--set", "flow.time=inf"], 2, &["`flow.time` = inf"]);
-    refuses(&["train", "--set", "flow.time=1e-300"], 2, &["`flow.time`", "a number from 0.000001 to 1000000"]);
+    refuses(&["train", "--set", "flow.time=1e-300"], 2, &["`flow.time`", "a number from 1e-6 to 1000000"]);
     refuses(&["train", "--set", "flow.method=tsit5"], 2, &["fixed step", "evaluate.method"]);
     let reversible = |key_and_value: &str, parts: &[&str]| {
         refuses(&["train", "--set", "flow.method=reversible-rk4", "--set", key_and_value], 2, parts);
