@@ -274,14 +274,17 @@ def exchange(contexts, states, temperatures, low, high):
 
 
 def of_positive(phi, log_weights=None, blocks=10):
-    """Free energy of φ > 0 above that of φ < 0, in k_B T, with a standard error from blocks of the samples."""
+    """Free energy of φ > 0 above that of φ < 0, in k_B T, with a standard error from blocks of the samples, in words."""
     weights = np.ones(len(phi)) if log_weights is None else np.exp(log_weights - log_weights.max())
     part = [
         (weights[block] * (phi[block] > 0.0)).sum() / weights[block].sum()
         for block in np.array_split(np.arange(len(phi)), blocks)
     ]
     mean, error = np.mean(part), np.std(part, ddof=1) / math.sqrt(blocks)
-    return math.log((1.0 - mean) / mean), error / (mean * (1.0 - mean))
+    if not 0.0 < mean < 1.0:
+        # A short simulation may cross the barrier too late.
+        return "unknown, as no sample is on the other side of the barrier"
+    return f"{math.log((1.0 - mean) / mean):.2f} ± {error / (mean * (1.0 - mean)):.2f} k_B T"
 
 
 def draw(file, panels):
@@ -333,10 +336,9 @@ def main():
     figures = flow.evaluate()
     simulated, flowing = (around(np.asarray(internal(rows, cuts)[2])[:, TURNING[:2]]) for rows in (x, drawn))
     print(f"effective sample size {100.0 * figures['ess']:.1f} %, Pareto k {figures['pareto_k']:.2f}")
-    print("free energy of φ > 0 by replica exchange: {:.2f} ± {:.2f} k_B T".format(*of_positive(simulated[:, 0])))
+    print(f"free energy of φ > 0 by replica exchange: {of_positive(simulated[:, 0])}")
     if figures["pareto_k"] < 0.7:
-        found = of_positive(flowing[:, 0], log_weights)
-        print("free energy of φ > 0 by the flow's weights: {:.2f} ± {:.2f} k_B T".format(*found))
+        print(f"free energy of φ > 0 by the flow's weights: {of_positive(flowing[:, 0], log_weights)}")
     panels = [("replica exchange", simulated, None), ("flow", flowing, None), ("flow, weighted", flowing, log_weights)]
     draw("alanine.png", panels)
     print("the map of (φ, ψ) is in alanine.png")
