@@ -23,7 +23,7 @@ pub use samples::tiles;
 pub use temperatures::beside_exact;
 
 use crate::plots::{
-    ColumnGroup, Content, Densities, LossCurve, LossCurves, Palette, Panel, Point, ReferenceLine, Tiles, save_both,
+    ColumnGroup, Content, Densities, LossCurve, Palette, Panel, Point, ReferenceLine, Stacked, Tiles, save_both,
     save_png,
 };
 
@@ -149,7 +149,7 @@ fn draw_samples(
 }
 
 /// The losses while training, with the values to compare with; none where nothing was trained.
-fn loss_curves(recipe: &Recipe, target: &dyn Target, run: &Path) -> Result<LossCurves, Error> {
+fn loss_curves(recipe: &Recipe, target: &dyn Target, run: &Path) -> Result<Stacked<LossCurve>, Error> {
     let path = run_dir::metrics(run);
     let rows = if path.exists() { metrics::read(&path)? } else { Vec::new() };
     let objective = recipe.train.objective;
@@ -175,7 +175,7 @@ fn loss_curves(recipe: &Recipe, target: &dyn Target, run: &Path) -> Result<LossC
     if !(second.is_empty() && validated.is_empty()) {
         curves.push(loss_curve(recipe, target, second, &validated));
     }
-    Ok(LossCurves(curves))
+    Ok(Stacked(curves))
 }
 
 /// Losses of the target's own objective, with the validations.

@@ -1,8 +1,8 @@
 //! Figures come out whole on a machine without fonts, as PNG and as SVG.
 
 use cli::plots::{
-    ColumnGroup, Content, Densities, Histogram, Histograms, LossCurve, LossCurves, Palette, Panel, Point,
-    ReferenceLine, Series, Tiles, png, save_both, svg,
+    ColumnGroup, Content, Densities, Histogram, LossCurve, Palette, Panel, Point, ReferenceLine, Series, Stacked,
+    Tiles, png, save_both, svg,
 };
 
 fn pixels(bytes: &[u8]) -> (usize, usize, Vec<u8>) {
@@ -43,7 +43,7 @@ fn the_loss_curve_shows_its_exact_line_and_its_words() {
 #[test]
 fn curves_stand_one_below_the_other_each_with_its_own_words() {
     let first = LossCurve { title: "Flow matching".to_owned(), references: Vec::new(), ..curve() };
-    let two = LossCurves(vec![first, curve()]);
+    let two = Stacked(vec![first, curve()]);
     let (width, height, _) = pixels(&png(&two).unwrap());
     assert_eq!((width, height), (1800, 2160));
     let text = svg(&two).unwrap();
@@ -56,7 +56,7 @@ fn curves_stand_one_below_the_other_each_with_its_own_words() {
     assert!(place("Flow matching") < 100.0, "{}", place("Flow matching"));
     assert!((540.0..640.0).contains(&place("Free energy")), "{}", place("Free energy"));
     assert!((640.0..1080.0).contains(&place("exact −2.3159")), "{}", place("exact −2.3159"));
-    png(&LossCurves::default()).unwrap();
+    png(&Stacked::<LossCurve>::default()).unwrap();
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn figures_without_data_are_still_figures() {
     let values = vec![f64::NAN, 1.0];
     let series = vec![Series { values, weights: vec![1.0, f64::INFINITY], ..Series::default() }];
     png(&Histogram { series, ..Histogram::default() }).unwrap();
-    png(&Histograms(vec![Histogram::default(); 2])).unwrap();
-    png(&Histograms::default()).unwrap();
+    png(&Stacked(vec![Histogram::default(); 2])).unwrap();
+    png(&Stacked::<Histogram>::default()).unwrap();
     let content = Content::LogDensity { side: 2, values: vec![f64::NEG_INFINITY; 4] };
     let panels = vec![
         Panel { title: String::new(), content },

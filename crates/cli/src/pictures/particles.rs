@@ -2,18 +2,18 @@
 
 use maflow::physics::report::{Compared, Particles};
 
-use crate::plots::{Histogram, Histograms, Series};
+use crate::plots::{Histogram, Series, Stacked};
 
 /// Room on either side of what the target has, in parts of its width: a flow has worse samples.
 const ROOM: f64 = 0.4;
 
 /// Histograms of the energy and of the distances of pairs (the pair correlation function without the factor of the
 /// volume): of samples of the flow, of the same under importance weights, and of the reference chains.
-pub fn beside_chains(of: &Particles, name: &str) -> Histograms {
+pub fn beside_chains(of: &Particles, name: &str) -> Stacked<Histogram> {
     let energies = histogram(&of.energies, format!("Energies: {name}"), "energy U in units of the temperature");
     let distances = histogram(&of.distances, format!("Distances of pairs: {name}"), "distance r of two particles");
     let (low, high) = distances.range.unwrap_or((0.0, 1.0));
-    Histograms(vec![energies, Histogram { range: Some((low.max(0.0), high)), ..distances }])
+    Stacked(vec![energies, Histogram { range: Some((low.max(0.0), high)), ..distances }])
 }
 
 fn histogram(of: &Compared, title: String, x_label: &str) -> Histogram {

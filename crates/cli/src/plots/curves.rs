@@ -1,13 +1,12 @@
-//! Measurements with their errors beside the curve that they should lie on, one panel below the other.
+//! Measurements with their errors beside the curve that they should lie on.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::histogram::draw_legend;
-use super::loss_curve::{digits, number};
-use super::{BLUE, CENTER, Drawn, FAINT_INK, Figure, GRID, LABEL, Point, RED, Scale, text, title_text};
+use super::chart::{Axes, LINE, MARGIN, below_head, draw_legend};
+use super::{BLUE, Drawn, Figure, Point, RED, Scale, title_text};
 
-/// One panel.
+/// The figure.
 #[derive(Debug, Clone, Default)]
 pub struct Curve {
     /// Title.
@@ -21,15 +20,6 @@ pub struct Curve {
     /// The measurements, and what they are of.
     pub measured: (String, Vec<Point>),
 }
-
-/// Panels one below the other.
-#[derive(Debug, Clone, Default)]
-pub struct Curves(pub Vec<Curve>);
-
-const MARGIN: f64 = 16.0;
-const HEAD: f64 = 62.0;
-const LEFT: f64 = 70.0;
-const BOTTOM: f64 = 44.0;
 
 impl Curve {
     /// The ends of both axes: the curve, all measurements with their errors, and some room.
@@ -56,29 +46,9 @@ impl Figure for Curve {
 
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: Scale) -> Drawn<DB> {
         area.draw_text(&self.title, &title_text(scale), (scale.px(MARGIN), scale.px(MARGIN)))?;
-        let [x, y] = self.ranges();
-        let inner = area.margin(scale.px(HEAD), scale.px(MARGIN / 2.0), scale.px(MARGIN), scale.px(2.0 * MARGIN));
-        let mut chart = ChartBuilder::on(&inner)
-            .x_label_area_size(scale.px(BOTTOM))
-            .y_label_area_size(scale.px(LEFT))
-            .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-        let (x_digits, y_digits) = (digits(x.1 - x.0), digits(y.1 - y.0));
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID.stroke_width(scale.width(1.0)))
-            .axis_style(FAINT_INK.stroke_width(scale.width(1.0)))
-            .set_all_tick_mark_size(scale.px(4.0))
-            .y_label_offset(scale.px(CENTER))
-            .x_labels(10)
-            .y_labels(6)
-            .x_label_formatter(&|x| number(*x, x_digits))
-            .y_label_formatter(&|y| number(*y, y_digits))
-            .label_style(text(LABEL, scale, super::INK))
-            .axis_desc_style(text(LABEL + 1.0, scale, super::INK))
-            .x_desc(&self.x_label)
-            .y_desc(&self.y_label)
-            .draw()?;
+        let axes = Axes { ranges: self.ranges(), labels: [&self.x_label, &self.y_label], marks: [10, 6] };
+        let inner = below_head(area, scale, 2.0 * MARGIN);
+        let mut chart = axes.draw(&inner, scale)?;
         let (name, exact) = &self.exact;
         chart.draw_series([PathElement::new(exact.clone(), RED.stroke_width(scale.width(1.5)))])?;
         let (measured_name, measured) = &self.measured;
@@ -87,19 +57,8 @@ impl Figure for Curve {
             chart.draw_series([PathElement::new(bar, BLUE.stroke_width(scale.width(1.5)))])?;
             chart.draw_series([Circle::new((point.x, point.mean), scale.px(3.5), BLUE.filled())])?;
         }
-        draw_legend(area, scale, &[(BLUE, measured_name), (RED, name)])
-    }
-}
-
-impl Figure for Curves {
-    fn size(&self) -> (u32, u32) {
-        let (width, height) = Curve::default().size();
-        (width, height * self.0.len().max(1) as u32)
-    }
-
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: Scale) -> Drawn<DB> {
-        let parts = area.split_evenly((self.0.len().max(1), 1));
-        self.0.iter().zip(&parts).try_for_each(|(curve, part)| curve.draw(part, scale))
+        let entries = [(BLUE, measured_name), (RED, name)].map(|(color, name)| (color.mix(1.0), LINE, name.clone()));
+        draw_legend(area, scale, &entries)
     }
 }
 
@@ -119,7 +78,7 @@ mod tests {
         assert!(x.0 < 1.0 && x.1 > 2.0 && y.0 < 0.0 && y.1 > 1.4 && y.1 < 1.6, "{x:?} {y:?}");
         let empty = Curve::default().ranges();
         assert_eq!(empty, [(0.0, 1.0); 2]);
-        let drawn = crate::plots::svg(&Curves(vec![curve, Curve::default()])).unwrap();
+        let drawn = crate::plots::svg(&crate::plots::Stacked(vec![curve, Curve::default()])).unwrap();
         assert_eq!(drawn.matches("<circle").count(), 1, "a figure that is none is not drawn");
     }
 }

@@ -3,12 +3,9 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, VPos};
 
-use super::loss_curve::{digits, number};
-use super::{
-    BLUE, CENTER, Drawn, FAINT_INK, Figure, GRID, INK, LABEL, RED, Scale, anchored, text, text_width, title_text,
-};
+use super::chart::{Axes, LINE, MARGIN, below_head, draw_legend};
+use super::{BLUE, Drawn, Figure, INK, RED, Scale, title_text};
 
 /// The figure.
 #[derive(Debug, Clone, Default)]
@@ -59,10 +56,6 @@ impl Series {
 }
 
 const BINS: usize = 60;
-const MARGIN: f64 = 16.0;
-const HEAD: f64 = 62.0;
-const LEFT: f64 = 70.0;
-const BOTTOM: f64 = 44.0;
 const COLORS: [RGBColor; 3] = [BLUE, RED, INK];
 
 impl Histogram {
@@ -97,28 +90,9 @@ impl Figure for Histogram {
         let x = self.range();
         let series: Vec<Vec<f64>> = self.series.iter().map(|series| series.heights(x)).collect();
         let top = series.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max) * 1.08;
-        let inner = area.margin(scale.px(HEAD), scale.px(MARGIN / 2.0), scale.px(MARGIN), scale.px(2.0 * MARGIN));
-        let mut chart = ChartBuilder::on(&inner)
-            .x_label_area_size(scale.px(BOTTOM))
-            .y_label_area_size(scale.px(LEFT))
-            .build_cartesian_2d(x.0..x.1, 0.0..top)?;
-        let (x_digits, y_digits) = (digits(x.1 - x.0), digits(top));
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID.stroke_width(scale.width(1.0)))
-            .axis_style(FAINT_INK.stroke_width(scale.width(1.0)))
-            .set_all_tick_mark_size(scale.px(4.0))
-            .y_label_offset(scale.px(CENTER))
-            .x_labels(10)
-            .y_labels(6)
-            .x_label_formatter(&|x| number(*x, x_digits))
-            .y_label_formatter(&|y| number(*y, y_digits))
-            .label_style(text(LABEL, scale, INK))
-            .axis_desc_style(text(LABEL + 1.0, scale, INK))
-            .x_desc(&self.x_label)
-            .y_desc("density")
-            .draw()?;
+        let axes = Axes { ranges: [x, (0.0, top)], labels: [&self.x_label, "density"], marks: [10, 6] };
+        let inner = below_head(area, scale, 2.0 * MARGIN);
+        let mut chart = axes.draw(&inner, scale)?;
         let width = (x.1 - x.0) / BINS as f64;
         for (heights, color) in series.iter().zip(COLORS) {
             // The outline goes up and down at the edges of the bins.
@@ -133,47 +107,15 @@ impl Figure for Histogram {
             }
             chart.draw_series([PathElement::new(outline, color.stroke_width(scale.width(1.5)))])?;
         }
-        let mut entries: Vec<(RGBColor, &str)> =
-            COLORS.into_iter().zip(&self.series).map(|(color, series)| (color, series.name.as_str())).collect();
+        let entry = |color: RGBColor, words: &String| (color.mix(1.0), LINE, words.clone());
+        let mut entries: Vec<_> =
+            COLORS.into_iter().zip(&self.series).map(|(color, series)| entry(color, &series.name)).collect();
         if let Some((name, at)) = &self.reference {
             chart.draw_series([PathElement::new(vec![(*at, 0.0), (*at, top)], INK.stroke_width(scale.width(1.25)))])?;
-            entries.push((INK, name));
+            entries.push(entry(INK, name));
         }
         draw_legend(area, scale, &entries)
     }
-}
-
-/// Several of them, one below the other.
-#[derive(Debug, Clone, Default)]
-pub struct Histograms(pub Vec<Histogram>);
-
-impl Figure for Histograms {
-    fn size(&self) -> (u32, u32) {
-        let (width, height) = Histogram::default().size();
-        (width, height * self.0.len().max(1) as u32)
-    }
-
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: Scale) -> Drawn<DB> {
-        let parts = area.split_evenly((self.0.len().max(1), 1));
-        self.0.iter().zip(&parts).try_for_each(|(histogram, part)| histogram.draw(part, scale))
-    }
-}
-
-pub(super) fn draw_legend<DB: DrawingBackend>(
-    area: &DrawingArea<DB, Shift>,
-    scale: Scale,
-    entries: &[(RGBColor, &str)],
-) -> Drawn<DB> {
-    let style = anchored(text(LABEL, scale, INK), HPos::Left, VPos::Center);
-    let (mut x, y) = (scale.px(LEFT + MARGIN), scale.px(HEAD - 14.0));
-    for (color, label) in entries {
-        let half = scale.px(1.5).max(1);
-        area.draw(&Rectangle::new([(x, y - half), (x + scale.px(22.0), y + half)], color.filled()))?;
-        x += scale.px(28.0);
-        area.draw_text(label, &style, (x, y + scale.px(CENTER)))?;
-        x += text_width(area, label, &style)? + scale.px(22.0);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

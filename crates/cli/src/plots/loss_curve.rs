@@ -1,16 +1,14 @@
 //! The loss while training: batch means with their standard error, a running mean, and the values to be reached.
 
 use plotters::coord::Shift;
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
+use super::chart::{Axes, Chart, HEAD, MARGIN, below_head, draw_legend, number};
 use super::{
-    BLUE, CENTER, Drawn, FAINT_INK, Figure, GREEN, GRID, INK, LABEL, ORANGE, PAPER, PURPLE, RED, Scale, anchored, text,
-    text_width, title_text,
+    BLUE, CENTER, Drawn, Figure, GREEN, INK, LABEL, ORANGE, PAPER, PURPLE, RED, Scale, anchored, text, text_width,
+    title_text,
 };
-
-use maflow::numbers::fixed;
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,11 +49,6 @@ pub struct LossCurve {
     pub references: Vec<ReferenceLine>,
 }
 
-const MARGIN: f64 = 16.0;
-/// Height of the title and the legend, above the axes so that they cover no data.
-const HEAD: f64 = 62.0;
-const LEFT: f64 = 70.0;
-const BOTTOM: f64 = 44.0;
 const REFERENCE_COLORS: [RGBColor; 4] = [RED, PURPLE, ORANGE, GREEN];
 
 impl Figure for LossCurve {
@@ -71,19 +64,16 @@ impl Figure for LossCurve {
             let width = text_width(area, label, &style)?;
             right = right.max(f64::from(width) / f64::from(scale.px(1.0)) + 2.0 * MARGIN);
         }
-        let inner = area.margin(scale.px(HEAD), scale.px(MARGIN / 2.0), scale.px(MARGIN), scale.px(right));
+        let inner = below_head(area, scale, right);
         let (x, y) = self.ranges();
-        let mut chart = ChartBuilder::on(&inner)
-            .x_label_area_size(scale.px(BOTTOM))
-            .y_label_area_size(scale.px(LEFT))
-            .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-        self.draw_axes(&mut chart, scale)?;
+        let axes = Axes { ranges: [x, y], labels: [&self.x_label, &self.y_label], marks: [8, 8] };
+        let mut chart = axes.draw(&inner, scale)?;
         self.draw_training(&mut chart, scale)?;
         // Corners of lines that are cut at the top may stand out above it.
         let (width, _) = area.dim_in_pixel();
         area.draw(&Rectangle::new([(0, 0), (width as i32, scale.px(HEAD) - 1)], PAPER.filled()))?;
         area.draw_text(&self.title, &title_text(scale), (scale.px(MARGIN), scale.px(MARGIN)))?;
-        self.draw_legend(area, scale)?;
+        draw_legend(area, scale, &self.legend())?;
         self.draw_validation(&mut chart, scale)?;
         // Places on the chart are told from the corner of the whole picture.
         let (left, top) = area.get_base_pixel();
@@ -100,24 +90,6 @@ impl Figure for LossCurve {
     }
 }
 
-/// Curves of losses that no axis holds together, one below the other: those of trainings by different objectives.
-#[derive(Debug, Clone, Default)]
-pub struct LossCurves(pub Vec<LossCurve>);
-
-impl Figure for LossCurves {
-    fn size(&self) -> (u32, u32) {
-        let (width, height) = LossCurve::default().size();
-        (width, height * self.0.len().max(1) as u32)
-    }
-
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: Scale) -> Drawn<DB> {
-        let parts = area.split_evenly((self.0.len().max(1), 1));
-        self.0.iter().zip(&parts).try_for_each(|(curve, part)| curve.draw(part, scale))
-    }
-}
-
-type Chart<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-
 impl ReferenceLine {
     fn text(&self) -> String {
         format!("{} {}", self.label, number(self.value, if self.value.abs() < 100.0 { 4 } else { 1 }))
@@ -125,7 +97,8 @@ impl ReferenceLine {
 }
 
 impl LossCurve {
-    fn draw_legend<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: Scale) -> Drawn<DB> {
+    /// What the legend says: colour, thickness and words of each.
+    fn legend(&self) -> Vec<(RGBAColor, f64, String)> {
         let mut entries = Vec::new();
         if self.training.iter().any(|p| p.error > 0.0) {
             entries.push((BLUE.mix(0.35), 7.0, "batch mean ± standard error".to_owned()));
@@ -138,39 +111,7 @@ impl LossCurve {
         if !self.validation.is_empty() {
             entries.push((GREEN.mix(1.0), 5.0, "validation".to_owned()));
         }
-        let style = anchored(text(LABEL, scale, INK), HPos::Left, VPos::Center);
-        let y = scale.px(HEAD - 14.0);
-        let mut x = scale.px(LEFT + MARGIN);
-        for (color, thickness, label) in entries {
-            let half = scale.px(thickness / 2.0).max(1);
-            let swatch = [(x, y - half), (x + scale.px(22.0), y + half)];
-            area.draw(&Rectangle::new(swatch, color.filled()))?;
-            x += scale.px(28.0);
-            area.draw_text(&label, &style, (x, y + scale.px(CENTER)))?;
-            x += text_width(area, &label, &style)? + scale.px(22.0);
-        }
-        Ok(())
-    }
-
-    fn draw_axes<DB: DrawingBackend>(&self, chart: &mut Chart<DB>, scale: Scale) -> Drawn<DB> {
-        let (x, y) = self.ranges();
-        let (x_digits, y_digits) = (digits(x.1 - x.0), digits(y.1 - y.0));
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID.stroke_width(scale.width(1.0)))
-            .axis_style(FAINT_INK.stroke_width(scale.width(1.0)))
-            .set_all_tick_mark_size(scale.px(4.0))
-            .y_label_offset(scale.px(CENTER))
-            .x_labels(8)
-            .y_labels(8)
-            .x_label_formatter(&|x| number(*x, x_digits))
-            .y_label_formatter(&|y| number(*y, y_digits))
-            .label_style(text(LABEL, scale, INK))
-            .axis_desc_style(text(LABEL + 1.0, scale, INK))
-            .x_desc(&self.x_label)
-            .y_desc(&self.y_label)
-            .draw()
+        entries
     }
 
     fn draw_training<DB: DrawingBackend>(&self, chart: &mut Chart<DB>, scale: Scale) -> Drawn<DB> {
@@ -311,21 +252,6 @@ fn running_mean(points: &[Point], window: usize) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// Decimals that tell ticks apart on an axis of this length.
-pub(super) fn digits(length: f64) -> usize {
-    (1.0 - length.log10().floor()).clamp(0.0, 9.0) as usize
-}
-
-/// A number without a negative zero, with a true minus sign.
-pub(super) fn number(value: f64, digits: usize) -> String {
-    let text = fixed(value, digits);
-    match text.strip_prefix('-') {
-        Some(rest) if rest.chars().all(|c| c == '0' || c == '.') => rest.to_owned(),
-        Some(rest) => format!("−{rest}"),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,12 +287,5 @@ mod tests {
         assert_eq!(pieces, [vec![(0.0, 0.0), (0.5, 2.0)], vec![(2.5, 2.0), (3.0, 0.0)]]);
         let through = inside(&[(0.0, -3.0), (1.0, 3.0)], (-1.5, 1.5));
         assert_eq!(through, [vec![(0.25, -1.5), (0.75, 1.5)]]);
-    }
-
-    #[test]
-    fn numbers_have_a_minus_and_no_negative_zero() {
-        assert_eq!(number(-0.001, 2), "0.00");
-        assert_eq!(number(-2.31592, 4), "−2.3159");
-        assert_eq!(number(-1e300, 0), "−1.000e300");
     }
 }

@@ -4,6 +4,7 @@
 //! twice that, which smooths every edge; [`svg`] keeps lines as lines.
 
 mod axis;
+mod chart;
 mod corner;
 mod curves;
 mod density;
@@ -11,11 +12,12 @@ mod histogram;
 mod loss_curve;
 mod tiles;
 
+pub use chart::Stacked;
 pub use corner::Corner;
-pub use curves::{Curve, Curves};
+pub use curves::Curve;
 pub use density::{Content, Densities, Panel};
-pub use histogram::{Histogram, Histograms, Series};
-pub use loss_curve::{LossCurve, LossCurves, Point, ReferenceLine};
+pub use histogram::{Histogram, Series};
+pub use loss_curve::{LossCurve, Point, ReferenceLine};
 pub use tiles::{ColumnGroup, Palette, Tiles};
 
 use std::path::Path;
