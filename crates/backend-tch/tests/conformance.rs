@@ -7,14 +7,14 @@ use backend_tch::tch::{Tensor, nn};
 use backend_tch::{Activation, Laplacian, LatticeRidgeSettings, ModulePotential, NetworkSettings, Ridge, Tch, Term};
 use common::{devices, spaces};
 use flow_core::conformance::{
-    Coverage, Gaussian, SolveCoverage, gaussian_stays_gaussian, methods_have_their_order,
+    Coverage, Gaussian, SolveCoverage, damped, few_particles, gaussian_stays_gaussian, methods_have_their_order,
     path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential, reversible_steps,
     same_field, solves, space,
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, Group, Method, Motion,
-    NegativeLogLikelihood, Objective, ParticlesSettings, Potential, Precision, Pullback, Purpose, RidgeSettings,
-    RngKey, Solve, Space, Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings, potentials,
+    NegativeLogLikelihood, Objective, Potential, Precision, Pullback, Purpose, RidgeSettings, RngKey, Solve, Space,
+    Stage, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, TwoLayerSettings, potentials,
 };
 
 fn ridge(on: Tch, dim: usize, hidden: usize, activation: Activation, bias: bool) -> Ridge {
@@ -139,8 +139,7 @@ fn point_reflection() -> Group {
     Group::new(vec![(0..6).collect(), vec![0, 2, 1, 3, 5, 4]], vec![1.0; 2]).unwrap()
 }
 
-/// Particles of so many sums and vectors. Squares of vectors bend so much under coefficients of order one that
-/// differences would not be good enough to judge by.
+/// Particles of so many sums and vectors.
 fn particles(on: Tch, shape: (usize, usize), features: [usize; 2], activation: Activation) -> Term {
     of_kinds(on, (&[], None), shape, (features, activation))
 }
@@ -148,30 +147,12 @@ fn particles(on: Tch, shape: (usize, usize), features: [usize; 2], activation: A
 /// The same of particles of several kinds, or with a cutoff.
 fn of_kinds(
     on: Tch,
-    (kinds, cutoff): (&[usize], Option<[f64; 2]>),
-    (particles, space): (usize, usize),
-    ([sums, vectors], activation): ([usize; 2], Activation),
+    kinds_and_cutoff: (&[usize], Option<[f64; 2]>),
+    shape: (usize, usize),
+    (features, activation): ([usize; 2], Activation),
 ) -> Term {
-    let (centres, interval, core, hidden, kinds) = (3, [0.5, 4.0], 1.2, [5, 4], kinds.to_vec());
-    let settings = ParticlesSettings {
-        particles,
-        space,
-        kinds,
-        centres,
-        interval,
-        core,
-        cutoff,
-        sums,
-        vectors,
-        hidden,
-        activation,
-    };
-    let mut of = filled(on, Term::particles(on, settings, basis(TimeFamily::Cosine), 5));
-    for parameter in of.parameters_mut() {
-        let factor = if parameter.name == "amplitude" { 1.0 } else { 0.25 };
-        on.accumulate(&mut parameter.value, factor, &[]);
-    }
-    of
+    let settings = few_particles(kinds_and_cutoff, shape, features, activation);
+    damped(&on, filled(on, Term::particles(on, settings, basis(TimeFamily::Cosine), 5)))
 }
 
 /// Two dense layers, with time.

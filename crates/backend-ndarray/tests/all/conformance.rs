@@ -5,15 +5,15 @@ use backend_ndarray::{
     Ridge, Separable, TwoLayer, TwoLayerSettings,
 };
 use flow_core::conformance::{
-    Coverage, Gaussian, SolveCoverage, assert_close, forward_path_gradient_has_the_mean_of_the_likelihood,
-    gaussian_stays_gaussian, methods_have_their_order, path_gradient_has_the_mean_of_the_total,
-    path_gradient_vanishes_at_the_target, potential, reversible_methods_have_their_order, reversible_steps, same_field,
-    solves, space,
+    Coverage, Gaussian, SolveCoverage, assert_close, damped, few_particles,
+    forward_path_gradient_has_the_mean_of_the_likelihood, gaussian_stays_gaussian, methods_have_their_order,
+    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential,
+    reversible_methods_have_their_order, reversible_steps, same_field, solves, space,
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Chain, Coordinates, Direction, Evaluation, FixedStep, Flow, FlowMatching, Group,
-    Mean, Method, Motion, NegativeLogLikelihood, Objective, Outcome, ParticlesSettings, Path, Potential, Precision,
-    Purpose, RngKey, Solve, Space, Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
+    Mean, Method, Motion, NegativeLogLikelihood, Objective, Outcome, Path, Potential, Precision, Purpose, RngKey,
+    Solve, Space, Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
 };
 
 fn cpu<T: Real>() -> Cpu<T> {
@@ -203,40 +203,20 @@ fn lattice_quadratic<T: Real>() -> LatticeQuadratic<T> {
     shaken(LatticeQuadratic::new(&cpu(), (2, 3), time).unwrap(), 0.3)
 }
 
-/// Particles of so many sums and vectors, with every coefficient away from its first value. Squares of vectors bend so
-/// much under coefficients of order one that differences would not be good enough to judge by.
-fn particles<T: Real>((n, d): (usize, usize), sums: usize, vectors: usize, activation: Activation) -> Particles<T> {
-    of_kinds((&[], None), (n, d), [sums, vectors], activation)
+/// Particles of so many sums and vectors, with every coefficient away from its first value.
+fn particles<T: Real>(shape: (usize, usize), sums: usize, vectors: usize, activation: Activation) -> Particles<T> {
+    of_kinds((&[], None), shape, [sums, vectors], activation)
 }
 
 /// The same of particles of several kinds, or with a cutoff.
 fn of_kinds<T: Real>(
-    (kinds, cutoff): (&[usize], Option<[f64; 2]>),
-    (particles, space): (usize, usize),
-    [sums, vectors]: [usize; 2],
+    kinds_and_cutoff: (&[usize], Option<[f64; 2]>),
+    shape: (usize, usize),
+    features: [usize; 2],
     activation: Activation,
 ) -> Particles<T> {
-    let (interval, core, hidden, kinds) = ([0.5, 4.0], 1.2, [5, 4], kinds.to_vec());
-    let centres = 3;
-    let settings = ParticlesSettings {
-        particles,
-        space,
-        kinds,
-        centres,
-        interval,
-        core,
-        cutoff,
-        sums,
-        vectors,
-        hidden,
-        activation,
-    };
-    let mut of = filled(Particles::new(cpu(), settings, basis(TimeFamily::Cosine), 5).unwrap());
-    for parameter in of.parameters_mut() {
-        let factor = if parameter.name == "amplitude" { 1.0 } else { 0.25 };
-        cpu::<T>().accumulate(&mut parameter.value, factor, &[]);
-    }
-    of
+    let settings = few_particles(kinds_and_cutoff, shape, features, activation);
+    damped(&cpu(), filled(Particles::new(cpu(), settings, basis(TimeFamily::Cosine), 5).unwrap()))
 }
 
 /// Adds numbers of about this size to all parameters.

@@ -1,11 +1,14 @@
-//! What the checks of whole solves share: a flow, its integrator, a batch, and an energy.
+//! What the checks of whole solves share: a flow, its integrator, a batch, and an energy; and the particles that the
+//! backends are checked with.
 
 use super::context_of;
+use crate::activation::Activation;
 use crate::batch::Batch;
 use crate::energy::Energy;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::integrate::{Integrator, Memory};
+use crate::particles::ParticlesSettings;
 use crate::potential::{Coordinates, Potential};
 use crate::runge_kutta::FixedStep;
 use crate::space::Space;
@@ -70,4 +73,36 @@ pub(super) fn whole<S: Space>(potential: &dyn Potential<S>, x: Vec<f64>) -> Batc
     let batch = Batch::new(x, potential.dim()).expect("whole rows");
     let context = context_of(batch.of, potential.context_dim());
     batch.with_context(context)
+}
+
+/// A few particles, of several kinds or with a cutoff, of so many sums and vectors.
+pub fn few_particles(
+    (kinds, cutoff): (&[usize], Option<[f64; 2]>),
+    (particles, space): (usize, usize),
+    [sums, vectors]: [usize; 2],
+    activation: Activation,
+) -> ParticlesSettings {
+    ParticlesSettings {
+        particles,
+        space,
+        kinds: kinds.to_vec(),
+        centres: 3,
+        interval: [0.5, 4.0],
+        core: 1.2,
+        cutoff,
+        sums,
+        vectors,
+        hidden: [5, 4],
+        activation,
+    }
+}
+
+/// A potential of particles with all coefficients but the amplitudes at a quarter of their size: squares of vectors
+/// bend so much under coefficients of order one that differences would not be good enough to judge by.
+pub fn damped<S: Space, P: Potential<S>>(space: &S, mut of: P) -> P {
+    for parameter in of.parameters_mut() {
+        let factor = if parameter.name == "amplitude" { 1.0 } else { 0.25 };
+        space.accumulate(&mut parameter.value, factor, &[]);
+    }
+    of
 }

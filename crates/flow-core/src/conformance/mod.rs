@@ -13,6 +13,7 @@ mod solve;
 mod space;
 
 pub use captured::captured;
+pub use fixtures::{damped, few_particles};
 pub use gaussian::{Gaussian, gaussian_stays_gaussian};
 pub use potential::{Coverage, potential, same_field};
 pub use reversible::reversible_steps;
