@@ -1,10 +1,12 @@
 //! A target from outside the crate: trained, evaluated, sampled and resumed like those that recipes name.
 
+mod patience;
+
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use datasets::columns::Regression;
 use datasets::table::Table as Rows;
@@ -13,13 +15,13 @@ use flow_core::{Energy, Finish, RngKey};
 use maflow::backend::Compute;
 use maflow::fit::{self, Fit};
 use maflow::kept::Kept;
-use maflow::metrics::Row;
 use maflow::monitor::Monitor;
 use maflow::recipe::{Objective, Recipe};
 use maflow::run::Run;
 use maflow::target::{CFunction, Known, OwnEnergy, Samples, Target};
 use maflow::train::{Start, Train};
 use maflow::{Error, recipes, run_dir};
+use patience::Patience;
 
 /// Normal variables around (5, −1) with deviations 2 and 0.5, in their own units; the flow sees them standardised.
 #[derive(Debug)]
@@ -110,19 +112,6 @@ fn figures_densities_and_samples_are_those_of_the_users_units() {
     let alone = Run::open(&path, &[]).unwrap();
     assert!(matches!(alone.sample(3), Err(Error::Argument(_))));
     assert!(matches!(alone.report(&()), Err(Error::Argument(_))));
-}
-
-/// Asks for an end after so many steps.
-struct Patience(AtomicU64);
-
-impl Monitor for Patience {
-    fn step(&self, _row: &Row, _validation: Option<f64>) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
-    }
 }
 
 #[test]

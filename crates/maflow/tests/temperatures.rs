@@ -1,10 +1,11 @@
 //! One flow for a range of temperatures: trained, studied at each, given them, and resumed.
 
+mod patience;
+
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use flow_core::Finish;
-use maflow::metrics::Row;
 use maflow::monitor::Monitor;
 use maflow::physics::SampleCounts;
 use maflow::physics::report::AtTemperature;
@@ -14,6 +15,7 @@ use maflow::run::Run;
 use maflow::target::studied;
 use maflow::train::{Start, Train};
 use maflow::{recipes, run_dir};
+use patience::Patience;
 
 /// A small lattice, few kernels, and a short training.
 fn recipe(more: &[&str]) -> Recipe {
@@ -108,19 +110,6 @@ fn a_study_has_every_temperature_with_its_exact_values() {
         }
     }
     assert!(all.len() == 13 && all.iter().all(|one| one["energy_per_site_weighted"].is_number()));
-}
-
-/// Stops a training after so many steps.
-struct Patience(AtomicU64);
-
-impl Monitor for Patience {
-    fn step(&self, _row: &Row, _validation: Option<f64>) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
-    }
 }
 
 #[test]
