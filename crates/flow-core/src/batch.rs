@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::energy::{Energy, context_of};
 use crate::error::Error;
 
 /// Rows of numbers, each with a weight and perhaps a context: a whole batch, or consecutive rows of one.
@@ -106,6 +107,17 @@ impl Batch {
     #[must_use]
     pub fn with_weights(self, weights: Vec<f64>, total: f64) -> Self {
         Self { weights, total_weight: total, ..self }
+    }
+
+    /// The energies of all rows and their gradients, `rows × dim`, each row in its context where the energy takes one.
+    ///
+    /// # Errors
+    /// Those of the energy.
+    pub fn energies_and_gradients(&self, energy: &dyn Energy) -> Result<(Vec<f64>, Vec<f64>), Error> {
+        let (mut energies, mut gradients) = (vec![0.0; self.rows.len()], vec![0.0; self.x.len()]);
+        let context = context_of(energy, &self.context);
+        energy.energies_and_gradients(&self.x, context, &mut energies, &mut gradients)?;
+        Ok((energies, gradients))
     }
 
     /// Checks that there are rows, and that points, context and weights are there for each.

@@ -1,7 +1,7 @@
 //! Boundary terms: what an objective makes of the ends of a solve, row by row, and the cotangents that this sends back.
 
 use crate::batch::Batch;
-use crate::energy::Energy;
+use crate::energy::{Energy, context_of};
 use crate::error::Error;
 
 /// Rows that were carried through the flow.
@@ -191,8 +191,7 @@ impl BoundaryTerms for EnergyTerms<'_> {
         let (dim, n) = (rows.dim, rows.log_density.len());
         let mut out = Losses { losses: vec![0.0; n], ..Losses::default() };
         let mut gradients = vec![0.0; rows.end.len()];
-        // An energy without context may be fitted by a flow that has one.
-        let context = if self.end.context_dim() == 0 { &[] } else { rows.context };
+        let context = context_of(self.end, rows.context);
         self.end.energies_and_gradients(rows.end, context, &mut out.losses, &mut gradients)?;
         let of_rows = rows.first..rows.first + n;
         let log_density = match self.gradient {

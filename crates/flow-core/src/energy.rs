@@ -148,6 +148,12 @@ macro_rules! energy_behind {
 energy_behind!(Box);
 energy_behind!(Arc);
 
+/// Of the context of some rows, what an energy takes: all, or nothing where it does without. An energy without context
+/// may be fitted by a flow that has one.
+pub(crate) fn context_of<'a>(energy: &dyn Energy, context: &'a [f64]) -> &'a [f64] {
+    if energy.context_dim() == 0 { &[] } else { context }
+}
+
 /// Checks that an energy takes points and contexts of these widths; it may do without the context.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::energy::{Energy, check_widths};
+use crate::energy::{Energy, check_widths, context_of};
 use crate::error::Error;
 use crate::evaluation::{Evaluation, Outcome};
 use crate::flow::Flow;
@@ -212,10 +212,7 @@ impl<S: Space> Regression<'_, '_, S> {
         let (x, mut velocity): (Vec<f64>, Vec<f64>) =
             both.map(|(i, (target, base))| self.of.path.at(tau(i), *target, *base)).unzip();
         if let Some(forces) = &self.of.forces {
-            let context = match forces.energy.context_dim() {
-                0 => &[],
-                _ => self.batch.numbers(&self.batch.context, &rows),
-            };
+            let context = context_of(&forces.energy, self.batch.numbers(&self.batch.context, &rows));
             let (mut energies, mut gradients) = (vec![0.0; rows.len()], vec![0.0; base.len()]);
             forces.energy.energies_and_gradients(target, context, &mut energies, &mut gradients)?;
             for (i, velocity) in velocity.iter_mut().enumerate() {

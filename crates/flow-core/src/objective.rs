@@ -270,10 +270,7 @@ impl<S: Space, E: Energy> Objective<S> for ForwardDivergence<E> {
         let dim = flow.potential.dim();
         check_widths(&self.energy, dim, flow.potential.context_dim())?;
         check_limit(self.clip_force)?;
-        let (mut energies, mut score) = (vec![0.0; batch.rows.len()], vec![0.0; batch.x.len()]);
-        let context = if self.energy.context_dim() == 0 { &[][..] } else { &batch.context };
-        let known = self.energy.energies_and_gradients(&batch.x, context, &mut energies, &mut score);
-        agreed(how.team, known)?;
+        let (energies, mut score) = agreed(how.team, batch.energies_and_gradients(&self.energy))?;
         score.iter_mut().for_each(|gradient| *gradient = -*gradient);
         let span = flow.span(Direction::Backward);
         let Scored { mut log_density, score, .. } = agreed(how.team, flow.carry_score(batch, &score, span, how))?;

@@ -125,9 +125,9 @@ fn forward<S: Space>(
     };
     let objective = Shared { objective: Box::new(NegativeLogLikelihood::default()), team };
     let found = carrier.converged(&objective, blocks.len() as u64, batch, 1, |_, batch| task.update(batch + 1, ""))?;
-    let mut energies = vec![0.0; rows];
-    for (block, energies) in blocks.iter().zip(energies.chunks_mut(FIGURE_ROWS)) {
-        energy.energies_and_gradients(&block.x, &block.context, energies, &mut vec![0.0; block.x.len()])?;
+    let mut energies = Vec::with_capacity(rows);
+    for block in &blocks {
+        energies.extend(block.energies_and_gradients(&energy)?.0);
     }
     // ln p + energy, the flow's loss at the samples.
     let losses: Vec<f64> = energies.iter().zip(&found.losses).map(|(energy, loss)| energy - loss).collect();

@@ -237,10 +237,11 @@ impl Energy for RangeEnergy {
             let (found, expected) = (vec![temperatures.len()], vec![rows, 1]);
             return Err(flow_core::Error::Shape { what: "the temperatures".into(), found, expected });
         }
+        let known = self.minus_log_z.as_ref().map(|known| (known, known.mean()));
         let points = y.chunks_exact(n).zip(gradients.chunks_exact_mut(n));
         for ((energy, temperature), (y, gradient)) in energies.iter_mut().zip(temperatures).zip(points) {
             let model = self.map.at(*temperature).ok_or_else(|| no_temperature(*temperature))?;
-            let level = self.minus_log_z.as_ref().map_or(0.0, |known| known.mean() - known.at(*temperature));
+            let level = known.map_or(0.0, |(known, mean)| mean - known.at(*temperature));
             *energy = model.energy_and_gradient(y, gradient) - 0.5 * model.physical().log_det_k() + level;
         }
         Ok(())

@@ -32,6 +32,7 @@ impl dyn Target + '_ {
         objective: recipe::Objective,
         gradient: Estimator,
     ) -> Result<Box<dyn Objective<S>>, Error> {
+        self.require_for(train, objective)?;
         let distance = match objective {
             recipe::Objective::Nll | recipe::Objective::FreeEnergy => {
                 return self.objective_by(gradient, train.transport_cost, train.force_weight, train.clip_force);
@@ -42,7 +43,6 @@ impl dyn Target + '_ {
                 return Ok(Box::new(FlowMatching { path, times: train.times, focus: train.focus, forces }));
             }
             recipe::Objective::ForwardKl => {
-                self.required_samples()?;
                 let energy = self.required_energy()?;
                 return Ok(Box::new(ForwardDivergence { energy, clip_force: train.clip_force }));
             }
@@ -51,7 +51,6 @@ impl dyn Target + '_ {
                 WassersteinDistance::Sliced { projections: train.projections_or_default() }
             }
         };
-        self.required_samples()?;
         Ok(Box::new(distance))
     }
 
@@ -126,9 +125,7 @@ impl dyn Target + '_ {
         let mut rows = vec![0.0; FORCE_ROWS * width];
         samples.training(RngKey::new(seed, Purpose::Evaluate, 0), 0, 0..FORCE_ROWS, &mut rows)?;
         let batch = self.batch(rows, width)?;
-        let (mut energies, mut gradients) = (vec![0.0; FORCE_ROWS], vec![0.0; batch.x.len()]);
-        let context = if energy.context_dim() == 0 { &[][..] } else { &batch.context };
-        energy.energies_and_gradients(&batch.x, context, &mut energies, &mut gradients)?;
+        let (_, gradients) = batch.energies_and_gradients(&energy)?;
         // Particles have no force at their centre.
         let free = match self.layout() {
             Layout::Particles(n, d) => (n - 1) * d,
