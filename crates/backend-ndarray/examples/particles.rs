@@ -9,6 +9,10 @@ use flow_core::{
     Batch, Direction, FixedStep, Flow, Method, ParticlesSettings, Potential, Purpose, RngKey, Space, TimeBasis,
 };
 
+// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Usage: `particles ROWS THREADS REPEATS FOLDER`. Prints the seconds of each repetition, and writes into the folder,
 /// as 32-bit numbers one after the other, the points, their velocities and divergences, and each parameter by its name.
 fn main() {

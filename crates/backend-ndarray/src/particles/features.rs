@@ -242,12 +242,12 @@ impl<T: Number> Configuration<'_, T> {
         }
     }
 
-    /// First derivatives of the features of every particle by all coordinates, particles × coordinates × features.
+    /// Adds first derivatives of the features of every particle by all coordinates to `y`, particles × coordinates ×
+    /// features.
     #[inline(always)]
-    pub(super) fn tangents(&self, features: &Features<T>) -> Vec<T> {
-        let Shape { particles: n, space: d, sums, vectors } = self.shape;
+    pub(super) fn tangents(&self, features: &Features<T>, y: &mut [T]) {
+        let Shape { space: d, sums, vectors, .. } = self.shape;
         let (width, numbers, two) = (self.shape.features(), self.shape.numbers(), T::of(2.0));
-        let mut y = vec![T::zero(); n * numbers * width];
         let mut bent = vec![T::zero(); d * vectors];
         for (p, i, j) in self.shape.each_pair() {
             let pair = self.pair(i, j, None);
@@ -257,14 +257,13 @@ impl<T: Number> Configuration<'_, T> {
                 times_matrix(&mut bent, h, &pair, &features.vectors[k * d * vectors..(k + 1) * d * vectors], d);
                 for a in 0..d {
                     for (moved, factor) in [(i, two), (j, -two)] {
-                        let row = block_mut(&mut y, k * numbers + moved * d + a, width);
+                        let row = block_mut(y, k * numbers + moved * d + a, width);
                         add(&mut row[..sums], factor * pair.e[a], g[1]);
                         add(&mut row[sums..], sign * factor, block(&bent, a, vectors));
                     }
                 }
             }
         }
-        y
     }
 
     /// Adds the gradient of `Σ P + Σ_i F(S_i)` to `out`, from `∂F/∂S` of every particle.
@@ -308,6 +307,14 @@ impl<T: Number> Configuration<'_, T> {
         };
         self.shape.each_pair().map(of_pair).fold(T::zero(), |sum, of| sum + of)
     }
+}
+
+/// Coordinates from the centre.
+pub(super) fn from_centre<T: Number>(x: &[T], d: usize) -> Vec<T> {
+    let particles = T::of((x.len() / d) as f64);
+    let mut centre = vec![T::zero(); d];
+    x.chunks_exact(d).for_each(|x| centre.iter_mut().zip(x).for_each(|(c, x)| *c += *x / particles));
+    x.iter().enumerate().map(|(i, x)| *x - centre[i % d]).collect()
 }
 
 /// `‖H I + 2 H' e eᵀ‖²` of the matrix `∂(H e)/∂e` in d dimensions.

@@ -5,6 +5,7 @@ use multiversion::multiversion;
 use super::features::{Configuration, Features, Operator};
 use super::features_bar::FeaturesBar;
 use super::radial::{Gaussians, ORDERS};
+use super::rows;
 
 /// The parts of the potential of particles that are made pair by pair, in a working precision.
 pub trait ParticleKernels: Sized {
@@ -18,7 +19,19 @@ pub trait ParticleKernels: Sized {
     fn apply(of: &Configuration<'_, Self>, features: &mut Features<Self>, operator: Operator<'_, Self>);
 
     /// See [`Configuration::tangents`].
-    fn tangents(of: &Configuration<'_, Self>, features: &Features<Self>) -> Vec<Self>;
+    fn tangents(of: &Configuration<'_, Self>, features: &Features<Self>, out: &mut [Self]);
+
+    /// See [`rows::bend`].
+    fn bend(rows: &[Self], slopes: &[Self], bent: &mut Vec<Self>, squares: &mut [Self]);
+
+    /// See [`rows::add_squares`].
+    fn add_squares(rows: &[Self], squares: &mut [Self]);
+
+    /// See [`rows::scale_rows`].
+    fn scale_rows(rows: &[Self], factors: &[Self], out: &mut Vec<Self>);
+
+    /// See [`rows::pull_bend`].
+    fn pull_bend(bars: &mut [Self], rows: &[Self], slopes: &[Self], factors: &[Self], along: &mut [Self]);
 
     /// See [`Configuration::add_gradient`].
     fn add_gradient(of: &Configuration<'_, Self>, features: &Features<Self>, slopes: &[Self], out: &mut [Self]);
@@ -38,7 +51,7 @@ pub trait ParticleKernels: Sized {
 macro_rules! kernels {
     ($t:ty, $module:ident) => {
         mod $module {
-            use super::{Configuration, Features, FeaturesBar, Gaussians, ORDERS, Operator, multiversion};
+            use super::{Configuration, Features, FeaturesBar, Gaussians, ORDERS, Operator, multiversion, rows};
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
             pub fn gaussians(of: &Gaussians<$t>, squares: &[$t], out: [&mut [$t]; ORDERS]) {
@@ -56,8 +69,28 @@ macro_rules! kernels {
             }
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
-            pub fn tangents(of: &Configuration<'_, $t>, features: &Features<$t>) -> Vec<$t> {
-                of.tangents(features)
+            pub fn tangents(of: &Configuration<'_, $t>, features: &Features<$t>, out: &mut [$t]) {
+                of.tangents(features, out)
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn bend(rows: &[$t], slopes: &[$t], bent: &mut Vec<$t>, squares: &mut [$t]) {
+                rows::bend(rows, slopes, bent, squares)
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn add_squares(rows: &[$t], squares: &mut [$t]) {
+                rows::add_squares(rows, squares)
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn scale_rows(rows: &[$t], factors: &[$t], out: &mut Vec<$t>) {
+                rows::scale_rows(rows, factors, out)
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn pull_bend(bars: &mut [$t], rows: &[$t], slopes: &[$t], factors: &[$t], along: &mut [$t]) {
+                rows::pull_bend(bars, rows, slopes, factors, along)
             }
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
@@ -91,8 +124,24 @@ macro_rules! kernels {
                 $module::apply(of, features, operator);
             }
 
-            fn tangents(of: &Configuration<'_, Self>, features: &Features<Self>) -> Vec<Self> {
-                $module::tangents(of, features)
+            fn tangents(of: &Configuration<'_, Self>, features: &Features<Self>, out: &mut [Self]) {
+                $module::tangents(of, features, out);
+            }
+
+            fn bend(rows: &[Self], slopes: &[Self], bent: &mut Vec<Self>, squares: &mut [Self]) {
+                $module::bend(rows, slopes, bent, squares);
+            }
+
+            fn add_squares(rows: &[Self], squares: &mut [Self]) {
+                $module::add_squares(rows, squares);
+            }
+
+            fn scale_rows(rows: &[Self], factors: &[Self], out: &mut Vec<Self>) {
+                $module::scale_rows(rows, factors, out);
+            }
+
+            fn pull_bend(bars: &mut [Self], rows: &[Self], slopes: &[Self], factors: &[Self], along: &mut [Self]) {
+                $module::pull_bend(bars, rows, slopes, factors, along);
             }
 
             fn add_gradient(

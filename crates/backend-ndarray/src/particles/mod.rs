@@ -8,6 +8,7 @@ pub(crate) mod kernels;
 mod lanes;
 mod network;
 mod radial;
+mod rows;
 
 use std::ops::Range;
 
@@ -22,7 +23,7 @@ use crate::cpu::Cpu;
 use crate::real::Real;
 use crate::timed::{Timed, TimedBar, coefficients_bar};
 use classes::Classes;
-use features::{Configuration, Features, Operator, Shape};
+use features::{Configuration, Features, Operator, Shape, from_centre};
 use features_bar::FeaturesBar;
 use network::{Jet, JetBar, Layers, Network, NetworkBar, Tangents};
 use radial::{Gaussians, ORDERS};
@@ -155,8 +156,9 @@ struct Now<'a, T> {
     network: Option<Network<'a, T>>,
 }
 
-/// Numbers of first derivatives of features by coordinates that are held at a time.
-const TANGENTS: usize = 1 << 17;
+/// Numbers of first derivatives of features by coordinates that are held at a time: with what the layers make of them
+/// they fit a processor's second cache.
+const TANGENTS: usize = 1 << 14;
 
 impl<T: Real> Frozen<'_, T> {
     fn at(&self, t: f64) -> Now<'_, T> {
@@ -216,14 +218,6 @@ impl<T: Real> Rows<T> {
             Configuration { shape, x, radial }
         })
     }
-}
-
-/// Coordinates from the centre.
-fn from_centre<T: Real>(x: &[T], d: usize) -> Vec<T> {
-    let particles = T::of((x.len() / d) as f64);
-    let mut centre = vec![T::zero(); d];
-    x.chunks_exact(d).for_each(|x| centre.iter_mut().zip(x).for_each(|(c, x)| *c += *x / particles));
-    x.iter().enumerate().map(|(i, x)| *x - centre[i % d]).collect()
 }
 
 /// The values of all features, row after row.
@@ -306,6 +300,15 @@ fn put<T: Real>(state: &mut Array2<T>, row: usize, of: &[T]) {
     of.iter().enumerate().for_each(|(c, value)| to[c * rows + row] = *value);
 }
 
+/// First derivatives of the features of all particles of some rows by the coordinates of their row.
+fn tangents<T: Real>(shape: Shape, rows: &Rows<T>, features: &[Features<T>]) -> Vec<T> {
+    let of_row = shape.particles * shape.numbers() * shape.features();
+    let mut y = vec![T::zero(); features.len() * of_row];
+    let each = rows.each(shape).zip(features).zip(y.chunks_exact_mut(of_row));
+    each.for_each(|((row, features), y)| T::tangents(&row, features, y));
+    y
+}
+
 /// Some rows, evaluated.
 struct Seen<'a, T: Real> {
     shape: Shape,
@@ -360,11 +363,10 @@ impl<'a, T: Real> Seen<'a, T> {
         let mut sums: Vec<f64> = self.rows.each(shape).map(|row| trace + row.pairs_laplacian().wide()).collect();
         let Some(SeenNetwork { of, layers, of_first, .. }) = &self.network else { return (sums, None) };
         let u = vec![T::zero(); numbers];
-        let mut y = Vec::with_capacity(self.features.len() * shape.particles * shape.features() * numbers);
         for (row, features) in self.rows.each(shape).zip(&mut self.features) {
             T::apply(&row, features, Operator { u: &u, lambda: T::one() });
-            y.extend(T::tangents(&row, features));
         }
+        let y = tangents(shape, &self.rows, &self.features);
         let tangents = of.tangents(layers, &y, numbers);
         let curvatures = of.curvatures(layers, of_first, &tangents);
         for (r, (sum, features)) in sums.iter_mut().zip(&self.features).enumerate() {
@@ -549,11 +551,7 @@ impl<T: Real> Bar<T> {
             let kappa = kappas(&features);
             let layers: Layers<T> = network.layers(&values);
             let lambda: Vec<T> = lambda.iter().flat_map(|l| std::iter::repeat_n(*l, shape.particles)).collect();
-            let y: Vec<T> = if second {
-                rows.each(shape).zip(&features).flat_map(|(row, features)| T::tangents(&row, features)).collect()
-            } else {
-                Vec::new()
-            };
+            let y = if second { tangents(shape, rows, &features) } else { Vec::new() };
             let second = second.then(|| (&lambda[..], &y[..], network.tangents(&layers, &y, numbers)));
             network.pullback(&layers, &Jet { features: &values, kappa: &kappa, second }, Some(bar))
         });

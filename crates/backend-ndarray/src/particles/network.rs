@@ -143,23 +143,16 @@ impl<T: Real> Network<'_, T> {
     pub(super) fn tangents(&self, layers: &Layers<T>, y: &[T], directions: usize) -> Tangents<T> {
         let [h1, h2] = [self.bias1.len(), self.bias2.len()];
         let first = through(y, self.weight1.view(), None);
-        let mut bent = first.clone();
+        let mut bent = Vec::with_capacity(first.len());
         let mut squares1 = vec![T::zero(); layers.slope1.len()];
-        let particles = bent.chunks_exact_mut(directions * h1).zip(layers.slope1.chunks_exact(h1));
+        let particles = first.chunks_exact(directions * h1).zip(layers.slope1.chunks_exact(h1));
         for ((rows, slope), squares) in particles.zip(squares1.chunks_exact_mut(h1)) {
-            for row in rows.chunks_exact_mut(h1) {
-                for ((t, s), square) in row.iter_mut().zip(slope).zip(squares.iter_mut()) {
-                    *square += *t * *t;
-                    *t *= *s;
-                }
-            }
+            T::bend(rows, slope, &mut bent, squares);
         }
         let second = through(&bent, self.weight2.view(), None);
         let mut squares2 = vec![T::zero(); layers.slope2.len()];
         for (rows, squares) in second.chunks_exact(directions * h2).zip(squares2.chunks_exact_mut(h2)) {
-            for row in rows.chunks_exact(h2) {
-                squares.iter_mut().zip(row).for_each(|(square, t)| *square += *t * *t);
-            }
+            T::add_squares(rows, squares);
         }
         Tangents { directions, first, bent, second, squares1, squares2 }
     }
@@ -264,13 +257,11 @@ impl<T: Real> Network<'_, T> {
         mut bar: Option<&mut NetworkBar<T>>,
     ) -> Vec<T> {
         let ([h1, h2], f, two) = ([self.bias1.len(), self.bias2.len()], self.activation, T::of(2.0));
-        let mut second_bar = tangents.second.clone();
-        for (i, rows) in second_bar.chunks_exact_mut(tangents.directions * h2).enumerate() {
-            for row in rows.chunks_exact_mut(h2) {
-                for (k, t) in row.iter_mut().enumerate() {
-                    *t *= two * lambda[i] * self.amplitude[k] * f.curvature(layers.slope2[i * h2 + k]);
-                }
-            }
+        let mut second_bar = Vec::with_capacity(tangents.second.len());
+        for (i, rows) in tangents.second.chunks_exact(tangents.directions * h2).enumerate() {
+            let of_row = layers.slope2[i * h2..].iter().zip(&self.amplitude);
+            let factors: Vec<T> = of_row.map(|(s, v)| two * lambda[i] * *v * f.curvature(*s)).collect();
+            T::scale_rows(rows, &factors, &mut second_bar);
         }
         if let Some(bar) = bar.as_deref_mut() {
             gather(&mut bar.weight2, &second_bar, &tangents.bent);
@@ -278,14 +269,15 @@ impl<T: Real> Network<'_, T> {
         let mut first_bar = through(&second_bar, self.weight2.t(), None);
         let of_particles = first_bar.chunks_exact_mut(tangents.directions * h1);
         for (i, (rows, first)) in of_particles.zip(tangents.first.chunks_exact(tangents.directions * h1)).enumerate() {
-            for (row, first) in rows.chunks_exact_mut(h1).zip(first.chunks_exact(h1)) {
-                for (j, (t, y1)) in row.iter_mut().zip(first).enumerate() {
-                    let (at, s) = (i * h1 + j, layers.slope1[i * h1 + j]);
-                    let bend = f.curvature(s);
-                    z1_bar[at] += bend * *t * *y1;
-                    *t = s * *t + two * lambda[i] * bend * kappa_bent_bar[at] * *y1;
-                }
-            }
+            let of_particle = i * h1..(i + 1) * h1;
+            let slopes = &layers.slope1[of_particle.clone()];
+            let bends: Vec<T> = slopes.iter().map(|s| f.curvature(*s)).collect();
+            let bars = bends.iter().zip(&kappa_bent_bar[of_particle.clone()]);
+            let factors: Vec<T> = bars.map(|(bend, bar)| two * lambda[i] * *bend * *bar).collect();
+            let mut along = vec![T::zero(); h1];
+            T::pull_bend(rows, first, slopes, &factors, &mut along);
+            let bars = z1_bar[of_particle].iter_mut().zip(bends.iter().zip(&along));
+            bars.for_each(|(z1_bar, (bend, along))| *z1_bar += *bend * *along);
         }
         if let Some(bar) = bar {
             gather(&mut bar.weight1, &first_bar, y);
