@@ -1,6 +1,7 @@
 //! What a particle knows of the others: sums and squares of vectors of functions of the distances, with their
 //! derivatives and pullbacks, for one configuration.
 
+use super::contrasts::contrasts;
 use super::lanes::Lanes;
 use super::radial::ORDERS;
 use crate::number::Number;
@@ -27,6 +28,11 @@ impl Shape {
     /// Numbers of a configuration.
     pub(super) fn numbers(&self) -> usize {
         self.particles * self.space
+    }
+
+    /// Directions in which the particles move and their centre does not.
+    pub(super) fn directions(&self) -> usize {
+        (self.particles - 1) * self.space
     }
 
     /// Features of a particle.
@@ -242,12 +248,14 @@ impl<T: Number> Configuration<'_, T> {
         }
     }
 
-    /// Adds first derivatives of the features of every particle by all coordinates to `y`, particles × coordinates ×
-    /// features.
+    /// Writes first derivatives of the features of every particle in all directions that leave the centre, particles ×
+    /// directions × features.
     #[inline(always)]
-    pub(super) fn tangents(&self, features: &Features<T>, y: &mut [T]) {
-        let Shape { space: d, sums, vectors, .. } = self.shape;
+    pub(super) fn tangents(&self, features: &Features<T>, out: &mut [T]) {
+        let Shape { particles: n, space: d, sums, vectors } = self.shape;
         let (width, numbers, two) = (self.shape.features(), self.shape.numbers(), T::of(2.0));
+        // By all coordinates.
+        let mut y = vec![T::zero(); n * numbers * width];
         let mut bent = vec![T::zero(); d * vectors];
         for (p, i, j) in self.shape.each_pair() {
             let pair = self.pair(i, j, None);
@@ -257,12 +265,15 @@ impl<T: Number> Configuration<'_, T> {
                 times_matrix(&mut bent, h, &pair, &features.vectors[k * d * vectors..(k + 1) * d * vectors], d);
                 for a in 0..d {
                     for (moved, factor) in [(i, two), (j, -two)] {
-                        let row = block_mut(y, k * numbers + moved * d + a, width);
+                        let row = block_mut(&mut y, k * numbers + moved * d + a, width);
                         add(&mut row[..sums], factor * pair.e[a], g[1]);
                         add(&mut row[sums..], sign * factor, block(&bent, a, vectors));
                     }
                 }
             }
+        }
+        for (y, out) in y.chunks_exact(numbers * width).zip(out.chunks_exact_mut(self.shape.directions() * width)) {
+            contrasts(y, d * width, out);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The way back through the features of particles: cotangents of functions of the distances and of coordinates.
 
+use super::contrasts::from_contrasts;
 use super::features::{
     Configuration, Features, Functions, Operator, Pair, SPACE, Shape, WIDTH, add, block, block_mut, dot, times_matrix,
 };
@@ -12,7 +13,8 @@ pub struct FeaturesBar<'a, T> {
     /// Particles × features.
     pub(super) values: &'a [T],
     pub(super) kappa: &'a [T],
-    /// Of the first derivatives of the features, particles × coordinates × features; empty where λ is 0.
+    /// Of the first derivatives of the features, particles × coordinates (as it comes in, directions that leave the
+    /// centre) × features; empty where λ is 0.
     pub(super) tangents: &'a [T],
 }
 
@@ -29,6 +31,8 @@ impl<T: Number> Configuration<'_, T> {
         radial_bar: [&mut [T]; 3],
         mut x_bar: Option<&mut [T]>,
     ) {
+        let tangents = self.by_coordinates(bar.tangents);
+        let bar = FeaturesBar { tangents: &tangents, ..bar };
         let way = VectorsBar::new(self, features, operator, bar);
         let functions = self.shape.functions();
         let mut scratch = vec![T::zero(); self.shape.space * self.shape.vectors];
@@ -93,6 +97,20 @@ impl<T: Number> Configuration<'_, T> {
                 }
             }
         }
+    }
+
+    /// Cotangents of first derivatives by all coordinates from those in the directions that leave the centre.
+    #[inline(always)]
+    fn by_coordinates(&self, of: &[T]) -> Vec<T> {
+        let Shape { particles: n, space: d, .. } = self.shape;
+        let (width, numbers, directions) = (self.shape.features(), self.shape.numbers(), self.shape.directions());
+        if of.is_empty() {
+            return Vec::new();
+        }
+        let mut all = vec![T::zero(); n * numbers * width];
+        let particles = all.chunks_exact_mut(numbers * width).zip(of.chunks_exact(directions * width));
+        particles.for_each(|(all, of)| from_contrasts(of, d * width, all));
+        all
     }
 
     /// The cotangent of the derivative of a feature of particle k by the relative coordinate of a pair.

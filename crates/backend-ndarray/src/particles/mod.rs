@@ -2,6 +2,7 @@
 //! in closed form.
 
 mod classes;
+mod contrasts;
 mod features;
 mod features_bar;
 pub(crate) mod kernels;
@@ -33,9 +34,10 @@ use radial::{Gaussians, ORDERS};
 ///
 /// With primes for derivatives by `r²`, `∇_i P = 2 P' (x_i − x_j)` and its Laplacian over both particles is
 /// `8 r² P'' + 4 d P'`. That of F has `∂F/∂S` times the Laplacians of sums and squares, and the second derivatives of F
-/// along the first derivatives of S by all n d coordinates, `Σ_k v_k f''(z_k) |W₂ (f'(a) ⊙ W₁ y)|²` and the like, which
-/// is most of the work: about `n² d h₁ (features + h₂)` multiplications a row, against `n h₁ (features + h₂)` for the
-/// gradient. The pullback is the adjoint of the derivative `u·∇ + λ∇²` of φ, u and λ being the cotangents.
+/// along the first derivatives of S in the (n − 1) d directions that leave the centre: `Σ_k v_k f''(z_k) |W₂ (f'(a) ⊙
+/// W₁ y)|²` and the like, which is most of the work, about `n (n − 1) d h₁ (features + h₂)` multiplications a row,
+/// against `n h₁ (features + h₂)` for the gradient. The pullback is the adjoint of the derivative `u·∇ + λ∇²` of φ, u
+/// and λ being the cotangents.
 ///
 /// The field is exactly that of a function of distances: it turns with the cluster, follows its permutations, and
 /// leaves the centre where it is, to round-off.
@@ -177,7 +179,7 @@ impl<T: Real> Frozen<'_, T> {
 
     /// Rows that are worked on at once.
     fn chunks(&self, rows: usize, second: bool) -> impl Iterator<Item = Range<usize>> {
-        let of_row = self.shape.particles * self.shape.numbers() * self.shape.features().max(1);
+        let of_row = self.shape.particles * self.shape.directions() * self.shape.features().max(1);
         let most = if second { (TANGENTS / of_row).max(1) } else { rows.max(1) };
         (0..rows).step_by(most).map(move |first| first..rows.min(first + most))
     }
@@ -300,9 +302,9 @@ fn put<T: Real>(state: &mut Array2<T>, row: usize, of: &[T]) {
     of.iter().enumerate().for_each(|(c, value)| to[c * rows + row] = *value);
 }
 
-/// First derivatives of the features of all particles of some rows by the coordinates of their row.
+/// First derivatives of the features of all particles of some rows in the directions of their row.
 fn tangents<T: Real>(shape: Shape, rows: &Rows<T>, features: &[Features<T>]) -> Vec<T> {
-    let of_row = shape.particles * shape.numbers() * shape.features();
+    let of_row = shape.particles * shape.directions() * shape.features();
     let mut y = vec![T::zero(); features.len() * of_row];
     let each = rows.each(shape).zip(features).zip(y.chunks_exact_mut(of_row));
     each.for_each(|((row, features), y)| T::tangents(&row, features, y));
@@ -326,7 +328,7 @@ struct SeenNetwork<'a, T> {
     slopes: Vec<T>,
 }
 
-/// First derivatives of the features by all coordinates, and what the layers make of them.
+/// First derivatives of the features in all directions, and what the layers make of them.
 type Curved<T> = (Vec<T>, Tangents<T>);
 
 impl<'a, T: Real> Seen<'a, T> {
@@ -367,7 +369,7 @@ impl<'a, T: Real> Seen<'a, T> {
             T::apply(&row, features, Operator { u: &u, lambda: T::one() });
         }
         let y = tangents(shape, &self.rows, &self.features);
-        let tangents = of.tangents(layers, &y, numbers);
+        let tangents = of.tangents(layers, &y, shape.directions());
         let curvatures = of.curvatures(layers, of_first, &tangents);
         for (r, (sum, features)) in sums.iter_mut().zip(&self.features).enumerate() {
             *sum += self.slopes(r).iter().zip(&features.kappa).map(|(s, k)| (*s * *k).wide()).sum::<f64>();
@@ -506,7 +508,8 @@ impl<'a, T> FeaturesBar<'a, T> {
     fn of_row(bars: Option<&'a JetBar<T>>, shape: Shape, r: usize) -> Self {
         let Some(bars) = bars else { return FeaturesBar { values: &[], kappa: &[], tangents: &[] } };
         let of_features = shape.particles * shape.features();
-        let [values, tangents] = [of_features, of_features * shape.numbers()].map(|width| r * width..(r + 1) * width);
+        let [values, tangents] =
+            [of_features, of_features * shape.directions()].map(|width| r * width..(r + 1) * width);
         let tangents = if bars.tangents.is_empty() { &[] } else { &bars.tangents[tangents] };
         FeaturesBar { values: &bars.features[values.clone()], kappa: &bars.kappa[values], tangents }
     }
@@ -552,7 +555,7 @@ impl<T: Real> Bar<T> {
             let layers: Layers<T> = network.layers(&values);
             let lambda: Vec<T> = lambda.iter().flat_map(|l| std::iter::repeat_n(*l, shape.particles)).collect();
             let y = if second { tangents(shape, rows, &features) } else { Vec::new() };
-            let second = second.then(|| (&lambda[..], &y[..], network.tangents(&layers, &y, numbers)));
+            let second = second.then(|| (&lambda[..], &y[..], network.tangents(&layers, &y, shape.directions())));
             network.pullback(&layers, &Jet { features: &values, kappa: &kappa, second }, Some(bar))
         });
         let of_row = shape.pairs() * shape.functions();

@@ -30,7 +30,7 @@ pub(super) struct Layers<T> {
     slope2: Vec<T>,
 }
 
-/// First derivatives of the features by all coordinates, and what the layers make of them.
+/// First derivatives of the features in all directions, and what the layers make of them.
 pub(super) struct Tangents<T> {
     /// Directions per particle.
     directions: usize,
@@ -51,7 +51,7 @@ pub(super) struct Jet<'a, T> {
     pub(super) features: &'a [T],
     /// Of every feature `(u·∇ + λ∇²)`, particles × features.
     pub(super) kappa: &'a [T],
-    /// λ of every particle, with the first derivatives of the features by all coordinates; none where every λ is 0.
+    /// λ of every particle, with the first derivatives of the features in all directions; none where every λ is 0.
     pub(super) second: Option<(&'a [T], &'a [T], Tangents<T>)>,
 }
 
