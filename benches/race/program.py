@@ -1,0 +1,99 @@
+"""maflow's own trainings in the race: rows fitted, and recipes as they are."""
+import csv
+import json
+import math
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+from contest import Figure, Line
+
+# Commands of maflow on rows, and its recipes of pictures.
+FITTED = ["flow", "maf"]
+RECIPES = ["mnist-fast", "mnist-maf"]
+# Training losses of energies are told as means of so many steps.
+BLOCK = 50
+
+
+def maflow(options, *words):
+    command = [options.maflow, "--threads", options.threads, "--seed", options.seed, *words]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return done.stdout
+
+
+def measured(run):
+    with open(run / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def numbers_of(run, options):
+    """Numbers in the weights of a run, but for those of the standardisation of its data."""
+    path = run / "weights.safetensors"
+    maflow(options, "export", run, "--out", path)
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    shapes = [tensor["shape"] for name, tensor in header.items() if not name.startswith(("__", "standardisation."))]
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def density(problem, name, run, options, curve, *words):
+    """The figures of a run of rows, and its validations against seconds."""
+    found, metrics = json.loads(maflow(options, "evaluate", run, "--json", *words)), measured(run)
+    validated = [row for row in metrics if row["validation"]]
+    curve += [[problem, name, float(row["seconds"]), "validation", float(row["validation"])] for row in validated]
+    seconds, nats = float(metrics[-1]["seconds"]), found["nll_nats"]
+    curve.append([problem, name, seconds, "test", nats])
+    figure = Figure(nats, found["standard_error"], found["integration_error"])
+    return Line(problem, name, numbers_of(run, options), seconds, figure)
+
+
+def energy(problem, name, run, options, curve):
+    """The figures of a run of a lattice, and its training losses against seconds, as far as they are free energies."""
+    found, metrics = json.loads(maflow(options, "evaluate", run, "--json")), measured(run)
+    recipe = tomllib.loads((run / "config.toml").read_text())
+    sites = recipe["target"]["size"] ** 2
+    exact = found.get("exact_free_energy_per_site")
+    nats = lambda per_site: sites * (per_site - (exact or 0.0))
+    if recipe["train"]["objective"] != "free-energy":
+        metrics = metrics[recipe["train"]["steps"] :]
+    for start in range(0, len(metrics), BLOCK):
+        rows = metrics[start : start + BLOCK]
+        loss = np.mean([float(row["loss"]) for row in rows])
+        curve.append([problem, name, float(rows[-1]["seconds"]), "training", nats(loss)])
+    seconds, figure = float(metrics[-1]["seconds"]), nats(found["free_energy_per_site"])
+    curve.append([problem, name, seconds, "test", figure])
+    log_z = [found[key] for key in ("ess", "log_z_importance", "log_z_importance_error")]
+    errors = sites * found["standard_error"], found["integration_error"]
+    return Line(problem, name, numbers_of(run, options), seconds, Figure(figure, *errors, *log_z))
+
+
+def race_fit(problem, model, rows, folder, options, curve):
+    files = {name: folder / f"{problem}-{name}.npy" for name in rows.parts}
+    for name, file in files.items():
+        np.save(file, rows.parts[name])
+    run = folder / f"{problem}-{model}"
+    words = ["fit", files["train"], "--validation", files["validation"], "--test", files["test"]]
+    maflow(options, *words, "--model", model, "--minutes", options.minutes, "--out", run)
+    return density(problem, f"maflow {model}", run, options, curve)
+
+
+def race_recipe(problem, recipe, folder, options, curve):
+    run = folder / f"{problem}-{recipe}"
+    listed = maflow(options, "recipes", recipe)
+    data = ["--data", options.data] if problem == "mnist" else []
+    settings = options.set if recipe in options.recipe else []
+    if options.quick:
+        settings = ["train.steps=5", "train.schedule=constant", "evaluate.samples=200"]
+        if "[fine_tune]" in listed:
+            settings.append("fine_tune.steps=5")
+        if data:
+            settings += ["train.validate_every=5", "train.validation_samples=200"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    backend = ["--backend", "tch-cpu"] if "[model]" in listed or "convolutional" in listed else []
+    maflow(options, *backend, "train", recipe, *data, "--out", run, *words)
+    if data:
+        return density(problem, f"maflow {recipe}", run, options, curve, *data)
+    return energy(problem, f"maflow {recipe}", run, options, curve)
