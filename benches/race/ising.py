@@ -126,8 +126,8 @@ class Matching(EnergyRival):
         spins = torch.tensor(self.spins[self.generator.integers(0, len(self.spins), self.batch)], dtype=torch.float32)
         return self.model.loss(self.target.fields(spins, torch.randn_like(spins)))
 
-    def samples(self, count, steps=16):
-        return self.model.samples(torch.randn(count, SIZE * SIZE), steps)
+    def samples(self, count, **how):
+        return self.model.samples(torch.randn(count, SIZE * SIZE), **how)
 
     def integration_error(self):
         coarse, fine = [self.log_weights(2, self.validations, steps=steps).mean() for steps in (16, 32)]

@@ -8,6 +8,7 @@ import tomllib
 
 import numpy as np
 from contest import Figure, Line
+from rows import TESTED
 
 # Commands of maflow on rows, and its recipes of pictures.
 FITTED = ["flow", "maf"]
@@ -84,16 +85,20 @@ def race_recipe(problem, recipe, folder, options, curve):
     run = folder / f"{problem}-{recipe}"
     listed = maflow(options, "recipes", recipe)
     data = ["--data", options.data] if problem == "mnist" else []
-    settings = options.set if recipe in options.recipe else []
+    settings = list(options.set) if recipe in options.recipe else []
     if options.quick:
-        settings = ["train.steps=5", "train.schedule=constant", "evaluate.samples=200"]
+        settings += ["train.steps=5", "train.schedule=constant", "evaluate.samples=200"]
         if "[fine_tune]" in listed:
             settings.append("fine_tune.steps=5")
         if data:
             settings += ["train.validate_every=5", "train.validation_samples=200"]
+    elif data:
+        # Of the figures at the end of a training, which are made again below.
+        settings.append("evaluate.samples=100")
     words = [word for setting in settings for word in ("--set", setting)]
     backend = ["--backend", "tch-cpu"] if "[model]" in listed or "convolutional" in listed else []
     maflow(options, *backend, "train", recipe, *data, "--out", run, *words)
     if data:
-        return density(problem, f"maflow {recipe}", run, options, curve, *data)
+        tested = ["--samples", 200 if options.quick else TESTED]
+        return density(problem, f"maflow {recipe}", run, options, curve, *data, *tested)
     return energy(problem, f"maflow {recipe}", run, options, curve)
