@@ -123,7 +123,10 @@ class Matching(EnergyRival):
         self.spins, self.generator = spins, np.random.default_rng(2)
 
     def loss(self):
-        spins = torch.tensor(self.spins[self.generator.integers(0, len(self.spins), self.batch)], dtype=torch.float32)
+        spins = self.spins[self.generator.integers(0, len(self.spins), self.batch)].reshape(-1, SIZE, SIZE)
+        # Moved and turned over, so that few configurations are many.
+        spins = np.roll(spins, self.generator.integers(0, SIZE, 2), (1, 2)).reshape(self.batch, -1)
+        spins = torch.tensor(spins * self.generator.choice([-1, 1], (self.batch, 1)), dtype=torch.float32)
         return self.model.loss(self.target.fields(spins, torch.randn_like(spins)))
 
     def samples(self, count, **how):

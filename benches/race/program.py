@@ -15,6 +15,8 @@ FITTED = ["flow", "maf"]
 RECIPES = ["mnist-fast", "mnist-maf"]
 # Training losses of energies are told as means of so many steps.
 BLOCK = 50
+# Samples that their figures are of.
+SAMPLES = 4000
 
 
 def maflow(options, *words):
@@ -51,9 +53,9 @@ def density(problem, name, run, options, curve, *words):
     return Line(problem, name, numbers_of(run, options), seconds, figure)
 
 
-def energy(problem, name, run, options, curve):
+def energy(problem, name, run, options, curve, *words):
     """The figures of a run of a lattice, and its training losses against seconds, as far as they are free energies."""
-    found, metrics = json.loads(maflow(options, "evaluate", run, "--json")), measured(run)
+    found, metrics = json.loads(maflow(options, "evaluate", run, "--json", *words)), measured(run)
     recipe = tomllib.loads((run / "config.toml").read_text())
     sites = recipe["target"]["size"] ** 2
     exact = found.get("exact_free_energy_per_site")
@@ -87,18 +89,15 @@ def race_recipe(problem, recipe, folder, options, curve):
     data = ["--data", options.data] if problem == "mnist" else []
     settings = list(options.set) if recipe in options.recipe else []
     if options.quick:
-        settings += ["train.steps=5", "train.schedule=constant", "evaluate.samples=200"]
+        settings += ["train.steps=5", "train.schedule=constant"]
         if "[fine_tune]" in listed:
             settings.append("fine_tune.steps=5")
         if data:
             settings += ["train.validate_every=5", "train.validation_samples=200"]
-    elif data:
-        # Of the figures at the end of a training, which are made again below.
-        settings.append("evaluate.samples=100")
+    # Those at the end of the training: the figures are made by `evaluate`.
+    settings.append("evaluate.samples=100")
     words = [word for setting in settings for word in ("--set", setting)]
     backend = ["--backend", "tch-cpu"] if "[model]" in listed or "convolutional" in listed else []
     maflow(options, *backend, "train", recipe, *data, "--out", run, *words)
-    if data:
-        tested = ["--samples", 200 if options.quick else TESTED]
-        return density(problem, f"maflow {recipe}", run, options, curve, *data, *tested)
-    return energy(problem, f"maflow {recipe}", run, options, curve)
+    of, samples = (density, TESTED) if data else (energy, SAMPLES)
+    return of(problem, f"maflow {recipe}", run, options, curve, *data, "--samples", 200 if options.quick else samples)
