@@ -92,14 +92,12 @@ def race(problem, name, make, options, curve, rates=RATES):
 
 
 def by_weights(log_weights):
-    """Effective sample size, ln Z and its standard error, of ln(p/q) of samples of q."""
+    """Effective sample size, ln Z and its standard error, of ln(p/q) of samples of q. Where less than 100 samples are left
+    in effect, weights know too little to have an error."""
     import numpy as np
 
     highest = log_weights.max()
     weights = np.exp(log_weights - highest)
     mean, count = weights.mean(), len(weights)
-    return {
-        "ess": mean**2 / (weights**2).mean(),
-        "log_z": highest + math.log(mean),
-        "log_z_error": weights.std() / mean / math.sqrt(count),
-    }
+    ess, error = mean**2 / (weights**2).mean(), weights.std() / mean / math.sqrt(count)
+    return {"ess": ess, "log_z": highest + math.log(mean), "log_z_error": error if count * ess >= 100 else None}
