@@ -20,8 +20,9 @@ def arguments():
         description=__doc__,
         epilog="""Every rival trains by Adam for the given minutes at the learning rate with the best validation figure after a
         tenth of the time, and is judged by its best weights on validation, once. Rows are standardised for it. maflow fits
-        rows for the same minutes; a recipe is trained as it is. Seconds are those of the training that the figure is of:
-        of rivals without validations and compilations, of maflow with validations. Figures of two-moons, mnist and table are
+        rows for the same minutes; a recipe is trained as it is. Seconds are those of the training that the figure is of, per
+        thread: of rivals those of the processor without validations and compilations, of maflow those of the clock with
+        validations, or of the processor where these are less. Figures of two-moons, mnist and table are
         mean negative log-likelihoods of test rows in the units of the data, of MNIST in logit space (noise of pictures is
         drawn anew by each program); of ising the divergence from the target by the exact ln Z; of phi4 the free energy, a
         bound of -ln Z. Needs torch, zuko, for phi4 bijx, and a built maflow. Example: benches/race --problem two-moons
@@ -105,6 +106,11 @@ def race_energy(problem, folder, options, curve):
         yield program.race_recipe(problem, name, folder, options, curve)
 
 
+def write(path, curve):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([["problem", "model", "seconds", "rows", "nats"], *curve])
+
+
 def main():
     options = arguments()
     # Before any library starts its threads.
@@ -123,9 +129,8 @@ def main():
             for problem in problems:
                 for line in race(problem, pathlib.Path(folder), options, curve):
                     tell(line)
-    if options.out:
-        with open(options.out, "w", newline="") as file:
-            csv.writer(file).writerows([["problem", "model", "seconds", "rows", "nats"], *curve])
+                    if options.out:
+                        write(options.out, curve)
 
 
 if __name__ == "__main__":

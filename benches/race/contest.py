@@ -58,16 +58,16 @@ class TorchRival:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
-def train(rival, seconds, validations, told=lambda *_: None):
+def train(rival, seconds, validations, threads, told=lambda *_: None):
     """Trains for so many seconds, which validations don't count in. Returns the best validation figure, at whose weights
-    the rival is left, and its seconds."""
+    the rival is left, and its seconds. They are those of the processor, so that other programs take none of them."""
     best, state, reached = math.inf, rival.state(), 0.0
     spent, interval = 0.0, seconds / validations
     due = interval
     while spent < seconds:
-        start = time.perf_counter()
+        start = time.process_time()
         rival.step()
-        spent += time.perf_counter() - start
+        spent += (time.process_time() - start) / threads
         if spent >= min(due, seconds):
             while due <= spent:
                 due += interval
@@ -82,10 +82,10 @@ def train(rival, seconds, validations, told=lambda *_: None):
 def race(problem, name, make, options, curve, rates=RATES):
     """Chooses a learning rate for `make(rate)`, trains, and tests once."""
     seconds = 60 * options.minutes
-    rate = min(rates, key=lambda rate: train(make(rate), seconds / 10, 1)[0])
+    rate = min(rates, key=lambda rate: train(make(rate), seconds / 10, 1, options.threads)[0])
     rival = make(rate)
     told = lambda spent, found: curve.append([problem, name, spent, "validation", found])
-    _, reached = train(rival, seconds, 2 if options.quick else 10, told)
+    _, reached = train(rival, seconds, 2 if options.quick else 10, options.threads, told)
     figure = rival.test()
     curve.append([problem, name, reached, "test", figure.nats])
     return Line(problem, f"{name}, rate {rate:g}", rival.parameters(), reached, figure)

@@ -2,6 +2,7 @@
 import csv
 import json
 import math
+import resource
 import subprocess
 import sys
 import tomllib
@@ -27,9 +28,17 @@ def maflow(options, *words):
     return done.stdout
 
 
-def measured(run):
+def trained(options, run, *words):
+    """Trains, and returns the rows of metrics. Their seconds are those of the clock; where other programs took a part of
+    the processor, they are scaled to what the whole command had of it."""
+    spent = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    start = spent()
+    maflow(options, *words, "--out", run)
+    processor = (spent() - start) / options.threads
     with open(run / "metrics.csv") as file:
-        return list(csv.DictReader(file))
+        metrics = list(csv.DictReader(file))
+    scale = min(1.0, processor / float(metrics[-1]["seconds"]))
+    return [{**row, "seconds": scale * float(row["seconds"])} for row in metrics]
 
 
 def numbers_of(run, options):
@@ -42,20 +51,20 @@ def numbers_of(run, options):
     return sum(math.prod(shape) for shape in shapes)
 
 
-def density(problem, name, run, options, curve, *words):
+def density(problem, name, run, metrics, options, curve, *words):
     """The figures of a run of rows, and its validations against seconds."""
-    found, metrics = json.loads(maflow(options, "evaluate", run, "--json", *words)), measured(run)
+    found = json.loads(maflow(options, "evaluate", run, "--json", *words))
     validated = [row for row in metrics if row["validation"]]
-    curve += [[problem, name, float(row["seconds"]), "validation", float(row["validation"])] for row in validated]
-    seconds, nats = float(metrics[-1]["seconds"]), found["nll_nats"]
+    curve += [[problem, name, row["seconds"], "validation", float(row["validation"])] for row in validated]
+    seconds, nats = metrics[-1]["seconds"], found["nll_nats"]
     curve.append([problem, name, seconds, "test", nats])
     figure = Figure(nats, found["standard_error"], found["integration_error"])
     return Line(problem, name, numbers_of(run, options), seconds, figure)
 
 
-def energy(problem, name, run, options, curve, *words):
+def energy(problem, name, run, metrics, options, curve, *words):
     """The figures of a run of a lattice, and its training losses against seconds, as far as they are free energies."""
-    found, metrics = json.loads(maflow(options, "evaluate", run, "--json", *words)), measured(run)
+    found = json.loads(maflow(options, "evaluate", run, "--json", *words))
     recipe = tomllib.loads((run / "config.toml").read_text())
     sites = recipe["target"]["size"] ** 2
     exact = found.get("exact_free_energy_per_site")
@@ -65,8 +74,8 @@ def energy(problem, name, run, options, curve, *words):
     for start in range(0, len(metrics), BLOCK):
         rows = metrics[start : start + BLOCK]
         loss = np.mean([float(row["loss"]) for row in rows])
-        curve.append([problem, name, float(rows[-1]["seconds"]), "training", nats(loss)])
-    seconds, figure = float(metrics[-1]["seconds"]), nats(found["free_energy_per_site"])
+        curve.append([problem, name, rows[-1]["seconds"], "training", nats(loss)])
+    seconds, figure = metrics[-1]["seconds"], nats(found["free_energy_per_site"])
     curve.append([problem, name, seconds, "test", figure])
     log_z = [found[key] for key in ("ess", "log_z_importance", "log_z_importance_error")]
     errors = sites * found["standard_error"], found["integration_error"]
@@ -79,8 +88,8 @@ def race_fit(problem, model, rows, folder, options, curve):
         np.save(file, rows.parts[name])
     run = folder / f"{problem}-{model}"
     words = ["fit", files["train"], "--validation", files["validation"], "--test", files["test"]]
-    maflow(options, *words, "--model", model, "--minutes", options.minutes, "--out", run)
-    return density(problem, f"maflow {model}", run, options, curve)
+    metrics = trained(options, run, *words, "--model", model, "--minutes", options.minutes)
+    return density(problem, f"maflow {model}", run, metrics, options, curve)
 
 
 def race_recipe(problem, recipe, folder, options, curve):
@@ -98,6 +107,7 @@ def race_recipe(problem, recipe, folder, options, curve):
     settings.append("evaluate.samples=100")
     words = [word for setting in settings for word in ("--set", setting)]
     backend = ["--backend", "tch-cpu"] if "[model]" in listed or "convolutional" in listed else []
-    maflow(options, *backend, "train", recipe, *data, "--out", run, *words)
+    metrics = trained(options, run, *backend, "train", recipe, *data, *words)
     of, samples = (density, TESTED) if data else (energy, SAMPLES)
-    return of(problem, f"maflow {recipe}", run, options, curve, *data, "--samples", 200 if options.quick else samples)
+    tested = ["--samples", 200 if options.quick else samples]
+    return of(problem, f"maflow {recipe}", run, metrics, options, curve, *data, *tested)
