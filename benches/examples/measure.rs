@@ -51,7 +51,7 @@ enum Question {
     TrainingStep,
     /// The loss of one batch.
     Likelihood,
-    /// As many samples as a batch has rows.
+    /// As many samples as a batch has rows, without their densities.
     Sampling,
     /// One product of two square matrices of 2048 rows: what the machine can do.
     Product,
@@ -143,8 +143,8 @@ impl BackendJob for RecipeJob<'_> {
                     learned.potential.parameters().last().map(|last| space.download(&last.value)).unwrap_or_default()
                 }
                 Question::Sampling => {
-                    let sampled = flow.transport(&batch.x, flow.span(Direction::Forward), key);
-                    sampled.expect("the first parameters are finite").x
+                    let sampled = flow.transport_points(&batch, flow.span(Direction::Forward), key);
+                    sampled.expect("the first parameters are finite")
                 }
                 _ => {
                     let outcome = NegativeLogLikelihood::default().evaluate(&flow, &batch, &Evaluation::new(key));

@@ -6,7 +6,7 @@ use datasets::lattice::{Boundary, Lattice, LatticeSymmetry};
 use flow_core::{
     Activation, Alone, Batch, Block, Coordinates, Direction, Energy, Error, Evaluation, FixedStep, Flow, FreeEnergy,
     Group, Integrator, Memory, Method, NegativeLogLikelihood, Objective, Outcome, Potential, Purpose, RngKey, Solve,
-    Space, Symmetrised, SymmetryDraw, Transported, cut,
+    Space, Symmetrised, SymmetryDraw, cut,
 };
 
 /// The sizes of one of the paper's two experiments.
@@ -197,11 +197,11 @@ impl Configuration {
         objective.evaluate(&flow, batch, &Evaluation { gradient, ..Evaluation::new(self.key()) })
     }
 
-    /// Samples of the model: as many as a batch has rows.
+    /// Samples of the model without their densities, as many as a batch has rows: `batch × dim`, row by row.
     ///
     /// # Errors
     /// Those of the integrator.
-    pub fn sample<S: Space>(&self, space: &S, potential: &dyn Potential<S>) -> Result<Transported, Error> {
+    pub fn sample<S: Space>(&self, space: &S, potential: &dyn Potential<S>) -> Result<Vec<f64>, Error> {
         let integrator = FixedStep::new(Method::Rk4.tableau(), self.steps)?;
         let (coordinates, memory) = (Coordinates::Auto, Memory::Stages);
         let flow = Flow {
@@ -215,7 +215,7 @@ impl Configuration {
         };
         let key = RngKey::new(0, Purpose::Sample, 0);
         let base = key.normals(0..self.batch, self.dim);
-        flow.transport(&base, flow.span(Direction::Forward), key)
+        flow.transport_points(&Batch::new(base, self.dim)?, flow.span(Direction::Forward), key)
     }
 }
 

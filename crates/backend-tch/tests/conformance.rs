@@ -8,8 +8,8 @@ use backend_tch::{Activation, Laplacian, LatticeRidgeSettings, ModulePotential, 
 use common::{devices, spaces};
 use flow_core::conformance::{
     Coverage, Gaussian, SolveCoverage, damped, few_particles, gaussian_stays_gaussian, methods_have_their_order,
-    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential, reversible_steps,
-    same_field, solves, space,
+    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, points_alone_are_those_with_ln_p,
+    potential, reversible_steps, same_field, solves, space,
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Coordinates, Evaluation, FixedStep, Flow, Group, Method, Motion,
@@ -628,6 +628,16 @@ fn probes_are_right_on_average_and_stay_during_a_solve() {
             assert!((mean - exact).abs() < 4.0 * standard_error, "{mean} ± {standard_error}, exact {exact}");
             assert_eq!(laplacian(&on, estimate, 7, 3), laplacian(&on, estimate, 7, 3));
             assert_ne!(laplacian(&on, estimate, 7, 3), laplacian(&on, estimate, 7, 4));
+        }
+    }
+}
+
+#[test]
+fn points_of_an_estimated_density_need_no_estimate() {
+    for on in spaces(Precision::F64).into_iter().chain(spaces(Precision::F32)) {
+        for probes in [1, 2] {
+            points_alone_are_those_with_ln_p(&on, &u_shaped(on, probes));
+            points_alone_are_those_with_ln_p(&on, &dense(on, 4, Laplacian::Hutchinson { probes }));
         }
     }
 }

@@ -85,7 +85,8 @@ impl<S: Space> Integrator<S> for Reversible {
         span: Span,
         options: SolveOptions,
     ) -> Result<Solution<S>, Error> {
-        let options = SolveOptions { points_only: false, ..options };
+        // The way back undoes ln p too.
+        let options = SolveOptions { points_only: options.points_only && options.backward.is_none(), ..options };
         if options.backward.is_some() {
             let least = Self::least_coupling(self.steps, space.round_off());
             if self.coupling < least {

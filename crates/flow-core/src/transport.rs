@@ -1,6 +1,7 @@
 //! Points carried through a flow: samples, base coordinates and log-densities.
 
 use crate::batch::Batch;
+use crate::ends::End;
 use crate::energy::standard_normal_log_density;
 use crate::error::Error;
 use crate::evaluation::Evaluation;
@@ -43,17 +44,40 @@ impl<S: Space> Flow<'_, S> {
     /// Those of the integrator; [`Error::Shape`] when the batch does not fit the potential; [`Error::NonFinite`] when
     /// the result is not finite.
     pub fn transport_batch(&self, batch: &Batch, span: Span, key: RngKey) -> Result<Transported, Error> {
-        let mut out = Transported { x: Vec::new(), log_density: Vec::new() };
+        let [x, log_density] =
+            self.ends_of(batch, span, key, SolveOptions::default(), |end| [end.x, end.log_density])?;
+        Ok(Transported { x, log_density })
+    }
+
+    /// Carries the rows of a whole batch as [`Flow::transport_batch`] does, to the same points up to round-off, and
+    /// leaves ln p out: for samples. Laplacians are then evaluated by methods alone whose steps depend on ln p.
+    ///
+    /// # Errors
+    /// As [`Flow::transport_batch`].
+    pub fn transport_points(&self, batch: &Batch, span: Span, key: RngKey) -> Result<Vec<f64>, Error> {
+        let options = SolveOptions { points_only: true, ..SolveOptions::default() };
+        let [x] = self.ends_of(batch, span, key, options, |end| [end.x])?;
+        Ok(x)
+    }
+
+    /// What is wanted of the ends of all rows of a batch.
+    fn ends_of<const K: usize>(
+        &self,
+        batch: &Batch,
+        span: Span,
+        key: RngKey,
+        options: SolveOptions,
+        wanted: impl Fn(End) -> [Vec<f64>; K],
+    ) -> Result<[Vec<f64>; K], Error> {
         if batch.of == 0 {
-            return Ok(out);
+            return Ok([(); K].map(|()| Vec::new()));
         }
-        [out.x, out.log_density] = self.by_members(batch, Evaluation::new(key), |batch, how| {
+        self.by_members(batch, Evaluation::new(key), |batch, how| {
             let solver = Solver::new(self, batch, span, *how)?.without_calls();
-            let end = solver.endpoints(SolveOptions::default())?;
-            all_finite(end.x.iter().chain(&end.log_density))?;
-            Ok([end.x, end.log_density])
-        })?;
-        Ok(out)
+            let ends = wanted(solver.endpoints(options)?);
+            all_finite(ends.iter().flatten())?;
+            Ok(ends)
+        })
     }
 
     /// Carries the rows of a whole batch over a span of time, and adds up the transport cost of every row. Always in

@@ -23,7 +23,7 @@ pub fn batch<S: Space>(
     let (first, rows) = (i as usize * FIGURE_ROWS, base.len() / dim);
     let context = context.get(first * width..(first + rows) * width).unwrap_or_default();
     let base = Batch::new(base, dim)?.with_context(context.to_vec());
-    Ok(carrier.carry(&base, Direction::Forward, key)?.x)
+    carrier.carry_points(&base, Direction::Forward, key)
 }
 
 /// Batch number `i` of `count` samples of the base density, `rows × dim` row by row, with its key: the same rows
@@ -54,7 +54,7 @@ pub fn journey<S: Space>(
     let flow = match carrier {
         Carrier::Flow(flow) => flow,
         Carrier::Map(map, _) => {
-            let end = carrier.carry(&Batch::new(start.to_vec(), map.dim())?, direction, key)?.x;
+            let end = carrier.carry_points(&Batch::new(start.to_vec(), map.dim())?, direction, key)?;
             return Ok(vec![start.to_vec(), end]);
         }
     };
@@ -63,8 +63,8 @@ pub fn journey<S: Space>(
     let mut places = vec![start.to_vec()];
     for k in 1..stops {
         let span = Span { from: time(k - 1), to: time(k) };
-        let next = flow.transport(&places[k - 1], span, key)?.x;
-        places.push(next);
+        let start = Batch::new(places[k - 1].clone(), flow.potential.dim())?;
+        places.push(flow.transport_points(&start, span, key)?);
     }
     Ok(places)
 }

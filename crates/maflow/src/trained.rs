@@ -256,6 +256,17 @@ impl<S: Space> Carrier<'_, S> {
         })
     }
 
+    /// Carries the rows of a whole batch the whole way without their ln p: `rows × dim`, row by row.
+    ///
+    /// # Errors
+    /// When the integration fails.
+    pub fn carry_points(&self, batch: &Batch, direction: Direction, key: RngKey) -> Result<Vec<f64>, Error> {
+        Ok(match self {
+            Self::Flow(flow) => flow.transport_points(batch, flow.span(direction), key)?,
+            Self::Map(map, team) => map.transport(direction, batch, *team, key)?.x,
+        })
+    }
+
     /// As [`flow_core::converged`], or [`flow_core::exact`] of a map.
     ///
     /// # Errors

@@ -7,14 +7,15 @@ use backend_ndarray::{
 use flow_core::conformance::{
     Coverage, Gaussian, SolveCoverage, assert_close, damped, few_particles,
     forward_path_gradient_has_the_mean_of_the_likelihood, gaussian_stays_gaussian, methods_have_their_order,
-    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, potential,
-    reversible_methods_have_their_order, reversible_steps, same_field, solves, space,
+    path_gradient_has_the_mean_of_the_total, path_gradient_vanishes_at_the_target, points_alone_are_those_with_ln_p,
+    potential, reversible_methods_have_their_order, reversible_steps, same_field, solves, space,
 };
 use flow_core::{
     Adaptive, Batch, Block, Centres, Chain, Coordinates, Direction, Evaluation, FixedStep, Flow, FlowMatching, Group,
     Mean, Method, Motion, NegativeLogLikelihood, Objective, Outcome, Path, Potential, Precision, Purpose, RngKey,
     Solve, Space, Stage, Sum, Symmetrised, SymmetryDraw, TimeBasis, TimeFamily, potentials,
 };
+use proptest::prelude::*;
 
 fn cpu<T: Real>() -> Cpu<T> {
     Cpu::new(2)
@@ -621,6 +622,18 @@ fn laplacian(of: &TwoLayer<f64>, x: &[f64], batch: u64) -> Vec<f64> {
         Motion { velocity: &mut velocity, laplacian: Some(&mut laplacian), residuals: None },
     );
     laplacian
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn points_of_an_estimated_density_need_no_estimate(
+        dim in 1usize..6, hidden in prop::array::uniform2(1usize..9), probes in 0usize..3, bias: bool,
+    ) {
+        points_alone_are_those_with_ln_p(&cpu(), &two_layer::<f64>(dim, hidden, Activation::Softplus, bias, probes));
+        points_alone_are_those_with_ln_p(&cpu(), &two_layer::<f32>(dim, hidden, Activation::LnCosh, bias, probes));
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod captured;
 mod fixtures;
 mod gaussian;
+mod points;
 mod potential;
 mod reversible;
 mod score;
@@ -15,6 +16,7 @@ mod space;
 pub use captured::captured;
 pub use fixtures::{damped, few_particles};
 pub use gaussian::{Gaussian, gaussian_stays_gaussian};
+pub use points::points_alone_are_those_with_ln_p;
 pub use potential::{Coverage, potential, same_field};
 pub use reversible::reversible_steps;
 pub use score::{

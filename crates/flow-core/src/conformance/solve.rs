@@ -1,6 +1,7 @@
 //! Whole solves: order, reversal, the exact adjoint, coordinates, and ln p against the exact log-determinant.
 
 use super::fixtures::{Quartic, ROWS, fixed, flow, whole};
+use super::points::points_alone_are_those_with_ln_p;
 use super::score::{
     latent_energy_is_differentiated, path_gradient_is_the_same_by_any_way, score_is_the_difference_of_ln_p,
     score_pullback_is_the_difference, scored_evaluation_is_evaluation_and_pullback,
@@ -37,9 +38,10 @@ pub struct SolveCoverage {
     pub forces: bool,
 }
 
-/// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, and, where the field is
-/// not random in time, reversal, adaptive steps, and ln p and its score against differences of the map. In single
-/// precision differences say little: there the adjoint of one method stands for all, and the map is not differenced.
+/// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, points without ln p, and,
+/// where the field is not random in time, reversal, adaptive steps, and ln p and its score against differences of the
+/// map. In single precision differences say little: there the adjoint of one method stands for all, and the map is not
+/// differenced.
 ///
 /// # Panics
 /// When a check fails, with the numbers.
@@ -64,6 +66,7 @@ pub fn solves<S: Space>(space: &S, potential: &mut dyn Potential<S>) -> SolveCov
         );
     }
     coordinates_and_memory_do_not_matter(space, potential);
+    points_alone_are_those_with_ln_p(space, potential);
     scored_evaluation_is_evaluation_and_pullback(space, potential);
     path_gradient_is_the_same_by_any_way(space, potential);
     let smooth_in_time = !potential.random_in_time();

@@ -1,7 +1,7 @@
 //! Markov chains made of the flow, and plain hybrid Monte Carlo to compare them with.
 
 use datasets::lattice::AutocorrelationTime;
-use flow_core::{Direction, Energies, Flow, Hmc, IndependenceMetropolis, Purpose, RngKey, Space};
+use flow_core::{Batch, Direction, Energies, Flow, Hmc, IndependenceMetropolis, Purpose, RngKey, Space};
 
 use super::report::{Sampler, Time};
 use super::subject::Subject;
@@ -93,7 +93,7 @@ pub fn hybrid<S: Space>(
     let Hybrid { coordinates, seed, length, leapfrog } = how;
     let (n, latent) = (subject.dim(), coordinates == Coordinates::Latent);
     let key = RngKey::new(seed, Purpose::Chain, u64::MAX - 1);
-    let forward = |z: &[f64]| flow.transport(z, flow.span(Direction::Forward), key).map(|end| end.x);
+    let forward = |z: &[f64]| flow.transport_points(&Batch::new(z.to_vec(), n)?, flow.span(Direction::Forward), key);
     let base = key.normals(0..CHAINS, n);
     let start = if latent { base } else { forward(&base)? };
     let mut energies: Box<Energies<'_>> = if latent {
