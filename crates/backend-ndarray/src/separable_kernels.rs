@@ -131,6 +131,28 @@ fn add<T: Number, const LN_COSH: bool, const ORDER: usize>(
     }
 }
 
+/// The same of two orders at once, which share their division.
+#[inline(always)]
+fn add_both<T: Number, const LN_COSH: bool, const LOW: usize, const HIGH: usize>(
+    [low, high]: [&mut [T; LANES]; 2],
+    e: &[T; LANES],
+    factors: &[T],
+    alpha: &[T],
+) {
+    let (mut local, mut above) = ([T::zero(); LANES], [T::zero(); LANES]);
+    for (factor, alpha) in factors.iter().zip(alpha) {
+        for l in 0..LANES {
+            let y = e[l] * *factor;
+            local[l] += *alpha * derivative::<T, LN_COSH, LOW>(y);
+            above[l] += *alpha * derivative::<T, LN_COSH, HIGH>(y);
+        }
+    }
+    for l in 0..LANES {
+        low[l] += local[l];
+        high[l] += above[l];
+    }
+}
+
 #[inline(always)]
 fn slopes<T: Number, const LN_COSH: bool>(of: Points<'_, T>, first: &mut [T], mut second: Option<&mut [f64]>) {
     let k = of.centres();
@@ -140,9 +162,11 @@ fn slopes<T: Number, const LN_COSH: bool>(of: Points<'_, T>, first: &mut [T], mu
             let (x, mut slopes, mut bends, mut at) = (lanes(x), [T::zero(); LANES], [T::zero(); LANES], 0);
             for group in of.groups {
                 let (e, alpha) = (of.exponentials(&x, group.middle), &alpha[at..at + group.count]);
-                add::<T, LN_COSH, 1>(&mut slopes, &e, &group.factors, alpha);
-                if second.is_some() {
-                    add::<T, LN_COSH, 2>(&mut bends, &e, &group.factors, alpha);
+                match second {
+                    Some(_) => {
+                        add_both::<T, LN_COSH, 1, 2>([&mut slopes, &mut bends], &e, &group.factors, alpha);
+                    }
+                    None => add::<T, LN_COSH, 1>(&mut slopes, &e, &group.factors, alpha),
                 }
                 at += group.count;
             }
@@ -165,9 +189,11 @@ fn bends<T: Number, const LN_COSH: bool>(of: Points<'_, T>, first_bar: &[T], sec
                 (lanes(&x[range.clone()]), [T::zero(); LANES], [T::zero(); LANES], 0);
             for group in of.groups {
                 let (e, alpha) = (of.exponentials(&x, group.middle), &alpha[at..at + group.count]);
-                add::<T, LN_COSH, 2>(&mut bends, &e, &group.factors, alpha);
-                if second_bar.is_some() {
-                    add::<T, LN_COSH, 3>(&mut twists, &e, &group.factors, alpha);
+                match second_bar {
+                    Some(_) => {
+                        add_both::<T, LN_COSH, 2, 3>([&mut bends, &mut twists], &e, &group.factors, alpha);
+                    }
+                    None => add::<T, LN_COSH, 2>(&mut bends, &e, &group.factors, alpha),
                 }
                 at += group.count;
             }
