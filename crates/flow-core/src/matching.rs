@@ -177,16 +177,16 @@ impl<S: Space> Regression<'_, '_, S> {
         let times: Vec<f64> = range.clone().map(|row| self.taus[self.time_of(row)] * self.flow.duration).collect();
         let points = self.points(range.clone())?;
         if self.field.rows_may_have_times() {
-            return Ok(self.rows_at(times[0], range, &points, Some(times)));
+            return Ok(self.rows_at(times[0], range, [&points.x, &points.velocity], Some(times)));
         }
         let mut losses = Vec::with_capacity(range.len());
         let mut sums: Option<Vec<Share<S>>> = None;
         let (mut first, dim) = (0, self.flow.potential.dim());
         for group in times.chunk_by(|a, b| a == b) {
             let end = first + group.len();
-            let [x, velocity] = [&points.x, &points.velocity].map(|of| of[first * dim..end * dim].to_vec());
+            let points = [&points.x, &points.velocity].map(|of| &of[first * dim..end * dim]);
             let rows = range.start + first..range.start + end;
-            let (found, share) = self.rows_at(group[0], rows, &Points { x, velocity }, None);
+            let (found, share) = self.rows_at(group[0], rows, points, None);
             losses.extend(found);
             match (&mut sums, share) {
                 (Some(sums), Some(share)) => {
@@ -207,14 +207,18 @@ impl<S: Space> Regression<'_, '_, S> {
             false => self.batch.numbers(&self.batch.base, &rows).to_vec(),
         };
         let target = self.batch.numbers(&self.batch.x, &rows);
-        let tau = |i: usize| self.taus[self.time_of(rows.start + i / dim)];
-        let both = target.iter().zip(&base).enumerate();
-        let (x, mut velocity): (Vec<f64>, Vec<f64>) =
-            both.map(|(i, (target, base))| self.of.path.at(tau(i), *target, *base)).unzip();
+        let (mut x, mut velocity) = (Vec::with_capacity(base.len()), Vec::with_capacity(base.len()));
+        for (row, (target, base)) in rows.clone().zip(target.chunks_exact(dim).zip(base.chunks_exact(dim))) {
+            let tau = self.taus[self.time_of(row)];
+            let at = |(target, base): (&f64, &f64)| self.of.path.at(tau, *target, *base);
+            x.extend(target.iter().zip(base).map(|pair| at(pair).0));
+            velocity.extend(target.iter().zip(base).map(|pair| at(pair).1));
+        }
         if let Some(forces) = &self.of.forces {
             let context = context_of(&forces.energy, self.batch.numbers(&self.batch.context, &rows));
             let (mut energies, mut gradients) = (vec![0.0; rows.len()], vec![0.0; base.len()]);
             forces.energy.energies_and_gradients(target, context, &mut energies, &mut gradients)?;
+            let tau = |i: usize| self.taus[self.time_of(rows.start + i / dim)];
             for (i, velocity) in velocity.iter_mut().enumerate() {
                 *velocity += forces.variate(tau(i), base[i], gradients[i]);
             }
@@ -224,8 +228,14 @@ impl<S: Space> Regression<'_, '_, S> {
         Ok(Points { x, velocity })
     }
 
-    /// Some rows at a time, or each at its own.
-    fn rows_at(&self, t: f64, rows: Range<usize>, points: &Points, times: Option<Vec<f64>>) -> BlockLosses<S> {
+    /// Some rows at a time, or each at its own, at points of the path with its velocity there.
+    fn rows_at(
+        &self,
+        t: f64,
+        rows: Range<usize>,
+        [x, velocity]: [&[f64]; 2],
+        times: Option<Vec<f64>>,
+    ) -> BlockLosses<S> {
         let (space, potential, n) = (self.flow.space, self.flow.potential, rows.len());
         let dim = potential.dim();
         let (context, draws) = (potential.context_dim(), potential.draw_width(&self.solve));
@@ -233,7 +243,7 @@ impl<S: Space> Regression<'_, '_, S> {
         let draws_of_rows = || space.upload(n, draws, &potential.draw(&self.solve, rows.clone()));
         let (mut block, state) = self.field.enter(Block {
             rows: rows.clone(),
-            x: space.upload(n, dim, &points.x),
+            x: space.upload(n, dim, x),
             context: (context > 0).then(context_of_rows),
             draws: (draws > 0).then(draws_of_rows),
             times,
@@ -245,7 +255,7 @@ impl<S: Space> Regression<'_, '_, S> {
             &state,
             Motion { velocity: &mut off, laplacian: None, residuals: self.gradient.then_some(&mut residuals) },
         );
-        space.accumulate(&mut off, 1.0, &[(-1.0, &space.upload(n, dim, &points.velocity))]);
+        space.accumulate(&mut off, 1.0, &[(-1.0, &space.upload(n, dim, velocity))]);
         let mut squares = space.column_zeros(n);
         space.row_dot(&mut squares, &off, &off);
         let losses = space.download_column(&squares);
