@@ -3,6 +3,7 @@
 
 use flow_core::Share;
 use ndarray::{Array2, s};
+use rayon::prelude::*;
 
 use crate::arrays::{numbers, numbers_mut, zeros};
 use crate::cpu::Cpu;
@@ -25,6 +26,12 @@ struct Factors<T> {
 /// At most so many columns of the right factor are multiplied with all of the left one before the next: they stay in
 /// the second cache.
 const RIGHT_COLUMNS: usize = 192;
+
+/// Rows of factors of the blocks' shares that are multiplied at once: a panel of them stays in the second cache.
+const SUM_ROWS: usize = 512;
+
+/// Panels of the right factor that a thread has of such a product, for one reading of the left one.
+const SUM_COLUMNS: usize = 7;
 
 /// Factors one below the other that are not yet multiplied, and the sum of the products of those that were there
 /// before.
@@ -205,12 +212,88 @@ fn tiles_of<'a, T: Real>(
 /// The whole sum of a shape, from the sum of the blocks' shares.
 pub(crate) fn whole_sum<T: Real>(space: &Cpu<T>, shape: (usize, usize), shares: Share<Cpu<T>>) -> Array2<T> {
     let mut sum = shares.sum.unwrap_or_else(|| zeros(shape.0, shape.1));
-    if !shares.factors.is_empty() {
-        let (left, right): (Vec<_>, Vec<_>) = shares.factors.iter().map(|(left, right)| (left, right)).unzip();
-        let (left, right) = (space.stacked(shape.0, &left), space.stacked(shape.1, &right));
-        space.product(sum.view_mut(), 1.0, left.t(), right.view());
+    let mut rest = &shares.factors[..];
+    while !rest.is_empty() {
+        let (some, behind) = rest.split_at(together(rest));
+        match T::tiles() {
+            Some(tiles) => add_tiled(space, tiles, &mut sum, some),
+            None => add_plain(space, &mut sum, some),
+        }
+        rest = behind;
     }
     sum
+}
+
+/// How many of the first pairs of factors are multiplied at once: panels of [`SUM_ROWS`] rows stay in the second cache.
+fn together<T>(factors: &[(Array2<T>, Array2<T>)]) -> usize {
+    let mut rows = 0;
+    let fits = |(left, _): &&(Array2<T>, Array2<T>)| {
+        rows += left.nrows();
+        rows <= SUM_ROWS
+    };
+    factors.iter().take_while(fits).count().max(1)
+}
+
+/// `sum ← sum + Σ leftᵀ · right` by the general product.
+fn add_plain<T: Real>(space: &Cpu<T>, sum: &mut Array2<T>, factors: &[(Array2<T>, Array2<T>)]) {
+    let (left, right): (Vec<_>, Vec<_>) = factors.iter().map(|(left, right)| (left, right)).unzip();
+    let (left, right) = (space.stacked(sum.nrows(), &left), space.stacked(sum.ncols(), &right));
+    space.product(sum.view_mut(), 1.0, left.t(), right.view());
+}
+
+/// The same by tiles: the left factors are laid out once for all threads, of the right ones each thread has some
+/// columns. The order of additions depends on the factors alone.
+fn add_tiled<T: Real>(space: &Cpu<T>, tiles: Tiles<T>, sum: &mut Array2<T>, factors: &[(Array2<T>, Array2<T>)]) {
+    let depth: usize = factors.iter().map(|(left, _)| left.nrows()).sum();
+    let (units, width, height) = (sum.nrows(), tiles.width(), tiles.height());
+    if depth == 0 || sum.is_empty() {
+        return;
+    }
+    let lay_out = |l: usize| {
+        let mut panel = aligned_zeros(depth * width);
+        fill_panel(&tiles, &mut panel, width, factors.iter().map(|(left, _)| left), l * width);
+        panel
+    };
+    let left: Vec<AlignedVec<T>> = space.install(|| (0..units.div_ceil(width)).into_par_iter().map(lay_out).collect());
+    let add = |(group, out): (usize, &mut [T])| {
+        let first = group * SUM_COLUMNS * height;
+        let mut right = aligned_zeros(depth * (out.len() / units).next_multiple_of(height));
+        for (r, panel) in right.chunks_exact_mut(depth * height).enumerate() {
+            fill_panel(&tiles, panel, height, factors.iter().map(|(_, right)| right), first + r * height);
+        }
+        let mut tile = aligned_zeros(height * width);
+        for (l, left) in left.iter().enumerate() {
+            let here = l * width..units.min((l + 1) * width);
+            for (right, out) in right.chunks_exact(depth * height).zip(out.chunks_mut(height * units)) {
+                for (tile, column) in tile.chunks_exact_mut(width).zip(out.chunks_exact(units)) {
+                    tile[..here.len()].copy_from_slice(&column[here.clone()]);
+                }
+                tiles.add(out.len() / units, right, height, left, &mut tile);
+                for (tile, column) in tile.chunks_exact(width).zip(out.chunks_exact_mut(units)) {
+                    column[here.clone()].copy_from_slice(&tile[..here.len()]);
+                }
+            }
+        }
+    };
+    space.install(|| numbers_mut(sum).par_chunks_mut(SUM_COLUMNS * height * units).enumerate().for_each(add));
+}
+
+/// Fills a panel with its columns, from the `first` on, of matrices one below the other.
+fn fill_panel<'a, T: Real>(
+    tiles: &Tiles<T>,
+    panel: &mut [T],
+    width: usize,
+    matrices: impl Iterator<Item = &'a Array2<T>>,
+    first: usize,
+) {
+    let mut rest = panel;
+    for matrix in matrices {
+        let (here, below) = rest.split_at_mut(matrix.nrows() * width);
+        let columns = first..matrix.ncols().min(first + width);
+        let numbers = &numbers(matrix)[columns.start * matrix.nrows()..columns.end * matrix.nrows()];
+        tiles.transpose((numbers, matrix.nrows()), (here, width), (columns.len(), matrix.nrows()));
+        rest = below;
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +330,36 @@ mod tests {
     fn tiles_give_the_sum_of_the_general_product_in_either_precision() {
         tiles_give_the_sum_of_the_general_product::<f32>();
         tiles_give_the_sum_of_the_general_product::<f64>();
+    }
+
+    fn sums_of_shares_are_those_of_the_general_product<T: Real>() {
+        let space = Cpu::<T>::new(2);
+        for (left, right, heights) in
+            [(5, 70, &[3, 2][..]), (33, 100, &[10]), (70, 200, &[300, 200, 25, 600]), (1, 1, &[0, 2])]
+        {
+            let factors: Vec<_> = heights
+                .iter()
+                .enumerate()
+                .map(|(i, rows)| (matrix(*rows, left, i), matrix(*rows, right, 7 * i)))
+                .collect();
+            let start = matrix(left, right, 5);
+            let mut plain = start.clone();
+            add_plain(&space, &mut plain, &factors);
+            for tiles in T::all_tiles() {
+                let mut tiled = start.clone();
+                add_tiled(&space, tiles, &mut tiled, &factors);
+                // Small integers: sums are exact in any order.
+                assert_eq!(tiled, plain, "{left} × {right}");
+            }
+            let whole = whole_sum(&space, (left, right), Share { sum: Some(start), factors });
+            assert_eq!(whole, plain, "{left} × {right}");
+        }
+    }
+
+    #[test]
+    fn sums_of_shares_are_those_of_the_general_product_in_either_precision() {
+        sums_of_shares_are_those_of_the_general_product::<f32>();
+        sums_of_shares_are_those_of_the_general_product::<f64>();
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(crate) fn column<T>(matrix: &Array2<T>, j: usize) -> &[T] {
 /// A copy with every column times its own factor.
 pub(crate) fn scaled<T: Number>(of: &Array2<T>, factors: &[T]) -> Array2<T> {
     let mut out = of.clone();
-    out *= &ArrayView1::from(factors);
+    for_columns(numbers_mut(&mut out), of.nrows(), factors, |out, factor| *out *= factor);
     out
 }
 
@@ -64,4 +64,11 @@ pub(crate) fn dot<T: Number>(a: &[T], b: &[T]) -> T {
 /// Element-wise product of two lists.
 pub(crate) fn times<T: Number>(a: &[T], b: &[T]) -> Vec<T> {
     a.iter().zip(b).map(|(a, b)| *a * *b).collect()
+}
+
+/// Work on every number of some columns of `rows` numbers, with the number of its column.
+pub(crate) fn for_columns<T: Number>(matrix: &mut [T], rows: usize, numbers: &[T], mut work: impl FnMut(&mut T, T)) {
+    for (column, number) in matrix.chunks_exact_mut(rows.max(1)).zip(numbers) {
+        column.iter_mut().for_each(|value| work(value, *number));
+    }
 }

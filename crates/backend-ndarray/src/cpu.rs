@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use flow_core::{Activation, Factor, Precision, Quotient, Space, map_by};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip, s};
+use flow_core::{Activation, Factor, MomentStep, Precision, Quotient, Space, map_by};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Zip, s};
 use rayon::prelude::*;
 
 use crate::arrays::{column, numbers, numbers_mut, zeros};
@@ -187,7 +187,16 @@ impl<T: Real> Space for Cpu<T> {
 
     fn upload(&self, rows: usize, cols: usize, values: &[f64]) -> Array2<T> {
         assert_eq!(values.len(), rows * cols, "a {rows} × {cols} matrix");
-        Array2::from_shape_fn((rows, cols).f(), |(r, c)| T::of(values[r * cols + c]))
+        // Some columns at a time: what is written stays in the nearest cache until all rows have written there.
+        const COLUMNS: usize = 16;
+        let mut out = zeros(rows, cols);
+        for (c, out) in numbers_mut(&mut out).chunks_mut(COLUMNS * rows.max(1)).enumerate() {
+            for r in 0..rows {
+                let from = &values[r * cols + c * COLUMNS..(r + 1) * cols];
+                out[r..].iter_mut().step_by(rows).zip(from).for_each(|(out, value)| *out = T::of(*value));
+            }
+        }
+        out
     }
 
     fn download(&self, array: &Array2<T>) -> Vec<f64> {
@@ -270,6 +279,24 @@ impl<T: Real> Space for Cpu<T> {
             let quotients = n.iter().zip(s).map(|(n, s)| c * *n / ((scale * *s).sqrt() + epsilon));
             out.iter_mut().zip(quotients).for_each(|(o, quotient)| *o += quotient);
         });
+    }
+
+    fn moment_step(
+        &self,
+        value: &mut Array2<T>,
+        [first, second]: [&mut Array2<T>; 2],
+        gradient: &Array2<T>,
+        of: MomentStep,
+    ) {
+        [&*first, &*second, gradient].iter().for_each(|m| assert_eq!(m.dim(), value.dim(), "matrices of one shape"));
+        let [value, first, second] = [value, first, second].map(numbers_mut);
+        if value.len() <= PIECE {
+            return T::moment_step(value, [first, second], numbers(gradient), of);
+        }
+        let moments = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
+        let pieces = value.par_chunks_mut(PIECE).zip(moments).zip(numbers(gradient).par_chunks(PIECE));
+        let step = |((value, (first, second)), gradient)| T::moment_step(value, [first, second], gradient, of);
+        self.pool.install(|| pieces.for_each(step));
     }
 
     fn accumulate_scaled_rows(&self, out: &mut Array2<T>, c: f64, scale: &Vec<f64>, a: &Array2<T>) {
@@ -428,7 +455,8 @@ pub struct Permutations<T> {
 
 #[cfg(test)]
 mod tests {
-    use flow_core::cut;
+    use flow_core::{Purpose, RngKey, cut};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -472,6 +500,45 @@ mod tests {
             assert_eq!(cpu.dot(&a, &b), (&a * &b).sum());
             assert_eq!(cpu.dot(&quotients, &b), other.dot(&quotients, &b));
         }
+    }
+
+    /// The default of the seam, operation by operation, on arrays of this space.
+    fn moment_step_by_operations<T: Real>(cpu: &Cpu<T>, arrays: &mut [Array2<T>; 4], of: MomentStep) {
+        let [value, first, second, gradient] = arrays;
+        let MomentStep { betas, rate, scale, epsilon } = of;
+        cpu.accumulate(first, betas[0], &[(1.0 - betas[0], gradient)]);
+        cpu.accumulate_product(second, betas[1], 1.0 - betas[1], gradient, gradient);
+        cpu.accumulate_quotient(value, rate, Quotient { numerator: first, square: second, scale, epsilon });
+    }
+
+    fn one_pass_is_the_operations<T: Real>(rows: usize, cols: usize, of: MomentStep, key: u64) {
+        let cpu = Cpu::<T>::new(2);
+        let normals = |which| RngKey::new(key, Purpose::Sample, which).normals(0..rows, cols);
+        let mut plain = [0, 1, 2, 3].map(|which| cpu.upload(rows, cols, &normals(which)));
+        plain[2].mapv_inplace(|square| square * square);
+        let mut fast = plain.clone();
+        moment_step_by_operations(&cpu, &mut plain, of);
+        let [value, first, second, gradient] = &mut fast;
+        cpu.moment_step(value, [first, second], gradient, of);
+        assert_eq!(fast, plain);
+    }
+
+    proptest! {
+        #[test]
+        fn a_step_of_adam_in_one_pass_has_the_bits_of_its_operations(
+            rows in 0usize..40, cols in 0usize..50, betas in prop::array::uniform2(0.0..1.0f64), rate in -0.1..0.0f64,
+            scale in 1.0..1000.0f64, key: u64,
+        ) {
+            let of = MomentStep { betas, rate, scale, epsilon: 1e-8 };
+            one_pass_is_the_operations::<f32>(rows, cols, of, key);
+            one_pass_is_the_operations::<f64>(rows, cols, of, key);
+        }
+    }
+
+    #[test]
+    fn a_long_step_of_adam_is_shared_among_the_threads() {
+        let of = MomentStep { betas: [0.9, 0.999], rate: -1e-3, scale: 10.0, epsilon: 1e-8 };
+        one_pass_is_the_operations::<f32>(3, PIECE, of, 1);
     }
 
     #[test]

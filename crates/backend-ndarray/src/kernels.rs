@@ -2,7 +2,7 @@
 
 use std::array::{from_mut, from_ref};
 
-use flow_core::Activation;
+use flow_core::{Activation, MomentStep};
 use multiversion::multiversion;
 
 use crate::number::{Number, exp_f32};
@@ -25,6 +25,9 @@ pub trait Kernels: Sized {
     /// Pullback of (`k = s ⊙ v`, `l = Σ_j f''_j v_j n_j`) for cotangents `u` of k and `l_bar` of l: `a_bar ← v f'' u +
     /// l_bar v n f'''`, and summed over the rows `b ← Σ a_bar`, `v ← Σ (s u + l_bar n f'')`, `n ← Σ l_bar v f''`.
     fn backward(block: BackwardBlock<'_, Self>, activation: Activation);
+
+    /// As [`flow_core::Space::moment_step`].
+    fn moment_step(value: &mut [Self], moments: [&mut [Self]; 2], gradient: &[Self], of: MomentStep);
 }
 
 /// The slices of [`Kernels::forward`].
@@ -124,7 +127,7 @@ fn forward<T: Number, const LN_COSH: bool>(block: ForwardBlock<'_, T>) {
 }
 
 /// Numbers that are summed side by side: loops of this length become vectors, and their sums stay in registers.
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 #[inline(always)]
 fn backward<T: Number, const LN_COSH: bool>(block: BackwardBlock<'_, T>) {
@@ -177,16 +180,30 @@ fn rows_backward<T: Number, const LN_COSH: bool, const ROWS: usize>(
     }
 }
 
+/// The sum of all lanes.
 #[inline(always)]
-fn total<T: Number>(l: [T; LANES]) -> T {
+pub(crate) fn total<T: Number>(l: [T; LANES]) -> T {
     ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+}
+
+/// Rounded as the operations are that it stands for.
+#[inline(always)]
+fn moment_step<T: Number>(value: &mut [T], [first, second]: [&mut [T]; 2], gradient: &[T], of: MomentStep) {
+    let [keep1, keep2] = of.betas.map(T::of);
+    let [take1, take2] = of.betas.map(|beta| T::of(1.0 - beta));
+    let [rate, scale, epsilon] = [of.rate, of.scale, of.epsilon].map(T::of);
+    for ((value, g), (first, second)) in value.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
+        *first = if of.betas[0] == 0.0 { take1 * *g } else { keep1 * *first + take1 * *g };
+        *second = if of.betas[1] == 0.0 { take2 * *g * *g } else { keep2 * *second + take2 * *g * *g };
+        *value += rate * *first / ((scale * *second).sqrt() + epsilon);
+    }
 }
 
 /// One set of kernels per precision, compiled for each generation of vector instructions.
 macro_rules! kernels {
     ($t:ty, $module:ident, $slope:path, $value_and_slope:path) => {
         mod $module {
-            use super::{BackwardBlock, ForwardBlock, multiversion};
+            use super::{BackwardBlock, ForwardBlock, MomentStep, multiversion};
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
             pub fn slope<const LN_COSH: bool>(a: &mut [$t]) {
@@ -210,6 +227,11 @@ macro_rules! kernels {
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
             pub fn backward<const LN_COSH: bool>(block: BackwardBlock<'_, $t>) {
                 super::backward::<$t, LN_COSH>(block);
+            }
+
+            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
+            pub fn moment_step(value: &mut [$t], moments: [&mut [$t]; 2], gradient: &[$t], of: MomentStep) {
+                super::moment_step(value, moments, gradient, of);
             }
         }
 
@@ -240,6 +262,10 @@ macro_rules! kernels {
                     Activation::Softplus => $module::backward::<false>(block),
                     Activation::LnCosh => $module::backward::<true>(block),
                 }
+            }
+
+            fn moment_step(value: &mut [Self], moments: [&mut [Self]; 2], gradient: &[Self], of: MomentStep) {
+                $module::moment_step(value, moments, gradient, of);
             }
         }
     };

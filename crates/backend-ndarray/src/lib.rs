@@ -35,6 +35,7 @@ mod torus;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
 mod two_layer;
+mod two_layer_kernels;
 
 pub use cpu::Cpu;
 pub use flow_core::{Activation, LatticeRidgeSettings, TwoLayerSettings};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use crate::arrays::{column_major, numbers, numbers_mut};
+use crate::arrays::{column_major, numbers, numbers_mut, zeros};
 use crate::cpu::Cpu;
 use crate::gemm::product;
 use crate::real::Real;
@@ -22,8 +22,8 @@ pub(crate) struct Packed<T: Real> {
 }
 
 enum Layout<T: 'static> {
-    /// Panel after panel of some columns (zeros beyond the last), each row by row.
-    Panels(Tiles<T>, AlignedVec<T>),
+    /// Panels of some columns (zeros beyond the last), each row by row.
+    Panels(Tiles<T>, Vec<AlignedVec<T>>),
     /// As it is, for the general product.
     Plain(Array2<T>),
 }
@@ -34,17 +34,33 @@ impl<T: Real> Packed<T> {
         T::tiles().map_or_else(|| Self::plain(right), |tiles| Self::tiled(space, right, tiles))
     }
 
+    /// Lays `right` out where it fills at least half a panel, which zeros are multiplied for otherwise.
+    pub(crate) fn unless_narrow(space: &Cpu<T>, right: ArrayView2<'_, T>) -> Self {
+        match T::tiles().filter(|tiles| 2 * right.ncols() >= tiles.width()) {
+            Some(tiles) => Self::tiled(space, right, tiles),
+            None => Self::plain(right),
+        }
+    }
+
     fn tiled(space: &Cpu<T>, right: ArrayView2<'_, T>, tiles: Tiles<T>) -> Self {
-        let (depth, columns) = right.dim();
-        let mut panels = aligned_zeros(depth * columns.next_multiple_of(tiles.width()));
-        let lay_out = |(panel, right): (&mut [T], ArrayView2<'_, T>)| {
-            for (row, from) in panel.chunks_exact_mut(tiles.width()).zip(right.rows()) {
-                row.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        let (depth, width) = (right.nrows(), tiles.width());
+        let panel = |right: ArrayView2<'_, T>| {
+            let mut panel = aligned_zeros(depth * width);
+            if let Some(numbers) = right.t().to_slice() {
+                tiles.transpose((numbers, depth), (&mut panel, width), (right.ncols(), depth));
+                return panel;
             }
+            for (row, from) in panel.chunks_exact_mut(width).zip(right.rows()) {
+                match from.as_slice() {
+                    Some(from) => row[..from.len()].copy_from_slice(from),
+                    None => row.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+                }
+            }
+            panel
         };
-        let from: Vec<_> = right.axis_chunks_iter(Axis(1), tiles.width()).collect();
-        space.install(|| panels.par_chunks_exact_mut((depth * tiles.width()).max(1)).zip(from).for_each(lay_out));
-        Self { layout: Layout::Panels(tiles, panels), shape: (depth, columns) }
+        let parts: Vec<_> = right.axis_chunks_iter(Axis(1), width).collect();
+        let panels = space.install(|| parts.into_par_iter().map(panel).collect());
+        Self { layout: Layout::Panels(tiles, panels), shape: right.dim() }
     }
 
     /// For the general product.
@@ -55,6 +71,18 @@ impl<T: Real> Packed<T> {
     /// Whether the processor has tiles for it.
     pub(crate) fn is_tiled(&self) -> bool {
         !matches!(self.layout, Layout::Plain(_))
+    }
+
+    /// Columns of the factor.
+    pub(crate) fn columns(&self) -> usize {
+        self.shape.1
+    }
+
+    /// `left · right`.
+    pub(crate) fn of(&self, left: &Array2<T>) -> Array2<T> {
+        let mut out = zeros(left.nrows(), self.columns());
+        self.product(&mut out, None, left, |_, _| ());
+        out
     }
 
     /// `out ← base + left · right` (`base` zero where there is none), the columns of `out` a few at a time: after them
@@ -85,8 +113,7 @@ impl<T: Real> Packed<T> {
         };
         let (left, base, out) = (numbers(left), base.map(numbers), numbers_mut(out));
         let mut rowwise = vec![T::zero(); rows * tiles.width()];
-        for (p, out) in out.chunks_mut(rows * tiles.width()).enumerate() {
-            let panel = &panels[p * depth * tiles.width()..(p + 1) * depth * tiles.width()];
+        for (p, (panel, out)) in panels.iter().zip(out.chunks_mut(rows * tiles.width())).enumerate() {
             let first = p * tiles.width();
             let range = first..first + out.len() / rows;
             let base = base.map(|base| &base[range.start * rows..range.end * rows]);
@@ -108,7 +135,6 @@ fn multiplied<T: Real>(packed: &Packed<T>, base: Option<&Array2<T>>, left: &Arra
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arrays::zeros;
     use proptest::prelude::*;
 
     fn matrix<T: Real>(rows: usize, cols: usize, key: usize) -> Array2<T> {
@@ -129,6 +155,7 @@ mod tests {
             for tiles in T::all_tiles() {
                 assert_eq!(multiplied(&Packed::tiled(&space, right, tiles), base.as_ref(), &left), plain);
             }
+            assert_eq!(multiplied(&Packed::unless_narrow(&space, right), base.as_ref(), &left), plain);
         }
     }
 

@@ -7,9 +7,13 @@ use crate::particles::kernels::ParticleKernels;
 use crate::score_kernels::ScoreKernels;
 use crate::separable_kernels::SeparableKernels;
 use crate::tiles::Tiled;
+use crate::two_layer_kernels::TwoLayerKernels;
 
 /// A working precision: `f32` or `f64`.
-pub trait Real: Number + Kernels + LatticeKernels + ParticleKernels + ScoreKernels + SeparableKernels + Tiled {}
+pub trait Real:
+    Number + Kernels + LatticeKernels + ParticleKernels + ScoreKernels + SeparableKernels + Tiled + TwoLayerKernels
+{
+}
 
 impl Real for f32 {}
 impl Real for f64 {}

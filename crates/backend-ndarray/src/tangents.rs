@@ -8,6 +8,7 @@ use ndarray::Array2;
 
 use crate::arrays::{column, dot, numbers_mut, zeros};
 use crate::gemm::product;
+use crate::packed::Packed;
 use crate::real::Real;
 
 /// Directions in x that the Jacobian is applied to: the P unit vectors of x for `‖J_k‖²`, or P vectors of random signs
@@ -39,9 +40,8 @@ impl<'a, T: Real> Tangents<'a, T> {
     }
 
     /// `rows · count` probes, those of one row after those of another; `first` is `W₁ᵀ`.
-    pub(crate) fn probes(probes: Array2<T>, count: usize, first: &Array2<T>) -> Self {
-        let mut images = zeros(probes.nrows(), first.ncols());
-        product(images.view_mut(), 0.0, probes.view(), first.view());
+    pub(crate) fn probes(probes: Array2<T>, count: usize, first: &Packed<T>) -> Self {
+        let images = first.of(&probes);
         Self { images: Cow::Owned(images), probes: Some(probes), count }
     }
 
@@ -84,12 +84,10 @@ impl<'a, T: Real> Tangents<'a, T> {
     }
 
     /// `‖J_k‖²`, `rows × h₂`, from d (`rows × h₁`) and `W₂ᵀ`.
-    pub(crate) fn squares(&self, d: &Array2<T>, second_transposed: &Array2<T>) -> Array2<T> {
-        let mut out = zeros(d.nrows(), second_transposed.ncols());
+    pub(crate) fn squares(&self, d: &Array2<T>, second_transposed: &Packed<T>) -> Array2<T> {
+        let mut out = zeros(d.nrows(), second_transposed.columns());
         for rows in self.chunks(d.nrows()) {
-            let stretched = self.stretched(d, rows.clone());
-            let mut images = zeros(stretched.nrows(), out.ncols());
-            product(images.view_mut(), 0.0, stretched.view(), second_transposed.view());
+            let images = second_transposed.of(&self.stretched(d, rows.clone()));
             self.add_squares(&images, rows, &mut out);
         }
         out
@@ -106,7 +104,7 @@ impl<'a, T: Real> Tangents<'a, T> {
     pub(crate) fn pullback(
         &self,
         d: &Array2<T>,
-        second: (&Array2<T>, &Array2<T>),
+        second: (&Packed<T>, &Packed<T>),
         squares_bar: &Array2<T>,
         bar: &mut TangentsBar<T>,
     ) -> (Array2<T>, Array2<T>) {
@@ -114,8 +112,7 @@ impl<'a, T: Real> Tangents<'a, T> {
         let mut d_bar = zeros(d.nrows(), d.ncols());
         for rows in self.chunks(d.nrows()) {
             let mut stretched = self.stretched(d, rows.clone());
-            let mut images = zeros(stretched.nrows(), squares.ncols());
-            product(images.view_mut(), 0.0, stretched.view(), second.1.view());
+            let mut images = second.1.of(&stretched);
             self.add_squares(&images, rows.clone(), &mut squares);
             // In place: the images' cotangent.
             let twice = T::of(2.0) * self.weight();
@@ -127,7 +124,7 @@ impl<'a, T: Real> Tangents<'a, T> {
                 }
             }
             product(bar.second.view_mut(), 1.0, images.t(), stretched.view());
-            product(stretched.view_mut(), 0.0, images.view(), second.0.view());
+            second.0.product(&mut stretched, None, &images, |_, _| ());
             self.stretched_pullback(d, rows, &stretched, &mut d_bar, &mut bar.images);
         }
         (squares, d_bar)
@@ -186,7 +183,9 @@ mod tests {
         let transpose = |of: &Array2<f64>| crate::arrays::column_major(of.t());
         let (first_transposed, second_transposed) = (transpose(&first), transpose(&second));
         let tangents = Tangents::exact(&first_transposed);
-        let squares = tangents.squares(&d, &second_transposed);
+        let space = crate::cpu::Cpu::new(1);
+        let [packed, packed_transposed] = [&second, &second_transposed].map(|of| Packed::new(&space, of.view()));
+        let squares = tangents.squares(&d, &packed_transposed);
         for r in 0..rows {
             let jacobian = second.dot(&Array2::from_diag(&d.row(r))).dot(&first);
             for (k, row) in jacobian.rows().into_iter().enumerate() {
@@ -195,7 +194,7 @@ mod tests {
         }
         let squares_bar = matrix(rows, h2, 3);
         let mut bar = tangents.bar(&second);
-        let (again, d_bar) = tangents.pullback(&d, (&second, &second_transposed), &squares_bar, &mut bar);
+        let (again, d_bar) = tangents.pullback(&d, (&packed, &packed_transposed), &squares_bar, &mut bar);
         assert_eq!(again, squares);
         let [second_bar, first_bar] = bar.finish(&tangents);
         // Squares are quadratic in d, in W₁ and in W₂: Euler's relation for each.

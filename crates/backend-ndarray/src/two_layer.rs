@@ -7,16 +7,18 @@ use flow_core::{
     Activation, Block, BlockField, Error, Field, Motion, Parameter, Potential, Pullback, Share, Solve, Space, Stage,
     TimeBasis, TwoLayerParameters, TwoLayerSettings,
 };
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use crate::accumulator::{GradientAccumulator, whole_sum};
-use crate::arrays::{column, column_sums, numbers, numbers_mut, row_of, scaled, times, zeros};
+use crate::arrays::{column_major, for_columns, numbers, numbers_mut, row_of, scaled, times, zeros};
 use crate::context::{Offsets, offsets};
 use crate::cpu::Cpu;
-use crate::gemm::product;
+use crate::kernels::{BackwardBlock, ForwardBlock, Sums};
+use crate::packed::Packed;
 use crate::real::Real;
 use crate::tangents::{Tangents, TangentsBar};
 use crate::timed::{Timed, TimedBar, coefficients_bar};
+use crate::two_layer_kernels::{FirstLayer, TraceTerms};
 
 /// `φ(x, t) = Σ_k v_k f(z_k)`, `z = W₂ f(a) + b₂`, `a = g ⊙ (W₁x + Uc) + b₁` with a context c where there is one.
 ///
@@ -113,10 +115,15 @@ impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
 
     fn freeze(&self, _solve: &Solve) -> Box<dyn Field<Cpu<T>> + '_> {
         let timed = |of: &Parameter<Cpu<T>>| Timed::new(self.basis, &of.value);
+        let packed = |right: ArrayView2<'_, T>| Packed::unless_narrow(&self.space, right);
+        let (weight1, weight2) = (&self.weight1.value, &self.weight2.value);
         Box::new(Frozen {
             of: self,
-            transposed1: self.space.transposed(&self.weight1.value),
-            transposed2: self.space.transposed(&self.weight2.value),
+            weight1: packed(weight1.view()),
+            transposed1: packed(weight1.t()),
+            weight2: packed(weight2.view()),
+            transposed2: packed(weight2.t()),
+            units: OnceLock::new(),
             bias1: self.bias1.as_ref().map(timed),
             gain: timed(&self.gain),
             bias2: timed(&self.bias2),
@@ -129,10 +136,14 @@ impl<T: Real> Potential<Cpu<T>> for TwoLayer<T> {
 /// A potential frozen for one solve.
 struct Frozen<'a, T: Real> {
     of: &'a TwoLayer<T>,
-    /// `W₁ᵀ`.
-    transposed1: Array2<T>,
-    /// `W₂ᵀ`.
-    transposed2: Array2<T>,
+    /// W₁ as a right factor, and its transpose.
+    weight1: Packed<T>,
+    transposed1: Packed<T>,
+    /// W₂ as a right factor, and its transpose.
+    weight2: Packed<T>,
+    transposed2: Packed<T>,
+    /// `W₁ᵀ`: the images of the unit vectors, once an exact Laplacian is asked for.
+    units: OnceLock<Array2<T>>,
     bias1: Option<Timed<T>>,
     gain: Timed<T>,
     bias2: Timed<T>,
@@ -150,29 +161,20 @@ impl<T: Real> Frozen<'_, T> {
         })
     }
 
-    /// `(W₁x, a)`, with `Uc` added to the first where it is given.
-    fn first_arguments(&self, t: f64, x: &Array2<T>, offsets: Option<&Array2<T>>) -> (Array2<T>, Array2<T>) {
-        let mut u = zeros(x.nrows(), self.of.hidden()[0]);
-        let keep = match offsets {
-            Some(offsets) => {
-                u.assign(offsets);
-                1.0
-            }
-            None => 0.0,
-        };
-        product(u.view_mut(), keep, x.view(), self.transposed1.view());
-        let mut a = scaled(&u, &self.gain.at(t));
-        if let Some(bias) = &self.bias1 {
-            a += &ArrayView1::from(&bias.at(t));
-        }
-        (u, a)
+    /// `a`, with `Uc` added to `W₁x` where it is given.
+    fn first_arguments(&self, t: f64, x: &Array2<T>, offsets: Option<&Array2<T>>) -> Array2<T> {
+        let [rows, h1] = [x.nrows(), self.of.hidden()[0]];
+        let (mut u, mut a) = (zeros(rows, h1), zeros(rows, h1));
+        self.transposed1.product(&mut u, offsets, x, |_, _| ());
+        let bias = self.bias1.as_ref().map(|bias| bias.at(t));
+        T::arguments(numbers(&u), &self.gain.at(t), bias.as_deref(), rows, numbers_mut(&mut a));
+        a
     }
 
     /// `z`.
     fn second_arguments(&self, t: f64, y: &Array2<T>) -> Array2<T> {
-        let mut z = zeros(y.nrows(), self.of.hidden()[1]);
-        z.assign(&ArrayView1::from(&self.bias2.at(t)));
-        product(z.view_mut(), 1.0, y.view(), self.transposed2.view());
+        let mut z = self.transposed2.of(y);
+        for_columns(numbers_mut(&mut z), y.nrows(), &self.bias2.at(t), |z, bias| *z += bias);
         z
     }
 
@@ -191,6 +193,9 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
             rows: block.rows.len(),
             draws: block.draws,
             offsets: Offsets::new(self.of.context.as_ref(), block.context),
+            spare: None,
+            k: zeros(block.rows.len(), h2),
+            p: zeros(block.rows.len(), h1),
             tangents: None,
             tangents_bar: None,
             products1: GradientAccumulator::new(h1, self.of.dim()),
@@ -208,7 +213,7 @@ impl<T: Real> Field<Cpu<T>> for Frozen<'_, T> {
         let x = &block.x;
         let f = self.of.activation;
         let offsets = offsets(self.of.context.as_ref(), block.context.as_ref());
-        let y = self.first_arguments(stage.t, x, offsets.as_ref()).1.mapv_into(|a| T::of(f.value(a.wide())));
+        let y = self.first_arguments(stage.t, x, offsets.as_ref()).mapv_into(|a| T::of(f.value(a.wide())));
         let amplitude = self.amplitude.at(stage.t);
         let of_row = |z: ArrayView1<'_, T>| z.iter().zip(&amplitude).map(|(z, v)| v.wide() * f.value(z.wide())).sum();
         self.second_arguments(stage.t, &y).rows().into_iter().map(of_row).collect()
@@ -243,6 +248,12 @@ struct Rows<'a, T: Real> {
     draws: Option<Array2<T>>,
     /// `Uc`, where there is a context.
     offsets: Option<Offsets<T>>,
+    /// What an evaluation without residuals left to be overwritten.
+    spare: Option<[Array2<T>; 5]>,
+    /// `v ⊙ f'(z)`.
+    k: Array2<T>,
+    /// `q ⊙ f'(a) ⊙ g`.
+    p: Array2<T>,
     /// Once a Laplacian is asked for.
     tangents: Option<Tangents<'a, T>>,
     /// Once a Laplacian has a cotangent.
@@ -272,7 +283,8 @@ impl<T: Real> Rows<'_, T> {
     fn draw_tangents(&mut self) {
         let (field, draws) = (self.field, &mut self.draws);
         self.tangents.get_or_insert_with(|| match field.of.probes {
-            0 => Tangents::exact(&field.transposed1),
+            // On this thread alone: one that waited for others could come to ask for the same.
+            0 => Tangents::exact(field.units.get_or_init(|| column_major(field.of.weight1.value.t()))),
             count => {
                 let draws = draws.take().expect("a solve with Laplacians brings probes");
                 let dim = field.of.dim();
@@ -288,19 +300,20 @@ impl<T: Real> Rows<'_, T> {
     /// `∇²φ` from `s₁ = f'(a)`, `s₂ = f'(z)` and q.
     fn laplacian(&mut self, t: f64, s1: &Array2<T>, s2: &Array2<T>, q: &Array2<T>, out: &mut [f64]) {
         self.draw_tangents();
-        let (field, f, gain) = (self.field, self.field.of.activation, self.field.gain.at(t));
-        let d = scaled(s1, &gain);
+        let (field, f, gain, rows) = (self.field, self.field.of.activation, self.field.gain.at(t), self.rows);
         let tangents = self.tangents.as_ref().expect("drawn above");
-        let mut terms = tangents.squares(&d, &field.transposed2);
-        terms *= &field.curvature2(t, s2);
+        let squares = tangents.squares(&scaled(s1, &gain), &field.transposed2);
+        let weights = times(&times(&gain, &gain), field.norms());
         out.fill(0.0);
-        let mut add = |column: ArrayView1<'_, T>| {
-            out.iter_mut().zip(column).for_each(|(out, term)| *out += term.wide());
+        let mut add = |weights: &[T], slopes: &Array2<T>, factors: &Array2<T>| {
+            let columns = numbers(slopes).chunks_exact(rows).zip(numbers(factors).chunks_exact(rows));
+            for ((slopes, factors), weight) in columns.zip(weights) {
+                let terms = slopes.iter().zip(factors).map(|(s, factor)| *weight * f.curvature(*s) * *factor);
+                out.iter_mut().zip(terms).for_each(|(out, term)| *out += term.wide());
+            }
         };
-        terms.columns().into_iter().for_each(&mut add);
-        let second = times(&times(&gain, &gain), field.norms());
-        let curved = scaled(&s1.mapv(|s| f.curvature(s)), &second) * q;
-        curved.columns().into_iter().for_each(add);
+        add(&field.amplitude.at(t), s2, &squares);
+        add(&weights, s1, q);
     }
 
     fn trace_bar(&mut self, t: f64, residuals: &Memory<'_, T>, laplacian_bar: &[f64]) -> TraceBar<T> {
@@ -313,83 +326,112 @@ impl<T: Real> Rows<'_, T> {
         for mut column in squares_bar.columns_mut() {
             column *= &ArrayView1::from(&l_bar);
         }
-        let (squares, d_bar) = tangents.pullback(&d, (&field.of.weight2.value, &field.transposed2), &squares_bar, bar);
+        let (squares, d_bar) = tangents.pullback(&d, (&field.weight2, &field.transposed2), &squares_bar, bar);
         TraceBar { l_bar, squares, d_bar, norms: field.norms().to_vec() }
     }
 
-    /// From the cotangent of `p = q ⊙ f'(a) ⊙ g` to that of q.
-    fn q_bar(&self, t: f64, residuals: &Memory<'_, T>, p_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
-        let (f, gain, rows) = (self.field.of.activation, self.field.gain.at(t), self.rows);
-        let mut out = scaled(p_bar, &gain) * residuals.s1;
-        if let Some(trace) = trace {
-            let columns = numbers_mut(&mut out).chunks_exact_mut(rows).zip(numbers(residuals.s1).chunks_exact(rows));
-            for (j, (out, s)) in columns.enumerate() {
-                let weight = gain[j] * gain[j] * trace.norms[j];
-                (0..rows).for_each(|r| out[r] += trace.l_bar[r] * weight * f.curvature(s[r]));
-            }
-        }
-        out
+    /// From the cotangent of p to that of `q`, and p itself again.
+    fn q_bar(
+        &mut self,
+        t: f64,
+        residuals: &Memory<'_, T>,
+        p_bar: &mut Array2<T>,
+        velocity_bar: &Array2<T>,
+    ) -> Array2<T> {
+        let (field, gain, rows) = (self.field, self.field.gain.at(t), self.rows);
+        let mut q_bar = zeros(rows, gain.len());
+        let (s1, q, p, out) =
+            (numbers(residuals.s1), numbers(residuals.q), numbers_mut(&mut self.p), numbers_mut(&mut q_bar));
+        field.transposed1.product(p_bar, None, velocity_bar, |units, p_bar| {
+            let (at, gain) = (units.start * rows..units.end * rows, &gain[units]);
+            T::stretched(&q[at.clone()], &s1[at.clone()], gain, rows, &mut p[at.clone()]);
+            T::stretched(p_bar, &s1[at.clone()], gain, rows, &mut out[at]);
+        });
+        q_bar
     }
 
-    /// From the cotangent of `k = v ⊙ f'(z)` to that of z, and that of the amplitudes gathered.
-    fn z_bar(&mut self, t: f64, s2: &Array2<T>, k_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
-        let (f, v, rows) = (self.field.of.activation, self.field.amplitude.at(t), self.rows);
-        let (mut z_bar, mut v_bar) = (k_bar.clone(), k_bar.clone() * s2);
-        let columns =
-            numbers_mut(&mut z_bar).chunks_exact_mut(rows).zip(numbers_mut(&mut v_bar).chunks_exact_mut(rows));
-        for (k, ((z_bar, v_bar), s)) in columns.zip(numbers(s2).chunks_exact(rows)).enumerate() {
-            (0..rows).for_each(|r| z_bar[r] *= v[k] * f.curvature(s[r]));
-            if let Some(trace) = trace {
+    /// What the Laplacian adds to the cotangent of q.
+    fn add_to_q_bar(&self, t: f64, s1: &Array2<T>, trace: &TraceBar<T>, q_bar: &mut Array2<T>) {
+        let (f, gain, rows) = (self.field.of.activation, self.field.gain.at(t), self.rows);
+        let columns = numbers_mut(q_bar).chunks_exact_mut(rows).zip(numbers(s1).chunks_exact(rows));
+        for (j, (out, s)) in columns.enumerate() {
+            let weight = gain[j] * gain[j] * trace.norms[j];
+            (0..rows).for_each(|r| out[r] += trace.l_bar[r] * weight * f.curvature(s[r]));
+        }
+    }
+
+    /// From the cotangent of q to that of z; k again, and the cotangents of amplitudes and offsets gathered.
+    fn z_bar(&mut self, t: f64, s2: &Array2<T>, q_bar: &Array2<T>, trace: Option<&TraceBar<T>>) -> Array2<T> {
+        let (field, f, v, rows) = (self.field, self.field.of.activation, self.field.amplitude.at(t), self.rows);
+        let [mut k_bar, mut z_bar] = [(); 2].map(|()| zeros(rows, v.len()));
+        let [mut v_bar, mut bias_bar, mut unused] = [(); 3].map(|()| vec![T::zero(); v.len()]);
+        let (no_norms, no_bar) = (vec![T::zero(); v.len()], vec![T::zero(); rows]);
+        let (s, k, out) = (numbers(s2), numbers_mut(&mut self.k), numbers_mut(&mut z_bar));
+        field.transposed2.product(&mut k_bar, None, q_bar, |units, k_bar| {
+            let at = units.start * rows..units.end * rows;
+            let (s, v) = (&s[at.clone()], &v[units.clone()]);
+            T::forward(ForwardBlock { s, v, vn: &[], out: &mut k[at.clone()], rows, laplacian: None }, f);
+            let sums =
+                Sums { b: &mut bias_bar[units.clone()], v: &mut v_bar[units.clone()], n: &mut unused[units.clone()] };
+            let (u, n, l_bar, a_bar) = (k_bar, &no_norms[units], &no_bar[..], &mut out[at]);
+            T::backward(BackwardBlock { s, v, n, u, rows, l_bar, a_bar, sums }, f);
+        });
+        if let Some(trace) = trace {
+            for (k, (z_bar, s)) in out.chunks_exact_mut(rows).zip(s.chunks_exact(rows)).enumerate() {
                 for r in 0..rows {
                     let bar = trace.l_bar[r] * trace.squares[[r, k]];
-                    z_bar[r] += bar * v[k] * f.third(s[r]);
-                    v_bar[r] += bar * f.curvature(s[r]);
+                    let bent = bar * v[k] * f.third(s[r]);
+                    z_bar[r] += bent;
+                    bias_bar[k] += bent;
+                    v_bar[k] += bar * f.curvature(s[r]);
                 }
             }
         }
-        self.amplitude_bar.add(t, &column_sums(&v_bar));
-        self.bias2_bar.add(t, &column_sums(&z_bar));
+        self.amplitude_bar.add(t, &v_bar);
+        self.bias2_bar.add(t, &bias_bar);
         z_bar
     }
 
-    /// From the cotangents of `y = f(a)` (overwritten) and p to that of `W₁x`; those of offsets, gains and norms
-    /// gathered.
+    /// From the cotangents of z and p to that of `W₁x`; those of offsets, gains and norms gathered.
     fn u_bar(
         &mut self,
         t: f64,
         residuals: &Memory<'_, T>,
-        mut y_bar: Array2<T>,
-        p_bar: &Array2<T>,
+        [z_bar, p_bar]: [&Array2<T>; 2],
         trace: Option<&TraceBar<T>>,
     ) -> Array2<T> {
-        let (f, gain, rows, two) = (self.field.of.activation, self.field.gain.at(t), self.rows, T::of(2.0));
-        let mut bias_bar = vec![T::zero(); gain.len()];
-        let mut gain_bar = bias_bar.clone();
-        for (j, bar) in numbers_mut(&mut y_bar).chunks_exact_mut(rows).enumerate() {
-            let (s, q, u, p_bar) =
-                (column(residuals.s1, j), column(residuals.q, j), column(residuals.u, j), column(p_bar, j));
-            let g = gain[j];
-            for r in 0..rows {
-                let (mut d_bar, mut curved) = (p_bar[r] * q[r], T::zero());
-                if let Some(trace) = trace {
-                    d_bar += trace.d_bar[[r, j]];
-                    curved = trace.l_bar[r] * q[r];
-                    let bent = curved * f.curvature(s[r]) * g;
-                    gain_bar[j] += two * bent * trace.norms[j];
-                    self.norms_bar[j] += bent * g;
-                    curved *= g * g * trace.norms[j];
-                }
-                let a_bar = bar[r] * s[r] + g * d_bar * f.curvature(s[r]) + curved * f.third(s[r]);
-                bias_bar[j] += a_bar;
-                gain_bar[j] += a_bar * u[r] + d_bar * s[r];
-                bar[r] = g * a_bar;
-            }
-        }
+        let (field, gain, rows) = (self.field, self.field.gain.at(t), self.rows);
+        let [mut bias_bar, mut gain_bar] = [(); 2].map(|()| vec![T::zero(); gain.len()]);
+        let mut u_bar = zeros(rows, gain.len());
+        let [u, s, q, p_bar] = [residuals.u, residuals.s1, residuals.q, p_bar].map(numbers);
+        let norms_bar = &mut self.norms_bar;
+        field.weight2.product(&mut u_bar, None, z_bar, |units, bar| {
+            let at = units.start * rows..units.end * rows;
+            let trace = trace.map(|trace| TraceTerms {
+                laplacian_bar: &trace.l_bar,
+                d_bar: &numbers(&trace.d_bar)[at.clone()],
+                norms: &trace.norms[units.clone()],
+                norms_bar: &mut norms_bar[units.clone()],
+            });
+            let of = FirstLayer {
+                u: &u[at.clone()],
+                s: &s[at.clone()],
+                q: &q[at.clone()],
+                p_bar: &p_bar[at],
+                gain: &gain[units.clone()],
+                rows,
+                trace,
+                bar,
+                bias_bar: &mut bias_bar[units.clone()],
+                gain_bar: &mut gain_bar[units],
+            };
+            T::first_back(of, field.of.activation);
+        });
         if let Some(sum) = &mut self.bias1_bar {
             sum.add(t, &bias_bar);
         }
         self.gain_bar.add(t, &gain_bar);
-        y_bar
+        u_bar
     }
 }
 
@@ -420,22 +462,38 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         state: &Array2<T>,
         Motion { velocity, laplacian, residuals }: Motion<'_, Cpu<T>>,
     ) {
-        let (t, field, of) = (stage.t, self.field, self.field.of);
-        let (u, mut s1) = field.first_arguments(t, state, self.offsets.as_ref().map(|offsets| &offsets.value));
-        let mut y = zeros(s1.nrows(), s1.ncols());
-        T::value_and_slope(of.activation, numbers_mut(&mut s1), numbers_mut(&mut y));
-        let mut s2 = field.second_arguments(t, &y);
-        T::slope(of.activation, numbers_mut(&mut s2));
-        let k = scaled(&s2, &field.amplitude.at(t));
-        let mut q = zeros(s1.nrows(), s1.ncols());
-        product(q.view_mut(), 0.0, k.view(), of.weight2.value.view());
-        let p = scaled(&q, &field.gain.at(t)) * &s1;
-        product(velocity.view_mut(), 0.0, p.view(), of.weight1.value.view());
+        let (t, field, f, rows) = (stage.t, self.field, self.field.of.activation, self.rows);
+        let [h1, h2] = field.of.hidden();
+        let fresh = || [h1, h1, h1, h2, h1].map(|h| zeros(rows, h));
+        let [mut u, mut y, mut s1, mut s2, mut q] = self.spare.take().unwrap_or_else(fresh);
+        let (gain, bias1) = (field.gain.at(t), field.bias1.as_ref().map(|bias| bias.at(t)));
+        let offsets = self.offsets.as_ref().map(|offsets| &offsets.value);
+        let (values, slopes) = (numbers_mut(&mut y), numbers_mut(&mut s1));
+        field.transposed1.product(&mut u, offsets, state, |units, u| {
+            let at = units.start * rows..units.end * rows;
+            let (a, bias) = (&mut slopes[at.clone()], bias1.as_ref().map(|bias| &bias[units.clone()]));
+            T::arguments(u, &gain[units], bias, rows, a);
+            T::value_and_slope(f, a, &mut values[at]);
+        });
+        let (bias2, amplitude, k) = (field.bias2.at(t), field.amplitude.at(t), numbers_mut(&mut self.k));
+        field.transposed2.product(&mut s2, None, &y, |units, z| {
+            for_columns(z, rows, &bias2[units.clone()], |z, bias| *z += bias);
+            T::slope(f, z);
+            let (v, out) = (&amplitude[units.clone()], &mut k[units.start * rows..units.end * rows]);
+            T::forward(ForwardBlock { s: z, v, vn: &[], out, rows, laplacian: None }, f);
+        });
+        let (slopes, p) = (numbers(&s1), numbers_mut(&mut self.p));
+        field.weight2.product(&mut q, None, &self.k, |units, q| {
+            let at = units.start * rows..units.end * rows;
+            T::stretched(q, &slopes[at.clone()], &gain[units], rows, &mut p[at]);
+        });
+        field.weight1.product(velocity, None, &self.p, |_, _| ());
         if let Some(laplacian) = laplacian {
             self.laplacian(t, &s1, &s2, &q, laplacian);
         }
-        if let Some(residuals) = residuals {
-            residuals.extend([u, y, s1, s2, q]);
+        match residuals {
+            Some(residuals) => residuals.extend([u, y, s1, s2, q]),
+            None => self.spare = Some([u, y, s1, s2, q]),
         }
     }
 
@@ -445,30 +503,24 @@ impl<T: Real> BlockField<Cpu<T>> for Rows<'_, T> {
         state: &Array2<T>,
         Pullback { residuals, velocity_bar, laplacian_bar, state_bar }: Pullback<'_, Cpu<T>>,
     ) {
-        let (t, field, residuals, [h1, h2]) = (stage.t, self.field, Memory::of(residuals), self.field.of.hidden());
-        let (weight1, weight2, rows) = (&field.of.weight1.value, &field.of.weight2.value, self.rows);
+        let (t, field, residuals) = (stage.t, self.field, Memory::of(residuals));
         let trace = laplacian_bar.map(|bar| self.trace_bar(t, &residuals, bar));
-        let p = scaled(residuals.q, &field.gain.at(t)) * residuals.s1;
-        self.products1.add(&p, velocity_bar);
-        // p's own memory serves for its cotangent.
-        let mut p_bar = p;
-        product(p_bar.view_mut(), 0.0, velocity_bar.view(), field.transposed1.view());
-        let q_bar = self.q_bar(t, &residuals, &p_bar, trace.as_ref());
-        let k = scaled(residuals.s2, &field.amplitude.at(t));
-        self.products2.add(&k, &q_bar);
-        let mut k_bar = zeros(rows, h2);
-        product(k_bar.view_mut(), 0.0, q_bar.view(), field.transposed2.view());
-        let z_bar = self.z_bar(t, residuals.s2, &k_bar, trace.as_ref());
+        let mut p_bar = zeros(self.rows, field.of.hidden()[0]);
+        let mut q_bar = self.q_bar(t, &residuals, &mut p_bar, velocity_bar);
+        if let Some(trace) = &trace {
+            self.add_to_q_bar(t, residuals.s1, trace, &mut q_bar);
+        }
+        self.products1.add(&self.p, velocity_bar);
+        let z_bar = self.z_bar(t, residuals.s2, &q_bar, trace.as_ref());
+        self.products2.add(&self.k, &q_bar);
         self.products2.add(&z_bar, residuals.y);
-        let mut y_bar = zeros(rows, h1);
-        product(y_bar.view_mut(), 0.0, z_bar.view(), weight2.view());
-        let u_bar = self.u_bar(t, &residuals, y_bar, &p_bar, trace.as_ref());
+        let u_bar = self.u_bar(t, &residuals, [&z_bar, &p_bar], trace.as_ref());
         self.products1.add(&u_bar, state);
         if let Some(offsets) = &mut self.offsets {
             offsets.add(&u_bar);
         }
         if let Some(state_bar) = state_bar {
-            product(state_bar.view_mut(), 0.0, u_bar.view(), weight1.view());
+            field.weight1.product(state_bar, None, &u_bar, |_, _| ());
         }
     }
 

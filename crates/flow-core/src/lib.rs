@@ -119,7 +119,7 @@ pub use ridge::{RidgeParameters, RidgeSettings};
 pub use rng::{Purpose, RngKey};
 pub use runge_kutta::{Adaptive, FixedStep};
 pub use score::Scored;
-pub use space::{Factor, GraphCache, Outputs, Precision, Quotient, Session, Space, cut, map_by};
+pub use space::{Factor, GraphCache, MomentStep, Outputs, Precision, Quotient, Session, Space, cut, map_by};
 pub use statistics::{Mean, jackknife};
 pub use sum::Sum;
 pub use symmetry::{Group, Symmetrised, SymmetryDraw};

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::parameter::Parameter;
-use crate::space::{Quotient, Space};
+use crate::space::{MomentStep, Space};
 
 /// Settings of Adam (Kingma and Ba, arXiv:1412.6980) and AdamW (Loshchilov and Hutter, arXiv:1711.05101).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,7 +61,7 @@ impl<S: Space> Adam<S> {
 
     /// One step against the gradient, which is used up.
     pub fn step(&mut self, space: &S, learning_rate: f64, parameters: Vec<&mut Parameter<S>>, gradient: Vec<S::Array>) {
-        let AdamSettings { betas: (beta1, beta2), epsilon, weight_decay, decoupled } = self.settings;
+        let AdamSettings { betas, epsilon, weight_decay, decoupled } = self.settings;
         self.steps += 1;
         let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
         let moments = self.first.iter_mut().zip(&mut self.second);
@@ -72,11 +72,9 @@ impl<S: Space> Adam<S> {
             } else if weight_decay != 0.0 {
                 space.accumulate(&mut g, 1.0, &[(weight_decay, value)]);
             }
-            space.accumulate(first, beta1, &[(1.0 - beta1, &g)]);
-            space.accumulate_product(second, beta2, 1.0 - beta2, &g, &g);
-            let rate = -learning_rate / correction(beta1);
-            let scale = 1.0 / correction(beta2);
-            space.accumulate_quotient(value, rate, Quotient { numerator: first, square: second, scale, epsilon });
+            let (rate, scale) = (-learning_rate / correction(betas.0), 1.0 / correction(betas.1));
+            let of = MomentStep { betas: betas.into(), rate, scale, epsilon };
+            space.moment_step(value, [first, second], &g, of);
         }
     }
 }

@@ -54,6 +54,19 @@ pub struct Quotient<'a, A> {
     pub epsilon: f64,
 }
 
+/// The numbers of a [`Space::moment_step`].
+#[derive(Debug, Clone, Copy)]
+pub struct MomentStep {
+    /// Decay rates β of the first and second moment.
+    pub betas: [f64; 2],
+    /// c, minus the learning rate corrected for the bias of the first moment.
+    pub rate: f64,
+    /// Factor of the second moment under the root, its correction.
+    pub scale: f64,
+    /// ε, which keeps the denominator from zero.
+    pub epsilon: f64,
+}
+
 /// Where arrays live and how they are combined: one implementation per backend and precision.
 ///
 /// Two kinds of arrays occur. An [`Array`](Space::Array) is a matrix of `rows × cols` numbers in working precision,
@@ -119,8 +132,23 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// `out ← keep · out + c · a ⊙ b`, element by element.
     fn accumulate_product(&self, out: &mut Self::Array, keep: f64, c: f64, a: &Self::Array, b: &Self::Array);
 
-    /// `out ← out + c · numerator / (√(scale · square) + ε)`, element by element: the step of Adam.
+    /// `out ← out + c · numerator / (√(scale · square) + ε)`, element by element.
     fn accumulate_quotient(&self, out: &mut Self::Array, c: f64, of: Quotient<'_, Self::Array>);
+
+    /// A step of Adam against a gradient g: the moments `m ← β₁ m + (1 − β₁) g` and `s ← β₂ s + (1 − β₂) g²`, then
+    /// `value ← value + c · m / (√(scale · s) + ε)`. A space may do it in one pass, to the same bits.
+    fn moment_step(
+        &self,
+        value: &mut Self::Array,
+        [first, second]: [&mut Self::Array; 2],
+        gradient: &Self::Array,
+        of: MomentStep,
+    ) {
+        let MomentStep { betas, rate, scale, epsilon } = of;
+        self.accumulate(first, betas[0], &[(1.0 - betas[0], gradient)]);
+        self.accumulate_product(second, betas[1], 1.0 - betas[1], gradient, gradient);
+        self.accumulate_quotient(value, rate, Quotient { numerator: first, square: second, scale, epsilon });
+    }
 
     /// `out ← out + c · diag(scale) · a`: every row times its own figure.
     fn accumulate_scaled_rows(&self, out: &mut Self::Array, c: f64, scale: &Self::Column, a: &Self::Array);

@@ -11,7 +11,7 @@ use ndarray::{Array2, ArrayView1};
 
 use super::Frozen;
 use crate::accumulator::GradientAccumulator;
-use crate::arrays::{column_dots, numbers, numbers_mut, row_of, times, zeros};
+use crate::arrays::{column_dots, for_columns, numbers, numbers_mut, row_of, times, zeros};
 use crate::context::{self, Offsets};
 use crate::cpu::Cpu;
 use crate::gemm::product;
@@ -215,13 +215,6 @@ impl<'a, T: Real> Pointwise<'a, T> {
         let sums = weight_bar.into_iter().chain([row_of(self.norms_bar)]).chain(context_bar);
         let sums = sums.chain(timed.map(|bar| bar.sum));
         std::iter::once(products).chain(sums.map(Share::of)).collect()
-    }
-}
-
-/// Every column with its own number.
-fn for_columns<T: Real>(matrix: &mut [T], rows: usize, numbers: &[T], mut work: impl FnMut(&mut T, T)) {
-    for (column, number) in matrix.chunks_exact_mut(rows).zip(numbers) {
-        column.iter_mut().for_each(|value| work(value, *number));
     }
 }
 

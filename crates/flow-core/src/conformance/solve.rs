@@ -38,10 +38,10 @@ pub struct SolveCoverage {
     pub forces: bool,
 }
 
-/// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, points without ln p, and,
-/// where the field is not random in time, reversal, adaptive steps, and ln p and its score against differences of the
-/// map. In single precision differences say little: there the adjoint of one method stands for all, and the map is not
-/// differenced.
+/// Checks solves with a potential: adjoint of every method and objective, coordinates, memory, points without ln p,
+/// and, where the field is not random in time, reversal, adaptive steps, and ln p and its score against differences of
+/// the map. In single precision differences say little: there the adjoint of one method stands for all, and the map is
+/// not differenced.
 ///
 /// # Panics
 /// When a check fails, with the numbers.
