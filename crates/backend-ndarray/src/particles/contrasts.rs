@@ -2,7 +2,7 @@
 
 use crate::number::Number;
 
-/// `(Σ_{j<m} y_j − m y_m)/√(m (m + 1))` for m from 1 to n − 1 (Helmert's contrasts), from rows y of each of n particles.
+/// `(Σ_{j<m} y_j − m y_m)/√(m (m + 1))` for m from 1 to n − 1, Helmert's contrasts, of rows y of n particles.
 ///
 /// Sums of squares stay what they are where the rows add up to zero, as derivatives of functions of distances do.
 #[inline(always)]
