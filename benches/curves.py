@@ -94,7 +94,8 @@ def draw_race(path):
         last = [float(row["nats"]) for row in rows if row["rows"] == "test"]
         spread = max(last) - min(last)
         place.set(ylim=(min(last) - 0.1 * spread, max(last) + spread))
-    place.set_title(f"{problem}: validation (lines) and test (points)", fontsize="medium")
+    lines = "validation" if all(row["rows"] != "training" for row in rows) else "validation, of maflow training batches"
+    place.set_title(f"{problem}: {lines} (lines), and test (points)", fontsize="medium")
     save(figure, place, path.with_suffix(".png"))
 
 
