@@ -280,11 +280,16 @@ fn journey(
             .extend(inference.iter().chain(&generation).map(|x| samples::pixels(&recipe.target, &x[place.clone()])));
     }
     let times = times(flow);
+    let note = match flow.duration() {
+        Some(_) => {
+            "left: test pictures on their way to the base density; right: fresh samples of it on their way to pictures"
+        }
+        // Two columns on either side have no room for more words.
+        None => "left: test pictures to the base density; right: from fresh samples of it",
+    };
     Ok(Tiles {
         title: "From pictures to the Gaussian and back".to_owned(),
-        note:
-            "left: test pictures on their way to the base density; right: fresh samples of it on their way to pictures"
-                .to_owned(),
+        note: note.to_owned(),
         groups: vec![
             ColumnGroup { label: "inference".to_owned(), columns: times.iter().rev().cloned().collect() },
             ColumnGroup { label: "generation".to_owned(), columns: times },
