@@ -66,10 +66,8 @@ impl<T: Real> Panels<T> {
     fn put(&mut self, tiles: &Tiles<T>, first: usize, matrix: &Array2<T>) {
         let rows = matrix.nrows();
         assert!(first + rows <= self.most && matrix.ncols() == self.columns, "room for the rows");
-        let panels = self.numbers.chunks_exact_mut(self.most * self.width);
-        for (panel, columns) in panels.zip(numbers(matrix).chunks((rows * self.width).max(1))) {
-            let shape = (columns.len() / rows, rows);
-            tiles.transpose((columns, rows), (&mut panel[first * self.width..], self.width), shape);
+        for (p, panel) in self.numbers.chunks_exact_mut(self.most * self.width).enumerate() {
+            fill_panel(tiles, &mut panel[first * self.width..], self.width, [matrix], p * self.width);
         }
     }
 
@@ -283,7 +281,7 @@ fn fill_panel<'a, T: Real>(
     tiles: &Tiles<T>,
     panel: &mut [T],
     width: usize,
-    matrices: impl Iterator<Item = &'a Array2<T>>,
+    matrices: impl IntoIterator<Item = &'a Array2<T>>,
     first: usize,
 ) {
     let mut rest = panel;

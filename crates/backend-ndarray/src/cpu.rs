@@ -502,22 +502,14 @@ mod tests {
         }
     }
 
-    /// The default of the seam, operation by operation, on arrays of this space.
-    fn moment_step_by_operations<T: Real>(cpu: &Cpu<T>, arrays: &mut [Array2<T>; 4], of: MomentStep) {
-        let [value, first, second, gradient] = arrays;
-        let MomentStep { betas, rate, scale, epsilon } = of;
-        cpu.accumulate(first, betas[0], &[(1.0 - betas[0], gradient)]);
-        cpu.accumulate_product(second, betas[1], 1.0 - betas[1], gradient, gradient);
-        cpu.accumulate_quotient(value, rate, Quotient { numerator: first, square: second, scale, epsilon });
-    }
-
     fn one_pass_is_the_operations<T: Real>(rows: usize, cols: usize, of: MomentStep, key: u64) {
         let cpu = Cpu::<T>::new(2);
         let normals = |which| RngKey::new(key, Purpose::Sample, which).normals(0..rows, cols);
         let mut plain = [0, 1, 2, 3].map(|which| cpu.upload(rows, cols, &normals(which)));
         plain[2].mapv_inplace(|square| square * square);
         let mut fast = plain.clone();
-        moment_step_by_operations(&cpu, &mut plain, of);
+        let [value, first, second, gradient] = &mut plain;
+        of.by_operations(&cpu, value, [first, second], gradient);
         let [value, first, second, gradient] = &mut fast;
         cpu.moment_step(value, [first, second], gradient, of);
         assert_eq!(fast, plain);

@@ -67,6 +67,22 @@ pub struct MomentStep {
     pub epsilon: f64,
 }
 
+impl MomentStep {
+    /// A [`Space::moment_step`] operation by operation: what one pass is compared with.
+    pub fn by_operations<S: Space>(
+        self,
+        space: &S,
+        value: &mut S::Array,
+        [first, second]: [&mut S::Array; 2],
+        gradient: &S::Array,
+    ) {
+        let Self { betas, rate, scale, epsilon } = self;
+        space.accumulate(first, betas[0], &[(1.0 - betas[0], gradient)]);
+        space.accumulate_product(second, betas[1], 1.0 - betas[1], gradient, gradient);
+        space.accumulate_quotient(value, rate, Quotient { numerator: first, square: second, scale, epsilon });
+    }
+}
+
 /// Where arrays live and how they are combined: one implementation per backend and precision.
 ///
 /// Two kinds of arrays occur. An [`Array`](Space::Array) is a matrix of `rows × cols` numbers in working precision,
@@ -144,10 +160,7 @@ pub trait Space: Clone + Send + Sync + 'static {
         gradient: &Self::Array,
         of: MomentStep,
     ) {
-        let MomentStep { betas, rate, scale, epsilon } = of;
-        self.accumulate(first, betas[0], &[(1.0 - betas[0], gradient)]);
-        self.accumulate_product(second, betas[1], 1.0 - betas[1], gradient, gradient);
-        self.accumulate_quotient(value, rate, Quotient { numerator: first, square: second, scale, epsilon });
+        of.by_operations(self, value, [first, second], gradient);
     }
 
     /// `out ← out + c · diag(scale) · a`: every row times its own figure.

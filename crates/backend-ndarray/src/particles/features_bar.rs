@@ -13,8 +13,7 @@ pub struct FeaturesBar<'a, T> {
     /// Particles × features.
     pub(super) values: &'a [T],
     pub(super) kappa: &'a [T],
-    /// Of the first derivatives of the features, particles × coordinates (as it comes in, directions that leave the
-    /// centre) × features; empty where λ is 0.
+    /// Of the first derivatives of the features, particles × directions × features; empty where λ is 0.
     pub(super) tangents: &'a [T],
 }
 
@@ -32,8 +31,7 @@ impl<T: Number> Configuration<'_, T> {
         mut x_bar: Option<&mut [T]>,
     ) {
         let tangents = self.by_coordinates(bar.tangents);
-        let bar = FeaturesBar { tangents: &tangents, ..bar };
-        let way = VectorsBar::new(self, features, operator, bar);
+        let way = VectorsBar::new(self, features, operator, bar, &tangents);
         let functions = self.shape.functions();
         let mut scratch = vec![T::zero(); self.shape.space * self.shape.vectors];
         let [bar0, bar1, bar2] = radial_bar;
@@ -42,7 +40,13 @@ impl<T: Number> Configuration<'_, T> {
             let of_pair = p * functions..(p + 1) * functions;
             let [bar0, bar1, bar2] = [&mut *bar0, &mut *bar1, &mut *bar2].map(|bar| &mut bar[of_pair.clone()]);
             let mut e_bar = x_bar.is_some().then_some([T::zero(); SPACE]);
-            self.pull_sums((p, &pair), operator, bar, [&mut *bar0, &mut *bar1, &mut *bar2], e_bar.as_mut());
+            self.pull_sums(
+                (p, &pair),
+                operator,
+                (bar, &tangents),
+                [&mut *bar0, &mut *bar1, &mut *bar2],
+                e_bar.as_mut(),
+            );
             let first = 1 + self.shape.sums;
             let bars = [&mut bar0[first..], &mut bar1[first..], &mut bar2[first..]];
             way.pull(self.of_vectors(p), &pair, &mut scratch, bars, e_bar.as_mut());
@@ -62,7 +66,7 @@ impl<T: Number> Configuration<'_, T> {
         &self,
         (p, pair): (usize, &Pair<T>),
         operator: Operator<'_, T>,
-        bar: FeaturesBar<'_, T>,
+        (bar, tangents): (FeaturesBar<'_, T>, &[T]),
         [bar0, bar1, bar2]: [&mut [T]; 3],
         mut e_bar: Option<&mut [T; SPACE]>,
     ) {
@@ -77,8 +81,8 @@ impl<T: Number> Configuration<'_, T> {
             if c > 0 {
                 let [i, j] = [pair.i, pair.j].map(|k| k * width + c - 1);
                 (value, kappa) = (bar.values[i] + bar.values[j], bar.kappa[i] + bar.kappa[j]);
-                if !bar.tangents.is_empty() {
-                    let [of_i, of_j] = [pair.i, pair.j].map(|k| self.relative(bar.tangents, k, pair, c - 1));
+                if !tangents.is_empty() {
+                    let [of_i, of_j] = [pair.i, pair.j].map(|k| self.relative(tangents, k, pair, c - 1));
                     (0..d).for_each(|a| eta[a] = of_i[a] + of_j[a]);
                 }
             }
@@ -132,6 +136,8 @@ struct VectorsBar<'a, T> {
     features: &'a Features<T>,
     operator: Operator<'a, T>,
     bar: FeaturesBar<'a, T>,
+    /// Of the first derivatives of the features by all coordinates; empty where λ is 0.
+    tangents: &'a [T],
     /// Of `V` and of what the operator makes of it, particles × d × vectors.
     vectors: Vec<T>,
     moved: Vec<T>,
@@ -144,6 +150,7 @@ impl<'a, T: Number> VectorsBar<'a, T> {
         features: &'a Features<T>,
         operator: Operator<'a, T>,
         bar: FeaturesBar<'a, T>,
+        tangents: &'a [T],
     ) -> Self {
         let Shape { space: d, sums, vectors, .. } = of.shape;
         let (width, two) = (of.shape.features(), T::of(2.0));
@@ -158,8 +165,8 @@ impl<'a, T: Number> VectorsBar<'a, T> {
                 *v = two * (values[c] * *v + kappa[c] * moved[c]);
             }
         }
-        let mut way = Self { of, features, operator, bar, vectors: v_bar, moved: moved_bar };
-        if !bar.tangents.is_empty() {
+        let mut way = Self { of, features, operator, bar, tangents, vectors: v_bar, moved: moved_bar };
+        if !tangents.is_empty() {
             way.add_tangents();
         }
         way
@@ -187,7 +194,7 @@ impl<'a, T: Number> VectorsBar<'a, T> {
         let Shape { space: d, sums, vectors, .. } = self.of.shape;
         let (width, numbers) = (self.of.shape.features(), self.of.shape.numbers());
         for a in 0..d {
-            let at = |moved: usize| &block(self.bar.tangents, k * numbers + moved * d + a, width)[sums..];
+            let at = |moved: usize| &block(self.tangents, k * numbers + moved * d + a, width)[sums..];
             let (of_i, of_j) = (at(pair.i), at(pair.j));
             let out = block_mut(out, a, vectors);
             out.iter_mut().zip(of_i.iter().zip(of_j)).for_each(|(out, (i, j))| *out = *i - *j);

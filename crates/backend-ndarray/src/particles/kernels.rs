@@ -21,9 +21,6 @@ pub trait ParticleKernels: Sized {
     /// See [`Configuration::tangents`].
     fn tangents(of: &Configuration<'_, Self>, features: &Features<Self>, out: &mut [Self]);
 
-    /// See [`rows::bend`].
-    fn bend(rows: &[Self], slopes: &[Self], bent: &mut Vec<Self>, squares: &mut [Self]);
-
     /// See [`rows::add_squares`].
     fn add_squares(rows: &[Self], squares: &mut [Self]);
 
@@ -74,11 +71,6 @@ macro_rules! kernels {
             }
 
             #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
-            pub fn bend(rows: &[$t], slopes: &[$t], bent: &mut Vec<$t>, squares: &mut [$t]) {
-                rows::bend(rows, slopes, bent, squares)
-            }
-
-            #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2+fma", "aarch64+neon"))]
             pub fn add_squares(rows: &[$t], squares: &mut [$t]) {
                 rows::add_squares(rows, squares)
             }
@@ -126,10 +118,6 @@ macro_rules! kernels {
 
             fn tangents(of: &Configuration<'_, Self>, features: &Features<Self>, out: &mut [Self]) {
                 $module::tangents(of, features, out);
-            }
-
-            fn bend(rows: &[Self], slopes: &[Self], bent: &mut Vec<Self>, squares: &mut [Self]) {
-                $module::bend(rows, slopes, bent, squares);
             }
 
             fn add_squares(rows: &[Self], squares: &mut [Self]) {

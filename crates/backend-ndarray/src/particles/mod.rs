@@ -158,8 +158,8 @@ struct Now<'a, T> {
     network: Option<Network<'a, T>>,
 }
 
-/// Numbers of first derivatives of features by coordinates that are held at a time: with what the layers make of them
-/// they fit a processor's second cache.
+/// Numbers of first derivatives of features that are held at a time: with what the layers make of them they fit a
+/// processor's second cache.
 const TANGENTS: usize = 1 << 14;
 
 impl<T: Real> Frozen<'_, T> {

@@ -147,7 +147,8 @@ impl<T: Real> Network<'_, T> {
         let mut squares1 = vec![T::zero(); layers.slope1.len()];
         let particles = first.chunks_exact(directions * h1).zip(layers.slope1.chunks_exact(h1));
         for ((rows, slope), squares) in particles.zip(squares1.chunks_exact_mut(h1)) {
-            T::bend(rows, slope, &mut bent, squares);
+            T::add_squares(rows, squares);
+            T::scale_rows(rows, slope, &mut bent);
         }
         let second = through(&bent, self.weight2.view(), None);
         let mut squares2 = vec![T::zero(); layers.slope2.len()];

@@ -2,15 +2,6 @@
 
 use crate::number::Number;
 
-/// Appends `slopes ⊙ row` of every row to `bent`, and adds the squares of the rows to `squares`.
-#[inline(always)]
-pub(super) fn bend<T: Number>(rows: &[T], slopes: &[T], bent: &mut Vec<T>, squares: &mut [T]) {
-    for row in rows.chunks_exact(slopes.len()) {
-        squares.iter_mut().zip(row).for_each(|(square, t)| *square += *t * *t);
-        bent.extend(row.iter().zip(slopes).map(|(t, s)| *t * *s));
-    }
-}
-
 /// Adds the squares of all rows.
 #[inline(always)]
 pub(super) fn add_squares<T: Number>(rows: &[T], squares: &mut [T]) {
@@ -27,8 +18,9 @@ pub(super) fn scale_rows<T: Number>(rows: &[T], factors: &[T], out: &mut Vec<T>)
     }
 }
 
-/// The way back of [`bend`] from the cotangents `bars` of bent rows to those of the rows, `slopes ⊙ bar + factors ⊙
-/// row`. Adds the sum of `bar ⊙ row` to `along`.
+/// The way back of `slopes ⊙ row` and of the squares of rows, from the cotangents `bars` of the former and twice those
+/// of the latter, `factors`: the cotangents of the rows, `slopes ⊙ bar + factors ⊙ row`. Adds the sum of `bar ⊙ row` to
+/// `along`.
 #[inline(always)]
 pub(super) fn pull_bend<T: Number>(bars: &mut [T], rows: &[T], slopes: &[T], factors: &[T], along: &mut [T]) {
     let units = slopes.len();
