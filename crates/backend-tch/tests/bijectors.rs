@@ -254,6 +254,19 @@ fn affine_layers_begin_as_the_identity() {
 }
 
 #[test]
+fn rows_far_from_all_others_have_a_likelihood_and_a_gradient() {
+    for space in spaces(Precision::F32) {
+        let model = model(space, DIM, 0, &autoregressive(3, 0));
+        let batch = Batch::new(key(5).normals(0..4, DIM).iter().map(|x| 300.0 * x).collect(), DIM).unwrap();
+        let how = Evaluation::new(key(0)).with_gradient();
+        let found = model.evaluate_by(&NegativeLogLikelihood::default(), &batch, &how).unwrap();
+        assert!(found.losses.iter().all(|loss| loss.is_finite() && *loss > 1e4), "{:?}", found.losses);
+        let gradient = found.gradient.unwrap();
+        assert!(gradient.iter().all(|g| space.download(g).iter().all(|g| g.is_finite())));
+    }
+}
+
+#[test]
 fn a_hierarchy_of_blocks_is_a_map_with_its_gradients() {
     let hierarchical = |side| BijectorSettings::Hierarchical { side, layers: 2, hidden: vec![5] };
     for space in spaces(Precision::F64) {

@@ -54,7 +54,7 @@ pub trait Engine: Space {
 pub enum BijectorSettings {
     /// Masked autoregressive layers (Papamakarios, Pavlakou and Murray, arXiv:1705.07057), the order of the coordinates
     /// reversed from one to the next: each is a masked network (Germain et al., arXiv:1502.03509) with these hidden
-    /// layers of rectified linear units.
+    /// layers of rectified linear units. Scales are between 1/1000 and 1000.
     Autoregressive {
         /// Layers that shift and scale.
         layers: usize,

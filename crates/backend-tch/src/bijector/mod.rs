@@ -99,7 +99,7 @@ impl Layers {
                 let sizes = network::Sizes { dim, context, hidden };
                 for k in 0..*affine {
                     let (first, reversed) = (maker.parameters.len(), k % 2 == 1);
-                    let layer = Affine::new(&mut maker, &format!("layer{}", k + 1), sizes, reversed);
+                    let layer = Affine::new(&mut maker, &format!("affine{}", k + 1), sizes, reversed);
                     layers.push((Box::new(layer), first..maker.parameters.len()));
                 }
                 if *components > 0 {
