@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use maflow::monitor::Training;
 use maflow::numbers::fixed;
 
 use crate::output;
@@ -31,36 +32,33 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
-    total: u64,
-    first: u64,
-    best: Option<(&'static str, f64)>,
-    started: Instant,
+    training: Training,
+    pace: Pace,
     last_line: Option<Instant>,
     smooth: Smooth,
 }
 
 impl Progress {
-    /// Starts at `first` (0, or the step of the checkpoint) of `total` steps. `best` is the value to be reached and
-    /// what it is.
-    pub fn start(first: u64, total: u64, best: Option<(&'static str, f64)>) -> Self {
+    /// Starts.
+    pub fn start(training: Training) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left")
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}")
                 .expect("the template is a constant that indicatif accepts")
                 .progress_chars("━╸·");
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+            let bar = ProgressBar::with_draw_target(Some(training.total), ProgressDrawTarget::stderr_with_hz(10));
             bar.set_style(style);
-            bar.set_position(first);
-            bar.reset_eta();
+            bar.set_position(training.first);
             bar
         });
-        let started = Instant::now();
-        Self { bar, total, first, best, started, last_line: None, smooth: Smooth::default() }
+        let pace = Pace { step: training.first, since: Instant::now(), latest: Instant::now() };
+        Self { bar, training, pace, last_line: None, smooth: Smooth::default() }
     }
 
     /// Shows a step.
     pub fn update(&mut self, status: Status) {
         self.smooth.push(status.loss);
-        let message = self.message(&status);
+        self.pace.latest = Instant::now();
+        let message = format!("{}  {}", self.message(&status), self.left(status.step));
         match &self.bar {
             Some(bar) => {
                 bar.set_message(message);
@@ -68,17 +66,18 @@ impl Progress {
             }
             None => {
                 let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
-                if due || status.step >= self.total {
+                if due || status.step >= self.training.total {
                     self.last_line = Some(Instant::now());
-                    output::note(&self.line(&status, &message));
+                    output::note(&format!("step {}/{}  {message}", status.step, self.training.total));
                 }
             }
         }
     }
 
-    /// Forgets the losses so far: what follows is another loss, or the same steps again.
-    pub fn forget(&mut self) {
+    /// Forgets the losses and the pace so far: what follows so many steps is another loss, or steps made before.
+    pub fn forget(&mut self, made: u64) {
         self.smooth = Smooth::default();
+        self.pace = Pace { step: made, since: self.pace.latest, latest: self.pace.latest };
     }
 
     /// Prints a line (a warning, a checkpoint) without disturbing the bar.
@@ -98,7 +97,7 @@ impl Progress {
 
     fn message(&self, status: &Status) -> String {
         let mut text = format!("loss {}", figure(self.smooth.mean()));
-        if let Some((name, best)) = self.best {
+        if let Some((name, best)) = self.training.best {
             text += &format!("  {name} {}", figure(best));
         }
         if let Some(validation) = status.validation {
@@ -111,11 +110,30 @@ impl Progress {
         text
     }
 
-    fn line(&self, status: &Status, message: &str) -> String {
-        let done = status.step.saturating_sub(self.first).max(1);
-        let left = self.total.saturating_sub(status.step);
-        let seconds = self.started.elapsed().as_secs_f64() * left as f64 / done as f64;
-        format!("step {}/{}  {message}  {} left", status.step, self.total, duration(seconds))
+    /// The time that is left; before fine-tuning, whose pace is not known, the time until it begins.
+    fn left(&self, step: u64) -> String {
+        match self.training.fine_tuned_from.filter(|from| step < *from) {
+            Some(from) => format!("{} to step {from}", duration(self.pace.seconds(step, from))),
+            None => format!("{} left", duration(self.pace.seconds(step, self.training.total))),
+        }
+    }
+}
+
+/// The time of a step: the mean since one of them.
+#[derive(Debug)]
+struct Pace {
+    /// Steps made then.
+    step: u64,
+    since: Instant,
+    /// When the last step was made.
+    latest: Instant,
+}
+
+impl Pace {
+    /// Seconds from a step just made to another.
+    fn seconds(&self, step: u64, to: u64) -> f64 {
+        let done = step.saturating_sub(self.step).max(1);
+        (self.latest - self.since).as_secs_f64() * to.saturating_sub(step) as f64 / done as f64
     }
 }
 
@@ -215,6 +233,21 @@ mod tests {
         assert_eq!(smooth.mean(), 3.0);
         (0..2000).for_each(|_| smooth.push(1.0));
         assert!((smooth.mean() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn fine_tuning_has_a_pace_of_its_own() {
+        let training = Training { first: 10, total: 130, fine_tuned_from: Some(30), best: None };
+        let mut progress = Progress::start(training);
+        let start = progress.pace.since;
+        let at = |progress: &mut Progress, seconds| progress.pace.latest = start + Duration::from_secs(seconds);
+        at(&mut progress, 20);
+        assert_eq!(progress.left(20), "20 s to step 30");
+        at(&mut progress, 40);
+        progress.forget(30);
+        at(&mut progress, 100);
+        assert_eq!(progress.left(40), "9 min 0 s left", "10 steps took a minute, 90 are left");
+        assert_eq!(progress.left(130), "0 s left");
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Monitor for Terminal {
     }
 
     fn training(&self, training: &Training) {
-        *locked(&self.training) = Some(Progress::start(training.first, training.total, training.best));
+        *locked(&self.training) = Some(Progress::start(*training));
     }
 
     fn step(&self, row: &Row, validation: Option<f64>) {
@@ -60,9 +60,9 @@ impl Monitor for Terminal {
         }
     }
 
-    fn restarted(&self) {
+    fn restarted(&self, made: u64) {
         if let Some(progress) = &mut *locked(&self.training) {
-            progress.forget();
+            progress.forget(made);
         }
     }
 

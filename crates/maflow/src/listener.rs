@@ -54,11 +54,10 @@ impl<'a> Listener<'a> {
         (self.first, self.seen, self.batch) = (first, seen, batch);
     }
 
-    /// Shows progress from `first` to `total` steps; `best` is the least value the loss can reach, in nats, and what it
-    /// is.
-    pub(crate) fn show(&mut self, first: u64, total: u64, best: Option<(&'static str, f64)>) {
-        let best = best.map(|(name, nats)| (name, nats / self.sites));
-        self.monitor.training(&Training { first, total, best });
+    /// Shows the progress of a training, whose best value is in nats.
+    pub(crate) fn show(&mut self, training: Training) {
+        let best = training.best.map(|(name, nats)| (name, nats / self.sites));
+        self.monitor.training(&Training { best, ..training });
         self.shown = true;
     }
 
@@ -128,7 +127,7 @@ impl Observer for Listener<'_> {
 
     fn rewind(&mut self, step: u64) -> Result<(), flow_core::Error> {
         self.metrics = self.run.map(|run| Metrics::open(&run.metrics(), step)).transpose()?;
-        self.monitor.restarted();
+        self.monitor.restarted(step);
         Ok(())
     }
 

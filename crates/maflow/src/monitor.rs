@@ -38,8 +38,9 @@ pub trait Monitor: Sync {
     /// A gradient step was made. `validation` is the latest validation figure, of this step or an earlier one.
     fn step(&self, _row: &Row, _validation: Option<f64>) {}
 
-    /// The losses so far say nothing of those to come: the training was taken back, or minimises something else now.
-    fn restarted(&self) {}
+    /// The losses so far say nothing of those to come: the training was taken back to so many steps, or minimises
+    /// something else after them.
+    fn restarted(&self, _made: u64) {}
 
     /// The training begun last has ended, whether it was completed or not.
     fn training_ended(&self) {}
@@ -72,6 +73,8 @@ pub struct Training {
     pub first: u64,
     /// Gradient steps when it ends.
     pub total: u64,
+    /// The step after which fine-tuning follows, where there is one: its steps take another time than those before.
+    pub fine_tuned_from: Option<u64>,
     /// The least value that the loss can reach and what that is ("exact", "entropy"), where it is known, in the unit of
     /// the run's figures.
     pub best: Option<(&'static str, f64)>,

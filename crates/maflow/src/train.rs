@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::kept::Kept;
 use crate::listener::Listener;
 use crate::memory::{Available, Estimate};
-use crate::monitor::Monitor;
+use crate::monitor::{self, Monitor};
 use crate::phases::{self, Phase};
 use crate::recipe::{EnergyTarget, Objective, ParticlesTarget, Recipe, RunInfo, TargetKind};
 use crate::run_dir::RunDir;
@@ -266,8 +266,9 @@ impl<E: Engine> Training<'_, E> {
         if phases.iter().any(|phase| of_samples(phase) && unfinished(phase)) && !self.prepare_samples()? {
             return Ok(Finish::Interrupted);
         }
-        listener.show(first.unwrap_or(0), total, best);
         let last = phases.len() - 1;
+        let fine_tuned_from = (last > 0).then(|| phases[0].settings.steps);
+        listener.show(monitor::Training { first: first.unwrap_or(0), total, fine_tuned_from, best });
         let mut finish = Finish::Completed;
         for (k, phase) in phases.into_iter().enumerate() {
             if k < last && !unfinished(&phase) {

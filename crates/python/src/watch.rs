@@ -137,7 +137,8 @@ enum Event {
         validation: Option<f64>,
         _heard: Option<SyncSender<()>>,
     },
-    Restarted,
+    /// After so many steps.
+    Restarted(u64),
     TrainingEnded,
 }
 
@@ -161,6 +162,7 @@ impl Event {
             Self::Training(training) => {
                 figures.set_item("first", training.first)?;
                 figures.set_item("total", training.total)?;
+                figures.set_item("fine_tuned_from", training.fine_tuned_from)?;
                 figures.set_item("best", training.best)?;
                 "training"
             }
@@ -168,7 +170,10 @@ impl Event {
                 step(&figures, row, *validation)?;
                 "step"
             }
-            Self::Restarted => "restarted",
+            Self::Restarted(made) => {
+                figures.set_item("made", made)?;
+                "restarted"
+            }
             Self::TrainingEnded => "training_ended",
         };
         // False stops; None, which a function without a result returns, does not.
@@ -251,8 +256,8 @@ impl Monitor for Reporter<'_> {
         }
     }
 
-    fn restarted(&self) {
-        self.send(Event::Restarted);
+    fn restarted(&self, made: u64) {
+        self.send(Event::Restarted(made));
     }
 
     fn training_ended(&self) {

@@ -147,10 +147,23 @@ def test_progress_on_a_terminal_is_a_bar_and_in_a_notebook_a_line() -> None:
     for bar in [True, False]:
         out = io.StringIO()
         display = _progress.Display(out=out, bar=bar, over=True)
-        display.hear("training", {"first": 0, "total": 10, "best": ("exact", -2.3)})
+        training = {"first": 0, "total": 10, "fine_tuned_from": None, "best": ("exact", -2.3)}
+        display.hear("training", training)
         display.hear("step", {"step": 5, "loss": 1.5, "latest_validation": None})
         display.hear("step", {"step": 10, "loss": 1.5, "latest_validation": 1.25})
         display.hear("training_ended", {})
         shown = out.getvalue()
         assert ("━" * 24 in shown) == bar
         assert "10/10  loss 1.5  exact -2.3  validation 1.25" in shown and shown.endswith("\n")
+
+
+def test_fine_tuning_has_a_pace_of_its_own() -> None:
+    display = _progress.Display(out=io.StringIO(), bar=False, over=True)
+    display.hear("training", {"first": 10, "total": 130, "fine_tuned_from": 30, "best": None})
+    start = display.started
+    display.latest = start + 20
+    assert display._left(20) == "20 s to step 30"
+    display.latest = start + 40
+    display.hear("restarted", {"made": 30})
+    display.latest = start + 100
+    assert display._left(40) == "540 s left"

@@ -58,10 +58,13 @@ class Display:
     out: TextIO = field(default_factory=lambda: sys.stdout if in_notebook() else sys.stderr)
     bar: bool = field(default_factory=lambda: sys.stderr.isatty() and not in_notebook())
     over: bool = field(default_factory=lambda: sys.stderr.isatty() or in_notebook())
-    first: int = 0
     total: int = 0
+    fine_tuned_from: int | None = None
     best: tuple[str, float] | None = None
+    # The pace is the mean since so many steps were made, at that time.
+    first: int = 0
     started: float = 0.0
+    latest: float = 0.0
     shown: float = -math.inf
     width: int = 0
     sum: float = 0.0
@@ -71,9 +74,11 @@ class Display:
         """Show an event."""
         if kind == "training":
             self.first, self.total, self.best = figures["first"], figures["total"], figures["best"]
-            self.started, self.shown = time.monotonic(), -math.inf
-            self.sum = self.weight = 0.0
+            self.fine_tuned_from = figures["fine_tuned_from"]
+            self.started = self.latest = time.monotonic()
+            self.sum, self.weight, self.shown = 0.0, 0.0, -math.inf
         elif kind == "restarted":
+            self.first, self.started = figures["made"], self.latest
             self.sum = self.weight = 0.0
         elif kind == "step":
             self._step(figures)
@@ -88,29 +93,36 @@ class Display:
     def _step(self, figures: Figures) -> None:
         keep = 1.0 - 1.0 / SMOOTHING
         self.sum, self.weight = keep * self.sum + figures["loss"], keep * self.weight + 1.0
-        now, last = time.monotonic(), figures["step"] >= self.total
+        self.latest = now = time.monotonic()
+        last = figures["step"] >= self.total
         if now - self.shown < (0.1 if self.over else LINE_EVERY) and not last:
             return
         self.shown = now
-        line = self._line(figures, now)
+        line = self._line(figures)
         if self.over:
             self._write(line)
         else:
             print(line, file=self.out, flush=True)
 
-    def _line(self, figures: Figures, now: float) -> str:
-        step, left = figures["step"], self.total - figures["step"]
+    def _line(self, figures: Figures) -> str:
+        step = figures["step"]
         words = [f"{step}/{self.total}", f"loss {self.sum / self.weight:.4g}"]
         if self.best is not None:
             words.append(f"{self.best[0]} {self.best[1]:.4g}")
         if figures["latest_validation"] is not None:
             words.append(f"validation {figures['latest_validation']:.4g}")
-        seconds = (now - self.started) * left / max(step - self.first, 1)
-        words.append(f"{seconds:.0f} s left")
+        words.append(self._left(step))
         if self.bar:
             full = 24 * step // max(self.total, 1)
             words.insert(0, "━" * full + "·" * (24 - full))
         return "  ".join(words)
+
+    def _left(self, step: int) -> str:
+        """The time that is left; before fine-tuning, whose pace is not known, the time until it begins."""
+        begins = self.fine_tuned_from
+        end = begins if begins is not None and step < begins else self.total
+        seconds = (self.latest - self.started) * (end - step) / max(step - self.first, 1)
+        return f"{seconds:.0f} s left" if end == self.total else f"{seconds:.0f} s to step {end}"
 
     def _write(self, line: str) -> None:
         """Write over the line before."""
