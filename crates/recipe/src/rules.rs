@@ -51,6 +51,31 @@ clip_norm = 100.0
 average = 0.99
 "#;
 
+/// By flow matching to configurations of particles, and then by the divergence from the target: samples of a flow may
+/// have particles on top of each other, where an energy has no end, those of the target have none.
+const PARTICLES: &str = r#"
+[flow]
+time = 1.0
+steps = 20
+method = "rk4"
+
+[train]
+objective = "flow-matching"
+batch = 256
+steps = 8000
+learning_rate = 4e-3
+schedule = { kind = "cosine", final_fraction = 0.0 }
+average = 0.999
+
+[fine_tune]
+objective = "forward-kl"
+steps = 400
+batch = 64
+learning_rate = 3e-4
+clip_norm = 20.0
+average = 0.99
+"#;
+
 /// Fills in what a recipe of an energy leaves out, from a library or of the caller's own, key by key but for
 /// `[potential]`, which is there in whole or not at all. All other recipes, and those that a run has written, stay as
 /// they are.
@@ -62,6 +87,10 @@ average = 0.99
 /// steps, and then by free energy in 400; coordinates of a library's energy are standardised by the samples, by their
 /// full covariance up to 256 coordinates, where no scale is given. Every tenth of the training the free energy of fresh
 /// points is looked at, and the best weights are kept.
+///
+/// Of particles the potential is the term of their distances. With samples it is trained by flow matching in 8000
+/// steps, and then by the divergence from the target in 400; nothing is validated, since the energy of fresh points has
+/// no end where two of them meet.
 pub fn complete(table: &mut Table) {
     let Some(target) = table.get("target").and_then(Value::as_table) else { return };
     let says = |key: &str| target.get(key).and_then(Value::as_bool) == Some(true);
@@ -83,7 +112,13 @@ pub fn complete(table: &mut Table) {
         // A model in closed form has no velocity to learn.
         None => samples && !table.contains_key("model"),
     };
-    let mut rules: Table = if matching { FLOW_MATCHING } else { FREE_ENERGY }.parse().expect("the rules are TOML");
+    let of_particles = target.get("layout").and_then(Value::as_str) == Some("particles");
+    let rules = match (matching, of_particles) {
+        (true, true) => PARTICLES,
+        (true, false) => FLOW_MATCHING,
+        (false, _) => FREE_ENERGY,
+    };
+    let mut rules: Table = rules.parse().expect("the rules are TOML");
     // Another objective of the fine-tuning has no gradient through the path.
     let tuned = table.get("fine_tune").and_then(|tune| tune.get("objective")).and_then(Value::as_str);
     if let (Some(rule), Some("forward-kl")) = (rules.get_mut("fine_tune").and_then(Value::as_table_mut), tuned) {
@@ -91,7 +126,9 @@ pub fn complete(table: &mut Table) {
     }
     let train = rules["train"].as_table_mut().expect("it is a section");
     pace(train, table.get("train").and_then(Value::as_table));
-    let of_particles = target.get("layout").and_then(Value::as_str) == Some("particles");
+    if matching && of_particles {
+        train.remove("validate_every");
+    }
     if samples && !own && !of_particles && !target.contains_key("scale") {
         let standardise = if dimension > MOST_PAIRED { "per-coordinate" } else { "gaussian" };
         rules.insert("target".to_owned(), Table::from_iter([entry("standardise", standardise)]).into());
@@ -103,7 +140,8 @@ pub fn complete(table: &mut Table) {
             rules.get_mut(section).and_then(Value::as_table_mut).map(|section| section.remove("gradient"));
         }
     } else if !table.contains_key("potential") {
-        let potential = Table::from_iter([entry("kind", "sum"), entry("terms", terms(dimension, 2, conditional))]);
+        let terms = if of_particles { vec![particles()] } else { terms(dimension, 2, conditional) };
+        let potential = Table::from_iter([entry("kind", "sum"), entry("terms", terms)]);
         rules.insert("potential".to_owned(), potential.into());
     }
     fill(table, rules);
@@ -138,6 +176,16 @@ pub fn terms(dimension: usize, divisor: i64, conditional: bool) -> Vec<Table> {
     let mut two_layer = term("two-layer");
     two_layer.extend([entry("hidden", hidden.map(|units: i64| Value::Integer(units / divisor)).to_vec())]);
     std::iter::once(quadratic).chain(given).chain([two_layer]).collect()
+}
+
+/// The term for particles, in units of the base density, of whose pairs 6 in a thousand begin nearer to each other than
+/// the core in the plane: functions of the distance don't change below it.
+fn particles() -> Table {
+    let [core, far] = [0.15, 9.0];
+    let mut term =
+        Table::from_iter([entry("kind", "particles"), entry("interval", vec![core, far]), entry("core", core)]);
+    term.extend([("centres", 32), ("sums", 16), ("vectors", 16), ("time_terms", 6)].map(|(key, n)| entry(key, n)));
+    term
 }
 
 fn entry(key: &str, value: impl Into<Value>) -> (String, Value) {
@@ -216,6 +264,22 @@ mod tests {
         assert!(forward["fine_tune"].get("gradient").is_none() && forward["fine_tune"].get("batch").is_some());
         let alone = completed(&format!("{with_samples}[train]\nobjective = 'free-energy'\n"));
         assert!(alone.get("fine_tune").is_none() && alone["train"]["gradient"].as_str() == Some("path"));
+    }
+
+    #[test]
+    fn particles_have_a_term_and_a_training_of_their_own() {
+        let target = "[target]\nkind = 'energy'\ndimension = 6\nlibrary = 'e.so'\nlayout = 'particles'\nspace = 2\n";
+        let energy = completed(target);
+        assert_eq!(energy["potential"]["terms"].as_array().unwrap().len(), 1);
+        assert_eq!(energy["potential"]["terms"][0]["kind"].as_str(), Some("particles"));
+        assert_eq!(energy["train"]["objective"].as_str(), Some("free-energy"));
+        let samples = completed(&format!("{target}samples = 'md.xyz'\n"));
+        assert_eq!(samples["train"]["objective"].as_str(), Some("flow-matching"));
+        assert_eq!(samples["fine_tune"]["objective"].as_str(), Some("forward-kl"));
+        assert!(samples["train"].get("validate_every").is_none() && samples["target"].get("standardise").is_none());
+        for table in [energy, samples] {
+            crate::from_table(table, "mine").unwrap().validate().unwrap();
+        }
     }
 
     #[test]

@@ -230,14 +230,45 @@ fn sets_that_share_an_axis_are_learned_and_their_vectors_are_not_told_apart() {
     lab.refuses(&["physics", "run"], 2, &["targets with an energy", "sets of vectors"]);
 }
 
+/// Exact samples of three particles with springs of a stiffness between all: normal numbers, whose centres are moved
+/// away.
+fn harmonic(stiffness: f64) -> ndarray::Array3<f64> {
+    let deviation = (3.0 * stiffness).sqrt().recip();
+    let x = flow_core::RngKey::new(3, flow_core::Purpose::Sample, 0).normals(0..2000, 6);
+    ndarray::Array3::from_shape_vec((2000, 3, 2), x.iter().map(|x| deviation * x).collect()).unwrap()
+}
+
+#[test]
+#[ignore = "seconds: .ci/run"]
+fn an_energy_of_particles_needs_no_potential_and_no_training_stated() {
+    let lab = Lab::on(Backend::Ndarray);
+    compile_points(&lab, "springs", "", &SPRINGS.replace("1.4", "0.7"));
+    ndarray_npy::write_npy(lab.path("x.npy"), &harmonic(0.7)).unwrap();
+    let target = "[target]\nkind = \"energy\"\ndimension = 6\nlibrary = \"springs.so\"\nlayout = \"particles\"\n\
+                  space = 2\nsamples = \"x.npy\"\n";
+    std::fs::write(lab.path("springs.toml"), target).unwrap();
+    let fewer = ["train.steps=1000", "train.average=0.95", "fine_tune.steps=30", "evaluate.samples=1000"];
+    let fewer = fewer.map(|setting| format!("--set={setting}"));
+    lab.does(
+        &["train", "springs.toml", "--out", "run"].into_iter().chain(fewer.iter().map(|s| &**s)).collect::<Vec<_>>(),
+    );
+    let words = ["evaluate", "run", "--library", "springs.so", "--json"];
+    let figures: Value = serde_json::from_str(&lab.does(&words)).unwrap();
+    let number = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"));
+    let exact = 2.0 * std::f64::consts::TAU.ln() - (9.0f64 * 0.7 * 0.7).ln();
+    let error = number("log_z_importance_error");
+    assert!((number("log_z_importance") - exact).abs() < 4.0 * error && error < 0.03, "{figures}");
+    let x = harmonic(0.7).mapv(|x| x as f32);
+    let x = x.slice(ndarray::s![..50, .., ..]).to_owned();
+    let (plain, other) = (scored(&lab, "run", &x, [0, 1, 2], 1.0), scored(&lab, "run", &x, [2, 0, 1], -1.0));
+    assert!(plain.iter().zip(&other).all(|(a, b)| (a - b).abs() < 1e-4), "{plain:?} {other:?}");
+}
+
 #[test]
 #[ignore = "seconds: .ci/run"]
 fn configurations_of_a_file_are_learned_from() {
     let lab = Lab::on(Backend::Ndarray);
-    // Exact samples of the harmonic cluster: normal numbers, whose centres are moved away.
-    let deviation = (3.0f64 * 0.7).sqrt().recip();
-    let x = flow_core::RngKey::new(3, flow_core::Purpose::Sample, 0).normals(0..2000, 6);
-    let x = ndarray::Array3::from_shape_vec((2000, 3, 2), x.iter().map(|x| deviation * x).collect()).unwrap();
+    let x = harmonic(0.7);
     ndarray_npy::write_npy(lab.path("x.npy"), &x).unwrap();
     lab.trains(CLUSTER, "run", &["--set=target.samples=x.npy", "--set=target.kinds=[0, 0, 1]"]);
     let figures = lab.figures("run", &[]);
