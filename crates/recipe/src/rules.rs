@@ -119,10 +119,14 @@ pub fn complete(table: &mut Table) {
         (false, _) => FREE_ENERGY,
     };
     let mut rules: Table = rules.parse().expect("the rules are TOML");
-    // Another objective of the fine-tuning has no gradient through the path.
-    let tuned = table.get("fine_tune").and_then(|tune| tune.get("objective")).and_then(Value::as_str);
-    if let (Some(rule), Some("forward-kl")) = (rules.get_mut("fine_tune").and_then(Value::as_table_mut), tuned) {
-        rule.remove("gradient");
+    // A gradient through the path is one of the free energy; another objective has none.
+    let tuned = |key: &str| table.get("fine_tune").and_then(|tune| tune.get(key)).and_then(Value::as_str);
+    if let Some(rule) = rules.get_mut("fine_tune").and_then(Value::as_table_mut) {
+        match (tuned("objective"), tuned("gradient")) {
+            (Some("forward-kl"), _) => rule.remove("gradient"),
+            (None, Some(_)) => rule.remove("objective"),
+            _ => None,
+        };
     }
     let train = rules["train"].as_table_mut().expect("it is a section");
     pace(train, table.get("train").and_then(Value::as_table));
@@ -277,7 +281,9 @@ mod tests {
         assert_eq!(samples["train"]["objective"].as_str(), Some("flow-matching"));
         assert_eq!(samples["fine_tune"]["objective"].as_str(), Some("forward-kl"));
         assert!(samples["train"].get("validate_every").is_none() && samples["target"].get("standardise").is_none());
-        for table in [energy, samples] {
+        let path = completed(&format!("{target}samples = 'md.xyz'\n[fine_tune]\ngradient = 'path'\n"));
+        assert!(path["fine_tune"].get("objective").is_none());
+        for table in [energy, samples, path] {
             crate::from_table(table, "mine").unwrap().validate().unwrap();
         }
     }
