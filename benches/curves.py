@@ -12,8 +12,7 @@ import matplotlib.pyplot as plt
 
 RESULTS = pathlib.Path(__file__).resolve().parent.parent / "results"
 # Runs whose metrics are drawn together, and what was published, in nats.
-DIGITS = ["mnist-made", "mnist-real-nvp", "mnist-maf", "mnist-maf-mixture"]
-DIGITS += ["mnist", "mnist-fast", "mnist-deep", "mnist-conv"]
+DIGITS = "mnist-made mnist-real-nvp mnist-maf mnist-maf-mixture mnist mnist-fast mnist-deep mnist-conv".split()
 # arXiv:1809.10188: Table 1, and figure 4 with what it sets beside.
 DIGITS_PUBLISHED = [("MADE", 1380.8), ("Real NVP", 1323.2), ("MAF", 1300.5), ("Monge-Ampère flow", 1255.5)]
 ISING = ["ising-16-neural-rg", "ising-16-paper", "ising-16"]

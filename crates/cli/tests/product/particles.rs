@@ -160,8 +160,7 @@ fn an_energy_of_ones_own_is_one_of_particles_of_two_kinds() {
          [fine_tune]\nsteps = 30\nbatch = 64\naverage = 0.9\nlearning_rate = 0.003",
     );
     lab.does(&["train", "again.toml", "--out", "again"]);
-    let figures: Value =
-        serde_json::from_str(&lab.does(&["evaluate", "again", "--library", "springs.so", "--json"])).unwrap();
+    let figures = lab.figures("again", &["--library", "springs.so"]);
     assert!(figures["ess"].as_f64().unwrap() > 0.8, "{figures}");
 
     for (target, parts) in [
@@ -247,13 +246,14 @@ fn an_energy_of_particles_needs_no_potential_and_no_training_stated() {
     let target = "[target]\nkind = \"energy\"\ndimension = 6\nlibrary = \"springs.so\"\nlayout = \"particles\"\n\
                   space = 2\nsamples = \"x.npy\"\n";
     std::fs::write(lab.path("springs.toml"), target).unwrap();
-    let fewer = ["train.steps=1000", "train.average=0.95", "fine_tune.steps=30", "evaluate.samples=1000"];
-    let fewer = fewer.map(|setting| format!("--set={setting}"));
-    lab.does(
-        &["train", "springs.toml", "--out", "run"].into_iter().chain(fewer.iter().map(|s| &**s)).collect::<Vec<_>>(),
-    );
-    let words = ["evaluate", "run", "--library", "springs.so", "--json"];
-    let figures: Value = serde_json::from_str(&lab.does(&words)).unwrap();
+    let fewer = [
+        "--set=train.steps=1000",
+        "--set=train.average=0.95",
+        "--set=fine_tune.steps=30",
+        "--set=evaluate.samples=1000",
+    ];
+    lab.trains(&["springs.toml"], "run", &fewer);
+    let figures = lab.figures("run", &["--library", "springs.so"]);
     let number = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"));
     let exact = 2.0 * std::f64::consts::TAU.ln() - (9.0f64 * 0.7 * 0.7).ln();
     let error = number("log_z_importance_error");
